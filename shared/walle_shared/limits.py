@@ -1,0 +1,44 @@
+"""Every limit of the protocol, with its unit, in one place. Standard library only.
+
+A value that arrives from outside and passes one of these raises ``LimitExceeded`` or a ``ProtocolError`` that names it.
+"""
+
+from __future__ import annotations
+
+from walle_shared.units import KIB, MIB
+
+# Events
+EVENT_MAX_BYTES = 32 * KIB
+EVENT_MAX_ARGS = 64
+VISIT_MAX_EVENTS = 2_000
+VISIT_MAX_S = 30 * 60.0
+SLICE_MAX_EVENTS = 2_000
+
+# Triggers
+TRIGGER_MAX_IDS = 32
+
+# Tasks and bundles
+MANIFEST_MAX_BYTES = 256 * KIB
+MANIFEST_MAX_FILES = 1_000
+BUNDLE_FILE_MAX_BYTES = 512 * MIB
+TASK_OUTPUT_MAX_BYTES = 256 * KIB
+TASK_ROW_MAX_BYTES = 64 * KIB
+
+# Policy
+PREDICATE_MAX_CHARS = 4_000
+PREDICATE_MAX_DEPTH = 32
+EPOCH_MAX_BYTES = 16 * KIB
+SNAPSHOT_MAX_BYTES = 16 * MIB
+PROFILE_MAX_BYTES = 8 * KIB
+
+# Device API
+REPORT_BATCH_MAX = 256
+REQUEST_MAX_BYTES = 1 * MIB
+
+# Tunnel
+FRAME_MAX_BYTES = 256 * KIB
+FRAME_MAX_INFLATED_BYTES = 2 * MIB
+TUNNEL_WINDOW_FRAMES = 8
+
+# Container socketpair
+CONTAINER_FRAME_MAX_BYTES = 16 * MIB
