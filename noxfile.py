@@ -132,7 +132,9 @@ def wheel(session: nox.Session) -> None:
     env = out / "env"
     _python(session, "-m", "venv", str(env))
     (built,) = out.glob("*.whl")
-    session.run(str(env / "bin/pip"), "install", "--quiet", f"walle[agent,control] @ file://{built}", external=True)
+    session.run(
+        str(env / "bin/pip"), "install", "--quiet", f"walle[agent,control] @ file://{built}", external=True
+    )
     with session.chdir(out):
         for program in ("walle-agent", "walle-control", "walle-engine"):
             session.run(str(env / "bin" / program), "--help", external=True, silent=True)
