@@ -42,7 +42,10 @@ SEED = 20
 HELDOUT_SHARE = 0.2
 BATCH = 64
 PIXEL_SCALE = np.float32(1 / 16)  # scans hold 0..16
-SOURCE = "Optical Recognition of Handwritten Digits (E. Alpaydin, C. Kaynak, 1998), UCI Machine Learning Repository"
+SOURCE = (
+    "Optical Recognition of Handwritten Digits (E. Alpaydin, C. Kaynak, 1998), "
+    "UCI Machine Learning Repository"
+)
 LICENCE = (
     "CC BY 4.0, https://doi.org/10.24432/C50P49; as bundled with scikit-learn (BSD-3-Clause) in "
     "sklearn.datasets.load_digits; item id = row of that set; pixels 0..16, row by row"
