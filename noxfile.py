@@ -132,9 +132,11 @@ def wheel(session: nox.Session) -> None:
     env = out / "env"
     _python(session, "-m", "venv", str(env))
     (built,) = out.glob("*.whl")
-    session.run(str(env / "bin/pip"), "install", "--quiet", f"walle[agent,control] @ file://{built}", external=True)
+    requirement = f"walle[agent,control] @ file://{built}"
+    session.run(str(env / "bin/pip"), "install", "--quiet", requirement, external=True)
     with session.chdir(out):
         for program in ("walle-agent", "walle-control", "walle-engine"):
             session.run(str(env / "bin" / program), "--help", external=True, silent=True)
-        code = "import walle_engine; from walle_engine import _native; print(_native.Tensor([2]).tolist(), _native.isa())"
-        session.run(str(env / "bin/python"), "-c", code, external=True, env={**os.environ, "PYTHONPATH": ""})
+        code = "from walle_engine import _native; print(_native.Tensor([2]).tolist(), _native.isa())"
+        clean = {**os.environ, "PYTHONPATH": ""}
+        session.run(str(env / "bin/python"), "-c", code, external=True, env=clean)
