@@ -30,11 +30,17 @@ def _setting(default: Any, doc: str) -> Any:
 class ServerConfig:
     """Where the server listens and keeps its data."""
 
-    host: str = _setting("127.0.0.1", "Address to listen on. Put a TLS proxy in front before opening it to a network.")
+    host: str = _setting(
+        "127.0.0.1", "Address to listen on. Put a TLS proxy in front before opening it to a network."
+    )
     port: int = _setting(8700, "Port to listen on; 0 lets the system choose (see <data_dir>/address.json).")
-    public_url: str = _setting("", "URL under which devices reach the server; empty: the address it listens on.")
+    public_url: str = _setting(
+        "", "URL under which devices reach the server; empty: the address it listens on."
+    )
     data_dir: str = _setting(".", "Database, keys and published files; relative to this file's folder.")
-    graceful_s: float = _setting(10.0, "How long running requests may take to finish once the server is told to stop.")
+    graceful_s: float = _setting(
+        10.0, "How long running requests may take to finish once the server is told to stop."
+    )
     body_timeout_s: float = _setting(30.0, "How long a client may take to send the body of one request.")
 
 
@@ -43,7 +49,9 @@ class LogConfig:
     """What is logged and how."""
 
     level: Literal["debug", "info", "warning", "error"] = _setting("info", "debug, info, warning or error.")
-    format: Literal["console", "json"] = _setting("console", "console for people, json (one object a line) for machines.")
+    format: Literal["console", "json"] = _setting(
+        "console", "console for people, json (one object a line) for machines."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,9 @@ class StreamConfig:
     """The push stream and the tunnel."""
 
     heartbeat_s: float = _setting(15.0, "Silence on a push stream after which a heartbeat comment is sent.")
-    retry_s: float = _setting(2.0, "What devices are told to wait (plus jitter) before they come back after a goodbye.")
+    retry_s: float = _setting(
+        2.0, "What devices are told to wait (plus jitter) before they come back after a goodbye."
+    )
     max_streams: int = _setting(20_000, "Push streams held at once; more are answered 503.")
     max_tunnels: int = _setting(5_000, "Upload tunnels held at once; more are refused.")
 
@@ -60,7 +70,9 @@ class StreamConfig:
 class DevicesConfig:
     """Device identities."""
 
-    credential_s: float = _setting(DAY_S, "Lifetime of a device credential; devices renew it by proof of possession.")
+    credential_s: float = _setting(
+        DAY_S, "Lifetime of a device credential; devices renew it by proof of possession."
+    )
     seen_every_s: float = _setting(60.0, "A device's last-seen time is written at most this often.")
 
 
@@ -68,7 +80,9 @@ class DevicesConfig:
 class EpochConfig:
     """The signed epoch file."""
 
-    lifetime_s: float = _setting(7 * DAY_S, "How long a signed epoch is valid; it is signed anew at half of that.")
+    lifetime_s: float = _setting(
+        7 * DAY_S, "How long a signed epoch is valid; it is signed anew at half of that."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +101,9 @@ class GuardConfig:
     """The failure-rate guard of releases that do not set their own."""
 
     min_reports: int = _setting(20, "The guard never decides with fewer voting reports than this.")
-    max_failure_rate: float = _setting(0.05, "A release whose failures exceed this part of its reports is rolled back.")
+    max_failure_rate: float = _setting(
+        0.05, "A release whose failures exceed this part of its reports is rolled back."
+    )
     interval_s: float = _setting(1.0, "How often live releases are judged, besides whenever reports arrive.")
 
 

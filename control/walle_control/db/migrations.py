@@ -82,10 +82,10 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX feature_by_name ON feature (scenario, task, name, id);
 
-    CREATE TABLE tunnel_position (
-        device_id TEXT NOT NULL, incarnation TEXT NOT NULL, class INTEGER NOT NULL, seq INTEGER NOT NULL,
-        lost INTEGER NOT NULL DEFAULT 0, updated_ms INTEGER NOT NULL,
-        PRIMARY KEY (device_id, incarnation, class)
+    CREATE TABLE tunnel_ledger (
+        device_id TEXT NOT NULL, incarnation TEXT NOT NULL, ledger TEXT NOT NULL, lost INTEGER NOT NULL,
+        updated_ms INTEGER NOT NULL,
+        PRIMARY KEY (device_id, incarnation)
     ) STRICT, WITHOUT ROWID;
     """,
 )

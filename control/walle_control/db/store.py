@@ -19,10 +19,11 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from walle_control.db.connection import Database
-from walle_control.db.files import FileStore
 from walle_shared.errors import ConfigError, StorageError
 from walle_shared.signing import SigningKey
+
+from walle_control.db.connection import Database
+from walle_control.db.files import FileStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,9 @@ def _read_secret(path: Path) -> str:
         text = path.read_text().strip()
         bytes.fromhex(text)
     except FileNotFoundError:
-        raise ConfigError(f"{path} is missing: run 'walle-control init --data {path.parent.parent}' first") from None
+        raise ConfigError(
+            f"{path} is missing: run 'walle-control init --data {path.parent.parent}' first"
+        ) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a readable key: {error}") from None
     return text

@@ -1,0 +1,1 @@
+"""The features of the control plane, one folder each: ``routes`` -> ``service`` -> ``store``; ``read_model`` for others."""
