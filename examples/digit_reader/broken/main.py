@@ -1,7 +1,7 @@
 """Version 1.1.0 as a hurried engineer might ship it: the event's member was never called ``bitmap``.
 
-It compiles, imports and passes a glance; it fails on the first real event. The demo releases it to the beta group to show
-that the control plane takes it back by itself.
+It compiles, imports and passes a glance; it fails on the first real event. The demo releases it to the beta
+group to show that the control plane takes it back by itself.
 """
 
 from walle_task import events, model, tunnel
