@@ -41,6 +41,8 @@ __all__ = [
     "Weight",
     "WeightInfo",
     "WModel",
+    "dtype_name",
+    "numpy_dtype",
     "read",
     "staged_file",
     "weight_from_array",
@@ -223,15 +225,35 @@ class WModel:
                 f"{self.path} has no weight {name!r}: its weights are {', '.join(self.weights) or 'none'}"
             )
         info = self.weights[name]
-        if info.dtype == "BF16":
-            import ml_dtypes
-
-            dtype = np.dtype(ml_dtypes.bfloat16)
-        else:
-            dtype = np.dtype(_NUMPY_NAMES[info.dtype])
         with self.path.open("rb") as file:
             file.seek(info.offset)
-            return np.frombuffer(file.read(info.size_bytes), dtype).reshape(info.shape)
+            return np.frombuffer(file.read(info.size_bytes), numpy_dtype(info.dtype)).reshape(info.shape)
+
+
+def numpy_dtype(dtype: str) -> np.dtype[Any]:
+    """Return the NumPy type of a dtype name."""
+    import numpy as np
+
+    if dtype == "BF16":
+        import ml_dtypes
+
+        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
+    return np.dtype(_NUMPY_NAMES[dtype])
+
+
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """Return the dtype name of a NumPy type.
+
+    Raises:
+        ModelError: if the type has no place in the format.
+    """
+    name = _DTYPE_OF_NUMPY.get(dtype.name)
+    if name is None:
+        raise ModelError(
+            f"a tensor of type {dtype.name} cannot be stored: use one of {', '.join(DTYPE_BYTES)}"
+        )
+    return name
 
 
 def weight_from_array(array: np.ndarray[Any, Any]) -> Weight:
@@ -242,11 +264,7 @@ def weight_from_array(array: np.ndarray[Any, Any]) -> Weight:
     """
     import numpy as np
 
-    dtype = _DTYPE_OF_NUMPY.get(array.dtype.name)
-    if dtype is None:
-        raise ModelError(
-            f"a weight of type {array.dtype.name} cannot be stored: use one of {', '.join(DTYPE_BYTES)}"
-        )
+    dtype = dtype_name(array.dtype)
     dense = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     return Weight(dtype, array.shape, dense.view(np.uint8).data if dense.size else b"")
 
