@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from walle_engine import wmodel
-from walle_shared.errors import WalleError
+from walle_shared.errors import StorageError, WalleError
 from walle_shared.units import format_bytes
 
 __all__ = ["main"]
@@ -45,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], None] = args.command
     try:
         command(args)
+    except _UsageError as error:
+        _fail(str(error))
+        return 2
     except WalleError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
@@ -93,17 +96,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=FILE.npy|random",
         help="an input; those not named are random",
     )
-    run.add_argument(
-        "--repeat", type=_positive, default=1, metavar="N", help="time N runs after one to warm up"
-    )
+    run.add_argument("--repeat", type=_positive, default=1, metavar="N", help="timed runs, after one more")
 
     explain = add("explain", _explain, "show the planned steps of a model and what was chosen for each")
+    explain.set_defaults(input=[])
     _add_model(explain)
 
     add(
         "coverage",
         _coverage,
-        "list operators, and kernels by instruction set with the choice on this machine",
+        "list operators, and kernels by instruction set",
     )
     add("workload", _workload, "count what a new back end would have to implement")
     return parser
@@ -183,13 +185,11 @@ def _info(args: argparse.Namespace) -> None:
             }
         )
         return
-    print(
-        f"{graph.name}  ({format_bytes(model.size_bytes)}, opset {graph.opset}, made by {graph.producer or '?'})\n"
-    )
+    made_by = graph.producer or "an unknown program"
+    print(f"{graph.name}  ({format_bytes(model.size_bytes)}, opset {graph.opset}, made by {made_by})\n")
     values = [("input", v) for v in graph.inputs] + [("output", v) for v in graph.outputs]
-    _print_table(
-        ["", "name", "dtype", "shape"], ((kind, v.name, v.dtype, _shape(v.shape)) for kind, v in values)
-    )
+    rows = ((kind, value.name, value.dtype, _shape(value.shape)) for kind, value in values)
+    _print_table(["", "name", "dtype", "shape"], rows)
     _print_table(["op", "count"], ops.most_common())
     _print_table(
         ["weight", "dtype", "shape", "size"],
@@ -233,7 +233,6 @@ def _run(args: argparse.Namespace) -> None:
 
 def _explain(args: argparse.Namespace) -> None:
     session = _session(args)
-    args.input = []
     session.run(_inputs(args))
     program = session.explain()
     if args.json:
@@ -255,13 +254,9 @@ def _coverage(args: argparse.Namespace) -> None:
             {"isa": api.isa(), "ops": [asdict(op) for op in ops], "kernels": [asdict(k) for k in kernels]}
         )
         return
-    _print_table(
-        ["op", "class", "rule", "claimed by"],
-        (
-            (op.name, op.op_class, op.rule, op.claims)
-            for op in sorted(ops, key=lambda op: (op.op_class, op.name))
-        ),
-    )
+    by_class = sorted(ops, key=lambda op: (op.op_class, op.name))
+    op_rows = ((op.name, op.op_class, op.rule, op.claims) for op in by_class)
+    _print_table(["op", "class", "rule", "claimed by"], op_rows)
     families: dict[tuple[str, str], dict[str, str]] = {}
     for kernel in kernels:
         mark = "chosen" if kernel.chosen else "yes" if kernel.available else "not here"
@@ -303,9 +298,9 @@ def workload(class_counts: Mapping[str, int], backends: int) -> dict[str, float]
 
     Source: "Walle" (OSDI 2022), section 4.2.
     """
-    atomic, transform, composite = (
-        class_counts.get(name, 0) for name in ("ATOMIC", "TRANSFORM", "COMPOSITE")
-    )
+    atomic = class_counts.get("ATOMIC", 0)
+    transform = class_counts.get("TRANSFORM", 0)
+    composite = class_counts.get("COMPOSITE", 0)
     flow = class_counts.get("CONTROL", 0) + class_counts.get("HOST", 0)
     without = (atomic + transform + composite) * backends + flow
     with_rules = (atomic + 1) * backends + transform + composite + flow
@@ -351,8 +346,8 @@ def _inputs(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-class _UsageError(WalleError):
-    code = "usage"
+class _UsageError(Exception):
+    """The command line asks for something the model does not have."""
 
 
 def _load_npy(path: Path) -> Any:
@@ -361,9 +356,9 @@ def _load_npy(path: Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
     except OSError as error:
-        raise _UsageError(f"cannot read {path}: {error.strerror or error}") from error
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise _UsageError(f"{path} is not an .npy file of plain numbers: {error}") from error
+        raise StorageError(f"{path} is not an .npy file of plain numbers: {error}") from error
 
 
 def _print_json(document: object) -> None:

@@ -27,7 +27,7 @@ class Rewrite:
     apply: Callable[[Draft, Chain], wmodel.Node | None]
 
 
-def rewrite(draft: Draft) -> Counter[str]:
+def rewrite(draft: Draft) -> dict[str, int]:
     """Apply every row wherever it fits, until none does; returns how often each was applied."""
     applied: Counter[str] = Counter()
     changed = True
@@ -43,7 +43,7 @@ def rewrite(draft: Draft) -> Counter[str]:
                     applied[row.name] += 1
                     changed = True
     draft.prune()
-    return applied
+    return dict(applied)
 
 
 def _match(draft: Draft, ops: tuple[str, ...], last: wmodel.Node) -> Chain | None:
