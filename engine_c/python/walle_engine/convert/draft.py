@@ -10,7 +10,7 @@ Invariants every pass keeps:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -73,12 +73,12 @@ class Draft:
         return name
 
     def prune(self) -> None:
-        """Drop nodes that no output needs, then weights that no node or output names."""
+        """Drop nodes that no output needs, outputs that nobody uses, then weights that nobody names."""
         needed = {value.name for value in self.outputs}
         kept: list[wmodel.Node] = []
         for node in reversed(self.nodes):
             if needed.intersection(node.outputs):
-                kept.append(node)
+                kept.append(replace(node, outputs=_used_outputs(node, needed)))
                 needed.update(node.inputs, _attribute_tensors(node))
         self.nodes = kept[::-1]
         self.weights = {name: array for name, array in self.weights.items() if name in needed}
@@ -96,6 +96,14 @@ class Draft:
     def weights_to_store(self) -> dict[str, wmodel.Weight]:
         """Return the weights in the form the writer takes."""
         return {name: wmodel.weight_from_array(array) for name, array in self.weights.items()}
+
+
+def _used_outputs(node: wmodel.Node, needed: Set[str]) -> tuple[str, ...]:
+    """The outputs with unused ones omitted, as ONNX omits them: ``""`` in the middle, nothing at the end."""
+    outputs = [name if name in needed else "" for name in node.outputs]
+    while not outputs[-1]:
+        outputs.pop()
+    return tuple(outputs)
 
 
 def _attribute_tensors(node: wmodel.Node) -> Iterator[str]:

@@ -58,7 +58,7 @@ def load(path: Path) -> Loaded:
         model = onnx.inliner.inline_local_functions(model)
     model = _with_our_opset(model, opset)
     try:
-        model = onnx.shape_inference.infer_shapes(model, check_type=True, data_prop=True)
+        model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(f"{path}: the shapes or types contradict each other: {error}") from error
     draft, untranslated = _to_draft(model)
