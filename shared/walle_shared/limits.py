@@ -1,6 +1,6 @@
 """Every limit of the protocol, with its unit, in one place. Standard library only.
 
-A value that arrives from outside and passes one of these raises ``LimitExceeded`` or a ``ProtocolError`` that names it.
+A value from outside that passes one of these raises ``LimitExceeded`` or a ``ProtocolError`` that names it.
 """
 
 from __future__ import annotations
