@@ -43,3 +43,34 @@ def interrupt(interpreter_id: int, run: int) -> bool:
 
 def thread_cpu_ns() -> int:
     """CPU time of the calling thread, in nanoseconds."""
+
+def send_frame(fd: int, payload: bytes) -> None:
+    """Send one length-prefixed frame, whole.
+
+    Raises:
+        OSError: the peer is gone.
+
+    Blocks:
+        Until the socket has taken it; other threads and interpreters go on.
+    """
+
+def receive_frame(fd: int, max_bytes: int) -> bytes | None:
+    """Receive one frame, whole; None when the peer has closed.
+
+    Raises:
+        OSError: the frame is larger than ``max_bytes``, or the channel broke.
+
+    Blocks:
+        Until a frame has come; other threads and interpreters go on.
+    """
+
+def exchange(fd: int, payload: bytes, max_bytes: int) -> bytes | None:
+    """Send one frame and receive one; no interrupt can come between or leave half of either in the channel.
+
+    Raises:
+        ValueError: ``payload`` is larger than ``max_bytes``; nothing was sent.
+        OSError: as ``receive_frame``.
+
+    Blocks:
+        Until the answer has come.
+    """
