@@ -3,8 +3,9 @@
     async with TaskHost(HostConfig(slots=2)) as host:
         result = await host.run(spec, inputs, {"store.rows": read_rows})
 
-What it contains and what it does not: the ``interp`` tier holds mistakes of signed first-party scripts (runaway loops,
-memory growth, stray imports, crashes). Interpreters of one process are not a wall against hostile code.
+What it contains and what it does not: the ``interp`` tier holds mistakes of signed first-party scripts
+(runaway loops, memory growth, stray imports, crashes). Interpreters of one process are not a wall against
+hostile code.
 """
 
 from __future__ import annotations

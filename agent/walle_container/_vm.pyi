@@ -22,8 +22,8 @@ def guard(memory_bytes: int, call: Callable[[], object]) -> tuple[Any, BaseExcep
     """Call ``call()`` where it can be interrupted and may take at most ``memory_bytes`` (0: no limit).
 
     Returns:
-        Its value, or None and what it raised; CPU time (ns); peak memory newly taken (bytes); how often the run has
-        been interrupted so far.
+        Its value, or None and what it raised; CPU time (ns); peak memory newly taken (bytes); how often the
+        run has been interrupted so far.
 
     Raises:
         RuntimeError: outside ``begin`` and ``end``.
@@ -38,7 +38,8 @@ def interrupt(interpreter_id: int, run: int) -> bool:
         Whether the run is still going.
 
     Blocks:
-        While the interpreter runs C code that keeps its GIL, which may be for ever: call it from a helper thread.
+        While the interpreter runs C code that keeps its GIL, which may be for ever: call it from a helper
+        thread.
     """
 
 def thread_cpu_ns() -> int:

@@ -1,9 +1,10 @@
-"""What runs inside a slot's interpreter: takes a run from the channel, runs the script, sends back how it ended.
+"""What runs inside a slot's interpreter: takes a run from the channel, runs the script, sends back how it
+ended.
 
 Invariants:
 
-1. Code of the task, and any method of an object the task made, runs only inside ``_vm.guard``: there alone it can be
-   interrupted and its memory is counted. Everything else here may rely on running to its end.
+1. Code of the task, and any method of an object the task made, runs only inside ``_vm.guard``: there alone it
+   can be interrupted and its memory is counted. Everything else here may rely on running to its end.
 2. Each run gets exactly one ``done`` frame, and it is the run's last frame.
 3. After a run nothing of the bundle is left in ``sys.modules``, and no run is current in ``walle_task``.
 """
@@ -11,22 +12,23 @@ Invariants:
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, SupportsIndex
 
 import walle_shared.errors
-import walle_task  # noqa: F401  # every run needs all of it: import it once, before the first
-from walle_container import _vm
-from walle_container.imports import BundleImporter, ForbiddenImport
 from walle_shared.errors import ConnectionLost, LimitExceeded, NotAllowed, OutOfMemory, TaskError, WalleError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
 from walle_shared.units import MIB
 from walle_task.context import RunContext, encode_json, set_current
+
+from walle_container import _vm
+from walle_container.imports import BundleImporter, ForbiddenImport
 
 STDOUT_TAIL_CHARS = 4_000
 ERROR_MAX_CHARS = 2_000
@@ -44,8 +46,9 @@ def serve(fd: int) -> None:
     """Serve runs from the channel ``fd`` until the agent closes it: the whole life of a slot."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     sys.dont_write_bytecode = True
+    importlib.import_module("walle_task")  # every run needs all of it: once, before the first
     printed = TailWriter(STDOUT_TAIL_CHARS)
-    sys.stdout = sys.stderr = printed  # type: ignore[assignment]  # as much of a text file as print() needs
+    sys.stdout = sys.stderr = printed  # as much of a text file as print() needs
     time.sleep = sleep_in_slices
     _vm.send_frame(fd, json.dumps({"op": "ready"}).encode())
     runs = 0
@@ -94,11 +97,12 @@ class TailWriter:
 _sleep_of_time = time.sleep
 
 
-def sleep_in_slices(seconds: float, /) -> None:
+def sleep_in_slices(seconds: float | SupportsIndex, /) -> None:
     """``time.sleep`` for tasks: short naps, so that a run can be stopped in between."""
-    if seconds < 0:
+    length_s = float(seconds)
+    if length_s < 0:
         raise ValueError("sleep length must be non-negative")
-    until = time.monotonic() + seconds
+    until = time.monotonic() + length_s
     while (left := until - time.monotonic()) > 0:
         _sleep_of_time(min(left, SLEEP_SLICE_S))
 
@@ -131,16 +135,20 @@ class GuestRun:
         started_s = time.perf_counter()
         _vm.begin(self._order["run"])
         set_current(self._context)
-        sys.meta_path.append(self._importer)  # type: ignore[arg-type]  # a structural finder
+        sys.meta_path.append(self._importer)
         try:
-            value, error, cpu_ns, peak_bytes, interrupts = _vm.guard(self._order["memory_bytes"], self._produce)
+            value, error, cpu_ns, peak_bytes, interrupts = _vm.guard(
+                self._order["memory_bytes"], self._produce
+            )
             kind = self._kind_of(error, interrupts)
             message = None if kind is None else self._describe(kind, error)
-            traceback = "" if error is None else task_traceback(error.__traceback__, self._importer.bundle_dir)
+            traceback = (
+                "" if error is None else task_traceback(error.__traceback__, self._importer.bundle_dir)
+            )
         finally:
             _vm.end()
             set_current(None)
-            sys.meta_path.remove(self._importer)  # type: ignore[arg-type]
+            sys.meta_path.remove(self._importer)
         del error
         self._importer.unload()
         done = {
@@ -171,11 +179,15 @@ class GuestRun:
     def _load_entry(self) -> Callable[[], object]:
         module_name, _, function_name = self._order["entry"].partition(":")
         if self._importer.find_spec(module_name) is None:
-            raise TaskError(f"the bundle has no module {module_name!r}, which its entry {self._order['entry']!r} names")
+            raise TaskError(
+                f"the bundle has no module {module_name!r}, which its entry {self._order['entry']!r} names"
+            )
         module = self._importer.import_for_task(module_name)
         entry = getattr(module, function_name, None)
         if not callable(entry):
-            raise TaskError(f"{module_name}.py has no function {function_name!r}, which the task's entry names")
+            raise TaskError(
+                f"{module_name}.py has no function {function_name!r}, which the task's entry names"
+            )
         return entry  # type: ignore[no-any-return]
 
     def _kind_of(self, error: BaseException | None, interrupts: int) -> str | None:
@@ -187,9 +199,13 @@ class GuestRun:
         return next((kind for family, kind in _KINDS if isinstance(error, family)), None)
 
     def _describe(self, kind: str, error: BaseException | None) -> str:
-        """One sentence on the error. An exception of the task may have any ``__str__``, so that runs under guard."""
+        """One sentence on the error. Its ``__str__`` may be the task's, so it is called under guard."""
         if kind == "timeout":
             return "stopped: the run passed its wall-clock limit"
+        if isinstance(error, MemoryError):
+            return (
+                f"MemoryError: the run asked for more than its {self._order['memory_bytes']} bytes of memory"
+            )
         if error is None:  # the script caught the refusal, but what it produced is too much all the same
             return f"the run produced more than its {self._context.output_bytes} bytes of output"
         text, failure, *_ = _vm.guard(DESCRIBE_MEMORY_BYTES, lambda: f"{type(error).__name__}: {error}")
@@ -228,7 +244,7 @@ def rebuild_error(name: str, message: str) -> WalleError:
 
 
 def task_traceback(traceback: TracebackType | None, bundle_dir: Path) -> str:
-    """The frames of the bundle's own code, innermost last, as Python prints them but with paths in the bundle."""
+    """The frames of the bundle's own code, innermost last, as Python prints them; paths in the bundle."""
     lines: list[str] = []
     while traceback is not None:
         code = traceback.tb_frame.f_code

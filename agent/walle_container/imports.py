@@ -1,8 +1,8 @@
 """What a task's own code may import and open, and how its modules are loaded.
 
-The rules bind the code of the bundle, not the standard library below it: each module of the bundle gets its own
-``__builtins__``, whose ``__import__`` asks :class:`BundleImporter`. That stops mistakes and names the cure; it is no wall
-against malice (``notes``: an interpreter is not a security boundary).
+The rules bind the code of the bundle, not the standard library below it: each module of the bundle gets its
+own ``__builtins__``, whose ``__import__`` asks :class:`BundleImporter`. That stops mistakes and names the
+cure; it is no wall against malice, since interpreters of one process are not a security boundary.
 """
 
 from __future__ import annotations
@@ -18,30 +18,34 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-ALLOWED_STDLIB = frozenset(
-    """
-    __future__ abc array base64 binascii bisect calendar cmath collections colorsys contextlib copy dataclasses datetime
-    decimal difflib enum fractions functools hashlib heapq hmac html itertools json keyword math numbers operator
-    pprint queue random re reprlib secrets statistics string struct textwrap time types typing unicodedata urllib.parse
-    uuid zlib zoneinfo
-    """.split()
-)
+# fmt: off
+ALLOWED_STDLIB = frozenset({
+    "__future__", "abc", "array", "base64", "binascii", "bisect", "calendar", "cmath", "collections",
+    "colorsys", "contextlib", "copy", "dataclasses", "datetime", "decimal", "difflib", "enum",
+    "fractions", "functools", "hashlib", "heapq", "hmac", "html", "itertools", "json", "keyword", "math",
+    "numbers", "operator", "pprint", "queue", "random", "re", "reprlib", "secrets", "statistics",
+    "string", "struct", "textwrap", "time", "types", "typing", "unicodedata", "urllib.parse", "uuid",
+    "zlib", "zoneinfo",
+})
+# fmt: on
 """Modules of the standard library a task may import; a package stands for its submodules too."""
 
 ALLOWED_OURS = frozenset({"walle_task", "walle_shared.errors", "walle_shared.units"})
 
 _CURES = {
-    "numpy": "NumPy cannot be loaded in a task's interpreter; walle_task.model takes and gives plain buffers and lists",
+    "asyncio": "a run has one thread; write plain functions",
+    "logging": "use walle_task.log",
+    "numpy": "NumPy cannot be loaded in a task's interpreter; models take and give buffers and lists",
     "os": "a task has no operating system; read files of its bundle with open()",
     "pathlib": "read files of the bundle with open(), by their path in the bundle",
     "requests": "a task has no network; use walle_task.tunnel",
     "socket": "a task has no network; use walle_task.tunnel",
     "sqlite3": "use walle_task.store",
-    "logging": "use walle_task.log",
     "threading": "a run has one thread; split the work into tasks",
-    "asyncio": "a run has one thread; write plain functions",
 }
-_REMOVED_BUILTINS = frozenset({"breakpoint", "copyright", "credits", "exit", "help", "input", "license", "quit"})
+_REMOVED_BUILTINS = frozenset(
+    {"breakpoint", "copyright", "credits", "exit", "help", "input", "license", "quit"}
+)
 _KEPT_CODE = 64
 
 
@@ -64,7 +68,10 @@ class BundleImporter:
     # The finder, asked last: only for names that nothing else knows.
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        self,
+        name: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002  # Python's protocol
+        target: ModuleType | None = None,  # noqa: ARG002  # Python's protocol
     ) -> ModuleSpec | None:
         """Find a module or package of the bundle."""
         parts = name.split(".")
@@ -93,7 +100,9 @@ class BundleImporter:
         assert module.__spec__.origin is not None
         self.loaded.append(module.__name__)
         module.__dict__["__builtins__"] = self._builtins
-        exec(load_code(Path(module.__spec__.origin)), module.__dict__)  # the task's script: what we are here for
+        exec(
+            load_code(Path(module.__spec__.origin)), module.__dict__
+        )  # the task's script: what we are here for
 
     def unload(self) -> None:
         """Forget every module of the bundle."""
@@ -128,7 +137,9 @@ class BundleImporter:
             self._check(name)
         return builtins.__import__(name, globals, locals, fromlist or (), level)
 
-    def open_for_task(self, file: str | Path, mode: str = "r", encoding: str | None = None, **options: Any) -> Any:
+    def open_for_task(
+        self, file: str | Path, mode: str = "r", encoding: str | None = None, **options: Any
+    ) -> Any:
         """The ``open`` of the bundle's modules: files of the bundle, for reading.
 
         Raises:
@@ -138,7 +149,9 @@ class BundleImporter:
         if not path.is_relative_to(self.bundle_dir.resolve()):
             raise PermissionError(f"a task may open files of its own bundle only, not {str(file)!r}")
         if not set(mode) <= set("rbt"):
-            raise PermissionError(f"a task may only read files; mode {mode!r} would write: use walle_task.store")
+            raise PermissionError(
+                f"a task may only read files; mode {mode!r} would write: use walle_task.store"
+            )
         text_encoding = encoding or ("utf-8" if "b" not in mode else None)
         return io.open(path, mode, encoding=text_encoding, **options)  # noqa: UP020  # the name open is the task's
 
@@ -146,17 +159,21 @@ class BundleImporter:
         top = name.partition(".")[0]
         if is_allowed(name):
             return
-        in_bundle = (self.bundle_dir / f"{top}.py").is_file() or (self.bundle_dir / top / "__init__.py").is_file()
+        in_bundle = (self.bundle_dir / f"{top}.py").is_file() or (
+            self.bundle_dir / top / "__init__.py"
+        ).is_file()
         if in_bundle and top not in sys.stdlib_module_names and not top.startswith("walle_"):
             return
         if in_bundle:
-            raise ForbiddenImport(f"the bundle's module {top!r} has the name of another library's: rename it", name=name)
+            raise ForbiddenImport(
+                f"the bundle's module {top!r} has the name of another library's: rename it", name=name
+            )
         cure = _CURES.get(top, f"put a plain-Python {top!r} into the bundle, or do without")
         raise ForbiddenImport(f"a task may not import {name!r}: {cure}", name=name)
 
 
 def is_allowed(name: str) -> bool:
-    """Whether the bundle's code may import ``name`` from outside the bundle: itself or a package above it is listed."""
+    """Whether the bundle's code may import ``name`` from outside: it or a package above it is listed."""
     while name:
         if name in ALLOWED_STDLIB or name in ALLOWED_OURS:
             return True

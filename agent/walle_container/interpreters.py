@@ -1,8 +1,8 @@
 """The one place that knows how this CPython spells isolated interpreters.
 
-3.13 has only the private ``_interpreters``; the public ``concurrent.interpreters`` of 3.14 cannot forbid threads, so the
-private module stays the way there too. Every need is tested for, none is inferred from a version; if one is missing,
-nothing runs.
+3.13 has only the private ``_interpreters``; the public ``concurrent.interpreters`` of 3.14 cannot forbid
+threads, so the private module stays the way there too. Every need is tested for, none is inferred from a
+version; if one is missing, nothing runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ def _module() -> Any:
     try:
         module = importlib.import_module("_interpreters")
     except ImportError as error:
-        raise InternalError("this Python has no isolated interpreters (_interpreters): use CPython 3.13 or 3.14") from error
+        raise InternalError(
+            "this Python has no isolated interpreters (_interpreters): use CPython 3.13 or 3.14"
+        ) from error
     for need in ("create", "exec", "new_config"):
         if not hasattr(module, need):
             raise InternalError(f"this Python's _interpreters has no {need}(): use CPython 3.13 or 3.14")

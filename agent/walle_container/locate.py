@@ -1,8 +1,9 @@
 """Lets a bare interpreter import Walle's packages, and nothing else that is installed.
 
-The agent finds the packages once (:func:`find_locations`), wherever an editable or a normal install has put them. This
-very file then opens each worker process, as its script, and each slot, loaded by path: neither runs ``site``, so neither
-sees site-packages, .pth files or an editable install's import hook. Standard library only, and few modules of it.
+The agent finds the packages once (:func:`find_locations`), wherever an editable or a normal install has put
+them. This very file then opens each worker process, as its script, and each slot, loaded by path: neither
+runs ``site``, so neither sees site-packages, .pth files or an editable install's import hook. Standard
+library only, and few modules of it.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ class PackageFinder:
         self._extensions: dict[str, str] = locations["extensions"]
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        self,
+        name: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002  # Python's protocol
+        target: ModuleType | None = None,  # noqa: ARG002  # Python's protocol
     ) -> ModuleSpec | None:
-        """Find a top-level package, or an extension module wherever it was built; leave the rest to the path."""
+        """Find a top-level package, or an extension wherever it was built; leave the rest to the path."""
         if name in self._packages:
             init, folders = self._packages[name]
             return importlib.util.spec_from_file_location(name, init, submodule_search_locations=folders)
@@ -44,7 +48,8 @@ class PackageFinder:
 def find_locations() -> str:
     """Where this interpreter would import Walle's packages from, as a JSON text for :func:`install`.
 
-    A package or extension that is not installed is left out; whoever imports it then gets a plain ImportError.
+    A package or extension that is not installed is left out; whoever imports it then gets a plain
+    ImportError.
     """
     packages = {}
     for name in PACKAGES:
@@ -61,7 +66,7 @@ def find_locations() -> str:
 
 def install(locations: str) -> None:
     """Make the packages of a :func:`find_locations` text importable in this interpreter."""
-    sys.meta_path.insert(0, PackageFinder(json.loads(locations)))  # type: ignore[arg-type]  # a structural finder
+    sys.meta_path.insert(0, PackageFinder(json.loads(locations)))
 
 
 if __name__ == "__main__":

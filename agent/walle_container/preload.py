@@ -1,8 +1,8 @@
 """What a worker's main interpreter must import before it creates the first sub-interpreter.
 
-Some C modules of CPython 3.13 set up static types on first import. Where a sub-interpreter is the first, or several race
-for it, the process aborts later ("munmap_chunk(): invalid pointer"; python/cpython#136421, #136423). So every such
-module that a task can reach is imported here first.
+Some C modules of CPython 3.13 set up static types on first import. Where a sub-interpreter is the first, or
+several race for it, the process aborts later ("munmap_chunk(): invalid pointer"; python/cpython#136421,
+#136423). So every such module that a task can reach is imported here first.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The worker process: one control thread, and a thread with its own interpreter per slot.
 
-Started by :mod:`walle_container.process` through :mod:`walle_container.locate`. It holds no key, opens no socket and no
-database; all it has are the channels it inherits. It ends when the agent closes the control channel, however the agent
-ends. Invariants:
+Started by :mod:`walle_container.process` through :mod:`walle_container.locate`. It holds no key, opens no
+socket and no database; all it has are the channels it inherits. It ends when the agent closes the control
+channel, however the agent ends. Invariants:
 
 1. Preload, then quota, then interpreters, then threads: in that order.
 2. The control thread never waits for a slot: interrupts run in helper threads.
@@ -20,11 +20,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from walle_container import _vm, interpreters, locate
-from walle_container.preload import is_preloaded, preload
 from walle_shared.errors import InternalError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
 from walle_shared.units import KIB, MIB
+
+from walle_container import _vm, interpreters, locate
+from walle_container.preload import is_preloaded, preload
 
 # Deep recursion in C needs room: with 256 KiB it is a segmentation fault, with 8 MiB a RecursionError.
 THREAD_STACK_BYTES = 8 * MIB
@@ -72,7 +73,9 @@ def create_slot_interpreter() -> int:
         InternalError: the preload rule was broken.
     """
     if not is_preloaded():
-        raise InternalError("a sub-interpreter would be created before preload(): refused, it aborts the process later")
+        raise InternalError(
+            "a sub-interpreter would be created before preload(): refused, it aborts the process later"
+        )
     return interpreters.create()
 
 

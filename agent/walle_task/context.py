@@ -1,10 +1,11 @@
 """The run a task script is part of: what it was given, what it has produced, and whom it may ask.
 
-``events``, ``store`` and their neighbours are thin faces of the one :class:`RunContext` that is current. The container
-makes one for each run, :mod:`walle_task.testing` makes one for each test. Invariants:
+``events``, ``store`` and their neighbours are thin faces of the one :class:`RunContext` that is current. The
+container makes one for each run, :mod:`walle_task.testing` makes one for each test. Invariants:
 
 1. What a run writes or sends stays in the context; whoever made the context commits it if the run ends well.
-2. Everything a run produces counts against ``output_bytes``. Past it the run is lost, whatever the script catches.
+2. Everything a run produces counts against ``output_bytes``. Past it the run is lost, whatever the script
+   catches.
 3. Logs are capped by dropping, because a chatty task is no reason to lose its result.
 """
 
@@ -41,7 +42,8 @@ class RunContext:
     """One run: its inputs, its buffered outputs, and the way to ask the host.
 
     Args:
-        inputs: ``{"events": [...], "visit": {...} | None, "trigger": {...}}``, as they come from the pipeline.
+        inputs: ``{"events": [...], "visit": {...} | None, "trigger": {...}}``, as they come from the
+            pipeline.
         params: the task's parameters.
         bundle_dir: the unpacked bundle.
         capabilities: names of granted host functions or families.
@@ -124,16 +126,22 @@ class RunContext:
             self.logs_dropped += 1
             return
         encoded = json.dumps(fields, default=repr, skipkeys=True)
-        kept = json.loads(encoded) if len(encoded) <= LOG_FIELDS_MAX_CHARS else {"cut": encoded[:LOG_FIELDS_MAX_CHARS]}
+        kept = (
+            json.loads(encoded)
+            if len(encoded) <= LOG_FIELDS_MAX_CHARS
+            else {"cut": encoded[:LOG_FIELDS_MAX_CHARS]}
+        )
         self.logs.append({"level": level, "message": str(message)[:LOG_MESSAGE_MAX_CHARS], "fields": kept})
 
     def _owned(self, value: dict[str, Any], what: str) -> dict[str, Any]:
-        """A copy of ``value`` as JSON keeps it, charged to the run; later changes by the script do not reach it."""
+        """A copy of ``value`` as JSON keeps it, charged to the run; the script cannot change it any more."""
         if not isinstance(value, dict):
             raise TaskError(f"{what} must be a dict, not {type(value).__name__}")
         encoded = encode_json(value, what)
         if len(encoded) > TASK_ROW_MAX_BYTES:
-            raise LimitExceeded(f"{what} has {len(encoded)} bytes; the limit is {TASK_ROW_MAX_BYTES}: split it")
+            raise LimitExceeded(
+                f"{what} has {len(encoded)} bytes; the limit is {TASK_ROW_MAX_BYTES}: split it"
+            )
         self.count_output(len(encoded))
         owned: dict[str, Any] = json.loads(encoded)
         return owned
@@ -166,7 +174,8 @@ def encode_json(value: object, what: str) -> bytes:
     """Encode ``value`` as UTF-8 JSON that any strict reader accepts.
 
     Args:
-        value: None, bool, int, float, str, and lists, tuples and string-keyed dicts of them; no NaN, no infinity.
+        value: None, bool, int, float, str, and lists, tuples and string-keyed dicts of them; no NaN, no
+            infinity.
         what: names the value in errors.
 
     Raises:
@@ -185,7 +194,7 @@ def encode_json(value: object, what: str) -> bytes:
 def _check_json(value: object, path: str, depth: int) -> None:
     """Find the part of ``value`` that strict JSON cannot hold, and name it."""
     if depth > JSON_MAX_DEPTH:
-        raise TaskError(f"{path[:200]} is nested deeper than {JSON_MAX_DEPTH} levels, or contains itself")
+        raise TaskError(f"{path[:80]} is nested deeper than {JSON_MAX_DEPTH} levels, or contains itself")
     match value:
         case None | bool() | int():
             return
@@ -204,7 +213,7 @@ def _check_json(value: object, path: str, depth: int) -> None:
                 _check_json(item, f"{path}[{key!r}]", depth + 1)
         case _:
             hint = ": use .tolist()" if hasattr(value, "tolist") else ""
-            raise TaskError(f"{path} is a {type(value).__name__}, which JSON cannot hold{hint}")
+            raise TaskError(f"{path} has type {type(value).__name__}, which JSON cannot hold{hint}")
 
 
 def _check_text(value: str, path: str) -> None:

@@ -1,4 +1,4 @@
-"""The task's log: kept with the run's result, at most :data:`walle_task.context.LOG_MAX_ENTRIES` lines a run."""
+"""The task's log: kept with the run's result, :data:`walle_task.context.LOG_MAX_ENTRIES` lines at most."""
 
 from __future__ import annotations
 

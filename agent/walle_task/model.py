@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 
 from walle_shared.errors import NotFound, TaskError
 from walle_shared.ids import check_name
+
 from walle_task.context import RunContext, current
 
 __all__ = ["Model", "TensorLike", "load"]
@@ -27,13 +28,16 @@ class TensorLike(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes, outermost first."""
+        ...
 
     @property
     def dtype(self) -> str:
         """Element type, such as ``"F32"``."""
+        ...
 
     def tolist(self) -> Any:
         """Nested lists of numbers, or one number where there are no dimensions."""
+        ...
 
 
 class _Session(Protocol):

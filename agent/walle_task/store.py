@@ -1,7 +1,8 @@
 """Collective storage: rows in the tables that the task's task.toml declares.
 
-Rows are appended and never changed. What a run puts is seen by its own reads at once, and by others when the run has
-ended well: then it is committed together with everything else the run produced, otherwise it is dropped.
+Rows are appended and never changed. What a run puts is seen by its own reads at once, and by others when the
+run has ended well: then it is committed together with everything else the run produced, otherwise it is
+dropped.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from walle_shared.errors import TaskError
+
 from walle_task.context import RunContext, current
 
 __all__ = ["Table", "table"]
@@ -45,7 +47,9 @@ class Table:
         found = self.rows(limit=1, where={column: key})
         return found[-1] if found else None
 
-    def rows(self, *, limit: int = ROWS_DEFAULT_LIMIT, where: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    def rows(
+        self, *, limit: int = ROWS_DEFAULT_LIMIT, where: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         """The newest ``limit`` rows whose columns equal those of ``where``, oldest first.
 
         Raises:

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 from walle_shared.errors import NotFound
 from walle_shared.limits import TASK_OUTPUT_MAX_BYTES
+
 from walle_task.context import RunContext, set_current
 from walle_task.events import Event, Visit
 
@@ -66,7 +67,7 @@ def fake_host(
     bundle_dir: str | Path = ".",
     capabilities: frozenset[str] = ALL_CAPABILITIES,
     output_bytes: int = TASK_OUTPUT_MAX_BYTES,
-) -> Iterator[FakeHost]:
+) -> Generator[FakeHost]:
     """Be the host of everything in the ``with`` block.
 
     Args:
@@ -74,7 +75,8 @@ def fake_host(
         visit: the triggering visit.
         trigger: what fired the run.
         params: the task's parameters.
-        tables: rows that are in the store already, by table, oldest first. Once given, other tables do not exist.
+        tables: rows that are in the store already, by table, oldest first. Once given, other tables do not
+            exist.
         bundle_dir: where the task's folder is; models are in its ``model`` folder.
         capabilities: what the task may use.
         output_bytes: the most it may produce.

@@ -13,7 +13,8 @@ def send(name: str, fields: dict[str, Any]) -> None:
     """Send the message ``name`` to the control plane once the run has ended well.
 
     Args:
-        name: an ``[uploads.<name>]`` table of the task's task.toml; the agent refuses fields it does not declare.
+        name: an ``[uploads.<name>]`` table of the task's task.toml; the agent refuses fields it does not
+            declare.
         fields: field name to JSON value.
 
     Raises:
