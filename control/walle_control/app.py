@@ -1,7 +1,8 @@
-"""Puts the control plane together: services, the whole route table, and the loops that run beside the requests."""
+"""Puts the control plane together: services, the whole route table, the loops beside the requests."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -82,10 +83,10 @@ class Control:
     async def say_goodbye(self) -> None:
         """End the long conversations politely. Blocks: until the last has ended; bound it."""
         self.hub.stop()
-        while self.streams.taken or self.tunnels.taken:
-            await trio.sleep(0.01)
+        await self.streams.wait_empty()
+        await self.tunnels.wait_empty()
 
-    async def status(self, _request: Request, _actor: str) -> Response:
+    async def status(self, _request: Request) -> Response:
         """``GET status``."""
         newest = await self.store.database.read(_totals)
         return json_response(
@@ -114,7 +115,7 @@ class Control:
                 _log.error("epoch_signing_failed", error=error.message, code=error.code)
 
 
-def _totals(db: Any) -> dict[str, int]:
+def _totals(db: sqlite3.Connection) -> dict[str, int]:
     return {
         "devices": devices_read_model.count(db),
         "task_versions": tasks_read_model.count(db),

@@ -1,7 +1,7 @@
 """The settings of ``walle-control``: one frozen object, read once, passed down.
 
-Each setting stands here once with its default, its unit (in its name) and its explanation; ``default_toml`` writes the
-commented file that ``walle-control init`` and ``configs/control.toml`` show.
+Each setting stands here once with its default, its unit (in its name) and its explanation; ``default_toml``
+writes the commented file that ``walle-control init`` and ``configs/control.toml`` show.
 """
 
 from __future__ import annotations

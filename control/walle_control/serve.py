@@ -1,7 +1,8 @@
 """Runs the application on Hypercorn's Trio worker, from the first signal to the last goodbye.
 
-Stopping happens in this order, because Hypercorn tells an application nothing before it cancels its streams:
-say goodbye on every push stream and tunnel, then let Hypercorn finish running requests, then close the database.
+Stopping happens in this order, because Hypercorn tells an application nothing before it cancels its
+streams: say goodbye on every push stream and tunnel, then let Hypercorn finish running requests, then close
+the database.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def bind(config: ServerConfig) -> tuple[socket.socket, str]:
     except OSError as error:
         listener.close()
         raise ConfigError(
-            f"server.host and server.port: cannot listen on {config.host} port {config.port}: {error.strerror or error}"
+            f"server.host and server.port: cannot listen on {config.host} port {config.port}:"
+            f" {error.strerror or error}"
         ) from None
     host = f"[{config.host}]" if ":" in config.host else config.host
     return listener, config.public_url or f"http://{host}:{listener.getsockname()[1]}"
@@ -111,7 +113,8 @@ def hypercorn_config(config: ControlConfig, descriptor: int) -> HypercornConfig:
     settings.websocket_max_message_size = FRAME_MAX_BYTES
     settings.websocket_ping_interval = 20.0  # finds tunnels whose device is gone
     settings.include_server_header = False
-    # read_timeout stays off: it would cut push streams, whose clients are silent. Bodies have their own limit.
+    # read_timeout stays off: it would cut push streams, whose clients are silent. Bodies have a limit
+    # of their own.
     settings.accesslog = None
     settings.errorlog = _hypercorn_logger()
     return settings
@@ -140,9 +143,9 @@ async def _wait_signal() -> None:
 
 
 def _exit_if_stuck(after_s: float) -> None:
-    """End the process even if a client that stopped reading holds Hypercorn in a send it shields from cancellation.
+    """End the process even if a client that stopped reading holds Hypercorn in a send.
 
-    What was acknowledged is on disk, so nothing is lost by it.
+    Hypercorn shields its sends from cancellation. What was acknowledged is on disk, so nothing is lost.
     """
 
     def end() -> None:

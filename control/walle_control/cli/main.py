@@ -96,7 +96,7 @@ def _add_release_commands(top: argparse._SubParsersAction[argparse.ArgumentParse
     release = _group(top, "release", "who gets which version")
     create = _remote(
         release, "create", commands.release_create, "release a version; live at once",
-        example="walle-control release create demo/digit_reader 1.0.0 --where 'os == \"linux\"' --percent 0.5",
+        example="walle-control release create demo/digit_reader 1.0.0 --where 'os == \"linux\"'",
     )  # fmt: skip
     create.add_argument("task", metavar="SCENARIO/TASK")
     create.add_argument("version")

@@ -39,12 +39,10 @@ def print_table(rows: Iterable[Any], columns: Iterable[Column], empty: str) -> N
 
 def print_facts(facts: Mapping[str, object]) -> None:
     """Print names and values."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        table.add_row(name, escape(str(value)))
-    Console().print(table)
+    width = max(len(name) for name in facts)
+    console = Console()
+    for name, value in facts.items():  # never wrapped: tokens and keys are copied from here
+        console.print(f"[bold]{name:<{width}}[/]  {escape(str(value))}", soft_wrap=True, highlight=False)
 
 
 def moment(wall_ms: int) -> str:

@@ -1,8 +1,10 @@
 """The SQLite database: one writer thread that commits in groups, a few readers.
 
-1. Only the writer thread writes. Jobs that wait together share one transaction, each inside its own savepoint, so that a
-   burst of small writes costs one flush to disk and a job that fails undoes only itself.
-2. A job's result is handed out after the commit: what a caller has seen is on disk (WAL, ``synchronous=FULL``).
+1. Only the writer thread writes. Jobs that wait together share one transaction, each inside its own
+   savepoint, so that a burst of small writes costs one flush to disk and a job that fails undoes only
+   itself.
+2. A job's result is handed out after the commit: what a caller has seen is on disk (WAL,
+   ``synchronous=FULL``).
 3. The event loop never touches SQLite: ``write`` and ``read`` wait without blocking it.
 """
 

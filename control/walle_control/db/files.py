@@ -1,8 +1,8 @@
 """Published files: immutable ones named by their digest, and the one that changes, ``epoch.json``.
 
-The folder is laid out as devices ask for it (``blob/<sha256>``, ``manifest/<sha256>``, ``snapshot/<sha256>``,
-``epoch.json``), so that any web server or CDN can serve it as it stands. Writes are atomic: a temporary file on the same
-file system is flushed to disk and renamed. All methods block.
+The folder is laid out as devices ask for it (``blob/<sha256>``, ``manifest/<sha256>``,
+``snapshot/<sha256>``, ``epoch.json``), so that any web server or CDN can serve it as it stands. Writes are
+atomic: a temporary file on the same file system is flushed to disk and renamed. All methods block.
 """
 
 from __future__ import annotations

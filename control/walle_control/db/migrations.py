@@ -1,7 +1,7 @@
 """Numbered, forward-only schema migrations. Append; never edit one that was released.
 
-``PRAGMA user_version`` holds the number of the last one applied. Times are ``_ms`` of the wall clock; digests, ids and
-hashes are text; JSON columns hold canonical JSON.
+``PRAGMA user_version`` holds the number of the last one applied. Times are ``_ms`` of the wall clock;
+digests, ids and hashes are text; JSON columns hold canonical JSON.
 """
 
 from __future__ import annotations

@@ -56,6 +56,7 @@ class Seats:
 
     def __init__(self, what: str, limit: int) -> None:
         self.taken = 0
+        self._left = trio.Event()
         self._what = what
         self._limit = limit
 
@@ -73,3 +74,10 @@ class Seats:
             yield
         finally:
             self.taken -= 1
+            self._left.set()
+            self._left = trio.Event()
+
+    async def wait_empty(self) -> None:
+        """Wait until no seat is taken."""
+        while self.taken:
+            await self._left.wait()

@@ -1,7 +1,7 @@
 """The push stream: server-sent events that say "epoch n exists" and nothing more.
 
-The first event is the current epoch; after ``heartbeat_s`` of silence a comment keeps proxies from hanging up; before the
-server stops it says goodbye and when to come back.
+The first event is the current epoch; after ``heartbeat_s`` of silence a comment keeps proxies from hanging
+up; before the server stops it says goodbye and when to come back.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class StreamRoutes:
         self._devices = devices
         self._config = config
 
-    async def stream(self, request: Request, device_id: DeviceId) -> Response:
+    async def stream(self, _request: Request, device_id: DeviceId) -> Response:
         """``GET stream``."""
         await self._devices.seen(device_id)
         return EventStream(self._seats, lambda send: self._converse(device_id, send))
@@ -66,7 +66,7 @@ class EventStream(Response):
         self._seats = seats
         self._converse = converse
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Run the conversation as an ASGI application."""
 
         async def send_text(data: bytes) -> None:

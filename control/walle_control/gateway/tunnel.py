@@ -1,7 +1,7 @@
 """The upload tunnel: one WebSocket per device, frames of ``walle_shared.protocol.tunnel``.
 
-Frames are decoded as they arrive and committed in groups: what came while the last group was on its way to the disk
-goes together. An acknowledgement is sent only after the commit.
+Frames are decoded as they arrive and committed in groups: what came while the last group was on its way to
+the disk goes together. An acknowledgement is sent only after the commit.
 """
 
 from __future__ import annotations

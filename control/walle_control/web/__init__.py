@@ -1,1 +1,1 @@
-"""What every route shares: reading requests, answering, authentication, and the one map from error to status."""
+"""What every route shares: reading requests, answering, authentication, the map from error to status."""

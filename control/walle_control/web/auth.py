@@ -1,4 +1,4 @@
-"""Who is asking: operators by bearer token, devices by credential. The route table shows which route wants which."""
+"""Who is asking: operators by bearer token, devices by credential; the route table shows who may what."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from walle_shared.ids import DeviceId
 from walle_control.web.problems import Unauthenticated
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-AdminEndpoint = Callable[[Request, str], Awaitable[Response]]
 DeviceEndpoint = Callable[[Request, DeviceId], Awaitable[Response]]
 
 #: Turns a bearer token into the name of who holds it, or raises ``Unauthenticated`` or ``NotAllowed``.
@@ -39,11 +38,12 @@ class Doors:
         self._admin = admin
         self._device = device
 
-    def admin(self, endpoint: AdminEndpoint) -> Endpoint:
-        """Let operators pass; the endpoint is told who."""
+    def admin(self, endpoint: Endpoint) -> Endpoint:
+        """Let operators pass; ``request.state.actor`` says who."""
 
         async def checked(request: Request) -> Response:
-            return await endpoint(request, await self._admin(bearer(request.headers)))
+            request.state.actor = await self._admin(bearer(request.headers))
+            return await endpoint(request)
 
         return checked
 

@@ -40,7 +40,7 @@ async def read_body(request: Request, limit_bytes: int = REQUEST_MAX_BYTES) -> b
     return b"".join(chunks)
 
 
-async def read_message(cls: type[T], request: Request) -> T:
+async def read_message[T](cls: type[T], request: Request) -> T:
     """Read and decode a request's body.
 
     Raises:

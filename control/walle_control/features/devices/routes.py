@@ -26,20 +26,20 @@ class DeviceRoutes:
         """``POST renew``."""
         return json_response(await self._service.renew(await read_message(RenewRequest, request)))
 
-    async def create_enrol_token(self, request: Request, actor: str) -> Response:
+    async def create_enrol_token(self, request: Request) -> Response:
         """``POST enrol-tokens``."""
         wanted = await read_message(EnrolTokenRequest, request)
         return json_response(await self._service.create_enrol_token(wanted), 201)
 
-    async def list(self, request: Request, actor: str) -> Response:
+    async def list(self, request: Request) -> Response:
         """``GET devices``."""
         limit = max(1, query_int(request, "limit", PAGE_DEFAULT, high=PAGE_MAX))
         return json_response(await self._service.list(request.query_params.get("after", ""), limit))
 
-    async def show(self, request: Request, actor: str) -> Response:
+    async def show(self, request: Request) -> Response:
         """``GET devices/{device_id}``."""
         return json_response(await self._service.show(DeviceId(request.path_params["device_id"])))
 
-    async def revoke(self, request: Request, actor: str) -> Response:
+    async def revoke(self, request: Request) -> Response:
         """``POST devices/{device_id}/revoke``."""
         return json_response(await self._service.revoke(DeviceId(request.path_params["device_id"])))

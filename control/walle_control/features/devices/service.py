@@ -1,7 +1,7 @@
 """Enrolment by limited token, short-lived credentials, renewal by proof of possession, revocation.
 
-A device is named after its key: ``d`` and the first 20 hex digits of the key's SHA-256. A device that lost the answer
-to its enrolment may therefore ask again with the same token and key and uses nothing up.
+A device is named after its key: ``d`` and the first 20 hex digits of the key's SHA-256. A device that lost
+the answer to its enrolment may therefore ask again with the same token and key and uses nothing up.
 """
 
 from __future__ import annotations

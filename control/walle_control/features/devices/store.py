@@ -41,8 +41,8 @@ def insert_device(
 ) -> None:
     """Add a device."""
     db.execute(
-        "INSERT INTO device (id, public_key, profile, state, enrol_token, created_ms, last_seen_ms, renewed_at_ms)"
-        " VALUES (?, ?, ?, 'active', ?, ?, ?, 0)",
+        "INSERT INTO device (id, public_key, profile, state, enrol_token, created_ms, last_seen_ms,"
+        " renewed_at_ms) VALUES (?, ?, ?, 'active', ?, ?, ?, 0)",
         (device_id, public_key, orjson.dumps(profile).decode(), token_id, now_ms, now_ms),
     )
 

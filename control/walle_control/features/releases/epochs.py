@@ -1,8 +1,9 @@
 """Compiles the live releases to an immutable snapshot and signs the epoch that names it.
 
-1. ``compile_next`` runs inside the transaction that changes the releases: state and epoch change together or not at all.
-2. The database holds the newest snapshot and envelope; the published files follow it, and ``publish`` may be repeated at
-   any time (after a crash, at every start).
+1. ``compile_next`` runs inside the transaction that changes the releases: state and epoch change together
+   or not at all.
+2. The database holds the newest snapshot and envelope; the published files follow it, and ``publish`` may
+   be repeated at any time (after a crash, at every start).
 3. The snapshot is on disk before ``epoch.json`` names it, and ``epoch.json`` never goes back.
 """
 
@@ -49,7 +50,8 @@ class EpochBook:
         snapshot = canonical(Snapshot(n, releases))
         if len(snapshot) > SNAPSHOT_MAX_BYTES:
             raise LimitExceeded(
-                f"the policy would have {len(snapshot)} bytes, over the limit of {SNAPSHOT_MAX_BYTES}: stop old releases"
+                f"the policy would have {len(snapshot)} bytes, over the limit of {SNAPSHOT_MAX_BYTES}:"
+                " stop old releases"
             )
         now_ms = self._clock.wall_ms()
         store.insert_epoch(db, EpochRow(n, snapshot, self._sign(n, snapshot, now_ms), reason, now_ms, now_ms))

@@ -1,8 +1,8 @@
 """The failure-rate guard: a pure judgement of a release by its votes.
 
-A vote is a report of an installation or a run whose error class speaks about the release (``VOTING_ERRORS``): an attempt.
-With fewer attempts than ``min_reports`` the guard holds; from then on it rolls back when failures make up more than
-``max_failure_rate`` of them.
+A vote is a report of an installation or a run whose error class speaks about the release
+(``VOTING_ERRORS``): an attempt. With fewer attempts than ``min_reports`` the guard holds; from then on it
+rolls back when failures make up more than ``max_failure_rate`` of them.
 """
 
 from __future__ import annotations
@@ -63,5 +63,6 @@ def judge(guard: GuardSettings, votes: Votes) -> Verdict:
     # Multiplied out, so that exactly the allowed rate passes whatever the division would round to.
     too_many = failures > guard.max_failure_rate * attempts
     relation = "over" if too_many else "within"
-    reason = f"{failures} of {attempts} attempts failed ({failures / attempts:.1%}), {relation} {guard.max_failure_rate:.1%}"
+    rate, allowed = f"{failures / attempts:.1%}", f"{guard.max_failure_rate:.1%}"
+    reason = f"{failures} of {attempts} attempts failed ({rate}), {relation} {allowed}"
     return Verdict("rollback" if too_many else "pass", attempts, failures, reason)

@@ -120,7 +120,7 @@ class TasksService:
 def _same_commit(known: VersionRow, source: TaskSource) -> VersionRow:
     if known.source != source.commit:
         raise Conflict(
-            f"{known.scenario}/{known.task} {known.version} was built from commit {known.source[:12]}, but tag"
-            f" {source.tag} now names {source.commit[:12]}: tags must not move, make a new version"
+            f"{known.scenario}/{known.task} {known.version} was built from commit {known.source[:12]}, but"
+            f" tag {source.tag} now names {source.commit[:12]}: tags must not move, make a new version"
         )
     return known

@@ -13,7 +13,7 @@ from walle_shared.protocol.messages import FileRef
 
 
 class ModelConverter(Protocol):
-    """Turns an ONNX file into a ``.wmodel`` file; raises a ``WalleError`` that says what is wrong with the model."""
+    """Turns an ONNX file into a ``.wmodel`` file; raises an ``EngineError`` for a model it cannot convert."""
 
     def __call__(self, onnx_path: Path, wmodel_path: Path, /) -> object:
         """Convert; blocks."""

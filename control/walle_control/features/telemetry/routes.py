@@ -31,23 +31,24 @@ class TelemetryRoutes:
         batch = await read_message(ReportBatch, request)
         return json_response(await self._service.record_reports(device_id, batch))
 
-    async def reports(self, request: Request, actor: str) -> Response:
+    async def reports(self, request: Request) -> Response:
         """``GET reports``."""
         query = _query(ReportQuery, request)
         return json_response(await self._service.reports(query, *_paging(request)))
 
-    async def features(self, request: Request, actor: str) -> Response:
+    async def features(self, request: Request) -> Response:
         """``GET features``."""
         query = _query(FeatureQuery, request)
         return json_response(await self._service.features(query, *_paging(request)))
 
 
-def _query(cls: type[Q], request: Request) -> Q:
+def _query[Q: (FeatureQuery, ReportQuery)](cls: type[Q], request: Request) -> Q:
     known = {f.name for f in dataclasses.fields(cls)}
     given = {name: text for name, text in request.query_params.items() if name not in _PAGING}
     if unknown := given.keys() - known:
         raise RemoteProtocolError(
-            f"query {', '.join(sorted(unknown))[:80]} is not known; known here: {', '.join(sorted(known | _PAGING))}"
+            f"query {', '.join(sorted(unknown))[:80]} is not known;"
+            f" known here: {', '.join(sorted(known | _PAGING))}"
         )
     return cls(**given)
 

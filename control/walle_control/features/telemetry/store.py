@@ -32,8 +32,9 @@ _REPORT_COLUMNS = {"release": "release_id", "device": "device_id", "outcome": "o
 def insert_report(db: sqlite3.Connection, device_id: DeviceId, report: Report, now_ms: int) -> bool:
     """Add a report and count it; whether it is new."""
     added = db.execute(
-        "INSERT INTO report (device_id, report_id, release_id, task, version, stage, outcome, error_class, code,"
-        " message, attempt, at_ms, duration_ms, received_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        "INSERT INTO report (device_id, report_id, release_id, task, version, stage, outcome, error_class,"
+        " code, message, attempt, at_ms, duration_ms, received_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (device_id, report_id) DO NOTHING",
         (device_id, report.report_id, report.release_id, report.task, report.version, report.stage,
          report.outcome, report.error_class, report.code, report.message, report.attempt, report.at_ms,
@@ -58,8 +59,8 @@ def set_installed(
     db.execute(
         "INSERT INTO device_task (device_id, scenario, task, version, release_id, stage, outcome, at_ms)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET version = excluded.version,"
-        " release_id = excluded.release_id, stage = excluded.stage, outcome = excluded.outcome, at_ms = excluded.at_ms"
-        " WHERE excluded.at_ms >= at_ms",
+        " release_id = excluded.release_id, stage = excluded.stage, outcome = excluded.outcome,"
+        " at_ms = excluded.at_ms WHERE excluded.at_ms >= at_ms",
         (device_id, scenario, report.task, report.version, report.release_id, report.stage, report.outcome,
          report.at_ms),
     )  # fmt: skip
@@ -94,10 +95,10 @@ def list_reports(db: sqlite3.Connection, query: ReportQuery, after: int, limit: 
 def insert_feature(db: sqlite3.Connection, device_id: DeviceId, record: Record, now_ms: int) -> None:
     """Add a feature."""
     db.execute(
-        "INSERT INTO feature (device_id, scenario, task, version, release_id, name, at_ms, received_ms, fields)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (device_id, record.scenario, record.task, record.version, record.release_id, record.name, record.at_ms,
-         now_ms, orjson.dumps(record.fields).decode()),
+        "INSERT INTO feature (device_id, scenario, task, version, release_id, name, at_ms, received_ms,"
+        " fields) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (device_id, record.scenario, record.task, record.version, record.release_id, record.name,
+         record.at_ms, now_ms, orjson.dumps(record.fields).decode()),
     )  # fmt: skip
 
 
