@@ -33,7 +33,7 @@ from walle_control.db.store import Store
 
 _log = get_logger("control.serve")
 
-#: Finds conversations whose device is gone: probed after 30 s of silence, then every 10 s, at most three times.
+#: Finds conversations whose device is gone: probed after 30 s of silence, then three times every 10 s.
 _KEEP_ALIVE = (
     ((socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1),
     ((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 30),
