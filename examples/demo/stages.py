@@ -162,7 +162,7 @@ def scan_visit(scan: Mapping[str, Any], app: str) -> Iterable[dict[str, Any]]:
 
 
 def collect_features(demo: Demo) -> str:
-    """Wait until every run's feature has come through the tunnel; judge the answers from the control plane's rows."""
+    """Wait for every run's feature to come through the tunnel; judge the control plane's rows."""
     labels = {str(item["id"]): item["label"] for item in _held_out(demo.digits)}
     rows = wait_for("every scan's answer", lambda: _answers(demo, set(labels)), timeout_s=60)
     right = sum(labels[row["fields"]["scan_id"]] == row["fields"]["digit"] for row in rows)
