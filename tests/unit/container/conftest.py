@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from walle_container import HostConfig, TaskHost, TaskLimits, TaskSpec
 
 ALL = frozenset({"events", "log", "model", "params", "store", "tunnel"})

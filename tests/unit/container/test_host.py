@@ -1,4 +1,4 @@
-"""Runs on a real worker: what comes back, and every way in which a task can go wrong without harm to others."""
+"""Runs on a real worker: what comes back, and the ways in which a task goes wrong without harm to others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-
 from walle_container import HostConfig, LogEntry, StoreWrite, TaskHost, TaskResult, TaskSpec, TunnelSend
 from walle_shared.errors import (
     ConfigError,
@@ -104,7 +103,7 @@ async def test_host_calls_are_answered_and_reads_see_own_writes(
 
     async def rows(args: dict[str, Any]) -> list[dict[str, Any]]:
         asked.append(args)
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         return [{"key": "a", "n": 1}]
 
     spec = make_spec("""
@@ -335,7 +334,9 @@ LOOPS = {
     "hostile description": (
         "class Sly(Exception):\n        def __str__(self):\n            while True: pass\n    raise Sly"
     ),
-    "hostile encoding": "class Sly(dict):\n        def items(self):\n            while True: pass\n    return Sly(a=1)",
+    "hostile encoding": (
+        "class Sly(dict):\n        def items(self):\n            while True: pass\n    return Sly(a=1)"
+    ),
 }
 
 
