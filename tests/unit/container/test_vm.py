@@ -131,7 +131,7 @@ def test_the_quota_counts_small_and_large_blocks_and_their_release():
             block = bytearray(M)
             for _ in range(6):
                 block += bytes(M)
-        print(_vm.guard(8 * M, grow)[1])
+        print(_vm.guard(16 * M, grow)[1])
     """)
     assert printed.splitlines() == [
         "MemoryError",
