@@ -125,7 +125,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build sdist and wheel, install the wheel in a clean environment and smoke-test it away from the checkout."""
+    """Build the wheel, install it in a clean environment and smoke-test it away from the checkout."""
     out = ROOT / "build" / "wheel"
     shutil.rmtree(out, ignore_errors=True)
     _python(session, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), ".")

@@ -4,7 +4,19 @@ import math
 
 from hypothesis import given
 from hypothesis import strategies as st
-from walle_shared.targeting import SHARE_ONE, PredicateError, in_share, parse_predicate, position
+from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
+from walle_shared.protocol.messages import FileRef
+from walle_shared.targeting import (
+    SHARE_ONE,
+    Policy,
+    PredicateError,
+    Profile,
+    Release,
+    Snapshot,
+    in_share,
+    parse_predicate,
+    position,
+)
 
 salts = st.text(min_size=1, max_size=16)
 units = st.text(min_size=1, max_size=40)
@@ -49,6 +61,43 @@ def test_no_text_breaks_the_parser(text: str) -> None:
     except PredicateError as error:
         column = error.column
     assert 0 <= column <= len(text)
+
+
+scalars = st.sampled_from([True, False, 1, 0, 1.0, 2, "1", "x", "1.10"])
+profiles = st.dictionaries(st.sampled_from(["a", "b_version", "c"]), scalars)
+PREDICATES = [
+    "",
+    'a == "x"',
+    "a == 1",
+    "a == true",
+    'b_version >= "1.9"',
+    "exists(c) and a != 1",
+    "not a == 1",
+]
+
+
+def _release(number: int, predicate: str, task: str) -> Release:
+    ref = FileRef(Sha256("0" * 64), 1)
+    names = ScenarioName("s"), TaskName(task), TaskVersion(f"{number}")
+    return Release(ReleaseId(f"r{number}"), *names, ref, predicate, SHARE_ONE // 2, f"salt{number}", number)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(PREDICATES), st.sampled_from("tu")), max_size=8),
+    st.lists(profiles, max_size=6),
+)
+def test_remembered_classes_decide_as_the_plain_rule(
+    rules: list[tuple[str, str]], asked: list[Profile]
+) -> None:
+    releases = [_release(n, predicate, task) for n, (predicate, task) in enumerate(rules)]
+    policy = Policy(Snapshot(1, tuple(releases)))
+    for profile in asked:
+        plain: dict[str, str] = {}
+        for release in releases:  # oldest first: a newer one overwrites
+            if parse_predicate(release.predicate)(profile) and in_share(release.salt, "d", release.share):
+                plain[release.task] = release.id
+        decided = policy.decide(DeviceId("d"), profile)
+        assert {key[1]: wanted.release_id for key, wanted in decided.items()} == plain
 
 
 TOKENS = [

@@ -1,7 +1,7 @@
 """Which device gets what: the same pure decision on device and server.
 
 ``predicate`` parses and evaluates the condition of a release, ``hashing`` places a device on the line from 0
-to 2^64, and ``policy`` decides from a compiled snapshot. Nothing here does I/O or keeps state between calls.
+to 2^64, and ``policy`` decides from a compiled snapshot. Nothing here does I/O.
 """
 
 from walle_shared.targeting.hashing import POSITIONS, SHARE_ONE, in_share, position

@@ -12,7 +12,7 @@ Rules, in order, for each task:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,9 +72,23 @@ class Explanation:
 
 TaskKey = tuple[ScenarioName, TaskName]
 
+#: Profile classes remembered per policy; all are forgotten when there are more.
+_CLASSES_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    release: Release
+    predicate: Predicate
+    wanted: Wanted
+
 
 class Policy:
     """A snapshot compiled once, asked many times.
+
+    Devices whose profiles agree in every attribute that some predicate reads form a class. Which releases
+    match is worked out once per class and remembered, so that a decision costs one look-up and a hash per
+    matching release, however many releases are live.
 
     Raises:
         RemoteProtocolError: on construction, if a release has a bad share or predicate.
@@ -82,29 +96,37 @@ class Policy:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self._by_task: dict[TaskKey, list[tuple[Release, Predicate, Wanted]]] = {}
-        for release in sorted(snapshot.releases, key=lambda r: (-r.rank, r.id)):
-            key = (release.scenario, release.task)
-            self._by_task.setdefault(key, []).append((release, _compile(release), _wanted(release)))
+        newest_first = sorted(snapshot.releases, key=lambda release: (-release.rank, release.id))
+        self._candidates = [_Candidate(r, _compile(r), _wanted(r)) for r in newest_first]
+        self._attributes = sorted({name for c in self._candidates for name in c.predicate.attributes})
+        self._classes: dict[tuple[object, ...], tuple[_Candidate, ...]] = {}
 
     def decide(self, device_id: DeviceId, profile: Profile) -> dict[TaskKey, Wanted]:
         """What this device should run, by (scenario, task)."""
         decisions: dict[TaskKey, Wanted] = {}
-        for key, candidates in self._by_task.items():
-            for release, predicate, wanted in candidates:
-                if predicate.test(profile) and in_share(release.salt, device_id, release.share):
-                    decisions[key] = wanted
-                    break
+        for candidate in self._matching(profile):
+            release = candidate.release
+            key = (release.scenario, release.task)
+            if key not in decisions and in_share(release.salt, device_id, release.share):
+                decisions[key] = candidate.wanted
         return decisions
 
     def explain(self, device_id: DeviceId, profile: Profile) -> list[Explanation]:
-        """Every release with the verdict for this device, newest first within each task."""
+        """Every release with the verdict for this device, newest first."""
         chosen = {wanted.release_id for wanted in self.decide(device_id, profile).values()}
-        return [
-            _explain(release, predicate, device_id, profile, release.id in chosen)
-            for candidates in self._by_task.values()
-            for release, predicate, _ in candidates
-        ]
+        return [_explain(candidate, device_id, profile, chosen) for candidate in self._candidates]
+
+    def _matching(self, profile: Profile) -> tuple[_Candidate, ...]:
+        # The type belongs to the class: True, 1 and 1.0 are equal keys but not equal attributes.
+        values = [profile.get(name) for name in self._attributes]
+        key = (*values, *map(type, values))
+        matching = self._classes.get(key)
+        if matching is None:
+            matching = tuple(c for c in self._candidates if c.predicate.test(profile))
+            if len(self._classes) >= _CLASSES_MAX:
+                self._classes.clear()
+            self._classes[key] = matching
+        return matching
 
 
 def _compile(release: Release) -> Predicate:
@@ -123,12 +145,13 @@ def _wanted(release: Release) -> Wanted:
 
 
 def _explain(
-    release: Release, predicate: Predicate, device_id: DeviceId, profile: Profile, chosen: bool
+    candidate: _Candidate, device_id: DeviceId, profile: Profile, chosen: Set[ReleaseId]
 ) -> Explanation:
+    release, predicate = candidate.release, candidate.predicate
     matches = predicate.test(profile)
     inside = in_share(release.salt, device_id, release.share)
     missing = sorted(predicate.attributes - profile.keys())
-    if chosen:
+    if release.id in chosen:
         reason = "chosen"
     elif not matches:
         reason = "predicate does not match" + (f" (profile has no {', '.join(missing)})" if missing else "")
@@ -136,4 +159,4 @@ def _explain(
         reason = f"outside the share of {release.share / SHARE_ONE:.4%}"
     else:
         reason = "a newer release of the task applies"
-    return Explanation(release.id, matches, inside, chosen, reason)
+    return Explanation(release.id, matches, inside, release.id in chosen, reason)
