@@ -154,7 +154,9 @@ def _check(config: AgentConfig) -> None:
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ConfigError(f"control.url {config.control.url!r} is not like https://control.example.com")
     if not config.control.trusted_keys:
-        raise ConfigError("control.trusted_keys is empty: give the public key that walle-control init printed")
+        raise ConfigError(
+            "control.trusted_keys is empty: give the public key that walle-control init printed"
+        )
     config.trusted_keys()
     for name, value in (
         ("link.poll_s", config.link.poll_s),

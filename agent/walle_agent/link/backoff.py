@@ -17,7 +17,9 @@ class Backoff:
         rng: source of jitter; injected so that tests repeat.
     """
 
-    def __init__(self, base_s: float = 0.5, cap_s: float = 300.0, *, rng: random.Random | None = None) -> None:
+    def __init__(
+        self, base_s: float = 0.5, cap_s: float = 300.0, *, rng: random.Random | None = None
+    ) -> None:
         self._base_s = base_s
         self._cap_s = cap_s
         self._rng = rng or random.Random()
