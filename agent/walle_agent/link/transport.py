@@ -11,8 +11,6 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import trio
 import trio_websocket
-
-from walle_agent.link.exchange import PROBLEM_MAX_BYTES, SseEvent, SseParser, problem_error, range_start
 from walle_shared.errors import (
     ConnectionLost,
     LengthOrHashError,
@@ -27,6 +25,8 @@ from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import FileRef
 from walle_shared.protocol.version import DEVICE_API, PROTOCOL_HEADER, PROTOCOL_VERSION, STATIC_ROOT
 from walle_shared.signing import check_file
+
+from walle_agent.link.exchange import PROBLEM_MAX_BYTES, SseEvent, SseParser, problem_error, range_start
 
 _COMMON_HEADERS = {PROTOCOL_HEADER: str(PROTOCOL_VERSION)}
 

@@ -20,18 +20,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 import orjson
-
-from walle_agent.state.files import set_aside, write_atomic
-from walle_agent.state.machine import ACTIVE, COMPLETE, SlotPhase
 from walle_shared.errors import StorageError
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
 from walle_shared.protocol.codec import canonical
 from walle_shared.records import RecordError, from_plain
 from walle_shared.targeting.policy import TaskKey
 
+from walle_agent.state.files import set_aside, write_atomic
+from walle_agent.state.machine import ACTIVE, COMPLETE, SlotPhase
+
 SlotName = Literal["a", "b"]
 SlotPhaseName = Literal["empty", "filling", "ready", "trial", "proven", "bad"]
 SLOT_NAMES: tuple[SlotName, SlotName] = ("a", "b")
+
+
+_NO_DEVICE = DeviceId("")
+_NO_RELEASE = ReleaseId("")
+_NO_VERSION = TaskVersion("")
+_NO_DIGEST = Sha256("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class Identity:
     """Who this device is. ``key_hex`` is secret; times in milliseconds of the server's clock."""
 
     key_hex: str
-    device_id: DeviceId = DeviceId("")
+    device_id: DeviceId = _NO_DEVICE
     credential: str = ""
     expires_ms: int = 0
     renewal_ms: int = 0  # the highest nonce used to renew; must rise
@@ -55,9 +61,9 @@ class SlotContent:
     """What a slot holds and how it fares."""
 
     phase: SlotPhaseName = "empty"
-    release_id: ReleaseId = ReleaseId("")
-    version: TaskVersion = TaskVersion("")
-    manifest: Sha256 = Sha256("")
+    release_id: ReleaseId = _NO_RELEASE
+    version: TaskVersion = _NO_VERSION
+    manifest: Sha256 = _NO_DIGEST
     successes: int = 0  # since activation, counted while on trial
     failures: int = 0  # in a row, counted while on trial
 
@@ -124,7 +130,7 @@ class DeviceState:
     """Everything the deployment must remember."""
 
     epoch: int = 0
-    snapshot: Sha256 = Sha256("")
+    snapshot: Sha256 = _NO_DIGEST
     issued_ms: int = 0  # the newest signed time seen: a floor under the wall clock
     tasks: tuple[TaskRecord, ...] = ()
     quarantine: tuple[Quarantined, ...] = ()
