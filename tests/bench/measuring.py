@@ -1,4 +1,4 @@
-"""Interleaved timing: contestants take turns within one run, so that a noisy neighbour hits all of them alike."""
+"""Interleaved timing: contestants take turns within one run, so a noisy neighbour hits all of them alike."""
 
 from __future__ import annotations
 
