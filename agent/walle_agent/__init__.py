@@ -1,4 +1,4 @@
-"""The device agent: keeps the tasks the control plane wants installed, runs them on events, sends what they say.
+"""The device agent: installs the tasks the control plane wants, runs them on events, sends what they say.
 
 Layers, top to bottom; a row imports rows below it, never above::
 

@@ -1,7 +1,7 @@
 """The agent's settings: one frozen object, read once, passed down.
 
-``configs/agent.toml`` shows every key; a test keeps the two in step. The environment (``WALLE_AGENT_LINK__POLL_S``)
-wins over the file, flags win over both.
+``configs/agent.toml`` shows every key; a test keeps the two in step. The environment
+(``WALLE_AGENT_LINK__POLL_S``) wins over the file, flags win over both.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What each step of a deployment does to the device state, as pure functions over the table of ``state.machine``."""
+"""What each step of a deployment does to the device state: pure functions over ``state.machine``'s table."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 from walle_shared.errors import Conflict
 from walle_shared.ids import ReleaseId, Sha256
@@ -17,6 +18,7 @@ from walle_agent.state.store import (
     Quarantined,
     SlotContent,
     SlotName,
+    SlotPhaseName,
     TaskRecord,
 )
 
@@ -172,4 +174,4 @@ def _move(state: DeviceState, key: TaskKey, slot: SlotName, event: SlotEvent) ->
 
 def _moved(slot: SlotContent, event: SlotEvent) -> SlotContent:
     phase = advance(slot.state, event)
-    return EMPTY_SLOT if phase is SlotPhase.EMPTY else replace(slot, phase=phase.value)
+    return EMPTY_SLOT if phase is SlotPhase.EMPTY else replace(slot, phase=cast(SlotPhaseName, phase.value))

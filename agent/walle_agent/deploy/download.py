@@ -147,7 +147,6 @@ class Downloader:
             try:
                 received += await self._receive(ref)
                 await trio.to_thread.run_sync(self._content.admit, ref)
-                return received
             except (TransportError, LengthOrHashError, NotFound) as error:
                 delay_s = backoff.next_delay_s(retry_after_s(error))
                 if backoff.failures >= self._attempts:
@@ -156,6 +155,8 @@ class Downloader:
                     "download_interrupted", blob=ref.sha256[:12], error=str(error), retry_s=round(delay_s, 2)
                 )
                 await trio.sleep(delay_s)
+            else:
+                return received
 
     async def _receive(self, ref: FileRef) -> int:
         """Append what is missing to the part."""

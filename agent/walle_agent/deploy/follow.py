@@ -135,7 +135,7 @@ class EpochFollower:
             self._etag = answer.etag
 
     async def confirm(self) -> bool:
-        """Re-read the epoch just before something is activated; whether the policy in force is still the newest.
+        """Re-read the epoch before something is activated; whether the policy in force is still the newest.
 
         Raises:
             TrustError: the control plane's answer cannot be trusted.

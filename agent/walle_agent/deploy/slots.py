@@ -161,7 +161,7 @@ def _place(source: Path, target: Path) -> None:
     """
     with source.open("rb") as reader:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
-        with open(descriptor, "wb") as writer:
+        with os.fdopen(descriptor, "wb") as writer:
             remaining = os.fstat(reader.fileno()).st_size
             while remaining > 0:
                 copied = os.copy_file_range(reader.fileno(), writer.fileno(), remaining)
