@@ -194,9 +194,7 @@ class Steps:
         try:
             self._folders.check(step.key, step.slot, manifest)
         except LengthOrHashError:
-            self._content.keep_only(
-                ()
-            )  # a stored file has gone bad since it was checked: fetch anew next time
+            self._content.keep_only(())  # a stored file has gone bad: fetch anew
             raise
         check_entry(bundle, manifest)
 
@@ -204,7 +202,5 @@ class Steps:
         envelope = self._folders.read_manifest(key, slot)
         expected = self._keeper.state.record(key).slot(slot).manifest
         if sha256_hex(envelope) != expected:
-            raise LengthOrHashError(
-                f"the manifest in slot {slot} of {key[1]} is not the one that was installed"
-            )
+            raise LengthOrHashError(f"the manifest in slot {slot} of {key[1]} is not the one installed")
         return open_signed_manifest(envelope, self._keys)

@@ -73,7 +73,7 @@ def check_names(manifest: Manifest, wanted: Wanted) -> Manifest:
     head = manifest.definition.task
     if (head.scenario, head.name, manifest.version) != (wanted.scenario, wanted.task, wanted.version):
         raise SignatureError(
-            f"release {wanted.release_id} is of {wanted.scenario}/{wanted.task} {wanted.version}, its manifest "
-            f"of {head.scenario}/{head.name} {manifest.version}"
+            f"release {wanted.release_id} is of {wanted.scenario}/{wanted.task} {wanted.version}, "
+            f"its manifest of {head.scenario}/{head.name} {manifest.version}"
         )
     return manifest

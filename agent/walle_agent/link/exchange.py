@@ -5,8 +5,8 @@ The gate's rules, in order:
 1. The envelope is signed by a trusted key (``deploy.verify`` has opened it).
 2. An epoch below the floor is a rollback, whoever signed it.
 3. The same epoch must name the same snapshot as before.
-4. An expired epoch is a freeze. Time is the later of the wall clock and the newest signed time seen, so that a
-   clock set back does not revive what has expired.
+4. An expired epoch is a freeze. Time is the later of the wall clock and the newest signed time seen, so that
+   a clock set back does not revive what has expired.
 """
 
 from __future__ import annotations

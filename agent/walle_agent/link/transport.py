@@ -1,4 +1,4 @@
-"""The control plane over the network: httpx and trio-websocket, with every body capped and every error typed."""
+"""The control plane over the network: httpx and trio-websocket, every body capped, every error typed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The life of a slot, as a table.
 
-Each task has two slots. One write of the state file moves several slots at once, so a switch is atomic: at most
-one slot of a task is *active* (TRIAL or PROVEN), and whatever is READY, TRIAL or PROVEN lies complete on disk.
+Each task has two slots. One write of the state file moves several slots at once, so a switch is atomic: at
+most one slot of a task is *active* (TRIAL or PROVEN), and whatever is READY, TRIAL or PROVEN lies complete on
+disk.
 
 ::
 

@@ -23,14 +23,16 @@ from walle_agent.state.files import set_aside
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS reports (number INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS attempts (release_id TEXT PRIMARY KEY, starts INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attempts (
+    release_id TEXT PRIMARY KEY, starts INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS totals (name TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ReportStatistics:
-    """``queued`` wait, ``delivered`` were acknowledged, ``evicted`` were dropped because the queue was full."""
+    """``queued`` wait, ``delivered`` were acknowledged, ``evicted`` went because the queue was full."""
 
     queued: int
     delivered: int
@@ -79,7 +81,8 @@ class ReportQueue:
         """
         with self._transaction() as db:
             row = db.execute(
-                "INSERT INTO attempts VALUES (?, 1) ON CONFLICT DO UPDATE SET starts = starts + 1 RETURNING starts",
+                "INSERT INTO attempts VALUES (?, 1)"
+                " ON CONFLICT DO UPDATE SET starts = starts + 1 RETURNING starts",
                 (release_id,),
             ).fetchone()
             return int(row[0])
@@ -173,12 +176,16 @@ def _open(path: Path) -> sqlite3.Connection:
             "PRAGMA synchronous = NORMAL"
         )  # survives the death of the process; power loss may cost the tail
         db.executescript(_SCHEMA)
-        if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-            raise sqlite3.DatabaseError("quick_check found damage")
+        _check_sound(db)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _check_sound(db: sqlite3.Connection) -> None:
+    if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+        raise sqlite3.DatabaseError("quick_check found damage")
 
 
 def _count(db: sqlite3.Connection, name: str, count: int) -> None:

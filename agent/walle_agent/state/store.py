@@ -6,8 +6,8 @@ quarantine. Both are replaced atomically, carry a digest of their content, and l
 
 1. The epoch floor and ``renewal_ms`` only rise.
 2. At most one slot of a task is active.
-3. A corrupt file is set aside and the last good copy used; without one the device starts afresh (enrols again,
-   installs again). It never keeps the agent from starting.
+3. A corrupt file is set aside and the last good copy used; without one the device starts afresh (enrols
+   again, installs again). It never keeps the agent from starting.
 """
 
 from __future__ import annotations
