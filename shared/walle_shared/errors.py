@@ -29,7 +29,8 @@
         OutOfMemory
       InternalError            we broke an invariant: crash the task, keep the evidence
 
-The type alone tells who has to act. ``code`` is stable and low-cardinality (metrics, HTTP bodies); messages may change.
+The type alone tells who has to act. ``code`` is stable and low-cardinality (metrics, HTTP bodies); messages
+may change.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class WalleError(Exception):
         code: stable machine-readable name; the class's own ``code`` where omitted.
     """
 
-    code: ClassVar[str] | str = "error"
+    code: str = "error"
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, code: str | None = None) -> None:

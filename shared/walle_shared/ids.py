@@ -28,7 +28,9 @@ def check_name(value: str, what: str) -> str:
         ConfigError: naming ``what`` and the rule.
     """
     if not _NAME.fullmatch(value):
-        raise ConfigError(f"{what} {value[:80]!r} is not a name: use a-z, 0-9 and _, a letter first, at most 64 long")
+        raise ConfigError(
+            f"{what} {value[:80]!r} is not a name: use a-z, 0-9 and _, a letter first, at most 64 long"
+        )
     return value
 
 

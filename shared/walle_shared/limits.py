@@ -1,6 +1,6 @@
 """Every limit of the protocol, with its unit, in one place. Standard library only.
 
-A value that arrives from outside and passes one of these raises ``LimitExceeded`` or a ``ProtocolError`` that names it.
+A value from outside that passes one of these raises ``LimitExceeded`` or a ``ProtocolError`` that names it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,18 @@ from walle_shared.units import KIB, MIB
 # Events
 EVENT_MAX_BYTES = 32 * KIB
 EVENT_MAX_ARGS = 64
+INLET_MAX_EVENTS = 1_024
+INLET_MAX_CLIENTS = 64
 VISIT_MAX_EVENTS = 2_000
+VISIT_MAX_BYTES = 4 * MIB
+VISITS_OPEN_MAX = 256
+VISITS_OPEN_MAX_BYTES = 32 * MIB
 VISIT_MAX_S = 30 * 60.0
 SLICE_MAX_EVENTS = 2_000
 
 # Triggers
 TRIGGER_MAX_IDS = 32
+TRIGGERS_MAX = 100_000
 
 # Tasks and bundles
 MANIFEST_MAX_BYTES = 256 * KIB
@@ -23,6 +29,8 @@ MANIFEST_MAX_FILES = 1_000
 BUNDLE_FILE_MAX_BYTES = 512 * MIB
 TASK_OUTPUT_MAX_BYTES = 256 * KIB
 TASK_ROW_MAX_BYTES = 64 * KIB
+STORE_KEY_MAX_CHARS = 200
+STORE_VALUE_MAX_BYTES = 64 * KIB
 
 # Policy
 PREDICATE_MAX_CHARS = 4_000
@@ -39,6 +47,7 @@ REQUEST_MAX_BYTES = 1 * MIB
 FRAME_MAX_BYTES = 256 * KIB
 FRAME_MAX_INFLATED_BYTES = 2 * MIB
 TUNNEL_WINDOW_FRAMES = 8
+TUNNEL_GAPS_MAX = 64
 
 # Container socketpair
 CONTAINER_FRAME_MAX_BYTES = 16 * MIB

@@ -1,0 +1,324 @@
+"""The stages of the demo, in order. Each uses the programs a user has and believes only what they answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from screen import DeviceLine, Screen
+from world import ControlPlane, DemoError, Device, commit_tasks, wait_for
+
+EXAMPLES = Path(__file__).resolve().parents[1]
+DIGITS = EXAMPLES / "digit_reader"
+PAGES = EXAMPLES / "page_view"
+
+#: The guard judges a release from this many reports in the demo; the default is 20.
+DEMO_MIN_REPORTS = 3
+
+PROFILES: Mapping[str, Mapping[str, str]] = {
+    "phone-a": {"group": "stable", "app_version": "7.4.0"},
+    "phone-b": {"group": "stable", "app_version": "6.9.2"},
+    "tablet-c": {"group": "beta", "app_version": "7.5.0"},
+}
+PAGE_VIEW_PREDICATE = 'app_version >= "7.0"'
+BETA_PREDICATE = 'group == "beta"'
+
+
+@dataclass
+class Demo:
+    """What the stages share: the world, and what was learnt on the way."""
+
+    folder: Path
+    screen: Screen
+    control: ControlPlane
+    devices: dict[str, Device]
+    digits: int
+    names: dict[str, str] = field(default_factory=dict)  # device id -> name
+    releases: dict[str, dict[str, Any]] = field(default_factory=dict)  # "task version" -> release as created
+    created_ms: dict[str, int] = field(default_factory=dict)  # release id -> wall time of the release command
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise if any process has died."""
+        self.control.check()
+        for device in self.devices.values():
+            device.check()
+
+
+def make_repository(demo: Demo) -> str:
+    """Put both example tasks into a new git repository and tag them 1.0.0."""
+    tasks = {"digit_reader": DIGITS / "task", "page_view": PAGES / "task"}
+    commit_tasks(demo.folder / "tasks", tasks, "1.0.0")
+    return "digit_reader/1.0.0, page_view/1.0.0"
+
+
+def start_control(demo: Demo) -> str:
+    """Start the control plane."""
+    demo.control.start()
+    return demo.control.url
+
+
+def start_devices(demo: Demo) -> str:
+    """Start three agents that enrol with a token and a key they make themselves."""
+    enrolment = demo.control.command("enrol-token", "create", "--uses", str(len(demo.devices)))
+    for name, device in demo.devices.items():
+        profile = "  ".join(device.profile.values())
+        demo.screen.devices[name] = DeviceLine(name, profile)
+        device.start(demo.control.url, enrolment["public_key"], enrolment["token"])
+    wait_for("three agents to enrol and listen", lambda: _all_enrolled(demo))
+    return ", ".join(demo.devices)
+
+
+def _all_enrolled(demo: Demo) -> bool | None:
+    demo.check()
+    for row in demo.control.get("/devices")["devices"]:
+        demo.names[row["id"]] = row["profile"]["name"]
+    ready = all(device.ready() for device in demo.devices.values())
+    return True if ready and len(demo.names) == len(demo.devices) else None
+
+
+def import_tasks(demo: Demo) -> str:
+    """Import both versions: the model is converted and its answers compared with ONNX Runtime's."""
+    for task in ("digit_reader", "page_view"):
+        demo.control.command("import", task, "1.0.0", "--repo", str(demo.folder / "tasks"))
+    return "model converted and checked against ONNX Runtime; manifests signed"
+
+
+def release_tasks(demo: Demo) -> str:
+    """Release one task to everybody and one by predicate; wait until exactly those devices run them."""
+    _release(demo, "digit_reader", "1.0.0")
+    _release(demo, "page_view", "1.0.0", predicate=PAGE_VIEW_PREDICATE)
+    wanted = {("digit_reader", name) for name in PROFILES}
+    wanted |= {("page_view", name) for name, profile in PROFILES.items() if profile["app_version"] >= "7.0"}
+    wait_for("the devices to install what the policy gives them", lambda: _installed(demo, wanted))
+    times = [line.pull_ms for line in demo.screen.devices.values() if line.pull_ms is not None]
+    demo.summary["push_to_installed_ms"] = round(median(times))
+    skipped = [name for name, profile in PROFILES.items() if profile["app_version"] < "7.0"]
+    return f"installed after {median(times):.0f} ms (median); {', '.join(skipped)} left out of page_view"
+
+
+def _release(demo: Demo, task: str, version: str, *, predicate: str = "", **guard: str) -> dict[str, Any]:
+    created_ms = _wall_ms()
+    words = ["release", "create", f"demo/{task}", version, "--percent", "100"]
+    if predicate:
+        words += ["--where", predicate]
+    for name, value in guard.items():
+        words += [f"--{name.replace('_', '-')}", value]
+    release: dict[str, Any] = demo.control.command(*words)["release"]
+    demo.releases[f"{task} {version}"] = release
+    demo.created_ms[release["id"]] = created_ms
+    return release
+
+
+def _installed(demo: Demo, wanted: set[tuple[str, str]]) -> bool | None:
+    demo.check()
+    installed: set[tuple[str, str]] = set()
+    for release in demo.releases.values():
+        for report in _reports(demo, release["id"]):
+            if report["stage"] == "install" and report["outcome"] == "success":
+                name = demo.names[report["device_id"]]
+                line = demo.screen.devices[name]
+                line.versions[report["task"]] = report["version"]
+                line.pull_ms = report["at_ms"] - demo.created_ms[release["id"]]
+                installed.add((report["task"], name))
+    if installed - wanted:
+        raise DemoError(f"installed against the policy: {sorted(installed - wanted)}")
+    return True if installed == wanted else None
+
+
+def replay_events(demo: Demo) -> str:
+    """Let each app emit its events: page visits from the recorded stream, and scans of held-out digits."""
+    scans = _held_out(demo.digits)
+    pages = [
+        json.loads(line) for line in (PAGES / "events.jsonl").read_text().splitlines() if '"kind"' in line
+    ]
+    total = 0
+    for number, (name, device) in enumerate(demo.devices.items()):
+        own = scans[number :: len(demo.devices)]
+        events = [*pages, *(event for scan in own for event in scan_visit(scan, name))]
+        device.emit(events)
+        total += len(events)
+    demo.summary["events"] = total
+    demo.summary["page_raw_bytes"] = sum(len(json.dumps(event, separators=(",", ":"))) for event in pages)
+    demo.summary["page_visits"] = sum(event["kind"] == "page_exit" for event in pages)
+    return f"{total:,} events to three sockets"
+
+
+def scan_visit(scan: Mapping[str, Any], app: str) -> Iterable[dict[str, Any]]:
+    """The events of one visit to the scan page."""
+    visit = {"page_id": "scan", "visit_id": f"{app}-scan-{scan['id']}"}
+    yield {"kind": "page_enter", "event_id": "page_enter", **visit, "wall_ms": _wall_ms()}
+    args = {"scan_id": str(scan["id"]), "pixels": scan["pixels"]}
+    yield {"kind": "custom", "event_id": "digit_scanned", **visit, "wall_ms": _wall_ms(), "args": args}
+    yield {"kind": "page_exit", "event_id": "page_exit", **visit, "wall_ms": _wall_ms()}
+
+
+def collect_features(demo: Demo) -> str:
+    """Wait for every run's feature to come through the tunnel; judge the control plane's rows."""
+    labels = {str(item["id"]): item["label"] for item in _held_out(demo.digits)}
+    rows = wait_for("every scan's answer", lambda: _answers(demo, set(labels)), timeout_s=60)
+    right = sum(labels[row["fields"]["scan_id"]] == row["fields"]["digit"] for row in rows)
+    latencies = [row["received_ms"] - row["at_ms"] for row in rows]
+    pages = wait_for("every page visit's feature", lambda: _page_features(demo), timeout_s=60)
+    sent = sum(len(json.dumps(row["fields"], separators=(",", ":"))) for row in pages) / _page_devices()
+    raw = demo.summary["page_raw_bytes"]
+    demo.summary |= {
+        "digits_read": len(rows),
+        "digits_right": right,
+        "accuracy": right / len(rows),
+        "run_to_cloud_ms": round(median(latencies), 1),
+        "page_features": len(pages),
+        "page_feature_bytes": round(sent),
+        "size_reduction": 1 - sent / raw,
+    }
+    return (
+        f"{len(rows)} digits, {right / len(rows):.2%} right; page views {1 - sent / raw:.1%} smaller than raw"
+    )
+
+
+def _answers(demo: Demo, expected: set[str]) -> list[dict[str, Any]] | None:
+    demo.check()
+    rows = _features(demo, "digit_reader", "digit_read")
+    _count(demo, rows)
+    seen = Counter(row["fields"]["scan_id"] for row in rows)
+    if doubled := [scan for scan, times in seen.items() if times > 1]:
+        raise DemoError(f"answers counted twice: {doubled[:5]}")
+    return rows if seen.keys() >= expected else None
+
+
+def _page_features(demo: Demo) -> list[dict[str, Any]] | None:
+    demo.check()
+    rows = _features(demo, "page_view", "page_view")
+    return rows if len(rows) >= demo.summary["page_visits"] * _page_devices() else None
+
+
+def _page_devices() -> int:
+    return sum(profile["app_version"] >= "7.0" for profile in PROFILES.values())
+
+
+def _count(demo: Demo, rows: list[dict[str, Any]]) -> None:
+    by_name: dict[str, list[float]] = {}
+    for row in rows:
+        by_name.setdefault(demo.names[row["device_id"]], []).append(row["received_ms"] - row["at_ms"])
+    for name, latencies in by_name.items():
+        line = demo.screen.devices[name]
+        line.features = len(latencies)
+        line.latency_ms = median(latencies)
+    for name, runs in _runs(demo).items():
+        line = demo.screen.devices[name]
+        line.runs, line.failures = runs
+
+
+def _runs(demo: Demo) -> dict[str, tuple[int, int]]:
+    runs: dict[str, list[str]] = {}
+    for release in demo.releases.values():
+        for report in _reports(demo, release["id"]):
+            if report["stage"] == "run":
+                runs.setdefault(demo.names[report["device_id"]], []).append(report["outcome"])
+    return {name: (len(outcomes), outcomes.count("failure")) for name, outcomes in runs.items()}
+
+
+def release_broken(demo: Demo) -> str:
+    """Release a broken version to the whole beta group."""
+    changes = {"digit_reader/main.py": DIGITS / "broken" / "main.py"}
+    commit_tasks(demo.folder / "tasks", {"digit_reader": DIGITS / "task"}, "1.1.0", changes=changes)
+    demo.control.command("import", "digit_reader", "1.1.0", "--repo", str(demo.folder / "tasks"))
+    guard = {"min_reports": str(DEMO_MIN_REPORTS), "max_failure_rate": "0.2"}
+    release = _release(demo, "digit_reader", "1.1.0", predicate=BETA_PREDICATE, **guard)
+    wait_for("the beta device to run 1.1.0", lambda: _runs_version(demo, release["id"], "1.1.0"))
+    return f"100 % of {BETA_PREDICATE}; the guard may judge from {DEMO_MIN_REPORTS} reports (default 20)"
+
+
+def _runs_version(demo: Demo, release_id: str, version: str) -> bool | None:
+    demo.check()
+    for report in _reports(demo, release_id):
+        if (
+            report["stage"] in ("install", "revert")
+            and report["outcome"] == "success"
+            and report["version"] == version
+        ):
+            demo.screen.devices[demo.names[report["device_id"]]].versions[report["task"]] = version
+            return True
+    return None
+
+
+def watch_rollback(demo: Demo) -> str:
+    """Let the beta user scan; the runs fail, the guard takes the release back, nobody helps."""
+    release = demo.releases["digit_reader 1.1.0"]
+    tablet = demo.devices["tablet-c"]
+    scans = iter(_held_out(10_000)[demo.digits :] or _held_out(demo.digits))
+    first_ms = _wall_ms()
+    after = wait_for(
+        "the guard to roll 1.1.0 back",
+        lambda: _rolled_back(demo, release["id"], tablet, scans),
+        every_s=0.1,
+    )
+    decision = after["history"][-1]
+    demo.summary |= {"rollback_ms": decision["at_ms"] - first_ms, "rollback_reason": decision["reason"]}
+    return str(decision["reason"])
+
+
+def _rolled_back(demo: Demo, release_id: str, tablet: Device, scans: Any) -> dict[str, Any] | None:
+    demo.check()
+    detail: dict[str, Any] = demo.control.get(f"/releases/{release_id}")
+    _count(demo, _features(demo, "digit_reader", "digit_read"))
+    if detail["release"]["state"] == "rolled_back":
+        return detail
+    tablet.emit(scan_visit(next(scans), "beta"))
+    return None
+
+
+def prove_recovery(demo: Demo) -> str:
+    """The beta device has gone back to 1.0.0 by itself and reads digits again."""
+    tablet = demo.devices["tablet-c"]
+    good = demo.releases["digit_reader 1.0.0"]["id"]
+    before = len(_features(demo, "digit_reader", "digit_read"))
+    scan = _held_out(10_000)[-1]
+
+    def recovered() -> dict[str, Any] | None:
+        demo.check()
+        rows = _features(demo, "digit_reader", "digit_read")
+        fresh = [row for row in rows[before:] if _is_good_answer(demo, row)]
+        if not fresh:
+            tablet.emit(scan_visit({**scan, "id": f"again-{_wall_ms()}"}, "beta"))
+        return fresh[0] if fresh else None
+
+    row = wait_for("the beta device to answer with 1.0.0 again", recovered, every_s=0.25)
+    demo.screen.devices["tablet-c"].versions["digit_reader"] = "1.0.0"
+    demo.summary["recovered_version"] = row["version"]
+    assert row["release_id"] == good
+    return f"tablet-c reads with {row['version']} again"
+
+
+def _is_good_answer(demo: Demo, row: Mapping[str, Any]) -> bool:
+    return row["version"] == "1.0.0" and demo.names[row["device_id"]] == "tablet-c"
+
+
+def _features(demo: Demo, task: str, name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    while True:
+        after = rows[-1]["id"] if rows else 0
+        page = demo.control.get("/features", scenario="demo", task=task, name=name, after=after)["features"]
+        if not page:
+            return rows
+        rows += page
+
+
+def _reports(demo: Demo, release_id: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = demo.control.get("/reports", release=release_id)["reports"]
+    return rows
+
+
+def _held_out(count: int) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = json.loads((DIGITS / "digits_heldout.json").read_text())["items"]
+    return items[:count]
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,209 @@
+"""The demo's world: real processes of the installed programs, their folders, and how to talk to them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+BIN = Path(sys.executable).parent
+
+
+class DemoError(Exception):
+    """A stage did not come to the end it should; the sentence says what was seen."""
+
+
+def wait_for[T](
+    what: str, probe: Callable[[], T | None], *, timeout_s: float = 20.0, every_s: float = 0.05
+) -> T:
+    """Ask ``probe`` until it answers.
+
+    Raises:
+        DemoError: naming ``what``, when the time is up.
+    """
+    deadline = time.monotonic() + timeout_s
+    while (answer := probe()) is None:
+        if time.monotonic() > deadline:
+            raise DemoError(f"waited {timeout_s:.0f} s for {what}")
+        time.sleep(every_s)
+    return answer
+
+
+class Program:
+    """A long-running process of ours, its log in a file."""
+
+    def __init__(self, name: str, words: list[str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(words, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+
+    def check(self) -> None:
+        """Raise ``DemoError`` with the end of its log if it has stopped."""
+        if self._process.poll() is not None:
+            tail = self.log.read_text(errors="replace")[-2000:]
+            raise DemoError(f"{self.name} stopped with exit code {self._process.returncode}:\n{tail}")
+
+    def stop(self) -> None:
+        """Ask it to stop; insist after ten seconds."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+class ControlPlane:
+    """``walle-control`` as an operator uses it: its command line, and the admin API behind it."""
+
+    def __init__(self, folder: Path, announce: Callable[[list[str]], None]) -> None:
+        self.data = folder / "control"
+        self._announce = announce
+        self._program: Program | None = None
+        self._client: httpx.Client | None = None
+        self.url = ""
+
+    def start(self) -> None:
+        """Initialise the data folder, start the server on a free port, wait until it answers."""
+        self.command("init")
+        words = [str(BIN / "walle-control"), "serve", "--data", str(self.data), "--port", "0"]
+        self._program = Program("walle-control", words, self.data.parent / "control.log")
+        address = wait_for("walle-control to listen", self._address)
+        self.url = address["url"]
+        token = (self.data / "admin.token").read_text().strip()
+        self._client = httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=10
+        )
+
+    def command(self, *words: str) -> Any:
+        """Run a ``walle-control`` command and return what it prints with ``--json``.
+
+        Raises:
+            DemoError: it failed; with its own words.
+        """
+        self._announce(["walle-control", *words])
+        full = [str(BIN / "walle-control"), *words, "--data", str(self.data), "--json"]
+        done = subprocess.run(full, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode != 0:
+            raise DemoError(f"walle-control {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def get(self, path: str, **query: str | int) -> Any:
+        """Ask the admin API."""
+        assert self._client is not None
+        answer = self._client.get(f"/api/v1{path}", params=query)
+        answer.raise_for_status()
+        return answer.json()
+
+    def check(self) -> None:
+        """Raise if the server has stopped."""
+        if self._program is not None:
+            self._program.check()
+
+    def stop(self) -> None:
+        """Stop the server."""
+        if self._client is not None:
+            self._client.close()
+        if self._program is not None:
+            self._program.stop()
+
+    def _address(self) -> dict[str, str] | None:
+        self.check()
+        path = self.data / "address.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+
+class Device:
+    """A ``walle-agent`` with a profile of its own, and the app beside it that emits events."""
+
+    def __init__(self, name: str, folder: Path, profile: Mapping[str, str]) -> None:
+        self.name = name
+        self.profile = profile
+        self.folder = folder / name
+        self.socket = self.folder / "data" / "events.sock"
+        self._program: Program | None = None
+
+    def start(self, control_url: str, public_key: str, token: str) -> None:
+        """Write its settings and start the agent."""
+        self.folder.mkdir(parents=True)
+        config = self.folder / "agent.toml"
+        config.write_text(_agent_settings(self, control_url, public_key, token))
+        words = [str(BIN / "walle-agent"), "run", "--config", str(config)]
+        self._program = Program(f"walle-agent on {self.name}", words, self.folder / "agent.log")
+
+    def emit(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Write events to the agent's socket, as an app would."""
+        with socket.socket(socket.AF_UNIX) as app:
+            app.connect(str(self.socket))
+            for event in events:
+                app.sendall(json.dumps(event).encode() + b"\n")
+
+    def ready(self) -> bool | None:
+        """True once the agent listens for events; ``None`` before."""
+        self.check()
+        return True if self.socket.exists() else None
+
+    def check(self) -> None:
+        """Raise if the agent has stopped."""
+        if self._program is not None:
+            self._program.check()
+
+    def stop(self) -> None:
+        """Stop the agent."""
+        if self._program is not None:
+            self._program.stop()
+
+
+def commit_tasks(
+    repo: Path, tasks: Mapping[str, Path], tag: str, *, changes: Mapping[str, Path] | None = None
+) -> None:
+    """Commit task folders to a git repository, made if it is not there, and tag each as ``<task>/<tag>``.
+
+    Args:
+        repo: the repository's folder.
+        tasks: task name to the folder it is copied from.
+        tag: the version.
+        changes: path in the repository to the file that replaces it afterwards.
+    """
+    if not repo.exists():
+        _git(repo.parent, "init", "--quiet", "--initial-branch=main", str(repo))
+    for name, source in tasks.items():
+        shutil.copytree(source, repo / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for path, source in (changes or {}).items():
+        shutil.copy(source, repo / path)
+    _git(repo, "add", "--all")
+    _git(repo, "commit", "--quiet", "--message", f"Release {tag}")
+    for name in tasks:
+        _git(repo, "tag", f"{name}/{tag}")
+
+
+def _git(folder: Path, *words: str) -> None:
+    author = ["-c", "user.name=Walle demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *author, *words], cwd=folder, check=True, capture_output=True, timeout=30)
+
+
+def _agent_settings(device: Device, control_url: str, public_key: str, token: str) -> str:
+    profile = "\n".join(f"{name} = {json.dumps(value)}" for name, value in device.profile.items())
+    return f"""\
+[agent]
+data_dir = {json.dumps(str(device.folder / "data"))}
+
+[control]
+url = {json.dumps(control_url)}
+trusted_keys = [{json.dumps(public_key)}]
+enrol_token = {json.dumps(token)}
+
+[profile]
+{profile}
+"""

@@ -1,0 +1,142 @@
+"""The menu: ``nox -l``. Sessions use the environment nox itself runs in (``make setup`` made it)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "types", "test"]
+
+ROOT = Path(__file__).parent
+PYTHON_ROOTS = ("agent", "control", "shared", "engine_c/python", "examples", "tests", "noxfile.py")
+PACKAGES = ("walle_agent", "walle_container", "walle_task", "walle_control", "walle_shared", "walle_engine")
+PACKAGE_ROOTS = ("agent", "control", "shared", "engine_c/python")
+
+
+def _python(session: nox.Session, *args: str, **kwargs: object) -> None:
+    session.run("python", *args, external=True, **kwargs)
+
+
+def _pytest(session: nox.Session, *args: str) -> None:
+    _python(session, "-m", "pytest", *args, *session.posargs)
+
+
+def _c_sources() -> list[str]:
+    found = [*ROOT.glob("engine_c/**/*.[ch]"), *ROOT.glob("agent/**/*.c"), *ROOT.glob("tests/**/*.[ch]")]
+    return sorted(str(path.relative_to(ROOT)) for path in found)
+
+
+@nox.session
+def dev(session: nox.Session) -> None:
+    """Editable install with a kept build folder."""
+    _python(session, "-m", "pip", "install", "--quiet", "--editable", ".[agent,control]", "--group", "dev")
+
+
+@nox.session
+def fmt(session: nox.Session) -> None:
+    """Format Python and C."""
+    _python(session, "-m", "ruff", "format", *PYTHON_ROOTS)
+    _python(session, "-m", "ruff", "check", "--fix-only", "--quiet", *PYTHON_ROOTS)
+    session.run("clang-format", "-i", *_c_sources(), external=True)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, spelling and the layers between the rooms."""
+    _python(session, "-m", "ruff", "check", *PYTHON_ROOTS)
+    _python(session, "-m", "ruff", "format", "--check", *PYTHON_ROOTS)
+    session.run("clang-format", "--dry-run", "--Werror", *_c_sources(), external=True)
+    session.run("codespell", external=True)
+    session.run("lint-imports", external=True)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types: mypy strict over the packages, and the calls that must and must not type-check."""
+    _python(session, "-m", "mypy")
+    session.run("pyright", "--pythonpath", shutil.which("python") or "python", external=True)
+
+
+@nox.session
+def test(session: nox.Session) -> None:
+    """Run the default suite: everything that is fast enough to run always."""
+    _pytest(session, "-m", "not slow_session and not browser")
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Run the long drills: leak bounds, kill loops, large property runs."""
+    _pytest(session, "-m", "slow_session")
+
+
+@nox.session(name="property")
+def property_(session: nox.Session) -> None:
+    """Run the property tests with many more examples."""
+    _pytest(session, "tests/property", "--hypothesis-profile=thorough")
+
+
+@nox.session
+def fault(session: nox.Session) -> None:
+    """Run the fault loops."""
+    _pytest(session, "tests/fault")
+
+
+@nox.session
+def e2e(session: nox.Session) -> None:
+    """Run the real programs against each other on loopback."""
+    _pytest(session, "tests/e2e")
+
+
+def _engine(session: nox.Session, folder: str, *options: str) -> Path:
+    build = ROOT / "build" / folder
+    session.run("cmake", "-S", "engine_c", "-B", str(build), "-G", "Ninja", *options, external=True)
+    session.run("cmake", "--build", str(build), external=True)
+    session.run("ctest", "--test-dir", str(build), "--output-on-failure", external=True)
+    return build
+
+
+@nox.session
+def engine(session: nox.Session) -> None:
+    """Build the C engine without Python and run its tests under every ISA this machine has."""
+    _engine(session, "engine", "-DCMAKE_BUILD_TYPE=Release")
+
+
+@nox.session(name="engine-san")
+def engine_san(session: nox.Session) -> None:
+    """The same under the address and undefined-behaviour sanitizers."""
+    _engine(session, "engine-san", "-DCMAKE_BUILD_TYPE=Debug", "-DWALLE_SANITIZE=address,undefined")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run the main job end to end, as ``make demo`` does."""
+    _python(session, "examples/demo", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure, print the table with machine facts, and write it to ``build/bench``."""
+    _python(session, "tests/bench", *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, install it in a clean environment and smoke-test it away from the checkout."""
+    out = ROOT / "build" / "wheel"
+    shutil.rmtree(out, ignore_errors=True)
+    _python(session, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), ".")
+    env = out / "env"
+    _python(session, "-m", "venv", str(env))
+    (built,) = out.glob("*.whl")
+    requirement = f"walle[agent,control] @ file://{built}"
+    session.run(str(env / "bin/pip"), "install", "--quiet", requirement, external=True)
+    with session.chdir(out):
+        for program in ("walle-agent", "walle-control", "walle-engine"):
+            session.run(str(env / "bin" / program), "--help", external=True, silent=True)
+        code = "from walle_engine import _native; print(_native.Tensor([2]).tolist(), _native.isa())"
+        clean = {**os.environ, "PYTHONPATH": ""}
+        session.run(str(env / "bin/python"), "-c", code, external=True, env=clean)

@@ -1,0 +1,157 @@
+"""The frozen types that cross the wire between device and control plane.
+
+Static files (``STATIC_ROOT``; any web server or CDN can serve them)::
+
+    epoch.json              Signed envelope of EpochInfo; ETag, conditional GET
+    snapshot/<sha256>       targeting.Snapshot, named by the signed epoch
+    manifest/<sha256>       Signed envelope of manifest.Manifest, named by the snapshot
+    blob/<sha256>           a file of a bundle, named by the manifest; Range
+
+Device requests (``DEVICE_API``; ``Authorization: Bearer <credential>`` but for ``enrol`` and ``renew``)::
+
+    POST enrol              EnrolRequest     -> EnrolResponse
+    POST renew              RenewRequest     -> EnrolResponse
+    GET  stream             SSE: ``epoch`` (data = EpochNotice), ``goodbye`` (data = GoodbyeNotice)
+    POST reports            ReportBatch      -> ReportReceipt
+    WS   tunnel             binary frames of ``protocol.tunnel``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from walle_shared.ids import DeviceId, ReleaseId, Sha256, TaskName, TaskVersion
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """An immutable file: its digest and its exact size in bytes."""
+
+    sha256: Sha256
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolRequest:
+    """A device presents a one-time token and the public half of the key it made (raw Ed25519, hex)."""
+
+    token: str
+    public_key: str
+    profile: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RenewRequest:
+    """Proof of possession: ``signature`` (hex) is the device key over :func:`renewal_bytes` of these values.
+
+    ``at_ms`` is only a nonce that must rise; it is not trusted as a time.
+    """
+
+    device_id: DeviceId
+    at_ms: int
+    signature: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def renewal_bytes(device_id: DeviceId, at_ms: int) -> bytes:
+    """The bytes a device signs to renew its credential."""
+    return b"walle-renew\n" + device_id.encode() + b"\n" + str(at_ms).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolResponse:
+    """The device's name and a bearer credential, valid until ``expires_ms`` of the server's wall clock."""
+
+    device_id: DeviceId
+    credential: str
+    expires_ms: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochInfo:
+    """Signed: the newest epoch and the policy snapshot it stands for."""
+
+    epoch: int
+    snapshot: FileRef
+    issued_ms: int
+    expires_ms: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochNotice:
+    """A push: epoch ``epoch`` exists. Never more than that."""
+
+    epoch: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GoodbyeNotice:
+    """The server closes the stream; come back after ``retry_s`` seconds plus jitter."""
+
+    retry_s: float
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+Outcome = Literal["success", "failure"]
+Stage = Literal["install", "run", "revert"]
+ErrorClass = Literal["none", "install", "runtime", "network", "shed", "user"]
+
+#: Only these classes of failure speak about the release; a network that failed says nothing of it.
+VOTING_ERRORS: frozenset[ErrorClass] = frozenset({"none", "install", "runtime"})
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of one attempt: an installation, a run, or a local revert.
+
+    ``report_id`` is unique on the device for ever, so a repeated batch counts once.
+    ``attempt`` counts the starts of this release on this device.
+    """
+
+    report_id: str
+    release_id: ReleaseId
+    task: TaskName
+    version: TaskVersion
+    stage: Stage
+    outcome: Outcome
+    attempt: int
+    at_ms: int
+    duration_ms: float
+    error_class: ErrorClass = "none"
+    code: str = ""
+    message: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportBatch:
+    """At most ``limits.REPORT_BATCH_MAX`` reports, oldest first."""
+
+    reports: tuple[Report, ...]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportReceipt:
+    """How many were new; the rest had been counted before."""
+
+    accepted: int
+    duplicates: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Body of every HTTP error (RFC 9457 member names where they exist)."""
+
+    code: str
+    detail: str
+    status: int
+    retryable: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)

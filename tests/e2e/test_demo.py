@@ -1,0 +1,38 @@
+"""The demo's stages against real processes: what a newcomer sees first must work."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.e2e
+def test_a_task_travels_from_a_git_tag_to_a_devices_answer(tmp_path: Path) -> None:
+    summary_file = tmp_path / "summary.json"
+    words = [sys.executable, "examples/demo", "--digits", "60", "--json", str(summary_file)]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(summary_file.read_text())
+    assert summary["digits_read"] == 60
+    assert summary["accuracy"] >= 0.95  # 57 of 60; the model reads 98 % of all held-out scans
+    assert summary["size_reduction"] >= 0.9
+    assert summary["recovered_version"] == "1.0.0"
+    assert "3 reports" in summary["rollback_reason"] or "of 3" in summary["rollback_reason"]
+    assert list(tmp_path.glob("walle-demo-*")) == []  # nothing is left behind
+
+
+@pytest.mark.e2e
+def test_a_stage_that_fails_is_named_and_the_exit_code_says_so(tmp_path: Path) -> None:
+    """The demo on a machine whose control plane cannot start: its port option is refused."""
+    env = {**os.environ, "TMPDIR": str(tmp_path), "WALLE_CONTROL_SERVER__PORT": "70000"}
+    words = [sys.executable, "examples/demo", "--digits", "3"]
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "failed at control plane" in done.stdout
+    assert "server.port" in done.stdout

@@ -1,0 +1,129 @@
+"""Sticky, monotone, fair and independent: what a share promises."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
+from walle_shared.protocol.messages import FileRef
+from walle_shared.targeting import (
+    SHARE_ONE,
+    Policy,
+    PredicateError,
+    Profile,
+    Release,
+    Snapshot,
+    in_share,
+    parse_predicate,
+    position,
+)
+
+salts = st.text(min_size=1, max_size=16)
+units = st.text(min_size=1, max_size=40)
+shares = st.integers(0, SHARE_ONE)
+
+
+@given(salts, units, shares, shares)
+def test_raising_a_share_only_adds(salt: str, unit: str, a: int, b: int) -> None:
+    low, high = sorted((a, b))
+    assert not in_share(salt, unit, low) or in_share(salt, unit, high)
+
+
+@given(salts, units)
+def test_nobody_and_everybody_are_exact(salt: str, unit: str) -> None:
+    assert not in_share(salt, unit, 0)
+    assert in_share(salt, unit, SHARE_ONE)
+
+
+@given(salts, units)
+def test_a_position_is_sticky_and_on_the_line(salt: str, unit: str) -> None:
+    assert position(salt, unit) == position(salt, unit)
+    assert 0 <= position(salt, unit) < 2**64
+
+
+def test_shares_hold_within_three_sigma_and_releases_are_independent() -> None:
+    n = 50_000
+    devices = [f"device-{i}" for i in range(n)]
+    for share in (0.001, 0.01, 0.1, 0.5):
+        ppb = round(share * SHARE_ONE)
+        first = {d for d in devices if in_share("release-a", d, ppb)}
+        second = {d for d in devices if in_share("release-b", d, ppb)}
+        both = share * share
+        assert abs(len(first) - n * share) <= 3 * math.sqrt(n * share * (1 - share))
+        assert abs(len(first & second) - n * both) <= 3 * math.sqrt(n * both * (1 - both)) + 1
+
+
+@given(st.text(max_size=80))
+def test_no_text_breaks_the_parser(text: str) -> None:
+    column = 0
+    try:
+        parse_predicate(text)({"a": 1})
+    except PredicateError as error:
+        column = error.column
+    assert 0 <= column <= len(text)
+
+
+scalars = st.sampled_from([True, False, 1, 0, 1.0, 2, "1", "x", "1.10"])
+profiles = st.dictionaries(st.sampled_from(["a", "b_version", "c"]), scalars)
+PREDICATES = [
+    "",
+    'a == "x"',
+    "a == 1",
+    "a == true",
+    'b_version >= "1.9"',
+    "exists(c) and a != 1",
+    "not a == 1",
+]
+
+
+def _release(number: int, predicate: str, task: str) -> Release:
+    ref = FileRef(Sha256("0" * 64), 1)
+    names = ScenarioName("s"), TaskName(task), TaskVersion(f"{number}")
+    return Release(ReleaseId(f"r{number}"), *names, ref, predicate, SHARE_ONE // 2, f"salt{number}", number)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(PREDICATES), st.sampled_from("tu")), max_size=8),
+    st.lists(profiles, max_size=6),
+)
+def test_remembered_classes_decide_as_the_plain_rule(
+    rules: list[tuple[str, str]], asked: list[Profile]
+) -> None:
+    releases = [_release(n, predicate, task) for n, (predicate, task) in enumerate(rules)]
+    policy = Policy(Snapshot(1, tuple(releases)))
+    for profile in asked:
+        plain: dict[str, str] = {}
+        for release in releases:  # oldest first: a newer one overwrites
+            if parse_predicate(release.predicate)(profile) and in_share(release.salt, "d", release.share):
+                plain[release.task] = release.id
+        decided = policy.decide(DeviceId("d"), profile)
+        assert {key[1]: wanted.release_id for key, wanted in decided.items()} == plain
+
+
+TOKENS = [
+    "a",
+    "b_version",
+    "==",
+    "!=",
+    "<",
+    ">=",
+    "in",
+    "startswith",
+    "exists",
+    "(",
+    ")",
+    ",",
+    '"x"',
+    "1",
+    "1.5",
+]
+
+
+@given(st.lists(st.sampled_from([*TOKENS, "and", "or", "not", "true", "false"]), max_size=25))
+def test_no_row_of_tokens_breaks_the_parser(tokens: list[str]) -> None:
+    try:
+        predicate = parse_predicate(" ".join(tokens))
+    except PredicateError:
+        return
+    for profile in ({}, {"a": 1}, {"a": "x", "b_version": "1.0"}, {"a": True, "b_version": "x.y-z"}):
+        assert predicate(profile) in (True, False)

@@ -1,0 +1,91 @@
+import dataclasses
+
+import pytest
+
+from walle_shared.errors import ConfigError, RemoteProtocolError
+from walle_shared.ids import Sha256, TaskVersion
+from walle_shared.manifest import BundleFile, Manifest, check_bundle_path, check_manifest, parse_task_file
+
+TASK = """
+[task]
+scenario = "demo"
+name = "digit_reader"
+capabilities = ["events", "model"]
+[[triggers]]
+ids = ["page:scan.exit"]
+[uploads.digit_read]
+digit = "integer"
+"""
+DIGEST = Sha256("ab" * 32)
+
+
+def manifest(**changes: object) -> Manifest:
+    base = Manifest(TaskVersion("1.0"), "c0ffee", parse_task_file(TASK), (BundleFile("main.py", DIGEST, 3),))
+    return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
+
+
+def test_a_task_file_is_read() -> None:
+    task = parse_task_file(TASK)
+    assert task.task.entry == "main:run"
+    assert task.triggers[0].ids == ("page:scan.exit",)
+    assert task.uploads == {"digit_read": {"digit": "integer"}}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('name = "digit_reader"', 'name = "Digit"', "task.name 'Digit' is not a name"),
+        ('name = "digit_reader"', "", "task.name: is missing"),
+        ('scenario = "demo"', 'scenario = "demo"\nentry = "main.py"', "task.entry 'main.py' is not like"),
+        ('"model"]', '"network"]', "task.capabilities.1.: expected one of"),
+        ('ids = ["page:scan.exit"]', "ids = []", r"triggers\[0\].ids must hold 1 to 32 ids"),
+        ('ids = ["page:scan.exit"]', 'ids = ["scan"]', "'scan' is not like"),
+        ('[[triggers]]\nids = ["page:scan.exit"]', "", "triggers: is missing"),
+        ('digit = "integer"', 'digit = "int"', "uploads.digit_read.digit: expected one of"),
+        ('digit = "integer"', "", "declare at least one field"),
+        ("[task]", "[limits]\nwall_s = 0\n[task]", "limits.wall_s"),
+        ("[task]", "[task", "not TOML"),
+        ("[task]", "[surprise]\n[task]", "surprise: is not known"),
+    ],
+)
+def test_a_bad_task_file_names_file_and_key(old: str, new: str, complaint: str) -> None:
+    assert old in TASK
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        parse_task_file(TASK.replace(old, new), "digit_reader/task.toml")
+    assert caught.value.message.startswith("digit_reader/task.toml: ")
+
+
+@pytest.mark.parametrize("path", ["main.py", "model/digits.wmodel", "a b/c-d.txt", ".hidden"])
+def test_paths_inside_the_bundle_pass(path: str) -> None:
+    assert check_bundle_path(path) == path
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/etc/passwd", "../x", "a/../../x", "./x", "a//b", "a/", "a\\b", "a\0b", "C:x", "a/./b", "x" * 401],
+)
+def test_paths_that_leave_the_bundle_are_refused(path: str) -> None:
+    with pytest.raises(ConfigError, match="file path"):
+        check_bundle_path(path)
+
+
+def test_a_good_manifest_passes() -> None:
+    assert check_manifest(manifest()) == manifest()
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"version": TaskVersion("../1")}, "version"),
+        ({"format": 2}, "update the agent"),
+        ({"files": (BundleFile("../main.py", DIGEST, 3),)}, "file path"),
+        ({"files": (BundleFile("a", DIGEST, 3), BundleFile("a", DIGEST, 3))}, "listed twice"),
+        ({"files": (BundleFile("a", DIGEST, -1),)}, "size -1 is out of range"),
+        ({"files": (BundleFile("a", DIGEST, 1 << 60),)}, "out of range"),
+        ({"files": (BundleFile("a", Sha256("zz"), 1),)}, "digest"),
+        ({"files": tuple(BundleFile(f"f{i}", DIGEST, 1) for i in range(1001))}, "over the limit"),
+    ],
+)
+def test_a_hostile_manifest_is_refused(changes: dict[str, object], complaint: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=complaint):
+        check_manifest(manifest(**changes))
