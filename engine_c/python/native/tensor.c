@@ -73,17 +73,17 @@ static int block_fill(const we_block *block, PyObject *data) {
 }
 
 static int dims_from_sequence(PyObject *shape, int64_t *dims) {
-    PyObject *items = PySequence_Fast(shape, "shape must be a sequence of integers");
+    PyObject *items = PySequence_Tuple(shape); /* nobody can change it while __index__ of an item runs */
     if (items == NULL) {
         return -1;
     }
-    Py_ssize_t rank = PySequence_Fast_GET_SIZE(items);
+    Py_ssize_t rank = PyTuple_GET_SIZE(items);
     if (rank > WE_MAX_RANK) {
         PyErr_Format(PyExc_ValueError, "shape has %zd dims, at most %d are allowed", rank, WE_MAX_RANK);
         rank = -1;
     }
     for (Py_ssize_t axis = 0; axis < rank; axis++) {
-        dims[axis] = PyLong_AsLongLong(PySequence_Fast_GET_ITEM(items, axis));
+        dims[axis] = PyLong_AsLongLong(PyTuple_GET_ITEM(items, axis));
         if (dims[axis] < 0) {
             if (!PyErr_Occurred()) {
                 PyErr_SetString(PyExc_ValueError, "shape has a negative dim");
