@@ -63,9 +63,15 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who speaks: the random name of the device's store, renewed whenever the store is made anew."""
+    """Who speaks: the random name of the device's store, renewed whenever the store is made anew.
+
+    ``first`` names, by class (``"REALTIME": 17``), the lowest number that may still come: what lies below was
+    acknowledged once. A receiver that was restored from an older backup learns from it what it has lost, and
+    does not wait for ever.
+    """
 
     incarnation: str
+    first: Mapping[str, int] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

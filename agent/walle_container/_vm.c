@@ -1,0 +1,541 @@
+/* _vm: what a compute container needs from CPython and cannot get in Python.
+ *
+ * Invariants
+ *   1. Public C API only; multi-phase initialisation; loads in isolated interpreters with their own GIL.
+ *   2. A run can be interrupted only inside guard(). An asynchronous exception that was injected but not yet
+ *      delivered is dropped when guard() returns, so the code round guard() never sees one.
+ *   3. A slot record's plain fields are read and written only under the GIL of the interpreter that owns it;
+ *      the atomic fields may be read from anywhere.
+ *   4. The quota follows the thread. It counts what CPython's allocators take from the system: whole arenas
+ * of small objects, and every larger block. What C libraries take with their own malloc is not seen.
+ *   5. A frame is sent or received whole by one call, so an interrupt never leaves half a frame in the
+ * channel.
+ *   6. The allocators are wrapped once per process, before the first sub-interpreter exists, and never
+ * unwrapped.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- memory quota
+ * ------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    bool on;
+    int64_t used_bytes; /* may be negative: a run may free what an earlier one left */
+    int64_t peak_bytes;
+    int64_t limit_bytes;
+} quota_account;
+
+static _Thread_local quota_account quota;
+
+static PyMemAllocatorEx raw_below;
+static PyObjectArenaAllocator arena_below;
+static atomic_bool quota_installed;
+
+static bool quota_allows(size_t size) {
+    return size <= (size_t)PY_SSIZE_T_MAX && quota.used_bytes + (int64_t)size <= quota.limit_bytes;
+}
+
+static void quota_charge(int64_t size) {
+    quota.used_bytes += size;
+    if (quota.used_bytes > quota.peak_bytes) {
+        quota.peak_bytes = quota.used_bytes;
+    }
+}
+
+static void *quota_charge_block(void *block) {
+    if (block != NULL) {
+        quota_charge((int64_t)malloc_usable_size(block));
+    }
+    return block;
+}
+
+static void *quota_raw_malloc(void *Py_UNUSED(context), size_t size) {
+    if (!quota.on) {
+        return raw_below.malloc(raw_below.ctx, size);
+    }
+    return quota_allows(size) ? quota_charge_block(raw_below.malloc(raw_below.ctx, size)) : NULL;
+}
+
+static void *quota_raw_calloc(void *Py_UNUSED(context), size_t count, size_t size) {
+    if (!quota.on) {
+        return raw_below.calloc(raw_below.ctx, count, size);
+    }
+    if (size != 0 && count > (size_t)PY_SSIZE_T_MAX / size) {
+        return NULL;
+    }
+    return quota_allows(count * size) ? quota_charge_block(raw_below.calloc(raw_below.ctx, count, size))
+                                      : NULL;
+}
+
+static void *quota_raw_realloc(void *Py_UNUSED(context), void *block, size_t size) {
+    if (!quota.on) {
+        return raw_below.realloc(raw_below.ctx, block, size);
+    }
+    int64_t before = block != NULL ? (int64_t)malloc_usable_size(block) : 0;
+    if ((int64_t)size > before && !quota_allows(size - (size_t)before)) {
+        return NULL;
+    }
+    void *moved = raw_below.realloc(raw_below.ctx, block, size);
+    if (moved != NULL) {
+        quota_charge((int64_t)malloc_usable_size(moved) - before);
+    }
+    return moved;
+}
+
+static void quota_raw_free(void *Py_UNUSED(context), void *block) {
+    if (quota.on && block != NULL) {
+        quota_charge(-(int64_t)malloc_usable_size(block));
+    }
+    raw_below.free(raw_below.ctx, block);
+}
+
+static void *quota_arena_alloc(void *Py_UNUSED(context), size_t size) {
+    if (!quota.on) {
+        return arena_below.alloc(arena_below.ctx, size);
+    }
+    if (!quota_allows(size)) {
+        return NULL;
+    }
+    void *arena = arena_below.alloc(arena_below.ctx, size);
+    if (arena != NULL) {
+        quota_charge((int64_t)size);
+    }
+    return arena;
+}
+
+static void quota_arena_free(void *Py_UNUSED(context), void *arena, size_t size) {
+    if (quota.on) {
+        quota_charge(-(int64_t)size);
+    }
+    arena_below.free(arena_below.ctx, arena, size);
+}
+
+static PyObject *vm_install_quota(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
+    if (!atomic_exchange(&quota_installed, true)) {
+        PyMem_GetAllocator(PYMEM_DOMAIN_RAW, &raw_below);
+        PyObject_GetArenaAllocator(&arena_below);
+        PyMemAllocatorEx raw = {NULL, quota_raw_malloc, quota_raw_calloc, quota_raw_realloc, quota_raw_free};
+        PyObjectArenaAllocator arena = {NULL, quota_arena_alloc, quota_arena_free};
+        PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &raw);
+        PyObject_SetArenaAllocator(&arena);
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- slots: who runs what, and may it be interrupted
+ * ----------------------------------------------------------- */
+
+enum { SLOT_MAX = 64 };
+
+/* A swallow-all loop ends after a few dozen injections; past this many, every further line of the run raises.
+ */
+enum { TRACE_AFTER_INTERRUPTS = 20 };
+
+typedef struct {
+    atomic_bool taken;
+    atomic_llong interpreter_id;
+    atomic_llong run; /* 0: between runs */
+    PyInterpreterState *interpreter;
+    PyObject *interrupted_type; /* borrowed from the module state */
+    unsigned long thread;
+    int interrupts; /* of the present run */
+    bool guarded;
+} slot_record;
+
+static slot_record slots[SLOT_MAX];
+
+typedef struct {
+    PyObject *interrupted_type;
+    slot_record *slot;
+} module_state;
+
+static slot_record *slot_claim(module_state *state) {
+    for (int i = 0; i < SLOT_MAX; ++i) {
+        slot_record *slot = &slots[i];
+        bool expected = false;
+        if (!atomic_compare_exchange_strong(&slot->taken, &expected, true)) {
+            continue;
+        }
+        slot->interpreter = PyInterpreterState_Get();
+        slot->interrupted_type = state->interrupted_type;
+        slot->thread = 0;
+        slot->guarded = false;
+        atomic_store(&slot->run, 0);
+        atomic_store(&slot->interpreter_id, (long long)PyInterpreterState_GetID(slot->interpreter));
+        return slot;
+    }
+    PyErr_Format(PyExc_RuntimeError, "more than %d interpreters run tasks in this process", (int)SLOT_MAX);
+    return NULL;
+}
+
+static slot_record *slot_find(long long interpreter_id) {
+    for (int i = 0; i < SLOT_MAX; ++i) {
+        if (atomic_load(&slots[i].taken) && atomic_load(&slots[i].interpreter_id) == interpreter_id) {
+            return &slots[i];
+        }
+    }
+    return NULL;
+}
+
+static PyObject *vm_begin(PyObject *module, PyObject *argument) {
+    module_state *state = PyModule_GetState(module);
+    long long run = PyLong_AsLongLong(argument);
+    if (run == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (run <= 0) {
+        return PyErr_Format(PyExc_ValueError, "run must be positive, not %lld", run);
+    }
+    if (state->slot == NULL && (state->slot = slot_claim(state)) == NULL) {
+        return NULL;
+    }
+    state->slot->thread = PyThread_get_thread_ident();
+    state->slot->interrupts = 0;
+    atomic_store(&state->slot->run, run);
+    Py_RETURN_NONE;
+}
+
+static PyObject *vm_end(PyObject *module, PyObject *Py_UNUSED(unused)) {
+    module_state *state = PyModule_GetState(module);
+    if (state->slot != NULL) {
+        atomic_store(&state->slot->run, 0);
+    }
+    Py_RETURN_NONE;
+}
+
+static int64_t thread_cpu_ns(void) {
+    struct timespec now;
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) != 0) {
+        return 0;
+    }
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static PyObject *vm_thread_cpu_ns(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
+    return PyLong_FromLongLong(thread_cpu_ns());
+}
+
+/* Leaves the guarded section: from here on nothing is injected, and what was injected is forgotten. */
+static void slot_unguard(slot_record *slot) {
+    slot->guarded = false;
+    if (slot->interrupts > 0) {
+        PyThreadState_SetAsyncExc(slot->thread, NULL);
+        PyEval_SetTrace(NULL, NULL);
+    }
+}
+
+static PyObject *vm_guard(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    module_state *state = PyModule_GetState(module);
+    if (count != 2) {
+        return PyErr_Format(PyExc_TypeError, "guard takes a memory limit and a callable, not %zd arguments",
+                            count);
+    }
+    long long limit_bytes = PyLong_AsLongLong(arguments[0]);
+    if (limit_bytes == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    slot_record *slot = state->slot;
+    if (slot == NULL || atomic_load(&slot->run) == 0) {
+        PyErr_SetString(PyExc_RuntimeError, "call begin() before guard()");
+        return NULL;
+    }
+    int64_t started_ns = thread_cpu_ns();
+    bool counted = atomic_load(&quota_installed) && limit_bytes > 0;
+    quota = (quota_account){.on = counted, .limit_bytes = limit_bytes};
+    slot->guarded = true;
+    PyObject *value = PyObject_CallNoArgs(arguments[1]);
+    PyObject *error = value == NULL ? PyErr_GetRaisedException() : NULL;
+    slot_unguard(slot);
+    quota.on = false;
+    return Py_BuildValue(
+        "(NNLLi)", value != NULL ? value : Py_NewRef(Py_None), error != NULL ? error : Py_NewRef(Py_None),
+        (long long)(thread_cpu_ns() - started_ns), (long long)quota.peak_bytes, slot->interrupts);
+}
+
+static int trace_raise(PyObject *interrupted_type, PyFrameObject *Py_UNUSED(frame), int what,
+                       PyObject *Py_UNUSED(argument)) {
+    if (what != PyTrace_LINE && what != PyTrace_CALL) {
+        return 0;
+    }
+    PyErr_SetNone(interrupted_type);
+    return -1;
+}
+
+/* Called with the GIL of the slot's own interpreter. */
+static void slot_inject(slot_record *slot) {
+    slot->interrupts += 1;
+    PyThreadState_SetAsyncExc(slot->thread, slot->interrupted_type);
+    if (slot->interrupts == TRACE_AFTER_INTERRUPTS) {
+        PyEval_SetTraceAllThreads(trace_raise, slot->interrupted_type);
+    }
+}
+
+static PyObject *vm_interrupt(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count) {
+    if (count != 2) {
+        return PyErr_Format(PyExc_TypeError, "interrupt takes an interpreter id and a run, not %zd arguments",
+                            count);
+    }
+    long long interpreter_id = PyLong_AsLongLong(arguments[0]);
+    long long run = PyLong_AsLongLong(arguments[1]);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    slot_record *slot = slot_find(interpreter_id);
+    if (slot == NULL || run <= 0 || atomic_load(&slot->run) != run) {
+        Py_RETURN_FALSE;
+    }
+    if (slot->interpreter == PyInterpreterState_Get()) {
+        PyErr_SetString(PyExc_RuntimeError, "an interpreter cannot interrupt itself");
+        return NULL;
+    }
+    PyThreadState *visitor = PyThreadState_New(slot->interpreter);
+    if (visitor == NULL) {
+        return PyErr_NoMemory();
+    }
+    PyThreadState *home = PyThreadState_Swap(visitor); /* waits for the slot's GIL, without holding ours */
+    bool current = atomic_load(&slot->run) == run;
+    if (current && slot->guarded) {
+        slot_inject(slot);
+    }
+    PyThreadState_Clear(visitor);
+    PyThreadState_Swap(home);
+    PyThreadState_Delete(visitor);
+    return PyBool_FromLong(current);
+}
+
+/* ---- frames: uint32 little-endian length, then that many bytes
+ * ------------------------------------------------- */
+
+enum { FRAME_HEADER_BYTES = 4 };
+
+/* Both return false with errno set; receive leaves errno 0 where the peer has closed. No GIL is needed. */
+static bool send_all(int fd, const void *data, size_t size) {
+    const char *at = data;
+    while (size > 0) {
+        ssize_t sent = send(fd, at, size, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR) {
+            continue;
+        }
+        if (sent < 0) {
+            return false;
+        }
+        at += sent;
+        size -= (size_t)sent;
+    }
+    return true;
+}
+
+static bool receive_all(int fd, void *data, size_t size) {
+    char *at = data;
+    while (size > 0) {
+        ssize_t received = read(fd, at, size);
+        if (received < 0 && errno == EINTR) {
+            continue;
+        }
+        if (received <= 0) {
+            errno = received == 0 ? 0 : errno;
+            return false;
+        }
+        at += received;
+        size -= (size_t)received;
+    }
+    return true;
+}
+
+static bool frame_send(int fd, const void *data, uint32_t size) {
+    unsigned char header[FRAME_HEADER_BYTES] = {(unsigned char)size, (unsigned char)(size >> 8),
+                                                (unsigned char)(size >> 16), (unsigned char)(size >> 24)};
+    return send_all(fd, header, sizeof header) && send_all(fd, data, size);
+}
+
+/* Takes the buffer from the C heap, not from Python's: a run over its quota must still empty the channel. */
+static bool frame_receive(int fd, uint32_t max_bytes, void **data, uint32_t *size) {
+    unsigned char header[FRAME_HEADER_BYTES];
+    if (!receive_all(fd, header, sizeof header)) {
+        return false;
+    }
+    *size = (uint32_t)header[0] | (uint32_t)header[1] << 8 | (uint32_t)header[2] << 16 |
+            (uint32_t)header[3] << 24;
+    if (*size > max_bytes) {
+        errno = EMSGSIZE;
+        return false;
+    }
+    *data = malloc(*size != 0 ? *size : 1);
+    if (*data == NULL) {
+        errno = ENOMEM;
+        return false;
+    }
+    if (!receive_all(fd, *data, *size)) {
+        int error = errno;
+        free(*data);
+        *data = NULL;
+        errno = error;
+        return false;
+    }
+    return true;
+}
+
+static int parse_fd_and_size(PyObject *const *arguments, int *fd, PyObject *max, uint32_t *max_bytes) {
+    *fd = PyLong_AsInt(arguments[0]);
+    unsigned long most = max != NULL ? PyLong_AsUnsignedLong(max) : 0;
+    *max_bytes = most > UINT32_MAX ? UINT32_MAX : (uint32_t)most;
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *vm_send_frame(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count) {
+    int fd;
+    uint32_t unused;
+    Py_buffer payload;
+    if (count != 2) {
+        return PyErr_Format(PyExc_TypeError, "send_frame takes fd and payload, not %zd arguments", count);
+    }
+    if (parse_fd_and_size(arguments, &fd, NULL, &unused) < 0 ||
+        PyObject_GetBuffer(arguments[1], &payload, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    bool fits = payload.len <= (Py_ssize_t)UINT32_MAX;
+    bool sent = false;
+    if (fits) {
+        Py_BEGIN_ALLOW_THREADS sent = frame_send(fd, payload.buf, (uint32_t)payload.len);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&payload);
+    if (!fits) {
+        PyErr_SetString(PyExc_ValueError, "a frame holds less than 4 GiB");
+        return NULL;
+    }
+    return sent ? Py_NewRef(Py_None) : PyErr_SetFromErrno(PyExc_OSError);
+}
+
+static PyObject *received_frame(bool received, void *data, uint32_t size) {
+    if (!received) {
+        return errno != 0 ? PyErr_SetFromErrno(PyExc_OSError) : Py_NewRef(Py_None);
+    }
+    PyObject *frame = PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
+    free(data);
+    return frame;
+}
+
+static PyObject *vm_receive_frame(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count) {
+    int fd;
+    uint32_t max_bytes, size = 0;
+    void *data = NULL;
+    bool received;
+    if (count != 2) {
+        return PyErr_Format(PyExc_TypeError, "receive_frame takes fd and max_bytes, not %zd arguments",
+                            count);
+    }
+    if (parse_fd_and_size(arguments, &fd, arguments[1], &max_bytes) < 0) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS received = frame_receive(fd, max_bytes, &data, &size);
+    Py_END_ALLOW_THREADS return received_frame(received, data, size);
+}
+
+static PyObject *vm_exchange(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count) {
+    int fd;
+    uint32_t max_bytes, size = 0;
+    void *data = NULL;
+    char *question;
+    Py_ssize_t question_bytes;
+    bool received;
+    if (count != 3) {
+        return PyErr_Format(PyExc_TypeError, "exchange takes fd, payload and max_bytes, not %zd arguments",
+                            count);
+    }
+    if (parse_fd_and_size(arguments, &fd, arguments[2], &max_bytes) < 0 ||
+        PyBytes_AsStringAndSize(arguments[1], &question, &question_bytes) < 0) {
+        return NULL;
+    }
+    if (question_bytes > (Py_ssize_t)max_bytes) {
+        return PyErr_Format(PyExc_ValueError, "the question has %zd bytes; the limit is %u", question_bytes,
+                            max_bytes);
+    }
+    Py_BEGIN_ALLOW_THREADS received =
+        frame_send(fd, question, (uint32_t)question_bytes) && frame_receive(fd, max_bytes, &data, &size);
+    Py_END_ALLOW_THREADS return received_frame(received, data, size);
+}
+
+/* ---- module
+ * ------------------------------------------------------------------------------------------------- */
+
+static int vm_exec(PyObject *module) {
+    module_state *state = PyModule_GetState(module);
+    state->interrupted_type = PyErr_NewExceptionWithDoc(
+        "walle_container._vm.TaskInterrupted", "Raised inside a task to stop it; a BaseException on purpose.",
+        PyExc_BaseException, NULL);
+    return PyModule_AddObjectRef(module, "TaskInterrupted", state->interrupted_type);
+}
+
+static int vm_traverse(PyObject *module, visitproc visit, void *arg) {
+    module_state *state = PyModule_GetState(module);
+    Py_VISIT(state->interrupted_type);
+    return 0;
+}
+
+static int vm_clear(PyObject *module) {
+    module_state *state = PyModule_GetState(module);
+    if (state->slot != NULL) {
+        atomic_store(&state->slot->run, 0);
+        atomic_store(&state->slot->taken, false);
+        state->slot = NULL;
+    }
+    Py_CLEAR(state->interrupted_type);
+    return 0;
+}
+
+static void vm_free(void *module) {
+    vm_clear(module);
+}
+
+static PyMethodDef vm_methods[] = {
+    {"install_quota", vm_install_quota, METH_NOARGS, PyDoc_STR("install_quota() -> None")},
+    {"begin", vm_begin, METH_O, PyDoc_STR("begin(run) -> None")},
+    {"end", vm_end, METH_NOARGS, PyDoc_STR("end() -> None")},
+    {"guard", (PyCFunction)(void (*)(void))vm_guard, METH_FASTCALL,
+     PyDoc_STR("guard(memory_bytes, call) -> (value, error, cpu_ns, peak_bytes, interrupts)")},
+    {"interrupt", (PyCFunction)(void (*)(void))vm_interrupt, METH_FASTCALL,
+     PyDoc_STR("interrupt(interpreter_id, run) -> bool")},
+    {"send_frame", (PyCFunction)(void (*)(void))vm_send_frame, METH_FASTCALL,
+     PyDoc_STR("send_frame(fd, payload) -> None")},
+    {"receive_frame", (PyCFunction)(void (*)(void))vm_receive_frame, METH_FASTCALL,
+     PyDoc_STR("receive_frame(fd, max_bytes) -> bytes | None")},
+    {"exchange", (PyCFunction)(void (*)(void))vm_exchange, METH_FASTCALL,
+     PyDoc_STR("exchange(fd, payload, max_bytes) -> bytes | None")},
+    {"thread_cpu_ns", vm_thread_cpu_ns, METH_NOARGS, PyDoc_STR("thread_cpu_ns() -> int")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot vm_slots[] = {
+    {Py_mod_exec, vm_exec},
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+    {0, NULL},
+};
+
+static struct PyModuleDef vm_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "walle_container._vm",
+    .m_doc = PyDoc_STR("Interrupt, memory quota and CPU clock of task runs."),
+    .m_size = sizeof(module_state),
+    .m_methods = vm_methods,
+    .m_slots = vm_slots,
+    .m_traverse = vm_traverse,
+    .m_clear = vm_clear,
+    .m_free = vm_free,
+};
+
+PyMODINIT_FUNC PyInit__vm(void) {
+    return PyModuleDef_Init(&vm_module);
+}

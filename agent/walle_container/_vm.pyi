@@ -1,0 +1,77 @@
+"""Interrupt, memory quota and CPU clock of task runs; loads in isolated interpreters."""
+
+from collections.abc import Callable
+from typing import Any
+
+class TaskInterrupted(BaseException):
+    """Raised inside a task to stop it."""
+
+def install_quota() -> None:
+    """Wrap CPython's allocators so that ``guard`` can count memory.
+
+    Once per process, before the first sub-interpreter is created; needs ``PYTHONMALLOC=pymalloc``.
+    """
+
+def begin(run: int) -> None:
+    """Say that this interpreter, on this thread, now works on ``run`` (positive, rising)."""
+
+def end() -> None:
+    """Say that the run is over; interrupts aimed at it come to nothing from now on."""
+
+def guard(memory_bytes: int, call: Callable[[], object]) -> tuple[Any, BaseException | None, int, int, int]:
+    """Call ``call()`` where it can be interrupted and may take at most ``memory_bytes`` (0: no limit).
+
+    Returns:
+        Its value, or None and what it raised; CPU time (ns); peak memory newly taken (bytes); how often the
+        run has been interrupted so far.
+
+    Raises:
+        RuntimeError: outside ``begin`` and ``end``.
+    """
+
+def interrupt(interpreter_id: int, run: int) -> bool:
+    """Inject ``TaskInterrupted`` if that interpreter is inside ``guard`` of that run.
+
+    Repeat until it returns False: one injection may be swallowed.
+
+    Returns:
+        Whether the run is still going.
+
+    Blocks:
+        While the interpreter runs C code that keeps its GIL, which may be for ever: call it from a helper
+        thread.
+    """
+
+def thread_cpu_ns() -> int:
+    """CPU time of the calling thread, in nanoseconds."""
+
+def send_frame(fd: int, payload: bytes) -> None:
+    """Send one length-prefixed frame, whole.
+
+    Raises:
+        OSError: the peer is gone.
+
+    Blocks:
+        Until the socket has taken it; other threads and interpreters go on.
+    """
+
+def receive_frame(fd: int, max_bytes: int) -> bytes | None:
+    """Receive one frame, whole; None when the peer has closed.
+
+    Raises:
+        OSError: the frame is larger than ``max_bytes``, or the channel broke.
+
+    Blocks:
+        Until a frame has come; other threads and interpreters go on.
+    """
+
+def exchange(fd: int, payload: bytes, max_bytes: int) -> bytes | None:
+    """Send one frame and receive one; no interrupt can come between or leave half of either in the channel.
+
+    Raises:
+        ValueError: ``payload`` is larger than ``max_bytes``; nothing was sent.
+        OSError: as ``receive_frame``.
+
+    Blocks:
+        Until the answer has come.
+    """

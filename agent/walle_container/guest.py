@@ -1,0 +1,265 @@
+"""What runs inside a slot's interpreter: takes a run from the channel, runs the script, sends back how it
+ended.
+
+Invariants:
+
+1. Code of the task, and any method of an object the task made, runs only inside ``_vm.guard``: there alone it
+   can be interrupted and its memory is counted. Everything else here may rely on running to its end.
+2. Each run gets exactly one ``done`` frame, and it is the run's last frame.
+3. After a run nothing of the bundle is left in ``sys.modules``, and no run is current in ``walle_task``.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, SupportsIndex
+
+import walle_shared.errors
+from walle_shared.errors import ConnectionLost, LimitExceeded, NotAllowed, OutOfMemory, TaskError, WalleError
+from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
+from walle_shared.units import MIB
+from walle_task.context import RunContext, encode_json, set_current
+
+from walle_container import _vm
+from walle_container.imports import BundleImporter, ForbiddenImport
+
+STDOUT_TAIL_CHARS = 4_000
+ERROR_MAX_CHARS = 2_000
+TRACEBACK_MAX_FRAMES = 20
+DESCRIBE_MEMORY_BYTES = 4 * MIB
+SWITCH_INTERVAL_S = 0.001
+SLEEP_SLICE_S = 0.01
+
+# A full collection costs about a millisecond; most runs leave no cycles worth it.
+COLLECT_EVERY_RUNS = 32
+COLLECT_FROM_BYTES = 8 * MIB
+
+
+def serve(fd: int) -> None:
+    """Serve runs from the channel ``fd`` until the agent closes it: the whole life of a slot."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    sys.dont_write_bytecode = True
+    importlib.import_module("walle_task")  # every run needs all of it: once, before the first
+    printed = TailWriter(STDOUT_TAIL_CHARS)
+    sys.stdout = sys.stderr = printed  # as much of a text file as print() needs
+    time.sleep = sleep_in_slices
+    _vm.send_frame(fd, json.dumps({"op": "ready"}).encode())
+    runs = 0
+    while (frame := _vm.receive_frame(fd, CONTAINER_FRAME_MAX_BYTES)) is not None:
+        run = GuestRun(fd, json.loads(frame), printed)
+        answer, peak_bytes = run.finish()
+        del run, frame
+        runs += 1
+        if runs % COLLECT_EVERY_RUNS == 0 or peak_bytes >= COLLECT_FROM_BYTES:
+            gc.collect()
+        _vm.send_frame(fd, answer)
+        del answer
+
+
+class TailWriter:
+    """A write-only text file that keeps the end of what it is given.
+
+    Args:
+        keep_chars: how much of the end.
+    """
+
+    encoding = "utf-8"
+
+    def __init__(self, keep_chars: int) -> None:
+        self._keep_chars = keep_chars
+        self._text = ""
+
+    def write(self, text: str) -> int:
+        """Take ``text``; forget the oldest beyond the cap."""
+        self._text = (self._text + text[-self._keep_chars :])[-self._keep_chars :]
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: there is nothing to flush to."""
+
+    def isatty(self) -> bool:
+        """It is not a terminal."""
+        return False
+
+    def take(self) -> str:
+        """What was kept; starts afresh."""
+        text, self._text = self._text, ""
+        return text
+
+
+_sleep_of_time = time.sleep
+
+
+def sleep_in_slices(seconds: float | SupportsIndex, /) -> None:
+    """``time.sleep`` for tasks: short naps, so that a run can be stopped in between."""
+    length_s = float(seconds)
+    if length_s < 0:
+        raise ValueError("sleep length must be non-negative")
+    until = time.monotonic() + length_s
+    while (left := until - time.monotonic()) > 0:
+        _sleep_of_time(min(left, SLEEP_SLICE_S))
+
+
+class GuestRun:
+    """One run of one task.
+
+    Args:
+        fd: the slot's channel.
+        order: the agent's ``run`` frame.
+        printed: where the task's output goes.
+    """
+
+    def __init__(self, fd: int, order: dict[str, Any], printed: TailWriter) -> None:
+        self._fd = fd
+        self._order = order
+        self._printed = printed
+        self._importer = BundleImporter(Path(order["bundle_dir"]))
+        self._context = RunContext(
+            inputs=order["inputs"],
+            params=order["params"],
+            bundle_dir=self._importer.bundle_dir,
+            capabilities=frozenset(order["capabilities"]),
+            call=self._call_host,
+            output_bytes=order["output_bytes"],
+        )
+
+    def finish(self) -> tuple[bytes, int]:
+        """Run the task to whatever end; return the ``done`` frame and the peak memory (bytes)."""
+        started_s = time.perf_counter()
+        _vm.begin(self._order["run"])
+        set_current(self._context)
+        sys.meta_path.insert(0, self._importer)
+        try:
+            value, error, cpu_ns, peak_bytes, interrupts = _vm.guard(
+                self._order["memory_bytes"], self._produce
+            )
+            kind = self._kind_of(error, interrupts)
+            message = None if kind is None else self._describe(kind, error)
+            traceback = (
+                "" if error is None else task_traceback(error.__traceback__, self._importer.bundle_dir)
+            )
+        finally:
+            _vm.end()
+            set_current(None)
+            sys.meta_path.remove(self._importer)
+        del error
+        self._importer.unload()
+        done = {
+            "op": "done",
+            "run": self._order["run"],
+            "error_kind": kind,
+            "error": message,
+            "traceback": traceback,
+            "wall_s": time.perf_counter() - started_s,
+            "cpu_s": cpu_ns / 1e9,
+            "peak_bytes": peak_bytes,
+            "stdout_tail": self._printed.take(),
+            "logs": self._context.logs,
+            "logs_dropped": self._context.logs_dropped,
+            "rows": self._context.rows if kind is None else [],
+            "uploads": self._context.uploads if kind is None else [],
+        }
+        head = json.dumps(done, ensure_ascii=False).encode("utf-8", "replace")
+        return head[:-1] + b',"value":' + (value if kind is None else b"null") + b"}", peak_bytes
+
+    def _produce(self) -> bytes:
+        """Load the bundle, call its entry, and encode what it returns. Runs under guard."""
+        entry = self._load_entry()
+        encoded = encode_json(entry(), "the returned value")
+        self._context.count_output(len(encoded))
+        return encoded
+
+    def _load_entry(self) -> Callable[[], object]:
+        module_name, _, function_name = self._order["entry"].partition(":")
+        if not self._importer.has(module_name):
+            raise TaskError(
+                f"the bundle has no module {module_name!r}, which its entry {self._order['entry']!r} names"
+            )
+        module = self._importer.import_for_task(module_name)
+        entry = getattr(module, function_name, None)
+        if not callable(entry):
+            raise TaskError(
+                f"{module_name}.py has no function {function_name!r}, which the task's entry names"
+            )
+        return entry  # type: ignore[no-any-return]
+
+    def _kind_of(self, error: BaseException | None, interrupts: int) -> str | None:
+        """Classify how the run ended; the first rule that fits wins."""
+        if interrupts:
+            return "timeout"
+        if self._context.overflowed:
+            return "output"
+        return next((kind for family, kind in _KINDS if isinstance(error, family)), None)
+
+    def _describe(self, kind: str, error: BaseException | None) -> str:
+        """One sentence on the error. Its ``__str__`` may be the task's, so it is called under guard."""
+        if kind == "timeout":
+            return "stopped: the run passed its wall-clock limit"
+        if isinstance(error, MemoryError):
+            return (
+                f"MemoryError: the run asked for more than its {self._order['memory_bytes']} bytes of memory"
+            )
+        if error is None:  # the script caught the refusal, but what it produced is too much all the same
+            return f"the run produced more than its {self._context.output_bytes} bytes of output"
+        text, failure, *_ = _vm.guard(DESCRIBE_MEMORY_BYTES, lambda: f"{type(error).__name__}: {error}")
+        return text[:ERROR_MAX_CHARS] if failure is None else "an exception that cannot be described"
+
+    def _call_host(self, name: str, args: dict[str, Any]) -> Any:
+        """Ask the agent and wait for its answer. Runs under guard; one exchange is never cut in two."""
+        question = encode_json({"op": "call", "call": name, "args": args}, f"the arguments of {name}")
+        if len(question) > CONTAINER_FRAME_MAX_BYTES:
+            raise LimitExceeded(f"the arguments of {name} have {len(question)} bytes: ask for less at once")
+        frame = _vm.exchange(self._fd, question, CONTAINER_FRAME_MAX_BYTES)
+        if frame is None:
+            raise ConnectionLost("the agent is gone")
+        answer = json.loads(frame)
+        if "error" in answer:
+            raise rebuild_error(answer["error"], answer["message"])
+        return answer["value"]
+
+
+_KINDS: tuple[tuple[type[BaseException], str], ...] = (
+    (MemoryError, "memory"),
+    (OutOfMemory, "memory"),
+    (NotAllowed, "denied"),
+    (ForbiddenImport, "denied"),
+    (TaskError, "invalid"),
+    (BaseException, "exception"),
+)
+
+
+def rebuild_error(name: str, message: str) -> WalleError:
+    """The error the agent refused with, as the same class, so that a task can catch it."""
+    found = getattr(walle_shared.errors, name, None)
+    if isinstance(found, type) and issubclass(found, WalleError):
+        return found(message)
+    return WalleError(message)
+
+
+def task_traceback(traceback: TracebackType | None, bundle_dir: Path) -> str:
+    """The frames of the bundle's own code, innermost last, as Python prints them; paths in the bundle."""
+    lines: list[str] = []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        path = Path(code.co_filename)
+        if path.is_relative_to(bundle_dir):
+            where = path.relative_to(bundle_dir).as_posix()
+            lines.append(f'  File "{where}", line {traceback.tb_lineno}, in {code.co_name}\n')
+            lines.append(f"    {source_line(path, traceback.tb_lineno)}\n")
+        traceback = traceback.tb_next
+    return "".join(lines[-2 * TRACEBACK_MAX_FRAMES :])
+
+
+def source_line(path: Path, number: int) -> str:
+    """Line ``number`` of a script, without its indentation; empty where it cannot be read."""
+    try:
+        return path.read_text("utf-8", "replace").splitlines()[number - 1].strip()
+    except (OSError, IndexError):
+        return ""

@@ -1,0 +1,226 @@
+"""The frames between agent and worker, and the one place where a worker's words are checked.
+
+A worker runs code we did not write, so each of its frames is treated as hostile: JSON of known shape or
+``RemoteProtocolError``, on which the caller ends the worker.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast, get_args
+
+import orjson
+from walle_shared.errors import LocalProtocolError, RemoteProtocolError, WalleError
+
+from walle_container.spec import ErrorKind, LogEntry, StoreWrite, TaskSpec, TunnelSend
+
+LOG_LEVELS = frozenset({"debug", "info", "warning", "error"})
+
+#: Kinds a worker may report; the others are the agent's own to say.
+REPORTABLE_KINDS = frozenset(get_args(ErrorKind)) - {"poisoned", "crashed"}
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReady:
+    """A slot's interpreter is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """The task asks for a host function and waits."""
+
+    name: str
+    args: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunDone:
+    """The run ended and the slot is free. Fields as in ``TaskResult``."""
+
+    run: int
+    value: Any
+    error_kind: ErrorKind | None
+    error: str | None
+    traceback: str
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int
+    stdout_tail: str
+    logs: tuple[LogEntry, ...]
+    logs_dropped: int
+    rows: tuple[StoreWrite, ...]
+    uploads: tuple[TunnelSend, ...]
+
+
+type GuestMessage = SlotReady | CallRequest | RunDone
+
+
+def encode_run(run: int, spec: TaskSpec, inputs: dict[str, Any]) -> bytes:
+    """The frame that starts a run.
+
+    Raises:
+        LocalProtocolError: inputs or parameters are not JSON.
+    """
+    return _encode(
+        {
+            "run": run,
+            "entry": spec.entry,
+            "bundle_dir": str(spec.bundle_dir.absolute()),
+            "params": dict(spec.params),
+            "inputs": inputs,
+            "capabilities": sorted(spec.capabilities),
+            "memory_bytes": spec.limits.memory_bytes,
+            "output_bytes": spec.limits.output_bytes,
+        },
+        f"the run of {spec.task}",
+    )
+
+
+def encode_answer(value: Any) -> bytes:
+    """The frame that answers a host call.
+
+    Raises:
+        LocalProtocolError: the host function's value is not JSON.
+    """
+    return _encode({"value": value}, "a host function's answer")
+
+
+def encode_refusal(error: WalleError) -> bytes:
+    """The frame that answers a host call with an error; the task gets the same class and message."""
+    return _encode({"error": type(error).__name__, "message": error.message}, "a refusal")
+
+
+def encode_interrupt(slot: int, run: int) -> bytes:
+    """The control frame that asks for a run to be stopped."""
+    return _encode({"op": "interrupt", "slot": slot, "run": run}, "an interrupt")
+
+
+def encode_stats_request() -> bytes:
+    """The control frame that asks for the worker's figures."""
+    return _encode({"op": "stats"}, "a request")
+
+
+def _encode(message: dict[str, Any], what: str) -> bytes:
+    try:
+        return orjson.dumps(message)
+    except (TypeError, ValueError) as error:
+        raise LocalProtocolError(f"{what} cannot be written as JSON: {error}") from error
+
+
+def parse_guest_frame(frame: bytes) -> GuestMessage:
+    """Check a slot's frame.
+
+    Raises:
+        RemoteProtocolError: it is not JSON, or not one of the three messages, exactly.
+    """
+    message = _parse_object(frame)
+    op = message.pop("op", None)
+    if op == "ready" and not message:
+        return SlotReady()
+    if op == "call":
+        return _parse_call(message)
+    if op == "done":
+        return _parse_done(message)
+    raise RemoteProtocolError(f"a worker sent an unknown or overfull message, op {str(op)[:40]!r}")
+
+
+def parse_stats_frame(frame: bytes) -> int:
+    """Check the worker's figures; return its resident memory in bytes.
+
+    Raises:
+        RemoteProtocolError: they are something else.
+    """
+    message = _parse_object(frame)
+    if message.pop("op", None) != "stats":
+        raise RemoteProtocolError("a worker sent something other than its stats on the control channel")
+    return cast(int, _take_fields(message, {"rss_bytes": _is_count}, "stats")["rss_bytes"])
+
+
+def _parse_object(frame: bytes) -> dict[str, Any]:
+    try:
+        message = orjson.loads(frame)
+    except orjson.JSONDecodeError as error:
+        raise RemoteProtocolError(f"a worker sent a frame that is not JSON: {error}") from error
+    if not isinstance(message, dict):
+        raise RemoteProtocolError("a worker sent a frame that is not a JSON object")
+    return message
+
+
+def _parse_call(message: dict[str, Any]) -> CallRequest:
+    fields = _take_fields(message, {"call": _is_text, "args": _is_object}, "call")
+    return CallRequest(fields["call"], fields["args"])
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_optional_text(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_seconds(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and value >= 0
+
+
+def _is_level(value: Any) -> bool:
+    return isinstance(value, str) and value in LOG_LEVELS
+
+
+def _is_list_of(fields: dict[str, Callable[[Any], bool]]) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        return isinstance(value, list) and all(
+            isinstance(item, dict)
+            and item.keys() == fields.keys()
+            and all(fields[name](item[name]) for name in fields)
+            for item in value
+        )
+
+    return check
+
+
+_DONE_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "run": _is_count,
+    "value": lambda _value: True,
+    "error_kind": lambda value: value is None or (isinstance(value, str) and value in REPORTABLE_KINDS),
+    "error": _is_optional_text,
+    "traceback": _is_text,
+    "wall_s": _is_seconds,
+    "cpu_s": _is_seconds,
+    "peak_bytes": _is_count,
+    "stdout_tail": _is_text,
+    "logs": _is_list_of({"level": _is_level, "message": _is_text, "fields": _is_object}),
+    "logs_dropped": _is_count,
+    "rows": _is_list_of({"table": _is_text, "row": _is_object}),
+    "uploads": _is_list_of({"name": _is_text, "fields": _is_object}),
+}
+
+
+def _parse_done(message: dict[str, Any]) -> RunDone:
+    fields = _take_fields(message, _DONE_FIELDS, "done")
+    fields["logs"] = tuple(LogEntry(**entry) for entry in fields["logs"])
+    fields["rows"] = tuple(StoreWrite(**write) for write in fields["rows"])
+    fields["uploads"] = tuple(TunnelSend(**sent) for sent in fields["uploads"])
+    return RunDone(**fields)
+
+
+def _take_fields(
+    message: dict[str, Any], checks: dict[str, Callable[[Any], bool]], what: str
+) -> dict[str, Any]:
+    if message.keys() != checks.keys():
+        wrong = sorted(message.keys() ^ checks.keys())
+        raise RemoteProtocolError(f"a worker's {what!r} message lacks or adds fields: {str(wrong)[:200]}")
+    for name, check in checks.items():
+        if not check(message[name]):
+            raise RemoteProtocolError(f"a worker's {what!r} message has a wrong {name!r}")
+    return message

@@ -1,0 +1,126 @@
+"""What goes into a run and what comes out of it: plain frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from walle_shared.limits import TASK_OUTPUT_MAX_BYTES
+from walle_shared.units import MIB
+
+ErrorKind = Literal[
+    "exception",  # the script raised
+    "timeout",  # it ran past its wall-clock limit and was stopped
+    "memory",  # it asked for more memory than it may have
+    "output",  # it produced more than it may
+    "denied",  # it used something it was not granted
+    "poisoned",  # it could not be stopped in time; its worker process is replaced
+    "crashed",  # its worker process died
+    "invalid",  # the bundle or what it returned is nonsense
+]
+Tier = Literal["interp", "process"]
+
+HostFunction = Callable[[dict[str, Any]], Awaitable[Any]]
+"""Answers one kind of host call: a dict of arguments to a JSON-able value; raises WalleError to refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLimits:
+    """What one run may use.
+
+    Attributes:
+        wall_s: seconds from the start of the run to its result, host calls included.
+        memory_bytes: memory newly taken by Python during the run; 0 for no limit.
+        output_bytes: returned value, rows and messages together, as JSON.
+    """
+
+    wall_s: float = 5.0
+    memory_bytes: int = 64 * MIB
+    output_bytes: int = TASK_OUTPUT_MAX_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """A task as it is installed.
+
+    Attributes:
+        task: its name.
+        version: its version.
+        bundle_dir: where the bundle is unpacked; only read.
+        entry: ``module:function`` in the bundle; called without arguments.
+        params: the task's parameters.
+        limits: what a run may use.
+        capabilities: names of host functions (``store.rows``) or families (``store``) that it may use.
+        tier: ``interp`` for signed first-party scripts; ``process`` is not offered yet.
+    """
+
+    task: str
+    version: str
+    bundle_dir: Path
+    entry: str = "main:run"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    limits: TaskLimits = field(default_factory=TaskLimits)
+    capabilities: frozenset[str] = frozenset()
+    tier: Tier = "interp"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreWrite:
+    """A row the run wants in a table; names and columns are not checked yet."""
+
+    table: str
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelSend:
+    """A message the run wants sent; name and fields are not checked yet."""
+
+    name: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One line of a task's log."""
+
+    level: str
+    message: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """How a run ended.
+
+    Attributes:
+        ok: whether it ended well; if not, ``value``, ``rows`` and ``uploads`` are empty.
+        value: what the entry function returned, as JSON keeps it.
+        rows: store writes to commit, in order.
+        uploads: messages to send, in order.
+        logs: the task's own log, also of failed runs.
+        logs_dropped: lines past the cap.
+        error_kind: why it failed.
+        error: one sentence.
+        traceback: the script's own frames, innermost last; empty where there are none.
+        wall_s: seconds it took, in the worker where that is known.
+        cpu_s: processor seconds of its thread.
+        peak_bytes: memory it newly took at most.
+        stdout_tail: the end of what it printed.
+    """
+
+    ok: bool
+    value: Any = None
+    rows: tuple[StoreWrite, ...] = ()
+    uploads: tuple[TunnelSend, ...] = ()
+    logs: tuple[LogEntry, ...] = ()
+    logs_dropped: int = 0
+    error_kind: ErrorKind | None = None
+    error: str | None = None
+    traceback: str = ""
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_bytes: int = 0
+    stdout_tail: str = ""

@@ -1,0 +1,122 @@
+"""The models of the task's bundle, run by Walle's own engine."""
+
+from __future__ import annotations
+
+import importlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from walle_shared.errors import NotFound, TaskError
+from walle_shared.ids import check_name
+
+from walle_task.context import RunContext, current
+
+__all__ = ["Model", "TensorLike", "load"]
+
+MODEL_FOLDER = "model"
+MODEL_SUFFIX = ".wmodel"
+
+# How many models stay mapped between runs of one slot. A slot serves a handful of tasks, most with one model.
+KEPT_MODELS = 8
+
+
+class TensorLike(Protocol):
+    """What a model answers with: a buffer (``memoryview(tensor)``) with shape, dtype and ``tolist()``."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes, outermost first."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """Element type, such as ``"F32"``."""
+        ...
+
+    def tolist(self) -> Any:
+        """Nested lists of numbers, or one number where there are no dimensions."""
+        ...
+
+
+class _Session(Protocol):
+    def run(self, inputs: Mapping[str, object]) -> dict[str, TensorLike]: ...
+
+
+class Model:
+    """A loaded model with one prepared session."""
+
+    def __init__(self, name: str, native: Any) -> None:
+        self.name = name
+        self._native = native
+        self._session: _Session | None = None
+
+    @property
+    def inputs(self) -> tuple[tuple[str, str, tuple[int | str, ...]], ...]:
+        """Name, dtype and shape of each input; a text in a shape is a free size."""
+        return cast("tuple[tuple[str, str, tuple[int | str, ...]], ...]", self._native.inputs)
+
+    @property
+    def outputs(self) -> tuple[tuple[str, str, tuple[int | str, ...]], ...]:
+        """Name, dtype and shape of each output."""
+        return cast("tuple[tuple[str, str, tuple[int | str, ...]], ...]", self._native.outputs)
+
+    def run(self, inputs: Mapping[str, object]) -> dict[str, TensorLike]:
+        """Run the model.
+
+        Args:
+            inputs: input name to a buffer, a tensor, or nested lists of numbers.
+
+        Returns:
+            Output name to tensor; they are the caller's.
+
+        Raises:
+            EngineError: an input is missing or has a wrong shape, or the engine failed.
+        """
+        if self._session is None:
+            self._session = cast("_Session", self._native.session(threads=1))
+        return self._session.run(inputs)
+
+
+_loaded: OrderedDict[tuple[str, int, int], Model] = OrderedDict()
+
+
+def load(name: str) -> Model:
+    """Load ``model/<name>.wmodel`` of the bundle; cheap from the second time on.
+
+    Raises:
+        ConfigError: ``name`` is not a plain name; folders and dots are not allowed.
+        NotFound: the bundle has no such model; the message lists those it has.
+        ModelError: the file is broken.
+        UnsupportedError: the engine cannot run it.
+        TaskError: there is no engine here.
+    """
+    context = current()
+    context.check_granted("model.load")
+    path = _model_path(context, name)
+    status = path.stat()
+    key = (str(path), status.st_mtime_ns, status.st_size)
+    model = _loaded.get(key)
+    if model is None:
+        model = _loaded[key] = Model(name, _engine().Model(str(path)))
+    _loaded.move_to_end(key)
+    while len(_loaded) > KEPT_MODELS:
+        _loaded.popitem(last=False)
+    return model
+
+
+def _model_path(context: RunContext, name: str) -> Path:
+    folder = context.bundle_dir / MODEL_FOLDER
+    path = folder / (check_name(name, "model name") + MODEL_SUFFIX)
+    if not path.is_file():
+        present = ", ".join(sorted(file.stem for file in folder.glob(f"*{MODEL_SUFFIX}"))) or "none"
+        raise NotFound(f"the bundle has no model {name!r} in its {MODEL_FOLDER} folder; it has: {present}")
+    return path
+
+
+def _engine() -> Any:
+    try:
+        return importlib.import_module("walle_engine._native")
+    except ImportError as error:
+        raise TaskError(f"the tensor engine cannot be loaded here: {error}") from error

@@ -1,0 +1,119 @@
+"""Run a task in a test or a notebook, without device or container.
+
+::
+
+    from walle_task.testing import fake_host
+    import main
+
+    def test_reads_a_digit():
+        with fake_host(events=[{"seq": 1, "kind": "page_exit"}], bundle_dir="task") as host:
+            main.run()
+        assert host.uploads == [{"name": "digit", "fields": {"digit": 7}}]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from walle_shared.errors import NotFound
+from walle_shared.limits import TASK_OUTPUT_MAX_BYTES
+
+from walle_task.context import RunContext, set_current
+from walle_task.events import Event, Visit
+
+__all__ = ["ALL_CAPABILITIES", "FakeHost", "fake_host"]
+
+ALL_CAPABILITIES = frozenset({"events", "log", "model", "params", "store", "tunnel"})
+
+
+class FakeHost:
+    """What the task under test did.
+
+    Attributes:
+        context: the run; its buffers fill as the task works.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """``{"table", "row"}`` of everything put into the store."""
+        return self.context.rows
+
+    @property
+    def uploads(self) -> list[dict[str, Any]]:
+        """``{"name", "fields"}`` of everything sent."""
+        return self.context.uploads
+
+    @property
+    def logs(self) -> list[dict[str, Any]]:
+        """``{"level", "message", "fields"}`` of everything logged."""
+        return self.context.logs
+
+
+@contextmanager
+def fake_host(
+    *,
+    events: Sequence[Event | Mapping[str, Any]] = (),
+    visit: Visit | Mapping[str, Any] | None = None,
+    trigger: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    bundle_dir: str | Path = ".",
+    capabilities: frozenset[str] = ALL_CAPABILITIES,
+    output_bytes: int = TASK_OUTPUT_MAX_BYTES,
+) -> Generator[FakeHost]:
+    """Be the host of everything in the ``with`` block.
+
+    Args:
+        events: the matched slice.
+        visit: the triggering visit.
+        trigger: what fired the run.
+        params: the task's parameters.
+        tables: rows that are in the store already, by table, oldest first. Once given, other tables do not
+            exist.
+        bundle_dir: where the task's folder is; models are in its ``model`` folder.
+        capabilities: what the task may use.
+        output_bytes: the most it may produce.
+    """
+    context = RunContext(
+        inputs={
+            "events": [_plain(event) for event in events],
+            "visit": None if visit is None else _plain(visit),
+            "trigger": dict(trigger or {}),
+        },
+        params=dict(params or {}),
+        bundle_dir=Path(bundle_dir),
+        capabilities=capabilities,
+        call=_StoredRows(tables),
+        output_bytes=output_bytes,
+    )
+    set_current(context)
+    try:
+        yield FakeHost(context)
+    finally:
+        set_current(None)
+
+
+class _StoredRows:
+    """Answers ``store.rows`` from memory, as the agent answers it from its database."""
+
+    def __init__(self, tables: Mapping[str, Sequence[Mapping[str, Any]]] | None) -> None:
+        self._tables = tables
+
+    def __call__(self, name: str, args: dict[str, Any]) -> list[dict[str, Any]]:
+        if name != "store.rows":
+            raise NotFound(f"the host has no function {name!r}")
+        if self._tables is not None and args["table"] not in self._tables:
+            raise NotFound(f"no table {args['table']!r}: declare [tables.{args['table']}] in task.toml")
+        rows = [dict(row) for row in (self._tables or {}).get(args["table"], ())]
+        return [row for row in rows if args["where"].items() <= row.items()][-args["limit"] :]
+
+
+def _plain(value: Event | Visit | Mapping[str, Any]) -> dict[str, Any]:
+    return asdict(value) if isinstance(value, (Event, Visit)) else dict(value)
