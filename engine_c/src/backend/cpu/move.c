@@ -83,8 +83,8 @@ static void store_wide(we_dtype dtype, void *to, int64_t n, bool real_source, co
 }
 
 static void cast(we_dtype from_type, const char *from, we_dtype to_type, char *to, int64_t n) {
-    double real[RUN];
-    int64_t whole[RUN];
+    double real[RUN] = {0}; /* the half not loaded is never used, but compilers cannot tell */
+    int64_t whole[RUN] = {0};
     int64_t from_size = (int64_t)we_dtype_size(from_type), to_size = (int64_t)we_dtype_size(to_type);
     if (from_type == to_type) {
         memmove(to, from, (size_t)(n * to_size));
