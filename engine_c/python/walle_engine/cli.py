@@ -328,6 +328,7 @@ def _session(args: argparse.Namespace) -> Any:
 def _inputs(args: argparse.Namespace) -> dict[str, Any]:
     """Load or invent every input of the model."""
     import numpy as np
+
     from walle_engine.samples import random_array
 
     given: dict[str, str] = dict(args.input)
