@@ -7,6 +7,11 @@ from typing import Protocol
 
 import orjson
 import trio
+
+from walle_container import messages
+from walle_container.channel import FrameChannel
+from walle_container.messages import CallRequest, RunDone
+from walle_container.spec import ErrorKind, HostFunction, TaskResult, TaskSpec
 from walle_shared.errors import (
     ConnectionLost,
     InternalError,
@@ -19,11 +24,6 @@ from walle_shared.errors import (
 )
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
 from walle_task.context import is_granted
-
-from walle_container import messages
-from walle_container.channel import FrameChannel
-from walle_container.messages import CallRequest, RunDone
-from walle_container.spec import ErrorKind, HostFunction, TaskResult, TaskSpec
 
 
 class Interrupter(Protocol):

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, cast, get_args
 
 import orjson
-from walle_shared.errors import LocalProtocolError, RemoteProtocolError, WalleError
 
 from walle_container.spec import ErrorKind, LogEntry, StoreWrite, TaskSpec, TunnelSend
+from walle_shared.errors import LocalProtocolError, RemoteProtocolError, WalleError
 
 LOG_LEVELS = frozenset({"debug", "info", "warning", "error"})
 

@@ -20,12 +20,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from walle_container import _vm, interpreters, locate
+from walle_container.preload import is_preloaded, preload
 from walle_shared.errors import InternalError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
 from walle_shared.units import KIB, MIB
-
-from walle_container import _vm, interpreters, locate
-from walle_container.preload import is_preloaded, preload
 
 # Deep recursion in C needs room: with 256 KiB it is a segmentation fault, with 8 MiB a RecursionError.
 THREAD_STACK_BYTES = 8 * MIB

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from walle_shared.errors import TaskError
-
 from walle_task.context import RunContext, current
 
 __all__ = ["Table", "table"]

@@ -21,7 +21,6 @@ from typing import Any
 
 from walle_shared.errors import NotFound
 from walle_shared.limits import TASK_OUTPUT_MAX_BYTES
-
 from walle_task.context import RunContext, set_current
 from walle_task.events import Event, Visit
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import trio
+
 from walle_container import HostConfig, TaskHost, TaskLimits, TaskResult, TaskSpec
 
 INPUTS: dict[str, Any] = {"events": [], "visit": None, "trigger": {}}

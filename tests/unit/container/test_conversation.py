@@ -11,6 +11,7 @@ import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
+
 from walle_container import TaskLimits, TaskResult, TaskSpec
 from walle_container.channel import FrameChannel
 from walle_container.conversation import Conversation

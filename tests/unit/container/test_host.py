@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+
 from walle_container import HostConfig, LogEntry, StoreWrite, TaskHost, TaskResult, TaskSpec, TunnelSend
 from walle_shared.errors import (
     ConfigError,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from walle_container import LogEntry, StoreWrite, TunnelSend, messages
 from walle_container.messages import CallRequest, RunDone, SlotReady
 from walle_shared.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from walle_shared.errors import LimitExceeded, NotAllowed, NotFound, TaskError
 from walle_shared.limits import TASK_ROW_MAX_BYTES
 from walle_task import store
