@@ -231,6 +231,7 @@ _KINDS: tuple[tuple[type[BaseException], str], ...] = (
     (OutOfMemory, "memory"),
     (NotAllowed, "denied"),
     (ForbiddenImport, "denied"),
+    (PermissionError, "denied"),
     (TaskError, "invalid"),
     (BaseException, "exception"),
 )

@@ -4,7 +4,7 @@ Started by :mod:`walle_container.process` through :mod:`walle_container.locate`.
 socket and no database; all it has are the channels it inherits. It ends when the agent closes the control
 channel, however the agent ends. Invariants:
 
-1. Preload, then quota, then interpreters, then threads: in that order.
+1. Preload, then quota and policy, then interpreters, then threads: in that order.
 2. The control thread never waits for a slot: interrupts run in helper threads.
 """
 
@@ -57,6 +57,7 @@ def main(settings_json: str, *, locations: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     preload()
     _vm.install_quota()
+    _vm.install_policy()
     threading.stack_size(THREAD_STACK_BYTES)
     created = [create_slot_interpreter() for _ in settings["slot_fds"]]
     for interpreter_id, fd in zip(created, settings["slot_fds"], strict=True):
