@@ -1,9 +1,9 @@
 """All triggers of all tasks in one trie, matched event by event (paper profile).
 
 The root's children are the *static* pending list: a match may start at any event. The *dynamic* pending list
-holds the nodes that the last event matched, whose children may go on; it is made anew for each event. An event
-has several ids (``event:...``, ``kind:...``, ``page:...``) in spaces that never overlap, and a node matches any
-of them, so one event reaches a node at most once and nothing needs to be removed twice.
+holds the nodes that the last event matched, whose children may go on; it is made anew for each event. An
+event has several ids (``event:...``, ``kind:...``, ``page:...``) in spaces that never overlap, and a node
+matches any of them, so one event reaches a node at most once and nothing needs to be removed twice.
 
 Matching is consecutive: an event that continues no partial match ends it. By default no event is ignored: a
 scroll between two clicks is a scroll between two clicks. Only the closings that the agent adds itself are
@@ -85,6 +85,7 @@ class Matcher:
         Raises:
             LimitExceeded: over ``TRIGGERS_MAX`` triggers in all, or a trigger with no or too many ids.
         """
+        triggers = tuple(dict.fromkeys(triggers))  # listed twice says no more than once
         kept = self._triggers - len(self._tasks.get(task, ()))
         if kept + len(triggers) > TRIGGERS_MAX:
             raise LimitExceeded(f"{kept + len(triggers)} triggers are over the limit of {TRIGGERS_MAX}")
@@ -92,7 +93,7 @@ class Matcher:
             if not 1 <= len(trigger.ids) <= TRIGGER_MAX_IDS:
                 raise LimitExceeded(f"a trigger of {task[1]} must hold 1 to {TRIGGER_MAX_IDS} ids")
         self.deregister(task)
-        self._tasks[task] = tuple(triggers)
+        self._tasks[task] = triggers
         self._triggers += len(triggers)
         for rank, trigger in enumerate(triggers):
             self._insert(trigger.ids).ends.append(_End(task, trigger, rank, self._last_seq + 1))
@@ -135,7 +136,7 @@ class Matcher:
         return matches
 
     def statistics(self) -> MatcherStatistics:
-        """Sizes now and counters since the start; ``collapsed`` counts further triggers of a task that fired."""
+        """Sizes now, counters since the start; ``collapsed``: further triggers of a task that fired."""
         return MatcherStatistics(
             len(self._tasks),
             self._triggers,
@@ -145,10 +146,6 @@ class Matcher:
             self._fires,
             self._collapsed,
         )
-
-    def longest(self) -> int:
-        """Ids in the longest registered trigger: how many events back a match may begin."""
-        return max((len(trigger.ids) for triggers in self._tasks.values() for trigger in triggers), default=0)
 
     def _find_static(self, ids: tuple[str, ...]) -> tuple[_Node, ...]:
         children = self._root.children
