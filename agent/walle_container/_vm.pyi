@@ -13,7 +13,7 @@ def install_quota() -> None:
     """
 
 def install_policy() -> None:
-    """Refuse, inside ``guard`` and with ``PermissionError``, every audit event that plain code has no need of.
+    """Refuse, inside ``guard`` and with ``PermissionError``, every audit event that plain code does not need.
 
     Once per process; it cannot be undone.
     """

@@ -165,6 +165,7 @@ class GuestRun:
             "logs": self._context.logs,
             "logs_dropped": self._context.logs_dropped,
             "rows": self._context.rows if kind is None else [],
+            "values": self._context.values if kind is None else {},
             "uploads": self._context.uploads if kind is None else [],
         }
         head = json.dumps(done, ensure_ascii=False).encode("utf-8", "replace")

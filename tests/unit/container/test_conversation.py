@@ -43,6 +43,7 @@ def done(**fields: Any) -> bytes:
         "logs": [],
         "logs_dropped": 0,
         "rows": [],
+        "values": {},
         "uploads": [],
     }
     return json.dumps(message | fields).encode()
@@ -181,6 +182,7 @@ async def test_a_worker_that_closes_is_lost(autojump_clock: MockClock):
     [
         ({"value": "x" * 200}, "output"),
         ({"rows": [{"table": "t", "row": {"x": "y" * 60}}] * 2}, "output"),
+        ({"values": {"k": "x" * 200}}, "output"),
         ({"uploads": [{"name": "u", "fields": {}}]}, "denied"),
         ({"rows": [{"table": "t", "row": {"x": "y" * 60}}]}, None),
     ],

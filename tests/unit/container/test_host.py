@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 
 from walle_container import HostConfig, LogEntry, StoreWrite, TaskHost, TaskResult, TaskSpec, TunnelSend
 from walle_container.imports import ALLOWED_STDLIB
@@ -118,6 +117,23 @@ async def test_host_calls_are_answered_and_reads_see_own_writes(
     result = await host.run(spec, inputs, {"store.rows": rows})
     assert result.value == [{"key": "a", "n": 1}, {"key": "b", "n": 2}]
     assert asked == [{"table": "reads", "limit": 5, "where": {}}]
+
+
+async def test_values_by_key_are_kept_over_the_host(
+    host: TaskHost, make_spec: MakeSpec, inputs: dict[str, Any]
+):
+    async def get(args: dict[str, Any]) -> Any:
+        return {"visits": 3}.get(args["key"])
+
+    spec = make_spec("""
+        from walle_task import store
+        def run():
+            store.put("visits", store.get("visits") + 1)
+            return [store.get("visits"), store.get("other", "none")]
+    """)
+    result = await host.run(spec, inputs, {"store.get": get})
+    assert result.value == [4, "none"]
+    assert result.values == {"visits": 4}
 
 
 READ_AND_CATCH = """
@@ -515,6 +531,17 @@ async def test_what_goes_round_the_import_rules_is_denied(
     result = await host.run(make_spec(script), inputs)
     assert result.error_kind == "denied"
     assert "PermissionError: a task may not do this: " in (result.error or "")
+
+
+async def test_a_task_cannot_create_interpreters(host: TaskHost, make_spec: MakeSpec, inputs: dict[str, Any]):
+    script = """
+        from walle_task import log
+        def run(): log.__builtins__["__import__"]("_interpreters").create()
+    """
+    result = await host.run(make_spec(script), inputs)
+    assert "interpreter creation failed" in (result.error or "")
+    assert (await host.run(make_spec("def run(): return 1"), inputs)).value == 1
+    assert host.statistics().workers_started == 1
 
 
 # The host itself
