@@ -138,7 +138,7 @@ class Deployer:
                 failed[step.key] = error
                 if not isinstance(error, Conflict):
                     await self._note_failure(step, error, started)
-        if steps:
+        if steps and not failed:  # after a failure, what was fetched in part is still wanted
             await self._steps.collect_garbage()
         retried = [error for error in failed.values() if not isinstance(error, Conflict)]
         return next(iter(retried or failed.values()), None)

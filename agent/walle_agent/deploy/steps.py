@@ -77,7 +77,7 @@ class Steps:
 
     async def remove(self, step: Remove) -> None:
         """Stop a task and empty its slots."""
-        self._registry.deactivate(step.key)
+        await self._registry.deactivate(step.key)
         await self._keeper.update(lambda state: changes.remove(state, step.key))
         self._passed("removed")
         await trio.to_thread.run_sync(self._folders.clear, step.key)
@@ -130,11 +130,11 @@ class Steps:
         record = self._keeper.state.record(key)
         name = record.active
         if name is None:
-            self._registry.deactivate(key)
+            await self._registry.deactivate(key)
             return
         slot = record.slot(name)
         manifest = await trio.to_thread.run_sync(self._slot_manifest, key, name)
-        self._registry.activate(
+        await self._registry.activate(
             InstalledTask(
                 key,
                 slot.version,
@@ -187,6 +187,7 @@ class Steps:
         )
         await trio.to_thread.run_sync(self._unpack, step, envelope, manifest)
         self._passed("unpacked")
+        await self._registry.prepare(step.key, manifest.definition)
         return received
 
     def _unpack(self, step: Install, envelope: bytes, manifest: Manifest) -> None:
