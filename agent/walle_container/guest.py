@@ -135,7 +135,7 @@ class GuestRun:
         started_s = time.perf_counter()
         _vm.begin(self._order["run"])
         set_current(self._context)
-        sys.meta_path.append(self._importer)
+        sys.meta_path.insert(0, self._importer)
         try:
             value, error, cpu_ns, peak_bytes, interrupts = _vm.guard(
                 self._order["memory_bytes"], self._produce
@@ -178,7 +178,7 @@ class GuestRun:
 
     def _load_entry(self) -> Callable[[], object]:
         module_name, _, function_name = self._order["entry"].partition(":")
-        if self._importer.find_spec(module_name) is None:
+        if not self._importer.has(module_name):
             raise TaskError(
                 f"the bundle has no module {module_name!r}, which its entry {self._order['entry']!r} names"
             )

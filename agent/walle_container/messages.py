@@ -67,7 +67,7 @@ def encode_run(run: int, spec: TaskSpec, inputs: dict[str, Any]) -> bytes:
         {
             "run": run,
             "entry": spec.entry,
-            "bundle_dir": str(spec.bundle_dir),
+            "bundle_dir": str(spec.bundle_dir.absolute()),
             "params": dict(spec.params),
             "inputs": inputs,
             "capabilities": sorted(spec.capabilities),

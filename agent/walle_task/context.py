@@ -27,7 +27,7 @@ type HostCall = Callable[[str, dict[str, Any]], Any]
 
 LOG_MAX_ENTRIES = 200
 LOG_MESSAGE_MAX_CHARS = 2_000
-LOG_FIELDS_MAX_CHARS = 4_000
+LOG_FIELDS_MAX_BYTES = 4_000
 
 
 def is_granted(name: str, capabilities: frozenset[str]) -> bool:
@@ -125,13 +125,9 @@ class RunContext:
         if len(self.logs) >= LOG_MAX_ENTRIES:
             self.logs_dropped += 1
             return
-        encoded = json.dumps(fields, default=repr, skipkeys=True)
-        kept = (
-            json.loads(encoded)
-            if len(encoded) <= LOG_FIELDS_MAX_CHARS
-            else {"cut": encoded[:LOG_FIELDS_MAX_CHARS]}
+        self.logs.append(
+            {"level": level, "message": str(message)[:LOG_MESSAGE_MAX_CHARS], "fields": _loggable(fields)}
         )
-        self.logs.append({"level": level, "message": str(message)[:LOG_MESSAGE_MAX_CHARS], "fields": kept})
 
     def _owned(self, value: dict[str, Any], what: str) -> dict[str, Any]:
         """A copy of ``value`` as JSON keeps it, charged to the run; the script cannot change it any more."""
@@ -145,6 +141,18 @@ class RunContext:
         self.count_output(len(encoded))
         owned: dict[str, Any] = json.loads(encoded)
         return owned
+
+
+def _loggable(fields: dict[str, Any]) -> dict[str, Any]:
+    """``fields`` as JSON keeps them; what JSON cannot hold, or is too long, as text."""
+    try:
+        encoded = encode_json(fields, "the fields")
+    except TaskError:
+        encoded = json.dumps({name: repr(value) for name, value in fields.items()}).encode()
+    if len(encoded) > LOG_FIELDS_MAX_BYTES:
+        return {"cut": encoded[:LOG_FIELDS_MAX_BYTES].decode("utf-8", "replace")}
+    kept: dict[str, Any] = json.loads(encoded)
+    return kept
 
 
 _current: RunContext | None = None

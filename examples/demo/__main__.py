@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import stages
 from rich.console import Console
 from rich.table import Table
+
+import stages
 from screen import Screen
 from stages import PROFILES, Demo
 from world import ControlPlane, DemoError, Device

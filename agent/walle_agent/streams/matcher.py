@@ -85,6 +85,7 @@ class Matcher:
         Raises:
             LimitExceeded: over ``TRIGGERS_MAX`` triggers in all, or a trigger with no or too many ids.
         """
+        triggers = tuple(dict.fromkeys(triggers))  # listed twice says no more than once
         kept = self._triggers - len(self._tasks.get(task, ()))
         if kept + len(triggers) > TRIGGERS_MAX:
             raise LimitExceeded(f"{kept + len(triggers)} triggers are over the limit of {TRIGGERS_MAX}")
@@ -92,7 +93,7 @@ class Matcher:
             if not 1 <= len(trigger.ids) <= TRIGGER_MAX_IDS:
                 raise LimitExceeded(f"a trigger of {task[1]} must hold 1 to {TRIGGER_MAX_IDS} ids")
         self.deregister(task)
-        self._tasks[task] = tuple(triggers)
+        self._tasks[task] = triggers
         self._triggers += len(triggers)
         for rank, trigger in enumerate(triggers):
             self._insert(trigger.ids).ends.append(_End(task, trigger, rank, self._last_seq + 1))

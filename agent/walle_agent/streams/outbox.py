@@ -22,6 +22,9 @@ from walle_shared.units import KIB
 #: A record must fit a frame even if it does not compress at all.
 RECORD_MAX_BYTES = FRAME_MAX_BYTES - 4 * KIB
 
+#: By class: the lowest number that may still be sent, and the highest ever given (one less if none waits).
+Numbers = Mapping[TunnelClass, tuple[int, int]]
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS outbox (
     class INTEGER NOT NULL, seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, payload BLOB,
@@ -127,12 +130,12 @@ class Outbox:
             c, records=c.records - records, size_bytes=c.size_bytes - size_bytes, acked=c.acked + records
         )
 
-    def first(self, connection: sqlite3.Connection) -> dict[TunnelClass, int]:
-        """By class, the lowest number that may still be sent."""
+    def numbers(self, connection: sqlite3.Connection) -> Numbers:
+        """By class, the lowest number that may still be sent and the highest ever given."""
         lowest = dict(self._next)
         for klass, seq in connection.execute("SELECT class, min(seq) FROM outbox GROUP BY class"):
             lowest[TunnelClass(klass)] = seq
-        return lowest
+        return {klass: (seq, self._next[klass] - 1) for klass, seq in lowest.items()}
 
     def committed(self) -> None:
         """The transaction was kept."""

@@ -28,7 +28,7 @@ from walle_agent.streams.database import STORAGE_CORRUPT
 from walle_agent.streams.event import RawEvent
 from walle_agent.streams.flow import FlowStatistics, StreamFlow
 from walle_agent.streams.ingest import EventInlet, InletStatistics
-from walle_agent.streams.outbox import Outgoing
+from walle_agent.streams.outbox import Numbers, Outgoing
 from walle_agent.streams.pipeline import Firing
 from walle_agent.streams.storage import RunCommit, StoreLimits, StoreStatistics, StreamStore
 from walle_agent.streams.tables import Columns
@@ -268,13 +268,13 @@ class StreamService:
         """
         await self._write(lambda: self._store.ack(klass, seq, incarnation=incarnation))
 
-    async def first_unacked(self) -> dict[TunnelClass, int]:
-        """By class, the lowest number that may still be sent.
+    async def numbers(self) -> Numbers:
+        """By class, the lowest number that may still be sent and the highest ever given.
 
         Raises:
             StorageError: the file cannot be read.
         """
-        return await self._write(self._store.first_unacked)
+        return await self._write(self._store.numbers)
 
     async def wait_outgoing(self, seen: int) -> int:
         """Wait until more than ``seen`` groups have put records into the outbox; returns their number."""

@@ -32,7 +32,7 @@ from walle_agent.streams import outbox as outbox_module
 from walle_agent.streams import tables as tables_module
 from walle_agent.streams.database import STORAGE_CORRUPT, Database, set_aside
 from walle_agent.streams.event import Event, RawEvent
-from walle_agent.streams.outbox import Outbox, OutboxStatistics, Outgoing, encode_record
+from walle_agent.streams.outbox import Numbers, Outbox, OutboxStatistics, Outgoing, encode_record
 from walle_agent.streams.tables import Columns, Row, Tables, encode_value, get_value, put_value
 from walle_shared.clock import Clock
 from walle_shared.errors import StorageError, WalleError
@@ -172,6 +172,11 @@ class StreamStore:
     def incarnation(self) -> str:
         """Random name of this store, made once; the tunnel's numbers belong to it."""
         return self._incarnation
+
+    @property
+    def next_seq(self) -> int:
+        """Number that the next event will have."""
+        return self._next_seq
 
     # The event log
 
@@ -322,14 +327,14 @@ class StreamStore:
                 with self._transaction() as connection:
                     self._outbox.ack(connection, klass, seq)
 
-    def first_unacked(self) -> dict[TunnelClass, int]:
-        """By class, the lowest number that may still be sent.
+    def numbers(self) -> Numbers:
+        """By class, the lowest number that may still be sent and the highest ever given.
 
         Raises:
             StorageError: the file cannot be read.
         """
         with self._lock, self._database.reading() as connection:
-            return self._outbox.first(connection)
+            return self._outbox.numbers(connection)
 
     # The rest
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol
 
 import trio
-from walle_agent.streams.outbox import Outgoing
+from walle_agent.streams.outbox import Numbers, Outgoing
 from walle_shared.errors import (
     ConnectionLost,
     LimitExceeded,
@@ -75,8 +75,8 @@ class OutboxAccess(Protocol):
         """Forget the class up to ``seq``, if the store still is that ``incarnation``."""
         ...
 
-    async def first_unacked(self) -> dict[TunnelClass, int]:
-        """Lowest number by class that may still be sent."""
+    async def numbers(self) -> Numbers:
+        """By class, the lowest number that may still be sent and the highest ever given."""
         ...
 
     async def wait_outgoing(self, seen: int) -> int:
@@ -129,24 +129,22 @@ class TunnelSender:
 
     Args:
         incarnation: the store's.
-        first: by class, the lowest number that may still be sent.
+        numbers: by class, the lowest number that may still be sent and the highest ever given.
         window: frames that may be unacknowledged.
     """
 
-    def __init__(
-        self, incarnation: str, first: Mapping[TunnelClass, int], *, window: int = TUNNEL_WINDOW_FRAMES
-    ) -> None:
+    def __init__(self, incarnation: str, numbers: Numbers, *, window: int = TUNNEL_WINDOW_FRAMES) -> None:
         self.incarnation = incarnation
-        self._first = dict(first)
+        self._numbers = dict(numbers)
         self._window = window
         self._deflater = Deflater()
         self._in_flight: dict[TunnelClass, deque[int]] = {klass: deque() for klass in TunnelClass}
-        self._sent = {klass: first.get(klass, 1) - 1 for klass in TunnelClass}
+        self._sent = {klass: self._numbers[klass][0] - 1 for klass in TunnelClass}
         self._acked = dict(self._sent)
 
     def hello(self) -> bytes:
         """The connection's first frame."""
-        hello = Hello(self.incarnation, {klass.name: seq for klass, seq in self._first.items()})
+        hello = Hello(self.incarnation, {klass.name: first for klass, (first, _) in self._numbers.items()})
         return encode_frame(Frame(FrameKind.HELLO, TunnelClass.REALTIME, PROTOCOL_VERSION, encode(hello)))
 
     @property
@@ -165,14 +163,14 @@ class TunnelSender:
         return self._sent
 
     def send(self, entries: Sequence[Outgoing]) -> list[bytes]:
-        """Frames for these entries, now in flight.
+        """Frames for these entries, now in flight; what was acknowledged meanwhile is left out.
 
         Raises:
             LocalProtocolError: more than there is room for, or a number out of turn.
         """
         if len(entries) > self.room:
             raise LocalProtocolError(f"{len(entries)} frames do not fit a window with room for {self.room}")
-        return [self._frame(entry) for entry in entries]
+        return [self._frame(entry) for entry in entries if entry.last_seq > self._acked[entry.klass]]
 
     def receive(self, data: bytes) -> Acked | Goodbye | None:
         """Take a frame from the cloud; None for an acknowledgement that says nothing new.
@@ -192,13 +190,15 @@ class TunnelSender:
         return self._acknowledge(frame.klass, frame.seq)
 
     def _acknowledge(self, klass: TunnelClass, seq: int) -> Acked | None:
-        if seq > self._sent[klass]:
+        last = max(self._sent[klass], self._numbers[klass][1])
+        if seq > last:
             raise RemoteProtocolError(
-                f"tunnel ack of {klass.name} {seq} is beyond {self._sent[klass]}, the last that was sent"
+                f"tunnel ack of {klass.name} {seq} is beyond {last}, the last that was sent"
             )
         if seq <= self._acked[klass]:
             return None
         self._acked[klass] = seq
+        self._sent[klass] = max(self._sent[klass], seq)  # an earlier connection had brought it there
         frames = self._in_flight[klass]
         while frames and frames[0] <= seq:
             frames.popleft()
@@ -274,7 +274,7 @@ class Tunnel:
         return delay_s
 
     async def _converse(self, channel: FrameChannel) -> Goodbye:
-        sender = TunnelSender(self._outbox.incarnation, await self._outbox.first_unacked())
+        sender = TunnelSender(self._outbox.incarnation, await self._outbox.numbers())
         await channel.send(sender.hello())
         self._stats = replace(self._stats, connections=self._stats.connections + 1, connected=True)
         conversation = _Conversation(sender, channel)
@@ -293,9 +293,9 @@ class Tunnel:
             if not batch:
                 seen = await self._outbox.wait_outgoing(seen)
                 continue
-            for data, entry in zip(sender.send(batch), batch, strict=True):
+            for data in sender.send(batch):
                 await conversation.channel.send(data)
-                self._count_sent(entry, len(data))
+                self._count_sent(data)
             conversation.expect_ack()
             while sender.room == 0:
                 await conversation.wait_room()
@@ -317,13 +317,14 @@ class Tunnel:
         if self._outbox.incarnation != sender.incarnation:
             raise ConnectionLost("the store was replaced: greeting the cloud anew")
 
-    def _count_sent(self, entry: Outgoing, size_bytes: int) -> None:
+    def _count_sent(self, data: bytes) -> None:
         s = self._stats
+        tombstone = data[0] == FrameKind.TOMBSTONE
         self._stats = replace(
             s,
-            records_sent=s.records_sent + (entry.payload is not None),
-            tombstones_sent=s.tombstones_sent + (entry.payload is None),
-            bytes_sent=s.bytes_sent + size_bytes,
+            records_sent=s.records_sent + (not tombstone),
+            tombstones_sent=s.tombstones_sent + tombstone,
+            bytes_sent=s.bytes_sent + len(data),
         )
 
 

@@ -1,0 +1,393 @@
+"""``walle-engine``: convert, look into, run and explain models.
+
+Exit codes: 0 done, 1 failed (one sentence on standard error), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from walle_engine import wmodel
+from walle_shared.errors import StorageError, WalleError
+from walle_shared.units import format_bytes
+
+__all__ = ["main"]
+
+_EXAMPLES = """examples:
+  walle-engine convert digits.onnx                     check against ONNX Runtime, write digits.wmodel
+  walle-engine info digits.wmodel                      inputs, outputs, operators, weights
+  walle-engine run digits.wmodel --input image=one.npy --dim N=1
+  walle-engine run digits.wmodel --repeat 1000 --json  random inputs; timing for a script
+  walle-engine explain digits.wmodel                   the planned steps and what was chosen for each
+  walle-engine coverage                                operators, and kernels by instruction set
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program.
+
+    Args:
+        argv: arguments without the program's name; the process's own where omitted.
+
+    Returns:
+        The exit code.
+    """
+    args = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], None] = args.command
+    try:
+        command(args)
+    except _UsageError as error:
+        _fail(str(error))
+        return 2
+    except WalleError as error:
+        return _fail(str(error))
+    except ModuleNotFoundError as error:
+        return _fail(f"{error.name} is not installed: pip install 'walle[convert]'")
+    except BrokenPipeError:
+        return 0  # the reader, such as `head`, has seen enough
+    return 0
+
+
+def _fail(sentence: str) -> int:
+    print(f"walle-engine: error: {' '.join(sentence.split())}", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="walle-engine",
+        description="Tools for models of the Walle tensor engine.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(command=command)
+        sub.add_argument("--json", action="store_true", help="print JSON for a script")
+        return sub
+
+    convert = add("convert", _convert, "convert an ONNX model and check that it computes the same")
+    convert.add_argument("model", type=Path, metavar="MODEL.onnx")
+    convert.add_argument("-o", "--output", type=Path, metavar="OUT", help="default: MODEL.wmodel")
+    convert.add_argument("--no-check", action="store_true", help="do not compare with ONNX Runtime")
+    _add_dims(convert)
+
+    info = add("info", _info, "show what a model file holds")
+    info.add_argument("model", type=Path, metavar="MODEL.wmodel")
+
+    run = add("run", _run, "run a model once or many times")
+    _add_model(run)
+    run.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        type=_named,
+        metavar="NAME=FILE.npy|random",
+        help="an input; those not named are random",
+    )
+    run.add_argument("--repeat", type=_positive, default=1, metavar="N", help="timed runs, after one more")
+
+    explain = add("explain", _explain, "show the planned steps of a model and what was chosen for each")
+    explain.set_defaults(input=[])
+    _add_model(explain)
+
+    add(
+        "coverage",
+        _coverage,
+        "list operators, and kernels by instruction set",
+    )
+    add("workload", _workload, "count what a new back end would have to implement")
+    return parser
+
+
+def _add_dims(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dim", action="append", default=[], type=_dim, metavar="NAME=SIZE", help="size of a symbolic dim"
+    )
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL.wmodel")
+    parser.add_argument("--threads", type=_positive, default=1, metavar="N")
+    parser.add_argument("--precision", choices=["highest", "high", "medium"], default="high")
+    _add_dims(parser)
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def _dim(text: str) -> tuple[str, int]:
+    name, value = _named(text)
+    return name, _positive(value)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+# ---- Commands ----------------------------------------------------------------------------------------------
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from walle_engine.convert import convert
+
+    output = args.output or args.model.with_suffix(".wmodel")
+    report = convert(args.model, output, check=not args.no_check, sizes=dict(args.dim))
+    if args.json:
+        _print_json({**asdict(report), "path": str(report.path)})
+        return
+    print(f"wrote {report.path}, {format_bytes(report.size_bytes)}")
+    print(
+        f"opset {report.opset}; {report.nodes_before} nodes became {report.nodes_after}: "
+        f"{report.nodes_folded} computed now, {sum(report.rewrites.values())} folded into others"
+    )
+    if report.check is None:
+        print("not compared with ONNX Runtime")
+    else:
+        print(
+            f"same results as ONNX Runtime on {report.check.samples} random inputs; "
+            f"largest difference {report.check.max_abs_error:.2g}"
+        )
+
+
+def _info(args: argparse.Namespace) -> None:
+    model = wmodel.read(args.model)
+    graph = model.graph
+    ops = Counter(node.op for node in graph.nodes)
+    if args.json:
+        _print_json(
+            {
+                "name": graph.name,
+                "producer": graph.producer,
+                "opset": graph.opset,
+                "size_bytes": model.size_bytes,
+                "inputs": [asdict(value) for value in graph.inputs],
+                "outputs": [asdict(value) for value in graph.outputs],
+                "ops": dict(ops),
+                "weights": {name: asdict(info) for name, info in model.weights.items()},
+            }
+        )
+        return
+    made_by = graph.producer or "an unknown program"
+    print(f"{graph.name}  ({format_bytes(model.size_bytes)}, opset {graph.opset}, made by {made_by})\n")
+    values = [("input", v) for v in graph.inputs] + [("output", v) for v in graph.outputs]
+    rows = ((kind, value.name, value.dtype, _shape(value.shape)) for kind, value in values)
+    _print_table(["", "name", "dtype", "shape"], rows)
+    _print_table(["op", "count"], ops.most_common())
+    _print_table(
+        ["weight", "dtype", "shape", "size"],
+        ((n, w.dtype, _shape(w.shape), format_bytes(w.size_bytes)) for n, w in model.weights.items()),
+    )
+
+
+def _run(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    inputs = _inputs(args)
+    session = _session(args)
+    outputs = session.run(inputs)
+    times_ms = []
+    for _ in range(args.repeat):
+        started = time.perf_counter()
+        outputs = session.run(inputs)
+        times_ms.append((time.perf_counter() - started) * 1e3)
+    arrays = {name: np.asarray(value) for name, value in outputs.items()}
+    timing = {
+        "runs": args.repeat,
+        "median_ms": statistics.median(times_ms),
+        "min_ms": min(times_ms),
+        "max_ms": max(times_ms),
+    }
+    if args.json:
+        described = {
+            n: {"dtype": wmodel.dtype_name(a.dtype), "shape": list(a.shape), "data": a.tolist()}
+            for n, a in arrays.items()
+        }
+        _print_json({"outputs": described, "timing": timing})
+        return
+    with np.printoptions(precision=4, suppress=True, threshold=20, linewidth=100):
+        for name, array in arrays.items():
+            print(f"{name}  {wmodel.dtype_name(array.dtype)} {_shape(array.shape)}\n{array}")
+    print(
+        f"\n{args.repeat} runs: median {timing['median_ms']:.3f} ms, "
+        f"min {timing['min_ms']:.3f} ms, max {timing['max_ms']:.3f} ms"
+    )
+
+
+def _explain(args: argparse.Namespace) -> None:
+    session = _session(args)
+    session.run(_inputs(args))
+    program = session.explain()
+    if args.json:
+        _print_json(program)
+        return
+    steps: list[Mapping[str, Any]] = program["steps"]
+    columns = list(dict.fromkeys(key for step in steps for key in step))
+    _print_table(columns, ([_cell(step.get(key, "")) for key in columns] for step in steps))
+    rest = ((key, _cell(value)) for key, value in program.items() if key != "steps")
+    _print_table(["plan", ""], rest)
+
+
+def _coverage(args: argparse.Namespace) -> None:
+    from walle_engine import api
+
+    ops, kernels, isas = api.ops(), api.kernels(), api.isas()
+    if args.json:
+        _print_json(
+            {"isa": api.isa(), "ops": [asdict(op) for op in ops], "kernels": [asdict(k) for k in kernels]}
+        )
+        return
+    by_class = sorted(ops, key=lambda op: (op.op_class, op.name))
+    op_rows = ((op.name, op.op_class, op.rule, op.claims) for op in by_class)
+    _print_table(["op", "class", "rule", "claimed by"], op_rows)
+    families: dict[tuple[str, str], dict[str, str]] = {}
+    for kernel in kernels:
+        mark = "chosen" if kernel.chosen else "yes" if kernel.available else "not here"
+        families.setdefault((kernel.family, kernel.dtype), {})[kernel.isa] = mark
+    _print_table(
+        ["kernels", "dtype", *isas],
+        ((family, dtype, *(row.get(isa, "-") for isa in isas)) for (family, dtype), row in families.items()),
+    )
+    print(f"in use here: {api.isa()} (WALLE_ENGINE_ISA caps it)")
+
+
+def _workload(args: argparse.Namespace) -> None:
+    from walle_engine import api
+
+    counts = Counter(op.op_class for op in api.ops())
+    backends = len({kernel.isa for kernel in api.kernels()})
+    figures = workload(counts, backends)
+    if args.json:
+        _print_json(figures)
+        return
+    _print_table(["", "operators"], ((name, figures[name]) for name in _WORKLOAD_COUNTS))
+    print(f"back ends (instruction sets with kernels): {backends}")
+    print(f"every operator on every back end: {figures['without']} implementations")
+    print(f"with geometry rules:              {figures['with']} ({figures['saving']:.0%} fewer)")
+
+
+_WORKLOAD_COUNTS = ("atomic", "transform", "composite", "flow")
+
+
+def workload(class_counts: Mapping[str, int], backends: int) -> dict[str, float]:
+    """Apply the paper's formula to our own operator table.
+
+    ``(Na + Nt + Nc) B + Nf`` without geometry rules, ``(Na + 1) B + Nt + Nc + Nf`` with them; the one extra
+    atomic operator is the raster. Control flow and host operators are written once either way.
+
+    Args:
+        class_counts: operators by class name of the operator table.
+        backends: number of back ends.
+
+    Source: "Walle" (OSDI 2022), section 4.2.
+    """
+    atomic = class_counts.get("ATOMIC", 0)
+    transform = class_counts.get("TRANSFORM", 0)
+    composite = class_counts.get("COMPOSITE", 0)
+    flow = class_counts.get("CONTROL", 0) + class_counts.get("HOST", 0)
+    without = (atomic + transform + composite) * backends + flow
+    with_rules = (atomic + 1) * backends + transform + composite + flow
+    return {
+        "atomic": atomic,
+        "transform": transform,
+        "composite": composite,
+        "flow": flow,
+        "backends": backends,
+        "without": without,
+        "with": with_rules,
+        "saving": 1 - with_rules / without if without else 0.0,
+    }
+
+
+# ---- Shared by commands ------------------------------------------------------------------------------------
+
+
+def _session(args: argparse.Namespace) -> Any:
+    from walle_engine import api
+
+    return api.load(args.model).session(threads=args.threads, precision=args.precision)
+
+
+def _inputs(args: argparse.Namespace) -> dict[str, Any]:
+    """Load or invent every input of the model."""
+    import numpy as np
+    from walle_engine.samples import random_array
+
+    given: dict[str, str] = dict(args.input)
+    sizes = dict(args.dim)
+    rng = np.random.default_rng(0)
+    graph = wmodel.read(args.model).graph
+    known = [value.name for value in graph.inputs]
+    for name in given:
+        if name not in known:
+            raise _UsageError(f"the model has no input {name!r}: its inputs are {', '.join(known)}")
+    return {
+        value.name: random_array(value, sizes, 1, rng)
+        if given.get(value.name, "random") == "random"
+        else _load_npy(Path(given[value.name]))
+        for value in graph.inputs
+    }
+
+
+class _UsageError(Exception):
+    """The command line asks for something the model does not have."""
+
+
+def _load_npy(path: Path) -> Any:
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise StorageError(f"{path} is not an .npy file of plain numbers: {error}") from error
+
+
+def _print_json(document: object) -> None:
+    print(json.dumps(document, indent=2, default=_plain_json))
+
+
+def _plain_json(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _shape(shape: Sequence[int | str]) -> str:
+    return "[" + ", ".join(str(dim) for dim in shape) + "]"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _print_table(headers: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print aligned columns and a blank line; nothing where there are no rows."""
+    lines = [[str(cell) for cell in row] for row in rows]
+    if not lines:
+        return
+    lines.insert(0, list(headers))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print()

@@ -1,0 +1,104 @@
+"""The converter: an ONNX file in, a checked ``.wmodel`` file out.
+
+::
+
+    load ─► fold constants ─► rewrite ─► supported? ─► write aside ─► same answers? ─► rename into place
+
+Needs the ``convert`` extra (NumPy, onnx, onnxruntime); a device has none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from walle_engine import wmodel
+from walle_engine.convert.check import CheckResult, Tolerance
+from walle_engine.convert.check import check as _check
+from walle_engine.convert.folding import fold_constants
+from walle_engine.convert.loading import load
+from walle_engine.convert.rewrites import rewrite
+from walle_engine.convert.support import require_supported, supported_ops
+
+__all__ = ["CheckResult", "ConversionReport", "Tolerance", "convert"]
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What a conversion did.
+
+    Args:
+        path: the file written.
+        opset: the original's operator set.
+        nodes_before: operators in the original (constants not counted).
+        nodes_after: operators in the result.
+        nodes_folded: operators computed at conversion.
+        rewrites: how often each rewrite was applied.
+        size_bytes: size of the file.
+        check: the comparison with ONNX Runtime; None if it was switched off.
+    """
+
+    path: Path
+    opset: int
+    nodes_before: int
+    nodes_after: int
+    nodes_folded: int
+    rewrites: Mapping[str, int]
+    size_bytes: int
+    check: CheckResult | None
+
+
+_NO_SIZES: Mapping[str, int] = {}
+
+
+def convert(
+    onnx_path: Path | str,
+    wmodel_path: Path | str,
+    *,
+    check: bool = True,
+    tolerance: Tolerance | None = None,
+    sizes: Mapping[str, int] = _NO_SIZES,
+    seed: int = 0,
+) -> ConversionReport:
+    """Convert an ONNX model, and write it only if it computes what the original computes.
+
+    Args:
+        onnx_path: the model; external data is looked for beside it.
+        wmodel_path: the file to write; replaced atomically.
+        check: compare with ONNX Runtime on random inputs.
+        tolerance: how far floating results may differ; ``Tolerance()`` where omitted.
+        sizes: sizes of symbolic dims for the check, by name.
+        seed: of the random inputs.
+
+    Raises:
+        StorageError: if a file cannot be read or written.
+        ModelError: if the model is invalid, or its results differ; ``node`` names the first node that does.
+        UnsupportedError: naming every operator the engine does not have.
+    """
+    onnx_path, wmodel_path = Path(onnx_path), Path(wmodel_path)
+    loaded = load(onnx_path)
+    draft = loaded.draft
+    nodes_before = len(draft.nodes) + len(loaded.untranslated)
+    folded = fold_constants(draft)
+    rewrites = rewrite(draft)
+    require_supported(draft, loaded.untranslated, supported_ops())
+    result: CheckResult | None = None
+    with wmodel.staged_file(wmodel_path) as staged:
+        graph, weights = draft.to_graph(), draft.weights_to_store()
+        wmodel.write_in_place(staged, graph, weights)
+        if check:
+            result = _check(
+                onnx_path, draft, staged, tolerance=tolerance or Tolerance(), sizes=sizes, seed=seed
+            )
+        size_bytes = staged.stat().st_size
+    return ConversionReport(
+        path=wmodel_path,
+        opset=loaded.opset,
+        nodes_before=nodes_before,
+        nodes_after=len(draft.nodes),
+        nodes_folded=folded,
+        rewrites=rewrites,
+        size_bytes=size_bytes,
+        check=result,
+    )

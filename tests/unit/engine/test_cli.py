@@ -1,0 +1,161 @@
+"""The walle-engine program: exit codes, sentences on standard error, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from walle_engine import wmodel
+from walle_engine.cli import main, workload
+
+
+@pytest.fixture
+def onnx_model(tmp_path: Path) -> Path:
+    """``y = relu(x w)``."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["p"], "product"),
+            helper.make_node("Relu", ["p"], ["y"], "relu"),
+        ],
+        "dense",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2])],
+        [numpy_helper.from_array(np.float32([[1, 0], [0, -1], [1, 1]]), "w")],
+    )
+    path = tmp_path / "dense.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+    return path
+
+
+def json_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def failure_of(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> str:
+    assert main(arguments) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("walle-engine: error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_convert_writes_beside_the_model(onnx_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", str(onnx_model)]) == 0
+    assert "same results as ONNX Runtime on 2 random inputs" in capsys.readouterr().out
+    assert wmodel.read(onnx_model.with_suffix(".wmodel")).graph.name == "dense"
+
+
+def test_convert_to_another_place_without_the_check(
+    onnx_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "other.wmodel"
+    report = json_of(capsys, "convert", str(onnx_model), "-o", str(target), "--no-check")
+    assert report["check"] is None
+    assert (report["nodes_before"], report["nodes_after"]) == (2, 2)
+    assert report["size_bytes"] == target.stat().st_size
+
+
+def test_convert_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no such file" in failure_of(capsys, "convert", str(tmp_path / "none.onnx"))
+    junk = tmp_path / "junk.onnx"
+    junk.write_bytes(b"\xff" * 9)
+    assert "export it again" in failure_of(capsys, "convert", str(junk))
+
+
+def test_info(perceptron: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(perceptron)]) == 0
+    text = capsys.readouterr().out
+    assert "[N, 3]" in text
+    assert "MatMul" in text
+    document = json_of(capsys, "info", str(perceptron))
+    assert document["ops"] == {"MatMul": 1, "Add": 1, "Relu": 1}
+    assert document["weights"]["w"]["shape"] == [3, 2]
+
+
+def test_info_of_a_truncated_file(perceptron: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    perceptron.write_bytes(perceptron.read_bytes()[:100])
+    assert "truncated" in failure_of(capsys, "info", str(perceptron))
+
+
+def test_run_on_a_file(perceptron: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "x.npy", np.float32([[1, 2, 3]]))
+    document = json_of(capsys, "run", str(perceptron), "--input", f"x={tmp_path / 'x.npy'}", "--repeat", "3")
+    assert document["outputs"]["y"] == {"dtype": "F32", "shape": [1, 2], "data": [[4.0, 0.0]]}
+    assert document["timing"]["runs"] == 3
+    assert 0 < document["timing"]["min_ms"] <= document["timing"]["median_ms"] <= document["timing"]["max_ms"]
+
+
+def test_run_on_random_input(perceptron: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = json_of(capsys, "run", str(perceptron), "--input", "x=random", "--dim", "N=5")
+    assert document["outputs"]["y"]["shape"] == [5, 2]
+    assert main(["run", str(perceptron)]) == 0
+    assert "F32 [1, 2]" in capsys.readouterr().out
+
+
+def test_run_refuses_wrong_inputs(
+    perceptron: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(perceptron)
+    assert "no input 'z': its inputs are x" in failure_of(capsys, "run", model, "--input", "z=random", code=2)
+    assert "no.npy" in failure_of(capsys, "run", model, "--input", "x=no.npy")
+    np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
+    assert "plain numbers" in failure_of(capsys, "run", model, "--input", f"x={tmp_path / 'objects.npy'}")
+    np.save(tmp_path / "wide.npy", np.zeros((1, 4), np.float32))
+    assert "x" in failure_of(capsys, "run", model, "--input", f"x={tmp_path / 'wide.npy'}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["unknown"],
+        ["convert"],
+        ["run", "m", "--repeat", "0"],
+        ["run", "m", "--dim", "N"],
+        ["run", "m", "--input", "x="],
+        ["run", "m", "--precision", "sloppy"],
+    ],
+)
+def test_wrong_usage_is_exit_code_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: walle-engine" in capsys.readouterr().err
+
+
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    assert "walle-engine convert digits.onnx" in capsys.readouterr().out
+
+
+def test_explain_shows_steps(perceptron: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = json_of(capsys, "explain", str(perceptron))
+    assert document["steps"]
+    assert main(["explain", str(perceptron)]) == 0
+    assert "product" in capsys.readouterr().out
+
+
+def test_coverage_lists_operators_and_kernels(capsys: pytest.CaptureFixture[str]) -> None:
+    document = json_of(capsys, "coverage")
+    assert {"MatMul", "Conv", "Relu"} <= {op["name"] for op in document["ops"]}
+    assert any(kernel["chosen"] for kernel in document["kernels"])
+    assert main(["coverage"]) == 0
+    assert "in use here: " + document["isa"] in capsys.readouterr().out
+
+
+def test_workload_applies_the_formula(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = workload({"ATOMIC": 61, "TRANSFORM": 45, "COMPOSITE": 16, "CONTROL": 2}, 16)
+    assert (figures["without"], figures["with"]) == (1954, 1055)  # the paper's own counts
+    document = json_of(capsys, "workload")
+    assert document["with"] < document["without"]
+    assert main(["workload"]) == 0
+    assert "fewer" in capsys.readouterr().out

@@ -1,0 +1,188 @@
+"""The extension in isolated interpreters with own GILs: one engine, one set of blocks, one mapped model."""
+
+from __future__ import annotations
+
+# The preload rule: these must be imported by the main interpreter before any other (python/cpython#136421).
+import datetime  # noqa: F401
+import sqlite3  # noqa: F401
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from walle_engine import _native
+from walle_engine._native import Tensor
+
+_interpreters = pytest.importorskip("_interpreters")
+
+type Create = Callable[[], int]
+
+
+@pytest.fixture
+def create() -> Iterator[Create]:
+    """Create isolated interpreters and destroy them afterwards."""
+    made: list[int] = []
+
+    def one() -> int:
+        made.append(_interpreters.create("isolated"))
+        return made[-1]
+
+    yield one
+    for interpreter in made:
+        _interpreters.destroy(interpreter)
+
+
+def run(interpreter: int, source: str, **names: str | int) -> None:
+    """Execute source there; an exception there is an assertion error here."""
+    _interpreters.set___main___attrs(interpreter, names)
+    failure = _interpreters.exec(interpreter, textwrap.dedent(source))
+    assert failure is None, failure.formatted
+
+
+@pytest.mark.slow
+def test_it_loads_and_raises_our_errors(create: Create, perceptron: Path) -> None:
+    run(
+        create(),
+        """
+        from walle_engine import _native
+        from walle_shared.errors import ModelError, UnsupportedError, WalleError
+        session = _native.Model(path).session()
+        assert session.run({"x": [[1, 2, 3]]})["y"].tolist() == [[4.0, 0.0]]
+        import sys
+        assert "cffi" not in sys.modules and "numpy" not in sys.modules
+        try:
+            _native.Model("/nowhere.wmodel")
+        except WalleError as error:
+            assert "nowhere" in str(error)
+        else:
+            raise AssertionError
+        """,
+        path=str(perceptron),
+    )
+
+
+@pytest.mark.slow
+def test_a_tensor_crosses_by_handle_and_comes_back(create: Create) -> None:
+    before = _native.live_blocks()
+    first, second = create(), create()
+    shared = Tensor((3,), "F32", [1, 2, 3])
+    back = Tensor((1,), "U64")
+    run(
+        first,
+        """
+        from walle_engine._native import Tensor
+        t = Tensor.from_handle(handle)
+        memoryview(t)[0] = 10.0
+        onward = t.handle()
+        answer = Tensor.from_handle(back)
+        memoryview(answer)[0] = onward
+        del t, answer
+        """,
+        handle=shared.handle(),
+        back=back.handle(),
+    )
+    run(
+        second,
+        """
+        from walle_engine._native import Tensor
+        t = Tensor.from_handle(handle)
+        assert t.tolist() == [10.0, 2.0, 3.0]
+        memoryview(t)[2] = 30.0
+        try:
+            Tensor.from_handle(handle)
+        except ValueError:
+            pass
+        else:
+            raise AssertionError
+        del t
+        """,
+        handle=back.tolist()[0],
+    )
+    assert shared.tolist() == [10.0, 2.0, 30.0]
+    del shared, back
+    assert _native.live_blocks() == before
+
+
+@pytest.mark.slow
+def test_blocks_die_with_their_interpreter() -> None:
+    before = _native.live_blocks()
+    interpreter = _interpreters.create("isolated")
+    run(interpreter, "from walle_engine._native import Tensor\nkept = [Tensor((100,)) for _ in range(10)]")
+    assert _native.live_blocks() == before + 10
+    _interpreters.destroy(interpreter)
+    assert _native.live_blocks() == before
+
+
+@pytest.mark.slow
+def test_four_interpreters_run_one_model_at_once(create: Create, perceptron: Path) -> None:
+    before = _native.live_blocks()
+    results = [Tensor((1,), "I64") for _ in range(4)]
+    start = threading.Barrier(4)
+    failures: list[BaseException] = []
+
+    def work(interpreter: int, result: Tensor) -> None:
+        try:
+            start.wait(timeout=30)
+            run(
+                interpreter,
+                """
+                from walle_engine._native import Model, Tensor
+                session = Model(path).session()
+                count = 0
+                for i in range(300):
+                    y = session.run({"x": [[float(i), 0.0, 1.0]]})["y"].tolist()
+                    count += y == [[i + 1.0, 0.0]]
+                memoryview(Tensor.from_handle(result))[0] = count
+                del session, y
+                """,
+                path=str(perceptron),
+                result=result.handle(),
+            )
+        except BaseException as error:  # noqa: BLE001  (an assertion in a thread must reach the test)
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(create(), result)) for result in results]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert failures == []
+    assert [result.tolist() for result in results] == [[300]] * 4
+    del results
+    assert _native.live_blocks() == before
+
+
+@pytest.mark.slow
+def test_two_hundred_runs_on_one_interpreter_leave_nothing(create: Create, perceptron: Path) -> None:
+    before = _native.live_blocks()
+    interpreter = create()
+    for i in range(200):
+        result = Tensor((1, 2))
+        run(
+            interpreter,
+            """
+            from walle_engine._native import Model, Tensor
+            y = Model(path).session().run({"x": [[float(i), 0.0, 1.0]]})["y"]
+            memoryview(Tensor.from_handle(result)).cast("B")[:] = memoryview(y).cast("B")
+            del y
+            """,
+            path=str(perceptron),
+            result=result.handle(),
+            i=i,
+        )
+        assert result.tolist() == [[i + 1.0, 0.0]]
+    del result
+    assert _native.live_blocks() == before
+
+
+@pytest.mark.slow
+def test_the_model_is_mapped_once(create: Create, perceptron: Path) -> None:
+    held = _native.Model(str(perceptron))
+    interpreter = create()
+    run(interpreter, "from walle_engine._native import Model\nmodel = Model(path)", path=str(perceptron))
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8")
+    assert maps.count(perceptron.name) == 1
+    run(interpreter, "del model")
+    del held
+    assert perceptron.name not in Path("/proc/self/maps").read_text(encoding="utf-8")
