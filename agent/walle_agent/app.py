@@ -124,7 +124,9 @@ async def run_agent(
     """
     async with open_agent(config, clock or SystemClock(), wire) as agent:
         await agent.deployer.recover()
-        _log.info("agent_started", pid=os.getpid(), data_dir=str(config.data_dir), device_id=agent.session.device_id)
+        _log.info(
+            "agent_started", pid=os.getpid(), data_dir=str(config.data_dir), device_id=agent.session.device_id
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
             for name, service in services(agent):
@@ -157,7 +159,9 @@ async def supervise(name: str, service: Callable[[], Awaitable[object]]) -> None
         try:
             await service()
             _log.warning("service_ended", service=name)
-        except Exception as error:  # one service's fault must not take the others down; the evidence is logged
+        except (
+            Exception
+        ) as error:  # one service's fault must not take the others down; the evidence is logged
             _log.exception("service_failed", service=name, error=str(error))
         if trio.current_time() - started_s >= _SETTLED_S:
             backoff.reset()
@@ -226,12 +230,20 @@ def assemble(
         if device_id is None:
             return  # the poll enrols first; a policy cannot come before
         wanted = policy.decide(device_id, profile)
-        _log.info("policy_decided", epoch=epoch, wanted=sorted(target.release_id for target in wanted.values()))
+        _log.info(
+            "policy_decided", epoch=epoch, wanted=sorted(target.release_id for target in wanted.values())
+        )
         deployer.want(Target(epoch, wanted))
 
     follower = EpochFollower(
-        transport, session, keeper, keys, clock,
-        on_policy=on_policy, poll_s=link.poll_s, backoff=make_backoff,
+        transport,
+        session,
+        keeper,
+        keys,
+        clock,
+        on_policy=on_policy,
+        poll_s=link.poll_s,
+        backoff=make_backoff,
     )
     steps = Steps(
         keeper=keeper,
@@ -248,7 +260,15 @@ def assemble(
     deployer = Deployer(keeper, steps, reporter, deploy)
     runner = TaskRunner(host, streams, registry, reporter, deployer.judge, clock, config.run)
     return Agent(
-        config, keeper, session, follower, deployer, reporter, registry, runner, streams,
+        config,
+        keeper,
+        session,
+        follower,
+        deployer,
+        reporter,
+        registry,
+        runner,
+        streams,
         EventListener(config.events_socket, streams.inlet.emit),
         Tunnel(streams, session.connect_tunnel, backoff=make_backoff()),
         host,
@@ -285,7 +305,9 @@ def folder_lock(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(f"{folder}: another agent uses this folder: stop it, or set agent.data_dir") from None
+            raise ConfigError(
+                f"{folder}: another agent uses this folder: stop it, or set agent.data_dir"
+            ) from None
         yield
 
 

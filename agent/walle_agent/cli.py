@@ -14,9 +14,9 @@ import trio
 
 from walle_agent import app, emit
 from walle_agent.config import AgentConfig, load_config
+from walle_agent.deploy.profile import measure_profile
 from walle_agent.link.session import Session
 from walle_agent.link.transport import Transport
-from walle_agent.deploy.profile import measure_profile
 from walle_agent.state.reports import read_statistics
 from walle_agent.state.store import SLOT_NAMES, StateStore, read_only
 from walle_shared.clock import SystemClock
@@ -69,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", parents=[common], help="run as a daemon, until SIGTERM or SIGINT")
-    run.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="instead of log.level")
-    run.add_argument("--log-format", choices=["console", "json"], help="instead of log.format")
+    run.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="over log.level")
+    run.add_argument("--log-format", choices=["console", "json"], help="over log.format")
     run.set_defaults(command=_run)
 
     status = commands.add_parser("status", parents=[common], help="show what a running or stopped agent has")
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     send.add_argument("--socket", type=Path, help="the events socket, instead of the one in the settings")
     pace = send.add_mutually_exclusive_group()
     pace.add_argument("--rate", type=_positive, help="events a second (default: as fast as they are taken)")
-    pace.add_argument("--speed", type=_positive, help="keep the recorded gaps (wall_ms), so many times faster")
+    pace.add_argument("--speed", type=_positive, help="keep the recorded gaps, so many times faster")
     send.add_argument("--quiet", action="store_true", help="no progress")
     send.set_defaults(command=_emit)
     return parser

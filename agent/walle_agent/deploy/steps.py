@@ -18,14 +18,6 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 import trio
-from walle_shared.errors import Conflict, LengthOrHashError
-from walle_shared.ids import Sha256
-from walle_shared.limits import MANIFEST_MAX_BYTES
-from walle_shared.manifest import Manifest
-from walle_shared.observe import get_logger
-from walle_shared.protocol.messages import FileRef
-from walle_shared.signing import VerifyKey, sha256_hex
-from walle_shared.targeting.policy import TaskKey
 
 from walle_agent.deploy import changes
 from walle_agent.deploy.download import ContentStore, Downloader
@@ -37,6 +29,14 @@ from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.machine import COMPLETE
 from walle_agent.state.store import SLOT_NAMES, SlotName
 from walle_agent.tasks.registry import InstalledTask, TaskRegistry
+from walle_shared.errors import Conflict, LengthOrHashError
+from walle_shared.ids import Sha256
+from walle_shared.limits import MANIFEST_MAX_BYTES
+from walle_shared.manifest import Manifest
+from walle_shared.observe import get_logger
+from walle_shared.protocol.messages import FileRef
+from walle_shared.signing import VerifyKey, sha256_hex
+from walle_shared.targeting.policy import TaskKey
 
 _log = get_logger("agent.deploy")
 

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import trio
 import trio_websocket
+
+from walle_agent.link.exchange import PROBLEM_MAX_BYTES, SseEvent, SseParser, problem_error, range_start
 from walle_shared.errors import (
     ConnectionLost,
     LengthOrHashError,
@@ -25,8 +27,6 @@ from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import FileRef
 from walle_shared.protocol.version import DEVICE_API, PROTOCOL_HEADER, PROTOCOL_VERSION, STATIC_ROOT
 from walle_shared.signing import check_file
-
-from walle_agent.link.exchange import PROBLEM_MAX_BYTES, SseEvent, SseParser, problem_error, range_start
 
 _COMMON_HEADERS = {PROTOCOL_HEADER: str(PROTOCOL_VERSION)}
 
@@ -290,8 +290,8 @@ async def _read_capped(answer: httpx.Response, limit_bytes: int, what: str) -> b
 async def _body(answer: httpx.Response, what: str) -> AsyncIterator[AsyncIterator[bytes]]:
     """The chunks of a body, which the caller need not read to the end.
 
-    httpx nests several async generators; closing the outer one leaves the inner ones to the garbage collector.
-    Reading on in a cancelled scope ends them all, from the inside.
+    httpx nests several async generators; closing the outer one leaves the inner ones to the garbage
+    collector. Reading on in a cancelled scope ends them all, from the inside.
     """
     chunks = _chunks(answer, what)
     try:

@@ -16,7 +16,7 @@ from walle_agent.streams.pipeline import Firing, run_inputs
 from walle_agent.streams.storage import RunCommit
 from walle_agent.tasks.outputs import check_rows, check_uploads
 from walle_agent.tasks.registry import InstalledTask, TaskRegistry
-from walle_container import HostFunction, TaskLimits, TaskResult, TaskSpec
+from walle_container import ErrorKind, HostFunction, TaskLimits, TaskResult, TaskSpec
 from walle_shared.clock import Clock
 from walle_shared.errors import (
     InternalError,
@@ -289,7 +289,5 @@ def make_spec(task: InstalledTask, config: RunSection) -> TaskSpec:
     )
 
 
-def _refused(result: TaskResult, kind: str, error: WalleError) -> TaskResult:
-    return replace(
-        result, ok=False, value=None, rows=(), uploads=(), error_kind=kind, error=error.message  # type: ignore[arg-type]
-    )
+def _refused(result: TaskResult, kind: ErrorKind, error: WalleError) -> TaskResult:
+    return replace(result, ok=False, value=None, rows=(), uploads=(), error_kind=kind, error=error.message)
