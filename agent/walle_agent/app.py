@@ -159,9 +159,7 @@ async def supervise(name: str, service: Callable[[], Awaitable[object]]) -> None
         try:
             await service()
             _log.warning("service_ended", service=name)
-        except (
-            Exception
-        ) as error:  # one service's fault must not take the others down; the evidence is logged
+        except Exception as error:  # noqa: BLE001  # one service's fault must not take the others down
             _log.exception("service_failed", service=name, error=str(error))
         if trio.current_time() - started_s >= _SETTLED_S:
             backoff.reset()
