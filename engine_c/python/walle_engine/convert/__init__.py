@@ -49,6 +49,8 @@ class ConversionReport:
     check: CheckResult | None
 
 
+ONNX_RUNTIME_OLDEST_OPSET = 7  # Source: ONNX Runtime's compatibility page
+
 _NO_SIZES: Mapping[str, int] = {}
 
 
@@ -90,8 +92,9 @@ def convert(
         wmodel.write_in_place(staged, graph, weights)
         require_loadable(staged)
         if check:
+            original = onnx_path if loaded.opset >= ONNX_RUNTIME_OLDEST_OPSET else loaded.model
             result = _check(
-                onnx_path, draft, staged, tolerance=tolerance or Tolerance(), sizes=sizes, seed=seed
+                original, draft, staged, tolerance=tolerance or Tolerance(), sizes=sizes, seed=seed
             )
         size_bytes = staged.stat().st_size
     return ConversionReport(
