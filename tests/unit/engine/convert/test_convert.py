@@ -171,6 +171,15 @@ def test_sizes_that_the_model_cannot_take(save_model: SaveModel, tmp_path: Path)
     assert report.check.samples == 1
 
 
+def test_the_original_is_never_overwritten(chain: Path, tmp_path: Path) -> None:
+    before = chain.read_bytes()
+    (tmp_path / "link.wmodel").symlink_to(chain)
+    for target in (chain, tmp_path / "link.wmodel"):
+        with pytest.raises(StorageError, match="would overwrite"):
+            convert(chain, target)
+    assert chain.read_bytes() == before
+
+
 def test_unwritable_target(chain: Path, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot write"):
         convert(chain, tmp_path / "no" / "folder.wmodel")
