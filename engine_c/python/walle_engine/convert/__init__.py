@@ -2,7 +2,7 @@
 
 ::
 
-    load ─► fold constants ─► rewrite ─► supported? ─► write aside ─► same answers? ─► rename into place
+    load ─► fold constants ─► rewrite ─► supported? ─► write aside ─► loads? ─► same answers? ─► rename
 
 Needs the ``convert`` extra (NumPy, onnx, onnxruntime); a device has none of them.
 """
@@ -19,7 +19,7 @@ from walle_engine.convert.check import check as _check
 from walle_engine.convert.folding import fold_constants
 from walle_engine.convert.loading import load
 from walle_engine.convert.rewrites import rewrite
-from walle_engine.convert.support import require_supported, supported_ops
+from walle_engine.convert.support import require_loadable, require_supported, supported_ops
 
 __all__ = ["CheckResult", "ConversionReport", "Tolerance", "convert"]
 
@@ -49,6 +49,8 @@ class ConversionReport:
     check: CheckResult | None
 
 
+ONNX_RUNTIME_OLDEST_OPSET = 7  # Source: ONNX Runtime's compatibility page
+
 _NO_SIZES: Mapping[str, int] = {}
 
 
@@ -74,7 +76,8 @@ def convert(
     Raises:
         StorageError: if a file cannot be read or written.
         ModelError: if the model is invalid, or its results differ; ``node`` names the first node that does.
-        UnsupportedError: naming every operator the engine does not have.
+        UnsupportedError: naming every operator the engine does not have, or the first node that uses one in
+            a way the engine does not have.
     """
     onnx_path, wmodel_path = Path(onnx_path), Path(wmodel_path)
     loaded = load(onnx_path)
@@ -87,9 +90,11 @@ def convert(
     with wmodel.staged_file(wmodel_path) as staged:
         graph, weights = draft.to_graph(), draft.weights_to_store()
         wmodel.write_in_place(staged, graph, weights)
+        require_loadable(staged)
         if check:
+            original = onnx_path if loaded.opset >= ONNX_RUNTIME_OLDEST_OPSET else loaded.model
             result = _check(
-                onnx_path, draft, staged, tolerance=tolerance or Tolerance(), sizes=sizes, seed=seed
+                original, draft, staged, tolerance=tolerance or Tolerance(), sizes=sizes, seed=seed
             )
         size_bytes = staged.stat().st_size
     return ConversionReport(

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
 from onnx import helper
+
 from walle_engine import wmodel
 from walle_engine.convert import Tolerance, convert, rewrites
 from walle_engine.convert.check import run_engine
@@ -75,6 +77,18 @@ def test_a_wrong_result_names_the_first_wrong_node(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["chain.wmodel", "model.onnx"]
 
 
+def test_a_model_older_than_onnx_runtime_is_checked_at_our_opset(
+    save_model: SaveModel, tmp_path: Path
+) -> None:
+    node = helper.make_node("Gemm", ["x", "w", "c"], ["y"], transB=1, broadcast=1)  # as opset 6 had it
+    weights = {"w": W.T.copy(), "c": np.ones(3, np.float32)}
+    report = convert(
+        save_model([node], {"x": [2, 4]}, {"y": [2, 3]}, weights, opset=6), tmp_path / "m.wmodel"
+    )
+    assert report.opset == 6
+    assert report.check is not None
+
+
 def test_a_generous_tolerance_lets_it_pass(
     chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +125,25 @@ def test_an_output_the_engine_does_not_compute_is_unsupported(save_model: SaveMo
     path = save_model(nodes, {"x": [1, 1, 4, 4]}, {"y": [1, 1, 3, 3]})
     with pytest.raises(UnsupportedError, match=r"MaxPool \(pool\)"):
         convert(path, tmp_path / "m.wmodel")
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_an_attribute_the_engine_does_not_know(save_model: SaveModel, tmp_path: Path, check: bool) -> None:
+    narrow = helper.make_node("Cast", ["x"], ["h"], "odd", to=onnx.TensorProto.FLOAT16, saturate=0)
+    widen = helper.make_node("Cast", ["h"], ["y"], "widen", to=onnx.TensorProto.FLOAT)
+    path = save_model([narrow, widen], {"x": [4]}, {"y": [4]})
+    with pytest.raises(UnsupportedError, match="saturate") as caught:
+        convert(path, tmp_path / "m.wmodel", check=check)
+    assert (caught.value.op, caught.value.node) == ("Cast", "odd")
+    assert not (tmp_path / "m.wmodel").exists()
+
+
+def test_an_attribute_value_the_engine_does_not_have(save_model: SaveModel, tmp_path: Path) -> None:
+    node = helper.make_node("Pad", ["x", "pads"], ["y"], "mirror", mode="wrap")
+    path = save_model([node], {"x": [4]}, {"y": [6]}, {"pads": np.array([1, 1], np.int64)})
+    with pytest.raises(UnsupportedError, match="must be 'constant'") as caught:
+        convert(path, tmp_path / "m.wmodel")
+    assert (caught.value.op, caught.value.node) == ("Pad", "mirror")
 
 
 def test_folding_and_rewriting_are_reported(save_model: SaveModel, tmp_path: Path) -> None:
@@ -159,6 +192,13 @@ def test_unwritable_target(chain: Path, tmp_path: Path) -> None:
 )
 def test_tolerance(expected: list[float], actual: list[float], allowed: bool) -> None:
     assert Tolerance().allows(np.array(expected), np.array(actual)) is allowed
+
+
+@pytest.mark.parametrize(("dtype", "step"), [(np.float16, 2.0**-10), (ml_dtypes.bfloat16, 2.0**-7)])
+def test_half_width_types_may_differ_by_rounding(dtype: Any, step: float) -> None:
+    one = np.ones(1, dtype)
+    assert Tolerance().allows(one, np.array([1 + 2 * step], dtype))
+    assert not Tolerance().allows(one, np.array([1 + 8 * step], dtype))
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.bool_])
