@@ -5,10 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
-from walle_shared.errors import Conflict
-from walle_shared.ids import ReleaseId, Sha256
-from walle_shared.targeting.policy import TaskKey, Wanted
-
 from walle_agent.deploy.planner import Install, Switch
 from walle_agent.state.machine import ACTIVE, SlotEvent, SlotPhase, advance
 from walle_agent.state.store import (
@@ -21,6 +17,9 @@ from walle_agent.state.store import (
     SlotPhaseName,
     TaskRecord,
 )
+from walle_shared.errors import Conflict
+from walle_shared.ids import ReleaseId, Sha256
+from walle_shared.targeting.policy import TaskKey, Wanted
 
 #: Quarantined releases remembered; the oldest are forgotten first.
 QUARANTINE_MAX = 64

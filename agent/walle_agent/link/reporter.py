@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import NoReturn
 
 import trio
+
+from walle_agent.link.backoff import Backoff
+from walle_agent.link.exchange import retry_after_s
+from walle_agent.link.session import Session
+from walle_agent.state.reports import ReportQueue
 from walle_shared.clock import Clock
 from walle_shared.errors import WalleError
 from walle_shared.ids import ReleaseId
 from walle_shared.limits import REPORT_BATCH_MAX
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import Report, ReportBatch, ReportReceipt
-
-from walle_agent.link.backoff import Backoff
-from walle_agent.link.exchange import retry_after_s
-from walle_agent.link.session import Session
-from walle_agent.state.reports import ReportQueue
 
 _log = get_logger("agent.link")
 

@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from walle_agent.state.files import set_aside
 from walle_shared.errors import RemoteProtocolError, StorageError
 from walle_shared.ids import ReleaseId
 from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import Report
-
-from walle_agent.state.files import set_aside
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS reports (number INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL) STRICT;

@@ -35,7 +35,8 @@ def create() -> Iterator[Create]:
 
 def run(interpreter: int, source: str, **names: str | int) -> None:
     """Execute source there; an exception there is an assertion error here."""
-    _interpreters.set___main___attrs(interpreter, names)
+    if names:
+        _interpreters.set___main___attrs(interpreter, names)
     failure = _interpreters.exec(interpreter, textwrap.dedent(source))
     assert failure is None, failure.formatted
 
