@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,11 +47,7 @@ EVENTS = [SseEvent("epoch", '{"epoch":1}'), SseEvent("goodbye", "a\nb"), SseEven
 def test_sse_gives_the_same_events_however_it_is_cut(cuts: list[int]) -> None:
     parser = SseParser()
     edges = [0, *sorted(cuts), len(STREAM)]
-    events = [
-        event
-        for start, end in zip(edges, edges[1:], strict=False)
-        for event in parser.feed(STREAM[start:end])
-    ]
+    events = [event for start, end in itertools.pairwise(edges) for event in parser.feed(STREAM[start:end])]
     assert events == EVENTS
 
 

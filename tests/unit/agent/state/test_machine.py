@@ -7,7 +7,7 @@ from walle_shared.errors import InternalError
 
 
 def test_every_phase_can_be_reached_and_left() -> None:
-    assert {after for after in TRANSITIONS.values()} == set(SlotPhase)
+    assert set(TRANSITIONS.values()) == set(SlotPhase)
     assert {before for before, _ in TRANSITIONS} == set(SlotPhase)
 
 
