@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import trio
+
 from walle_agent.streams.database import STORAGE_CORRUPT
 from walle_agent.streams.event import RawEvent
 from walle_agent.streams.flow import FlowStatistics, StreamFlow

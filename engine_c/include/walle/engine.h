@@ -95,7 +95,7 @@ WE_API we_status we_block_import(uint64_t handle, we_block **out, we_error *err)
 typedef struct we_io_info {
     const char *name;
     we_dtype dtype;
-    int32_t rank;           /* -1 where the graph does not state it (outputs only) */
+    int32_t rank;           /* -1 (and dtype WE_DTYPE_COUNT) where the graph does not state it: outputs only */
     int64_t dims[8];        /* -1 where symbolic */
     const char *symbols[8]; /* the symbol's name where dims is -1, else NULL; "" for an unnamed unknown */
 } we_io_info;

@@ -27,7 +27,7 @@ PyObject *we_native_raise(const we_error *error) {
     }
     /* A slot cuts long text anywhere, also inside a character: hence "replace". */
     PyObject *exception =
-        PyObject_CallMethod(module, "exception_for", "sNNN", we_status_name(error->status),
+        PyObject_CallMethod(module, "error_for", "sNNN", we_status_name(error->status),
                             lossy_text(error->message), lossy_text(error->op), lossy_text(error->node));
     Py_DECREF(module);
     if (exception != NULL) {
