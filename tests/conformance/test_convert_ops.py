@@ -15,6 +15,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
 from walle_engine.convert import Tolerance, convert
 from walle_engine.convert.check import run_engine
 from walle_engine.convert.loading import load

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+
 from walle_engine._native import Model
 from walle_engine.convert import convert
 

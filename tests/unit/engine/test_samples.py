@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from walle_engine.samples import random_array, samples
 from walle_engine.wmodel import DTYPE_BYTES, Value, numpy_dtype
 

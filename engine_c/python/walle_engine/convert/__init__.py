@@ -2,7 +2,7 @@
 
 ::
 
-    load ─► fold constants ─► rewrite ─► supported? ─► write aside ─► same answers? ─► rename into place
+    load ─► fold constants ─► rewrite ─► supported? ─► write aside ─► loads? ─► same answers? ─► rename
 
 Needs the ``convert`` extra (NumPy, onnx, onnxruntime); a device has none of them.
 """
@@ -19,7 +19,7 @@ from walle_engine.convert.check import check as _check
 from walle_engine.convert.folding import fold_constants
 from walle_engine.convert.loading import load
 from walle_engine.convert.rewrites import rewrite
-from walle_engine.convert.support import require_supported, supported_ops
+from walle_engine.convert.support import require_loadable, require_supported, supported_ops
 
 __all__ = ["CheckResult", "ConversionReport", "Tolerance", "convert"]
 
@@ -74,7 +74,8 @@ def convert(
     Raises:
         StorageError: if a file cannot be read or written.
         ModelError: if the model is invalid, or its results differ; ``node`` names the first node that does.
-        UnsupportedError: naming every operator the engine does not have.
+        UnsupportedError: naming every operator the engine does not have, or the first node that uses one in
+            a way the engine does not have.
     """
     onnx_path, wmodel_path = Path(onnx_path), Path(wmodel_path)
     loaded = load(onnx_path)
@@ -87,6 +88,7 @@ def convert(
     with wmodel.staged_file(wmodel_path) as staged:
         graph, weights = draft.to_graph(), draft.weights_to_store()
         wmodel.write_in_place(staged, graph, weights)
+        require_loadable(staged)
         if check:
             result = _check(
                 onnx_path, draft, staged, tolerance=tolerance or Tolerance(), sizes=sizes, seed=seed

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+
 from walle_engine import wmodel
 from walle_engine.convert.draft import Array, Draft
 from walle_engine.samples import Sample, samples
@@ -94,7 +95,8 @@ def run_engine(path: Path, sample: Sample) -> dict[str, Array]:
     from walle_engine import api
 
     outputs = api.load(path).session().run(sample)
-    return {name: np.asarray(value) for name, value in outputs.items()}
+    # The view gives back their type to elements that have no buffer format of their own (BF16).
+    return {name: np.asarray(value).view(wmodel.numpy_dtype(value.dtype)) for name, value in outputs.items()}
 
 
 def _largest_difference(expected: Array, actual: Array) -> float:
@@ -114,7 +116,7 @@ def _reference_session(model: Path | bytes) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-        raise ModelError(f"ONNX Runtime cannot load the original to compare with: {error}") from error
+        raise ModelError(f"ONNX Runtime cannot load the original: {_one_line(error)}") from error
 
 
 def _run_reference(
@@ -124,10 +126,14 @@ def _run_reference(
         results = session.run(list(names), dict(sample))
     except Exception as error:  # as above
         raise ModelError(
-            f"ONNX Runtime cannot run the original on random inputs: {error}. State sizes that fit with "
-            "sizes= (--dim NAME=SIZE), or convert without the check"
+            f"ONNX Runtime cannot run the original on random inputs: {_one_line(error)}. State sizes "
+            "that fit with sizes= (--dim NAME=SIZE), or convert without the check"
         ) from error
     return dict(zip(names, (np.asarray(result) for result in results), strict=True))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _raise_difference(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from walle_engine import wmodel
 from walle_engine.convert.draft import Draft
 

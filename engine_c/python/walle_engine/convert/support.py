@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from walle_engine.convert.draft import Draft
 from walle_shared.errors import UnsupportedError
@@ -39,3 +40,15 @@ def require_supported(
         op=missing[0][0],
         node=missing[0][1],
     )
+
+
+def require_loadable(path: Path) -> None:
+    """Let the engine's own verifier judge what the operator table cannot say.
+
+    Raises:
+        UnsupportedError: naming the first node used in a way the engine does not have.
+        ModelError: naming the first node that is wrong.
+    """
+    from walle_engine import api
+
+    api.load(path)
