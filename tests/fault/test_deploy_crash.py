@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
+
 from walle_agent.state.machine import ACTIVE, COMPLETE
 from walle_agent.state.store import SLOT_NAMES
 from walle_support.control import SimulatedControl
@@ -58,6 +59,7 @@ def two_versions(control: SimulatedControl) -> None:
         control.release(manifest, version=version)
 
 
+@pytest.mark.slow
 async def test_killed_at_every_boundary_of_a_first_installation(tmp_path: Path) -> None:
     for at in itertools.count(1):
         control = SimulatedControl()
@@ -67,6 +69,7 @@ async def test_killed_at_every_boundary_of_a_first_installation(tmp_path: Path) 
     assert at > 8
 
 
+@pytest.mark.slow
 async def test_killed_at_every_boundary_of_an_update(tmp_path: Path) -> None:
     for at in itertools.count(1):
         control = SimulatedControl()
@@ -80,6 +83,7 @@ async def test_killed_at_every_boundary_of_an_update(tmp_path: Path) -> None:
     assert at > 8
 
 
+@pytest.mark.slow
 async def test_killed_at_every_boundary_of_a_removal(tmp_path: Path) -> None:
     for at in itertools.count(1):
         control = SimulatedControl()
@@ -161,9 +165,7 @@ def kill_after(folder: Path, key_hex: str, life: int) -> None:
 async def test_sigkill_at_any_moment_leaves_a_whole_version(tmp_path: Path) -> None:
     control = SimulatedControl()
     for life in range(6):
-        await trio.to_thread.run_sync(
-            kill_after, tmp_path / "device", control.key.to_hex(), life
-        )
+        await trio.to_thread.run_sync(kill_after, tmp_path / "device", control.key.to_hex(), life)
         async with live(tmp_path / "device", control) as device:
             await check_invariants(device)
             assert device.corruptions == []

@@ -159,7 +159,9 @@ def _take_over(state: DeviceState, key: TaskKey) -> DeviceState:
     record = state.record(key)
     if record.active is not None:
         return state
-    ready = next((name for name in SLOT_NAMES if record.slot(name).state is SlotPhase.READY), None)
+    ready: SlotName | None = next(
+        (name for name in SLOT_NAMES if record.slot(name).state is SlotPhase.READY), None
+    )
     if ready is None:
         return state
     slot = replace(_moved(record.slot(ready), SlotEvent.ACTIVATE), successes=0, failures=0)

@@ -189,7 +189,7 @@ class Transport:
         except (trio_websocket.ConnectionTimeout, trio_websocket.DisconnectionTimeout):
             raise PeerTimeout("the tunnel: no answer in time") from None
         except (trio_websocket.HandshakeError, trio_websocket.ConnectionClosed, OSError) as error:
-            raise ConnectionLost(f"the tunnel: {error or type(error).__name__}") from None
+            raise ConnectionLost(f"the tunnel: {str(error) or type(error).__name__}") from None
 
     @asynccontextmanager
     async def _request(
@@ -259,7 +259,7 @@ def transport_error(error: httpx.HTTPError, what: str) -> WalleError:
     if isinstance(error, httpx.DecodingError):
         return RemoteProtocolError(f"{what}: the body does not decode: {error}")
     if isinstance(error, httpx.TransportError):
-        return ConnectionLost(f"{what}: {error or type(error).__name__}")
+        return ConnectionLost(f"{what}: {str(error) or type(error).__name__}")
     return TransportError(f"{what}: {error}")
 
 

@@ -261,13 +261,15 @@ class TaskRunner:
                 return await self._streams.read_rows(
                     key, table, where=where, limit=max(0, min(limit, _ROWS_MAX))
                 )
-        raise RemoteProtocolError("store.rows needs a table, a limit and a where")
+            case _:
+                raise RemoteProtocolError("store.rows needs a table, a limit and a where")
 
     async def _store_get(self, key: TaskKey, args: dict[str, Any]) -> Any:
         match args:
             case {"key": str(name)}:
                 return await self._streams.get_value(key, name)
-        raise RemoteProtocolError("store.get needs a key")
+            case _:
+                raise RemoteProtocolError("store.get needs a key")
 
 
 def make_spec(task: InstalledTask, config: RunSection) -> TaskSpec:

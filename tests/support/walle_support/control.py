@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import httpx
 import trio
+
 from walle_shared.ids import DeviceId, ReleaseId, TaskVersion
 from walle_shared.manifest import MANIFEST_KIND, BundleFile, Manifest, parse_task_file
 from walle_shared.protocol.codec import decode, encode

@@ -25,7 +25,6 @@ from walle_shared.errors import StorageError
 from walle_shared.manifest import ColumnType, Trigger
 from walle_shared.protocol.messages import Report
 from walle_shared.targeting.policy import Policy, TaskKey
-
 from walle_support.control import ISSUED_MS, TOKEN, URL, SimulatedControl
 
 

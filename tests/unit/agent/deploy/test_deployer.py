@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from walle_agent.config import DeploySection
 from walle_agent.deploy.deployer import failure_class
 from walle_shared.errors import (
