@@ -26,14 +26,12 @@ target_link_libraries(walle_cffi PRIVATE walle_engine)
 install(TARGETS walle_cffi LIBRARY DESTINATION walle_engine)
 
 # The hand-written extension that isolated interpreters load.
-set(native_source ${CMAKE_CURRENT_SOURCE_DIR}/python/native/_native.c)
-if(EXISTS ${native_source})
-  Python_add_library(walle_native MODULE WITH_SOABI ${native_source})
-  set_target_properties(walle_native PROPERTIES OUTPUT_NAME _native INSTALL_RPATH "$ORIGIN")
-  target_compile_options(walle_native PRIVATE -Wall -Wextra)
-  target_link_libraries(walle_native PRIVATE walle_engine)
-  install(TARGETS walle_native LIBRARY DESTINATION walle_engine)
-endif()
+file(GLOB native_sources CONFIGURE_DEPENDS python/native/*.c)
+Python_add_library(walle_native MODULE WITH_SOABI ${native_sources})
+set_target_properties(walle_native PROPERTIES OUTPUT_NAME _native INSTALL_RPATH "$ORIGIN")
+target_compile_options(walle_native PRIVATE -Wall -Wextra -Werror)
+target_link_libraries(walle_native PRIVATE walle_engine Threads::Threads)
+install(TARGETS walle_native LIBRARY DESTINATION walle_engine)
 
 # The container's extension is built here because this is the one CMake project; it knows nothing of the engine.
 set(vm_source ${CMAKE_CURRENT_SOURCE_DIR}/../agent/walle_container/_vm.c)

@@ -47,7 +47,7 @@ def main() -> int:
         "--keep", action="store_true", help="leave everything running and print the addresses"
     )
     parser.add_argument(
-        "--digits", type=int, default=120, metavar="N", help="held-out digits to read (default 120)"
+        "--digits", type=int, default=300, metavar="N", help="held-out digits to read (default 300)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary there")
     args = parser.parse_args()

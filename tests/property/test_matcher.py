@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from walle_agent.streams.matcher import Matcher
 from walle_shared.ids import ScenarioName, TaskName
 from walle_shared.manifest import Trigger

@@ -8,6 +8,7 @@ from itertools import count
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from walle_agent.streams.event import Event, EventKind, RawEvent, make_event
 from walle_agent.streams.sequences import PageSequences, Visit, VisitTracker, close_reason
 from walle_shared.limits import VISIT_MAX_S

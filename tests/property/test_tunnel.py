@@ -11,6 +11,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from walle_agent.streams.storage import RunCommit, StoreLimits, StreamStore
 from walle_agent.streams.tunnel import TunnelSender
 from walle_shared.clock import FixedClock

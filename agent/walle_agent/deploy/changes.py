@@ -5,10 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
-from walle_shared.errors import Conflict
-from walle_shared.ids import ReleaseId, Sha256
-from walle_shared.targeting.policy import TaskKey, Wanted
-
 from walle_agent.deploy.planner import Install, Switch
 from walle_agent.state.machine import ACTIVE, SlotEvent, SlotPhase, advance
 from walle_agent.state.store import (
@@ -21,6 +17,9 @@ from walle_agent.state.store import (
     SlotPhaseName,
     TaskRecord,
 )
+from walle_shared.errors import Conflict
+from walle_shared.ids import ReleaseId, Sha256
+from walle_shared.targeting.policy import TaskKey, Wanted
 
 #: Quarantined releases remembered; the oldest are forgotten first.
 QUARANTINE_MAX = 64
@@ -160,7 +159,9 @@ def _take_over(state: DeviceState, key: TaskKey) -> DeviceState:
     record = state.record(key)
     if record.active is not None:
         return state
-    ready = next((name for name in SLOT_NAMES if record.slot(name).state is SlotPhase.READY), None)
+    ready: SlotName | None = next(
+        (name for name in SLOT_NAMES if record.slot(name).state is SlotPhase.READY), None
+    )
     if ready is None:
         return state
     slot = replace(_moved(record.slot(ready), SlotEvent.ACTIVATE), successes=0, failures=0)

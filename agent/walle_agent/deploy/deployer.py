@@ -8,6 +8,19 @@ from time import perf_counter
 from typing import Final, NoReturn
 
 import trio
+
+from walle_agent.config import DeploySection
+from walle_agent.deploy import changes
+from walle_agent.deploy.planner import Install, Rebind, Remove, Step, Switch, plan
+from walle_agent.deploy.steps import Steps
+from walle_agent.link.backoff import Backoff
+from walle_agent.link.exchange import retry_after_s
+from walle_agent.link.reporter import Reporter
+from walle_agent.state.keeper import StateKeeper
+from walle_agent.state.machine import COMPLETE
+from walle_agent.state.reports import new_report_id
+from walle_agent.state.store import SLOT_NAMES
+from walle_agent.tasks.registry import InstalledTask
 from walle_shared.errors import (
     Conflict,
     LengthOrHashError,
@@ -23,19 +36,6 @@ from walle_shared.ids import ReleaseId, TaskName, TaskVersion
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import ErrorClass, Outcome, Report, Stage
 from walle_shared.targeting.policy import TaskKey, Wanted
-
-from walle_agent.config import DeploySection
-from walle_agent.deploy import changes
-from walle_agent.deploy.planner import Install, Rebind, Remove, Step, Switch, plan
-from walle_agent.deploy.steps import Steps
-from walle_agent.link.backoff import Backoff
-from walle_agent.link.exchange import retry_after_s
-from walle_agent.link.reporter import Reporter
-from walle_agent.state.keeper import StateKeeper
-from walle_agent.state.machine import COMPLETE
-from walle_agent.state.reports import new_report_id
-from walle_agent.state.store import SLOT_NAMES
-from walle_agent.tasks.registry import InstalledTask
 
 _log = get_logger("agent.deploy")
 
@@ -138,7 +138,7 @@ class Deployer:
                 failed[step.key] = error
                 if not isinstance(error, Conflict):
                     await self._note_failure(step, error, started)
-        if steps:
+        if steps and not failed:  # after a failure, what was fetched in part is still wanted
             await self._steps.collect_garbage()
         retried = [error for error in failed.values() if not isinstance(error, Conflict)]
         return next(iter(retried or failed.values()), None)

@@ -16,16 +16,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import trio
-from walle_shared.errors import LengthOrHashError, NotFound, StorageError, TransportError
-from walle_shared.ids import Sha256
-from walle_shared.observe import get_logger
-from walle_shared.protocol.messages import FileRef
-from walle_shared.units import MIB
 
 from walle_agent.link.backoff import Backoff
 from walle_agent.link.exchange import retry_after_s
 from walle_agent.link.transport import Transport
 from walle_agent.state.files import sync_folder
+from walle_shared.errors import LengthOrHashError, NotFound, StorageError, TransportError
+from walle_shared.ids import Sha256
+from walle_shared.observe import get_logger
+from walle_shared.protocol.messages import FileRef
+from walle_shared.units import MIB
 
 _log = get_logger("agent.deploy")
 
@@ -57,6 +57,10 @@ class ContentStore:
         except FileNotFoundError:
             return False
 
+    def drop_part(self, digest: Sha256) -> None:
+        """Forget what came of a file so far."""
+        self.part(digest).unlink(missing_ok=True)
+
     def admit(self, ref: FileRef) -> Path:
         """Check an incomplete file that has all its bytes and make it a complete one.
 
@@ -67,7 +71,7 @@ class ContentStore:
         part = self.part(ref.sha256)
         size_bytes, digest = measure(part)
         if (size_bytes, digest) != (ref.size_bytes, ref.sha256):
-            part.unlink(missing_ok=True)
+            self.drop_part(ref.sha256)
             raise LengthOrHashError(
                 f"blob {ref.sha256[:12]}: got {size_bytes} bytes with digest {digest[:12]}, "
                 f"{ref.size_bytes} bytes were promised"
@@ -148,6 +152,8 @@ class Downloader:
                 received += await self._receive(ref)
                 await trio.to_thread.run_sync(self._content.admit, ref)
             except (TransportError, LengthOrHashError, NotFound) as error:
+                if isinstance(error, LengthOrHashError):  # nothing of it can be trusted
+                    await trio.to_thread.run_sync(self._content.drop_part, ref.sha256)
                 delay_s = backoff.next_delay_s(retry_after_s(error))
                 if backoff.failures >= self._attempts:
                     raise
@@ -172,7 +178,6 @@ class Downloader:
                 async for chunk in chunks:
                     received += len(chunk)
                     if begins + received > ref.size_bytes:
-                        await trio.to_thread.run_sync(_cut, part, 0)
                         pending.clear()
                         raise LengthOrHashError(
                             f"blob {ref.sha256[:12]}: more than the promised {ref.size_bytes} bytes"
@@ -186,7 +191,9 @@ class Downloader:
                 with trio.CancelScope(shield=True):
                     await trio.to_thread.run_sync(_append, part, bytes(pending))
         if begins + received < ref.size_bytes:
-            raise TransportError(f"blob {ref.sha256[:12]}: the body ended early; resuming")
+            raise LengthOrHashError(
+                f"blob {ref.sha256[:12]}: {begins + received} bytes, {ref.size_bytes} were promised"
+            )
         return received
 
 

@@ -9,6 +9,13 @@ from dataclasses import replace
 from typing import NoReturn
 
 import trio
+
+from walle_agent.deploy.verify import open_epoch, open_snapshot
+from walle_agent.link.backoff import Backoff
+from walle_agent.link.exchange import CredentialRefused, EpochFloor, SseEvent, check_epoch, retry_after_s
+from walle_agent.link.session import Session
+from walle_agent.link.transport import Transport
+from walle_agent.state.keeper import StateKeeper
 from walle_shared.clock import Clock
 from walle_shared.errors import ConnectionLost, TrustError, WalleError
 from walle_shared.limits import SNAPSHOT_MAX_BYTES
@@ -17,13 +24,6 @@ from walle_shared.protocol.codec import decode
 from walle_shared.protocol.messages import EpochInfo, EpochNotice, GoodbyeNotice
 from walle_shared.signing import VerifyKey
 from walle_shared.targeting.policy import Policy
-
-from walle_agent.deploy.verify import open_epoch, open_snapshot
-from walle_agent.link.backoff import Backoff
-from walle_agent.link.exchange import CredentialRefused, EpochFloor, SseEvent, check_epoch, retry_after_s
-from walle_agent.link.session import Session
-from walle_agent.link.transport import Transport
-from walle_agent.state.keeper import StateKeeper
 
 _log = get_logger("agent.deploy")
 

@@ -16,9 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from walle_shared.targeting.policy import TaskKey, Wanted
-
 from walle_agent.state.store import DeviceState, SlotName, TaskRecord
+from walle_shared.targeting.policy import TaskKey, Wanted
 
 
 @dataclass(frozen=True, slots=True)

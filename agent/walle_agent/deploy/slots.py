@@ -16,13 +16,12 @@ import os
 import shutil
 from pathlib import Path
 
-from walle_shared.errors import LengthOrHashError, StorageError, TaskError
-from walle_shared.manifest import Manifest
-from walle_shared.targeting.policy import TaskKey
-
 from walle_agent.deploy.download import ContentStore, measure
 from walle_agent.state.files import sync_folder
 from walle_agent.state.store import SLOT_NAMES, SlotName
+from walle_shared.errors import LengthOrHashError, StorageError, TaskError
+from walle_shared.manifest import Manifest
+from walle_shared.targeting.policy import TaskKey
 
 MANIFEST_NAME = "manifest.json"
 BUNDLE_NAME = "bundle"

@@ -18,14 +18,6 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 import trio
-from walle_shared.errors import Conflict, LengthOrHashError
-from walle_shared.ids import Sha256
-from walle_shared.limits import MANIFEST_MAX_BYTES
-from walle_shared.manifest import Manifest
-from walle_shared.observe import get_logger
-from walle_shared.protocol.messages import FileRef
-from walle_shared.signing import VerifyKey, sha256_hex
-from walle_shared.targeting.policy import TaskKey
 
 from walle_agent.deploy import changes
 from walle_agent.deploy.download import ContentStore, Downloader
@@ -37,6 +29,14 @@ from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.machine import COMPLETE
 from walle_agent.state.store import SLOT_NAMES, SlotName
 from walle_agent.tasks.registry import InstalledTask, TaskRegistry
+from walle_shared.errors import Conflict, LengthOrHashError
+from walle_shared.ids import Sha256
+from walle_shared.limits import MANIFEST_MAX_BYTES
+from walle_shared.manifest import Manifest
+from walle_shared.observe import get_logger
+from walle_shared.protocol.messages import FileRef
+from walle_shared.signing import VerifyKey, sha256_hex
+from walle_shared.targeting.policy import TaskKey
 
 _log = get_logger("agent.deploy")
 
@@ -77,7 +77,7 @@ class Steps:
 
     async def remove(self, step: Remove) -> None:
         """Stop a task and empty its slots."""
-        self._registry.deactivate(step.key)
+        await self._registry.deactivate(step.key)
         await self._keeper.update(lambda state: changes.remove(state, step.key))
         self._passed("removed")
         await trio.to_thread.run_sync(self._folders.clear, step.key)
@@ -130,11 +130,11 @@ class Steps:
         record = self._keeper.state.record(key)
         name = record.active
         if name is None:
-            self._registry.deactivate(key)
+            await self._registry.deactivate(key)
             return
         slot = record.slot(name)
         manifest = await trio.to_thread.run_sync(self._slot_manifest, key, name)
-        self._registry.activate(
+        await self._registry.activate(
             InstalledTask(
                 key,
                 slot.version,
@@ -187,6 +187,7 @@ class Steps:
         )
         await trio.to_thread.run_sync(self._unpack, step, envelope, manifest)
         self._passed("unpacked")
+        await self._registry.prepare(step.key, manifest.definition)
         return received
 
     def _unpack(self, step: Install, envelope: bytes, manifest: Manifest) -> None:

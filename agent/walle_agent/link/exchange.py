@@ -19,6 +19,7 @@ from walle_shared.errors import (
     Conflict,
     ConnectionLost,
     ExpiredError,
+    LengthOrHashError,
     LimitExceeded,
     LocalProtocolError,
     NotAllowed,
@@ -141,6 +142,7 @@ _BY_STATUS: Final[dict[int, type[WalleError]]] = {
     410: NotFound,
     413: LimitExceeded,
     415: LocalProtocolError,
+    416: LengthOrHashError,  # the file there is shorter than the part here
     422: LocalProtocolError,
 }
 _BUSY: Final = frozenset({429, 502, 503, 504})

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import NoReturn
 
 import trio
-from walle_shared.clock import Clock
-from walle_shared.errors import WalleError
-from walle_shared.ids import ReleaseId
-from walle_shared.limits import REPORT_BATCH_MAX
-from walle_shared.observe import get_logger
-from walle_shared.protocol.messages import Report, ReportBatch, ReportReceipt
 
 from walle_agent.link.backoff import Backoff
 from walle_agent.link.exchange import retry_after_s
 from walle_agent.link.session import Session
 from walle_agent.state.reports import ReportQueue
+from walle_shared.clock import Clock
+from walle_shared.errors import LimitExceeded, ProtocolError, WalleError
+from walle_shared.ids import ReleaseId
+from walle_shared.limits import REPORT_BATCH_MAX
+from walle_shared.observe import get_logger
+from walle_shared.protocol.messages import Report, ReportBatch, ReportReceipt
 
 _log = get_logger("agent.link")
 
@@ -58,8 +58,9 @@ class Reporter:
         Raises:
             StorageError: the disk refused.
         """
+        limit = REPORT_BATCH_MAX
         while True:
-            numbers, reports = await trio.to_thread.run_sync(self.queue.next_batch, REPORT_BATCH_MAX)
+            numbers, reports = await trio.to_thread.run_sync(self.queue.next_batch, limit)
             if not reports:
                 await self._wake.wait()
                 self._wake = trio.Event()
@@ -67,11 +68,19 @@ class Reporter:
                 continue
             try:
                 receipt = await session.post("reports", ReportBatch(reports), ReportReceipt)
+            except (ProtocolError, LimitExceeded) as error:
+                # Sent as it is, it would be refused for ever: find the one report that is refused, and drop it.
+                limit = max(1, len(reports) // 2)
+                if len(reports) == 1:
+                    await trio.to_thread.run_sync(self.queue.drop, numbers)
+                    _log.error("report_dropped", report_id=reports[0].report_id, error=str(error))
+                await trio.sleep(backoff.next_delay_s())
             except WalleError as error:
                 delay_s = backoff.next_delay_s(retry_after_s(error))
                 _log.warning("reports_delayed", code=error.code, error=str(error), retry_s=round(delay_s, 2))
                 await trio.sleep(delay_s)
-                continue
-            backoff.reset()
-            await trio.to_thread.run_sync(self.queue.acknowledge, numbers)
-            _log.debug("reports_delivered", accepted=receipt.accepted, duplicates=receipt.duplicates)
+            else:
+                backoff.reset()
+                limit = REPORT_BATCH_MAX
+                await trio.to_thread.run_sync(self.queue.acknowledge, numbers)
+                _log.debug("reports_delivered", accepted=receipt.accepted, duplicates=receipt.duplicates)

@@ -7,6 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import trio
+
+from walle_agent.link.exchange import CredentialRefused
+from walle_agent.link.transport import Transport, WebSocketChannel
+from walle_agent.state.store import Identity, StateStore
 from walle_shared.clock import Clock
 from walle_shared.errors import NotAllowed
 from walle_shared.ids import DeviceId
@@ -14,10 +18,6 @@ from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import EnrolRequest, EnrolResponse, RenewRequest, renewal_bytes
 from walle_shared.signing import SigningKey
 from walle_shared.targeting.predicate import Scalar
-
-from walle_agent.link.exchange import CredentialRefused
-from walle_agent.link.transport import Transport, WebSocketChannel
-from walle_agent.state.store import Identity, StateStore
 
 _log = get_logger("agent.link")
 

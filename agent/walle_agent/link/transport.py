@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import trio
 import trio_websocket
+
+from walle_agent.link.exchange import PROBLEM_MAX_BYTES, SseEvent, SseParser, problem_error, range_start
 from walle_shared.errors import (
     ConnectionLost,
     LengthOrHashError,
@@ -25,8 +27,6 @@ from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import FileRef
 from walle_shared.protocol.version import DEVICE_API, PROTOCOL_HEADER, PROTOCOL_VERSION, STATIC_ROOT
 from walle_shared.signing import check_file
-
-from walle_agent.link.exchange import PROBLEM_MAX_BYTES, SseEvent, SseParser, problem_error, range_start
 
 _COMMON_HEADERS = {PROTOCOL_HEADER: str(PROTOCOL_VERSION)}
 
@@ -124,7 +124,7 @@ class Transport:
         async with self._request("GET", f"{STATIC_ROOT}/blob/{ref.sha256}", what, headers=headers) as answer:
             await _raise_for_status(answer, what)
             begins = range_start(answer.status_code, answer.headers.get("Content-Range"), start)
-            async with aclosing(_chunks(answer, what)) as chunks:
+            async with _body(answer, what) as chunks:
                 yield begins, chunks
 
     async def post[T](self, path: str, message: object, cls: type[T], *, credential: str = "") -> T:
@@ -156,7 +156,7 @@ class Transport:
         ) as answer:
             await _raise_for_status(answer, "the push stream")
             parser = SseParser()
-            async with aclosing(_chunks(answer, "the push stream")) as chunks:
+            async with _body(answer, "the push stream") as chunks:
                 async for chunk in chunks:
                     for event in parser.feed(chunk):
                         yield event
@@ -189,7 +189,7 @@ class Transport:
         except (trio_websocket.ConnectionTimeout, trio_websocket.DisconnectionTimeout):
             raise PeerTimeout("the tunnel: no answer in time") from None
         except (trio_websocket.HandshakeError, trio_websocket.ConnectionClosed, OSError) as error:
-            raise ConnectionLost(f"the tunnel: {error or type(error).__name__}") from None
+            raise ConnectionLost(f"the tunnel: {str(error) or type(error).__name__}") from None
 
     @asynccontextmanager
     async def _request(
@@ -259,7 +259,7 @@ def transport_error(error: httpx.HTTPError, what: str) -> WalleError:
     if isinstance(error, httpx.DecodingError):
         return RemoteProtocolError(f"{what}: the body does not decode: {error}")
     if isinstance(error, httpx.TransportError):
-        return ConnectionLost(f"{what}: {error or type(error).__name__}")
+        return ConnectionLost(f"{what}: {str(error) or type(error).__name__}")
     return TransportError(f"{what}: {error}")
 
 
@@ -278,12 +278,29 @@ async def _raise_for_status(answer: httpx.Response, what: str) -> None:
 
 async def _read_capped(answer: httpx.Response, limit_bytes: int, what: str) -> bytes:
     body = bytearray()
-    async with aclosing(_chunks(answer, what)) as chunks:
+    async with _body(answer, what) as chunks:
         async for chunk in chunks:
             body += chunk
             if len(body) > limit_bytes:
                 raise LimitExceeded(f"{what} is over the limit of {limit_bytes} bytes")
     return bytes(body)
+
+
+@asynccontextmanager
+async def _body(answer: httpx.Response, what: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The chunks of a body, which the caller need not read to the end.
+
+    httpx nests several async generators; closing the outer one leaves the inner ones to the garbage
+    collector. Reading on in a cancelled scope ends them all, from the inside.
+    """
+    chunks = _chunks(answer, what)
+    try:
+        yield chunks
+    finally:
+        with trio.CancelScope() as scope, suppress(WalleError):
+            scope.cancel()
+            async for _ in chunks:
+                pass
 
 
 async def _chunks(answer: httpx.Response, what: str) -> AsyncGenerator[bytes]:

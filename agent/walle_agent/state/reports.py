@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from walle_agent.state.files import set_aside
 from walle_shared.errors import RemoteProtocolError, StorageError
 from walle_shared.ids import ReleaseId
 from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import Report
-
-from walle_agent.state.files import set_aside
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS reports (number INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL) STRICT;
@@ -32,7 +31,7 @@ CREATE TABLE IF NOT EXISTS totals (name TEXT PRIMARY KEY, count INTEGER NOT NULL
 
 @dataclass(frozen=True, slots=True)
 class ReportStatistics:
-    """``queued`` wait, ``delivered`` were acknowledged, ``evicted`` went because the queue was full."""
+    """``queued`` wait, ``delivered`` were acknowledged, ``evicted`` were given up."""
 
     queued: int
     delivered: int
@@ -126,14 +125,25 @@ class ReportQueue:
         Raises:
             StorageError: the disk refused; they will be sent again.
         """
-        with self._transaction() as db:
-            db.executemany("DELETE FROM reports WHERE number = ?", [(number,) for number in numbers])
-            _count(db, "delivered", len(numbers))
+        self._delete(numbers, "delivered")
+
+    def drop(self, numbers: list[int]) -> None:
+        """Delete reports that the control plane will never take.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        self._delete(numbers, "evicted")
 
     def statistics(self) -> ReportStatistics:
         """Counters since the file was made."""
         with self._transaction() as db:
             return _statistics(db)
+
+    def _delete(self, numbers: list[int], counted_as: str) -> None:
+        with self._transaction() as db:
+            db.executemany("DELETE FROM reports WHERE number = ?", [(number,) for number in numbers])
+            _count(db, counted_as, len(numbers))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import orjson
+
+from walle_agent.state.files import set_aside, write_atomic
+from walle_agent.state.machine import ACTIVE, COMPLETE, SlotPhase
 from walle_shared.errors import StorageError
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
 from walle_shared.protocol.codec import canonical
 from walle_shared.records import RecordError, from_plain
 from walle_shared.targeting.policy import TaskKey
-
-from walle_agent.state.files import set_aside, write_atomic
-from walle_agent.state.machine import ACTIVE, COMPLETE, SlotPhase
 
 SlotName = Literal["a", "b"]
 SlotPhaseName = Literal["empty", "filling", "ready", "trial", "proven", "bad"]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import orjson
+
 from walle_shared.errors import RemoteProtocolError
 from walle_shared.limits import EVENT_MAX_ARGS, EVENT_MAX_BYTES
 

@@ -17,6 +17,7 @@ from typing import Protocol
 
 import orjson
 import trio
+
 from walle_agent.streams.event import EventError, RawEvent, parse_event
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError

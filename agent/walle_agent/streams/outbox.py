@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import orjson
+
 from walle_shared.errors import LimitExceeded, TaskError
 from walle_shared.limits import FRAME_MAX_BYTES
 from walle_shared.protocol.codec import encode

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import orjson
+
 from walle_agent.streams.event import RESERVED_PREFIX, Event, RawEvent
 from walle_shared.limits import (
     VISIT_MAX_BYTES,

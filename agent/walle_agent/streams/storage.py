@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+
 from walle_agent.streams import outbox as outbox_module
 from walle_agent.streams import tables as tables_module
 from walle_agent.streams.database import STORAGE_CORRUPT, Database, set_aside

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+
 from walle_shared.errors import Conflict, LimitExceeded, NotFound, TaskError
 from walle_shared.ids import check_name
 from walle_shared.limits import STORE_KEY_MAX_CHARS, STORE_VALUE_MAX_BYTES, TASK_ROW_MAX_BYTES

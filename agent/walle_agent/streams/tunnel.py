@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol
 
 import trio
+
 from walle_agent.streams.outbox import Numbers, Outgoing
 from walle_shared.errors import (
     ConnectionLost,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from walle_shared.errors import ConfigError, Conflict, TaskError
 from walle_shared.ids import ReleaseId, Sha256, TaskVersion
-from walle_shared.manifest import TaskFile, Trigger
+from walle_shared.manifest import ColumnType, TaskFile, Trigger
 from walle_shared.targeting.policy import TaskKey
 
 
@@ -25,13 +26,18 @@ class InstalledTask:
 
 
 class TriggerTable(Protocol):
-    """The part of the pipeline that knows triggers."""
+    """The part of the streams that knows triggers and tables; ``StreamService`` has it."""
 
-    def register(self, task: TaskKey, triggers: Sequence[Trigger]) -> None:
-        """Watch for a task's triggers."""
+    async def register(
+        self,
+        task: TaskKey,
+        triggers: Sequence[Trigger],
+        tables: Mapping[str, Mapping[str, ColumnType]] | None = None,
+    ) -> None:
+        """Watch for a task's triggers, in place of those it had, and make the tables it may write."""
         ...
 
-    def deregister(self, task: TaskKey) -> None:
+    async def deregister(self, task: TaskKey) -> None:
         """Stop watching for them."""
         ...
 
@@ -43,19 +49,32 @@ class TaskRegistry:
         self._triggers = triggers
         self._tasks: dict[TaskKey, InstalledTask] = {}
 
-    def activate(self, task: InstalledTask) -> None:
+    async def prepare(self, key: TaskKey, definition: TaskFile) -> None:
+        """Make the tables that a task declares, before it is activated.
+
+        Raises:
+            TaskError: a column has another type already; the author must rename it.
+            StorageError: the disk refused.
+        """
+        active = self._tasks.get(key)
+        triggers = active.definition.triggers if active is not None else ()
+        try:
+            await self._triggers.register(key, triggers, definition.tables)
+        except (Conflict, ConfigError) as error:
+            raise TaskError(str(error)) from error
+
+    async def activate(self, task: InstalledTask) -> None:
         """Let a task run; one of the same key stops being started."""
         before = self._tasks.get(task.key)
-        if before is None or before.definition.triggers != task.definition.triggers:
-            if before is not None:
-                self._triggers.deregister(task.key)
-            self._triggers.register(task.key, task.definition.triggers)
+        if before == task:
+            return
         self._tasks[task.key] = task
+        await self._triggers.register(task.key, task.definition.triggers, task.definition.tables)
 
-    def deactivate(self, key: TaskKey) -> None:
+    async def deactivate(self, key: TaskKey) -> None:
         """Stop starting a task; runs that go on are left to end."""
         if self._tasks.pop(key, None) is not None:
-            self._triggers.deregister(key)
+            await self._triggers.deregister(key)
 
     def get(self, key: TaskKey) -> InstalledTask | None:
         """The active task of this key."""

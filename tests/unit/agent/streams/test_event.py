@@ -6,6 +6,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from walle_agent.streams.event import EventError, make_event, parse_event
 from walle_shared.limits import EVENT_MAX_ARGS, EVENT_MAX_BYTES
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from walle_agent.streams.event import Event, EventKind, make_event
 from walle_agent.streams.pipeline import Firing, Pipeline, run_inputs
 from walle_agent.streams.sequences import VisitTracker

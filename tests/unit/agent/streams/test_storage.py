@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from walle_agent.streams.event import make_event
 from walle_agent.streams.flow import StreamFlow
 from walle_agent.streams.storage import RunCommit, StoreLimits, StreamStore
