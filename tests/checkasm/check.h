@@ -33,15 +33,15 @@ static inline void check_seed(int argc, char **argv) {
     printf("seed %" PRIu64 "\n", check_state);
 }
 
-#define CHECK(condition, ...)                                                                                          \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            printf("%s:%d: ", __FILE__, __LINE__);                                                                     \
-            printf(__VA_ARGS__);                                                                                       \
-            printf("\n");                                                                                              \
-            if (++check_failures > 20)                                                                                 \
-                exit(1);                                                                                               \
-        }                                                                                                              \
+#define CHECK(condition, ...)                                                                                \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            printf("%s:%d: ", __FILE__, __LINE__);                                                           \
+            printf(__VA_ARGS__);                                                                             \
+            printf("\n");                                                                                    \
+            if (++check_failures > 20)                                                                       \
+                exit(1);                                                                                     \
+        }                                                                                                    \
     } while (0)
 
 static inline int check_result(void) {

@@ -1,5 +1,5 @@
-/* Every kernel row that this CPU can run (under WALLE_ENGINE_ISA) against the reference row: sizes 0, 1, around the
- * tile, odd; unaligned pointers; special values; guard bytes on both sides of every output.
+/* Every kernel row that this CPU can run (under WALLE_ENGINE_ISA) against the reference row: sizes 0, 1,
+ * around the tile, odd; unaligned pointers; special values; guard bytes on both sides of every output.
  * `checkasm --bench` times the rows instead. `--seed N` repeats a run. */
 #include <float.h>
 #include <math.h>
@@ -43,8 +43,9 @@ static int guards_hold(const output *o) {
 }
 
 static double special(int64_t i) {
-    static const double VALUES[] = {0.0,   -0.0, 1.0,   -1.0,    INFINITY, -INFINITY, NAN,    FLT_MIN, -FLT_MIN,
-                                    1e-42, 88.0, -87.5, -103.0,  89.5,     FLT_MAX,   -FLT_MAX, 0.5,    1e-20};
+    static const double VALUES[] = {0.0,    -0.0,    1.0,      -1.0,     INFINITY, -INFINITY,
+                                    NAN,    FLT_MIN, -FLT_MIN, 1e-42,    88.0,     -87.5,
+                                    -103.0, 89.5,    FLT_MAX,  -FLT_MAX, 0.5,      1e-20};
     return VALUES[i % (int64_t)(sizeof VALUES / sizeof *VALUES)];
 }
 
@@ -84,8 +85,8 @@ static double ulps(float a, float b) {
     return fabs((double)(p - q));
 }
 
-static void compare(const char *name, we_dtype dtype, int exact, double allowed, const output *got, const void *want,
-                    int64_t n) {
+static void compare(const char *name, we_dtype dtype, int exact, double allowed, const output *got,
+                    const void *want, int64_t n) {
     CHECK(guards_hold(got), "%s wrote outside its output (n = %" PRId64 ")", name, n);
     if (exact && dtype != WE_F32) {
         CHECK(memcmp(got->data, want, got->size) == 0, "%s differs (n = %" PRId64 ")", name, n);
@@ -95,14 +96,15 @@ static void compare(const char *name, we_dtype dtype, int exact, double allowed,
         float a, b;
         memcpy(&a, got->data + i * 4, 4);
         memcpy(&b, (const char *)want + i * 4, 4);
-        CHECK(ulps(a, b) <= (exact ? 0 : allowed), "%s: element %" PRId64 " of %" PRId64 " is %.9g, not %.9g", name, i,
-              n, a, b);
+        CHECK(ulps(a, b) <= (exact ? 0 : allowed), "%s: element %" PRId64 " of %" PRId64 " is %.9g, not %.9g",
+              name, i, n, a, b);
     }
 }
 
 /* ---- Families; each takes the row and the reference row of the same function ---- */
 
-static void check_unary(const char *name, we_dtype dtype, int exact, we_unary_kernel kernel, we_unary_kernel ref) {
+static void check_unary(const char *name, we_dtype dtype, int exact, we_unary_kernel kernel,
+                        we_unary_kernel ref) {
     static _Alignas(64) unsigned char in[(LONGEST + 2) * 8], want[(LONGEST + 2) * 8];
     output got;
     size_t width = we_dtype_size(dtype);
@@ -123,12 +125,14 @@ static void check_unary(const char *name, we_dtype dtype, int exact, we_unary_ke
 static void check_binary(const char *name, we_dtype dtype, int exact, int compares, we_binary_kernel kernel,
                          we_binary_kernel ref) {
     static const int64_t STEPS[][2] = {{1, 1}, {1, 0}, {0, 1}, {0, 0}, {2, 1}, {1, -1}};
-    static _Alignas(64) unsigned char a[(2 * LONGEST + 2) * 8], b[(2 * LONGEST + 2) * 8], want[(LONGEST + 2) * 8];
+    static _Alignas(64) unsigned char a[(2 * LONGEST + 2) * 8], b[(2 * LONGEST + 2) * 8],
+        want[(LONGEST + 2) * 8];
     output got;
     size_t width = we_dtype_size(dtype), out_width = compares ? 1 : width;
     for (int s = 0; s < SIZE_COUNT * 6; s++) {
         int64_t n = SIZES[s / 6], a_step = STEPS[s % 6][0], b_step = STEPS[s % 6][1];
-        const unsigned char *x = a + width, *y = b + (b_step < 0 ? (size_t)(n > 0 ? n - 1 : 0) * width : width);
+        const unsigned char *x = a + width,
+                            *y = b + (b_step < 0 ? (size_t)(n > 0 ? n - 1 : 0) * width : width);
         fill(dtype, a, 2 * n + 2, 1);
         fill(dtype, b, 2 * n + 2, 1);
         open_output(&got, (size_t)n * out_width, width * (size_t)check_below(2));
@@ -138,7 +142,8 @@ static void check_binary(const char *name, we_dtype dtype, int exact, int compar
     }
 }
 
-static void check_reduce(const char *name, we_dtype dtype, int exact, we_reduce_kernel kernel, we_reduce_kernel ref) {
+static void check_reduce(const char *name, we_dtype dtype, int exact, we_reduce_kernel kernel,
+                         we_reduce_kernel ref) {
     static const int64_t INNERS[] = {1, 3, 8, 17};
     static _Alignas(64) unsigned char in[LONGEST * 17 * 8], want[64 * 8];
     output got;
@@ -201,7 +206,8 @@ static void check_matmul(const we_matmul_row *row) {
                 if (i >= m || j >= n)
                     CHECK(got == before[i * ldc + j], "%s wrote outside its tile", row->name);
                 else
-                    CHECK(fabs(got - want) <= (double)(k + 4) * 0x1p-24 * size, /* the bound for any order of summation */
+                    CHECK(fabs(got - want) <=
+                              (double)(k + 4) * 0x1p-24 * size, /* the bound for any order of summation */
                           "%s: m %d n %d k %" PRId64 ": %g, not %g", row->name, m, n, k, got, want);
             }
         }
@@ -219,7 +225,8 @@ static void check_pack(void) {
         CHECK(to[width * depth] == 42, "we_pack_panel wrote outside its panel");
         for (int64_t p = 0; p < depth; p++) {
             for (int64_t i = 0; i < width; i++)
-                CHECK(to[p * width + i] == (i < lines ? from[i * line_step + p * step] : 0), "we_pack_panel differs");
+                CHECK(to[p * width + i] == (i < lines ? from[i * line_step + p * step] : 0),
+                      "we_pack_panel differs");
         }
     }
 }
@@ -227,21 +234,22 @@ static void check_pack(void) {
 static void check_all(uint32_t isas) {
     const we_matmul_row *rows;
     size_t count = we_matmul_rows(&rows);
-#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                                       \
-    if (isas >> WE_ISA_##ISA & 1)                                                                                      \
-        check_unary("we_" #dt "_unary_" #name "__" #isa, WE_##DT, exact, we_##dt##_unary_##name##__##isa,              \
+#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                             \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_unary("we_" #dt "_unary_" #name "__" #isa, WE_##DT, exact, we_##dt##_unary_##name##__##isa,    \
                     we_##dt##_unary_##name##__ref);
 #include "kernels/unary.inc"
 #undef WE_UNARY_KERNEL_ROW
-#define WE_BINARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                                      \
-    if (isas >> WE_ISA_##ISA & 1)                                                                                      \
-        check_binary("we_" #dt "_binary_" #name "__" #isa, WE_##DT, exact, we_binary_is_compare(WE_BINARY_##Name),     \
-                     we_##dt##_binary_##name##__##isa, we_##dt##_binary_##name##__ref);
+#define WE_BINARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                            \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_binary("we_" #dt "_binary_" #name "__" #isa, WE_##DT, exact,                                   \
+                     we_binary_is_compare(WE_BINARY_##Name), we_##dt##_binary_##name##__##isa,               \
+                     we_##dt##_binary_##name##__ref);
 #include "kernels/binary.inc"
 #undef WE_BINARY_KERNEL_ROW
-#define WE_REDUCE_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                                      \
-    if (isas >> WE_ISA_##ISA & 1)                                                                                      \
-        check_reduce("we_" #dt "_reduce_" #name "__" #isa, WE_##DT, exact, we_##dt##_reduce_##name##__##isa,           \
+#define WE_REDUCE_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                            \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_reduce("we_" #dt "_reduce_" #name "__" #isa, WE_##DT, exact, we_##dt##_reduce_##name##__##isa, \
                      we_##dt##_reduce_##name##__ref);
 #include "kernels/reduce.inc"
 #undef WE_REDUCE_KERNEL_ROW
@@ -289,8 +297,8 @@ static void bench_all(uint32_t isas) {
         if (isas >> rows[i].isa & 1)
             bench_matmul(&rows[i]);
     }
-#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                                       \
-    if ((isas >> WE_ISA_##ISA & 1) && WE_##DT == WE_F32)                                                               \
+#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                             \
+    if ((isas >> WE_ISA_##ISA & 1) && WE_##DT == WE_F32)                                                     \
         bench_unary("we_" #dt "_unary_" #name "__" #isa, we_##dt##_unary_##name##__##isa);
 #include "kernels/unary.inc"
 #undef WE_UNARY_KERNEL_ROW

@@ -1,5 +1,5 @@
-/* The engine through its public header: half-width conversions, handles, the builder, and every allocation failing in
- * turn while a small network is built, prepared and run. */
+/* The engine through its public header: half-width conversions, handles, the builder, and every allocation
+ * failing in turn while a small network is built, prepared and run. */
 #include <math.h>
 #include <string.h>
 
@@ -12,15 +12,17 @@ static void check_halves(void) {
     for (uint32_t bits = 0; bits < 65536; bits++) {
         float value = we_f16_to_f32((uint16_t)bits);
         uint16_t back = we_f32_to_f16(value);
-        CHECK(value != value ? (back & 0x7C00) == 0x7C00 && (back & 0x3FF) : back == bits, "f16 %04x comes back as %04x",
-              bits, back);
+        CHECK(value != value ? (back & 0x7C00) == 0x7C00 && (back & 0x3FF) : back == bits,
+              "f16 %04x comes back as %04x", bits, back);
         value = we_bf16_to_f32((uint16_t)bits);
         back = we_f32_to_bf16(value);
         CHECK(value != value || back == bits, "bf16 %04x comes back as %04x", bits, back);
     }
     CHECK(we_f32_to_f16(65520.0f) == 0x7C00 && we_f32_to_f16(65519.0f) == 0x7BFF, "f16 overflow");
-    CHECK(we_f32_to_f16(1.0f + 0x1p-11f) == 0x3C00 && we_f32_to_f16(1.0f + 0x1.8p-10f) == 0x3C02, "f16 ties to even");
-    CHECK(we_f32_to_bf16(1.0f + 0x1p-8f) == 0x3F80 && we_f32_to_bf16(1.0f + 0x1.8p-7f) == 0x3F82, "bf16 ties to even");
+    CHECK(we_f32_to_f16(1.0f + 0x1p-11f) == 0x3C00 && we_f32_to_f16(1.0f + 0x1.8p-10f) == 0x3C02,
+          "f16 ties to even");
+    CHECK(we_f32_to_bf16(1.0f + 0x1p-8f) == 0x3F80 && we_f32_to_bf16(1.0f + 0x1.8p-7f) == 0x3F82,
+          "bf16 ties to even");
 }
 
 static void check_handles(void) {
@@ -46,7 +48,8 @@ static we_status build(we_model **model, we_error *err) {
     static float weight[2 * 9], matrix[18 * 3];
     static int64_t shape[2] = {1, 18};
     const int64_t x_dims[] = {1, 1, 6, 6}, pads[] = {1, 1, 1, 1}, two[] = {2, 2};
-    we_view w = {WE_F32, 4, {2, 1, 3, 3}, weight}, m = {WE_F32, 2, {18, 3}, matrix}, s = {WE_I64, 1, {2}, shape};
+    we_view w = {WE_F32, 4, {2, 1, 3, 3}, weight}, m = {WE_F32, 2, {18, 3}, matrix},
+            s = {WE_I64, 1, {2}, shape};
     we_attr conv_attrs[] = {{.name = "pads", .kind = WE_ATTR_INTS, .integers = pads, .count = 4}};
     we_attr pool_attrs[] = {{.name = "kernel_shape", .kind = WE_ATTR_INTS, .integers = two, .count = 2},
                             {.name = "strides", .kind = WE_ATTR_INTS, .integers = two, .count = 2}};
@@ -67,7 +70,8 @@ static we_status build(we_model **model, we_error *err) {
     if (status == WE_OK)
         status = we_builder_weight(b, "s", &s, err);
     if (status == WE_OK)
-        status = we_builder_node(b, "MatMul", "last", product_in, 2, &y, 1, NULL, 0, err); /* out of order on purpose */
+        status = we_builder_node(b, "MatMul", "last", product_in, 2, &y, 1, NULL, 0,
+                                 err); /* out of order on purpose */
     if (status == WE_OK)
         status = we_builder_node(b, "Conv", "first", conv_in, 2, &c, 1, conv_attrs, 1, err);
     if (status == WE_OK)
@@ -111,7 +115,8 @@ static void check_settings_agree(const float *want) {
         float got[3];
         we_error error = {0};
         CHECK(build_and_run(got, flags, &error) == WE_OK, "flags %u: %s", flags, error.message);
-        CHECK(memcmp(got, want, sizeof got) == 0, "flags %u change the result", flags); /* small integers: exact */
+        CHECK(memcmp(got, want, sizeof got) == 0, "flags %u change the result",
+              flags); /* small integers: exact */
     }
 }
 
@@ -129,8 +134,8 @@ static void check_failing_allocations(const float *want) {
             printf("%" PRId64 " allocations failed one by one\n", n);
             return;
         }
-        CHECK(status == WE_OUT_OF_MEMORY && error.status == WE_OUT_OF_MEMORY, "allocation %" PRId64 ": %s: %s", n,
-              we_status_name(status), error.message);
+        CHECK(status == WE_OUT_OF_MEMORY && error.status == WE_OUT_OF_MEMORY,
+              "allocation %" PRId64 ": %s: %s", n, we_status_name(status), error.message);
     }
     CHECK(0, "never passes");
 }

@@ -1,5 +1,5 @@
-/* Random pairs of regions: reading through the merged region must equal copying twice, bit for bit; and where a merge
- * is accepted, the reader must lie inside what the writer writes. */
+/* Random pairs of regions: reading through the merged region must equal copying twice, bit for bit; and where
+ * a merge is accepted, the reader must lie inside what the writer writes. */
 #include <string.h>
 
 #include "check.h"
@@ -50,7 +50,8 @@ static void random_reader(const we_region *writer, we_region *r) {
         int32_t d = (int32_t)check_below(writer->rank);
         bool whole = check_below(4) == 0;
         r->size[i] = whole ? writer->size[d] : 1 + check_below(5);
-        r->src.stride[i] = check_below(8) ? writer->dst.stride[d] * (whole ? 1 : check_below(4) - 1) : check_below(9) - 4;
+        r->src.stride[i] =
+            check_below(8) ? writer->dst.stride[d] * (whole ? 1 : check_below(4) - 1) : check_below(9) - 4;
         low += r->src.stride[i] < 0 ? (r->size[i] - 1) * r->src.stride[i] : 0;
         r->dst.stride[i] = reached;
         reached *= r->size[i];

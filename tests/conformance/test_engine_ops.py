@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from walle_engine import api
 
 Array = np.ndarray[Any, Any]
@@ -18,7 +19,7 @@ _OPS = {op.name: op for op in api.ops()}
 
 @dataclass(frozen=True)
 class Case:
-    """``op`` applied to ``inputs`` must give ``reference(*inputs)``. Inputs from ``constants`` on are weights."""
+    """``op`` of ``inputs`` must give ``reference(*inputs)``; inputs from ``constants`` on are weights."""
 
     op: str
     inputs: Sequence[Array]
@@ -44,7 +45,9 @@ def _run(case: Case, **settings: Any) -> list[Array]:
     builder.node(case.op, names, outputs, name="node", **case.attrs)
     for output in outputs:
         builder.output(output)
-    feeds = {name: v for i, (name, v) in enumerate(zip(names, case.inputs, strict=True)) if i < case.constants}
+    feeds = {
+        name: v for i, (name, v) in enumerate(zip(names, case.inputs, strict=True)) if i < case.constants
+    }
     results = builder.finish().session(**settings).run(feeds)
     return [np.asarray(results[name]) for name in outputs]
 
@@ -68,7 +71,10 @@ def _assert_close(case: Case, got: Array, want: Array) -> None:
         assert np.all(same | (np.abs(got - want) <= allowed)), (got, want)
     else:
         largest = max(float(np.abs(want).max(initial=0)), 1.0)
-        assert np.abs(got - want).max(initial=0) <= row.tolerance_value * 2**-24 * math.sqrt(case.terms) * largest
+        assert (
+            np.abs(got - want).max(initial=0)
+            <= row.tolerance_value * 2**-24 * math.sqrt(case.terms) * largest
+        )
 
 
 def _rng() -> np.random.Generator:
@@ -83,7 +89,9 @@ def _i(*values: int) -> Array:
     return np.array(values, np.int64)
 
 
-def _windows(x: Array, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int], fill: float) -> Array:
+def _windows(
+    x: Array, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int], fill: float
+) -> Array:
     """``[N, C, out..., taps]`` of what each window sees."""
     rank = len(kernel)
     width = [(0, 0), (0, 0), *((pads[i], pads[rank + i]) for i in range(rank))]
@@ -93,13 +101,17 @@ def _windows(x: Array, kernel: Sequence[int], strides: Sequence[int], pads: Sequ
     return view.reshape(*view.shape[: 2 + rank], -1)
 
 
-def _conv(x: Array, w: Array, b: Array | None, strides: Sequence[int], pads: Sequence[int], group: int = 1) -> Array:
+def _conv(
+    x: Array, w: Array, b: Array | None, strides: Sequence[int], pads: Sequence[int], group: int = 1
+) -> Array:
     rank = x.ndim - 2
     seen = _windows(x, w.shape[2:], strides, pads, 0)  # [N, C, out..., taps]
     parts = []
     for g in range(group):
         own = seen[:, g * w.shape[1] : (g + 1) * w.shape[1]]
-        kernel = w[g * (w.shape[0] // group) : (g + 1) * (w.shape[0] // group)].reshape(-1, w.shape[1], seen.shape[-1])
+        kernel = w[g * (w.shape[0] // group) : (g + 1) * (w.shape[0] // group)].reshape(
+            -1, w.shape[1], seen.shape[-1]
+        )
         parts.append(np.einsum("nc...t,oct->no...", own, kernel))
     y = np.concatenate(parts, axis=1)
     return y if b is None else y + b.reshape(-1, *(1,) * rank)
@@ -133,8 +145,8 @@ _CASES = [
         "Min": np.minimum,
     }.items()),
     *(Case(op, [_i(5, -7, 3), _i(2, 2, -2)], fn) for op, fn in {
-        "Add": np.add, "Mul": np.multiply, "Less": np.less, "Equal": np.equal, "GreaterOrEqual": np.greater_equal,
-        "LessOrEqual": np.less_equal, "Greater": np.greater,
+        "Add": np.add, "Mul": np.multiply, "Less": np.less, "Equal": np.equal,
+        "GreaterOrEqual": np.greater_equal, "LessOrEqual": np.less_equal, "Greater": np.greater,
     }.items()),
     *(Case(op, [_f(3, 4) > 0, _f(4) > 0], fn) for op, fn in {
         "And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor,
@@ -150,11 +162,13 @@ _CASES = [
     Case("MatMul", [_f(4, 7, 33), _f(33, 19)], np.matmul, constants=1, terms=33),
     Case("MatMul", [_f(33), _f(2, 33, 4)], np.matmul, terms=33),
     Case("MatMul", [_f(300, 700), _f(700, 1100)], np.matmul, constants=1, terms=700),
-    Case("MatMul", [np.arange(6, dtype=np.int32).reshape(2, 3), np.arange(6, dtype=np.int32).reshape(3, 2)], np.matmul),
+    Case("MatMul", [np.arange(6, dtype="i4").reshape(2, 3), np.arange(6, dtype="i4").reshape(3, 2)], np.matmul),
     Case("Gemm", [_f(9, 5), _f(7, 9), _f(7)], lambda a, b, c: 0.5 * a.T @ b.T + 2 * c,
          {"transA": 1, "transB": 1, "alpha": 0.5, "beta": 2.0}, constants=1, terms=9),
-    *(Case(op, [_X], lambda x, f=fn: f(x, axis=(0, 2), keepdims=True), {"axes": [0, -1]}, terms=10) for op, fn in {
-        "ReduceSum": np.sum, "ReduceMean": np.mean, "ReduceMax": np.max, "ReduceMin": np.min, "ReduceProd": np.prod,
+    *(Case(op, [_X], lambda x, f=fn: f(x, axis=(0, 2), keepdims=True), {"axes": [0, -1]}, terms=10)
+      for op, fn in {
+        "ReduceSum": np.sum, "ReduceMean": np.mean, "ReduceMax": np.max, "ReduceMin": np.min,
+        "ReduceProd": np.prod,
     }.items()),
     Case("ReduceSum", [_X], lambda x: x.sum(), {"keepdims": 0}, terms=30),
     Case("ArgMax", [_X], lambda x: x.argmax(1, keepdims=True), {"axis": 1}),
@@ -168,7 +182,8 @@ _CASES = [
     Case("Unsqueeze", [_X, _i(0, -1)], lambda x, _: x[None, ..., None], constants=1),
     Case("Transpose", [_X], lambda x: x.transpose(1, 2, 0), {"perm": [1, 2, 0]}),
     Case("Concat", [_f(2, 3), _f(2, 1), _f(2, 4)], lambda *x: np.concatenate(x, 1), {"axis": 1}),
-    Case("Slice", [_X, _i(4, 0), _i(-100, 2), _i(2, 1), _i(-2, 1)], lambda x, *_: x[:, 0:2, ::-2], constants=1),
+    Case("Slice", [_X, _i(4, 0), _i(-100, 2), _i(2, 1), _i(-2, 1)], lambda x, *_: x[:, 0:2, ::-2],
+         constants=1),
     Case("Split", [_X, _i(1, 4)], lambda x, _: np.split(x, [1], 2), {"axis": 2}, constants=1),
     Case("Pad", [_X, _i(0, 1, 2, 1, 0, -1), np.float32(7)], constants=1,
          reference=lambda x, *_: np.pad(x[..., :-1], [(0, 1), (1, 0), (2, 0)], constant_values=7)),
@@ -197,8 +212,8 @@ _CASES = [
          {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 1, 0]}),
     Case("MaxPool", [_f(2, 3, 7)], lambda x: _windows(x, (2,), (2,), (0, 1), -np.inf).max(-1),
          {"kernel_shape": [2], "strides": [2], "ceil_mode": 1}),
-    Case("AveragePool", [_f(2, 3, 7, 8)], lambda x: np.nanmean(_windows(x, (3, 3), (1, 1), (1,) * 4, np.nan), -1),
-         {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}, terms=9),
+    Case("AveragePool", [_f(2, 3, 7, 8)],
+         lambda x: np.nanmean(_windows(x, (3, 3), (1, 1), (1,) * 4, np.nan), -1), {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}, terms=9),
     Case("AveragePool", [_f(2, 3, 7, 8)], lambda x: _windows(x, (3, 3), (1, 1), (1,) * 4, 0).mean(-1),
          {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}, terms=9),
     Case("GlobalAveragePool", [_f(2, 3, 7, 8)], lambda x: x.mean((2, 3), keepdims=True), terms=56),
@@ -217,7 +232,8 @@ _CASES = [
     Case("LeakyRelu", [_f(50)], lambda x: np.where(x > 0, x, np.float32(0.1) * x), {"alpha": 0.1}),
     Case("PRelu", [_f(2, 3, 4), _f(3, 1)], lambda x, a: np.where(x > 0, x, a * x)),
     Case("Elu", [_f(50)], lambda x: np.where(x > 0, x, 2 * np.expm1(x)), {"alpha": 2.0}),
-    Case("Clip", [_f(50), np.float32(-1), np.float32(2)], lambda x, low, high: np.clip(x, low, high), constants=1),
+    Case("Clip", [_f(50), np.float32(-1), np.float32(2)], lambda x, low, high: np.clip(x, low, high),
+         constants=1),
     Case("Shape", [_X], lambda x: np.array(x.shape)),
     Case("ConstantOfShape", [_i(2, 3)], lambda s: np.zeros(s, np.float32), constants=0),
     Case("Constant", [], lambda: np.array([1, 2], np.float32), {"value_floats": [1.0, 2.0]}),

@@ -1,4 +1,5 @@
-/* Any bytes as a model: load; if that works, prepare and run on zeros with small shapes. Nothing may crash. */
+/* Any bytes as a model: load; if that works, prepare and run on zeros with small shapes. Nothing may crash.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -24,7 +25,8 @@ static void run(we_model *model) {
             elements = info.dims[i] > LARGEST ? LARGEST + 1 : elements * info.dims[i];
             elements = elements > LARGEST ? LARGEST + 1 : elements;
         }
-        if (elements > LARGEST || we_block_new(info.dtype, info.rank, info.dims, &inputs[made], NULL) != WE_OK)
+        if (elements > LARGEST ||
+            we_block_new(info.dtype, info.rank, info.dims, &inputs[made], NULL) != WE_OK)
             break;
         bindings[made] = (we_binding){info.name, we_block_view(inputs[made])};
     }

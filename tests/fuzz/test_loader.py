@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from walle_engine import api
 from walle_shared.errors import EngineError, ModelError, UnsupportedError
 
@@ -23,7 +24,8 @@ def _graph() -> dict[str, Any]:
         "inputs": [{"name": "x", "dtype": "F32", "shape": ["N", 1, 6, 6]}],
         "outputs": [{"name": "y", "dtype": "F32", "shape": ["N", 3]}],
         "nodes": [
-            {"op": "Conv", "name": "c", "inputs": ["x", "w", ""], "outputs": ["h"], "attrs": {"pads": [1, 1, 1, 1]}},
+            {"op": "Conv", "name": "c", "inputs": ["x", "w", ""], "outputs": ["h"],
+             "attrs": {"pads": [1, 1, 1, 1]}},
             {"op": "MaxPool", "name": "p", "inputs": ["h"], "outputs": ["q"],
              "attrs": {"kernel_shape": [2, 2], "strides": [2, 2]}},
             {"op": "Flatten", "name": "f", "inputs": ["q"], "outputs": ["r"], "attrs": {"axis": 1}},
@@ -46,11 +48,19 @@ def _header() -> tuple[dict[str, Any], bytes]:
     data = b""
     for i, (name, value) in enumerate(_weights().items()):
         raw = value.tobytes()
-        header[name] = {"dtype": "F32", "shape": value.shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        header[name] = {
+            "dtype": "F32",
+            "shape": value.shape,
+            "data_offsets": [len(data), len(data) + len(raw)],
+        }
         data += raw
         pad = -len(data) % 64
         if pad:
-            header[f"walle.pad.{i}"] = {"dtype": "U8", "shape": [pad], "data_offsets": [len(data), len(data) + pad]}
+            header[f"walle.pad.{i}"] = {
+                "dtype": "U8",
+                "shape": [pad],
+                "data_offsets": [len(data), len(data) + pad],
+            }
             data += bytes(pad)
     return header, data
 
@@ -131,7 +141,8 @@ def test_lies_are_refused_with_the_right_error(lie: str) -> None:
     "raw",
     [
         b"", b"\0" * 7, struct.pack("<Q", 1 << 63) + b"{}", struct.pack("<Q", 56) + b"{" * 56,
-        _pack("[" * 5000, b""), _pack('{"a":1,"a":2}', b""), _pack('{"a":"\\ud800"}', b""), _pack('{"a":1e}', b""),
+        _pack("[" * 5000, b""), _pack('{"a":1,"a":2}', b""), _pack('{"a":"\\ud800"}', b""),
+        _pack('{"a":1e}', b""),
         _pack('{"a":"\x01"}', b""), _pack("{} {}", b""), _pack('{"__metadata__":[]}', b""), _pack("01", b""),
     ],
 )  # fmt: skip

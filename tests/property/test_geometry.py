@@ -1,4 +1,4 @@
-"""Composites with random shapes: the decomposition equals NumPy's direct answer, with and without claims and fusing."""
+"""Composites of random shapes: the decomposition equals NumPy's answer, claims and fusing on or off."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from walle_engine import api
 
 Array = np.ndarray[Any, Any]
 
 
-def _run(op: str, inputs: dict[str, Array], weights: dict[str, Array], attrs: dict[str, Any], **kw: Any) -> Array:
+def _run(
+    op: str, inputs: dict[str, Array], weights: dict[str, Array], attrs: dict[str, Any], **kw: Any
+) -> Array:
     builder = api.GraphBuilder(op)
     for name, value in inputs.items():
         builder.input(name, "F32", value.shape)

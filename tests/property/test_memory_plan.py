@@ -1,4 +1,4 @@
-"""The memory plan of random graphs: tensors alive together never overlap, and sharing memory changes no result."""
+"""Memory plans of random graphs: tensors alive together never overlap; sharing memory changes no result."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from walle_engine import api
 
 _UNARY = ["Neg", "Abs", "Relu", "Exp"]

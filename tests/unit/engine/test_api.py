@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import walle_engine
 from walle_engine import api
 from walle_engine.tensor import Tensor, dtype_of_format
@@ -165,7 +166,9 @@ def test_the_verifier_names_op_and_node(
         ("Cast", {"to": "F8"}, UnsupportedError),
     ],
 )
-def test_shapes_are_checked_when_a_session_prepares(op: str, attrs: dict[str, Any], error: type[EngineError]) -> None:
+def test_shapes_are_checked_when_a_session_prepares(
+    op: str, attrs: dict[str, Any], error: type[EngineError]
+) -> None:
     session = _one(op, ["x"], ["y"], **attrs).session()
     with pytest.raises(error) as caught:
         session.run({"x": np.zeros((2, 3), np.float32)})
@@ -262,7 +265,9 @@ def _isa_under(cap: str) -> subprocess.CompletedProcess[str]:
     code = "from walle_engine import api; from walle_shared.errors import ConfigError\n"
     code += "try: print(api.isa())\nexcept ConfigError as error: print(error); raise SystemExit(3)"
     environment = {**os.environ, "WALLE_ENGINE_ISA": cap}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
 
 
 @pytest.mark.slow
@@ -277,7 +282,9 @@ def test_the_isa_cap_is_obeyed_and_checked() -> None:
 @pytest.mark.slow
 def test_importing_the_package_loads_nothing_native() -> None:
     code = "import sys, walle_engine; print([m for m in sys.modules if m.endswith('_cffi')])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert result.stdout.strip() == "[]"
     assert "load" in dir(walle_engine)
     with pytest.raises(AttributeError):
