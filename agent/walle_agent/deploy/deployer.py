@@ -98,7 +98,7 @@ class Deployer:
                 except WalleError as error:
                     _log.warning("slot_lost", task=record.task, slot=name, error=str(error))
                     await self._keeper.update(lambda s, k=record.key, n=name: changes.lose(s, k, n))  # type: ignore[misc]
-            await self._steps.publish(record.key)
+            await self._let_run(record.key)
 
     async def run(self) -> NoReturn:
         """Converge for ever: whenever something else is wanted, and again after failures.
@@ -159,9 +159,9 @@ class Deployer:
             return
         reason = f"{bad.failures} runs in a row failed"
         at_ms = self._reporter.clock.wall_ms()
-        state = await self._keeper.update(lambda s: changes.condemn(s, task.key, reason, at_ms))
-        await self._steps.publish(task.key)
-        record = state.record(task.key)
+        await self._keeper.update(lambda s: changes.condemn(s, task.key, reason, at_ms))
+        await self._let_run(task.key)
+        record = self._keeper.state.record(task.key)
         back_to = record.slot(record.active).version if record.active else "nothing"
         _log.warning(
             "version_reverted",
@@ -182,6 +182,20 @@ class Deployer:
             code="reverted",
             message=f"{reason}; back to {back_to}",
         )
+
+    async def _let_run(self, key: TaskKey) -> None:
+        """Let what is active run; a slot that cannot be run gives way to the other one."""
+        while (name := self._keeper.state.record(key).active) is not None:
+            try:
+                await self._steps.publish(key)
+            except StorageError:
+                raise
+            except WalleError as error:
+                _log.warning("slot_lost", task=key[1], slot=name, error=str(error))
+                await self._keeper.update(lambda s, n=name: changes.lose(s, key, n))  # type: ignore[misc]
+            else:
+                return
+        await self._steps.publish(key)
 
     async def _carry_out(self, step: Step, started: dict[TaskKey, tuple[int, float]]) -> None:
         match step:
@@ -221,6 +235,9 @@ class Deployer:
     async def _note_failure(
         self, step: Step, error: WalleError, started: Mapping[TaskKey, tuple[int, float]]
     ) -> None:
+        if isinstance(step, Switch) and self._keeper.state.record(step.key).active == step.slot:
+            await self._give_up(step, error, started)
+            return
         if not isinstance(step, Install):
             # The files are in place; only the switch waits. That speaks of the network, not of the release.
             _log.warning("step_delayed", step=type(step).__name__.lower(), task=step.key[1], error=str(error))
@@ -255,6 +272,34 @@ class Deployer:
             attempt=attempt,
             duration_ms=(perf_counter() - since) * 1e3,
             error_class=error_class,
+            code=error.code,
+            message=str(error),
+        )
+
+    async def _give_up(
+        self, step: Switch, error: WalleError, started: Mapping[TaskKey, tuple[int, float]]
+    ) -> None:
+        """A version was made active, but could not be let run: the one before it takes over."""
+        wanted = step.wanted
+        at_ms = self._reporter.clock.wall_ms()
+        await self._keeper.update(lambda s: changes.condemn(s, step.key, str(error), at_ms))
+        await self._let_run(step.key)
+        _log.warning(
+            "activation_failed",
+            release_id=wanted.release_id,
+            task=wanted.task,
+            version=wanted.version,
+            code=error.code,
+            error=str(error),
+        )
+        await self._report(
+            wanted.release_id,
+            wanted.task,
+            wanted.version,
+            "install",
+            "failure",
+            attempt=started[step.key][0],
+            error_class=failure_class(error),
             code=error.code,
             message=str(error),
         )

@@ -69,7 +69,7 @@ class Reporter:
             try:
                 receipt = await session.post("reports", ReportBatch(reports), ReportReceipt)
             except (ProtocolError, LimitExceeded) as error:
-                # Sent as it is, it would be refused for ever: find the one report that is refused, and drop it.
+                # It would be refused for ever: find the one report that is at fault, and drop it.
                 limit = max(1, len(reports) // 2)
                 if len(reports) == 1:
                     await trio.to_thread.run_sync(self.queue.drop, numbers)

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import httpx
 import trio
@@ -169,27 +169,45 @@ class Transport:
             CredentialRefused: the credential is no longer good.
             WalleError: transport or protocol, by type.
         """
-        scheme, host, path, *_ = urlsplit(self._url)
-        address = urlunsplit(
-            ("wss" if scheme == "https" else "ws", host, f"{path}{DEVICE_API}/tunnel", "", "")
-        )
-        headers = [(name, value) for name, value in {**_COMMON_HEADERS, **_bearer(credential)}.items()]
         try:
-            async with trio_websocket.open_websocket_url(
-                address,
-                ssl_context=ssl.create_default_context() if scheme == "https" else None,
-                extra_headers=[(name.encode(), value.encode()) for name, value in headers],
-                connect_timeout=self._timeout_s,
-                disconnect_timeout=2.0,
-                max_message_size=FRAME_MAX_BYTES,
-            ) as socket:
+            stream = await self._open_stream()
+            async with _closing_forcefully(stream), _unwrapped_nursery() as nursery:
+                with trio.fail_after(self._timeout_s):
+                    socket = await self._shake_hands(nursery, stream, credential)
                 yield WebSocketChannel(socket)
+                with trio.move_on_after(_GOODBYE_S):
+                    await socket.aclose()
+                nursery.cancel_scope.cancel()
         except trio_websocket.ConnectionRejected as error:
             raise problem_error("the tunnel", error.status_code, error.body or b"") from None
-        except (trio_websocket.ConnectionTimeout, trio_websocket.DisconnectionTimeout):
+        except trio.TooSlowError:
             raise PeerTimeout("the tunnel: no answer in time") from None
         except (trio_websocket.HandshakeError, trio_websocket.ConnectionClosed, OSError) as error:
             raise ConnectionLost(f"the tunnel: {str(error) or type(error).__name__}") from None
+
+    async def _open_stream(self) -> _Stream:
+        """Connect to the control plane's host, with TLS where its URL says so."""
+        parts = urlsplit(self._url)
+        host = parts.hostname or ""
+        with trio.fail_after(self._timeout_s):
+            if parts.scheme == "https":
+                context = ssl.create_default_context()
+                return await trio.open_ssl_over_tcp_stream(host, parts.port or 443, ssl_context=context)
+            return await trio.open_tcp_stream(host, parts.port or 80)
+
+    async def _shake_hands(
+        self, nursery: trio.Nursery, stream: _Stream, credential: str
+    ) -> trio_websocket.WebSocketConnection:
+        parts = urlsplit(self._url)
+        headers = {**_COMMON_HEADERS, **_bearer(credential)}
+        return await trio_websocket.wrap_client_stream(
+            nursery,
+            stream,
+            parts.netloc,
+            f"{parts.path}{DEVICE_API}/tunnel",
+            extra_headers=[(name.encode(), value.encode()) for name, value in headers.items()],
+            max_message_size=FRAME_MAX_BYTES,
+        )
 
     @asynccontextmanager
     async def _request(
@@ -215,6 +233,34 @@ class Transport:
             if answer is not None:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
                     await answer.aclose()
+
+
+type _Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+#: How long the peer of a tunnel may take to say goodbye.
+_GOODBYE_S = 2.0
+
+
+@asynccontextmanager
+async def _closing_forcefully(stream: _Stream) -> AsyncIterator[None]:
+    """Close the socket whatever happened: trio-websocket leaves it open when it is refused or left."""
+    try:
+        yield
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+@asynccontextmanager
+async def _unwrapped_nursery() -> AsyncIterator[trio.Nursery]:
+    """A nursery for one helper task; the body's error comes out as it is, not in a group."""
+    try:
+        async with trio.open_nursery() as nursery:
+            yield nursery
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from None
 
 
 class WebSocketChannel:

@@ -59,7 +59,6 @@ TRANSITIONS: Final[dict[tuple[SlotPhase, SlotEvent], SlotPhase]] = {
     (_P.TRIAL, _E.RETIRE): _P.READY,
     (_P.PROVEN, _E.RETIRE): _P.READY,
     (_P.TRIAL, _E.CONDEMN): _P.BAD,
-    (_P.READY, _E.CONDEMN): _P.BAD,
     (_P.READY, _E.LOSE): _P.EMPTY,
     (_P.TRIAL, _E.LOSE): _P.EMPTY,
     (_P.PROVEN, _E.LOSE): _P.EMPTY,

@@ -21,7 +21,7 @@ from walle_agent.state.reports import ReportQueue
 from walle_agent.state.store import StateStore
 from walle_agent.tasks.registry import TaskRegistry
 from walle_shared.clock import FixedClock
-from walle_shared.errors import StorageError
+from walle_shared.errors import LimitExceeded, StorageError
 from walle_shared.manifest import ColumnType, Trigger
 from walle_shared.protocol.messages import Report
 from walle_shared.targeting.policy import Policy, TaskKey
@@ -34,6 +34,7 @@ class FakeTriggers:
     def __init__(self) -> None:
         self.registered: dict[TaskKey, Sequence[Trigger]] = {}
         self.declared: dict[TaskKey, Mapping[str, Mapping[str, ColumnType]]] = {}
+        self.triggers_max = 8
 
     async def register(
         self,
@@ -41,6 +42,8 @@ class FakeTriggers:
         triggers: Sequence[Trigger],
         tables: Mapping[str, Mapping[str, ColumnType]] | None = None,
     ) -> None:
+        if len(triggers) > self.triggers_max:
+            raise LimitExceeded(f"{len(triggers)} triggers are over the limit")
         self.registered[task] = triggers
         self.declared[task] = tables or {}
 
@@ -91,6 +94,7 @@ async def live(
     on_boundary: Callable[[str], None] = lambda _: None,
     config: DeploySection | None = None,
     token: str = TOKEN,
+    triggers_max: int = 8,
 ) -> AsyncIterator[Device]:
     """One life of a device: from start to stop, or to death when the body raises."""
     config = config or DeploySection(download_attempts=2)
@@ -102,6 +106,7 @@ async def live(
     content = ContentStore(folder / "blobs")
     folders = SlotFolders(folder / "slots", content)
     triggers = FakeTriggers()
+    triggers.triggers_max = triggers_max
     registry = TaskRegistry(triggers)
     async with Transport(URL, wire=control.wire()) as transport:
         session = Session(transport, store, clock, profile={"group": "beta"}, enrol_token=token)

@@ -21,6 +21,7 @@ from walle_shared.protocol.messages import FileRef
 from walle_shared.signing import SigningKey, sha256_hex
 from walle_support.control import (
     EXPIRES_MS,
+    TASK_TOML,
     SimulatedControl,
     broken_off,
     corrupt,
@@ -381,3 +382,36 @@ async def test_a_refused_enrolment_is_typed(tmp_path: Path) -> None:
         with pytest.raises(Exception, match="token is not valid") as caught:
             await device.catch_up()
         assert caught.value.code == "not_allowed"  # type: ignore[attr-defined]
+
+
+GREEDY = TASK_TOML + '[[triggers]]\nids = ["event:more"]\n' * 20
+
+
+async def test_a_version_that_cannot_be_let_run_gives_way_at_once(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version())
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+        bad = control.release(control.add_version(version="2.0", toml=GREEDY), version="2.0")
+        await device.catch_up()
+        assert device.active() == {"reader": "1.0"}
+        assert device.keeper.state.quarantine[0].release_id == bad
+        report = device.queued_reports()[-1]
+        assert (report.release_id, report.stage, report.outcome, report.code) == (
+            bad,
+            "install",
+            "failure",
+            "limit",
+        )
+
+
+async def test_a_start_survives_a_task_that_cannot_be_let_run(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version())
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+    async with live(tmp_path, control, triggers_max=0) as device:
+        assert device.active() == {}
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+        assert device.active() == {"reader": "1.0"}
