@@ -64,12 +64,8 @@ class _Node:
     ends: list[_End] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class _Static:
-    """Nodes of the static pending list that one tuple of ids matches: those with children, those that end."""
-
-    going_on: list[_Node]
-    ending: list[_Node]
+#: Nodes of the static pending list that one tuple of ids matches: those with children, those that end.
+_Static = tuple[list[_Node], list[_Node]]
 
 
 class Matcher:
@@ -131,8 +127,9 @@ class Matcher:
         static = self._static.get(ids)
         if static is None:
             static = self._find_static(ids)
-        pending = [(node, seq) for node in static.going_on]
-        ended = [(node, seq) for node in static.ending] if static.ending else []
+        going_on, ending = static
+        pending = [(node, seq) for node in going_on] if going_on else []
+        ended = [(node, seq) for node in ending] if ending else []
         for node, first_seq in self._pending:
             children = node.children
             for key in ids:
@@ -160,7 +157,7 @@ class Matcher:
     def _find_static(self, ids: tuple[str, ...]) -> _Static:
         children = self._root.children
         nodes = [children[key] for key in ids if key in children]
-        static = _Static([node for node in nodes if node.children], [node for node in nodes if node.ends])
+        static = ([node for node in nodes if node.children], [node for node in nodes if node.ends])
         if len(self._static) >= _STATIC_CACHE_MAX:
             self._static.clear()
         self._static[ids] = static
