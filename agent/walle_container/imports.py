@@ -140,7 +140,8 @@ class BundleImporter:
         Raises:
             ForbiddenImport: naming the module and what to do instead.
         """
-        if level == 0:
+        # C code that imports for its caller (strptime loads _strptime) passes a list; statements never do.
+        if level == 0 and not isinstance(fromlist, list):
             self._check(name)
         return builtins.__import__(name, globals, locals, fromlist or (), level)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 type Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 type HostCall = Callable[[str, dict[str, Any]], Any]
 
+KEY_MAX_CHARS = 128
 LOG_MAX_ENTRIES = 200
 LOG_MESSAGE_MAX_CHARS = 2_000
 LOG_FIELDS_MAX_BYTES = 4_000
@@ -67,6 +68,7 @@ class RunContext:
         self.capabilities = capabilities
         self.output_bytes = output_bytes
         self.rows: list[dict[str, Any]] = []
+        self.values: dict[str, Any] = {}
         self.uploads: list[dict[str, Any]] = []
         self.logs: list[dict[str, Any]] = []
         self.logs_dropped = 0
@@ -114,6 +116,15 @@ class RunContext:
         """Buffer one row for the store."""
         self.check_granted("store.put")
         self.rows.append({"table": table, "row": self._owned(row, f"the row for table {table!r}")})
+
+    def set_value(self, key: str, value: Any) -> None:
+        """Buffer what is to be kept under ``key``; None forgets it."""
+        self.check_granted("store.put")
+        if not isinstance(key, str) or not 0 < len(key) <= KEY_MAX_CHARS:
+            raise TaskError(
+                f"a key of the store is a text of 1 to {KEY_MAX_CHARS} characters, not {key!r:.80}"
+            )
+        self.values[key] = self._owned({key: value}, "the store's value")[key]
 
     def add_upload(self, name: str, fields: dict[str, Any]) -> None:
         """Buffer one message for the tunnel."""

@@ -47,7 +47,7 @@ def main() -> int:
         "--keep", action="store_true", help="leave everything running and print the addresses"
     )
     parser.add_argument(
-        "--digits", type=int, default=120, metavar="N", help="held-out digits to read (default 120)"
+        "--digits", type=int, default=300, metavar="N", help="held-out digits to read (default 300)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary there")
     args = parser.parse_args()
@@ -119,8 +119,8 @@ def _keep(console: Console, demo: Demo) -> None:
     data = demo.control.data
     console.print(f"[bold]Still running.[/] Control plane: {demo.control.url}")
     console.print(f"  admin token: {data / 'admin.token'}")
-    console.print(f"  walle-control --data {data} release list")
-    console.print(f"  walle-control --data {data} features list --scenario demo --task digit_reader")
+    console.print(f"  walle-control release list --data {data}")
+    console.print(f"  walle-control features list --task digit_reader --data {data}")
     for device in demo.devices.values():
         console.print(f"  walle-agent status --config {device.folder / 'agent.toml'}")
     console.print("Ctrl-C stops everything and removes it.")

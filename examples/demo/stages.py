@@ -66,12 +66,11 @@ def start_control(demo: Demo) -> str:
 
 def start_devices(demo: Demo) -> str:
     """Start three agents that enrol with a token and a key they make themselves."""
-    token = demo.control.command("enrol-token", "create", "--uses", str(len(demo.devices)))["token"]
-    public_key = demo.control.get("/trust")["public_key"]
+    enrolment = demo.control.command("enrol-token", "create", "--uses", str(len(demo.devices)))
     for name, device in demo.devices.items():
         profile = "  ".join(device.profile.values())
         demo.screen.devices[name] = DeviceLine(name, profile)
-        device.start(demo.control.url, public_key, token)
+        device.start(demo.control.url, enrolment["public_key"], enrolment["token"])
     wait_for("three agents to enrol and listen", lambda: _all_enrolled(demo))
     return ", ".join(demo.devices)
 
@@ -87,7 +86,7 @@ def _all_enrolled(demo: Demo) -> bool | None:
 def import_tasks(demo: Demo) -> str:
     """Import both versions: the model is converted and its answers compared with ONNX Runtime's."""
     for task in ("digit_reader", "page_view"):
-        demo.control.command("import", str(demo.folder / "tasks"), f"{task}/1.0.0")
+        demo.control.command("import", task, "1.0.0", "--repo", str(demo.folder / "tasks"))
     return "model converted and checked against ONNX Runtime; manifests signed"
 
 
@@ -106,13 +105,12 @@ def release_tasks(demo: Demo) -> str:
 
 def _release(demo: Demo, task: str, version: str, *, predicate: str = "", **guard: str) -> dict[str, Any]:
     created_ms = _wall_ms()
-    words = ["release", "create", "--scenario", "demo", "--task", task, "--version", version]
-    words += ["--percent", "100"]
+    words = ["release", "create", f"demo/{task}", version, "--percent", "100"]
     if predicate:
-        words += ["--predicate", predicate]
+        words += ["--where", predicate]
     for name, value in guard.items():
         words += [f"--{name.replace('_', '-')}", value]
-    release: dict[str, Any] = demo.control.command(*words)
+    release: dict[str, Any] = demo.control.command(*words)["release"]
     demo.releases[f"{task} {version}"] = release
     demo.created_ms[release["id"]] = created_ms
     return release
@@ -162,7 +160,7 @@ def scan_visit(scan: Mapping[str, Any], app: str) -> Iterable[dict[str, Any]]:
 
 
 def collect_features(demo: Demo) -> str:
-    """Wait until every run's feature has come through the tunnel; judge the answers from the control plane's rows."""
+    """Wait for every run's feature to come through the tunnel; judge the control plane's rows."""
     labels = {str(item["id"]): item["label"] for item in _held_out(demo.digits)}
     rows = wait_for("every scan's answer", lambda: _answers(demo, set(labels)), timeout_s=60)
     right = sum(labels[row["fields"]["scan_id"]] == row["fields"]["digit"] for row in rows)
@@ -230,7 +228,7 @@ def release_broken(demo: Demo) -> str:
     """Release a broken version to the whole beta group."""
     changes = {"digit_reader/main.py": DIGITS / "broken" / "main.py"}
     commit_tasks(demo.folder / "tasks", {"digit_reader": DIGITS / "task"}, "1.1.0", changes=changes)
-    demo.control.command("import", str(demo.folder / "tasks"), "digit_reader/1.1.0")
+    demo.control.command("import", "digit_reader", "1.1.0", "--repo", str(demo.folder / "tasks"))
     guard = {"min_reports": str(DEMO_MIN_REPORTS), "max_failure_rate": "0.2"}
     release = _release(demo, "digit_reader", "1.1.0", predicate=BETA_PREDICATE, **guard)
     wait_for("the beta device to run 1.1.0", lambda: _runs_version(demo, release["id"], "1.1.0"))
@@ -268,10 +266,10 @@ def watch_rollback(demo: Demo) -> str:
 
 def _rolled_back(demo: Demo, release_id: str, tablet: Device, scans: Any) -> dict[str, Any] | None:
     demo.check()
-    release: dict[str, Any] = demo.control.get(f"/releases/{release_id}")
+    detail: dict[str, Any] = demo.control.get(f"/releases/{release_id}")
     _count(demo, _features(demo, "digit_reader", "digit_read"))
-    if release["state"] == "rolled_back":
-        return release
+    if detail["release"]["state"] == "rolled_back":
+        return detail
     tablet.emit(scan_visit(next(scans), "beta"))
     return None
 
@@ -313,7 +311,7 @@ def _features(demo: Demo, task: str, name: str) -> list[dict[str, Any]]:
 
 
 def _reports(demo: Demo, release_id: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = demo.control.get("/reports", release_id=release_id)["reports"]
+    rows: list[dict[str, Any]] = demo.control.get("/reports", release=release_id)["reports"]
     return rows
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from walle_container import HostConfig, TaskHost, TaskLimits, TaskSpec
 
 ALL = frozenset({"events", "log", "model", "params", "store", "tunnel"})

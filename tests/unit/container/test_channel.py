@@ -7,6 +7,7 @@ import struct
 import pytest
 import trio
 import trio.testing
+
 from walle_container.channel import SEND_TIMEOUT_S, FrameChannel
 from walle_shared.errors import ConnectionLost, LimitExceeded, RemoteProtocolError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES

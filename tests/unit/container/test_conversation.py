@@ -11,6 +11,7 @@ import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
+
 from walle_container import TaskLimits, TaskResult, TaskSpec
 from walle_container.channel import FrameChannel
 from walle_container.conversation import Conversation
@@ -42,6 +43,7 @@ def done(**fields: Any) -> bytes:
         "logs": [],
         "logs_dropped": 0,
         "rows": [],
+        "values": {},
         "uploads": [],
     }
     return json.dumps(message | fields).encode()
@@ -180,6 +182,7 @@ async def test_a_worker_that_closes_is_lost(autojump_clock: MockClock):
     [
         ({"value": "x" * 200}, "output"),
         ({"rows": [{"table": "t", "row": {"x": "y" * 60}}] * 2}, "output"),
+        ({"values": {"k": "x" * 200}}, "output"),
         ({"uploads": [{"name": "u", "fields": {}}]}, "denied"),
         ({"rows": [{"table": "t", "row": {"x": "y" * 60}}]}, None),
     ],

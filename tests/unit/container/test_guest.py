@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from walle_container.guest import SLEEP_SLICE_S, TailWriter, rebuild_error, sleep_in_slices
 from walle_shared.errors import NotAllowed, WalleError
 

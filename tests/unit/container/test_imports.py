@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from walle_container.imports import (
     ALLOWED_STDLIB,
     BundleImporter,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from walle_container import LogEntry, StoreWrite, TunnelSend, messages
 from walle_container.messages import CallRequest, RunDone, SlotReady
 from walle_shared.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
@@ -26,6 +27,7 @@ DONE: dict[str, Any] = {
     "logs": [{"level": "info", "message": "m", "fields": {"n": 1}}],
     "logs_dropped": 0,
     "rows": [{"table": "t", "row": {"n": 1}}],
+    "values": {"k": 1},
     "uploads": [{"name": "u", "fields": {"n": 1}}],
 }
 
@@ -82,6 +84,7 @@ def test_no_field_of_done_may_lack_and_none_be_added(name: str):
         ("rows", [{"table": 1, "row": {}}]),
         ("rows", [{"table": "t", "row": {}, "more": 1}]),
         ("uploads", [{"name": "u", "fields": None}]),
+        ("values", []),
         ("uploads", None),
     ],
 )

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+
 from walle_container import _vm, interpreters, locate
 from walle_container.preload import PRELOADED
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from walle_shared.errors import LimitExceeded, NotAllowed, TaskError
 from walle_task import log, params, store, tunnel
 from walle_task.context import JSON_MAX_DEPTH, LOG_MAX_ENTRIES, encode_json, is_granted

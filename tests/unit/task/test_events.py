@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+
 from walle_shared.errors import NotAllowed, TaskError
 from walle_task import Event, Visit, events
 from walle_task.testing import fake_host

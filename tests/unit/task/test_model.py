@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
 from walle_shared.errors import ConfigError, NotAllowed, NotFound, TaskError
 from walle_task import model
 from walle_task.testing import fake_host

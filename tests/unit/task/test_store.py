@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from walle_shared.errors import LimitExceeded, NotAllowed, NotFound, TaskError
 from walle_shared.limits import TASK_ROW_MAX_BYTES
 from walle_task import store
@@ -80,3 +81,27 @@ def test_without_the_capability_nothing_is_read_or_written():
         with pytest.raises(NotAllowed, match=r"store\.put"):
             store.table("reads").put({"n": 1})
     assert host.rows == []
+
+
+def test_values_by_key_are_buffered_and_read_back():
+    with fake_host(values={"a": 1, "b": 2}) as host:
+        assert (store.get("a"), store.get("absent"), store.get("absent", 5)) == (1, None, 5)
+        store.put("a", [3])
+        store.put("b", None)
+        assert (store.get("a"), store.get("b", "gone")) == ([3], "gone")
+    assert host.values == {"a": [3], "b": None}
+
+
+@pytest.mark.parametrize("key", ["", "k" * 129, 5])
+def test_keys_are_short_texts(key: object):
+    with fake_host() as host, pytest.raises(TaskError, match="key of the store"):
+        store.put(key, 1)  # type: ignore[arg-type]
+    assert host.values == {}
+
+
+def test_values_need_the_capability():
+    with fake_host(capabilities=frozenset()):
+        with pytest.raises(NotAllowed, match=r"store\.get"):
+            store.get("a")
+        with pytest.raises(NotAllowed, match=r"store\.put"):
+            store.put("a", 1)

@@ -1,0 +1,7 @@
+"""``python -m walle_control``."""
+
+import sys
+
+from walle_control.cli import main
+
+sys.exit(main())

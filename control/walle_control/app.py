@@ -1,0 +1,213 @@
+"""Puts the control plane together: services, the whole route table, the loops beside the requests."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import trio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from walle_shared import __version__
+from walle_shared.clock import Clock
+from walle_shared.errors import WalleError
+from walle_shared.observe import get_logger
+from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
+
+from walle_control.config import ControlConfig
+from walle_control.db.store import Store
+from walle_control.features.devices import read_model as devices_read_model
+from walle_control.features.devices.routes import DeviceRoutes
+from walle_control.features.devices.service import DevicesService
+from walle_control.features.people.service import PeopleService
+from walle_control.features.releases.epochs import EpochBook
+from walle_control.features.releases.routes import ReleaseRoutes
+from walle_control.features.releases.service import ReleasesService
+from walle_control.features.releases.types import ACTIONS
+from walle_control.features.rollouts.service import RolloutsService
+from walle_control.features.tasks import read_model as tasks_read_model
+from walle_control.features.tasks.routes import TaskRoutes
+from walle_control.features.tasks.service import TasksService, convert_with_engine
+from walle_control.features.tasks.types import ModelConverter
+from walle_control.features.telemetry import read_model as telemetry_read_model
+from walle_control.features.telemetry.routes import TelemetryRoutes
+from walle_control.features.telemetry.service import TelemetryService
+from walle_control.gateway.hub import EpochHub, Seats
+from walle_control.gateway.stream import StreamRoutes
+from walle_control.gateway.tunnel import TunnelRoutes
+from walle_control.web.auth import Doors
+from walle_control.web.problems import on_crash, on_http_error, on_walle_error
+from walle_control.web.requests import json_response
+from walle_control.web.static import StaticRoutes
+
+_log = get_logger("control.app")
+
+ADMIN_API = "/api/v1"
+
+#: How often it is looked whether the epoch must be signed anew.
+_SIGNING_CHECK_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The services of one control plane and what they share."""
+
+    config: ControlConfig
+    store: Store
+    hub: EpochHub
+    streams: Seats
+    tunnels: Seats
+    people: PeopleService
+    devices: DevicesService
+    tasks: TasksService
+    releases: ReleasesService
+    rollouts: RolloutsService
+    telemetry: TelemetryService
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+        """Load what is remembered, then run the loops beside the requests, for ever."""
+        await self.devices.load()
+        await self.releases.load()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.rollouts.run, self.config.guard.interval_s)
+            nursery.start_soon(self._keep_signed)
+            task_status.started()
+            await trio.sleep_forever()
+        raise AssertionError("unreachable")
+
+    async def say_goodbye(self) -> None:
+        """End the long conversations politely. Blocks: until the last has ended; bound it."""
+        self.hub.stop()
+        await self.streams.wait_empty()
+        await self.tunnels.wait_empty()
+
+    async def status(self, _request: Request) -> Response:
+        """``GET status``."""
+        newest = await self.store.database.read(_totals)
+        return json_response(
+            {
+                "version": __version__,
+                "epoch": self.hub.epoch,
+                "public_key": self.store.signing_key.public.raw_hex,
+                "streams": self.streams.taken,
+                "tunnels": self.tunnels.taken,
+                **newest,
+            }
+        )
+
+    async def healthz(self, _request: Request) -> Response:
+        """``GET /healthz``: fails unless the database answers and an epoch is published."""
+        await self.store.database.read(_totals)
+        healthy = self.hub.epoch > 0
+        return json_response({"healthy": healthy}, 200 if healthy else 503)
+
+    async def _keep_signed(self) -> NoReturn:
+        while True:
+            await trio.sleep(_SIGNING_CHECK_S)
+            try:
+                await self.releases.keep_signed()
+            except WalleError as error:  # e.g. a full disk: tried again in a minute
+                _log.error("epoch_signing_failed", error=error.message, code=error.code)
+
+
+def _totals(db: sqlite3.Connection) -> dict[str, int]:
+    return {
+        "devices": devices_read_model.count(db),
+        "task_versions": tasks_read_model.count(db),
+        **telemetry_read_model.totals(db),
+    }
+
+
+def create_control(
+    config: ControlConfig, *, clock: Clock, store: Store, convert: ModelConverter = convert_with_engine
+) -> Control:
+    """Make the services and connect them."""
+    hub = EpochHub()
+    database = store.database
+    book = EpochBook(store.files, store.signing_key, clock, config.epoch.lifetime_s)
+    releases = ReleasesService(database, clock, book, config.guard, hub.announce)
+    rollouts = RolloutsService(database, releases)
+    return Control(
+        config=config,
+        store=store,
+        hub=hub,
+        streams=Seats("push streams", config.stream.max_streams),
+        tunnels=Seats("tunnels", config.stream.max_tunnels),
+        people=PeopleService(database, clock),
+        devices=DevicesService(
+            database, clock, config.devices, store.credential_key, store.signing_key.public.raw_hex
+        ),
+        tasks=TasksService(store, clock, config.tasks, convert),
+        releases=releases,
+        rollouts=rollouts,
+        telemetry=TelemetryService(database, clock, rollouts.poke),
+    )
+
+
+def create_app(
+    config: ControlConfig, *, clock: Clock, store: Store, convert: ModelConverter = convert_with_engine
+) -> Starlette:
+    """The ASGI application. Its ``state.control`` must ``run`` beside it."""
+    control = create_control(config, clock=clock, store=store, convert=convert)
+    handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
+        WalleError: on_walle_error,
+        HTTPException: on_http_error,
+        Exception: on_crash,
+    }
+    app = Starlette(routes=routes(control), exception_handlers=handlers)
+    app.state.control = control
+    app.state.body_timeout_s = config.server.body_timeout_s
+    return app
+
+
+def routes(control: Control) -> list[BaseRoute]:
+    """The whole route table: path, who may pass, endpoint, methods."""
+    doors = Doors(control.people.check, control.devices.check_credential)
+    admin, device = doors.admin, doors.device
+    static = StaticRoutes(control.store.files)
+    devices = DeviceRoutes(control.devices)
+    tasks = TaskRoutes(control.tasks)
+    releases = ReleaseRoutes(control.releases)
+    telemetry = TelemetryRoutes(control.telemetry)
+    stream = StreamRoutes(control.hub, control.streams, control.devices, control.config.stream)
+    tunnel = TunnelRoutes(
+        control.hub, control.tunnels, control.devices, control.telemetry, control.config.stream
+    )
+    get, post = ["GET"], ["POST"]
+    return [
+        Route("/healthz", control.healthz, methods=get),
+        # Static, signed files; open to all, cacheable by anyone.
+        Route(f"{STATIC_ROOT}/epoch.json", static.epoch, methods=get),
+        Route(f"{STATIC_ROOT}/{{kind}}/{{sha256}}", static.immutable, methods=get),
+        # Devices.
+        Route(f"{DEVICE_API}/enrol", devices.enrol, methods=post),
+        Route(f"{DEVICE_API}/renew", devices.renew, methods=post),
+        Route(f"{DEVICE_API}/stream", device(stream.stream), methods=get),
+        Route(f"{DEVICE_API}/reports", device(telemetry.post_reports), methods=post),
+        WebSocketRoute(f"{DEVICE_API}/tunnel", tunnel.tunnel),
+        # Operators.
+        Route(f"{ADMIN_API}/status", admin(control.status), methods=get),
+        Route(f"{ADMIN_API}/epoch", admin(releases.epoch), methods=get),
+        Route(f"{ADMIN_API}/tasks", admin(tasks.list), methods=get),
+        Route(f"{ADMIN_API}/tasks", admin(tasks.import_version), methods=post),
+        Route(f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}", admin(tasks.show), methods=get),
+        Route(f"{ADMIN_API}/releases", admin(releases.list), methods=get),
+        Route(f"{ADMIN_API}/releases", admin(releases.create), methods=post),
+        Route(f"{ADMIN_API}/releases/{{release_id}}", admin(releases.show), methods=get),
+        *(
+            Route(f"{ADMIN_API}/releases/{{release_id}}/{action}", admin(releases.act(action)), methods=post)
+            for action in ACTIONS
+        ),
+        Route(f"{ADMIN_API}/explain", admin(releases.explain), methods=post),
+        Route(f"{ADMIN_API}/devices", admin(devices.list), methods=get),
+        Route(f"{ADMIN_API}/devices/{{device_id}}", admin(devices.show), methods=get),
+        Route(f"{ADMIN_API}/devices/{{device_id}}/revoke", admin(devices.revoke), methods=post),
+        Route(f"{ADMIN_API}/enrol-tokens", admin(devices.create_enrol_token), methods=post),
+        Route(f"{ADMIN_API}/features", admin(telemetry.features), methods=get),
+        Route(f"{ADMIN_API}/reports", admin(telemetry.reports), methods=get),
+    ]

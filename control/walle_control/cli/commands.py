@@ -1,0 +1,303 @@
+"""What each command does."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+from walle_shared.clock import SystemClock
+from walle_shared.errors import ConfigError
+from walle_shared.observe import configure_logging
+from walle_shared.records import to_plain
+
+from walle_control import serve as server
+from walle_control import setup
+from walle_control.cli import show
+from walle_control.cli.client import AdminClient, connect
+from walle_control.config import CONFIG_FILE, load_config
+
+
+def init(arguments: argparse.Namespace) -> int:
+    """``init``."""
+    result = setup.init(Path(arguments.data), SystemClock())
+    if arguments.json:
+        show.print_json(to_plain(result))
+        return 0
+    token = f"{result.admin_token}  (shown once; kept in {result.token_file})"
+    show.print_facts(
+        {
+            "data folder": result.data_dir,
+            "settings": result.config,
+            "public key": result.public_key,
+            "epoch": result.epoch,
+            "admin token": token if result.admin_token else f"made before, in {result.token_file}",
+            "next": f"walle-control serve --data {result.data_dir}",
+        }
+    )
+    return 0
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """``serve``."""
+    path = Path(arguments.config) if arguments.config else Path(arguments.data) / CONFIG_FILE
+    if arguments.data and not path.exists():
+        raise ConfigError(f"{path} is missing: run 'walle-control init --data {arguments.data}' first")
+    flags = {"server.host": arguments.host, "server.port": arguments.port}
+    config = load_config(path, environ=os.environ, flags=flags)
+    configure_logging(level=config.log.level, format=config.log.format)
+    server.run(config)
+    return 0
+
+
+def fsck(arguments: argparse.Namespace) -> int:
+    """``fsck``."""
+    result = setup.fsck(Path(arguments.data))
+    if arguments.json:
+        show.print_json(to_plain(result))
+    else:
+        print(f"{result.files} files checked, {len(result.damaged)} damaged")
+        for name in result.damaged:
+            print(f"damaged: {name}: import its task version again from its tag after removing the file")
+    return 1 if result.damaged else 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """``status``."""
+    with _connect(arguments) as client:
+        answer = client.get("status")
+    _print(arguments, answer, lambda: show.print_facts(answer))
+    return 0
+
+
+def epoch(arguments: argparse.Namespace) -> int:
+    """``epoch``."""
+    with _connect(arguments) as client:
+        answer = client.get("epoch")
+    facts = {
+        "epoch": answer["epoch"],
+        "made": f"{show.moment(answer['created_ms'])} UTC: {answer['reason']}",
+        "valid until": f"{show.moment(answer['envelope']['signed']['expires_ms'])} UTC",
+        "live releases": ", ".join(release["id"] for release in answer["snapshot"]["releases"]) or "none",
+    }
+    _print(arguments, answer, lambda: show.print_facts(facts))
+    return 0
+
+
+def import_version(arguments: argparse.Namespace) -> int:
+    """``import``."""
+    request = {
+        "repository": str(Path(arguments.repo).expanduser().resolve()),
+        "task": arguments.task,
+        "version": arguments.version,
+        "tag": arguments.tag,
+        "folder": arguments.folder,
+    }
+    with _connect(arguments) as client:
+        answer = client.post("tasks", request)
+    _print(arguments, answer, lambda: show.print_table([answer["version"]], show.VERSIONS, ""))
+    if not answer["created"]:
+        print("imported before from the same commit: nothing changed", file=sys.stderr)
+    return 0
+
+
+def task_list(arguments: argparse.Namespace) -> int:
+    """``task list``."""
+    with _connect(arguments) as client:
+        answer = client.get("tasks")
+    _print(
+        arguments,
+        answer,
+        lambda: show.print_table(answer["versions"], show.VERSIONS, "no version was imported yet"),
+    )
+    return 0
+
+
+def task_show(arguments: argparse.Namespace) -> int:
+    """``task show``."""
+    scenario, task = _task(arguments.task)
+    with _connect(arguments) as client:
+        answer = client.get(f"tasks/{_quoted(scenario)}/{_quoted(task)}/{_quoted(arguments.version)}")
+
+    def tables() -> None:
+        show.print_table([answer["version"]], show.VERSIONS, "")
+        show.print_table(
+            answer["files"],
+            (
+                ("file", lambda f: f["path"]),
+                ("bytes", lambda f: f["size_bytes"]),
+                ("sha256", lambda f: f["sha256"]),
+            ),
+            "no files",
+        )
+
+    _print(arguments, answer, tables)
+    return 0
+
+
+def release_create(arguments: argparse.Namespace) -> int:
+    """``release create``."""
+    scenario, task = _task(arguments.task)
+    wish = {
+        "scenario": scenario,
+        "task": task,
+        "version": arguments.version,
+        "predicate": arguments.where,
+        "percent": arguments.percent,
+        "min_reports": arguments.min_reports,
+        "max_failure_rate": arguments.max_failure_rate,
+    }
+    with _connect(arguments) as client:
+        answer = client.post("releases", wish)
+    _print(arguments, answer, lambda: show.print_table([answer], show.RELEASES, ""))
+    return 0
+
+
+def release_list(arguments: argparse.Namespace) -> int:
+    """``release list``."""
+    with _connect(arguments) as client:
+        answer = client.get("releases")
+    _print(
+        arguments,
+        answer,
+        lambda: show.print_table(answer["releases"], show.RELEASES, "no release was created yet"),
+    )
+    return 0
+
+
+def release_show(arguments: argparse.Namespace) -> int:
+    """``release show``."""
+    with _connect(arguments) as client:
+        answer = client.get(f"releases/{_quoted(arguments.release)}")
+    _print(arguments, answer, lambda: _print_release(answer))
+    return 0
+
+
+def release_act(arguments: argparse.Namespace) -> int:
+    """``release stop``, ``resume`` and ``rollback``."""
+    with _connect(arguments) as client:
+        answer = client.post(
+            f"releases/{_quoted(arguments.release)}/{arguments.action}", {"reason": arguments.reason}
+        )
+    _print(arguments, answer, lambda: _print_release(answer))
+    return 0
+
+
+def release_explain(arguments: argparse.Namespace) -> int:
+    """``release explain``."""
+    body: dict[str, Any] = {"device_id": arguments.device}
+    if arguments.profile:
+        body["profile"] = dict(_profile_item(text) for text in arguments.profile)
+    with _connect(arguments) as client:
+        answer = client.post("explain", body)
+    _print(
+        arguments,
+        answer,
+        lambda: show.print_table(answer["releases"], show.EXPLANATIONS, "no release is live"),
+    )
+    return 0
+
+
+def device_list(arguments: argparse.Namespace) -> int:
+    """``device list``: all pages."""
+    devices: list[Any] = []
+    after: str | None = ""
+    with _connect(arguments) as client:
+        while after is not None:
+            page = client.get("devices", after=after)
+            devices += page["devices"]
+            after = page["next"]
+    answer = {"devices": devices}
+    _print(arguments, answer, lambda: show.print_table(devices, show.DEVICES, "no device is enrolled yet"))
+    return 0
+
+
+def device_show(arguments: argparse.Namespace) -> int:
+    """``device show``."""
+    with _connect(arguments) as client:
+        answer = client.get(f"devices/{_quoted(arguments.device)}")
+    _print(arguments, answer, lambda: show.print_table([answer], show.DEVICES, ""))
+    return 0
+
+
+def device_revoke(arguments: argparse.Namespace) -> int:
+    """``device revoke``."""
+    with _connect(arguments) as client:
+        answer = client.post(f"devices/{_quoted(arguments.device)}/revoke")
+    _print(arguments, answer, lambda: show.print_table([answer], show.DEVICES, ""))
+    return 0
+
+
+def enrol_token_create(arguments: argparse.Namespace) -> int:
+    """``enrol-token create``."""
+    wish = {"uses": arguments.uses, "valid_s": arguments.valid_s, "note": arguments.note}
+    with _connect(arguments) as client:
+        answer = client.post("enrol-tokens", wish)
+    facts = {**answer, "valid until": f"{show.moment(answer['expires_ms'])} UTC"}
+    _print(arguments, answer, lambda: show.print_facts(facts))
+    return 0
+
+
+def features_list(arguments: argparse.Namespace) -> int:
+    """``features list``."""
+    names = ("scenario", "task", "name", "device", "release", "after", "limit")
+    with _connect(arguments) as client:
+        answer = client.get("features", **{name: getattr(arguments, name) for name in names})
+    _print(arguments, answer, lambda: show.print_table(answer["features"], show.FEATURES, "no such feature"))
+    return 0
+
+
+def reports_list(arguments: argparse.Namespace) -> int:
+    """``reports list``."""
+    names = ("release", "device", "outcome", "after", "limit")
+    with _connect(arguments) as client:
+        answer = client.get("reports", **{name: getattr(arguments, name) for name in names})
+    _print(arguments, answer, lambda: show.print_table(answer["reports"], show.REPORTS, "no such report"))
+    return 0
+
+
+def _connect(arguments: argparse.Namespace) -> AdminClient:
+    return connect(arguments.url, arguments.token, arguments.data)
+
+
+def _print(arguments: argparse.Namespace, answer: object, for_people: Any) -> None:
+    if arguments.json:
+        show.print_json(answer)
+    else:
+        for_people()
+
+
+def _print_release(answer: Any) -> None:
+    show.print_table([answer], show.RELEASES, "")
+    print()
+    show.print_table(answer["counts"], show.COUNTS, "no reports yet")
+    print()
+    show.print_table(answer["history"], show.HISTORY, "")
+
+
+def _task(text: str) -> tuple[str, str]:
+    scenario, slash, task = text.partition("/")
+    if not slash or not scenario or not task:
+        raise ConfigError(f"{text!r} must be SCENARIO/TASK, for example demo/digit_reader")
+    return scenario, task
+
+
+def _quoted(text: str) -> str:
+    return urllib.parse.quote(text, safe="")
+
+
+def _profile_item(text: str) -> tuple[str, str | int | float | bool]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"--profile {text!r} must be NAME=VALUE")
+    if value in ("true", "false"):
+        return name, value == "true"
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value

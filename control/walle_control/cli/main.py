@@ -1,0 +1,202 @@
+"""The parser of ``walle-control``, and its exit codes: 0 done, 1 refused or failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from walle_shared import __version__
+from walle_shared.errors import WalleError
+
+from walle_control.cli import commands
+
+_EXAMPLES = """examples:
+  walle-control init --data ./control           make keys, database and the admin token
+  walle-control serve --data ./control          run the server
+  export WALLE_CONTROL_DATA=./control           for the commands below, on the same machine
+  walle-control import --repo ~/tasks digit_reader 1.0.0
+  walle-control release create demo/digit_reader 1.0.0 --where 'group == "beta"' --percent 5
+  walle-control release show r1-0a1b2c3d
+"""
+
+Handler = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code."""
+    parsed = build_parser().parse_args(arguments)
+    handler: Handler = parsed.handler
+    try:
+        return handler(parsed)
+    except WalleError as error:
+        print(f"walle-control: error: {error.message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        "walle-control",
+        description="The control plane of Walle: server and operator's client.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"walle-control {__version__}")
+    top = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_server_commands(top)
+    _add_task_commands(top)
+    _add_release_commands(top)
+    _add_device_commands(top)
+    _add_telemetry_commands(top)
+    return parser
+
+
+def _add_server_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    init = _local(top, "init", commands.init, "make a data folder (again: keeps what is there)")
+    init.add_argument("--data", required=True, metavar="DIR", help="the data folder")
+    serve = _local(top, "serve", commands.serve, "run the server", json=False)
+    where = serve.add_mutually_exclusive_group(required=True)
+    where.add_argument("--config", metavar="FILE", help="settings file")
+    where.add_argument(
+        "--data", metavar="DIR", help="data folder made by init; its control.toml holds the settings"
+    )
+    serve.add_argument("--host", help="listen here instead of the settings' server.host")
+    serve.add_argument(
+        "--port", type=int, help="listen here instead of the settings' server.port; 0: any free port"
+    )
+    fsck = _local(top, "fsck", commands.fsck, "re-read every published file and check its digest")
+    fsck.add_argument("--data", required=True, metavar="DIR", help="the data folder")
+    _remote(top, "status", commands.status, "what the server holds")
+    _remote(top, "epoch", commands.epoch, "the newest policy as devices see it")
+
+
+def _add_task_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    import_ = _remote(
+        top, "import", commands.import_version, "import a task version from a git tag",
+        example="walle-control import --repo ~/tasks digit_reader 1.0.0",
+    )  # fmt: skip
+    import_.add_argument("task", help="the task's name")
+    import_.add_argument("version", help="such as 1.0.0")
+    import_.add_argument("--repo", required=True, metavar="DIR", help="git repository, on the server's disk")
+    import_.add_argument("--tag", default="", help="default: TASK/VERSION")
+    import_.add_argument("--folder", default="", help="folder in the repository; default: TASK")
+    task = _group(top, "task", "imported task versions")
+    _remote(task, "list", commands.task_list, "list them, newest import first")
+    show = _remote(task, "show", commands.task_show, "one version with its files")
+    show.add_argument("task", metavar="SCENARIO/TASK")
+    show.add_argument("version")
+
+
+def _add_release_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    release = _group(top, "release", "who gets which version")
+    create = _remote(
+        release, "create", commands.release_create, "release a version; live at once",
+        example="walle-control release create demo/digit_reader 1.0.0 --where 'os == \"linux\"'",
+    )  # fmt: skip
+    create.add_argument("task", metavar="SCENARIO/TASK")
+    create.add_argument("version")
+    create.add_argument("--where", default="", metavar="PREDICATE", help="which devices; default: all")
+    create.add_argument(
+        "--percent", default="100", help="part of them, sticky, in steps of 0.0000001; default: 100"
+    )
+    create.add_argument("--min-reports", type=int, help="the guard holds until so many votes have come")
+    create.add_argument("--max-failure-rate", type=float, help="roll back above this, e.g. 0.05")
+    _remote(release, "list", commands.release_list, "list releases, newest first")
+    _named(_remote(release, "show", commands.release_show, "counts, verdict and history of a release"))
+    for action, text in (
+        ("stop", "take it off all devices for now"),
+        ("resume", "put a stopped release back"),
+        ("rollback", "take it back for good"),
+    ):
+        command = _named(_remote(release, action, commands.release_act, text))
+        command.add_argument("--reason", default="", help="kept in the history")
+        command.set_defaults(action=action)
+    explain = _remote(
+        release, "explain", commands.release_explain, "why a device gets what it gets",
+        example="walle-control release explain d0123abcd --profile group=beta --profile memory_mb=4000",
+    )  # fmt: skip
+    explain.add_argument("device", metavar="DEVICE")
+    explain.add_argument(
+        "--profile", action="append", default=[], metavar="NAME=VALUE", help="instead of the enrolled profile"
+    )
+
+
+def _add_device_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    device = _group(top, "device", "enrolled devices")
+    _remote(device, "list", commands.device_list, "list them with their tasks")
+    for name, handler, text in (
+        ("show", commands.device_show, "one device"),
+        ("revoke", commands.device_revoke, "end a device's rights for good"),
+    ):
+        _remote(device, name, handler, text).add_argument("device", metavar="DEVICE")
+    token = _group(top, "enrol-token", "tokens that let devices enrol")
+    create = _remote(token, "create", commands.enrol_token_create, "make one; it is shown this once")
+    create.add_argument("--uses", type=int, default=1, help="how many devices may use it; default: 1")
+    create.add_argument("--valid-s", type=float, default=3600.0, help="for how many seconds; default: 3600")
+    create.add_argument("--note", default="", help="what it is for")
+
+
+def _add_telemetry_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    features = _group(top, "features", "features that devices uploaded")
+    listing = _remote(features, "list", commands.features_list, "list them by arrival")
+    for name in ("scenario", "task", "name", "device", "release"):
+        listing.add_argument(f"--{name}", default="")
+    _paged(listing)
+    reports = _group(top, "reports", "what devices reported about releases")
+    listing = _remote(reports, "list", commands.reports_list, "list them by arrival")
+    for name in ("release", "device", "outcome"):
+        listing.add_argument(f"--{name}", default="")
+    _paged(listing)
+
+
+def _local(
+    group: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    handler: Handler,
+    text: str,
+    json: bool = True,
+) -> argparse.ArgumentParser:
+    command = group.add_parser(name, help=text, description=text)
+    command.set_defaults(handler=handler)
+    if json:
+        command.add_argument("--json", action="store_true", help="print JSON")
+    return command
+
+
+def _remote(
+    group: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    handler: Handler,
+    text: str,
+    example: str = "",
+) -> argparse.ArgumentParser:
+    command = _local(group, name, handler, text)
+    if example:
+        command.epilog = f"example: {example}"
+    server = command.add_argument_group("which server (or WALLE_CONTROL_URL, _TOKEN, _DATA)")
+    server.add_argument("--url", help="the server's URL")
+    server.add_argument("--token", help="admin token")
+    server.add_argument("--data", metavar="DIR", help="data folder of a server on this machine")
+    return command
+
+
+def _group(
+    top: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+    group = top.add_parser(name, help=text, description=text)
+    return group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _named(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument("release", metavar="RELEASE", help="the release's id")
+    return command
+
+
+def _paged(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--after", type=int, default=0, metavar="ID", help="only those after this id")
+    command.add_argument("--limit", type=int, default=1000, help="at most so many; default: 1000")

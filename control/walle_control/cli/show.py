@@ -1,0 +1,131 @@
+"""Prints answers: tables for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from walle_shared.units import format_bytes
+
+Answer = Mapping[str, Any]
+Column = tuple[str, Callable[[Any], object]]
+
+
+def print_json(answer: object) -> None:
+    """Print an answer as indented JSON."""
+    sys.stdout.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def print_table(rows: Iterable[Any], columns: Iterable[Column], empty: str) -> None:
+    """Print one row per item; ``empty`` if there is none."""
+    columns = list(columns)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title, _ in columns:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(read(row))) for _, read in columns))
+    console = Console()
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print(empty, markup=False)
+
+
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Print names and values."""
+    width = max(len(name) for name in facts)
+    console = Console()
+    for name, value in facts.items():  # never wrapped: tokens and keys are copied from here
+        console.print(f"[bold]{name:<{width}}[/]  {escape(str(value))}", soft_wrap=True, highlight=False)
+
+
+def moment(wall_ms: int) -> str:
+    """A time for people, in UTC."""
+    return datetime.fromtimestamp(wall_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+VERSIONS: tuple[Column, ...] = (
+    ("scenario", lambda v: v["scenario"]),
+    ("task", lambda v: v["task"]),
+    ("version", lambda v: v["version"]),
+    ("files", lambda v: v["files"]),
+    ("size", lambda v: format_bytes(v["total_bytes"])),
+    ("commit", lambda v: v["source"][:12]),
+    ("manifest", lambda v: v["manifest"]["sha256"][:12]),
+    ("imported (UTC)", lambda v: moment(v["imported_ms"])),
+)
+
+RELEASES: tuple[Column, ...] = (
+    ("release", lambda r: r["release"]["id"]),
+    ("task", lambda r: f"{r['release']['scenario']}/{r['release']['task']}"),
+    ("version", lambda r: r["release"]["version"]),
+    ("state", lambda r: r["release"]["state"]),
+    ("percent", lambda r: r["percent"]),
+    ("predicate", lambda r: r["release"]["predicate"] or "all"),
+    ("guard", lambda r: r["verdict"]["reason"]),
+)
+
+COUNTS: tuple[Column, ...] = (
+    ("stage", lambda c: c["stage"]),
+    ("outcome", lambda c: c["outcome"]),
+    ("error class", lambda c: c["error_class"]),
+    ("reports", lambda c: c["n"]),
+)
+
+HISTORY: tuple[Column, ...] = (
+    ("time (UTC)", lambda e: moment(e["at_ms"])),
+    ("event", lambda e: e["event"]),
+    ("state", lambda e: e["state"]),
+    ("by", lambda e: e["actor"]),
+    ("epoch", lambda e: e["epoch"]),
+    ("reason", lambda e: e["reason"]),
+)
+
+EXPLANATIONS: tuple[Column, ...] = (
+    ("release", lambda e: e["release_id"]),
+    ("matches", lambda e: "yes" if e["matches"] else "no"),
+    ("in share", lambda e: "yes" if e["in_share"] else "no"),
+    ("chosen", lambda e: "yes" if e["chosen"] else "no"),
+    ("reason", lambda e: e["reason"]),
+)
+
+DEVICES: tuple[Column, ...] = (
+    ("device", lambda d: d["id"]),
+    ("state", lambda d: d["state"]),
+    ("last seen (UTC)", lambda d: moment(d["last_seen_ms"])),
+    ("profile", lambda d: " ".join(f"{name}={value}" for name, value in d["profile"].items())),
+    ("tasks", lambda d: ", ".join(_installed(task) for task in d["tasks"]) or "-"),
+)
+
+FEATURES: tuple[Column, ...] = (
+    ("id", lambda f: f["id"]),
+    ("device", lambda f: f["device_id"]),
+    ("task", lambda f: f"{f['scenario']}/{f['task']} {f['version']}"),
+    ("name", lambda f: f["name"]),
+    ("at (UTC)", lambda f: moment(f["at_ms"])),
+    ("fields", lambda f: orjson.dumps(f["fields"]).decode()),
+)
+
+REPORTS: tuple[Column, ...] = (
+    ("id", lambda r: r["id"]),
+    ("device", lambda r: r["device_id"]),
+    ("release", lambda r: r["release_id"]),
+    ("stage", lambda r: r["stage"]),
+    ("outcome", lambda r: r["outcome"]),
+    ("code", lambda r: r["code"] or r["error_class"]),
+    ("ms", lambda r: f"{r['duration_ms']:.1f}"),
+    ("message", lambda r: r["message"][:80]),
+)
+
+
+def _installed(task: Answer) -> str:
+    text = f"{task['scenario']}/{task['task']} {task['version']}"
+    if task["outcome"] == "failure":
+        return f"{text} ({task['stage']} failed)"
+    return f"{text} (reverted)" if task["stage"] == "revert" else text

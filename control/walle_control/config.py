@@ -1,0 +1,182 @@
+"""The settings of ``walle-control``: one frozen object, read once, passed down.
+
+Each setting stands here once with its default, its unit (in its name) and its explanation; ``default_toml``
+writes the commented file that ``walle-control init`` and ``configs/control.toml`` show.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from walle_shared.errors import ConfigError
+from walle_shared.settings import parse_settings
+from walle_shared.units import DAY_S, HOUR_S, MIB
+
+ENV_PREFIX = "WALLE_CONTROL"
+CONFIG_FILE = "control.toml"
+
+
+def _setting(default: Any, doc: str) -> Any:
+    return dataclasses.field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Where the server listens and keeps its data."""
+
+    host: str = _setting(
+        "127.0.0.1", "Address to listen on. Put a TLS proxy in front before opening it to a network."
+    )
+    port: int = _setting(8700, "Port to listen on; 0 lets the system choose (see <data_dir>/address.json).")
+    public_url: str = _setting(
+        "", "URL under which devices reach the server; empty: the address it listens on."
+    )
+    data_dir: str = _setting(".", "Database, keys and published files; relative to this file's folder.")
+    graceful_s: float = _setting(
+        10.0, "How long running requests may take to finish once the server is told to stop."
+    )
+    body_timeout_s: float = _setting(30.0, "How long a client may take to send the body of one request.")
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """What is logged and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = _setting("info", "debug, info, warning or error.")
+    format: Literal["console", "json"] = _setting(
+        "console", "console for people, json (one object a line) for machines."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConfig:
+    """The push stream and the tunnel."""
+
+    heartbeat_s: float = _setting(15.0, "Silence on a push stream after which a heartbeat comment is sent.")
+    retry_s: float = _setting(
+        2.0, "What devices are told to wait (plus jitter) before they come back after a goodbye."
+    )
+    max_streams: int = _setting(20_000, "Push streams held at once; more are answered 503.")
+    max_tunnels: int = _setting(5_000, "Upload tunnels held at once; more are refused.")
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesConfig:
+    """Device identities."""
+
+    credential_s: float = _setting(
+        DAY_S, "Lifetime of a device credential; devices renew it by proof of possession."
+    )
+    seen_every_s: float = _setting(60.0, "A device's last-seen time is written at most this often.")
+
+
+@dataclass(frozen=True, slots=True)
+class EpochConfig:
+    """The signed epoch file."""
+
+    lifetime_s: float = _setting(
+        7 * DAY_S, "How long a signed epoch is valid; it is signed anew at half of that."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ImportConfig:
+    """Limits of what a task repository may bring in."""
+
+    max_file_bytes: int = _setting(64 * MIB, "Largest single file of a task.")
+    max_bundle_bytes: int = _setting(256 * MIB, "Largest sum of all files of a task version.")
+    repository_roots: tuple[str, ...] = _setting(
+        (), "Folders that repositories must lie in; empty: any folder the server can read."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GuardConfig:
+    """The failure-rate guard of releases that do not set their own."""
+
+    min_reports: int = _setting(20, "The guard never decides with fewer voting reports than this.")
+    max_failure_rate: float = _setting(
+        0.05, "A release whose failures exceed this part of its reports is rolled back."
+    )
+    interval_s: float = _setting(1.0, "How often live releases are judged, besides whenever reports arrive.")
+
+
+@dataclass(frozen=True, slots=True)
+class ControlConfig:
+    """All settings of the control plane."""
+
+    server: ServerConfig = ServerConfig()
+    log: LogConfig = LogConfig()
+    stream: StreamConfig = StreamConfig()
+    devices: DevicesConfig = DevicesConfig()
+    epoch: EpochConfig = EpochConfig()
+    tasks: ImportConfig = ImportConfig()
+    guard: GuardConfig = GuardConfig()
+
+
+def load_config(
+    path: Path, *, environ: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+) -> ControlConfig:
+    """Read a settings file; environment and flags win over it.
+
+    Raises:
+        ConfigError: unreadable, not TOML, unknown key, or a value out of range; names file and key.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    settings = {name: value for name, value in (environ or {}).items() if name not in CLIENT_VARIABLES}
+    config = parse_settings(
+        ControlConfig, text, where=str(path), env_prefix=ENV_PREFIX, environ=settings, flags=flags
+    )
+    _check_ranges(config, str(path))
+    data_dir = (path.parent / config.server.data_dir).resolve()
+    return dataclasses.replace(config, server=dataclasses.replace(config.server, data_dir=str(data_dir)))
+
+
+#: Read by the client commands; they share the prefix but are not settings of the server.
+CLIENT_VARIABLES = frozenset({f"{ENV_PREFIX}_URL", f"{ENV_PREFIX}_TOKEN", f"{ENV_PREFIX}_DATA"})
+
+
+def _check_ranges(config: ControlConfig, where: str) -> None:
+    rules = (
+        ("server.port", 0 <= config.server.port <= 65535, "must be within 0..65535"),
+        ("server.graceful_s", config.server.graceful_s > 0, "must be over 0"),
+        ("server.body_timeout_s", config.server.body_timeout_s > 0, "must be over 0"),
+        ("stream.heartbeat_s", config.stream.heartbeat_s > 0, "must be over 0"),
+        ("stream.retry_s", config.stream.retry_s >= 0, "must not be negative"),
+        ("devices.credential_s", config.devices.credential_s >= 1, "must be at least 1"),
+        ("epoch.lifetime_s", config.epoch.lifetime_s >= HOUR_S, "must be at least an hour (3600)"),
+        ("guard.min_reports", config.guard.min_reports >= 1, "must be at least 1"),
+        ("guard.max_failure_rate", 0 <= config.guard.max_failure_rate < 1, "must be at least 0 and below 1"),
+        ("guard.interval_s", config.guard.interval_s > 0, "must be over 0"),
+    )
+    for key, holds, rule in rules:
+        if not holds:
+            raise ConfigError(f"{where}: {key} {rule}")
+
+
+def default_toml() -> str:
+    """The commented settings file with every key at its default."""
+    lines = [
+        "# Settings of walle-control: this file < environment < flags. Unknown keys are errors.",
+        f"# The environment variable of [server] port is {ENV_PREFIX}_SERVER__PORT, and so on.",
+    ]
+    for table in dataclasses.fields(ControlConfig):
+        section = getattr(ControlConfig(), table.name)
+        lines += ["", f"[{table.name}]  # {(type(section).__doc__ or '').strip()}"]
+        for key in dataclasses.fields(section):
+            lines += [f"# {line}" for line in textwrap.wrap(key.metadata["doc"], 108)]
+            lines.append(f"{key.name} = {_toml(key.default)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    return json.dumps(list(value) if isinstance(value, tuple) else value)

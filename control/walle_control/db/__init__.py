@@ -1,0 +1,1 @@
+"""Durable state: the database with its migrations, and the published files."""

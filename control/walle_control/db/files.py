@@ -1,0 +1,127 @@
+"""Published files: immutable ones named by their digest, and the one that changes, ``epoch.json``.
+
+The folder is laid out as devices ask for it (``blob/<sha256>``, ``manifest/<sha256>``,
+``snapshot/<sha256>``, ``epoch.json``), so that any web server or CDN can serve it as it stands. Writes are
+atomic: a temporary file on the same file system is flushed to disk and renamed. All methods block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from walle_shared.errors import NotFound, StorageError
+from walle_shared.ids import check_sha256
+from walle_shared.protocol.messages import FileRef
+from walle_shared.signing import check_file, file_ref
+
+Kind = Literal["blob", "manifest", "snapshot"]
+KINDS: tuple[Kind, ...] = ("blob", "manifest", "snapshot")
+EPOCH_FILE = "epoch.json"
+
+_CHUNK_BYTES = 1 << 20
+
+
+class FileStore:
+    """The folder of published files below ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for kind in KINDS:
+            (root / kind).mkdir(parents=True, exist_ok=True)
+
+    @property
+    def epoch_path(self) -> Path:
+        """Where the signed epoch lies."""
+        return self.root / EPOCH_FILE
+
+    def put(self, kind: Kind, data: bytes, promised: FileRef | None = None) -> FileRef:
+        """Store ``data`` under its digest; storing it again changes nothing.
+
+        Raises:
+            LengthOrHashError: the data is not what ``promised`` says.
+            StorageError: it cannot be written, or does not read back as written.
+        """
+        ref = file_ref(data)
+        if promised is not None:
+            check_file(data, promised, f"{kind} {promised.sha256}")
+        path = self.root / kind / ref.sha256
+        if not path.exists() or path.stat().st_size != ref.size_bytes:
+            _write_atomically(path, data)
+            if _digest(path) != ref.sha256:
+                raise StorageError(f"{path}: does not read back as written; check the disk")
+        return ref
+
+    def path(self, kind: str, sha256: str) -> Path:
+        """Path of a stored file.
+
+        Raises:
+            NotFound: no such kind or file.
+            ConfigError: not a digest.
+        """
+        path = self.root / kind / check_sha256(sha256)
+        if kind not in KINDS or not path.is_file():
+            raise NotFound(f"no {kind} {sha256} is stored here")
+        return path
+
+    def read(self, kind: Kind, ref: FileRef) -> bytes:
+        """The bytes of a stored file, checked.
+
+        Raises:
+            NotFound: it is not there.
+            LengthOrHashError: it was damaged.
+        """
+        return check_file(self.path(kind, ref.sha256).read_bytes(), ref, f"{kind} {ref.sha256}")
+
+    def publish_epoch(self, envelope: bytes) -> None:
+        """Replace ``epoch.json``.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        _write_atomically(self.epoch_path, envelope)
+
+    def check(self) -> Iterator[tuple[str, bool]]:
+        """Re-read every immutable file: ``(kind/name, whether it is what its name says)``."""
+        for kind in KINDS:
+            for path in sorted((self.root / kind).iterdir()):
+                yield f"{kind}/{path.name}", _digest(path) == path.name
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent.parent, prefix=".new-")
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error}") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Devices: enrolment, credentials, what is known of each."""

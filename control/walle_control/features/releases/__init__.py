@@ -1,0 +1,1 @@
+"""Releases: which version goes to whom; every change is a new signed epoch."""

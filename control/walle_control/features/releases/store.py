@@ -1,0 +1,129 @@
+"""Rows of the releases feature."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+from walle_shared.ids import ReleaseId, ScenarioName, TaskName, TaskVersion
+
+from walle_control.features.releases.types import ReleaseEvent, ReleaseRow, ReleaseState
+from walle_control.features.rollouts.guard import GuardSettings
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """A compiled and signed epoch."""
+
+    n: int
+    snapshot: bytes
+    envelope: bytes
+    reason: str
+    created_ms: int
+    signed_ms: int
+
+
+def insert_release(db: sqlite3.Connection, row: ReleaseRow) -> None:
+    """Add a release."""
+    db.execute(
+        "INSERT INTO release (rank, id, scenario, task, version, predicate, share, salt, min_reports,"
+        " max_failure_rate, state, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (row.rank, row.id, row.scenario, row.task, row.version, row.predicate, row.share, row.salt,
+         row.guard.min_reports, row.guard.max_failure_rate, row.state, row.created_ms),
+    )  # fmt: skip
+
+
+def next_rank(db: sqlite3.Connection) -> int:
+    """The rank of the next release."""
+    rank: int = db.execute("SELECT coalesce(max(rank), 0) + 1 FROM release").fetchone()[0]
+    return rank
+
+
+def set_state(db: sqlite3.Connection, release_id: ReleaseId, state: ReleaseState) -> None:
+    """Change a release's state."""
+    db.execute("UPDATE release SET state = ? WHERE id = ?", (state, release_id))
+
+
+def find_release(db: sqlite3.Connection, release_id: str) -> ReleaseRow | None:
+    """One release."""
+    row = db.execute("SELECT * FROM release WHERE id = ?", (release_id,)).fetchone()
+    return _release(row) if row else None
+
+
+def list_releases(db: sqlite3.Connection) -> list[ReleaseRow]:
+    """All releases, newest first."""
+    return [_release(row) for row in db.execute("SELECT * FROM release ORDER BY rank DESC")]
+
+
+def live_releases(db: sqlite3.Connection) -> list[ReleaseRow]:
+    """The live releases, newest first."""
+    return [
+        _release(row) for row in db.execute("SELECT * FROM release WHERE state = 'live' ORDER BY rank DESC")
+    ]
+
+
+def insert_event(db: sqlite3.Connection, release_id: ReleaseId, event: ReleaseEvent) -> None:
+    """Add to a release's history."""
+    db.execute(
+        "INSERT INTO release_event (release_id, at_ms, event, state, actor, reason, evidence, epoch)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (release_id, event.at_ms, event.event, event.state, event.actor, event.reason,
+         orjson.dumps(event.evidence).decode(), event.epoch),
+    )  # fmt: skip
+
+
+def history(db: sqlite3.Connection, release_id: ReleaseId) -> list[ReleaseEvent]:
+    """A release's history, oldest first."""
+    rows = db.execute("SELECT * FROM release_event WHERE release_id = ? ORDER BY id", (release_id,))
+    return [_event(row) for row in rows]
+
+
+def newest_epoch(db: sqlite3.Connection) -> EpochRow | None:
+    """The newest epoch."""
+    row = db.execute("SELECT * FROM epoch ORDER BY n DESC LIMIT 1").fetchone()
+    return EpochRow(**row) if row else None
+
+
+def insert_epoch(db: sqlite3.Connection, row: EpochRow) -> None:
+    """Add an epoch."""
+    db.execute(
+        "INSERT INTO epoch (n, snapshot, envelope, reason, created_ms, signed_ms) VALUES (?, ?, ?, ?, ?, ?)",
+        (row.n, row.snapshot, row.envelope, row.reason, row.created_ms, row.signed_ms),
+    )
+
+
+def resign_epoch(db: sqlite3.Connection, n: int, envelope: bytes, signed_ms: int) -> None:
+    """Replace an epoch's envelope by one that is valid longer."""
+    db.execute("UPDATE epoch SET envelope = ?, signed_ms = ? WHERE n = ?", (envelope, signed_ms, n))
+
+
+def _release(row: sqlite3.Row) -> ReleaseRow:
+    return ReleaseRow(
+        id=ReleaseId(row["id"]),
+        rank=row["rank"],
+        scenario=ScenarioName(row["scenario"]),
+        task=TaskName(row["task"]),
+        version=TaskVersion(row["version"]),
+        predicate=row["predicate"],
+        share=row["share"],
+        salt=row["salt"],
+        guard=GuardSettings(row["min_reports"], row["max_failure_rate"]),
+        state=cast(ReleaseState, row["state"]),
+        created_ms=row["created_ms"],
+    )
+
+
+def _event(row: sqlite3.Row) -> ReleaseEvent:
+    evidence: Mapping[str, Any] = orjson.loads(row["evidence"])
+    return ReleaseEvent(
+        row["at_ms"],
+        row["event"],
+        cast(ReleaseState, row["state"]),
+        row["actor"],
+        row["reason"],
+        evidence,
+        row["epoch"],
+    )

@@ -1,0 +1,1 @@
+"""Rollouts: what the reports of devices do to a release."""

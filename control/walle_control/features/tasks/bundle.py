@@ -1,0 +1,129 @@
+"""From a task's source files to its bundle: checks the scripts, converts the models. Blocks.
+
+The same source gives the same bundle, byte for byte, given a converter that does.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+from walle_shared.errors import ConfigError, EngineError, TaskError
+from walle_shared.ids import TaskVersion
+from walle_shared.manifest import (
+    TASK_FILE,
+    BundleFile,
+    Manifest,
+    TaskFile,
+    check_manifest,
+    parse_task_file,
+)
+from walle_shared.signing import file_ref
+
+from walle_control.features.tasks.types import ModelConverter, TaskSource
+
+_SOURCE_SUFFIX = ".onnx"
+_MODEL_SUFFIX = ".wmodel"
+
+
+def build(
+    source: TaskSource, task: str, version: TaskVersion, convert: ModelConverter
+) -> tuple[Manifest, Mapping[str, bytes]]:
+    """Build the manifest and the files it names.
+
+    Raises:
+        ConfigError: ``task.toml`` is missing or wrong.
+        TaskError: a script does not compile, the entry's module is missing, or two files collide.
+        EngineError: a model cannot be converted; names the file.
+    """
+    definition = definition_of(source, task)
+    check_scripts(source.files, source.tag)
+    _check_entry(definition, source)
+    files = convert_models(source.files, convert)
+    listed = tuple(_listed(path, files[path]) for path in sorted(files))
+    return check_manifest(Manifest(version, source.commit, definition, listed)), files
+
+
+def check_scripts(files: Mapping[str, bytes], where: str) -> None:
+    """Compile every Python file, running none.
+
+    Raises:
+        TaskError: naming file and line of the first that does not compile.
+    """
+    for path in sorted(files):
+        if path.endswith(".py"):
+            try:
+                compile(files[path], path, "exec", dont_inherit=True)
+            except SyntaxError as error:
+                raise TaskError(f"{where}: {path}, line {error.lineno or 1}: {error.msg}") from None
+            except (ValueError, RecursionError, OverflowError) as error:
+                raise TaskError(f"{where}: {path} does not compile: {error}") from None
+
+
+def convert_models(files: Mapping[str, bytes], convert: ModelConverter) -> dict[str, bytes]:
+    """Replace every ``model/*.onnx`` by its ``.wmodel``; the rest stays as it is.
+
+    Raises:
+        EngineError: naming the model that cannot be converted.
+        TaskError: the converted file's name is taken.
+    """
+    built = {path: data for path, data in files.items() if not _is_source_model(path)}
+    for path in sorted(files.keys() - built.keys()):
+        target = str(PurePosixPath(path).with_suffix(_MODEL_SUFFIX))
+        if target in built:
+            raise TaskError(f"{path} would be converted to {target}, which exists: remove one of them")
+        built[target] = _convert_one(path, files[path], convert)
+    return built
+
+
+def _is_source_model(path: str) -> bool:
+    return path.startswith("model/") and path.endswith(_SOURCE_SUFFIX)
+
+
+def _convert_one(path: str, data: bytes, convert: ModelConverter) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="walle-convert-") as folder:
+        onnx_path = Path(folder) / "model.onnx"
+        wmodel_path = Path(folder) / "model.wmodel"
+        onnx_path.write_bytes(data)
+        try:
+            convert(onnx_path, wmodel_path)
+        except EngineError as error:
+            raise type(error)(
+                f"{path}: {error.message}", status=error.status, op=error.op, node=error.node
+            ) from error
+        return wmodel_path.read_bytes()
+
+
+def definition_of(source: TaskSource, task: str) -> TaskFile:
+    """The parsed ``task.toml`` of a source.
+
+    Raises:
+        ConfigError: missing, wrong, or of another task than ``task``.
+    """
+    where = f"{TASK_FILE} at tag {source.tag}"
+    if TASK_FILE not in source.files:
+        raise ConfigError(f"{where} is missing (files there: {_some(source.files)})")
+    try:
+        definition = parse_task_file(source.files[TASK_FILE].decode(), where)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where}: not UTF-8: {error}") from None
+    if definition.task.name != task:
+        raise ConfigError(f"{where}: task.name is {definition.task.name!r}, but {task!r} was asked for")
+    return definition
+
+
+def _check_entry(definition: TaskFile, source: TaskSource) -> None:
+    module = definition.task.entry.partition(":")[0]
+    if f"{module}.py" not in source.files:
+        raise TaskError(f"{source.tag}: task.entry is {definition.task.entry!r}, but there is no {module}.py")
+
+
+def _listed(path: str, data: bytes) -> BundleFile:
+    ref = file_ref(data)
+    return BundleFile(path, ref.sha256, ref.size_bytes)
+
+
+def _some(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    return ", ".join(ordered[:5]) + (", ..." if len(ordered) > 5 else "")

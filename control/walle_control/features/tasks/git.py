@@ -1,0 +1,104 @@
+"""Reads a task's folder from a git repository at a tag; never from the work tree. Blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pygit2
+from pygit2.enums import FileMode
+from walle_shared.errors import ConfigError, NotAllowed, NotFound, TaskError
+from walle_shared.limits import MANIFEST_MAX_FILES
+from walle_shared.manifest import check_bundle_path
+
+from walle_control.config import ImportConfig
+from walle_control.features.tasks.types import TaskSource
+
+#: Folders of a task may be nested this deep.
+_DEPTH_MAX = 16
+
+
+def read_tag(repository: Path, tag: str, folder: str, limits: ImportConfig) -> TaskSource:
+    """Read every file of ``folder`` at ``tag``.
+
+    Raises:
+        ConfigError: the repository cannot be opened.
+        NotAllowed: it lies outside the folders repositories may lie in.
+        NotFound: no such tag or folder.
+        TaskError: a link, submodule, illegal path, or too many or too large files; names the path.
+    """
+    _check_root(repository, limits)
+    try:
+        repo = pygit2.Repository(str(repository))
+    except (pygit2.GitError, ValueError) as error:
+        raise ConfigError(f"{repository}: not a git repository the server can read: {error}") from None
+    try:
+        commit = _commit_of(repo, repository, tag)
+        tree = _folder_of(commit, tag, folder)
+        return TaskSource(str(commit.id), tag, _read_files(tree, f"{folder} at tag {tag}", limits))
+    finally:
+        repo.free()
+
+
+def _check_root(repository: Path, limits: ImportConfig) -> None:
+    resolved = repository.resolve()
+    roots = [Path(root).resolve() for root in limits.repository_roots]
+    if roots and not any(resolved.is_relative_to(root) for root in roots):
+        raise NotAllowed(
+            f"{repository}: lies outside tasks.repository_roots ({', '.join(map(str, roots))}) of the server"
+        )
+
+
+def _commit_of(repo: pygit2.Repository, repository: Path, tag: str) -> pygit2.Commit:
+    try:
+        target = repo.lookup_reference(f"refs/tags/{tag}").peel(pygit2.Commit)
+    except (KeyError, pygit2.GitError, ValueError):
+        raise NotFound(f"{repository}: has no tag {tag!r}; make it with 'git tag {tag}'") from None
+    return target
+
+
+def _folder_of(commit: pygit2.Commit, tag: str, folder: str) -> pygit2.Tree:
+    check_bundle_path(folder)
+    try:
+        found = commit.tree / folder
+    except (KeyError, TypeError):
+        found = None
+    if not isinstance(found, pygit2.Tree):
+        raise NotFound(f"tag {tag!r} has no folder {folder!r}")
+    return found
+
+
+def _read_files(tree: pygit2.Tree, where: str, limits: ImportConfig) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    total_bytes = 0
+    for path, blob in _walk(tree, "", where):
+        if blob.size > limits.max_file_bytes:
+            raise TaskError(
+                f"{where}: {path} has {blob.size} bytes, at most {limits.max_file_bytes} are allowed"
+            )
+        total_bytes += blob.size
+        if total_bytes > limits.max_bundle_bytes:
+            raise TaskError(f"{where}: with {path} the task has over {limits.max_bundle_bytes} bytes in all")
+        if len(files) >= MANIFEST_MAX_FILES:
+            raise TaskError(f"{where}: with {path} the task has over {MANIFEST_MAX_FILES} files")
+        files[path] = blob.data
+    return files
+
+
+def _walk(tree: pygit2.Tree, prefix: str, where: str) -> Iterator[tuple[str, pygit2.Blob]]:
+    if prefix.count("/") > _DEPTH_MAX:
+        raise TaskError(f"{where}: {prefix} is nested deeper than {_DEPTH_MAX} folders")
+    for entry in tree:
+        path = f"{prefix}{entry.name}"
+        if entry.filemode == FileMode.LINK:
+            raise TaskError(f"{where}: {path} is a symbolic link; put the file itself there")
+        if entry.filemode == FileMode.COMMIT:
+            raise TaskError(f"{where}: {path} is a submodule; put the files themselves there")
+        if isinstance(entry, pygit2.Tree):
+            yield from _walk(entry, f"{path}/", where)
+        elif isinstance(entry, pygit2.Blob):
+            try:
+                check_bundle_path(path)
+            except ConfigError as error:
+                raise TaskError(f"{where}: {error}") from None
+            yield path, entry

@@ -1,0 +1,30 @@
+"""What other features may ask about task versions."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from walle_shared.errors import NotFound
+from walle_shared.protocol.messages import FileRef
+
+from walle_control.features.tasks import store
+
+
+def manifest_of(db: sqlite3.Connection, scenario: str, task: str, version: str) -> FileRef:
+    """The signed manifest of an imported version.
+
+    Raises:
+        NotFound: it was not imported.
+    """
+    row = store.find_version(db, scenario, task, version)
+    if row is None:
+        raise NotFound(
+            f"version {version} of task {scenario}/{task} was not imported: use 'walle-control import'"
+        )
+    return row.manifest
+
+
+def count(db: sqlite3.Connection) -> int:
+    """How many versions were imported."""
+    total: int = db.execute("SELECT count(*) FROM task_version").fetchone()[0]
+    return total

@@ -1,0 +1,126 @@
+"""Imports task versions: read the tag, check, convert, store the blobs, sign the manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trio
+from walle_shared.clock import Clock
+from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotFound
+from walle_shared.ids import TaskVersion, check_name, check_version
+from walle_shared.limits import MANIFEST_MAX_BYTES
+from walle_shared.manifest import MANIFEST_KIND, Manifest
+from walle_shared.signing import open_envelope, sign_envelope
+
+from walle_control.config import ImportConfig
+from walle_control.db.store import Store
+from walle_control.features.tasks import bundle, git, store
+from walle_control.features.tasks.types import (
+    ImportRequest,
+    ImportResult,
+    ModelConverter,
+    TaskSource,
+    VersionDetail,
+    VersionList,
+    VersionRow,
+)
+
+
+def convert_with_engine(onnx_path: Path, wmodel_path: Path) -> object:
+    """Convert by the engine's own converter (loaded on first use: it brings NumPy and ONNX)."""
+    from walle_engine.convert import convert  # see above
+
+    return convert(onnx_path, wmodel_path)
+
+
+class TasksService:
+    """Knows the imported task versions."""
+
+    def __init__(
+        self, data: Store, clock: Clock, config: ImportConfig, convert: ModelConverter = convert_with_engine
+    ) -> None:
+        self._data = data
+        self._clock = clock
+        self._config = config
+        self._convert = convert
+        self._one_import = trio.Lock()  # an import may hold a whole bundle in memory
+
+    async def import_version(self, request: ImportRequest) -> ImportResult:
+        """Import a version; doing so again with the same commit changes nothing.
+
+        Raises:
+            ConfigError: a name, the repository or ``task.toml`` is wrong.
+            NotFound: no such tag or folder.
+            TaskError: the task's files are wrong.
+            EngineError: a model cannot be converted.
+            Conflict: the version exists and was built from another commit: tags must not move.
+        """
+        check_name(request.task, "task")
+        version = TaskVersion(check_version(request.version))
+        tag = request.tag or f"{request.task}/{request.version}"
+        folder = request.folder or request.task
+        if not Path(request.repository).is_absolute():
+            raise ConfigError(f"repository {request.repository!r} must be an absolute path on the server")
+        async with self._one_import:
+            source = await trio.to_thread.run_sync(
+                git.read_tag, Path(request.repository), tag, folder, self._config
+            )
+            return await self._import_source(source, request.task, version)
+
+    async def list(self) -> VersionList:
+        """All imported versions."""
+        return VersionList(tuple(await self._data.database.read(store.list_versions)))
+
+    async def show(self, scenario: str, task: str, version: str) -> VersionDetail:
+        """One version with its definition and files.
+
+        Raises:
+            NotFound: it was not imported.
+        """
+        row = await self._data.database.read(lambda db: store.find_version(db, scenario, task, version))
+        if row is None:
+            raise NotFound(f"version {version} of task {scenario}/{task} was not imported")
+        envelope = await trio.to_thread.run_sync(self._data.files.read, "manifest", row.manifest)
+        manifest = open_envelope(Manifest, MANIFEST_KIND, envelope, [self._data.signing_key.public])
+        return VersionDetail(row, manifest.definition, manifest.files)
+
+    async def _import_source(self, source: TaskSource, task: str, version: TaskVersion) -> ImportResult:
+        scenario = bundle.definition_of(source, task).task.scenario
+        known = await self._data.database.read(lambda db: store.find_version(db, scenario, task, version))
+        if known is not None:
+            return ImportResult(_same_commit(known, source), created=False)
+        row = await trio.to_thread.run_sync(self._build, source, task, version)
+        await self._data.database.write(lambda db: store.insert_version(db, row))
+        return ImportResult(row, created=True)
+
+    def _build(self, source: TaskSource, task: str, version: TaskVersion) -> VersionRow:
+        manifest, files = bundle.build(source, task, version, self._convert)
+        envelope = sign_envelope(MANIFEST_KIND, manifest, self._data.signing_key)
+        if len(envelope) > MANIFEST_MAX_BYTES:
+            raise LimitExceeded(
+                f"the manifest has {len(envelope)} bytes, over the limit of {MANIFEST_MAX_BYTES}"
+            )
+        for data in files.values():
+            self._data.files.put("blob", data)
+        ref = self._data.files.put("manifest", envelope)
+        head = manifest.definition.task
+        total_bytes = sum(file.size_bytes for file in manifest.files)
+        return VersionRow(
+            head.scenario,
+            head.name,
+            version,
+            source.commit,
+            ref,
+            len(files),
+            total_bytes,
+            self._clock.wall_ms(),
+        )
+
+
+def _same_commit(known: VersionRow, source: TaskSource) -> VersionRow:
+    if known.source != source.commit:
+        raise Conflict(
+            f"{known.scenario}/{known.task} {known.version} was built from commit {known.source[:12]}, but"
+            f" tag {source.tag} now names {source.commit[:12]}: tags must not move, make a new version"
+        )
+    return known

@@ -1,0 +1,50 @@
+"""Rows of the tasks feature."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from walle_shared.ids import ScenarioName, Sha256, TaskName, TaskVersion
+from walle_shared.protocol.messages import FileRef
+
+from walle_control.features.tasks.types import VersionRow
+
+
+def insert_version(db: sqlite3.Connection, row: VersionRow) -> None:
+    """Add a version."""
+    db.execute(
+        "INSERT INTO task_version (scenario, task, version, source, manifest_sha256, manifest_bytes, files,"
+        " total_bytes, imported_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (row.scenario, row.task, row.version, row.source, row.manifest.sha256, row.manifest.size_bytes,
+         row.files, row.total_bytes, row.imported_ms),
+    )  # fmt: skip
+
+
+def find_version(db: sqlite3.Connection, scenario: str, task: str, version: str) -> VersionRow | None:
+    """One version."""
+    row = db.execute(
+        "SELECT * FROM task_version WHERE scenario = ? AND task = ? AND version = ?",
+        (scenario, task, version),
+    ).fetchone()
+    return _version(row) if row else None
+
+
+def list_versions(db: sqlite3.Connection) -> list[VersionRow]:
+    """All versions, newest import first."""
+    return [
+        _version(row)
+        for row in db.execute("SELECT * FROM task_version ORDER BY imported_ms DESC, task, version")
+    ]
+
+
+def _version(row: sqlite3.Row) -> VersionRow:
+    return VersionRow(
+        ScenarioName(row["scenario"]),
+        TaskName(row["task"]),
+        TaskVersion(row["version"]),
+        row["source"],
+        FileRef(Sha256(row["manifest_sha256"]), row["manifest_bytes"]),
+        row["files"],
+        row["total_bytes"],
+        row["imported_ms"],
+    )

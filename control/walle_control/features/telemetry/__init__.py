@@ -1,0 +1,1 @@
+"""Telemetry: reports and features as they arrive from devices."""

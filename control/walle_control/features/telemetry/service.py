@@ -1,0 +1,139 @@
+"""Takes in reports and features, each exactly once however often a device sends it."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Callable, Sequence
+
+from walle_shared.clock import Clock
+from walle_shared.errors import LimitExceeded, RemoteProtocolError
+from walle_shared.ids import DeviceId
+from walle_shared.limits import REPORT_BATCH_MAX
+from walle_shared.protocol.messages import Report, ReportBatch, ReportReceipt
+from walle_shared.protocol.tunnel_receiver import (
+    HelloReceived,
+    RecordReceived,
+    SequenceLedger,
+    TombstoneReceived,
+)
+
+from walle_control.db.connection import Database
+from walle_control.features.releases import read_model as releases
+from walle_control.features.telemetry import store
+from walle_control.features.telemetry.types import FeaturePage, FeatureQuery, ReportPage, ReportQuery
+
+#: Longest texts of a report, in characters.
+_ID_MAX_CHARS = 128
+_CODE_MAX_CHARS = 64
+_MESSAGE_MAX_CHARS = 4_000
+_INT_MAX = 2**63 - 1
+
+
+class TelemetryService:
+    """Stores what devices send. ``on_reports`` is called once new reports are committed."""
+
+    def __init__(self, database: Database, clock: Clock, on_reports: Callable[[], None]) -> None:
+        self._database = database
+        self._clock = clock
+        self._on_reports = on_reports
+
+    async def record_reports(self, device_id: DeviceId, batch: ReportBatch) -> ReportReceipt:
+        """Store a batch of reports in one transaction.
+
+        Raises:
+            LimitExceeded: over ``REPORT_BATCH_MAX`` reports, or a text is too long.
+            RemoteProtocolError: a number is out of range.
+        """
+        if len(batch.reports) > REPORT_BATCH_MAX:
+            raise LimitExceeded(
+                f"{len(batch.reports)} reports are over the limit of {REPORT_BATCH_MAX} a batch"
+            )
+        for number, report in enumerate(batch.reports):
+            _check_report(report, f"reports[{number}]")
+        now_ms = self._clock.wall_ms()
+        accepted = await self._database.write(lambda db: _record(db, device_id, batch.reports, now_ms))
+        if accepted:
+            self._on_reports()
+        return ReportReceipt(accepted, len(batch.reports) - accepted)
+
+    async def open_tunnel(self, device_id: DeviceId, hello: HelloReceived) -> SequenceLedger:
+        """Begin a connection: settle with the device what both remember; the committed ledger."""
+        now_ms = self._clock.wall_ms()
+
+        def job(db: sqlite3.Connection) -> SequenceLedger:
+            ledger = SequenceLedger.from_plain(store.load_ledger(db, device_id, hello.incarnation))
+            lost = ledger.settle(hello)
+            store.save_ledger(db, device_id, hello.incarnation, ledger.to_plain(), lost, now_ms)
+            return ledger
+
+        return await self._database.write(job)
+
+    async def record_tunnel(
+        self, device_id: DeviceId, incarnation: str, items: Sequence[RecordReceived | TombstoneReceived]
+    ) -> SequenceLedger:
+        """Store records and the memory of having them in one transaction; the committed ledger.
+
+        Raises:
+            LimitExceeded: the device left too many gaps.
+        """
+        now_ms = self._clock.wall_ms()
+
+        def job(db: sqlite3.Connection) -> SequenceLedger:
+            ledger = SequenceLedger.from_plain(store.load_ledger(db, device_id, incarnation))
+            lost = 0
+            for item in items:
+                fresh = ledger.admit(item)
+                if isinstance(item, TombstoneReceived):
+                    lost += fresh
+                elif fresh:
+                    store.insert_feature(db, device_id, item.record, now_ms)
+            store.save_ledger(db, device_id, incarnation, ledger.to_plain(), lost, now_ms)
+            return ledger
+
+        return await self._database.write(job)
+
+    async def reports(self, query: ReportQuery, after: int, limit: int) -> ReportPage:
+        """A page of reports by arrival."""
+        found = await self._database.read(lambda db: store.list_reports(db, query, after, limit))
+        return ReportPage(tuple(found), found[-1].id if found else after)
+
+    async def features(self, query: FeatureQuery, after: int, limit: int) -> FeaturePage:
+        """A page of features by arrival."""
+        found = await self._database.read(lambda db: store.list_features(db, query, after, limit))
+        return FeaturePage(tuple(found), found[-1].id if found else after)
+
+
+def _record(db: sqlite3.Connection, device_id: DeviceId, reports: Sequence[Report], now_ms: int) -> int:
+    accepted = 0
+    for report in reports:
+        if not store.insert_report(db, device_id, report, now_ms):
+            continue
+        accepted += 1
+        scenario = releases.scenario_of(db, report.release_id)
+        if scenario is None:
+            continue  # kept for diagnosis, but it speaks for no release of ours
+        store.count_report(db, report)
+        if report.stage in ("install", "revert"):
+            store.set_installed(db, device_id, scenario, report)
+    return accepted
+
+
+def _check_report(report: Report, where: str) -> None:
+    texts = {
+        "report_id": (report.report_id, _ID_MAX_CHARS),
+        "release_id": (report.release_id, _ID_MAX_CHARS),
+        "task": (report.task, _ID_MAX_CHARS),
+        "version": (report.version, _ID_MAX_CHARS),
+        "code": (report.code, _CODE_MAX_CHARS),
+        "message": (report.message, _MESSAGE_MAX_CHARS),
+    }
+    for name, (text, limit) in texts.items():
+        if len(text) > limit:
+            raise LimitExceeded(f"{where}.{name} has {len(text)} characters, over the limit of {limit}")
+    if not report.report_id:
+        raise RemoteProtocolError(f"{where}.report_id is empty")
+    numbers = {"attempt": report.attempt, "at_ms": report.at_ms, "duration_ms": report.duration_ms}
+    for name, number in numbers.items():
+        if not math.isfinite(number) or not 0 <= number <= _INT_MAX:
+            raise RemoteProtocolError(f"{where}.{name} is out of range")

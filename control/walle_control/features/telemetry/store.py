@@ -1,0 +1,159 @@
+"""Rows of the telemetry feature."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from walle_shared.ids import DeviceId, ScenarioName
+from walle_shared.protocol.messages import Report
+from walle_shared.protocol.tunnel import Record
+from walle_shared.records import from_plain
+
+from walle_control.features.telemetry.types import (
+    FeatureQuery,
+    InstalledTask,
+    ReportCount,
+    ReportQuery,
+    StoredFeature,
+    StoredReport,
+)
+
+#: Query member -> column.
+_FEATURE_COLUMNS = {
+    "scenario": "scenario", "task": "task", "name": "name", "device": "device_id", "release": "release_id",
+}  # fmt: skip
+_REPORT_COLUMNS = {"release": "release_id", "device": "device_id", "outcome": "outcome"}
+
+
+def insert_report(db: sqlite3.Connection, device_id: DeviceId, report: Report, now_ms: int) -> bool:
+    """Add a report and count it; whether it is new."""
+    added = db.execute(
+        "INSERT INTO report (device_id, report_id, release_id, task, version, stage, outcome, error_class,"
+        " code, message, attempt, at_ms, duration_ms, received_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (device_id, report_id) DO NOTHING",
+        (device_id, report.report_id, report.release_id, report.task, report.version, report.stage,
+         report.outcome, report.error_class, report.code, report.message, report.attempt, report.at_ms,
+         report.duration_ms, now_ms),
+    )  # fmt: skip
+    return added.rowcount == 1
+
+
+def count_report(db: sqlite3.Connection, report: Report) -> None:
+    """Add one to the counter a report belongs to."""
+    db.execute(
+        "INSERT INTO report_count (release_id, stage, outcome, error_class, n) VALUES (?, ?, ?, ?, 1)"
+        " ON CONFLICT DO UPDATE SET n = n + 1",
+        (report.release_id, report.stage, report.outcome, report.error_class),
+    )
+
+
+def set_installed(
+    db: sqlite3.Connection, device_id: DeviceId, scenario: ScenarioName, report: Report
+) -> None:
+    """Remember what a device last said about a task's installation."""
+    db.execute(
+        "INSERT INTO device_task (device_id, scenario, task, version, release_id, stage, outcome, at_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET version = excluded.version,"
+        " release_id = excluded.release_id, stage = excluded.stage, outcome = excluded.outcome,"
+        " at_ms = excluded.at_ms WHERE excluded.at_ms >= at_ms",
+        (device_id, scenario, report.task, report.version, report.release_id, report.stage, report.outcome,
+         report.at_ms),
+    )  # fmt: skip
+
+
+def installed_tasks(db: sqlite3.Connection, device_id: DeviceId) -> tuple[InstalledTask, ...]:
+    """What a device last said about each task."""
+    rows = db.execute(
+        "SELECT scenario, task, version, release_id, stage, outcome, at_ms FROM device_task"
+        " WHERE device_id = ? ORDER BY scenario, task",
+        (device_id,),
+    )
+    return tuple(from_plain(InstalledTask, dict(row)) for row in rows)
+
+
+def counts(db: sqlite3.Connection, release_id: str) -> tuple[ReportCount, ...]:
+    """The counters of a release."""
+    rows = db.execute(
+        "SELECT stage, outcome, error_class, n FROM report_count WHERE release_id = ?"
+        " ORDER BY stage, outcome, error_class",
+        (release_id,),
+    )
+    return tuple(ReportCount(**row) for row in rows)
+
+
+def list_reports(db: sqlite3.Connection, query: ReportQuery, after: int, limit: int) -> list[StoredReport]:
+    """Reports by arrival."""
+    rows = _select(db, "report", _wheres(query, _REPORT_COLUMNS), after, limit)
+    return [from_plain(StoredReport, dict(row)) for row in rows]
+
+
+def insert_feature(db: sqlite3.Connection, device_id: DeviceId, record: Record, now_ms: int) -> None:
+    """Add a feature."""
+    db.execute(
+        "INSERT INTO feature (device_id, scenario, task, version, release_id, name, at_ms, received_ms,"
+        " fields) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (device_id, record.scenario, record.task, record.version, record.release_id, record.name,
+         record.at_ms, now_ms, orjson.dumps(record.fields).decode()),
+    )  # fmt: skip
+
+
+def list_features(db: sqlite3.Connection, query: FeatureQuery, after: int, limit: int) -> list[StoredFeature]:
+    """Features by arrival."""
+    rows = _select(db, "feature", _wheres(query, _FEATURE_COLUMNS), after, limit)
+    return [from_plain(StoredFeature, {**row, "fields": orjson.loads(row["fields"])}) for row in rows]
+
+
+def total(db: sqlite3.Connection, table: str) -> int:
+    """How many rows ever came into ``report`` or ``feature`` (neither is ever thinned out)."""
+    highest: int = db.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0]
+    return highest
+
+
+def load_ledger(db: sqlite3.Connection, device_id: DeviceId, incarnation: str) -> Mapping[str, Any] | None:
+    """The tunnel ledger of one incarnation of a device's store."""
+    row = db.execute(
+        "SELECT ledger FROM tunnel_ledger WHERE device_id = ? AND incarnation = ?", (device_id, incarnation)
+    ).fetchone()
+    if row is None:
+        return None
+    plain: Mapping[str, Any] = orjson.loads(row["ledger"])
+    return plain
+
+
+def save_ledger(
+    db: sqlite3.Connection,
+    device_id: DeviceId,
+    incarnation: str,
+    plain: Mapping[str, Any],
+    lost: int,
+    now_ms: int,
+) -> None:
+    """Store a tunnel ledger; ``lost`` more records will never come."""
+    db.execute(
+        "INSERT INTO tunnel_ledger (device_id, incarnation, ledger, lost, updated_ms) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET ledger = excluded.ledger, lost = lost + excluded.lost,"
+        " updated_ms = excluded.updated_ms",
+        (device_id, incarnation, orjson.dumps(plain).decode(), lost, now_ms),
+    )
+
+
+def _wheres(query: FeatureQuery | ReportQuery, columns: Mapping[str, str]) -> dict[str, str]:
+    return {
+        columns[f.name]: getattr(query, f.name) for f in dataclasses.fields(query) if getattr(query, f.name)
+    }
+
+
+def _select(
+    db: sqlite3.Connection, table: str, wheres: Mapping[str, str], after: int, limit: int
+) -> list[sqlite3.Row]:
+    # Table and column names come from the tables above, never from a request.
+    conditions = "".join(f" AND {column} = ?" for column in wheres)
+    return db.execute(
+        f"SELECT * FROM {table} WHERE id > ?{conditions} ORDER BY id LIMIT ?",
+        (after, *wheres.values(), limit),
+    ).fetchall()

@@ -1,0 +1,1 @@
+"""The long-lived conversations with devices: the push stream and the upload tunnel."""

@@ -1,0 +1,93 @@
+"""The push stream: server-sent events that say "epoch n exists" and nothing more.
+
+The first event is the current epoch; after ``heartbeat_s`` of silence a comment keeps proxies from hanging
+up; before the server stops it says goodbye and when to come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from walle_shared.ids import DeviceId
+from walle_shared.protocol.codec import encode
+from walle_shared.protocol.messages import EpochNotice, GoodbyeNotice
+
+from walle_control.config import StreamConfig
+from walle_control.features.devices.service import DevicesService
+from walle_control.gateway.hub import EpochHub, Seats
+
+_HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx would collect events otherwise
+]
+
+
+class StreamRoutes:
+    """The endpoint of the push stream."""
+
+    def __init__(self, hub: EpochHub, seats: Seats, devices: DevicesService, config: StreamConfig) -> None:
+        self._hub = hub
+        self._seats = seats
+        self._devices = devices
+        self._config = config
+
+    async def stream(self, _request: Request, device_id: DeviceId) -> Response:
+        """``GET stream``."""
+        await self._devices.seen(device_id)
+        return EventStream(self._seats, lambda send: self._converse(device_id, send))
+
+    async def _converse(self, device_id: DeviceId, send: Callable[[bytes], Awaitable[None]]) -> None:
+        retry_ms = round(self._config.retry_s * 1000)
+        await send(f"retry: {retry_ms}\n".encode())
+        seen = -1
+        while not self._hub.stopping and not self._devices.is_revoked(device_id):
+            if self._hub.epoch > seen:
+                seen = self._hub.epoch
+                await send(event("epoch", EpochNotice(seen), seen))
+            with trio.move_on_after(self._config.heartbeat_s) as silence:
+                await self._hub.wait_news(seen)
+            if silence.cancelled_caught:
+                await send(b":\n\n")
+        await send(event("goodbye", GoodbyeNotice(self._config.retry_s)))
+
+
+class EventStream(Response):
+    """A response that lasts as long as ``converse`` and the client do."""
+
+    def __init__(
+        self, seats: Seats, converse: Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]
+    ) -> None:
+        super().__init__()
+        self._seats = seats
+        self._converse = converse
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the conversation as an ASGI application."""
+
+        async def send_text(data: bytes) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        with self._seats.take():
+            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_on_disconnect, receive, nursery.cancel_scope)
+                await self._converse(send_text)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                nursery.cancel_scope.cancel()
+
+
+def event(name: str, message: object, event_id: int | None = None) -> bytes:
+    """One server-sent event."""
+    identity = b"" if event_id is None else b"id: %d\n" % event_id
+    return b"event: %s\n%sdata: %s\n\n" % (name.encode(), identity, encode(message))
+
+
+async def _cancel_on_disconnect(receive: Receive, scope: trio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()

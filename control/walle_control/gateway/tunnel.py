@@ -1,0 +1,160 @@
+"""The upload tunnel: one WebSocket per device, frames of ``walle_shared.protocol.tunnel``.
+
+Frames are decoded as they arrive and committed in groups: what came while the last group was on its way to
+the disk goes together. An acknowledgement is sent only after the commit.
+"""
+
+from __future__ import annotations
+
+import trio
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from walle_shared.errors import LimitExceeded, ProtocolError, RemoteProtocolError, WalleError
+from walle_shared.ids import DeviceId
+from walle_shared.limits import TUNNEL_WINDOW_FRAMES
+from walle_shared.observe import get_logger
+from walle_shared.protocol.messages import GoodbyeNotice, Problem
+from walle_shared.protocol.tunnel_receiver import (
+    HelloReceived,
+    RecordReceived,
+    TombstoneReceived,
+    TunnelReceiver,
+    ack_frames,
+    goodbye_frame,
+)
+
+from walle_control.config import StreamConfig
+from walle_control.features.devices.service import DevicesService
+from walle_control.features.telemetry.service import TelemetryService
+from walle_control.gateway.hub import EpochHub, Seats
+from walle_control.web.auth import bearer
+from walle_control.web.problems import problem_response, status_of
+
+_log = get_logger("control.tunnel")
+
+# RFC 6455 close codes.
+_GOING_AWAY = 1001
+_POLICY = 1008
+_TOO_BIG = 1009
+_TRY_AGAIN = 1013
+
+#: A connection that has not said HELLO by then is closed.
+_HELLO_TIMEOUT_S = 20.0
+_REASON_MAX_BYTES = 120
+
+Item = RecordReceived | TombstoneReceived
+
+
+class TunnelRoutes:
+    """The endpoint of the tunnel."""
+
+    def __init__(
+        self,
+        hub: EpochHub,
+        seats: Seats,
+        devices: DevicesService,
+        telemetry: TelemetryService,
+        config: StreamConfig,
+    ) -> None:
+        self._hub = hub
+        self._seats = seats
+        self._devices = devices
+        self._telemetry = telemetry
+        self._config = config
+
+    async def tunnel(self, websocket: WebSocket) -> None:
+        """``WS tunnel``: refuse with an HTTP problem, or accept and converse."""
+        try:
+            device_id = self._devices.check_credential(bearer(websocket.headers))
+            with self._seats.take():
+                await self._devices.seen(device_id)
+                await websocket.accept()
+                await self._converse(websocket, device_id)
+        except WalleError as error:
+            problem = Problem(error.code, error.message, status_of(error), error.retryable)
+            await websocket.send_denial_response(problem_response(problem))
+
+    async def _converse(self, websocket: WebSocket, device_id: DeviceId) -> None:
+        closing: tuple[int, str] | None = (_GOING_AWAY, "goodbye")
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._say_goodbye, websocket, nursery.cancel_scope)
+                await self._receive_all(websocket, device_id)
+        except* WebSocketDisconnect:
+            closing = None
+        except* WalleError as group:
+            error = _first(group)
+            if closing is not None:
+                closing = _close_code(error), error.message
+            _log.warning("tunnel_closed_on_error", device=device_id, code=error.code, error=error.message)
+        if closing is not None:
+            await websocket.close(closing[0], closing[1].encode()[:_REASON_MAX_BYTES].decode(errors="ignore"))
+
+    async def _say_goodbye(self, websocket: WebSocket, scope: trio.CancelScope) -> None:
+        await self._hub.wait_stopping()
+        await websocket.send_bytes(goodbye_frame(GoodbyeNotice(self._config.retry_s)))
+        scope.cancel()
+
+    async def _receive_all(self, websocket: WebSocket, device_id: DeviceId) -> None:
+        receiver = TunnelReceiver()
+        hello = await _receive_hello(websocket, receiver)
+        ledger = await self._telemetry.open_tunnel(device_id, hello)
+        for frame in ack_frames(ledger):
+            await websocket.send_bytes(frame)
+        send, receive = trio.open_memory_channel[Item](TUNNEL_WINDOW_FRAMES)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._commit_all, websocket, device_id, hello.incarnation, receive)
+            while True:
+                item = receiver.receive(await _receive_binary(websocket))
+                assert not isinstance(item, HelloReceived)  # the receiver greets once
+                await send.send(item)
+
+    async def _commit_all(
+        self,
+        websocket: WebSocket,
+        device_id: DeviceId,
+        incarnation: str,
+        items: trio.MemoryReceiveChannel[Item],
+    ) -> None:
+        while True:
+            group = [await items.receive()]
+            while items.statistics().current_buffer_used:
+                group.append(items.receive_nowait())
+            if self._devices.is_revoked(device_id):
+                raise RemoteProtocolError(f"device {device_id} was revoked by an operator")
+            ledger = await self._telemetry.record_tunnel(device_id, incarnation, group)
+            for frame in ack_frames(ledger, group):
+                await websocket.send_bytes(frame)
+
+
+async def _receive_hello(websocket: WebSocket, receiver: TunnelReceiver) -> HelloReceived:
+    try:
+        with trio.fail_after(_HELLO_TIMEOUT_S):
+            hello = receiver.receive(await _receive_binary(websocket))
+    except trio.TooSlowError:
+        raise RemoteProtocolError(f"tunnel: no HELLO within {_HELLO_TIMEOUT_S:g} s") from None
+    assert isinstance(hello, HelloReceived)  # the receiver takes nothing else first
+    return hello
+
+
+async def _receive_binary(websocket: WebSocket) -> bytes:
+    message = await websocket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1006))
+    data: bytes | None = message.get("bytes")
+    if data is None:
+        raise RemoteProtocolError("tunnel: a text message; frames are binary")
+    return data
+
+
+def _first(group: BaseExceptionGroup[WalleError]) -> WalleError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, WalleError)
+    return error
+
+
+def _close_code(error: WalleError) -> int:
+    if isinstance(error, LimitExceeded):
+        return _TOO_BIG
+    return _POLICY if isinstance(error, ProtocolError) else _TRY_AGAIN

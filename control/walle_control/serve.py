@@ -1,0 +1,165 @@
+"""Runs the application on Hypercorn's Trio worker, from the first signal to the last goodbye.
+
+Stopping happens in this order, because Hypercorn tells an application nothing before it cancels its
+streams: say goodbye on every push stream and tunnel, then let Hypercorn finish running requests, then close
+the database.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import orjson
+import trio
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.trio import serve as hypercorn_serve
+from hypercorn.typing import ASGIFramework
+from walle_shared.clock import SystemClock
+from walle_shared.errors import ConfigError
+from walle_shared.limits import FRAME_MAX_BYTES
+from walle_shared.observe import get_logger
+
+from walle_control.app import Control, create_app
+from walle_control.config import ControlConfig, ServerConfig
+from walle_control.db.store import Store
+
+_log = get_logger("control.serve")
+
+_GOODBYE_MAX_S = 3.0
+_EXIT_MARGIN_S = 5.0
+
+
+def run(config: ControlConfig) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: the data folder is not set up, or the address is not free.
+        StorageError: the database cannot be opened.
+    """
+    store = Store.open(Path(config.server.data_dir))
+    try:
+        trio.run(_serve, config, store)
+    finally:
+        store.home.address.unlink(missing_ok=True)
+        store.close()
+
+
+async def _serve(config: ControlConfig, store: Store) -> None:
+    app = create_app(config, clock=SystemClock(), store=store)
+    control: Control = app.state.control
+    listener, url = bind(config.server)
+    async with trio.open_nursery() as background:
+        await background.start(control.run)
+        stop = trio.Event()
+        async with trio.open_nursery() as server:
+            await server.start(
+                partial(
+                    hypercorn_serve,
+                    cast(ASGIFramework, app),
+                    hypercorn_config(config, listener.detach()),
+                    shutdown_trigger=stop.wait,
+                    mode="asgi",
+                )
+            )
+            _write_address(store, url)
+            _log.info("server_started", url=url, epoch=control.hub.epoch, pid=os.getpid())
+            await _wait_signal()
+            _log.info("server_stopping", streams=control.streams.taken, tunnels=control.tunnels.taken)
+            _exit_if_stuck(config.server.graceful_s + _GOODBYE_MAX_S + _EXIT_MARGIN_S)
+            with trio.move_on_after(_GOODBYE_MAX_S):
+                await control.say_goodbye()
+            stop.set()
+        background.cancel_scope.cancel()
+    _log.info("server_stopped")
+
+
+def bind(config: ServerConfig) -> tuple[socket.socket, str]:
+    """Take the address; the socket and the URL under which clients reach it.
+
+    Raises:
+        ConfigError: the address is in use or not ours.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((config.host, config.port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"server.host and server.port: cannot listen on {config.host} port {config.port}:"
+            f" {error.strerror or error}"
+        ) from None
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return listener, config.public_url or f"http://{host}:{listener.getsockname()[1]}"
+
+
+def hypercorn_config(config: ControlConfig, descriptor: int) -> HypercornConfig:
+    """Hypercorn's settings for a server of long conversations on a socket that is bound already."""
+    settings = HypercornConfig()
+    settings.bind = [f"fd://{descriptor}"]
+    settings.backlog = 4096
+    settings.graceful_timeout = config.server.graceful_s
+    settings.keep_alive_timeout = max(60.0, 2 * config.stream.heartbeat_s)
+    settings.keep_alive_max_requests = 1 << 31  # ending a connection would kill what else runs on it
+    settings.websocket_max_message_size = FRAME_MAX_BYTES
+    settings.websocket_ping_interval = 20.0  # finds tunnels whose device is gone
+    settings.include_server_header = False
+    # read_timeout stays off: it would cut push streams, whose clients are silent. Bodies have a limit
+    # of their own.
+    settings.accesslog = None
+    settings.errorlog = _hypercorn_logger()
+    return settings
+
+
+class _ForwardToStructlog(logging.Handler):
+    """Hypercorn's own log lines in the one log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "error" if record.levelno >= logging.ERROR else "debug"
+        getattr(_log, level)("hypercorn_said", text=record.getMessage(), exc_info=record.exc_info or None)
+
+
+def _hypercorn_logger() -> logging.Logger:
+    logger = logging.getLogger("walle_control.hypercorn")
+    logger.handlers = [_ForwardToStructlog()]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    return logger
+
+
+async def _wait_signal() -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            return
+
+
+def _exit_if_stuck(after_s: float) -> None:
+    """End the process even if a client that stopped reading holds Hypercorn in a send.
+
+    Hypercorn shields its sends from cancellation. What was acknowledged is on disk, so nothing is lost.
+    """
+
+    def end() -> None:
+        print(
+            "walle-control: a stalled client held the server; leaving without it", file=sys.stderr, flush=True
+        )
+        os._exit(0)
+
+    timer = threading.Timer(after_s, end)
+    timer.daemon = True
+    timer.start()
+
+
+def _write_address(store: Store, url: str) -> None:
+    temporary = store.home.address.with_suffix(".new")
+    temporary.write_bytes(orjson.dumps({"url": url, "pid": os.getpid()}) + b"\n")
+    temporary.replace(store.home.address)

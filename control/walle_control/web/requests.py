@@ -1,0 +1,69 @@
+"""Reading requests within their limits, and writing JSON answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import trio
+from starlette.requests import Request
+from starlette.responses import Response
+from walle_shared.errors import LimitExceeded, PeerTimeout, RemoteProtocolError
+from walle_shared.limits import REQUEST_MAX_BYTES
+from walle_shared.protocol.codec import decode, encode
+
+T = TypeVar("T")
+
+PAGE_DEFAULT = 1_000
+PAGE_MAX = 10_000
+
+
+async def read_body(request: Request, limit_bytes: int = REQUEST_MAX_BYTES) -> bytes:
+    """Read a request's body.
+
+    Raises:
+        LimitExceeded: it is longer than ``limit_bytes``; the rest is not read.
+        PeerTimeout: it did not arrive in the time the server grants.
+    """
+    timeout_s: float = request.app.state.body_timeout_s
+    chunks: list[bytes] = []
+    size_bytes = 0
+    try:
+        with trio.fail_after(timeout_s):
+            async for chunk in request.stream():
+                size_bytes += len(chunk)
+                if size_bytes > limit_bytes:
+                    raise LimitExceeded(f"the body is over the limit of {limit_bytes} bytes")
+                chunks.append(chunk)
+    except trio.TooSlowError:
+        raise PeerTimeout(f"the body did not arrive within {timeout_s:g} s") from None
+    return b"".join(chunks)
+
+
+async def read_message[T](cls: type[T], request: Request) -> T:
+    """Read and decode a request's body.
+
+    Raises:
+        LimitExceeded: too long.
+        RemoteProtocolError: malformed; names the member.
+    """
+    return decode(cls, await read_body(request))
+
+
+def query_int(request: Request, name: str, default: int, *, high: int = 2**62) -> int:
+    """An integer of the query string.
+
+    Raises:
+        RemoteProtocolError: not an integer from 0 to ``high``.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not text.isdecimal() or len(text) > 19 or int(text) > high:
+        raise RemoteProtocolError(f"query {name}={text[:40]!r} must be an integer from 0 to {high}")
+    return int(text)
+
+
+def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with a record (or a mapping of records) as JSON."""
+    return Response(encode(value), status, headers, media_type="application/json")
