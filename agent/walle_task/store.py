@@ -1,8 +1,8 @@
 """Collective storage: rows in the tables that the task's task.toml declares, and a few values by key.
 
-Rows are appended and never changed; a value replaces the one before. What a run puts is seen by its own reads at
-once, and by others when the run has ended well: then it is committed with everything else the run produced,
-otherwise it is dropped.
+Rows are appended and never changed; a value replaces the one before. What a run puts is seen by its own reads
+at once, and by others when the run has ended well: then it is committed with all else the run produced.
+Otherwise it is dropped.
 """
 
 from __future__ import annotations

@@ -29,10 +29,10 @@ def test_a_task_travels_from_a_git_tag_to_a_devices_answer(tmp_path: Path) -> No
 
 @pytest.mark.e2e
 def test_a_stage_that_fails_is_named_and_the_exit_code_says_so(tmp_path: Path) -> None:
-    """The demo on a machine whose control plane cannot start: its port option is refused."""
-    env = {**os.environ, "TMPDIR": str(tmp_path), "WALLE_CONTROL_SERVER__PORT": "70000"}
+    """The demo on a machine whose control plane cannot start: one of its settings is refused."""
+    env = {**os.environ, "TMPDIR": str(tmp_path), "WALLE_CONTROL_STREAM__HEARTBEAT_S": "0"}
     words = [sys.executable, "examples/demo", "--digits", "3"]
     done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "failed at control plane" in done.stdout
-    assert "server.port" in done.stdout
+    assert "stream.heartbeat_s" in done.stdout

@@ -10,13 +10,15 @@
         async for firing in streams.firings:
             ...; await streams.commit(RunCommit(...))
 
-Commits are grouped, whole runs at a time: when nothing was committed within the linger, a run commits at
-once; under load, runs gather until the linger is over, the buffer holds enough rows, somebody reads, or the
-service closes. A group is one transaction.
+Commits are grouped, whole runs at a time. A few transactions per linger are free: while there are fewer, a
+run commits at once. Under load, runs gather until the linger is over, the buffer holds enough rows, somebody
+reads, or the service closes. A group is one transaction.
 """
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -45,9 +47,13 @@ _log = get_logger("agent.streams")
 
 @dataclass(frozen=True, slots=True)
 class ServiceLimits:
-    """How the service batches and how long it waits. Seconds, and numbers of events, rows and firings."""
+    """How the service batches and how long it waits. Seconds, and numbers of events, rows and firings.
+
+    ``linger_flushes`` transactions per ``linger_s`` are made at once; further runs gather for the rest of it.
+    """
 
     linger_s: float = 0.05
+    linger_flushes: int = 8
     flush_rows: int = 200
     append_events: int = 256
     firings: int = 256
@@ -95,7 +101,7 @@ class StreamService:
         self._writer = trio.CapacityLimiter(1)
         self._waiting: list[_Waiting] = []
         self._flushing = trio.Lock()
-        self._flushed_at = -limits.linger_s
+        self._flushed_at: deque[float] = deque([-math.inf] * limits.linger_flushes, limits.linger_flushes)
         self._storage_errors = 0
         self._outgoing = 0
         self._outgoing_changed = trio.Event()
@@ -187,10 +193,9 @@ class StreamService:
         """
         waiting = _Waiting(commit)
         self._waiting.append(waiting)
-        lingered_s = trio.current_time() - self._flushed_at
         rows = sum(len(item.commit.rows) + 1 for item in self._waiting)
-        if lingered_s < self._limits.linger_s and rows < self._limits.flush_rows:
-            with trio.move_on_after(self._limits.linger_s - lingered_s):
+        if rows < self._limits.flush_rows:
+            with trio.move_on_at(self._flushed_at[0] + self._limits.linger_s):
                 await waiting.done.wait()
         while not waiting.done.is_set():
             await self.flush()
@@ -210,7 +215,7 @@ class StreamService:
                 return
             with trio.CancelScope(shield=True):  # the group belongs to others too
                 outcomes = await self._commit_group([item.commit for item in group])
-            self._flushed_at = trio.current_time()
+            self._flushed_at.append(trio.current_time())
             for item, outcome in zip(group, outcomes, strict=True):
                 item.outcome = outcome
                 item.done.set()

@@ -5,10 +5,10 @@
     import walle_engine as we
 
     session = we.load("digits.wmodel").session(threads=2)
-    outputs = session.run({"image": pixels})  # dict of name -> Tensor (or NumPy array, see Session.run)
+    outputs = session.run({"image": pixels})  # name -> Tensor; numpy.asarray(tensor) makes no copy
 
-Importing this package is cheap: nothing native is loaded before the first of these names is used. The binding behind
-them (``_cffi``) refuses isolated sub-interpreters; what runs there uses ``walle_engine._native`` instead.
+Importing this package is cheap: nothing native is loaded before the first of these names is used. The binding
+behind them (``_cffi``) refuses isolated sub-interpreters; what runs there uses ``walle_engine._native``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 
 __all__ = ["GraphBuilder", "Model", "Session", "Tensor", "coverage", "isa", "load", "ops"]
 
-_HOMES = {name: "walle_engine.api" for name in __all__} | {"Tensor": "walle_engine.tensor"}
+_HOMES = {**dict.fromkeys(__all__, "walle_engine.api"), "Tensor": "walle_engine.tensor"}
 
 
 def __getattr__(name: str) -> object:

@@ -34,6 +34,10 @@ def _raise(error: Any) -> NoReturn:
     raise error_for(status, _text(error.message), _text(error.op), _text(error.node))
 
 
+def _refuse(message: str) -> EngineError:
+    return EngineError(message, status="INVALID_ARGUMENT")
+
+
 def _check(status: int, error: Any) -> None:
     if status != 0:
         _raise(error)
@@ -42,7 +46,7 @@ def _check(status: int, error: Any) -> None:
 def _c_name(text: str) -> bytes:
     encoded = text.encode()
     if b"\0" in encoded:
-        raise EngineError(f"the name {text!r} holds a NUL character", status="INVALID_ARGUMENT")
+        raise _refuse(f"the name {text!r} holds a NUL character")
     return encoded
 
 
@@ -50,7 +54,7 @@ def _find_dtype(name: str) -> int:
     found = ffi.new("we_dtype *")
     if not lib.we_dtype_find(_c_name(name), found):
         known = ", ".join(FORMATS)
-        raise EngineError(f"unknown dtype {name!r}; use one of: {known}", status="INVALID_ARGUMENT")
+        raise _refuse(f"unknown dtype {name!r}; use one of: {known}")
     return int(found[0])
 
 
@@ -71,7 +75,7 @@ class ValueInfo:
 
 @dataclass(frozen=True, slots=True)
 class OpInfo:
-    """A row of the op table. ``tolerance`` is ``"exact"``, ``"ulp"`` or ``"bound"`` with its value (see ops.inc)."""
+    """A row of the op table; ``tolerance`` is ``"exact"``, ``"ulp"`` or ``"bound"`` (see ops.inc)."""
 
     name: str
     op_class: str
@@ -151,7 +155,8 @@ class Model:
             _check(get(self._handle, index, info, error), error)
             stated = info.rank >= 0
             dims = tuple(
-                _text(info.symbols[i]) if info.dims[i] == -1 else int(info.dims[i]) for i in range(max(info.rank, 0))
+                _text(info.symbols[i]) if info.dims[i] == -1 else int(info.dims[i])
+                for i in range(max(info.rank, 0))
             )
             dtype = _text(lib.we_dtype_name(info.dtype)) if stated else ""
             values.append(ValueInfo(_text(info.name), dtype, dims if stated else None))
@@ -173,8 +178,8 @@ class Model:
 
         Args:
             threads: 1 to 64, this session's share of the CPU.
-            precision: ``"highest"`` is true fp32; ``"high"`` may trade within 1e-5 per product; ``"medium"`` may use
-                half-width inputs.
+            precision: ``"highest"`` is true fp32; ``"high"`` may trade within 1e-5 per product; ``"medium"``
+                may use half-width inputs.
             backend: ``"cpu"``.
             search: ``"model"`` chooses by the cost model, ``"reference"`` runs the plain kernels.
             merge: merge rasters.
@@ -216,14 +221,15 @@ class Session:
         """Run the model once.
 
         Args:
-            inputs: every graph input by name: NumPy arrays, Tensors, any other buffer or DLPack object of the input's
-                dtype, or numbers in nested sequences.
+            inputs: every graph input by name: NumPy arrays, Tensors, any other buffer or DLPack object of the
+                input's dtype, or numbers in nested sequences.
 
         Returns:
-            The outputs by name, in the model's order. ``numpy.asarray(output)`` is free of copies.
+            The outputs by name, in the model's order. ``numpy.asarray(output)`` makes no copy.
 
         Raises:
-            EngineError: an input is missing, unknown, of the wrong dtype or shape, or holds an index out of range.
+            EngineError: an input is missing, unknown, of the wrong dtype or shape, or holds an index out of
+                range.
             UnsupportedError: these shapes need something the engine does not run; names op and node.
 
         Blocks: for the time of the inference, with the GIL released.
@@ -260,7 +266,7 @@ class Session:
         for binding, (name, value) in zip(bindings, inputs.items(), strict=True):
             memory, dtype, shape = dense_view(value, name, self._wanted.get(name, "F32"))
             if len(shape) > _MAX_RANK:
-                raise EngineError(f"input '{name}' has {len(shape)} dims; at most {_MAX_RANK}", status="INVALID_ARGUMENT")
+                raise _refuse(f"input '{name}' has {len(shape)} dims; at most {_MAX_RANK}")
             c_name, data = ffi.new("char[]", _c_name(name)), ffi.from_buffer(memory)
             keep += [c_name, data, memory]
             binding.name = c_name
@@ -276,7 +282,7 @@ def _tensor(block: Any) -> Tensor:
     owner = ffi.gc(block, lib.we_block_release)
     view = lib.we_block_view(owner)
     # A cffi buffer keeps the object it was made from alive, so this one owns the block.
-    memory = ffi.gc(view.data, lambda _data, _owner=owner: None)  # type: ignore[misc]
+    memory = ffi.gc(view.data, lambda _data, _owner=owner: None)
     shape = tuple(int(view.dims[i]) for i in range(view.rank))
     return Tensor(ffi.buffer(memory, lib.we_block_nbytes(owner)), _text(lib.we_dtype_name(view.dtype)), shape)
 
@@ -298,7 +304,7 @@ class GraphBuilder:
         symbols = [ffi.new("char[]", _c_name(dim)) if isinstance(dim, str) else ffi.NULL for dim in shape]
         dims = [-1 if isinstance(dim, str) else dim for dim in shape]
         if any(dim < 0 for dim in shape if not isinstance(dim, str)):
-            raise EngineError(f"input '{name}' has a negative dim", status="INVALID_ARGUMENT")
+            raise _refuse(f"input '{name}' has a negative dim")
         self._call(lib.we_builder_input, _c_name(name), _find_dtype(dtype), len(dims), dims, symbols)
 
     def weight(self, name: str, value: object, dtype: str = "F32") -> None:
@@ -307,7 +313,7 @@ class GraphBuilder:
         data = ffi.from_buffer(memory)
         view = ffi.new("we_view *", {"dtype": _find_dtype(found), "rank": len(shape)})
         if len(shape) > _MAX_RANK:
-            raise EngineError(f"weight '{name}' has {len(shape)} dims; at most {_MAX_RANK}", status="INVALID_ARGUMENT")
+            raise _refuse(f"weight '{name}' has {len(shape)} dims; at most {_MAX_RANK}")
         view.dims[0 : len(shape)] = shape
         view.data = ffi.cast("void *", data)
         self._call(lib.we_builder_weight, _c_name(name), view)
@@ -323,8 +329,8 @@ class GraphBuilder:
         for c_attr, (key, value) in zip(c_attrs, attrs.items(), strict=True):
             _fill_attr(c_attr, key, value, keep)
         self._call(
-            lib.we_builder_node, _c_name(op), _c_name(name), in_names, len(in_names), out_names, len(out_names),
-            c_attrs, len(attrs),
+            lib.we_builder_node, _c_name(op), _c_name(name), in_names, len(in_names), out_names,
+            len(out_names), c_attrs, len(attrs),
         )  # fmt: skip
 
     def output(self, name: str) -> None:
@@ -372,7 +378,7 @@ def _fill_attr(attr: Any, name: str, value: Any, keep: list[object]) -> None:
             texts = [kept(ffi.new("char[]", _c_name(item))) for item in value]
             attr.kind, attr.strings = lib.WE_ATTR_STRINGS, kept(ffi.new("char *[]", texts))
     else:
-        raise EngineError(f"attribute '{name}' has the unknown type {type(value).__name__}", status="INVALID_ARGUMENT")
+        raise _refuse(f"attribute '{name}' has the unknown type {type(value).__name__}")
 
 
 def ops() -> tuple[OpInfo, ...]:
@@ -384,7 +390,8 @@ def ops() -> tuple[OpInfo, ...]:
         rows.append(
             OpInfo(
                 _text(info.name), _text(info.op_class), info.min_inputs, info.max_inputs, info.min_outputs,
-                info.max_outputs, _text(info.rule), _text(info.tolerance), info.tolerance_value, _text(info.claims),
+                info.max_outputs, _text(info.rule), _text(info.tolerance), info.tolerance_value,
+                _text(info.claims),
             )
         )  # fmt: skip
     return tuple(rows)
@@ -423,7 +430,7 @@ def isa() -> str:
 
 
 def coverage() -> dict[str, dict[str, str]]:
-    """Return family and dtype -> instruction set -> ``"chosen"``, ``"available"`` or ``"absent"`` on this CPU."""
+    """Return family and dtype -> instruction set -> ``"chosen"``, ``"available"`` or ``"absent"`` here."""
     table: dict[str, dict[str, str]] = {}
     rank = {"absent": 0, "available": 1, "chosen": 2}
     for row in kernels():

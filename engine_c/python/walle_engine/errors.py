@@ -33,7 +33,7 @@ def error_for(status: str, message: str, op: str = "", node: str = "") -> WalleE
         node: the node concerned, or ``""``.
 
     Returns:
-        The exception, not raised. ``CONFIG`` and ``IO`` are no engine faults and leave the engine's branch of the tree.
+        The exception, not raised. ``CONFIG`` and ``IO`` are no engine faults and leave its branch.
     """
     if status == "CONFIG":
         return ConfigError(message)

@@ -1,4 +1,4 @@
-"""Tensors on the Python side: results of the engine as buffers, and anything array-like as input of the engine."""
+"""Tensors on the Python side: the engine's results as buffers, and anything array-like as its input."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _FLOATING = {"e": "F16", "f": "F32", "d": "F64"}
 class Tensor:
     """A dense row-major array that the engine made.
 
-    Implements the buffer protocol without copying, so ``numpy.asarray(tensor)`` and ``memoryview(tensor)`` share its
-    memory, which lives as long as any of them does.
+    Implements the buffer protocol without copying, so ``numpy.asarray(tensor)`` and ``memoryview(tensor)``
+    share its memory, which lives as long as any of them does.
 
     Args:
         memory: the elements, ``nbytes`` bytes.
@@ -42,6 +42,11 @@ class Tensor:
         self.shape = shape
 
     @property
+    def memory(self) -> memoryview:
+        """The elements as they lie in memory, without shape."""
+        return self._memory
+
+    @property
     def nbytes(self) -> int:
         """Size of the elements in bytes."""
         return self._memory.nbytes
@@ -49,7 +54,10 @@ class Tensor:
     def __buffer__(self, flags: int, /) -> memoryview:
         if 0 in self.shape:
             raise BufferError("memoryview has no empty shapes; use numpy.asarray(tensor) or tensor.tolist()")
-        return self._memory.cast("B").cast(FORMATS[self.dtype], self.shape)
+        # The type of the format is a Literal in the stubs; ours comes from a table.
+        cast: Any = self._memory.cast("B").cast
+        view: memoryview = cast(FORMATS[self.dtype], self.shape)
+        return view
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         # Only reached for empty tensors: NumPy asks the buffer protocol first.
@@ -100,8 +108,8 @@ def dense_view(value: object, name: str, dtype: str) -> tuple[memoryview, str, t
     """View anything array-like as dense memory.
 
     Args:
-        value: a buffer (NumPy array, Tensor, ``array.array``), an object with ``__dlpack__``, a number, or nested
-            sequences of numbers.
+        value: a buffer (NumPy array, Tensor, ``array.array``), an object with ``__dlpack__``, a number, or
+            nested sequences of numbers.
         name: of the input, for messages.
         dtype: what the model wants; the type of numbers and sequences, which have none of their own.
 
@@ -112,7 +120,7 @@ def dense_view(value: object, name: str, dtype: str) -> tuple[memoryview, str, t
         EngineError: ``value`` is none of these, is ragged, or holds elements the engine has no type for.
     """
     if isinstance(value, Tensor):
-        return value._memory, value.dtype, value.shape
+        return value.memory, value.dtype, value.shape
     try:
         view = memoryview(value)  # type: ignore[arg-type]
     except (TypeError, BufferError, ValueError):
@@ -136,7 +144,7 @@ def _from_dlpack(value: object, name: str) -> object:
     try:
         import numpy as np
     except ImportError as error:
-        raise _refuse(f"input '{name}' speaks DLPack only, which needs NumPy: install it or pass a buffer") from error
+        raise _refuse(f"input '{name}' speaks DLPack only: install NumPy or pass a buffer") from error
     try:
         return np.from_dlpack(value)  # type: ignore[arg-type]
     except (BufferError, TypeError, ValueError, RuntimeError) as error:
@@ -172,7 +180,7 @@ def _pack(value: object, name: str, dtype: str) -> tuple[memoryview, str, tuple[
     if 0 not in shape and not _flatten(value, shape, numbers):
         raise _refuse(f"input '{name}' is ragged or holds something that is no number")
     if dtype == "BF16":
-        raise _refuse(f"input '{name}' is BF16, which has no Python numbers: pass its bits as unsigned 16-bit integers")
+        raise _refuse(f"input '{name}' is BF16: pass its bits as unsigned 16-bit integers")
     try:
         packed = struct.pack(f"={math.prod(shape)}{FORMATS[dtype]}", *numbers)
     except (struct.error, OverflowError) as error:

@@ -6,7 +6,7 @@
 #include "graph/opspec.h"
 
 static const we_claim CLAIMS[] = {
-#define WE_CLAIM_ROW(Op, backend, name)                                                                                \
+#define WE_CLAIM_ROW(Op, backend, name)                                                                      \
     {WE_OP_##Op, #backend, #name, we_claim_##name##_accept, we_claim_##name##_cost, we_claim_##name##_run},
 #include "backend/claims.inc"
 #undef WE_CLAIM_ROW

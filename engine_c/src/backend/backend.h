@@ -5,7 +5,8 @@
 #include "base/threads.h"
 #include "raster/program.h"
 
-/* Everything one run of a program uses; nothing in it is shared with another run but the constants and the pool. */
+/* Everything one run of a program uses; nothing in it is shared with another run but the constants and the
+ * pool. */
 typedef struct we_run {
     const we_program *program;
     void *const *memory; /* per tensor */
@@ -40,9 +41,9 @@ typedef struct we_claim {
 const we_claim *we_claim_find(const char *backend, int32_t op, int32_t *row);
 const we_claim *we_claim_row(int32_t row);
 
-#define WE_CLAIM_ROW(Op, backend, name)                                                                                \
-    bool we_claim_##name##_accept(const we_call *call, we_arena *arena, const void **parameters);                      \
-    double we_claim_##name##_cost(const void *parameters);                                                             \
+#define WE_CLAIM_ROW(Op, backend, name)                                                                      \
+    bool we_claim_##name##_accept(const we_call *call, we_arena *arena, const void **parameters);            \
+    double we_claim_##name##_cost(const void *parameters);                                                   \
     void we_claim_##name##_run(const we_run *run, const we_command *command);
 #include "backend/claims.inc"
 #undef WE_CLAIM_ROW

@@ -37,7 +37,8 @@ static bool bit(uint32_t word, int index) {
     return word >> index & 1;
 }
 
-/* Source: Intel SDM volume 1, sections 13.3 and 14.3 (feature bits and XCR0 checks); volume 2, CPUID leaf 7. */
+/* Source: Intel SDM volume 1, sections 13.3 and 14.3 (feature bits and XCR0 checks); volume 2, CPUID leaf 7.
+ */
 static uint32_t detect(void) {
     uint32_t found = 1u << WE_ISA_REF;
     uint32_t a, b, c, d, b7, c7, d7;
@@ -91,7 +92,8 @@ we_status we_cpu_isas_capped(const char *cap, uint32_t *out, we_error *err) {
         size_t used = strlen(legal);
         snprintf(legal + used, sizeof legal - used, "%s%s", i ? ", " : "", ISA_NAMES[i]);
     }
-    return we_error_set(err, WE_CONFIG, "WALLE_ENGINE_ISA is '%.40s', which is no instruction set; use one of: %s", cap,
+    return we_error_set(err, WE_CONFIG,
+                        "WALLE_ENGINE_ISA is '%.40s', which is no instruction set; use one of: %s", cap,
                         legal);
 }
 

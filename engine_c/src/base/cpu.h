@@ -14,7 +14,8 @@ typedef enum we_isa {
 } we_isa;
 
 /* Bit i set: instruction set i is usable under the cap. Bit WE_ISA_REF is always set.
- * The environment is read at the first call of the process. CONFIG for an unknown value, then and ever after. */
+ * The environment is read at the first call of the process. CONFIG for an unknown value, then and ever after.
+ */
 we_status we_cpu_isas(uint32_t *out, we_error *err);
 
 /* The same for a given cap, without the environment (NULL: no cap). */

@@ -47,7 +47,8 @@ we_status we_error_set(we_error *err, we_status status, const char *format, ...)
     return status;
 }
 
-we_status we_error_set_at(we_error *err, we_status status, const char *op, const char *node, const char *format, ...) {
+we_status we_error_set_at(we_error *err, we_status status, const char *op, const char *node,
+                          const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     fill(err, status, op, node, format, arguments);

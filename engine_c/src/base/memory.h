@@ -11,8 +11,8 @@ enum {
     WE_ALIGNMENT = 64, /* bytes: a cache line and the widest vector */
 };
 
-void *we_memory_new(size_t size);         /* zeroed, WE_ALIGNMENT-aligned; NULL when out of memory */
-void *we_memory_new_dirty(size_t size);   /* the same, contents undefined */
+void *we_memory_new(size_t size);       /* zeroed, WE_ALIGNMENT-aligned; NULL when out of memory */
+void *we_memory_new_dirty(size_t size); /* the same, contents undefined */
 void we_memory_free(void *memory);
 
 /* Fail the allocation `countdown` calls from now and all after it; negative: never. For fault tests only. */
@@ -26,9 +26,9 @@ typedef struct we_arena {
     we_arena_chunk *chunks;
 } we_arena;
 
-void *we_arena_new(we_arena *arena, size_t size);                            /* zeroed, 16-byte aligned */
+void *we_arena_new(we_arena *arena, size_t size); /* zeroed, 16-byte aligned */
 void *we_arena_copy(we_arena *arena, const void *bytes, size_t size);
-char *we_arena_text(we_arena *arena, const char *text, size_t length);       /* adds the NUL */
+char *we_arena_text(we_arena *arena, const char *text, size_t length); /* adds the NUL */
 void we_arena_free(we_arena *arena);
 
 #endif

@@ -11,8 +11,9 @@ typedef struct we_names {
     size_t capacity, count;
 } we_names;
 
-int32_t we_names_find(const we_names *names, const char *key);            /* -1 if absent */
-bool we_names_add(we_names *names, const char *key, int32_t value);       /* the key must be absent; false: no memory */
+int32_t we_names_find(const we_names *names, const char *key); /* -1 if absent */
+bool we_names_add(we_names *names, const char *key,
+                  int32_t value); /* the key must be absent; false: no memory */
 void we_names_free(we_names *names);
 
 #endif

@@ -6,8 +6,8 @@
 
 static we_unary_fn unary_of(int32_t op) {
     switch (op) {
-#define WE_UNARY_FN(Name, name, formula)                                                                               \
-    case WE_OP_##Name:                                                                                                 \
+#define WE_UNARY_FN(Name, name, formula)                                                                     \
+    case WE_OP_##Name:                                                                                       \
         return WE_UNARY_##Name;
 #include "kernels/unary_fns.inc"
 #undef WE_UNARY_FN
@@ -18,11 +18,11 @@ static we_unary_fn unary_of(int32_t op) {
 
 static we_binary_fn binary_of(int32_t op) {
     switch (op) {
-#define WE_BINARY_FN(Name, name, floating, integer)                                                                    \
-    case WE_OP_##Name:                                                                                                 \
+#define WE_BINARY_FN(Name, name, floating, integer)                                                          \
+    case WE_OP_##Name:                                                                                       \
         return WE_BINARY_##Name;
-#define WE_COMPARE_FN(Name, name, formula)                                                                             \
-    case WE_OP_##Name:                                                                                                 \
+#define WE_COMPARE_FN(Name, name, formula)                                                                   \
+    case WE_OP_##Name:                                                                                       \
         return WE_BINARY_##Name;
 #include "kernels/binary_fns.inc"
 #undef WE_BINARY_FN

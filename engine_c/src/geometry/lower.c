@@ -7,7 +7,8 @@
 #include "graph/opspec.h"
 
 static const we_rule RULES[] = {
-#define WE_OP_ROW(Name, CLASS, min_in, max_in, min_out, max_out, shape, rule, tolerance, value) we_rule_##rule,
+#define WE_OP_ROW(Name, CLASS, min_in, max_in, min_out, max_out, shape, rule, tolerance, value)              \
+    we_rule_##rule,
 #include "ops/ops.inc"
 #undef WE_OP_ROW
 };
@@ -151,7 +152,8 @@ int32_t we_emit_binary(we_lower *l, we_binary_fn fn, int32_t a, int32_t b, int32
         we_lower_fail(l, WE_INVALID_MODEL, "the shapes of the inputs do not broadcast together");
     if (into == WE_NEW)
         into = we_lower_temp(l, we_binary_is_compare(fn) ? WE_BOOL : ta.dtype, to.rank, to.dims);
-    we_command command = {.kind = WE_COMMAND_BINARY, .in = {widened(l, a), widened(l, b), -1}, .u.binary.fn = fn};
+    we_command command = {
+        .kind = WE_COMMAND_BINARY, .in = {widened(l, a), widened(l, b), -1}, .u.binary.fn = fn};
     we_tensor wide[2] = {we_lower_tensor(l, command.in[0]), we_lower_tensor(l, command.in[1])};
     if (l->status == WE_OK && (wide[0].dtype != wide[1].dtype || !l->kernels->binary[fn][wide[0].dtype]))
         we_lower_fail(l, WE_UNSUPPORTED, "not defined for these types: insert a Cast");
@@ -165,7 +167,8 @@ int32_t we_emit_binary(we_lower *l, we_binary_fn fn, int32_t a, int32_t b, int32
 }
 
 int32_t we_emit_select(we_lower *l, int32_t condition, int32_t yes, int32_t no, int32_t into) {
-    we_tensor in[3] = {we_lower_tensor(l, condition), we_lower_tensor(l, yes), we_lower_tensor(l, no)}, to = in[1];
+    we_tensor in[3] = {we_lower_tensor(l, condition), we_lower_tensor(l, yes), we_lower_tensor(l, no)},
+              to = in[1];
     if (!we_broadcast(to.rank, to.dims, in[2].rank, in[2].dims, &to.rank, to.dims) ||
         !we_broadcast(to.rank, to.dims, in[0].rank, in[0].dims, &to.rank, to.dims))
         we_lower_fail(l, WE_INVALID_MODEL, "the shapes of the inputs do not broadcast together");
@@ -277,8 +280,8 @@ int32_t we_emit_transpose(we_lower *l, int32_t x, const int32_t *perm, int32_t i
 
 /* ---- Reductions and products ---- */
 
-/* Put the reduced axes side by side (in place if they are already, dims of 1 apart) and describe the result as
- * [outer, k, inner]. */
+/* Put the reduced axes side by side (in place if they are already, dims of 1 apart) and describe the result
+ * as [outer, k, inner]. */
 static int32_t gather_axes(we_lower *l, int32_t x, const bool *reduced, we_command *command) {
     we_tensor from = we_lower_tensor(l, x);
     int32_t perm[WE_MAX_RANK], kept = 0, first = -1;
@@ -357,9 +360,10 @@ int32_t we_emit_mean(we_lower *l, int32_t x, const bool *reduced, int32_t into) 
     return into;
 }
 
-int32_t we_emit_matmul(we_lower *l, int32_t a, int32_t b, const we_matmul *matmul, int32_t rank, const int64_t *dims,
-                       int32_t into) {
-    we_command command = {.kind = WE_COMMAND_MATMUL, .in = {widened(l, a), widened(l, b), -1}, .u.matmul = *matmul};
+int32_t we_emit_matmul(we_lower *l, int32_t a, int32_t b, const we_matmul *matmul, int32_t rank,
+                       const int64_t *dims, int32_t into) {
+    we_command command = {
+        .kind = WE_COMMAND_MATMUL, .in = {widened(l, a), widened(l, b), -1}, .u.matmul = *matmul};
     if (into == WE_NEW)
         into = we_lower_temp(l, we_lower_tensor(l, a).dtype, rank, dims);
     command.out = compute_target(l, into, we_lower_tensor(l, command.in[0]).dtype);

@@ -1,7 +1,9 @@
-/* What a rule has at hand. A rule reads its node's inputs and writes commands whose last one fills each output.
+/* What a rule has at hand. A rule reads its node's inputs and writes commands whose last one fills each
+ * output.
  *
- * The emitters below return the tensor they wrote, and do nothing once `status` is an error, so that rules read as
- * formulas; whoever runs the rule looks at `status` afterwards. `into` is the tensor to write, or WE_NEW for a fresh one. */
+ * The emitters below return the tensor they wrote, and do nothing once `status` is an error, so that rules
+ * read as formulas; whoever runs the rule looks at `status` afterwards. `into` is the tensor to write, or
+ * WE_NEW for a fresh one. */
 #ifndef WE_GEOMETRY_LOWER_H
 #define WE_GEOMETRY_LOWER_H
 
@@ -13,9 +15,9 @@ enum {
 
 typedef struct we_lower {
     we_program *program;
-    we_call call;          /* call.in: copies, stable while commands are emitted */
-    const int32_t *in;     /* tensors of the program, -1 where omitted */
-    const int32_t *out;    /* tensors to fill, shapes inferred */
+    we_call call;       /* call.in: copies, stable while commands are emitted */
+    const int32_t *in;  /* tensors of the program, -1 where omitted */
+    const int32_t *out; /* tensors to fill, shapes inferred */
     int32_t node;
     const we_kernels *kernels;
     we_status status;
@@ -42,8 +44,8 @@ int32_t we_emit_reduce(we_lower *l, we_reduce_fn fn, int32_t x, const bool *redu
 /* Sum times 1/k. */
 int32_t we_emit_mean(we_lower *l, int32_t x, const bool *reduced, int32_t into);
 /* `matmul` gives sizes and steps; the result has the dims given. */
-int32_t we_emit_matmul(we_lower *l, int32_t a, int32_t b, const we_matmul *matmul, int32_t rank, const int64_t *dims,
-                       int32_t into);
+int32_t we_emit_matmul(we_lower *l, int32_t a, int32_t b, const we_matmul *matmul, int32_t rank,
+                       const int64_t *dims, int32_t into);
 /* The same elements in order under another shape. */
 int32_t we_emit_reshape(we_lower *l, int32_t x, int32_t rank, const int64_t *dims, int32_t into);
 int32_t we_emit_transpose(we_lower *l, int32_t x, const int32_t *perm, int32_t into);

@@ -32,13 +32,15 @@ void we_rule_arg_reduce(we_lower *l) {
     const we_node *node = l->call.node;
     int32_t axis = 0;
     l->status = we_call_axis(&l->call, we_node_int(node, "axis", 0), l->call.in[0]->rank, &axis);
-    we_command command = {.kind = WE_COMMAND_ARG, .node = l->node, .in = {l->in[0], -1, -1}, .out = l->out[0]};
+    we_command command = {
+        .kind = WE_COMMAND_ARG, .node = l->node, .in = {l->in[0], -1, -1}, .out = l->out[0]};
     command.u.arg.largest = node->op == WE_OP_ArgMax;
     command.u.arg.last = we_node_int(node, "select_last_index", 0) != 0;
     command.u.arg.outer = command.u.arg.inner = command.u.arg.k = 1;
     for (int32_t i = 0; i < l->call.in[0]->rank; i++)
-        *(i < axis ? &command.u.arg.outer : i == axis ? &command.u.arg.k : &command.u.arg.inner) *=
-            l->call.in[0]->dims[i];
+        *(i < axis    ? &command.u.arg.outer
+          : i == axis ? &command.u.arg.k
+                      : &command.u.arg.inner) *= l->call.in[0]->dims[i];
     if (l->status == WE_OK)
         l->status = we_program_command(l->program, &command, l->call.err);
 }
@@ -92,7 +94,8 @@ void we_rule_batch_norm(we_lower *l) {
     int32_t parameter[5] = {0};
     for (int32_t i = 1; i < 5; i++) {
         if (l->call.in[i]->count != x->dims[1] || l->call.in[i]->dtype != x->dtype) {
-            we_lower_fail(l, WE_INVALID_MODEL, "each parameter must have one entry per channel, of the input's type");
+            we_lower_fail(l, WE_INVALID_MODEL,
+                          "each parameter must have one entry per channel, of the input's type");
             return;
         }
         parameter[i] = we_emit_reshape(l, l->in[i], x->rank - 1, dims, WE_NEW);

@@ -3,7 +3,8 @@
 
 #include "geometry/lower.h"
 
-/* A box over all of `dims` with row-major source strides taken from `from` and destination strides from `to`. */
+/* A box over all of `dims` with row-major source strides taken from `from` and destination strides from `to`.
+ */
 static we_box box_of(int32_t rank, const int64_t *size, const int64_t *from, const int64_t *to) {
     we_box box = {.rank = rank};
     memcpy(box.size, size, (size_t)rank * sizeof *size);
@@ -151,7 +152,8 @@ void we_rule_space_to_depth(we_lower *l) {
 /* ---- Pad: every axis is cut into head, middle and tail; each combination is one region ---- */
 
 typedef struct stretch {
-    int64_t size, src, step, dst; /* extent, first source coordinate, source step (0 repeats, -1 mirrors), first dst */
+    int64_t size, src, step,
+        dst; /* extent, first source coordinate, source step (0 repeats, -1 mirrors), first dst */
 } stretch;
 
 /* The stretches of one axis of extent n; returns how many, or -1 where the mode cannot do it. */
@@ -169,7 +171,8 @@ static int32_t stretches_of(const char *mode, int64_t n, int64_t begin, int64_t 
     if (head)
         out[count++] = edge ? (stretch){head, 0, 0, 0} : (stretch){head, head, -1, 0};
     if (tail)
-        out[count++] = edge ? (stretch){tail, n - 1, 0, head + middle} : (stretch){tail, n - 2, -1, head + middle};
+        out[count++] =
+            edge ? (stretch){tail, n - 1, 0, head + middle} : (stretch){tail, n - 2, -1, head + middle};
     return count;
 }
 

@@ -1,4 +1,5 @@
-/* Rules of operators that slide a window: one raster that lines up what each tap sees, then a product or a reduction. */
+/* Rules of operators that slide a window: one raster that lines up what each tap sees, then a product or a
+ * reduction. */
 #include <math.h>
 #include <string.h>
 
@@ -35,7 +36,8 @@ static void line_up(we_lower *l, we_raster *raster, int32_t source, const we_ten
             int64_t first, end;
             valid_range(w, i, position[i], &first, &end);
             box.size[2 + i] = end - first;
-            box.src_offset += (first * w->stride[i] + position[i] * w->dilation[i] - w->pad_begin[i]) * strides[2 + i];
+            box.src_offset +=
+                (first * w->stride[i] + position[i] * w->dilation[i] - w->pad_begin[i]) * strides[2 + i];
             box.src_stride[2 + i] = w->stride[i] * strides[2 + i];
             box.dst_offset += first * out_strides[i];
             box.dst_stride[2 + i] = out_strides[i];
@@ -80,8 +82,7 @@ void we_rule_conv(we_lower *l) {
     p.b_batch[0] = channels * w.taps * positions;
     p.b_batch[1] = p.k * positions;
     bool biased = we_call_input(&l->call, 2) != NULL;
-    int32_t sums =
-        we_emit_matmul(l, l->in[1], columns, &p, out.rank, out.dims, biased ? WE_NEW : l->out[0]);
+    int32_t sums = we_emit_matmul(l, l->in[1], columns, &p, out.rank, out.dims, biased ? WE_NEW : l->out[0]);
     if (!biased)
         return;
     int64_t bias_dims[WE_MAX_RANK] = {out.dims[1], 1, 1, 1};

@@ -6,7 +6,7 @@
 #include "graph/opspec.h"
 
 enum {
-    MAX_NAME = 4096,          /* bytes of any name */
+    MAX_NAME = 4096, /* bytes of any name */
     MAX_VALUES = 1 << 20,
     MAX_NODES = 1 << 18,
     MAX_ATTR_ITEMS = 1 << 20,
@@ -30,7 +30,8 @@ static we_status check_open(const we_builder *builder, we_error *err) {
     if (!builder)
         return we_error_set(err, WE_INVALID_ARGUMENT, "the builder is NULL");
     if (builder->spent)
-        return we_error_set(err, WE_INVALID_ARGUMENT, "the builder is spent: make a new one for another graph");
+        return we_error_set(err, WE_INVALID_ARGUMENT,
+                            "the builder is spent: make a new one for another graph");
     return WE_OK;
 }
 
@@ -43,7 +44,8 @@ static we_status value_named(we_graph *graph, const char *name, int32_t *index, 
         return we_error_set(err, WE_INVALID_MODEL, "the graph has more than %d values", MAX_VALUES);
     char *copy = we_arena_text(&graph->arena, name, strlen(name));
     if (!copy ||
-        !we_memory_grow((void **)&graph->values, &graph->value_room, graph->value_count, sizeof *graph->values) ||
+        !we_memory_grow((void **)&graph->values, &graph->value_room, graph->value_count,
+                        sizeof *graph->values) ||
         !we_names_add(&graph->names, copy, (int32_t)graph->value_count))
         return we_error_no_memory(err);
     *index = (int32_t)graph->value_count++;
@@ -51,12 +53,14 @@ static we_status value_named(we_graph *graph, const char *name, int32_t *index, 
     return WE_OK;
 }
 
-static we_status define(we_graph *graph, const char *name, we_value_kind kind, we_value **out, we_error *err) {
+static we_status define(we_graph *graph, const char *name, we_value_kind kind, we_value **out,
+                        we_error *err) {
     int32_t index;
     WE_TRY(value_named(graph, name, &index, err));
     we_value *value = &graph->values[index];
     if (value->kind != WE_VALUE_UNDEFINED)
-        return we_error_set(err, WE_INVALID_MODEL, "the name '%s' is defined twice: rename one of the two", name);
+        return we_error_set(err, WE_INVALID_MODEL, "the name '%s' is defined twice: rename one of the two",
+                            name);
     value->kind = kind;
     *out = value;
     return WE_OK;
@@ -68,8 +72,8 @@ static we_status set_type(we_graph *graph, we_value *value, we_dtype dtype, int3
     if (we_dtype_size(dtype) == 0)
         return we_error_set(err, WE_INVALID_MODEL, "'%s' has an unknown dtype (%d)", value->name, (int)dtype);
     if (rank < 0 || rank > WE_MAX_RANK)
-        return we_error_set(err, WE_INVALID_MODEL, "'%s' has rank %d; 0 to %d are supported", value->name, (int)rank,
-                            WE_MAX_RANK);
+        return we_error_set(err, WE_INVALID_MODEL, "'%s' has rank %d; 0 to %d are supported", value->name,
+                            (int)rank, WE_MAX_RANK);
     for (int32_t i = 0; i < rank; i++)
         known[i] = dims[i] == -1 ? 1 : dims[i];
     if (!we_shape_count(rank, known, dtype, &count))
@@ -120,18 +124,20 @@ void we_builder_free(we_builder *builder) {
     we_memory_free(builder);
 }
 
-we_status we_builder_input(we_builder *builder, const char *name, we_dtype dtype, int32_t rank, const int64_t *dims,
-                           const char *const *symbols, we_error *err) {
+we_status we_builder_input(we_builder *builder, const char *name, we_dtype dtype, int32_t rank,
+                           const int64_t *dims, const char *const *symbols, we_error *err) {
     we_value *value = NULL;
     WE_TRY(check_open(builder, err));
     WE_TRY(check_name("a graph input", name, err));
     we_graph *graph = &builder->graph;
     WE_TRY(define(graph, name, WE_VALUE_INPUT, &value, err));
     WE_TRY(set_type(graph, value, dtype, rank, dims, symbols, err));
-    return append(&graph->inputs, &graph->input_room, &graph->input_count, (int32_t)(value - graph->values), err);
+    return append(&graph->inputs, &graph->input_room, &graph->input_count, (int32_t)(value - graph->values),
+                  err);
 }
 
-we_status we_builder_weight_borrowed(we_builder *builder, const char *name, const we_view *view, we_error *err) {
+we_status we_builder_weight_borrowed(we_builder *builder, const char *name, const we_view *view,
+                                     we_error *err) {
     we_value *value = NULL;
     int64_t count;
     WE_TRY(check_open(builder, err));
@@ -150,12 +156,14 @@ we_status we_builder_weight(we_builder *builder, const char *name, const we_view
     int64_t count;
     WE_TRY(check_open(builder, err));
     if (!view || !we_shape_count(view->rank, view->dims, view->dtype, &count))
-        return we_error_set(err, WE_INVALID_MODEL, "weight '%s' has an illegal shape or dtype", name ? name : "");
+        return we_error_set(err, WE_INVALID_MODEL, "weight '%s' has an illegal shape or dtype",
+                            name ? name : "");
     we_view copy = *view;
     if (count) {
         if (!view->data)
             return we_error_set(err, WE_INVALID_MODEL, "weight '%s' has no data", name ? name : "");
-        copy.data = we_arena_copy(&builder->graph.arena, view->data, (size_t)count * we_dtype_size(view->dtype));
+        copy.data =
+            we_arena_copy(&builder->graph.arena, view->data, (size_t)count * we_dtype_size(view->dtype));
         if (!copy.data)
             return we_error_no_memory(err);
     }
@@ -166,7 +174,8 @@ we_status we_builder_weight(we_builder *builder, const char *name, const we_view
 static we_status copy_attr(we_arena *arena, const we_attr *from, we_attr *to, we_error *err) {
     *to = (we_attr){.kind = from->kind, .integer = from->integer, .real = from->real, .count = from->count};
     if (from->count > MAX_ATTR_ITEMS)
-        return we_error_set(err, WE_INVALID_MODEL, "attribute '%s' has more than %d items", from->name, MAX_ATTR_ITEMS);
+        return we_error_set(err, WE_INVALID_MODEL, "attribute '%s' has more than %d items", from->name,
+                            MAX_ATTR_ITEMS);
     if (!(to->name = we_arena_text(arena, from->name, strlen(from->name))))
         return we_error_no_memory(err);
     bool ok = true;
@@ -181,7 +190,8 @@ static we_status copy_attr(we_arena *arena, const we_attr *from, we_attr *to, we
         ok = (to->string = we_arena_text(arena, from->string, strlen(from->string))) != NULL;
         break;
     case WE_ATTR_INTS:
-        ok = (to->integers = we_arena_copy(arena, from->integers, from->count * sizeof *from->integers)) != NULL;
+        ok = (to->integers = we_arena_copy(arena, from->integers, from->count * sizeof *from->integers)) !=
+             NULL;
         break;
     case WE_ATTR_FLOATS:
         ok = (to->reals = we_arena_copy(arena, from->reals, from->count * sizeof *from->reals)) != NULL;
@@ -190,7 +200,8 @@ static we_status copy_attr(we_arena *arena, const we_attr *from, we_attr *to, we
         const char **texts = we_arena_new(arena, from->count * sizeof *texts);
         ok = texts != NULL;
         for (size_t i = 0; ok && i < from->count; i++)
-            ok = from->strings[i] && (texts[i] = we_arena_text(arena, from->strings[i], strlen(from->strings[i])));
+            ok = from->strings[i] &&
+                 (texts[i] = we_arena_text(arena, from->strings[i], strlen(from->strings[i])));
         to->strings = texts;
         break;
     }
@@ -202,7 +213,8 @@ static we_status copy_attr(we_arena *arena, const we_attr *from, we_attr *to, we
 
 /* Whole numbers serve where the op wants real ones, and an empty list fits every list. */
 static we_status adapt_attr(we_arena *arena, const we_attr_spec *spec, we_attr *attr, we_error *err) {
-    bool is_list = attr->kind == WE_ATTR_INTS || attr->kind == WE_ATTR_FLOATS || attr->kind == WE_ATTR_STRINGS;
+    bool is_list =
+        attr->kind == WE_ATTR_INTS || attr->kind == WE_ATTR_FLOATS || attr->kind == WE_ATTR_STRINGS;
     if (!spec || spec->kind == attr->kind)
         return WE_OK;
     if (spec->kind == WE_ATTR_FLOAT && attr->kind == WE_ATTR_INT) {
@@ -217,7 +229,8 @@ static we_status adapt_attr(we_arena *arena, const we_attr_spec *spec, we_attr *
         attr->kind = WE_ATTR_FLOATS;
         attr->reals = reals;
     } else if (is_list && attr->count == 0 &&
-               (spec->kind == WE_ATTR_INTS || spec->kind == WE_ATTR_FLOATS || spec->kind == WE_ATTR_STRINGS)) {
+               (spec->kind == WE_ATTR_INTS || spec->kind == WE_ATTR_FLOATS ||
+                spec->kind == WE_ATTR_STRINGS)) {
         attr->kind = spec->kind;
     }
     return WE_OK;
@@ -245,13 +258,13 @@ static we_status copy_links(we_graph *graph, const char *const *names, size_t co
 }
 
 static we_status add_node(we_graph *graph, const char *op, const char *node_name, const char *const *inputs,
-                          size_t input_count, const char *const *outputs, size_t output_count, const we_attr *attrs,
-                          size_t attr_count, we_error *err) {
+                          size_t input_count, const char *const *outputs, size_t output_count,
+                          const we_attr *attrs, size_t attr_count, we_error *err) {
     we_node node = {.op = we_op_find(op), .attr_count = attr_count};
     if (node.op < 0)
-        return we_error_set(err, WE_UNSUPPORTED,
-                            "operator '%.60s' is not in this engine's table: `walle-engine coverage` lists what is",
-                            op);
+        return we_error_set(
+            err, WE_UNSUPPORTED,
+            "operator '%.60s' is not in this engine's table: `walle-engine coverage` lists what is", op);
     if (input_count > WE_MAX_NODE_INPUTS || output_count > WE_MAX_NODE_INPUTS || attr_count > MAX_ATTRS)
         return we_error_set(err, WE_INVALID_MODEL, "the node has too many inputs, outputs or attributes");
     if (graph->node_count >= MAX_NODES)
@@ -276,9 +289,9 @@ static we_status add_node(we_graph *graph, const char *op, const char *node_name
     return WE_OK;
 }
 
-we_status we_builder_node(we_builder *builder, const char *op, const char *node_name, const char *const *inputs,
-                          size_t input_count, const char *const *outputs, size_t output_count, const we_attr *attrs,
-                          size_t attr_count, we_error *err) {
+we_status we_builder_node(we_builder *builder, const char *op, const char *node_name,
+                          const char *const *inputs, size_t input_count, const char *const *outputs,
+                          size_t output_count, const we_attr *attrs, size_t attr_count, we_error *err) {
     WE_TRY(check_open(builder, err));
     WE_TRY(check_name("the operator of a node", op, err));
     const char *name = node_name ? node_name : "";

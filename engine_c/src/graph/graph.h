@@ -1,4 +1,5 @@
-/* A verified graph: values and nodes by index, nodes in topological order, everything in one arena. Immutable. */
+/* A verified graph: values and nodes by index, nodes in topological order, everything in one arena.
+ * Immutable. */
 #ifndef WE_GRAPH_GRAPH_H
 #define WE_GRAPH_GRAPH_H
 
@@ -19,12 +20,12 @@ typedef enum we_value_kind {
 typedef struct we_value {
     const char *name;
     we_value_kind kind;
-    bool typed;             /* dtype, rank and dims are stated; always so for inputs and weights */
+    bool typed; /* dtype, rank and dims are stated; always so for inputs and weights */
     we_dtype dtype;
     int32_t rank;
-    int64_t dims[WE_MAX_RANK];           /* -1 where symbolic */
-    const char *symbols[WE_MAX_RANK];    /* NULL where the dim is a number */
-    const void *data;                    /* weights: borrowed or in the arena; WE_ALIGNMENT is not promised */
+    int64_t dims[WE_MAX_RANK];        /* -1 where symbolic */
+    const char *symbols[WE_MAX_RANK]; /* NULL where the dim is a number */
+    const void *data;                 /* weights: borrowed or in the arena; WE_ALIGNMENT is not promised */
 } we_value;
 
 typedef struct we_node {
@@ -55,8 +56,10 @@ int64_t we_node_int(const we_node *node, const char *name, int64_t fallback);
 double we_node_float(const we_node *node, const char *name, double fallback);
 const char *we_node_string(const we_node *node, const char *name, const char *fallback);
 
-/* Builder steps that only the loader needs. Both take over nothing: strings are copied, `data` is borrowed. */
-we_status we_builder_weight_borrowed(we_builder *builder, const char *name, const we_view *value, we_error *err);
+/* Builder steps that only the loader needs. Both take over nothing: strings are copied, `data` is borrowed.
+ */
+we_status we_builder_weight_borrowed(we_builder *builder, const char *name, const we_view *value,
+                                     we_error *err);
 we_status we_builder_output_typed(we_builder *builder, const char *name, we_dtype dtype, int32_t rank,
                                   const int64_t *dims, const char *const *symbols, we_error *err);
 /* Verify, order, and move the graph out of the builder. On failure *out is untouched. */

@@ -1,4 +1,5 @@
-/* What the verifier must know of an operator. The table itself is ops/ops.inc; this is the view of it from below. */
+/* What the verifier must know of an operator. The table itself is ops/ops.inc; this is the view of it from
+ * below. */
 #ifndef WE_GRAPH_OPSPEC_H
 #define WE_GRAPH_OPSPEC_H
 

@@ -20,8 +20,8 @@ typedef struct we_tensor {
     int64_t count; /* product of dims */
     const void *data;
     int32_t index;
-    int32_t alias_of;      /* tensor whose memory this one shares, or -1 */
-    int64_t alias_offset;  /* elements from the start of that tensor */
+    int32_t alias_of;     /* tensor whose memory this one shares, or -1 */
+    int64_t alias_offset; /* elements from the start of that tensor */
 } we_tensor;
 
 #endif

@@ -23,10 +23,12 @@ static we_status check_arity(const we_node *node, we_error *err) {
                                (int)min_out, (int)max_out, (int)node->output_count);
     for (int32_t i = 0; i < min_in; i++) {
         if (node->inputs[i] < 0)
-            return we_error_set_at(err, WE_INVALID_MODEL, op, node->name, "input %d of %s is required", (int)i, op);
+            return we_error_set_at(err, WE_INVALID_MODEL, op, node->name, "input %d of %s is required",
+                                   (int)i, op);
     }
     if (node->output_count == 0 || node->outputs[0] < 0)
-        return we_error_set_at(err, WE_INVALID_MODEL, op, node->name, "the first output of %s is required", op);
+        return we_error_set_at(err, WE_INVALID_MODEL, op, node->name, "the first output of %s is required",
+                               op);
     return WE_OK;
 }
 
@@ -36,23 +38,26 @@ static we_status check_attrs(const we_graph *graph, const we_node *node, we_erro
         const we_attr *attr = &node->attrs[i];
         const we_attr_spec *spec = we_op_attr(node->op, attr->name);
         if (!spec)
-            return we_error_set_at(err, WE_UNSUPPORTED, op, node->name, "%s has no attribute '%.60s' here", op,
-                                   attr->name);
+            return we_error_set_at(err, WE_UNSUPPORTED, op, node->name, "%s has no attribute '%.60s' here",
+                                   op, attr->name);
         if (spec->kind != attr->kind)
-            return we_error_set_at(err, WE_INVALID_MODEL, op, node->name, "attribute '%s' of %s has the wrong type",
-                                   attr->name, op);
+            return we_error_set_at(err, WE_INVALID_MODEL, op, node->name,
+                                   "attribute '%s' of %s has the wrong type", attr->name, op);
         if (we_node_attr(node, attr->name) != attr)
-            return we_error_set_at(err, WE_INVALID_MODEL, op, node->name, "attribute '%s' is given twice", attr->name);
+            return we_error_set_at(err, WE_INVALID_MODEL, op, node->name, "attribute '%s' is given twice",
+                                   attr->name);
         bool finite = attr->kind != WE_ATTR_FLOAT || isfinite(attr->real);
         for (size_t j = 0; attr->kind == WE_ATTR_FLOATS && j < attr->count; j++)
             finite = finite && isfinite(attr->reals[j]);
         if (!finite)
-            return we_error_set_at(err, WE_INVALID_MODEL, op, node->name, "attribute '%s' is not finite", attr->name);
+            return we_error_set_at(err, WE_INVALID_MODEL, op, node->name, "attribute '%s' is not finite",
+                                   attr->name);
         if (attr->kind == WE_ATTR_TENSOR) {
             int32_t index = we_names_find(&graph->names, attr->string);
             if (index < 0 || graph->values[index].kind != WE_VALUE_WEIGHT)
                 return we_error_set_at(err, WE_INVALID_MODEL, op, node->name,
-                                       "attribute '%s' names '%.60s', which is no weight", attr->name, attr->string);
+                                       "attribute '%s' names '%.60s', which is no weight", attr->name,
+                                       attr->string);
         }
     }
     return WE_OK;
@@ -64,7 +69,8 @@ static we_status check_defined(const we_graph *graph, we_error *err) {
         for (int32_t i = 0; i < node->input_count; i++) {
             if (node->inputs[i] >= 0 && graph->values[node->inputs[i]].kind == WE_VALUE_UNDEFINED)
                 return we_error_set_at(err, WE_INVALID_MODEL, we_op_name(node->op), node->name,
-                                       "input '%.100s' is defined nowhere", graph->values[node->inputs[i]].name);
+                                       "input '%.100s' is defined nowhere",
+                                       graph->values[node->inputs[i]].name);
         }
     }
     if (graph->output_count == 0)
@@ -92,7 +98,8 @@ static we_status check_outputs_once(const we_graph *graph, we_error *err) {
     return status;
 }
 
-/* Scratch of the topological sort, one allocation each. Readers of value v are readers[first[v] .. first[v + 1]). */
+/* Scratch of the topological sort, one allocation each. Readers of value v are readers[first[v] .. first[v +
+ * 1]). */
 typedef struct sorter {
     int32_t *first, *readers, *missing, *queue;
     we_node *sorted;
@@ -120,7 +127,8 @@ static void index_readers(const we_graph *graph, sorter *s) {
     }
 }
 
-/* Kahn's algorithm with the readers of each value indexed once: linear in nodes and links, also for hostile graphs. */
+/* Kahn's algorithm with the readers of each value indexed once: linear in nodes and links, also for hostile
+ * graphs. */
 static we_status sort_nodes(we_graph *graph, sorter *s, we_error *err) {
     size_t head = 0, tail = 0;
     for (size_t n = 0; n < graph->node_count; n++) {
@@ -142,14 +150,15 @@ static we_status sort_nodes(we_graph *graph, sorter *s, we_error *err) {
     }
     for (size_t n = 0; head < graph->node_count && n < graph->node_count; n++) {
         if (s->missing[n] > 0)
-            return we_error_set_at(err, WE_INVALID_MODEL, we_op_name(graph->nodes[n].op), graph->nodes[n].name,
-                                   "the graph has a cycle through or before this node");
+            return we_error_set_at(err, WE_INVALID_MODEL, we_op_name(graph->nodes[n].op),
+                                   graph->nodes[n].name, "the graph has a cycle through or before this node");
     }
     memcpy(graph->nodes, s->sorted, graph->node_count * sizeof *graph->nodes);
     return WE_OK;
 }
 
-/* True if every node reads only what an earlier one wrote: then the author's order stays. `written` is zeroed scratch. */
+/* True if every node reads only what an earlier one wrote: then the author's order stays. `written` is zeroed
+ * scratch. */
 static bool in_order(const we_graph *graph, int32_t *written) {
     for (size_t n = 0; n < graph->node_count; n++) {
         const we_node *node = &graph->nodes[n];

@@ -5,8 +5,8 @@
 #include "kernels/kernels.h"
 
 static const we_matmul_row MATMUL_ROWS[] = {
-#define WE_MATMUL_KERNEL_ROW(ISA, isa, DT, dt, rows, columns)                                                          \
-    {"we_" #dt "_matmul_" #rows "x" #columns "__" #isa, WE_ISA_##ISA, rows, columns,                                   \
+#define WE_MATMUL_KERNEL_ROW(ISA, isa, DT, dt, rows, columns)                                                \
+    {"we_" #dt "_matmul_" #rows "x" #columns "__" #isa, WE_ISA_##ISA, rows, columns,                         \
      we_##dt##_matmul_##rows##x##columns##__##isa},
 #include "kernels/matmul.inc"
 #undef WE_MATMUL_KERNEL_ROW
@@ -54,18 +54,18 @@ const char *we_reduce_name(we_reduce_fn fn) {
 void we_kernels_fill(uint32_t isas, we_kernels *out) {
     memset(out, 0, sizeof *out);
     out->isas = isas;
-#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                                       \
-    if (isas >> WE_ISA_##ISA & 1)                                                                                      \
+#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                             \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
         out->unary[WE_UNARY_##Name][WE_##DT] = we_##dt##_unary_##name##__##isa;
 #include "kernels/unary.inc"
 #undef WE_UNARY_KERNEL_ROW
-#define WE_BINARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                                      \
-    if (isas >> WE_ISA_##ISA & 1)                                                                                      \
+#define WE_BINARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                            \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
         out->binary[WE_BINARY_##Name][WE_##DT] = we_##dt##_binary_##name##__##isa;
 #include "kernels/binary.inc"
 #undef WE_BINARY_KERNEL_ROW
-#define WE_REDUCE_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                                      \
-    if (isas >> WE_ISA_##ISA & 1)                                                                                      \
+#define WE_REDUCE_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                            \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
         out->reduce[WE_REDUCE_##Name][WE_##DT] = we_##dt##_reduce_##name##__##isa;
 #include "kernels/reduce.inc"
 #undef WE_REDUCE_KERNEL_ROW
@@ -95,20 +95,24 @@ we_status we_kernels_get(const we_kernels **out, we_error *err) {
 /* ---- The kernel list of the public header ---- */
 
 static const we_kernel_info KERNELS[] = {
-#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                                       \
-    {"unary", #isa, "we_" #dt "_unary_" #name "__" #isa, WE_##DT, 0, 0, 0, exact, WE_ISA_##ISA, WE_UNARY_##Name},
+#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                             \
+    {"unary",      #isa,           "we_" #dt "_unary_" #name "__" #isa, WE_##DT, 0, 0, 0, exact,             \
+     WE_ISA_##ISA, WE_UNARY_##Name},
 #include "kernels/unary.inc"
 #undef WE_UNARY_KERNEL_ROW
-#define WE_BINARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                                      \
-    {"binary", #isa, "we_" #dt "_binary_" #name "__" #isa, WE_##DT, 0, 0, 0, exact, WE_ISA_##ISA, WE_BINARY_##Name},
+#define WE_BINARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                            \
+    {"binary",        #isa, "we_" #dt "_binary_" #name "__" #isa, WE_##DT, 0, 0, 0, exact, WE_ISA_##ISA,     \
+     WE_BINARY_##Name},
 #include "kernels/binary.inc"
 #undef WE_BINARY_KERNEL_ROW
-#define WE_REDUCE_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                                      \
-    {"reduce", #isa, "we_" #dt "_reduce_" #name "__" #isa, WE_##DT, 0, 0, 0, exact, WE_ISA_##ISA, WE_REDUCE_##Name},
+#define WE_REDUCE_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                            \
+    {"reduce",        #isa, "we_" #dt "_reduce_" #name "__" #isa, WE_##DT, 0, 0, 0, exact, WE_ISA_##ISA,     \
+     WE_REDUCE_##Name},
 #include "kernels/reduce.inc"
 #undef WE_REDUCE_KERNEL_ROW
-#define WE_MATMUL_KERNEL_ROW(ISA, isa, DT, dt, rows, columns)                                                          \
-    {"matmul", #isa, "we_" #dt "_matmul_" #rows "x" #columns "__" #isa, WE_##DT, rows, columns, 1, 0, WE_ISA_##ISA, 0},
+#define WE_MATMUL_KERNEL_ROW(ISA, isa, DT, dt, rows, columns)                                                \
+    {"matmul",     #isa, "we_" #dt "_matmul_" #rows "x" #columns "__" #isa, WE_##DT, rows, columns, 1, 0,    \
+     WE_ISA_##ISA, 0},
 #include "kernels/matmul.inc"
 #undef WE_MATMUL_KERNEL_ROW
 };
@@ -117,13 +121,14 @@ size_t we_kernel_count(void) {
     return sizeof KERNELS / sizeof *KERNELS;
 }
 
-/* Is a later usable row the same family, dtype and function? (`chosen` holds the function in the static rows.) */
+/* Is a later usable row the same family, dtype and function? (`chosen` holds the function in the static
+ * rows.) */
 static bool overwritten(size_t index, uint32_t isas) {
     const we_kernel_info *row = &KERNELS[index];
     for (size_t i = index + 1; i < we_kernel_count(); i++) {
         const we_kernel_info *later = &KERNELS[i];
-        if (strcmp(later->family, row->family) == 0 && later->dtype == row->dtype && later->chosen == row->chosen &&
-            (isas >> later->available & 1))
+        if (strcmp(later->family, row->family) == 0 && later->dtype == row->dtype &&
+            later->chosen == row->chosen && (isas >> later->available & 1))
             return true;
     }
     return false;

@@ -1,5 +1,5 @@
-/* Kernel types and the dispatch table. A kernel sees one tile or run of elements, allocates nothing, knows no graph.
- * The table is filled reference first, then each usable ISA overwrites what it does better. */
+/* Kernel types and the dispatch table. A kernel sees one tile or run of elements, allocates nothing, knows no
+ * graph. The table is filled reference first, then each usable ISA overwrites what it does better. */
 #ifndef WE_KERNELS_KERNELS_H
 #define WE_KERNELS_KERNELS_H
 
@@ -37,7 +37,8 @@ typedef enum we_reduce_fn {
 } we_reduce_fn;
 
 typedef void (*we_unary_kernel)(int64_t n, const void *x, void *y);
-typedef void (*we_binary_kernel)(int64_t n, const void *a, int64_t a_step, const void *b, int64_t b_step, void *y);
+typedef void (*we_binary_kernel)(int64_t n, const void *a, int64_t a_step, const void *b, int64_t b_step,
+                                 void *y);
 typedef void (*we_reduce_kernel)(int64_t k, int64_t inner, const void *x, void *y);
 
 /* What happens to a finished tile. Pointers are at the tile's first row or column; NULL where absent. */
@@ -47,8 +48,9 @@ typedef struct we_epilogue {
 } we_epilogue;
 
 /* C[0..m, 0..n] (+)= A·B over k, m <= rows, n <= columns of the kernel's tile.
- * a: packed [k][rows], b: packed [k][columns], padded with zeros to the full tile; c: row stride ldc elements.
- * accumulate: add to what C holds. epilogue: NULL, or applied after the sum. a, b and c must not overlap. No alignment. */
+ * a: packed [k][rows], b: packed [k][columns], padded with zeros to the full tile; c: row stride ldc
+ * elements. accumulate: add to what C holds. epilogue: NULL, or applied after the sum. a, b and c must not
+ * overlap. No alignment. */
 typedef void (*we_matmul_kernel)(int64_t k, const float *a, const float *b, float *c, int64_t ldc, int32_t m,
                                  int32_t n, bool accumulate, const we_epilogue *epilogue);
 
@@ -60,8 +62,8 @@ typedef struct we_matmul_row {
 } we_matmul_row;
 
 typedef struct we_kernels {
-    uint32_t isas; /* bit set of we_isa */
-    we_unary_kernel unary[WE_UNARY_COUNT][WE_DTYPE_COUNT];   /* NULL where the dtype has none */
+    uint32_t isas;                                         /* bit set of we_isa */
+    we_unary_kernel unary[WE_UNARY_COUNT][WE_DTYPE_COUNT]; /* NULL where the dtype has none */
     we_binary_kernel binary[WE_BINARY_COUNT][WE_DTYPE_COUNT];
     we_reduce_kernel reduce[WE_REDUCE_COUNT][WE_DTYPE_COUNT];
 } we_kernels;
@@ -81,22 +83,22 @@ const char *we_binary_name(we_binary_fn fn);
 const char *we_reduce_name(we_reduce_fn fn);
 
 /* Every kernel of every table. */
-#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                                       \
+#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                             \
     void we_##dt##_unary_##name##__##isa(int64_t n, const void *x, void *y);
 #include "kernels/unary.inc"
 #undef WE_UNARY_KERNEL_ROW
-#define WE_BINARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                                      \
-    void we_##dt##_binary_##name##__##isa(int64_t n, const void *a, int64_t a_step, const void *b, int64_t b_step,     \
-                                          void *y);
+#define WE_BINARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                            \
+    void we_##dt##_binary_##name##__##isa(int64_t n, const void *a, int64_t a_step, const void *b,           \
+                                          int64_t b_step, void *y);
 #include "kernels/binary.inc"
 #undef WE_BINARY_KERNEL_ROW
-#define WE_REDUCE_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                                      \
+#define WE_REDUCE_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                            \
     void we_##dt##_reduce_##name##__##isa(int64_t k, int64_t inner, const void *x, void *y);
 #include "kernels/reduce.inc"
 #undef WE_REDUCE_KERNEL_ROW
-#define WE_MATMUL_KERNEL_ROW(ISA, isa, DT, dt, rows, columns)                                                          \
-    void we_##dt##_matmul_##rows##x##columns##__##isa(int64_t k, const float *a, const float *b, float *c,            \
-                                                      int64_t ldc, int32_t m, int32_t n, bool accumulate,             \
+#define WE_MATMUL_KERNEL_ROW(ISA, isa, DT, dt, rows, columns)                                                \
+    void we_##dt##_matmul_##rows##x##columns##__##isa(int64_t k, const float *a, const float *b, float *c,   \
+                                                      int64_t ldc, int32_t m, int32_t n, bool accumulate,    \
                                                       const we_epilogue *epilogue);
 #include "kernels/matmul.inc"
 #undef WE_MATMUL_KERNEL_ROW

@@ -84,8 +84,8 @@ static size_t utf8_length(const unsigned char *at, size_t room) {
         if ((at[i] & 0xC0) != 0x80)
             return 0;
     }
-    bool bad = (at[0] == 0xE0 && at[1] < 0xA0) || (at[0] == 0xED && at[1] > 0x9F) || (at[0] == 0xF0 && at[1] < 0x90) ||
-               (at[0] == 0xF4 && at[1] > 0x8F);
+    bool bad = (at[0] == 0xE0 && at[1] < 0xA0) || (at[0] == 0xED && at[1] > 0x9F) ||
+               (at[0] == 0xF0 && at[1] < 0x90) || (at[0] == 0xF4 && at[1] > 0x8F);
     return bad ? 0 : length;
 }
 
@@ -151,8 +151,8 @@ static we_status parse_string(parser *p, const char **text, size_t *length) {
     return WE_OK;
 }
 
-/* Integers are summed here; fractions go to strtod on a bounded copy (the process keeps the C numeric locale, as
- * Python does). */
+/* Integers are summed here; fractions go to strtod on a bounded copy (the process keeps the C numeric locale,
+ * as Python does). */
 static we_status parse_number(parser *p, we_json *value) {
     char copy[MAX_NUMBER + 1];
     size_t length = 0;

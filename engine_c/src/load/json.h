@@ -1,5 +1,5 @@
-/* A strict JSON reader (RFC 8259) with bounds on depth and on the number of values. Objects with a key twice are
- * refused; strings must be valid UTF-8 without NUL, since they become C strings. */
+/* A strict JSON reader (RFC 8259) with bounds on depth and on the number of values. Objects with a key twice
+ * are refused; strings must be valid UTF-8 without NUL, since they become C strings. */
 #ifndef WE_LOAD_JSON_H
 #define WE_LOAD_JSON_H
 
@@ -19,13 +19,13 @@ typedef enum we_json_kind {
 
 typedef struct we_json {
     we_json_kind kind;
-    bool whole;          /* a number written without fraction or exponent that fits int64 */
-    int64_t integer;     /* of whole numbers; 0 or 1 of booleans */
+    bool whole;      /* a number written without fraction or exponent that fits int64 */
+    int64_t integer; /* of whole numbers; 0 or 1 of booleans */
     double real;
-    const char *text;    /* of strings, NUL-terminated */
-    size_t length;       /* of text */
-    const char *key;     /* of an object's members */
-    size_t count;        /* children */
+    const char *text; /* of strings, NUL-terminated */
+    size_t length;    /* of text */
+    const char *key;  /* of an object's members */
+    size_t count;     /* children */
     struct we_json *first, *next;
 } we_json;
 

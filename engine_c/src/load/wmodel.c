@@ -39,8 +39,8 @@ static we_status bad(const loader *l, const char *where, const char *problem) {
 }
 
 /* A list of dims. With `symbols`, strings stand for symbolic dims (-1). */
-static we_status read_dims(const loader *l, const char *where, const we_json *list, int32_t *rank, int64_t *dims,
-                           const char **symbols) {
+static we_status read_dims(const loader *l, const char *where, const we_json *list, int32_t *rank,
+                           int64_t *dims, const char **symbols) {
     if (!list || list->kind != WE_JSON_ARRAY || list->count > WE_MAX_RANK)
         return bad(l, where, "'shape' must be a list of at most 8 dims");
     *rank = 0;
@@ -60,8 +60,9 @@ static we_status read_dtype(const loader *l, const char *where, const we_json *v
     if (!value || value->kind != WE_JSON_STRING)
         return bad(l, where, "'dtype' must be a string");
     if (!we_dtype_find(value->text, out))
-        return we_error_set(l->err, WE_UNSUPPORTED, "'%.60s' has the dtype '%.30s', which this engine does not know",
-                            where, value->text);
+        return we_error_set(l->err, WE_UNSUPPORTED,
+                            "'%.60s' has the dtype '%.30s', which this engine does not know", where,
+                            value->text);
     return WE_OK;
 }
 
@@ -157,7 +158,8 @@ static we_status read_value_infos(loader *l, const we_json *graph, const char *k
     return WE_OK;
 }
 
-static we_status read_names(loader *l, const we_json *node, const char *key, const char *const **out, size_t *count) {
+static we_status read_names(loader *l, const we_json *node, const char *key, const char *const **out,
+                            size_t *count) {
     const we_json *list = we_json_get(node, key);
     if (!list || list->kind != WE_JSON_ARRAY)
         return bad(l, key, "must be a list of names");
@@ -214,8 +216,8 @@ static we_status read_attr(loader *l, const we_json *json, we_attr *attr) {
         return read_list_attr(l, json, attr);
     case WE_JSON_OBJECT:
         if (we_json_get(json, "graph"))
-            return we_error_set(l->err, WE_UNSUPPORTED, "attribute '%.60s' holds a graph: control flow is not run here",
-                                json->key);
+            return we_error_set(l->err, WE_UNSUPPORTED,
+                                "attribute '%.60s' holds a graph: control flow is not run here", json->key);
         attr->kind = WE_ATTR_TENSOR;
         return read_text(l, json->key, json, "tensor", &attr->string);
     default:
@@ -224,7 +226,7 @@ static we_status read_attr(loader *l, const we_json *json, we_attr *attr) {
 }
 
 static we_status read_node(loader *l, const we_json *json) {
-    const char *op = "", *name = "", *const *inputs, *const *outputs;
+    const char *op = "", *name = "", *const * inputs, *const * outputs;
     size_t input_count, output_count, attr_count = 0;
     WE_TRY(read_text(l, "a node", json, "op", &op));
     WE_TRY(read_text(l, op, json, "name", &name));
@@ -238,8 +240,8 @@ static we_status read_node(loader *l, const we_json *json) {
         return we_error_no_memory(l->err);
     for (const we_json *attr = attrs_json ? attrs_json->first : NULL; attr; attr = attr->next)
         WE_TRY(read_attr(l, attr, &attrs[attr_count++]));
-    return we_builder_node(l->builder, op, name, inputs, input_count, outputs, output_count, attrs, attr_count,
-                           l->err);
+    return we_builder_node(l->builder, op, name, inputs, input_count, outputs, output_count, attrs,
+                           attr_count, l->err);
 }
 
 static we_status read_graph(loader *l, const we_json *metadata) {
@@ -249,7 +251,8 @@ static we_status read_graph(loader *l, const we_json *metadata) {
         return bad(l, "header", "no __metadata__: this is no .wmodel");
     WE_TRY(read_text(l, "metadata", metadata, "walle.format", &format));
     if (strcmp(format, "1") != 0)
-        return we_error_set(l->err, WE_UNSUPPORTED, "the model has format '%.20s'; this engine reads format 1", format);
+        return we_error_set(l->err, WE_UNSUPPORTED,
+                            "the model has format '%.20s'; this engine reads format 1", format);
     WE_TRY(read_text(l, "metadata", metadata, "walle.graph", &text));
     WE_TRY(we_json_parse(&l->arena, text, strlen(text), "walle.graph", &graph, l->err));
     WE_TRY(read_text(l, "walle.graph", graph, "name", &name));
@@ -274,7 +277,8 @@ static we_status read_container(loader *l, const we_mapping *mapping) {
         return bad(l, "file", "its header has an illegal length: this is no .wmodel");
     l->data = mapping->bytes + 8 + length;
     l->data_size = mapping->size - 8 - (size_t)length;
-    WE_TRY(we_json_parse(&l->arena, (const char *)mapping->bytes + 8, (size_t)length, "the header", &header, l->err));
+    WE_TRY(we_json_parse(&l->arena, (const char *)mapping->bytes + 8, (size_t)length, "the header", &header,
+                         l->err));
     if (header->kind != WE_JSON_OBJECT)
         return bad(l, "header", "it must be an object");
     WE_TRY(read_graph(l, we_json_get(header, "__metadata__")));

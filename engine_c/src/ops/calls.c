@@ -6,7 +6,8 @@
 #include "graph/opspec.h"
 #include "ops/ops.h"
 
-static const int64_t LARGE = (int64_t)1 << 40; /* window parameters past this are nonsense and could overflow */
+static const int64_t LARGE = (int64_t)1
+                             << 40; /* window parameters past this are nonsense and could overflow */
 
 const we_tensor *we_call_input(const we_call *call, int32_t index) {
     return index < call->node->input_count ? call->in[index] : NULL;
@@ -56,13 +57,15 @@ we_status we_call_ints(const we_call *call, int32_t index, int64_t *out, int32_t
     if (!tensor)
         return WE_OK;
     if (tensor->kind != WE_TENSOR_CONST)
-        return WE_CALL_FAIL(call, WE_UNSUPPORTED, "input %d decides a shape and is only known while running; "
-                            "make it a constant", (int)index);
+        return WE_CALL_FAIL(call, WE_UNSUPPORTED,
+                            "input %d decides a shape and is only known while running; "
+                            "make it a constant",
+                            (int)index);
     if (tensor->rank > 1 || (tensor->dtype != WE_I64 && tensor->dtype != WE_I32))
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "input %d must be a list of integers", (int)index);
     if (tensor->count > room)
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "input %d has %lld entries; at most %d make sense", (int)index,
-                            (long long)tensor->count, (int)room);
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "input %d has %lld entries; at most %d make sense",
+                            (int)index, (long long)tensor->count, (int)room);
     for (int64_t i = 0; i < tensor->count; i++)
         out[i] = we_tensor_integer(tensor, i);
     *count = (int32_t)tensor->count;
@@ -71,8 +74,8 @@ we_status we_call_ints(const we_call *call, int32_t index, int64_t *out, int32_t
 
 we_status we_call_axis(const we_call *call, int64_t axis, int32_t rank, int32_t *out) {
     if (axis < -(int64_t)rank || axis >= rank)
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "axis %lld is outside a tensor of rank %d", (long long)axis,
-                            (int)rank);
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "axis %lld is outside a tensor of rank %d",
+                            (long long)axis, (int)rank);
     *out = (int32_t)(axis < 0 ? axis + rank : axis);
     return WE_OK;
 }
@@ -105,12 +108,12 @@ we_status we_call_axes(const we_call *call, we_axes *out) {
 }
 
 /* One value per spatial dim from an attribute, or `fallback`. */
-static we_status spatial_ints(const we_call *call, const char *name, int32_t count, int64_t fallback, int64_t least,
-                              int64_t *out) {
+static we_status spatial_ints(const we_call *call, const char *name, int32_t count, int64_t fallback,
+                              int64_t least, int64_t *out) {
     const we_attr *attr = we_node_attr(call->node, name);
     if (attr && attr->count != (size_t)count)
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "attribute '%s' has %zu entries, not %d", name, attr->count,
-                            (int)count);
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "attribute '%s' has %zu entries, not %d", name,
+                            attr->count, (int)count);
     for (int32_t i = 0; i < count; i++) {
         out[i] = attr ? attr->integers[i] : fallback;
         if (out[i] < least || out[i] > LARGE)
@@ -121,7 +124,8 @@ static we_status spatial_ints(const we_call *call, const char *name, int32_t cou
 }
 
 /* Output extent and paddings of one spatial dim. Source: ONNX operator specification, Conv and MaxPool. */
-static we_status place_window(const we_call *call, const char *auto_pad, bool ceil_mode, int32_t i, we_window *w) {
+static we_status place_window(const we_call *call, const char *auto_pad, bool ceil_mode, int32_t i,
+                              we_window *w) {
     int64_t reach = (w->kernel[i] - 1) * w->dilation[i] + 1;
     if (strcmp(auto_pad, "SAME_UPPER") == 0 || strcmp(auto_pad, "SAME_LOWER") == 0) {
         w->out[i] = (w->in[i] + w->stride[i] - 1) / w->stride[i];
@@ -138,8 +142,9 @@ static we_status place_window(const we_call *call, const char *auto_pad, bool ce
     }
     int64_t span = w->in[i] + w->pad_begin[i] + w->pad_end[i] - reach;
     if (span < 0)
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the window (%lld) is larger than the padded input (%lld)",
-                            (long long)reach, (long long)(span + reach));
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL,
+                            "the window (%lld) is larger than the padded input (%lld)", (long long)reach,
+                            (long long)(span + reach));
     w->out[i] = span / w->stride[i] + 1;
     /* Rounding up adds a window only if it starts inside the input or its leading padding. */
     if (ceil_mode && span % w->stride[i] && w->out[i] * w->stride[i] < w->in[i] + w->pad_begin[i])
@@ -153,7 +158,8 @@ we_status we_call_window(const we_call *call, const int64_t *kernel_of_weight, w
     int64_t pads[2 * WE_MAX_SPATIAL];
     memset(out, 0, sizeof *out);
     if (rank < 1 || rank > WE_MAX_SPATIAL)
-        return WE_CALL_FAIL(call, WE_UNSUPPORTED, "%d spatial dims; 1 to %d are supported", (int)rank, WE_MAX_SPATIAL);
+        return WE_CALL_FAIL(call, WE_UNSUPPORTED, "%d spatial dims; 1 to %d are supported", (int)rank,
+                            WE_MAX_SPATIAL);
     out->rank = rank;
     if (kernel_of_weight && !we_node_attr(call->node, "kernel_shape")) {
         memcpy(out->kernel, kernel_of_weight, (size_t)rank * sizeof *kernel_of_weight);
@@ -241,11 +247,13 @@ we_status we_call_split(const we_call *call, int32_t *axis, int64_t *sizes) {
     }
     for (int32_t i = 0; i < count; i++) {
         if (sizes[i] < 0 || sizes[i] > n)
-            return WE_CALL_FAIL(call, WE_INVALID_MODEL, "a part of %lld out of %lld", (long long)sizes[i], (long long)n);
+            return WE_CALL_FAIL(call, WE_INVALID_MODEL, "a part of %lld out of %lld", (long long)sizes[i],
+                                (long long)n);
         total += sizes[i];
     }
     if (count != outputs || total != n)
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the parts do not add up to the dim (%lld)", (long long)n);
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the parts do not add up to the dim (%lld)",
+                            (long long)n);
     return WE_OK;
 }
 
@@ -271,7 +279,8 @@ we_status we_call_pads(const we_call *call, int64_t *begin, int64_t *end) {
     return WE_OK;
 }
 
-bool we_broadcast(int32_t a_rank, const int64_t *a, int32_t b_rank, const int64_t *b, int32_t *rank, int64_t *out) {
+bool we_broadcast(int32_t a_rank, const int64_t *a, int32_t b_rank, const int64_t *b, int32_t *rank,
+                  int64_t *out) {
     int64_t joined[WE_MAX_RANK];
     *rank = a_rank > b_rank ? a_rank : b_rank;
     for (int32_t i = 1; i <= *rank; i++) {

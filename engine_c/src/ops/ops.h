@@ -1,4 +1,5 @@
-/* The op table's enum, shape inference, and the readings of attributes that shape functions and rules share. */
+/* The op table's enum, shape inference, and the readings of attributes that shape functions and rules share.
+ */
 #ifndef WE_OPS_OPS_H
 #define WE_OPS_OPS_H
 
@@ -12,8 +13,8 @@ typedef enum we_op {
     WE_OP_COUNT
 } we_op;
 
-/* A node with concrete inputs. in[i] is NULL where omitted. Values of inputs that decide a shape (Reshape's second,
- * Slice's bounds) must be CONST. */
+/* A node with concrete inputs. in[i] is NULL where omitted. Values of inputs that decide a shape (Reshape's
+ * second, Slice's bounds) must be CONST. */
 typedef struct we_call {
     const we_graph *graph;
     const we_node *node;
@@ -25,7 +26,7 @@ typedef struct we_call {
 we_status we_shape_infer(const we_call *call, we_tensor *out);
 
 /* Fail with op and node named. */
-#define WE_CALL_FAIL(call, status, ...)                                                                                \
+#define WE_CALL_FAIL(call, status, ...)                                                                      \
     we_error_set_at((call)->err, status, we_op_name((call)->node->op), (call)->node->name, __VA_ARGS__)
 
 /* Input `index`, or NULL where omitted. */
@@ -70,6 +71,7 @@ we_status we_call_split(const we_call *call, int32_t *axis, int64_t *sizes /* ou
 we_status we_call_pads(const we_call *call, int64_t *begin, int64_t *end);
 
 /* NumPy broadcasting of two shapes into `out`; false where they do not fit. */
-bool we_broadcast(int32_t a_rank, const int64_t *a, int32_t b_rank, const int64_t *b, int32_t *rank, int64_t *out);
+bool we_broadcast(int32_t a_rank, const int64_t *a, int32_t b_rank, const int64_t *b, int32_t *rank,
+                  int64_t *out);
 
 #endif

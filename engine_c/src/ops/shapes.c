@@ -38,7 +38,8 @@ static we_status we_shape_broadcast(const we_call *call, we_tensor *out) {
         if (!call->in[i])
             return WE_CALL_FAIL(call, WE_INVALID_MODEL, "input %d is required", (int)i);
         if (call->in[i]->dtype != out->dtype)
-            return WE_CALL_FAIL(call, WE_INVALID_MODEL, "inputs of different types (%s and %s): insert a Cast",
+            return WE_CALL_FAIL(call, WE_INVALID_MODEL,
+                                "inputs of different types (%s and %s): insert a Cast",
                                 we_dtype_name(out->dtype), we_dtype_name(call->in[i]->dtype));
         WE_TRY(join(call, call->in[i], out));
     }
@@ -82,8 +83,8 @@ static we_status we_shape_matmul(const we_call *call, we_tensor *out) {
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "a scalar has no matrix product");
     int64_t a_depth = a->dims[a->rank - 1], b_depth = b->dims[b->rank == 1 ? 0 : b->rank - 2];
     if (a_depth != b_depth)
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the inner dims differ: %lld and %lld", (long long)a_depth,
-                            (long long)b_depth);
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the inner dims differ: %lld and %lld",
+                            (long long)a_depth, (long long)b_depth);
     out->dtype = a->dtype;
     int32_t a_batch = a->rank > 2 ? a->rank - 2 : 0, b_batch = b->rank > 2 ? b->rank - 2 : 0;
     if (!we_broadcast(a_batch, a->dims, b_batch, b->dims, &out->rank, out->dims))
@@ -101,8 +102,8 @@ static we_status we_shape_gemm(const we_call *call, we_tensor *out) {
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "two matrices of one type are required");
     bool ta = we_node_int(call->node, "transA", 0), tb = we_node_int(call->node, "transB", 0);
     if (a->dims[!ta] != b->dims[tb])
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the inner dims differ: %lld and %lld", (long long)a->dims[!ta],
-                            (long long)b->dims[tb]);
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the inner dims differ: %lld and %lld",
+                            (long long)a->dims[!ta], (long long)b->dims[tb]);
     int64_t dims[2] = {a->dims[ta], b->dims[!tb]};
     set(out, a->dtype, 2, dims);
     if (!c)
@@ -177,11 +178,13 @@ static we_status we_shape_reshape(const we_call *call, we_tensor *out) {
         int64_t dim = wanted[i];
         if (dim == 0 && !keep_zero) {
             if (i >= x->rank)
-                return WE_CALL_FAIL(call, WE_INVALID_MODEL, "dim %d copies one the input does not have", (int)i);
+                return WE_CALL_FAIL(call, WE_INVALID_MODEL, "dim %d copies one the input does not have",
+                                    (int)i);
             dim = x->dims[i];
         }
         if (dim < -1 || (dim == -1 && free_dim >= 0) || dim > ((int64_t)1 << 46))
-            return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the wanted shape has an illegal dim (%lld)", (long long)dim);
+            return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the wanted shape has an illegal dim (%lld)",
+                                (long long)dim);
         out->dims[i] = dim;
         if (dim == -1)
             free_dim = i;
@@ -194,8 +197,8 @@ static we_status we_shape_reshape(const we_call *call, we_tensor *out) {
                                 (long long)x->count);
         out->dims[free_dim] = x->count / known;
     } else if (known != x->count) {
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "%lld elements do not fit a shape of %lld", (long long)x->count,
-                            (long long)known);
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "%lld elements do not fit a shape of %lld",
+                            (long long)x->count, (long long)known);
     }
     return WE_OK;
 }
@@ -204,7 +207,8 @@ static we_status we_shape_flatten(const we_call *call, we_tensor *out) {
     const we_tensor *x = call->in[0];
     int64_t axis = we_node_int(call->node, "axis", 1), dims[2] = {1, 1};
     if (axis < -(int64_t)x->rank || axis > x->rank)
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "axis %lld is outside rank %d", (long long)axis, (int)x->rank);
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "axis %lld is outside rank %d", (long long)axis,
+                            (int)x->rank);
     axis = axis < 0 ? axis + x->rank : axis;
     for (int32_t i = 0; i < x->rank; i++)
         dims[i >= axis] *= x->dims[i];
@@ -221,7 +225,8 @@ static we_status we_shape_squeeze(const we_call *call, we_tensor *out) {
     out->rank = 0;
     for (int32_t i = 0; i < x->rank; i++) {
         if (given && axes.reduced[i] && x->dims[i] != 1)
-            return WE_CALL_FAIL(call, WE_INVALID_MODEL, "dim %d is %lld, not 1", (int)i, (long long)x->dims[i]);
+            return WE_CALL_FAIL(call, WE_INVALID_MODEL, "dim %d is %lld, not 1", (int)i,
+                                (long long)x->dims[i]);
         if (!(axes.reduced[i] && x->dims[i] == 1))
             out->dims[out->rank++] = x->dims[i];
     }
@@ -255,7 +260,8 @@ static we_status we_shape_transpose(const we_call *call, we_tensor *out) {
     const we_attr *perm = we_node_attr(call->node, "perm");
     bool seen[WE_MAX_RANK] = {false};
     if (perm && perm->count != (size_t)x->rank)
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "perm has %zu entries for rank %d", perm->count, (int)x->rank);
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "perm has %zu entries for rank %d", perm->count,
+                            (int)x->rank);
     out->dtype = x->dtype;
     out->rank = x->rank;
     for (int32_t i = 0; i < x->rank; i++) {
@@ -277,10 +283,12 @@ static we_status we_shape_concat(const we_call *call, we_tensor *out) {
     for (int32_t n = 1; n < call->node->input_count; n++) {
         const we_tensor *x = call->in[n];
         if (!x || x->rank != out->rank || x->dtype != out->dtype)
-            return WE_CALL_FAIL(call, WE_INVALID_MODEL, "input %d has another rank or type than the first", (int)n);
+            return WE_CALL_FAIL(call, WE_INVALID_MODEL, "input %d has another rank or type than the first",
+                                (int)n);
         for (int32_t i = 0; i < out->rank; i++) {
             if (i != axis && x->dims[i] != out->dims[i])
-                return WE_CALL_FAIL(call, WE_INVALID_MODEL, "input %d differs from the first in dim %d", (int)n, (int)i);
+                return WE_CALL_FAIL(call, WE_INVALID_MODEL, "input %d differs from the first in dim %d",
+                                    (int)n, (int)i);
         }
         out->dims[axis] += x->dims[axis]; /* no overflow: at most 1024 dims of at most 2^46 */
     }
@@ -353,8 +361,8 @@ static we_status we_shape_depth_to_space(const we_call *call, we_tensor *out) {
     int64_t block = 1;
     WE_TRY(block_size(call, &block));
     if (d[1] % (block * block))
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "%lld channels do not split into blocks of %lld", (long long)d[1],
-                            (long long)(block * block));
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "%lld channels do not split into blocks of %lld",
+                            (long long)d[1], (long long)(block * block));
     int64_t dims[4] = {d[0], d[1] / (block * block), d[2] * block, d[3] * block};
     set(out, call->in[0]->dtype, 4, dims);
     return WE_OK;
@@ -365,7 +373,8 @@ static we_status we_shape_space_to_depth(const we_call *call, we_tensor *out) {
     int64_t block = 1;
     WE_TRY(block_size(call, &block));
     if (d[2] % block || d[3] % block)
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the plane does not split into blocks of %lld", (long long)block);
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the plane does not split into blocks of %lld",
+                            (long long)block);
     int64_t dims[4] = {d[0], d[1] * block * block, d[2] / block, d[3] / block};
     set(out, call->in[0]->dtype, 4, dims);
     return WE_OK;
@@ -376,11 +385,13 @@ static we_status we_shape_conv(const we_call *call, we_tensor *out) {
     int64_t group = we_node_int(call->node, "group", 1);
     we_window window;
     if (x->rank < 3 || w->rank != x->rank || w->dtype != x->dtype)
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "input and weight must have one rank (3 or more) and one type");
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL,
+                            "input and weight must have one rank (3 or more) and one type");
     WE_TRY(we_call_window(call, w->dims + 2, &window));
     if (group < 1 || x->dims[1] % group || w->dims[0] % group || w->dims[1] != x->dims[1] / group)
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "%lld input channels, %lld x %lld weights and %lld groups do not fit",
-                            (long long)x->dims[1], (long long)w->dims[0], (long long)w->dims[1], (long long)group);
+        return WE_CALL_FAIL(
+            call, WE_INVALID_MODEL, "%lld input channels, %lld x %lld weights and %lld groups do not fit",
+            (long long)x->dims[1], (long long)w->dims[0], (long long)w->dims[1], (long long)group);
     if (bias && (bias->rank != 1 || bias->dims[0] != w->dims[0] || bias->dtype != x->dtype))
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the bias must have one entry per output channel (%lld)",
                             (long long)w->dims[0]);
@@ -455,7 +466,8 @@ static we_status we_shape_constant_of_shape(const we_call *call, we_tensor *out)
 }
 
 static we_status (*const SHAPES[])(const we_call *, we_tensor *) = {
-#define WE_OP_ROW(Name, CLASS, min_in, max_in, min_out, max_out, shape, rule, tolerance, value) we_shape_##shape,
+#define WE_OP_ROW(Name, CLASS, min_in, max_in, min_out, max_out, shape, rule, tolerance, value)              \
+    we_shape_##shape,
 #include "ops/ops.inc"
 #undef WE_OP_ROW
 };

@@ -9,7 +9,7 @@ static const struct {
     int32_t min_in, max_in, min_out, max_out;
     double tolerance_value;
 } OPS[] = {
-#define WE_OP_ROW(Name, CLASS, min_in, max_in, min_out, max_out, shape, rule, tolerance, value)                        \
+#define WE_OP_ROW(Name, CLASS, min_in, max_in, min_out, max_out, shape, rule, tolerance, value)              \
     {#Name, #CLASS, #rule, #tolerance, min_in, max_in, min_out, max_out, value},
 #include "ops/ops.inc"
 #undef WE_OP_ROW
@@ -54,7 +54,8 @@ size_t we_op_count(void) {
 
 we_status we_op_get(size_t index, we_op_info *out, we_error *err) {
     if (index >= WE_OP_COUNT)
-        return we_error_set(err, WE_INVALID_ARGUMENT, "there is no op %zu; the last is %d", index, WE_OP_COUNT - 1);
+        return we_error_set(err, WE_INVALID_ARGUMENT, "there is no op %zu; the last is %d", index,
+                            WE_OP_COUNT - 1);
     *out = (we_op_info){
         .name = OPS[index].name,
         .op_class = OPS[index].op_class,

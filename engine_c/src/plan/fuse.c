@@ -1,5 +1,5 @@
-/* The product keeps its place in the program only if the other operand of a fused addition is there already; so a bias
- * must be a constant or a graph input. */
+/* The product keeps its place in the program only if the other operand of a fused addition is there already;
+ * so a bias must be a constant or a graph input. */
 #include <string.h>
 
 #include "base/error.h"
@@ -55,7 +55,8 @@ static bool reads_in_order(const we_walk *walk, int32_t operand) {
     return true;
 }
 
-static bool fuse_bias(const we_program *program, we_command *product, const we_command *addition, int32_t operand) {
+static bool fuse_bias(const we_program *program, we_command *product, const we_command *addition,
+                      int32_t operand) {
     we_matmul *p = &product->u.matmul;
     const we_walk *walk = &addition->u.binary.walk;
     int32_t other = addition->in[1 - operand];
@@ -71,7 +72,8 @@ static bool fuse_bias(const we_program *program, we_command *product, const we_c
     return true;
 }
 
-static bool fuse_into(const we_program *program, we_command *product, const we_command *next, int32_t operand) {
+static bool fuse_into(const we_program *program, we_command *product, const we_command *next,
+                      int32_t operand) {
     const we_tensor *out = &program->tensors[next->out];
     if (out->dtype != WE_F32 || out->count != program->tensors[product->out].count)
         return false;

@@ -38,7 +38,8 @@ static we_status lives(const we_program *program, const bool *kept, we_span **ou
     return WE_OK;
 }
 
-/* May the command write over its operand i? The operand must be read element by element in the output's order. */
+/* May the command write over its operand i? The operand must be read element by element in the output's
+ * order. */
 static bool can_overwrite(const we_program *program, const we_command *command, int32_t i) {
     const we_tensor *in = &program->tensors[command->in[i]], *out = &program->tensors[command->out];
     if (in->count != out->count || we_dtype_size(in->dtype) != we_dtype_size(out->dtype))
@@ -62,8 +63,8 @@ we_status we_plan_in_place(we_program *program, const bool *kept, we_error *err)
         for (int32_t i = 0; i < 2 && command->kind != WE_COMMAND_RASTER && command->in[i] >= 0; i++) {
             int64_t offset;
             int32_t root = we_program_root(program, command->in[i], &offset);
-            if (program->tensors[root].kind != WE_TENSOR_TEMP || spans[root].last != (int32_t)c || offset != 0 ||
-                program->tensors[root].count != program->tensors[command->in[i]].count ||
+            if (program->tensors[root].kind != WE_TENSOR_TEMP || spans[root].last != (int32_t)c ||
+                offset != 0 || program->tensors[root].count != program->tensors[command->in[i]].count ||
                 program->tensors[command->out].alias_of >= 0 || kept[command->out] ||
                 !can_overwrite(program, command, i))
                 continue;
@@ -115,8 +116,8 @@ static int64_t largest_live_set(const we_program *program, we_span *const *spans
     return largest;
 }
 
-we_status we_plan_memory(const we_program *program, const bool *kept, const bool *external, bool reuse, we_plan *out,
-                         we_error *err) {
+we_status we_plan_memory(const we_program *program, const bool *kept, const bool *external, bool reuse,
+                         we_plan *out, we_error *err) {
     memset(out, 0, sizeof *out);
     WE_TRY(lives(program, kept, &out->spans, err));
     we_span **order = we_memory_new(program->tensor_count * sizeof *order);
@@ -130,7 +131,8 @@ we_status we_plan_memory(const we_program *program, const bool *kept, const bool
     }
     for (size_t t = 0; t < program->tensor_count; t++) {
         const we_tensor *tensor = &program->tensors[t];
-        if (tensor->kind == WE_TENSOR_TEMP && tensor->alias_of < 0 && !external[t] && out->spans[t].first >= 0)
+        if (tensor->kind == WE_TENSOR_TEMP && tensor->alias_of < 0 && !external[t] &&
+            out->spans[t].first >= 0)
             order[count++] = &out->spans[t];
     }
     qsort(order, count, sizeof *order, compare);

@@ -1,8 +1,8 @@
 /* Vertical merging: writer x -> t, reader t -> y becomes one region x -> y.
  *
- * The writer's destination is read as a mixed-radix number system: sorted by stride, each stride a multiple of what
- * the dims below it span, so an address decodes into coordinates in one way. Each of the reader's dims must walk along
- * exactly one writer dim; one that runs over several is split where the digits carry. */
+ * The writer's destination is read as a mixed-radix number system: sorted by stride, each stride a multiple
+ * of what the dims below it span, so an address decodes into coordinates in one way. Each of the reader's
+ * dims must walk along exactly one writer dim; one that runs over several is split where the digits carry. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,7 +24,8 @@ static bool digits_of(const we_region *writer, digit *digits, int32_t *count) {
         int32_t at = (*count)++;
         for (; at > 0 && digits[at - 1].dst < writer->dst.stride[i]; at--)
             digits[at] = digits[at - 1];
-        digits[at] = (digit){.size = writer->size[i], .dst = writer->dst.stride[i], .src = writer->src.stride[i]};
+        digits[at] =
+            (digit){.size = writer->size[i], .dst = writer->dst.stride[i], .src = writer->src.stride[i]};
     }
     for (int32_t i = 0; i + 1 < *count; i++) {
         if (digits[i].dst < digits[i + 1].dst * digits[i + 1].size)
@@ -60,7 +61,8 @@ static bool split_dims(const we_region *reader, const digit *digits, int32_t cou
     box->rank = 0;
     while (pending.rank > 0) {
         int32_t top = --pending.rank;
-        int64_t size = pending.size[top], src = pending.src_stride[top], dst = pending.dst_stride[top], advance = 0;
+        int64_t size = pending.size[top], src = pending.src_stride[top], dst = pending.dst_stride[top],
+                advance = 0;
         int32_t d = src == 0 || size == 1 ? 0 : digit_of(digits, count, src, &advance);
         if (d < 0)
             return false;

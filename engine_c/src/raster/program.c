@@ -12,8 +12,9 @@ void we_program_free(we_program *program) {
 }
 
 we_status we_program_tensor(we_program *program, const we_tensor *tensor, int32_t *index, we_error *err) {
-    if (program->tensor_count > (1u << 28) || !we_memory_grow((void **)&program->tensors, &program->tensor_room,
-                                                              program->tensor_count, sizeof *program->tensors))
+    if (program->tensor_count > (1u << 28) ||
+        !we_memory_grow((void **)&program->tensors, &program->tensor_room, program->tensor_count,
+                        sizeof *program->tensors))
         return we_error_no_memory(err);
     *index = (int32_t)program->tensor_count;
     program->tensors[program->tensor_count++] = *tensor;
@@ -97,7 +98,8 @@ bool we_raster_is_alias(const we_program *program, const we_command *raster, int
     we_region r = raster->u.raster.regions[0];
     we_region_coalesce(&r);
     *offset = r.src.offset;
-    return r.dst.offset == 0 && (r.rank == 0 || (r.rank == 1 && r.src.stride[0] == 1 && r.dst.stride[0] == 1)) &&
+    return r.dst.offset == 0 &&
+           (r.rank == 0 || (r.rank == 1 && r.src.stride[0] == 1 && r.dst.stride[0] == 1)) &&
            program->tensors[r.source].dtype == program->tensors[raster->out].dtype;
 }
 

@@ -1,5 +1,5 @@
-/* The lowered program: tensors and commands, where a command is one atomic operator, one raster, or one claim.
- * Rules write it, merging and fusing rewrite it, a back end runs it. */
+/* The lowered program: tensors and commands, where a command is one atomic operator, one raster, or one
+ * claim. Rules write it, merging and fusing rewrite it, a back end runs it. */
 #ifndef WE_RASTER_PROGRAM_H
 #define WE_RASTER_PROGRAM_H
 
@@ -44,14 +44,14 @@ typedef struct we_matmul {
     we_bias_kind bias; /* in[2] */
     int64_t period;    /* of a row bias */
     bool relu;
-    const we_matmul_row *kernel; /* NULL: the plain loop */
+    const we_matmul_row *kernel;      /* NULL: the plain loop */
     const float *packed_a, *packed_b; /* made once where the operand is constant, else NULL */
 } we_matmul;
 
 typedef struct we_command {
     we_command_kind kind;
-    int32_t node;      /* of the graph, for messages */
-    int32_t in[3];     /* tensors, -1 where absent; a raster reads its regions' sources instead */
+    int32_t node;  /* of the graph, for messages */
+    int32_t in[3]; /* tensors, -1 where absent; a raster reads its regions' sources instead */
     int32_t out;
     bool removed;
     union {
@@ -108,8 +108,8 @@ int32_t we_program_root(const we_program *program, int32_t tensor, int64_t *offs
 /* Walk of an output over operands that broadcast to it. */
 void we_walk_broadcast(const we_tensor *out, const we_tensor *const *in, int32_t count, we_walk *walk);
 
-/* True where a raster copies one tensor's elements in order and without gaps: then its output is a view of that tensor,
- * *offset elements from its start. */
+/* True where a raster copies one tensor's elements in order and without gaps: then its output is a view of
+ * that tensor, *offset elements from its start. */
 bool we_raster_is_alias(const we_program *program, const we_command *raster, int64_t *offset);
 
 /* Merge rasters vertically where that is possible, turn identities into aliases, and drop what nobody reads.

@@ -56,12 +56,12 @@ int64_t we_region_count(const we_region *region) {
 
 /* ---- Plain executor ---- */
 
-#define COPY_RUN(TYPE)                                                                                                 \
-    static void copy_run_##TYPE(int64_t n, const char *from, int64_t step, char *to, int64_t to_step) {                \
-        const TYPE *in = (const TYPE *)from;                                                                           \
-        TYPE *out = (TYPE *)to;                                                                                        \
-        for (int64_t i = 0; i < n; i++)                                                                                \
-            out[i * to_step] = in[i * step];                                                                           \
+#define COPY_RUN(TYPE)                                                                                       \
+    static void copy_run_##TYPE(int64_t n, const char *from, int64_t step, char *to, int64_t to_step) {      \
+        const TYPE *in = (const TYPE *)from;                                                                 \
+        TYPE *out = (TYPE *)to;                                                                              \
+        for (int64_t i = 0; i < n; i++)                                                                      \
+            out[i * to_step] = in[i * step];                                                                 \
     }
 COPY_RUN(uint8_t)
 COPY_RUN(uint16_t)

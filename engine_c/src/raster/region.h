@@ -1,6 +1,6 @@
 /* A region moves one box of elements: for every x in the box, out[dst(x)] = in[src(x)], where a view is
- * address(x) = offset + sum of stride[i] * x[i], in elements. Strides have any sign; a source stride of 0 repeats.
- * Destinations of the regions of one raster never overlap, so their order does not matter. */
+ * address(x) = offset + sum of stride[i] * x[i], in elements. Strides have any sign; a source stride of 0
+ * repeats. Destinations of the regions of one raster never overlap, so their order does not matter. */
 #ifndef WE_RASTER_REGION_H
 #define WE_RASTER_REGION_H
 
@@ -40,9 +40,10 @@ int64_t we_region_count(const we_region *region); /* elements moved */
 /* Copy the region's elements of `width` bytes each. in and out must not overlap. */
 void we_region_copy(const we_region *region, size_t width, const void *in, void *out);
 
-/* Replace `reader`, which reads what `writer` (a region of the producing raster) writes, by one region reading the
- * writer's source directly. False, `out` untouched, where the reader reads anything the writer does not write or where
- * the composed map is not linear on the reader's box (after splitting its dims); then both must be kept. */
+/* Replace `reader`, which reads what `writer` (a region of the producing raster) writes, by one region
+ * reading the writer's source directly. False, `out` untouched, where the reader reads anything the writer
+ * does not write or where the composed map is not linear on the reader's box (after splitting its dims); then
+ * both must be kept. */
 bool we_region_compose(const we_region *writer, const we_region *reader, we_region *out);
 
 #endif

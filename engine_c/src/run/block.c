@@ -21,10 +21,11 @@ we_status we_block_new(we_dtype dtype, int32_t rank, const int64_t *dims, we_blo
         return we_error_set(err, WE_INVALID_ARGUMENT, "the out pointer is NULL");
     *out = NULL;
     if ((rank > 0 && !dims) || !we_shape_count(rank, dims, dtype, &count))
-        return we_error_set(err, WE_INVALID_ARGUMENT,
-                            "illegal tensor: dims must be non-negative, rank at most %d, the dtype known and the size "
-                            "sane",
-                            WE_MAX_RANK);
+        return we_error_set(
+            err, WE_INVALID_ARGUMENT,
+            "illegal tensor: dims must be non-negative, rank at most %d, the dtype known and the size "
+            "sane",
+            WE_MAX_RANK);
     we_block *block = we_memory_new(sizeof *block);
     if (!block)
         return we_error_no_memory(err);
@@ -67,8 +68,8 @@ int64_t we_live_blocks(void) {
     return atomic_load_explicit(&live_blocks, memory_order_relaxed);
 }
 
-/* A handle is slot number + 1 in the low half and the slot's generation in the high half, so that a handle used once
- * never names a later export. */
+/* A handle is slot number + 1 in the low half and the slot's generation in the high half, so that a handle
+ * used once never names a later export. */
 typedef struct handle_slot {
     we_block *block;
     uint32_t generation;
@@ -111,7 +112,8 @@ we_status we_block_import(uint64_t handle, we_block **out, we_error *err) {
         return we_error_set(err, WE_INVALID_ARGUMENT, "the out pointer is NULL");
     *out = NULL;
     pthread_mutex_lock(&handles.lock);
-    if (slot >= 1 && slot <= handles.count && handles.slots[slot - 1].generation == (uint32_t)(handle >> 32)) {
+    if (slot >= 1 && slot <= handles.count &&
+        handles.slots[slot - 1].generation == (uint32_t)(handle >> 32)) {
         *out = handles.slots[slot - 1].block;
         handles.slots[slot - 1].block = NULL;
     }

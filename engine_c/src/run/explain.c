@@ -65,8 +65,8 @@ static void put_dims(text *t, const we_tensor *tensor) {
 }
 
 static const char *kind_name(we_command_kind kind) {
-    static const char *const NAMES[] = {"unary",  "binary", "select", "cast",   "reduce",
-                                        "arg",    "matmul", "gather", "raster", "claim"};
+    static const char *const NAMES[] = {"unary", "binary", "select", "cast",   "reduce",
+                                        "arg",   "matmul", "gather", "raster", "claim"};
     return NAMES[kind];
 }
 
@@ -94,8 +94,8 @@ static void put_details(text *t, const we_program *program, const we_command *c)
     if (c->kind == WE_COMMAND_MATMUL) {
         static const char *const BIAS[] = {"none", "row", "column"};
         const we_matmul *p = &c->u.matmul;
-        put(t, ",\"m\":%lld,\"n\":%lld,\"k\":%lld,\"bias\":\"%s\",\"relu\":%s,\"packed\":[%s,%s]", (long long)p->m,
-            (long long)p->n, (long long)p->k, BIAS[p->bias], p->relu ? "true" : "false",
+        put(t, ",\"m\":%lld,\"n\":%lld,\"k\":%lld,\"bias\":\"%s\",\"relu\":%s,\"packed\":[%s,%s]",
+            (long long)p->m, (long long)p->n, (long long)p->k, BIAS[p->bias], p->relu ? "true" : "false",
             p->packed_a ? "true" : "false", p->packed_b ? "true" : "false");
     }
 }
@@ -117,7 +117,8 @@ static void put_memory(text *t, const we_prepared *prepared) {
     const we_program *program = &prepared->program;
     bool first = true;
     put(t, "\"memory\":{\"arena_bytes\":%lld,\"lower_bound_bytes\":%lld,\"scratch_bytes\":%zu,\"spans\":[",
-        (long long)prepared->plan.arena_bytes, (long long)prepared->plan.lower_bound, prepared->scratch_bytes);
+        (long long)prepared->plan.arena_bytes, (long long)prepared->plan.lower_bound,
+        prepared->scratch_bytes);
     for (size_t i = 0; i < program->tensor_count; i++) {
         const we_span *span = &prepared->plan.spans[i];
         if (span->offset < 0)

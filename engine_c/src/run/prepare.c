@@ -31,8 +31,11 @@ static size_t bytes_of(const we_tensor *tensor) {
 
 static we_status add_inputs(builder *b, const we_view *shapes, we_prepared *prepared) {
     for (size_t i = 0; i < b->graph->input_count; i++) {
-        we_tensor tensor = {.kind = WE_TENSOR_INPUT, .dtype = shapes[i].dtype, .rank = shapes[i].rank,
-                            .index = (int32_t)i, .alias_of = -1};
+        we_tensor tensor = {.kind = WE_TENSOR_INPUT,
+                            .dtype = shapes[i].dtype,
+                            .rank = shapes[i].rank,
+                            .index = (int32_t)i,
+                            .alias_of = -1};
         memcpy(tensor.dims, shapes[i].dims, sizeof tensor.dims);
         if (!we_shape_count(tensor.rank, tensor.dims, tensor.dtype, &tensor.count))
             return we_error_set(b->err, WE_INVALID_ARGUMENT, "input %zu is absurdly large", i);
@@ -47,7 +50,10 @@ static we_status add_weights(builder *b) {
         const we_value *value = &b->graph->values[v];
         if (value->kind != WE_VALUE_WEIGHT)
             continue;
-        we_tensor tensor = {.kind = WE_TENSOR_CONST, .dtype = value->dtype, .rank = value->rank, .data = value->data,
+        we_tensor tensor = {.kind = WE_TENSOR_CONST,
+                            .dtype = value->dtype,
+                            .rank = value->rank,
+                            .data = value->data,
                             .alias_of = -1};
         memcpy(tensor.dims, value->dims, sizeof tensor.dims);
         we_shape_count(tensor.rank, tensor.dims, tensor.dtype, &tensor.count);
@@ -84,7 +90,8 @@ static we_status fold(const builder *b, we_command *command, void **memory) {
             memory[tensor] = (void *)program->tensors[tensor].data; /* only read */
         }
         memory[command->out] = data;
-        we_run run = {.program = program, .memory = memory, .kernels = b->settings->kernels, .graph = b->graph};
+        we_run run = {
+            .program = program, .memory = memory, .kernels = b->settings->kernels, .graph = b->graph};
         WE_TRY(b->settings->backend->execute(&run, command, b->err));
         out->data = data;
     }
@@ -133,7 +140,8 @@ static we_status consider_claim(const builder *b, we_lower *l, size_t command_ma
         return WE_OK;
     b->program->command_count = command_mark;
     b->program->tensor_count = tensor_mark;
-    we_command command = {.kind = WE_COMMAND_CLAIM, .node = l->node, .in = {l->in[0], -1, -1}, .out = l->out[0]};
+    we_command command = {
+        .kind = WE_COMMAND_CLAIM, .node = l->node, .in = {l->in[0], -1, -1}, .out = l->out[0]};
     command.u.claim.claim = row;
     command.u.claim.parameters = parameters;
     return we_program_command(b->program, &command, b->err);
@@ -144,9 +152,10 @@ static we_status check_stated(const builder *b, const we_value *value, const we_
     bool fits = !value->typed || (value->dtype == tensor->dtype && value->rank == tensor->rank);
     for (int32_t i = 0; fits && value->typed && i < tensor->rank; i++)
         fits = value->dims[i] == -1 || value->dims[i] == tensor->dims[i];
-    return fits ? WE_OK
-                : we_error_set(b->err, WE_INVALID_MODEL,
-                               "output '%.100s' has another type or shape than the model states", value->name);
+    return fits
+               ? WE_OK
+               : we_error_set(b->err, WE_INVALID_MODEL,
+                              "output '%.100s' has another type or shape than the model states", value->name);
 }
 
 static we_status add_outputs(builder *b, const we_node *node, const we_tensor *inferred, int32_t *out) {
@@ -179,7 +188,8 @@ static we_status lower_links(builder *b, int32_t index, links *k) {
             k->in_views[i] = &k->in_copies[i];
         }
     }
-    we_lower l = {.program = b->program, .node = index, .in = k->in, .out = k->out, .kernels = b->settings->kernels};
+    we_lower l = {
+        .program = b->program, .node = index, .in = k->in, .out = k->out, .kernels = b->settings->kernels};
     l.call = (we_call){.graph = b->graph, .node = node, .in = k->in_views, .err = b->err};
     WE_TRY(we_shape_infer(&l.call, k->inferred));
     WE_TRY(add_outputs(b, node, k->inferred, k->out));
@@ -220,7 +230,8 @@ static void drop_removed(we_program *program) {
     program->command_count = kept;
 }
 
-/* An output is written in place if its tensor is the whole of its own memory and no other output claims it. */
+/* An output is written in place if its tensor is the whole of its own memory and no other output claims it.
+ */
 static void mark_direct(const we_program *program, size_t count, const int32_t *outputs, bool *direct,
                         bool *external) {
     for (size_t i = 0; i < count; i++) {
@@ -269,8 +280,8 @@ static we_status build(builder *b, const we_view *shapes, we_prepared *prepared)
     return status;
 }
 
-we_status we_prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes, we_prepared **out,
-                     we_error *err) {
+we_status we_prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                     we_prepared **out, we_error *err) {
     we_status status = WE_OUT_OF_MEMORY;
     we_prepared *prepared = we_memory_new(sizeof *prepared);
     *out = NULL;
@@ -329,8 +340,8 @@ static void place_aliases(const we_program *program, void **memory) {
     }
 }
 
-static we_status make_outputs(const we_prepared *prepared, const we_graph *graph, void **memory, we_block **outputs,
-                              we_error *err) {
+static we_status make_outputs(const we_prepared *prepared, const we_graph *graph, void **memory,
+                              we_block **outputs, we_error *err) {
     for (size_t i = 0; i < graph->output_count; i++) {
         const we_tensor *tensor = &prepared->program.tensors[prepared->outputs[i]];
         WE_TRY(we_block_new(tensor->dtype, tensor->rank, tensor->dims, &outputs[i], err));
@@ -347,7 +358,11 @@ we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, co
     place_tensors(prepared, memory, arena, inputs);
     WE_TRY(make_outputs(prepared, graph, memory, outputs, err));
     place_aliases(program, memory);
-    we_run run = {.program = program, .memory = memory, .scratch = scratch, .pool = pool, .kernels = settings->kernels,
+    we_run run = {.program = program,
+                  .memory = memory,
+                  .scratch = scratch,
+                  .pool = pool,
+                  .kernels = settings->kernels,
                   .graph = graph};
     for (size_t c = 0; c < program->command_count; c++)
         WE_TRY(settings->backend->execute(&run, &program->commands[c], err));

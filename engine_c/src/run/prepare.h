@@ -22,12 +22,12 @@ typedef struct we_prepared {
 } we_prepared;
 
 /* `shapes` has one view per graph input, checked by the caller; data pointers are not read. */
-we_status we_prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes, we_prepared **out,
-                     we_error *err);
+we_status we_prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                     we_prepared **out, we_error *err);
 void we_prepared_free(we_prepared *prepared);
 
-/* Execute. `memory` has room for one pointer per tensor and is scratch of this call; `arena` and `scratch` are of the
- * planned sizes. Outputs are dense blocks of the planned shapes. */
+/* Execute. `memory` has room for one pointer per tensor and is scratch of this call; `arena` and `scratch`
+ * are of the planned sizes. Outputs are dense blocks of the planned shapes. */
 we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, const we_settings *settings,
                           we_pool *pool, void **memory, char *arena, void *scratch, const we_view *inputs,
                           we_block **outputs, we_error *err);

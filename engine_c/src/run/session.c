@@ -1,6 +1,8 @@
 /* Sessions. Invariants:
- *  - `lock` guards the list of prepared shapes and their idle workspaces; it is not held while a program runs.
- *  - A shape entry in use is never freed; at most CACHE_SIZE idle ones are kept, least recently used out first.
+ *  - `lock` guards the list of prepared shapes and their idle workspaces; it is not held while a program
+ * runs.
+ *  - A shape entry in use is never freed; at most CACHE_SIZE idle ones are kept, least recently used out
+ * first.
  *  - Each run has a workspace of its own, so runs of one session may overlap. */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -47,7 +49,8 @@ struct we_session {
 
 static we_status read_precision(const we_session_options *options, char *out, size_t room, we_error *err) {
     const char *precision = options->precision ? options->precision : "high";
-    if (strcmp(precision, "highest") != 0 && strcmp(precision, "high") != 0 && strcmp(precision, "medium") != 0)
+    if (strcmp(precision, "highest") != 0 && strcmp(precision, "high") != 0 &&
+        strcmp(precision, "medium") != 0)
         return we_error_set(err, WE_CONFIG, "precision '%.30s' is unknown; use 'highest', 'high' or 'medium'",
                             precision);
     snprintf(out, room, "%s", precision);
@@ -58,7 +61,8 @@ static we_status read_settings(const we_session_options *options, we_settings *o
     const char *backend = options->backend ? options->backend : "cpu";
     const char *search = options->search ? options->search : "model";
     if (options->threads < 0 || options->threads > MAX_THREADS)
-        return we_error_set(err, WE_CONFIG, "threads must be 1 to %d, not %d", MAX_THREADS, (int)options->threads);
+        return we_error_set(err, WE_CONFIG, "threads must be 1 to %d, not %d", MAX_THREADS,
+                            (int)options->threads);
     if (!(out->backend = we_backend_find(backend)))
         return we_error_set(err, WE_CONFIG, "backend '%.30s' is unknown; use 'cpu'", backend);
     if (strcmp(search, "model") != 0 && strcmp(search, "reference") != 0)
@@ -66,11 +70,13 @@ static we_status read_settings(const we_session_options *options, we_settings *o
     WE_TRY(we_kernels_get(&out->kernels, err));
     out->plain_only = strcmp(search, "reference") == 0;
     out->flags = options->flags;
-    out->machine = (we_machine){.isas = out->kernels->isas, .threads = options->threads ? options->threads : 1};
+    out->machine =
+        (we_machine){.isas = out->kernels->isas, .threads = options->threads ? options->threads : 1};
     return WE_OK;
 }
 
-we_status we_session_new(we_model *model, const we_session_options *options, we_session **out, we_error *err) {
+we_status we_session_new(we_model *model, const we_session_options *options, we_session **out,
+                         we_error *err) {
     const we_session_options defaults = {.threads = 1};
     if (!model || !out)
         return we_error_set(err, WE_INVALID_ARGUMENT, "model or out pointer is NULL");
@@ -153,7 +159,8 @@ void we_session_release(we_session *session) {
 
 static bool same_shapes(const we_view *a, const we_view *b, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        if (a[i].rank != b[i].rank || memcmp(a[i].dims, b[i].dims, (size_t)a[i].rank * sizeof *a[i].dims) != 0)
+        if (a[i].rank != b[i].rank ||
+            memcmp(a[i].dims, b[i].dims, (size_t)a[i].rank * sizeof *a[i].dims) != 0)
             return false;
     }
     return true;
@@ -279,8 +286,9 @@ static we_status check_symbols(const we_graph *graph, const we_view *views, we_e
             if (known < 0 && !we_names_add(&extents, symbol, (int32_t)views[n].dims[i]))
                 status = we_error_no_memory(err);
             else if (known >= 0 && known != views[n].dims[i])
-                status = we_error_set(err, WE_INVALID_ARGUMENT, "dim '%.60s' is %d in one input and %lld in '%.60s'",
-                                      symbol, (int)known, (long long)views[n].dims[i], value->name);
+                status = we_error_set(err, WE_INVALID_ARGUMENT,
+                                      "dim '%.60s' is %d in one input and %lld in '%.60s'", symbol,
+                                      (int)known, (long long)views[n].dims[i], value->name);
         }
     }
     we_names_free(&extents);
@@ -288,8 +296,8 @@ static we_status check_symbols(const we_graph *graph, const we_view *views, we_e
 }
 
 /* Bindings by name to views in the graph's order. */
-static we_status bind(const we_graph *graph, const we_binding *inputs, size_t count, bool with_data, we_view *views,
-                      we_error *err) {
+static we_status bind(const we_graph *graph, const we_binding *inputs, size_t count, bool with_data,
+                      we_view *views, we_error *err) {
     for (size_t n = 0; n < graph->input_count; n++) {
         const we_value *value = &graph->values[graph->inputs[n]];
         const we_binding *found = NULL;
@@ -316,8 +324,8 @@ static we_status bind(const we_graph *graph, const we_binding *inputs, size_t co
 
 /* ---- The public calls ---- */
 
-static we_status bound(we_session *session, const we_binding *inputs, size_t count, bool with_data, we_view **out,
-                       we_error *err) {
+static we_status bound(we_session *session, const we_binding *inputs, size_t count, bool with_data,
+                       we_view **out, we_error *err) {
     const we_graph *graph = &session->model->graph;
     *out = NULL;
     if (count && !inputs)
@@ -334,7 +342,8 @@ static we_status bound(we_session *session, const we_binding *inputs, size_t cou
     return WE_OK;
 }
 
-we_status we_session_prepare(we_session *session, const we_binding *inputs, size_t input_count, we_error *err) {
+we_status we_session_prepare(we_session *session, const we_binding *inputs, size_t input_count,
+                             we_error *err) {
     we_view *views;
     shape_entry *entry;
     workspace *space = NULL;
@@ -359,15 +368,16 @@ static we_status run_bound(we_session *session, const we_view *views, we_block *
     WE_TRY(enter(session, views, &entry, &space, err));
     if (!space)
         space = new_workspace(entry->prepared);
-    we_status status = space ? we_prepared_run(entry->prepared, graph, &session->settings, session->pool,
-                                               space->memory, space->arena, space->scratch, views, outputs, err)
-                             : we_error_no_memory(err);
+    we_status status = space
+                           ? we_prepared_run(entry->prepared, graph, &session->settings, session->pool,
+                                             space->memory, space->arena, space->scratch, views, outputs, err)
+                           : we_error_no_memory(err);
     leave(session, entry, space);
     return status;
 }
 
-we_status we_session_run(we_session *session, const we_binding *inputs, size_t input_count, we_block **outputs,
-                         we_error *err) {
+we_status we_session_run(we_session *session, const we_binding *inputs, size_t input_count,
+                         we_block **outputs, we_error *err) {
     we_view *views;
     if (!session || !outputs)
         return we_error_set(err, WE_INVALID_ARGUMENT, "session or outputs is NULL");
@@ -388,11 +398,11 @@ we_status we_session_explain(we_session *session, char **out, we_error *err) {
         return we_error_set(err, WE_INVALID_ARGUMENT, "session or out pointer is NULL");
     *out = NULL;
     pthread_mutex_lock(&session->lock);
-    we_status status =
-        session->shapes
-            ? we_explain(&session->model->graph, &session->settings, session->precision, session->shapes->prepared, out,
-                         err)
-            : we_error_set(err, WE_INVALID_ARGUMENT, "nothing is prepared yet: run or prepare the session first");
+    we_status status = session->shapes
+                           ? we_explain(&session->model->graph, &session->settings, session->precision,
+                                        session->shapes->prepared, out, err)
+                           : we_error_set(err, WE_INVALID_ARGUMENT,
+                                          "nothing is prepared yet: run or prepare the session first");
     pthread_mutex_unlock(&session->lock);
     return status;
 }

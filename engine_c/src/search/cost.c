@@ -33,8 +33,7 @@ static double rounded_up(int64_t lines, int32_t width) {
 
 /* Operations counting the padding of partial tiles, loads of both panels per tile
  * (source: the tiled product's traffic m*n*k*(1/rows + 1/columns)), and packing what is not constant. */
-static double product_ns(const we_program *program, const we_command *command,
-                         const we_matmul_row *kernel) {
+static double product_ns(const we_program *program, const we_command *command, const we_matmul_row *kernel) {
     const we_matmul *p = &command->u.matmul;
     double batch = 1, k = (double)p->k, m = (double)p->m, n = (double)p->n;
     for (int32_t i = 0; i < p->batch_rank; i++)

@@ -1,6 +1,7 @@
 #include "search/search.h"
 
-void we_search_choose(const we_machine *machine, const we_program *program, bool plain_only, we_command *command) {
+void we_search_choose(const we_machine *machine, const we_program *program, bool plain_only,
+                      we_command *command) {
     we_candidate candidates[WE_MAX_CANDIDATES];
     size_t count = we_space_candidates(machine, program, command, plain_only, candidates), best = 0;
     double least = 0;

@@ -1,5 +1,5 @@
-/* Choosing how a command runs: min over its candidates of Q / P + S, with Q elementary steps, P the rate of the
- * instruction set, S the cost of starting. `space` lists candidates, `cost` prices them, this picks. */
+/* Choosing how a command runs: min over its candidates of Q / P + S, with Q elementary steps, P the rate of
+ * the instruction set, S the cost of starting. `space` lists candidates, `cost` prices them, this picks. */
 #ifndef WE_SEARCH_SEARCH_H
 #define WE_SEARCH_SEARCH_H
 
@@ -29,6 +29,7 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
 double we_cost_claim(const we_machine *machine, double steps);
 
 /* Set candidate, predicted_ms and what the choice decides. */
-void we_search_choose(const we_machine *machine, const we_program *program, bool plain_only, we_command *command);
+void we_search_choose(const we_machine *machine, const we_program *program, bool plain_only,
+                      we_command *command);
 
 #endif

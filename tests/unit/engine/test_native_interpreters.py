@@ -42,7 +42,6 @@ def run(interpreter: int, source: str, **names: str | int) -> None:
     assert failure is None, failure.formatted
 
 
-@pytest.mark.slow
 def test_it_loads_and_raises_our_errors(create: Create, perceptron: Path) -> None:
     run(
         create(),
@@ -64,7 +63,6 @@ def test_it_loads_and_raises_our_errors(create: Create, perceptron: Path) -> Non
     )
 
 
-@pytest.mark.slow
 def test_a_tensor_crosses_by_handle_and_comes_back(create: Create) -> None:
     before = _native.live_blocks()
     first, second = create(), create()
@@ -106,7 +104,6 @@ def test_a_tensor_crosses_by_handle_and_comes_back(create: Create) -> None:
     assert _native.live_blocks() == before
 
 
-@pytest.mark.slow
 def test_blocks_die_with_their_interpreter() -> None:
     before = _native.live_blocks()
     interpreter = _interpreters.create("isolated")
@@ -116,7 +113,6 @@ def test_blocks_die_with_their_interpreter() -> None:
     assert _native.live_blocks() == before
 
 
-@pytest.mark.slow
 def test_four_interpreters_run_one_model_at_once(create: Create, perceptron: Path) -> None:
     before = _native.live_blocks()
     results = [Tensor((1,), "I64") for _ in range(4)]
@@ -155,7 +151,6 @@ def test_four_interpreters_run_one_model_at_once(create: Create, perceptron: Pat
     assert _native.live_blocks() == before
 
 
-@pytest.mark.slow
 def test_two_hundred_runs_on_one_interpreter_leave_nothing(create: Create, perceptron: Path) -> None:
     before = _native.live_blocks()
     interpreter = create()
@@ -178,7 +173,6 @@ def test_two_hundred_runs_on_one_interpreter_leave_nothing(create: Create, perce
     assert _native.live_blocks() == before
 
 
-@pytest.mark.slow
 def test_the_model_is_mapped_once(create: Create, perceptron: Path) -> None:
     held = _native.Model(str(perceptron))
     interpreter = create()

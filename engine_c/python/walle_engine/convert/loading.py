@@ -38,9 +38,10 @@ _DTYPES: dict[int, str] = {
 
 @dataclass(frozen=True)
 class Loaded:
-    """A draft and what it was made from."""
+    """A draft and what it was made from; ``model`` is the original at our opset."""
 
     draft: Draft
+    model: onnx.ModelProto
     opset: int
     untranslated: tuple[tuple[str, str], ...]  # (op, node) that have no form in our graphs
 
@@ -63,7 +64,7 @@ def load(path: Path) -> Loaded:
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(f"{path}: the shapes or types contradict each other: {error}") from error
     draft, untranslated = _to_draft(model)
-    return Loaded(draft, opset, untranslated)
+    return Loaded(draft, model, opset, untranslated)
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -98,7 +99,7 @@ def _with_our_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     # The version converter is C++ and raises whatever its assertions become; all mean the same to the author.
     except RuntimeError as error:
         raise UnsupportedError(
-            f"the model uses opset {opset}, which cannot be brought to {wmodel.OPSET} ({error}): "
+            f"the model uses opset {opset}, which cannot be brought to {wmodel.OPSET}: "
             f"export it with opset {wmodel.OPSET}"
         ) from error
 
@@ -132,7 +133,7 @@ def _to_draft(model: onnx.ModelProto) -> tuple[Draft, tuple[tuple[str, str], ...
         outputs=[_value(info) for info in graph.output],
         nodes=[],
         weights=weights,
-        values={info.name: _value(info) for info in graph.value_info if _has_tensor_type(info)},
+        values={info.name: _value(info) for info in graph.value_info if _is_known(info)},
     )
     untranslated = [("sparse initializer", tensor.values.name) for tensor in graph.sparse_initializer]
     names: set[str] = set()
@@ -158,6 +159,10 @@ def _to_draft(model: onnx.ModelProto) -> tuple[Draft, tuple[tuple[str, str], ...
 
 def _has_tensor_type(info: onnx.ValueInfoProto) -> bool:
     return info.type.tensor_type.elem_type in _DTYPES
+
+
+def _is_known(info: onnx.ValueInfoProto) -> bool:
+    return _has_tensor_type(info) and info.type.tensor_type.HasField("shape")
 
 
 def _value(info: onnx.ValueInfoProto) -> wmodel.Value:

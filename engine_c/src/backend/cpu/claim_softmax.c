@@ -1,4 +1,5 @@
-/* Softmax row by row while the row is in cache: three passes over k elements instead of five over the tensor. */
+/* Softmax row by row while the row is in cache: three passes over k elements instead of five over the tensor.
+ */
 #include "backend/cpu/cpu.h"
 
 typedef struct parameters {
@@ -22,7 +23,8 @@ bool we_claim_softmax_accept(const we_call *call, we_arena *arena, const void **
 
 double we_claim_softmax_cost(const void *given) {
     const parameters *p = given;
-    return 10.0 * (double)(p->rows * p->k); /* as many steps as the decomposition, without its trips to memory */
+    return 10.0 *
+           (double)(p->rows * p->k); /* as many steps as the decomposition, without its trips to memory */
 }
 
 typedef struct job {

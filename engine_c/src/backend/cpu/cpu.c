@@ -58,8 +58,8 @@ static void binary_rows(void *context, int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; row++) {
         int64_t offsets[2];
         row_offsets(walk, row, 2, offsets);
-        kernel(n, a + offsets[0] * in_width, inner_step(walk, 0), b + offsets[1] * in_width, inner_step(walk, 1),
-               out + row * n * out_width);
+        kernel(n, a + offsets[0] * in_width, inner_step(walk, 0), b + offsets[1] * in_width,
+               inner_step(walk, 1), out + row * n * out_width);
     }
 }
 
@@ -91,7 +91,8 @@ static void select_rows(void *context, int64_t begin, int64_t end) {
         row_offsets(walk, row, 3, offsets);
         for (int64_t i = 0; i < n; i++, out += width) {
             int32_t pick = condition[offsets[0] + i * inner_step(walk, 0)] ? 0 : 1;
-            memcpy(out, choices[pick] + (offsets[1 + pick] + i * inner_step(walk, 1 + pick)) * width, (size_t)width);
+            memcpy(out, choices[pick] + (offsets[1 + pick] + i * inner_step(walk, 1 + pick)) * width,
+                   (size_t)width);
         }
     }
 }
@@ -104,13 +105,14 @@ static void reduce_range(void *context, int64_t begin, int64_t end) {
     const char *in = we_run_in(j->run, c, 0);
     char *out = we_run_out(j->run, c);
     for (int64_t i = begin; i < end; i++)
-        j->run->kernels->reduce[c->u.reduce.fn][dtype](k, inner, in + i * k * inner * width, out + i * inner * width);
+        j->run->kernels->reduce[c->u.reduce.fn][dtype](k, inner, in + i * k * inner * width,
+                                                       out + i * inner * width);
 }
 
-/* Index of the largest or smallest of k elements, `step` apart. NaN counts as the most extreme; integers compare as
- * integers. */
-static int64_t extreme(const we_tensor *x, const void *data, int64_t at, int64_t step, int64_t k, bool largest,
-                       bool last) {
+/* Index of the largest or smallest of k elements, `step` apart. NaN counts as the most extreme; integers
+ * compare as integers. */
+static int64_t extreme(const we_tensor *x, const void *data, int64_t at, int64_t step, int64_t k,
+                       bool largest, bool last) {
     we_tensor view = *x;
     view.data = data;
     bool real = we_dtype_kind(x->dtype) == 'f';
@@ -134,8 +136,8 @@ static void arg_range(void *context, int64_t begin, int64_t end) {
     const we_tensor *x = &j->run->program->tensors[c->in[0]];
     int64_t *out = we_run_out(j->run, c);
     for (int64_t i = begin; i < end; i++)
-        out[i] = extreme(x, we_run_in(j->run, c, 0), i / inner * k * inner + i % inner, inner, k, c->u.arg.largest,
-                         c->u.arg.last);
+        out[i] = extreme(x, we_run_in(j->run, c, 0), i / inner * k * inner + i % inner, inner, k,
+                         c->u.arg.largest, c->u.arg.last);
 }
 
 static we_status gather(const we_run *run, const we_command *c, we_error *err) {
@@ -179,15 +181,15 @@ static we_status execute(const we_run *run, const we_command *c, we_error *err) 
                             1 + GRAIN / inner_size(&c->u.binary.walk), binary_rows, &j);
         return WE_OK;
     case WE_COMMAND_SELECT:
-        we_parallel_for(run->pool, out->count / inner_size(&c->u.select), 1 + GRAIN / inner_size(&c->u.select),
-                        select_rows, &j);
+        we_parallel_for(run->pool, out->count / inner_size(&c->u.select),
+                        1 + GRAIN / inner_size(&c->u.select), select_rows, &j);
         return WE_OK;
     case WE_COMMAND_CAST:
         we_cpu_cast(run, c);
         return WE_OK;
     case WE_COMMAND_REDUCE:
-        we_parallel_for(run->pool, c->u.reduce.outer, 1 + GRAIN / (c->u.reduce.k * c->u.reduce.inner), reduce_range,
-                        &j);
+        we_parallel_for(run->pool, c->u.reduce.outer, 1 + GRAIN / (c->u.reduce.k * c->u.reduce.inner),
+                        reduce_range, &j);
         return WE_OK;
     case WE_COMMAND_ARG:
         we_parallel_for(run->pool, out->count, 1 + GRAIN / 8 / c->u.arg.k, arg_range, &j);

@@ -1,9 +1,10 @@
-/* Matrix products. Two ways: the plain loop over strided operands (any type), and packed panels through a micro-kernel.
+/* Matrix products. Two ways: the plain loop over strided operands (any type), and packed panels through a
+ * micro-kernel.
  *
- * Packed: A lies in panels of `rows`, B in panels of `columns`, both cut into blocks of DEPTH. Constants that serve the
- * whole batch are packed once at preparation; other operands are packed per batch item (A whole, B per block).
- *   for each block of WIDTH columns: for each block of DEPTH: pack B; for all tiles: kernel
- * The epilogue runs with the last block of DEPTH. */
+ * Packed: A lies in panels of `rows`, B in panels of `columns`, both cut into blocks of DEPTH. Constants that
+ * serve the whole batch are packed once at preparation; other operands are packed per batch item (A whole, B
+ * per block). for each block of WIDTH columns: for each block of DEPTH: pack B; for all tiles: kernel The
+ * epilogue runs with the last block of DEPTH. */
 #include <string.h>
 
 #include "backend/cpu/cpu.h"
@@ -48,20 +49,20 @@ static int64_t batch_offset(const we_matmul *p, const int64_t *steps, int64_t b)
 }
 
 /* All of one operand: blocks of DEPTH, each [panels][depth][width]. */
-static void pack_all(const float *from, int64_t line_step, int64_t step, int64_t lines, int64_t width, int64_t k,
-                     float *to) {
+static void pack_all(const float *from, int64_t line_step, int64_t step, int64_t lines, int64_t width,
+                     int64_t k, float *to) {
     for (int64_t at = 0; at < k; at += DEPTH) {
         int64_t depth = least(DEPTH, k - at);
         for (int64_t line = 0; line < lines; line += width) {
-            we_pack_panel(from + line * line_step + at * step, line_step, step, least(width, lines - line), width,
-                          depth, to);
+            we_pack_panel(from + line * line_step + at * step, line_step, step, least(width, lines - line),
+                          width, depth, to);
             to += width * depth;
         }
     }
 }
 
-static const float *pack_constant(we_program *program, int32_t tensor, int64_t line_step, int64_t step, int64_t lines,
-                                  int64_t width, int64_t k) {
+static const float *pack_constant(we_program *program, int32_t tensor, int64_t line_step, int64_t step,
+                                  int64_t lines, int64_t width, int64_t k) {
     float *to = we_arena_new(&program->arena, (size_t)(panels(lines, width) * width * k) * sizeof *to);
     if (to)
         pack_all(program->tensors[tensor].data, line_step, step, lines, width, k, to);
@@ -73,12 +74,14 @@ we_status we_cpu_matmul_prepare(we_program *program, we_command *command, we_err
     if (!p->kernel)
         return WE_OK;
     if (program->tensors[command->in[0]].kind == WE_TENSOR_CONST && shared_by_batch(p, p->a_batch)) {
-        p->packed_a = pack_constant(program, command->in[0], p->a_row, p->a_column, p->m, p->kernel->rows, p->k);
+        p->packed_a =
+            pack_constant(program, command->in[0], p->a_row, p->a_column, p->m, p->kernel->rows, p->k);
         if (!p->packed_a)
             return we_error_no_memory(err);
     }
     if (program->tensors[command->in[1]].kind == WE_TENSOR_CONST && shared_by_batch(p, p->b_batch)) {
-        p->packed_b = pack_constant(program, command->in[1], p->b_column, p->b_row, p->n, p->kernel->columns, p->k);
+        p->packed_b =
+            pack_constant(program, command->in[1], p->b_column, p->b_row, p->n, p->kernel->columns, p->k);
         if (!p->packed_b)
             return we_error_no_memory(err);
     }
@@ -105,11 +108,11 @@ size_t we_cpu_matmul_scratch(const we_program *program, const we_command *comman
 /* One (columns block, depth block) of one batch item. */
 typedef struct block {
     const we_matmul *p;
-    const float *b;         /* of the batch item, for packing */
-    const float *a_panels;  /* of this depth block */
-    float *b_panels;        /* scratch, or constant panels that are only read */
+    const float *b;        /* of the batch item, for packing */
+    const float *a_panels; /* of this depth block */
+    float *b_panels;       /* scratch, or constant panels that are only read */
     float *c;
-    const float *bias;      /* of the batch item */
+    const float *bias; /* of the batch item */
     int64_t column, width, at, depth;
 } block;
 
@@ -141,7 +144,8 @@ static void multiply_tile(const block *k, int64_t row_panel, int64_t column_pane
                       last && (p->relu || p->bias != WE_BIAS_NONE) ? &epilogue : NULL);
 }
 
-/* Tiles in column-major order, so that one panel of B serves all rows while it is in the first-level cache. */
+/* Tiles in column-major order, so that one panel of B serves all rows while it is in the first-level cache.
+ */
 static void multiply_tiles(void *context, int64_t begin, int64_t end) {
     const block *k = context;
     int64_t row_panels = panels(k->p->m, k->p->kernel->rows);
@@ -161,7 +165,8 @@ static void multiply_item(const we_run *run, const we_matmul *p, const float *a,
         scratch += row_panels * rows * p->k;
     }
     for (int64_t column = 0; column < p->n; column += WIDTH) {
-        block k = {.p = p, .b = b, .c = c, .bias = bias, .column = column, .width = least(WIDTH, p->n - column)};
+        block k = {
+            .p = p, .b = b, .c = c, .bias = bias, .column = column, .width = least(WIDTH, p->n - column)};
         int64_t column_panels = panels(k.width, columns);
         for (int64_t at = 0; at < p->k || at == 0; at += DEPTH) {
             k.at = at;
@@ -171,7 +176,8 @@ static void multiply_item(const we_run *run, const we_matmul *p, const float *a,
             if (p->packed_b) /* only read below: pack_columns does not run */
                 k.b_panels = (float *)p->packed_b + all_columns * at + column * k.depth;
             else
-                we_parallel_for(run->pool, column_panels, 1 + 65536 / (columns * (k.depth + 1)), pack_columns, &k);
+                we_parallel_for(run->pool, column_panels, 1 + 65536 / (columns * (k.depth + 1)), pack_columns,
+                                &k);
             /* A piece should take some 20 us, or waking a thread costs more than it saves. */
             int64_t grain = 1 + 1000000 / (rows * columns * (k.depth + 1));
             we_parallel_for(run->pool, row_panels * column_panels, grain, multiply_tiles, &k);
@@ -179,21 +185,22 @@ static void multiply_item(const we_run *run, const we_matmul *p, const float *a,
     }
 }
 
-#define PLAIN(TYPE, SUM)                                                                                               \
-    static void plain_##TYPE(const we_matmul *p, const TYPE *a, const TYPE *b, TYPE *c, const TYPE *bias) {            \
-        for (int64_t i = 0; i < p->m; i++) {                                                                           \
-            for (int64_t j = 0; j < p->n; j++) {                                                                       \
-                SUM sum = 0;                                                                                           \
-                for (int64_t q = 0; q < p->k; q++)                                                                     \
-                    sum += (SUM)a[i * p->a_row + q * p->a_column] * (SUM)b[q * p->b_row + j * p->b_column];            \
-                TYPE value = (TYPE)sum;                                                                                \
-                if (p->bias != WE_BIAS_NONE)                                                                           \
-                    value += bias[p->bias == WE_BIAS_ROW ? i : j];                                                     \
-                c[i * p->n + j] = p->relu && value < 0 ? 0 : value;                                                    \
-            }                                                                                                          \
-        }                                                                                                              \
+#define PLAIN(TYPE, SUM)                                                                                     \
+    static void plain_##TYPE(const we_matmul *p, const TYPE *a, const TYPE *b, TYPE *c, const TYPE *bias) {  \
+        for (int64_t i = 0; i < p->m; i++) {                                                                 \
+            for (int64_t j = 0; j < p->n; j++) {                                                             \
+                SUM sum = 0;                                                                                 \
+                for (int64_t q = 0; q < p->k; q++)                                                           \
+                    sum += (SUM)a[i * p->a_row + q * p->a_column] * (SUM)b[q * p->b_row + j * p->b_column];  \
+                TYPE value = (TYPE)sum;                                                                      \
+                if (p->bias != WE_BIAS_NONE)                                                                 \
+                    value += bias[p->bias == WE_BIAS_ROW ? i : j];                                           \
+                c[i * p->n + j] = p->relu && value < 0 ? 0 : value;                                          \
+            }                                                                                                \
+        }                                                                                                    \
     }
-PLAIN(float, double) /* products of float32 are exact in double: the reference the fast ways are compared with */
+PLAIN(float,
+      double) /* products of float32 are exact in double: the reference the fast ways are compared with */
 PLAIN(double, double)
 PLAIN(int32_t, int32_t)
 PLAIN(int64_t, int64_t)

@@ -13,10 +13,10 @@ enum {
 
 static void load_wide(we_dtype dtype, const void *from, int64_t n, double *real, int64_t *whole) {
     switch (dtype) {
-#define LOAD(DTYPE, TYPE, to)                                                                                          \
-    case DTYPE:                                                                                                        \
-        for (int64_t i = 0; i < n; i++)                                                                                \
-            (to)[i] = ((const TYPE *)from)[i];                                                                         \
+#define LOAD(DTYPE, TYPE, to)                                                                                \
+    case DTYPE:                                                                                              \
+        for (int64_t i = 0; i < n; i++)                                                                      \
+            (to)[i] = ((const TYPE *)from)[i];                                                               \
         break;
         LOAD(WE_F32, float, real)
         LOAD(WE_F64, double, real)
@@ -58,9 +58,9 @@ static void store_wide(we_dtype dtype, void *to, int64_t n, bool real_source, co
         double r = real_source ? real[i] : (double)whole[i];
         int64_t w = real_source ? to_whole(real[i]) : whole[i];
         switch (dtype) {
-#define STORE(DTYPE, TYPE, value)                                                                                      \
-    case DTYPE:                                                                                                        \
-        ((TYPE *)to)[i] = (TYPE)(value);                                                                               \
+#define STORE(DTYPE, TYPE, value)                                                                            \
+    case DTYPE:                                                                                              \
+        ((TYPE *)to)[i] = (TYPE)(value);                                                                     \
         break;
             STORE(WE_F32, float, r)
             STORE(WE_F64, double, r)
@@ -145,7 +145,8 @@ static void copy_regions(void *context, int64_t begin, int64_t end) {
     const raster_job *job = context;
     for (int64_t i = begin; i < end; i++) {
         const we_region *region = &job->command->u.raster.regions[i];
-        we_region_copy(region, job->width, job->run->memory[region->source], we_run_out(job->run, job->command));
+        we_region_copy(region, job->width, job->run->memory[region->source],
+                       we_run_out(job->run, job->command));
     }
 }
 

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-void we_pack_panel(const float *from, int64_t line_step, int64_t step, int64_t lines, int64_t width, int64_t depth,
-                   float *to) {
+void we_pack_panel(const float *from, int64_t line_step, int64_t step, int64_t lines, int64_t width,
+                   int64_t depth, float *to) {
     if (lines < width)
         memset(to, 0, (size_t)(width * depth) * sizeof *to);
     if (line_step == 1) {

@@ -3,39 +3,39 @@
 #define JOIN_(dt, family, name) we_##dt##_##family##_##name##__ref
 #define JOIN(dt, family, name) JOIN_(dt, family, name)
 
-#define UNARY(name, formula)                                                                                           \
-    void JOIN(DT, unary, name)(int64_t n, const void *in, void *out) {                                                 \
-        const TYPE *xs = in;                                                                                           \
-        TYPE *ys = out;                                                                                                \
-        for (int64_t i = 0; i < n; i++) {                                                                              \
-            TYPE x = xs[i];                                                                                            \
-            ys[i] = (TYPE)(formula);                                                                                   \
-        }                                                                                                              \
+#define UNARY(name, formula)                                                                                 \
+    void JOIN(DT, unary, name)(int64_t n, const void *in, void *out) {                                       \
+        const TYPE *xs = in;                                                                                 \
+        TYPE *ys = out;                                                                                      \
+        for (int64_t i = 0; i < n; i++) {                                                                    \
+            TYPE x = xs[i];                                                                                  \
+            ys[i] = (TYPE)(formula);                                                                         \
+        }                                                                                                    \
     }
 
-#define BINARY(name, formula, RESULT)                                                                                  \
-    void JOIN(DT, binary, name)(int64_t n, const void *left, int64_t a_step, const void *right, int64_t b_step,        \
-                                void *out) {                                                                           \
-        const TYPE *as = left, *bs = right;                                                                            \
-        RESULT *ys = out;                                                                                              \
-        for (int64_t i = 0; i < n; i++) {                                                                              \
-            TYPE a = as[i * a_step], b = bs[i * b_step];                                                               \
-            ys[i] = (RESULT)(formula);                                                                                 \
-        }                                                                                                              \
+#define BINARY(name, formula, RESULT)                                                                        \
+    void JOIN(DT, binary, name)(int64_t n, const void *left, int64_t a_step, const void *right,              \
+                                int64_t b_step, void *out) {                                                 \
+        const TYPE *as = left, *bs = right;                                                                  \
+        RESULT *ys = out;                                                                                    \
+        for (int64_t i = 0; i < n; i++) {                                                                    \
+            TYPE a = as[i * a_step], b = bs[i * b_step];                                                     \
+            ys[i] = (RESULT)(formula);                                                                       \
+        }                                                                                                    \
     }
 
-#define REDUCE(name, start, step)                                                                                      \
-    void JOIN(DT, reduce, name)(int64_t k, int64_t inner, const void *in, void *out) {                                 \
-        const TYPE *xs = in;                                                                                           \
-        TYPE *ys = out;                                                                                                \
-        for (int64_t j = 0; j < inner; j++) {                                                                          \
-            SUM_TYPE s = start;                                                                                        \
-            for (int64_t i = 0; i < k; i++) {                                                                          \
-                SUM_TYPE x = xs[i * inner + j];                                                                        \
-                s = step;                                                                                              \
-            }                                                                                                          \
-            ys[j] = (TYPE)s;                                                                                           \
-        }                                                                                                              \
+#define REDUCE(name, start, step)                                                                            \
+    void JOIN(DT, reduce, name)(int64_t k, int64_t inner, const void *in, void *out) {                       \
+        const TYPE *xs = in;                                                                                 \
+        TYPE *ys = out;                                                                                      \
+        for (int64_t j = 0; j < inner; j++) {                                                                \
+            SUM_TYPE s = start;                                                                              \
+            for (int64_t i = 0; i < k; i++) {                                                                \
+                SUM_TYPE x = xs[i * inner + j];                                                              \
+                s = step;                                                                                    \
+            }                                                                                                \
+            ys[j] = (TYPE)s;                                                                                 \
+        }                                                                                                    \
     }
 
 #if FLOATING

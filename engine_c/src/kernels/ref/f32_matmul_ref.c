@@ -6,8 +6,8 @@ enum {
     COLUMNS = 4,
 };
 
-void we_f32_matmul_4x4__ref(int64_t k, const float *a, const float *b, float *c, int64_t ldc, int32_t m, int32_t n,
-                            bool accumulate, const we_epilogue *epilogue) {
+void we_f32_matmul_4x4__ref(int64_t k, const float *a, const float *b, float *c, int64_t ldc, int32_t m,
+                            int32_t n, bool accumulate, const we_epilogue *epilogue) {
     for (int32_t i = 0; i < m; i++) {
         for (int32_t j = 0; j < n; j++) {
             float sum = accumulate ? c[i * ldc + j] : 0;

@@ -1,8 +1,8 @@
 /* One micro-kernel from vector wrappers. Before including define
- *   KERNEL (name), ROWS, VECTORS (columns / lanes), LANES, VEC, V_ZERO(), V_LOAD(p), V_STORE(p, v), V_SPLAT(f),
- *   V_FMA(a, b, c) = a * b + c, V_ADD(a, b), V_KEEP_POSITIVE(v) = v < 0 ? 0 : v (NaN stays).
- * ROWS * VECTORS accumulators + VECTORS columns of B + 1 broadcast of A must fit the register file.
- * A partial tile is computed whole in a buffer, since panels are padded with zeros, and copied out. */
+ *   KERNEL (name), ROWS, VECTORS (columns / lanes), LANES, VEC, V_ZERO(), V_LOAD(p), V_STORE(p, v),
+ * V_SPLAT(f), V_FMA(a, b, c) = a * b + c, V_ADD(a, b), V_KEEP_POSITIVE(v) = v < 0 ? 0 : v (NaN stays). ROWS *
+ * VECTORS accumulators + VECTORS columns of B + 1 broadcast of A must fit the register file. A partial tile
+ * is computed whole in a buffer, since panels are padded with zeros, and copied out. */
 #include <stdint.h>
 
 #include "kernels/kernels.h"
@@ -26,8 +26,8 @@ static inline void finish_scalar(float *tile, float *c, int64_t ldc, int32_t m, 
     }
 }
 
-void KERNEL(int64_t k, const float *a, const float *b, float *c, int64_t ldc, int32_t m, int32_t n, bool accumulate,
-            const we_epilogue *epilogue) {
+void KERNEL(int64_t k, const float *a, const float *b, float *c, int64_t ldc, int32_t m, int32_t n,
+            bool accumulate, const we_epilogue *epilogue) {
     VEC sums[ROWS][VECTORS];
     UNROLL for (int i = 0; i < ROWS; i++) {
         UNROLL for (int j = 0; j < VECTORS; j++) sums[i][j] = V_ZERO();

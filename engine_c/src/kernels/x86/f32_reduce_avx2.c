@@ -15,7 +15,8 @@ static float sum_run(int64_t n, const float *x) {
     }
     float lanes[LANES];
     V_STORE(lanes, V_ADD(V_ADD(s0, s1), V_ADD(s2, s3)));
-    float total = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+    float total =
+        ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
     for (; i < n; i++)
         total += x[i];
     return total;

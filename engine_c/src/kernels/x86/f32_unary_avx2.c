@@ -4,29 +4,30 @@
 #include "kernels/simd/avx2.h"
 
 /* Runs of 8, then the tail through a padded buffer, so that every element takes the same instructions. */
-#define UNARY(name, vector_formula)                                                                                    \
-    void we_f32_unary_##name##__avx2(int64_t n, const void *in, void *out) {                                           \
-        const float *xs = in;                                                                                          \
-        float *ys = out;                                                                                               \
-        int64_t i = 0;                                                                                                 \
-        for (; i + LANES <= n; i += LANES) {                                                                           \
-            VEC x = V_LOAD(xs + i);                                                                                    \
-            V_STORE(ys + i, vector_formula);                                                                           \
-        }                                                                                                              \
-        if (i < n) {                                                                                                   \
-            float tail[LANES] = {0};                                                                                   \
-            for (int64_t j = i; j < n; j++)                                                                            \
-                tail[j - i] = xs[j];                                                                                   \
-            VEC x = V_LOAD(tail);                                                                                      \
-            V_STORE(tail, vector_formula);                                                                             \
-            for (int64_t j = i; j < n; j++)                                                                            \
-                ys[j] = tail[j - i];                                                                                   \
-        }                                                                                                              \
+#define UNARY(name, vector_formula)                                                                          \
+    void we_f32_unary_##name##__avx2(int64_t n, const void *in, void *out) {                                 \
+        const float *xs = in;                                                                                \
+        float *ys = out;                                                                                     \
+        int64_t i = 0;                                                                                       \
+        for (; i + LANES <= n; i += LANES) {                                                                 \
+            VEC x = V_LOAD(xs + i);                                                                          \
+            V_STORE(ys + i, vector_formula);                                                                 \
+        }                                                                                                    \
+        if (i < n) {                                                                                         \
+            float tail[LANES] = {0};                                                                         \
+            for (int64_t j = i; j < n; j++)                                                                  \
+                tail[j - i] = xs[j];                                                                         \
+            VEC x = V_LOAD(tail);                                                                            \
+            V_STORE(tail, vector_formula);                                                                   \
+            for (int64_t j = i; j < n; j++)                                                                  \
+                ys[j] = tail[j - i];                                                                         \
+        }                                                                                                    \
     }
 
-/* exp(x) = 2^n * exp(r), n = round(x / ln 2), |r| <= ln(2)/2; exp(r) by its Taylor polynomial of degree 7, whose
- * truncation there is below 6e-9. ln 2 is split in two so that n * high is exact (Cody and Waite). The power of two is
- * applied in two halves, so that results below 2^-126 are rounded once and need no special case. */
+/* exp(x) = 2^n * exp(r), n = round(x / ln 2), |r| <= ln(2)/2; exp(r) by its Taylor polynomial of degree 7,
+ * whose truncation there is below 6e-9. ln 2 is split in two so that n * high is exact (Cody and Waite). The
+ * power of two is applied in two halves, so that results below 2^-126 are rounded once and need no special
+ * case. */
 static inline VEC exp8(VEC x) {
     const VEC lowest = V_SPLAT(-104.0f), highest = V_SPLAT(89.0f); /* past them exp is 0 or infinite */
     /* MINPS and MAXPS return the second operand for NaN, so NaN passes both. */

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -74,6 +75,18 @@ def test_a_wrong_result_names_the_first_wrong_node(
     assert (caught.value.op, caught.value.node) == ("LeakyRelu", "leak")
     assert target.read_bytes() == b"the model from before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["chain.wmodel", "model.onnx"]
+
+
+def test_a_model_older_than_onnx_runtime_is_checked_at_our_opset(
+    save_model: SaveModel, tmp_path: Path
+) -> None:
+    node = helper.make_node("Gemm", ["x", "w", "c"], ["y"], transB=1, broadcast=1)  # as opset 6 had it
+    weights = {"w": W.T.copy(), "c": np.ones(3, np.float32)}
+    report = convert(
+        save_model([node], {"x": [2, 4]}, {"y": [2, 3]}, weights, opset=6), tmp_path / "m.wmodel"
+    )
+    assert report.opset == 6
+    assert report.check is not None
 
 
 def test_a_generous_tolerance_lets_it_pass(
@@ -158,6 +171,15 @@ def test_sizes_that_the_model_cannot_take(save_model: SaveModel, tmp_path: Path)
     assert report.check.samples == 1
 
 
+def test_the_original_is_never_overwritten(chain: Path, tmp_path: Path) -> None:
+    before = chain.read_bytes()
+    (tmp_path / "link.wmodel").symlink_to(chain)
+    for target in (chain, tmp_path / "link.wmodel"):
+        with pytest.raises(StorageError, match="would overwrite"):
+            convert(chain, target)
+    assert chain.read_bytes() == before
+
+
 def test_unwritable_target(chain: Path, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot write"):
         convert(chain, tmp_path / "no" / "folder.wmodel")
@@ -179,6 +201,13 @@ def test_unwritable_target(chain: Path, tmp_path: Path) -> None:
 )
 def test_tolerance(expected: list[float], actual: list[float], allowed: bool) -> None:
     assert Tolerance().allows(np.array(expected), np.array(actual)) is allowed
+
+
+@pytest.mark.parametrize(("dtype", "step"), [(np.float16, 2.0**-10), (ml_dtypes.bfloat16, 2.0**-7)])
+def test_half_width_types_may_differ_by_rounding(dtype: Any, step: float) -> None:
+    one = np.ones(1, dtype)
+    assert Tolerance().allows(one, np.array([1 + 2 * step], dtype))
+    assert not Tolerance().allows(one, np.array([1 + 8 * step], dtype))
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.bool_])
