@@ -19,6 +19,7 @@ import pygit2
 import pytest
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, open_websocket_url
+
 from walle_shared.protocol.codec import encode
 from walle_shared.protocol.messages import EpochInfo
 from walle_shared.protocol.tunnel import (
@@ -192,9 +193,17 @@ class EventReader:
 
 def report(release: str, number: int, outcome: str = "success", error_class: str = "none") -> dict[str, Any]:
     return {
-        "report_id": f"rep-{number}", "release_id": release, "task": "greeter", "version": "1.0.0", "stage": "run",
-        "outcome": outcome, "attempt": number, "at_ms": 1, "duration_ms": 1.0, "error_class": error_class,
-    }  # fmt: skip
+        "report_id": f"rep-{number}",
+        "release_id": release,
+        "task": "greeter",
+        "version": "1.0.0",
+        "stage": "run",
+        "outcome": outcome,
+        "attempt": number,
+        "at_ms": 1,
+        "duration_ms": 1.0,
+        "error_class": error_class,
+    }
 
 
 def data_frame(deflater: Deflater, seq: int, digit: int) -> bytes:
