@@ -1,4 +1,4 @@
-"""Interrupt, memory quota and CPU clock of task runs; loads in isolated interpreters."""
+"""Interrupt, memory quota, audit policy and CPU clock of task runs; loads in isolated interpreters."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +10,12 @@ def install_quota() -> None:
     """Wrap CPython's allocators so that ``guard`` can count memory.
 
     Once per process, before the first sub-interpreter is created; needs ``PYTHONMALLOC=pymalloc``.
+    """
+
+def install_policy() -> None:
+    """Refuse, inside ``guard`` and with ``PermissionError``, every audit event that plain code does not need.
+
+    Once per process; it cannot be undone.
     """
 
 def begin(run: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import trio
+
 from walle_shared.errors import ConnectionLost, LimitExceeded, RemoteProtocolError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
 

@@ -7,6 +7,11 @@ from typing import Protocol
 
 import orjson
 import trio
+
+from walle_container import messages
+from walle_container.channel import FrameChannel
+from walle_container.messages import CallRequest, RunDone
+from walle_container.spec import ErrorKind, HostFunction, TaskResult, TaskSpec
 from walle_shared.errors import (
     ConnectionLost,
     InternalError,
@@ -19,11 +24,6 @@ from walle_shared.errors import (
 )
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
 from walle_task.context import is_granted
-
-from walle_container import messages
-from walle_container.channel import FrameChannel
-from walle_container.messages import CallRequest, RunDone
-from walle_container.spec import ErrorKind, HostFunction, TaskResult, TaskSpec
 
 
 class Interrupter(Protocol):
@@ -174,6 +174,7 @@ def judge(done: RunDone, spec: TaskSpec) -> TaskResult:
         ok=ok,
         value=done.value if ok else None,
         rows=done.rows if ok else (),
+        values=done.values if ok else {},
         uploads=done.uploads if ok else (),
         logs=done.logs,
         logs_dropped=done.logs_dropped,
@@ -213,11 +214,16 @@ def failure(kind: ErrorKind, error: str, *, wall_s: float, done: RunDone | None 
 
 def _find_breach(done: RunDone, spec: TaskSpec) -> tuple[ErrorKind | None, str | None]:
     """The worker checks these as well, for the author's sake; the agent cannot rely on it."""
-    if done.rows and not is_granted("store.put", spec.capabilities):
-        return "denied", f"the task {spec.task!r} is not granted 'store', but has rows"
+    if (done.rows or done.values) and not is_granted("store.put", spec.capabilities):
+        return "denied", f"the task {spec.task!r} is not granted 'store', but writes to it"
     if done.uploads and not is_granted("tunnel.send", spec.capabilities):
         return "denied", f"the task {spec.task!r} is not granted 'tunnel', but has uploads"
-    produced = [[write.row for write in done.rows], [sent.fields for sent in done.uploads], done.value]
+    produced = [
+        [write.row for write in done.rows],
+        [sent.fields for sent in done.uploads],
+        done.values,
+        done.value,
+    ]
     size_bytes = sum(len(orjson.dumps(part)) for part in produced)
     # Brackets and commas round the parts are not counted where the task is charged: hence the allowance.
     allowance = 16 + len(done.rows) + len(done.uploads)

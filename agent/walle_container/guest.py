@@ -22,13 +22,12 @@ from types import TracebackType
 from typing import Any, SupportsIndex
 
 import walle_shared.errors
+from walle_container import _vm
+from walle_container.imports import BundleImporter, ForbiddenImport
 from walle_shared.errors import ConnectionLost, LimitExceeded, NotAllowed, OutOfMemory, TaskError, WalleError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
 from walle_shared.units import MIB
 from walle_task.context import RunContext, encode_json, set_current
-
-from walle_container import _vm
-from walle_container.imports import BundleImporter, ForbiddenImport
 
 STDOUT_TAIL_CHARS = 4_000
 ERROR_MAX_CHARS = 2_000
@@ -37,7 +36,7 @@ DESCRIBE_MEMORY_BYTES = 4 * MIB
 SWITCH_INTERVAL_S = 0.001
 SLEEP_SLICE_S = 0.01
 
-# A full collection costs about a millisecond; most runs leave no cycles worth it.
+# Most runs leave no cycles worth a collection of their own.
 COLLECT_EVERY_RUNS = 32
 COLLECT_FROM_BYTES = 8 * MIB
 
@@ -50,17 +49,19 @@ def serve(fd: int) -> None:
     printed = TailWriter(STDOUT_TAIL_CHARS)
     sys.stdout = sys.stderr = printed  # as much of a text file as print() needs
     time.sleep = sleep_in_slices
+    gc.collect()
+    gc.freeze()  # what is here now stays: collections need not look at it
     _vm.send_frame(fd, json.dumps({"op": "ready"}).encode())
     runs = 0
     while (frame := _vm.receive_frame(fd, CONTAINER_FRAME_MAX_BYTES)) is not None:
         run = GuestRun(fd, json.loads(frame), printed)
         answer, peak_bytes = run.finish()
         del run, frame
+        _vm.send_frame(fd, answer)
+        del answer
         runs += 1
         if runs % COLLECT_EVERY_RUNS == 0 or peak_bytes >= COLLECT_FROM_BYTES:
             gc.collect()
-        _vm.send_frame(fd, answer)
-        del answer
 
 
 class TailWriter:
@@ -135,7 +136,7 @@ class GuestRun:
         started_s = time.perf_counter()
         _vm.begin(self._order["run"])
         set_current(self._context)
-        sys.meta_path.append(self._importer)
+        sys.meta_path.insert(0, self._importer)
         try:
             value, error, cpu_ns, peak_bytes, interrupts = _vm.guard(
                 self._order["memory_bytes"], self._produce
@@ -164,6 +165,7 @@ class GuestRun:
             "logs": self._context.logs,
             "logs_dropped": self._context.logs_dropped,
             "rows": self._context.rows if kind is None else [],
+            "values": self._context.values if kind is None else {},
             "uploads": self._context.uploads if kind is None else [],
         }
         head = json.dumps(done, ensure_ascii=False).encode("utf-8", "replace")
@@ -178,7 +180,7 @@ class GuestRun:
 
     def _load_entry(self) -> Callable[[], object]:
         module_name, _, function_name = self._order["entry"].partition(":")
-        if self._importer.find_spec(module_name) is None:
+        if not self._importer.has(module_name):
             raise TaskError(
                 f"the bundle has no module {module_name!r}, which its entry {self._order['entry']!r} names"
             )
@@ -230,6 +232,7 @@ _KINDS: tuple[tuple[type[BaseException], str], ...] = (
     (OutOfMemory, "memory"),
     (NotAllowed, "denied"),
     (ForbiddenImport, "denied"),
+    (PermissionError, "denied"),
     (TaskError, "invalid"),
     (BaseException, "exception"),
 )

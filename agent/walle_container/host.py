@@ -11,6 +11,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import trio
+
+from walle_container import messages
+from walle_container.conversation import Conversation, failure
+from walle_container.process import Slot, WorkerProcess
+from walle_container.spec import HostFunction, TaskResult, TaskSpec
 from walle_shared.errors import (
     ConfigError,
     ConnectionLost,
@@ -20,11 +25,6 @@ from walle_shared.errors import (
 )
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
 from walle_shared.observe import get_logger
-
-from walle_container import messages
-from walle_container.conversation import Conversation, failure
-from walle_container.process import Slot, WorkerProcess
-from walle_container.spec import HostFunction, TaskResult, TaskSpec
 
 DEATH_NOTICE_S = 1.0
 

@@ -63,9 +63,10 @@ class BundleImporter:
     def __init__(self, bundle_dir: Path) -> None:
         self.bundle_dir = bundle_dir
         self.loaded: list[str] = []
+        self._own: set[str] = set()  # top-level names that the bundle's code asked for and the bundle has
         self._builtins = self._make_builtins()
 
-    # The finder, asked last: only for names that nothing else knows.
+    # The finder, asked first, but answering only for what belongs to the bundle.
 
     def find_spec(
         self,
@@ -75,6 +76,8 @@ class BundleImporter:
     ) -> ModuleSpec | None:
         """Find a module or package of the bundle."""
         parts = name.split(".")
+        if parts[0] not in self._own:
+            return None
         folder = self.bundle_dir.joinpath(*parts)
         package = folder / "__init__.py"
         if package.is_file():
@@ -88,6 +91,10 @@ class BundleImporter:
         if module.is_file():
             return importlib.util.spec_from_file_location(name, module, loader=self)  # type: ignore[arg-type]
         return None
+
+    def has(self, top: str) -> bool:
+        """Whether the bundle has a top-level module or package ``top``."""
+        return (self.bundle_dir / f"{top}.py").is_file() or (self.bundle_dir / top / "__init__.py").is_file()
 
     # The loader.
 
@@ -133,7 +140,8 @@ class BundleImporter:
         Raises:
             ForbiddenImport: naming the module and what to do instead.
         """
-        if level == 0:
+        # C code that imports for its caller (strptime loads _strptime) passes a list; statements never do.
+        if level == 0 and not isinstance(fromlist, list):
             self._check(name)
         return builtins.__import__(name, globals, locals, fromlist or (), level)
 
@@ -157,19 +165,15 @@ class BundleImporter:
 
     def _check(self, name: str) -> None:
         top = name.partition(".")[0]
-        if is_allowed(name):
-            return
-        in_bundle = (self.bundle_dir / f"{top}.py").is_file() or (
-            self.bundle_dir / top / "__init__.py"
-        ).is_file()
-        if in_bundle and top not in sys.stdlib_module_names and not top.startswith("walle_"):
-            return
-        if in_bundle:
-            raise ForbiddenImport(
-                f"the bundle's module {top!r} has the name of another library's: rename it", name=name
-            )
-        cure = _CURES.get(top, f"put a plain-Python {top!r} into the bundle, or do without")
-        raise ForbiddenImport(f"a task may not import {name!r}: {cure}", name=name)
+        if self.has(top):
+            if top in sys.stdlib_module_names or top.startswith("walle_"):
+                raise ForbiddenImport(
+                    f"the bundle's {top!r} has the name of another library: rename it", name=name
+                )
+            self._own.add(top)
+        elif not is_allowed(name):
+            cure = _CURES.get(top, f"put a plain-Python {top!r} into the bundle, or do without")
+            raise ForbiddenImport(f"a task may not import {name!r}: {cure}", name=name)
 
 
 def is_allowed(name: str) -> bool:

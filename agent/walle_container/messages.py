@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, cast, get_args
 
 import orjson
-from walle_shared.errors import LocalProtocolError, RemoteProtocolError, WalleError
 
 from walle_container.spec import ErrorKind, LogEntry, StoreWrite, TaskSpec, TunnelSend
+from walle_shared.errors import LocalProtocolError, RemoteProtocolError, WalleError
 
 LOG_LEVELS = frozenset({"debug", "info", "warning", "error"})
 
@@ -51,6 +51,7 @@ class RunDone:
     logs: tuple[LogEntry, ...]
     logs_dropped: int
     rows: tuple[StoreWrite, ...]
+    values: dict[str, Any]
     uploads: tuple[TunnelSend, ...]
 
 
@@ -67,7 +68,7 @@ def encode_run(run: int, spec: TaskSpec, inputs: dict[str, Any]) -> bytes:
         {
             "run": run,
             "entry": spec.entry,
-            "bundle_dir": str(spec.bundle_dir),
+            "bundle_dir": str(spec.bundle_dir.absolute()),
             "params": dict(spec.params),
             "inputs": inputs,
             "capabilities": sorted(spec.capabilities),
@@ -202,6 +203,7 @@ _DONE_FIELDS: dict[str, Callable[[Any], bool]] = {
     "logs": _is_list_of({"level": _is_level, "message": _is_text, "fields": _is_object}),
     "logs_dropped": _is_count,
     "rows": _is_list_of({"table": _is_text, "row": _is_object}),
+    "values": _is_object,
     "uploads": _is_list_of({"name": _is_text, "fields": _is_object}),
 }
 

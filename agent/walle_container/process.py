@@ -12,11 +12,11 @@ from collections import deque
 from dataclasses import dataclass
 
 import trio
-from walle_shared.errors import ConnectionLost, InternalError, ProtocolError
-from walle_shared.observe import get_logger
 
 from walle_container import locate, messages
 from walle_container.channel import FrameChannel
+from walle_shared.errors import ConnectionLost, InternalError, ProtocolError
+from walle_shared.observe import get_logger
 
 STDERR_TAIL_BYTES = 4_000
 STDERR_GRACE_S = 1.0

@@ -96,9 +96,11 @@ class TaskResult:
     """How a run ended.
 
     Attributes:
-        ok: whether it ended well; if not, ``value``, ``rows`` and ``uploads`` are empty.
+        ok: whether it ended well; if not, ``value``, ``rows``, ``values`` and
+            ``uploads`` are empty.
         value: what the entry function returned, as JSON keeps it.
-        rows: store writes to commit, in order.
+        rows: rows to commit, in order.
+        values: what to keep by key for later runs; None forgets.
         uploads: messages to send, in order.
         logs: the task's own log, also of failed runs.
         logs_dropped: lines past the cap.
@@ -114,6 +116,7 @@ class TaskResult:
     ok: bool
     value: Any = None
     rows: tuple[StoreWrite, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
     uploads: tuple[TunnelSend, ...] = ()
     logs: tuple[LogEntry, ...] = ()
     logs_dropped: int = 0

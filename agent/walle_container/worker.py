@@ -4,7 +4,7 @@ Started by :mod:`walle_container.process` through :mod:`walle_container.locate`.
 socket and no database; all it has are the channels it inherits. It ends when the agent closes the control
 channel, however the agent ends. Invariants:
 
-1. Preload, then quota, then interpreters, then threads: in that order.
+1. Preload, then quota and policy, then interpreters, then threads: in that order.
 2. The control thread never waits for a slot: interrupts run in helper threads.
 """
 
@@ -20,12 +20,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from walle_container import _vm, interpreters, locate
+from walle_container.preload import is_preloaded, preload
 from walle_shared.errors import InternalError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
 from walle_shared.units import KIB, MIB
-
-from walle_container import _vm, interpreters, locate
-from walle_container.preload import is_preloaded, preload
 
 # Deep recursion in C needs room: with 256 KiB it is a segmentation fault, with 8 MiB a RecursionError.
 THREAD_STACK_BYTES = 8 * MIB
@@ -58,6 +57,7 @@ def main(settings_json: str, *, locations: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     preload()
     _vm.install_quota()
+    _vm.install_policy()
     threading.stack_size(THREAD_STACK_BYTES)
     created = [create_slot_interpreter() for _ in settings["slot_fds"]]
     for interpreter_id, fd in zip(created, settings["slot_fds"], strict=True):

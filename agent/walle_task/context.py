@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 type Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 type HostCall = Callable[[str, dict[str, Any]], Any]
 
+KEY_MAX_CHARS = 128
 LOG_MAX_ENTRIES = 200
 LOG_MESSAGE_MAX_CHARS = 2_000
-LOG_FIELDS_MAX_CHARS = 4_000
+LOG_FIELDS_MAX_BYTES = 4_000
 
 
 def is_granted(name: str, capabilities: frozenset[str]) -> bool:
@@ -67,6 +68,7 @@ class RunContext:
         self.capabilities = capabilities
         self.output_bytes = output_bytes
         self.rows: list[dict[str, Any]] = []
+        self.values: dict[str, Any] = {}
         self.uploads: list[dict[str, Any]] = []
         self.logs: list[dict[str, Any]] = []
         self.logs_dropped = 0
@@ -115,6 +117,15 @@ class RunContext:
         self.check_granted("store.put")
         self.rows.append({"table": table, "row": self._owned(row, f"the row for table {table!r}")})
 
+    def set_value(self, key: str, value: Any) -> None:
+        """Buffer what is to be kept under ``key``; None forgets it."""
+        self.check_granted("store.put")
+        if not isinstance(key, str) or not 0 < len(key) <= KEY_MAX_CHARS:
+            raise TaskError(
+                f"a key of the store is a text of 1 to {KEY_MAX_CHARS} characters, not {key!r:.80}"
+            )
+        self.values[key] = self._owned({key: value}, "the store's value")[key]
+
     def add_upload(self, name: str, fields: dict[str, Any]) -> None:
         """Buffer one message for the tunnel."""
         self.check_granted("tunnel.send")
@@ -125,13 +136,9 @@ class RunContext:
         if len(self.logs) >= LOG_MAX_ENTRIES:
             self.logs_dropped += 1
             return
-        encoded = json.dumps(fields, default=repr, skipkeys=True)
-        kept = (
-            json.loads(encoded)
-            if len(encoded) <= LOG_FIELDS_MAX_CHARS
-            else {"cut": encoded[:LOG_FIELDS_MAX_CHARS]}
+        self.logs.append(
+            {"level": level, "message": str(message)[:LOG_MESSAGE_MAX_CHARS], "fields": _loggable(fields)}
         )
-        self.logs.append({"level": level, "message": str(message)[:LOG_MESSAGE_MAX_CHARS], "fields": kept})
 
     def _owned(self, value: dict[str, Any], what: str) -> dict[str, Any]:
         """A copy of ``value`` as JSON keeps it, charged to the run; the script cannot change it any more."""
@@ -145,6 +152,18 @@ class RunContext:
         self.count_output(len(encoded))
         owned: dict[str, Any] = json.loads(encoded)
         return owned
+
+
+def _loggable(fields: dict[str, Any]) -> dict[str, Any]:
+    """``fields`` as JSON keeps them; what JSON cannot hold, or is too long, as text."""
+    try:
+        encoded = encode_json(fields, "the fields")
+    except TaskError:
+        encoded = json.dumps({name: repr(value) for name, value in fields.items()}).encode()
+    if len(encoded) > LOG_FIELDS_MAX_BYTES:
+        return {"cut": encoded[:LOG_FIELDS_MAX_BYTES].decode("utf-8", "replace")}
+    kept: dict[str, Any] = json.loads(encoded)
+    return kept
 
 
 _current: RunContext | None = None

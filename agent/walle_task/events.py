@@ -45,6 +45,7 @@ class Visit:
         page_id: the page.
         opened_ms: wall clock at enter, ms since 1970.
         closed_ms: wall clock at exit, or None while it is open.
+        reason: why it closed: the user left, another page replaced it, or it took too long.
         events: what happened in it, oldest first.
     """
 
@@ -52,6 +53,7 @@ class Visit:
     page_id: str = ""
     opened_ms: int = 0
     closed_ms: int | None = None
+    reason: str = ""
     events: tuple[Event, ...] = ()
 
     def of(self, kind: str) -> list[Event]:

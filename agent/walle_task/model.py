@@ -10,7 +10,6 @@ from typing import Any, Protocol, cast
 
 from walle_shared.errors import NotFound, TaskError
 from walle_shared.ids import check_name
-
 from walle_task.context import RunContext, current
 
 __all__ = ["Model", "TensorLike", "load"]

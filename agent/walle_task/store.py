@@ -1,8 +1,8 @@
-"""Collective storage: rows in the tables that the task's task.toml declares.
+"""Collective storage: rows in the tables that the task's task.toml declares, and a few values by key.
 
-Rows are appended and never changed. What a run puts is seen by its own reads at once, and by others when the
-run has ended well: then it is committed together with everything else the run produced, otherwise it is
-dropped.
+Rows are appended and never changed; a value replaces the one before. What a run puts is seen by its own reads
+at once, and by others when the run has ended well: then it is committed with all else the run produced.
+Otherwise it is dropped.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from walle_shared.errors import TaskError
-
 from walle_task.context import RunContext, current
 
-__all__ = ["Table", "table"]
+__all__ = ["Table", "get", "put", "table"]
 
 ROWS_DEFAULT_LIMIT = 100
 
@@ -21,6 +20,24 @@ ROWS_DEFAULT_LIMIT = 100
 def table(name: str) -> Table:
     """The table ``name``; the host checks it and its columns against task.toml when they are used."""
     return Table(name, current())
+
+
+def put(key: str, value: Any) -> None:
+    """Keep ``value`` under ``key`` for later runs of this task; None forgets it.
+
+    Raises:
+        TaskError: the key is no short text, or the value is not JSON.
+        LimitExceeded: the value, or all the run produced, is too large.
+    """
+    current().set_value(key, value)
+
+
+def get(key: str, default: Any = None) -> Any:
+    """What this run, or else an earlier run of this task, put under ``key``; ``default`` where nothing is."""
+    context = current()
+    context.check_granted("store.get")
+    value = context.values[key] if key in context.values else context.ask("store.get", {"key": key})
+    return default if value is None else value
 
 
 class Table:

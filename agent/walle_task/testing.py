@@ -21,7 +21,6 @@ from typing import Any
 
 from walle_shared.errors import NotFound
 from walle_shared.limits import TASK_OUTPUT_MAX_BYTES
-
 from walle_task.context import RunContext, set_current
 from walle_task.events import Event, Visit
 
@@ -42,8 +41,13 @@ class FakeHost:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """``{"table", "row"}`` of everything put into the store."""
+        """``{"table", "row"}`` of everything put into a table."""
         return self.context.rows
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Everything put into the store by key; None where it was forgotten."""
+        return self.context.values
 
     @property
     def uploads(self) -> list[dict[str, Any]]:
@@ -64,6 +68,7 @@ def fake_host(
     trigger: Mapping[str, Any] | None = None,
     params: Mapping[str, Any] | None = None,
     tables: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    values: Mapping[str, Any] | None = None,
     bundle_dir: str | Path = ".",
     capabilities: frozenset[str] = ALL_CAPABILITIES,
     output_bytes: int = TASK_OUTPUT_MAX_BYTES,
@@ -77,6 +82,7 @@ def fake_host(
         params: the task's parameters.
         tables: rows that are in the store already, by table, oldest first. Once given, other tables do not
             exist.
+        values: what is in the store already, by key.
         bundle_dir: where the task's folder is; models are in its ``model`` folder.
         capabilities: what the task may use.
         output_bytes: the most it may produce.
@@ -90,7 +96,7 @@ def fake_host(
         params=dict(params or {}),
         bundle_dir=Path(bundle_dir),
         capabilities=capabilities,
-        call=_StoredRows(tables),
+        call=_Stored(tables, values),
         output_bytes=output_bytes,
     )
     set_current(context)
@@ -100,19 +106,27 @@ def fake_host(
         set_current(None)
 
 
-class _StoredRows:
-    """Answers ``store.rows`` from memory, as the agent answers it from its database."""
+class _Stored:
+    """Answers ``store.rows`` and ``store.get`` from memory, as the agent answers them from its database."""
 
-    def __init__(self, tables: Mapping[str, Sequence[Mapping[str, Any]]] | None) -> None:
+    def __init__(
+        self, tables: Mapping[str, Sequence[Mapping[str, Any]]] | None, values: Mapping[str, Any] | None
+    ) -> None:
         self._tables = tables
+        self._values = values or {}
 
-    def __call__(self, name: str, args: dict[str, Any]) -> list[dict[str, Any]]:
-        if name != "store.rows":
-            raise NotFound(f"the host has no function {name!r}")
-        if self._tables is not None and args["table"] not in self._tables:
-            raise NotFound(f"no table {args['table']!r}: declare [tables.{args['table']}] in task.toml")
-        rows = [dict(row) for row in (self._tables or {}).get(args["table"], ())]
-        return [row for row in rows if args["where"].items() <= row.items()][-args["limit"] :]
+    def __call__(self, name: str, args: dict[str, Any]) -> Any:
+        if name == "store.rows":
+            return self._rows(args["table"], args["limit"], args["where"])
+        if name == "store.get":
+            return self._values.get(args["key"])
+        raise NotFound(f"the host has no function {name!r}")
+
+    def _rows(self, table: str, limit: int, where: dict[str, Any]) -> list[dict[str, Any]]:
+        if self._tables is not None and table not in self._tables:
+            raise NotFound(f"no table {table!r}: declare [tables.{table}] in task.toml")
+        rows = [dict(row) for row in (self._tables or {}).get(table, ())]
+        return [row for row in rows if where.items() <= row.items()][-limit:]
 
 
 def _plain(value: Event | Visit | Mapping[str, Any]) -> dict[str, Any]:

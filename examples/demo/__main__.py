@@ -11,14 +11,16 @@ import argparse
 import json
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import stages
 from rich.console import Console
 from rich.table import Table
+
+import stages
 from screen import Screen
 from stages import PROFILES, Demo
 from world import ControlPlane, DemoError, Device
@@ -46,12 +48,12 @@ def main() -> int:
         "--keep", action="store_true", help="leave everything running and print the addresses"
     )
     parser.add_argument(
-        "--digits", type=int, default=120, metavar="N", help="held-out digits to read (default 120)"
+        "--digits", type=int, default=300, metavar="N", help="held-out digits to read (default 300)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary there")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     folder = Path(tempfile.mkdtemp(prefix="walle-demo-"))
     screen = Screen(console)
     control = ControlPlane(folder, screen.command)
@@ -102,10 +104,12 @@ def _conclude(console: Console, demo: Demo, failed: str) -> None:
     read = f"{summary['digits_right']} of {summary['digits_read']} ({summary['accuracy']:.2%})"
     table = Table(title="What was seen", title_justify="left", show_header=False)
     for what, value in (
-        ("push to installed, median", f"{summary['push_to_installed_ms']:,} ms"),
+        ("release to push, median", f"{summary['push_ms']:,} ms"),
+        ("pull, verify, activate, median", f"{summary['pull_ms']:,} ms"),
         ("events emitted", f"{summary['events']:,}"),
         ("digits read right on the devices", read),
-        ("run to row in the cloud, median", f"{summary['run_to_cloud_ms']:,} ms"),
+        ("one run, median", f"{summary['run_ms']:,.2f} ms"),
+        ("run to row in the cloud, median", f"{summary['run_to_cloud_ms']:,.0f} ms"),
         ("page view: feature against raw events", f"{summary['size_reduction']:.1%} smaller"),
         ("first bad run to rollback", f"{summary['rollback_ms']:,} ms; {summary['rollback_reason']}"),
         ("whole demo", f"{summary['seconds']} s"),
@@ -118,8 +122,8 @@ def _keep(console: Console, demo: Demo) -> None:
     data = demo.control.data
     console.print(f"[bold]Still running.[/] Control plane: {demo.control.url}")
     console.print(f"  admin token: {data / 'admin.token'}")
-    console.print(f"  walle-control --data {data} release list")
-    console.print(f"  walle-control --data {data} features list --scenario demo --task digit_reader")
+    console.print(f"  walle-control release list --data {data}")
+    console.print(f"  walle-control features list --task digit_reader --data {data}")
     for device in demo.devices.values():
         console.print(f"  walle-agent status --config {device.folder / 'agent.toml'}")
     console.print("Ctrl-C stops everything and removes it.")

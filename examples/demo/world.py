@@ -76,8 +76,8 @@ class ControlPlane:
 
     def start(self) -> None:
         """Initialise the data folder, start the server on a free port, wait until it answers."""
-        self.command("init", "--port", "0")
-        words = [str(BIN / "walle-control"), "--data", str(self.data), "serve"]
+        self.command("init")
+        words = [str(BIN / "walle-control"), "serve", "--data", str(self.data), "--port", "0"]
         self._program = Program("walle-control", words, self.data.parent / "control.log")
         address = wait_for("walle-control to listen", self._address)
         self.url = address["url"]
@@ -93,7 +93,7 @@ class ControlPlane:
             DemoError: it failed; with its own words.
         """
         self._announce(["walle-control", *words])
-        full = [str(BIN / "walle-control"), "--data", str(self.data), *words, "--json"]
+        full = [str(BIN / "walle-control"), *words, "--data", str(self.data), "--json"]
         done = subprocess.run(full, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode != 0:
             raise DemoError(f"walle-control {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
@@ -131,7 +131,7 @@ class Device:
         self.name = name
         self.profile = profile
         self.folder = folder / name
-        self.socket = self.folder / "events.sock"
+        self.socket = self.folder / "data" / "events.sock"
         self._program: Program | None = None
 
     def start(self, control_url: str, public_key: str, token: str) -> None:
@@ -142,12 +142,14 @@ class Device:
         words = [str(BIN / "walle-agent"), "run", "--config", str(config)]
         self._program = Program(f"walle-agent on {self.name}", words, self.folder / "agent.log")
 
-    def emit(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Write events to the agent's socket, as an app would."""
+    def emit(self, events: Iterable[Mapping[str, Any]], *, pause_s: float = 0.0) -> None:
+        """Write events to the agent's socket, as an app would, with a pause after each page visit."""
         with socket.socket(socket.AF_UNIX) as app:
             app.connect(str(self.socket))
             for event in events:
                 app.sendall(json.dumps(event).encode() + b"\n")
+                if event["kind"] == "page_exit":
+                    time.sleep(pause_s)
 
     def ready(self) -> bool | None:
         """True once the agent listens for events; ``None`` before."""
@@ -196,18 +198,14 @@ def _git(folder: Path, *words: str) -> None:
 def _agent_settings(device: Device, control_url: str, public_key: str, token: str) -> str:
     profile = "\n".join(f"{name} = {json.dumps(value)}" for name, value in device.profile.items())
     return f"""\
+[agent]
 data_dir = {json.dumps(str(device.folder / "data"))}
 
 [control]
 url = {json.dumps(control_url)}
+trusted_keys = [{json.dumps(public_key)}]
 enrol_token = {json.dumps(token)}
-
-[trust]
-public_keys = [{json.dumps(public_key)}]
 
 [profile]
 {profile}
-
-[events]
-socket = {json.dumps(str(device.socket))}
 """

@@ -13,13 +13,14 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from rich.console import Console
+
 import bench_container
 import bench_engine
 import bench_pipeline
 import bench_platform
 import machine
 from reporting import Row, print_rows
-from rich.console import Console
 
 SECTIONS: Mapping[str, Callable[[], list[Row]]] = {
     "engine": bench_engine.run,

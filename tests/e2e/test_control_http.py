@@ -19,6 +19,7 @@ import pygit2
 import pytest
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
+
 from walle_shared.protocol.codec import encode
 from walle_shared.protocol.messages import EpochInfo
 from walle_shared.protocol.tunnel import (

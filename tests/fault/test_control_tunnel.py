@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
+
 from walle_control.db.connection import Database
 from walle_control.features.telemetry.service import TelemetryService
 from walle_control.features.telemetry.types import FeatureQuery

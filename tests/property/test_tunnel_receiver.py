@@ -8,6 +8,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from walle_shared.errors import LimitExceeded, RemoteProtocolError, StorageError
 from walle_shared.limits import TUNNEL_GAPS_MAX
 from walle_shared.protocol.codec import encode

@@ -7,10 +7,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors import safe_open
+
 from walle_engine import wmodel
 from walle_shared.errors import ModelError
 
@@ -42,6 +44,7 @@ graphs = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(graphs, st.dictionaries(names, arrays, max_size=5))
 def test_round_trip(graph: wmodel.Graph, weights: dict[str, np.ndarray]) -> None:
@@ -57,6 +60,7 @@ def test_round_trip(graph: wmodel.Graph, weights: dict[str, np.ndarray]) -> None
                 assert other.get_tensor(name).tobytes() == array.tobytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_damage_is_refused_or_harmless(data: st.DataObject) -> None:

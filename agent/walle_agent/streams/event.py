@@ -124,7 +124,7 @@ def _check(plain: dict[str, Any], size_bytes: int) -> RawEvent:
         stranger = next(key for key in plain if key not in _MEMBERS)
         raise EventError(f"event.{stranger[:80]} is not known: put details into args")
     kind = plain.get("kind")
-    if kind not in EVENT_KINDS:
+    if not isinstance(kind, str) or kind not in EVENT_KINDS:
         raise EventError(f"event.kind must be one of {', '.join(sorted(EVENT_KINDS))}, not {_show(kind)}")
     event_id = _check_id(plain, "event_id", kind, _ID)
     if event_id.startswith(RESERVED_PREFIX):

@@ -10,8 +10,8 @@ Rules:
 1. ``page_enter`` opens a visit. With a ``visit_id`` any number may be open at once (interleaved pages); an
    enter under an open visit's id replaces that visit. Without one the app shows one page at a time: the enter
    replaces whatever such visit is open, and the tracker makes an id that starts with ``~``.
-2. An event belongs to the open visit it names; without a name, to the open nameless-flow visit if it names the
-   same page or none. Others belong to no visit and stay in the time-level sequence only.
+2. An event belongs to the open visit it names; without a name, to the open nameless-flow visit if it names
+   the same page or none. Others belong to no visit and stay in the time-level sequence only.
 3. A visit closes by ``page_exit``, replacement, age, number of events, bytes, or when too much is open
    (the oldest first). When the monotonic clock steps back the machine was restarted: all visits close.
 """

@@ -2,8 +2,8 @@
  *
  * Rules that hold everywhere:
  *  - Every fallible function returns a we_status and fills the caller's error slot (`err` may be NULL).
- *  - Handles are opaque and reference-counted; what a function hands out through an `out` pointer belongs to the
- *    caller, who gives it back with the matching `_release` (or `_free`). Releasing NULL does nothing.
+ *  - Handles are opaque and reference-counted; what a function hands out through an `out` pointer belongs to
+ * the caller, who gives it back with the matching `_release` (or `_free`). Releasing NULL does nothing.
  *  - Strings are UTF-8 and NUL-terminated; strings handed out live as long as the handle they were asked of.
  *  - All functions may be called from any thread. A builder belongs to one thread at a time.
  *    Models and sessions may be used by several threads at once.
@@ -66,19 +66,22 @@ typedef struct we_model we_model;     /* verified graph + weights, immutable */
 typedef struct we_session we_session; /* a model prepared for running */
 typedef struct we_builder we_builder; /* a graph under construction */
 
-/* ---- Names and sizes ------------------------------------------------------------------------------------------ */
+/* ---- Names and sizes
+ * ------------------------------------------------------------------------------------------ */
 
 WE_API const char *we_version(void);
-WE_API const char *we_status_name(we_status status);        /* "INVALID_MODEL"; "?" for an unknown value */
-WE_API const char *we_dtype_name(we_dtype dtype);           /* "F32"; "?" for an unknown value */
-WE_API const char *we_dtype_format(we_dtype dtype);         /* buffer-protocol format, "f" */
-WE_API size_t we_dtype_size(we_dtype dtype);                /* bytes per element; 0 for an unknown value */
-WE_API int we_dtype_find(const char *name, we_dtype *out);  /* 1 if found */
+WE_API const char *we_status_name(we_status status);       /* "INVALID_MODEL"; "?" for an unknown value */
+WE_API const char *we_dtype_name(we_dtype dtype);          /* "F32"; "?" for an unknown value */
+WE_API const char *we_dtype_format(we_dtype dtype);        /* buffer-protocol format, "f" */
+WE_API size_t we_dtype_size(we_dtype dtype);               /* bytes per element; 0 for an unknown value */
+WE_API int we_dtype_find(const char *name, we_dtype *out); /* 1 if found */
 
-/* ---- Tensor blocks -------------------------------------------------------------------------------------------- */
+/* ---- Tensor blocks
+ * -------------------------------------------------------------------------------------------- */
 
 /* Make a zero-filled block with one reference. INVALID_ARGUMENT for illegal dims, OUT_OF_MEMORY. */
-WE_API we_status we_block_new(we_dtype dtype, int32_t rank, const int64_t *dims, we_block **out, we_error *err);
+WE_API we_status we_block_new(we_dtype dtype, int32_t rank, const int64_t *dims, we_block **out,
+                              we_error *err);
 WE_API we_block *we_block_retain(we_block *block); /* returns its argument; atomic */
 WE_API void we_block_release(we_block *block);     /* frees at zero; atomic */
 WE_API we_view we_block_view(const we_block *block);
@@ -87,21 +90,23 @@ WE_API int64_t we_live_blocks(void); /* blocks alive in the process, for leak ch
 
 /* Put a reference into the process-wide handle table and name it. A handle is good for exactly one import. */
 WE_API we_status we_block_export(we_block *block, uint64_t *handle, we_error *err);
-/* Take the reference back out, e.g. in another interpreter. INVALID_ARGUMENT for a handle unknown or used already. */
+/* Take the reference back out, e.g. in another interpreter. INVALID_ARGUMENT for a handle unknown or used
+ * already. */
 WE_API we_status we_block_import(uint64_t handle, we_block **out, we_error *err);
 
-/* ---- Models --------------------------------------------------------------------------------------------------- */
+/* ---- Models
+ * --------------------------------------------------------------------------------------------------- */
 
 typedef struct we_io_info {
     const char *name;
     we_dtype dtype;
-    int32_t rank;           /* -1 where the graph does not state it (outputs only) */
-    int64_t dims[8];        /* -1 where symbolic */
+    int32_t rank;    /* -1 (and dtype WE_DTYPE_COUNT) where the graph does not state it: outputs only */
+    int64_t dims[8]; /* -1 where symbolic */
     const char *symbols[8]; /* the symbol's name where dims is -1, else NULL; "" for an unnamed unknown */
 } we_io_info;
 
-/* Map a .wmodel file and verify it. IO, INVALID_MODEL, UNSUPPORTED, OUT_OF_MEMORY. The file must not change while
- * the model lives. */
+/* Map a .wmodel file and verify it. IO, INVALID_MODEL, UNSUPPORTED, OUT_OF_MEMORY. The file must not change
+ * while the model lives. */
 WE_API we_status we_model_load(const char *path, we_model **out, we_error *err);
 /* The same for a file already in memory; the bytes are copied. */
 WE_API we_status we_model_load_memory(const void *bytes, size_t size, we_model **out, we_error *err);
@@ -114,7 +119,8 @@ WE_API size_t we_model_node_count(const we_model *model);
 WE_API we_status we_model_input(const we_model *model, size_t index, we_io_info *out, we_error *err);
 WE_API we_status we_model_output(const we_model *model, size_t index, we_io_info *out, we_error *err);
 
-/* ---- Graph builder -------------------------------------------------------------------------------------------- */
+/* ---- Graph builder
+ * -------------------------------------------------------------------------------------------- */
 
 typedef enum we_attr_kind {
     WE_ATTR_INT,
@@ -138,22 +144,27 @@ typedef struct we_attr {
     size_t count;
 } we_attr;
 
-/* Everything passed to a builder is copied and treated as hostile. Op, input and attribute names are ONNX's. */
+/* Everything passed to a builder is copied and treated as hostile. Op, input and attribute names are ONNX's.
+ */
 WE_API we_status we_builder_new(const char *graph_name, we_builder **out, we_error *err);
 WE_API void we_builder_free(we_builder *builder);
-/* A graph input; dims[i] == -1 makes the dim symbolic, named symbols[i] (`symbols` or its entries may be NULL). */
+/* A graph input; dims[i] == -1 makes the dim symbolic, named symbols[i] (`symbols` or its entries may be
+ * NULL). */
 WE_API we_status we_builder_input(we_builder *builder, const char *name, we_dtype dtype, int32_t rank,
                                   const int64_t *dims, const char *const *symbols, we_error *err);
-WE_API we_status we_builder_weight(we_builder *builder, const char *name, const we_view *value, we_error *err);
+WE_API we_status we_builder_weight(we_builder *builder, const char *name, const we_view *value,
+                                   we_error *err);
 /* Nodes may come in any order; "" stands for an omitted optional input or output. */
 WE_API we_status we_builder_node(we_builder *builder, const char *op, const char *node_name,
                                  const char *const *inputs, size_t input_count, const char *const *outputs,
                                  size_t output_count, const we_attr *attrs, size_t attr_count, we_error *err);
 WE_API we_status we_builder_output(we_builder *builder, const char *name, we_error *err);
-/* Verify and turn into a model; the builder is spent whether this succeeds or not, and still has to be freed. */
+/* Verify and turn into a model; the builder is spent whether this succeeds or not, and still has to be freed.
+ */
 WE_API we_status we_builder_finish(we_builder *builder, we_model **out, we_error *err);
 
-/* ---- Sessions ------------------------------------------------------------------------------------------------- */
+/* ---- Sessions
+ * ------------------------------------------------------------------------------------------------- */
 
 typedef enum we_session_flag {
     WE_SESSION_NO_MERGE = 1,  /* keep every raster as the decomposition wrote it */
@@ -176,32 +187,36 @@ typedef struct we_binding {
 } we_binding;
 
 /* `options` may be NULL. The session holds a reference to the model. CONFIG for an unknown setting. */
-WE_API we_status we_session_new(we_model *model, const we_session_options *options, we_session **out, we_error *err);
+WE_API we_status we_session_new(we_model *model, const we_session_options *options, we_session **out,
+                                we_error *err);
 WE_API we_session *we_session_retain(we_session *session);
 WE_API void we_session_release(we_session *session);
 /* Prepare for these input shapes (data pointers are not read) so that the next run does not have to. */
 WE_API we_status we_session_prepare(we_session *session, const we_binding *inputs, size_t input_count,
                                     we_error *err);
-/* Run once. Every graph input must be bound exactly once with its dtype and a fitting shape. `outputs` has room for
- * we_model_output_count entries and receives one new block each, in the model's order; on failure all are NULL.
- * The input memory is only read, and only during the call. Safe to call concurrently on one session. */
-WE_API we_status we_session_run(we_session *session, const we_binding *inputs, size_t input_count, we_block **outputs,
-                                we_error *err);
-/* The most recently prepared program as JSON: steps with node, op, candidate, predicted ms; memory plan totals.
- * Free with we_string_free. INVALID_ARGUMENT where nothing was prepared yet. */
+/* Run once. Every graph input must be bound exactly once with its dtype and a fitting shape. `outputs` has
+ * room for we_model_output_count entries and receives one new block each, in the model's order; on failure
+ * all are NULL. The input memory is only read, and only during the call. Safe to call concurrently on one
+ * session. */
+WE_API we_status we_session_run(we_session *session, const we_binding *inputs, size_t input_count,
+                                we_block **outputs, we_error *err);
+/* The most recently prepared program as JSON: steps with node, op, candidate, predicted ms; memory plan
+ * totals. Free with we_string_free. INVALID_ARGUMENT where nothing was prepared yet. */
 WE_API we_status we_session_explain(we_session *session, char **out, we_error *err);
 WE_API void we_string_free(char *text);
 
-/* ---- What this build and this CPU offer ----------------------------------------------------------------------- */
+/* ---- What this build and this CPU offer
+ * ----------------------------------------------------------------------- */
 
 typedef struct we_op_info {
     const char *name;
     const char *op_class; /* "ATOMIC", "RASTER", "TRANSFORM", "COMPOSITE", "CONTROL", "HOST" */
     int32_t min_inputs, max_inputs, min_outputs, max_outputs;
-    const char *rule;      /* decomposition rule, "" where none */
-    const char *tolerance; /* "exact", "ulp", "bound" */
-    double tolerance_value; /* ulp: units in the last place of float32; bound: relative error factor per root of k */
-    const char *claims;    /* back ends that claim it, comma-separated, or "" */
+    const char *rule;       /* decomposition rule, "" where none */
+    const char *tolerance;  /* "exact", "ulp", "bound" */
+    double tolerance_value; /* ulp: units in the last place of float32; bound: relative error factor per root
+                               of k */
+    const char *claims;     /* back ends that claim it, comma-separated, or "" */
 } we_op_info;
 
 typedef struct we_kernel_info {
@@ -220,7 +235,8 @@ WE_API size_t we_kernel_count(void);
 WE_API we_status we_kernel_get(size_t index, we_kernel_info *out, we_error *err);
 WE_API size_t we_isa_count(void);
 WE_API const char *we_isa_name(size_t index); /* legal values of WALLE_ENGINE_ISA; NULL past the end */
-/* The best instruction set in use: the CPU's, capped by WALLE_ENGINE_ISA. CONFIG where that has an unknown value. */
+/* The best instruction set in use: the CPU's, capped by WALLE_ENGINE_ISA. CONFIG where that has an unknown
+ * value. */
 WE_API we_status we_isa_current(const char **out, we_error *err);
 
 #ifndef WE_CDEF

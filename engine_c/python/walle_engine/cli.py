@@ -18,7 +18,7 @@ from typing import Any
 
 from walle_engine import wmodel
 from walle_shared.errors import StorageError, WalleError
-from walle_shared.units import format_bytes
+from walle_shared.units import format_bytes, format_seconds
 
 __all__ = ["main"]
 
@@ -233,38 +233,58 @@ def _run(args: argparse.Namespace) -> None:
 
 def _explain(args: argparse.Namespace) -> None:
     session = _session(args)
-    session.run(_inputs(args))
+    session.prepare(_inputs(args))
     program = session.explain()
     if args.json:
         _print_json(program)
         return
     steps: list[Mapping[str, Any]] = program["steps"]
-    columns = list(dict.fromkeys(key for step in steps for key in step))
-    _print_table(columns, ([_cell(step.get(key, "")) for key in columns] for step in steps))
-    rest = ((key, _cell(value)) for key, value in program.items() if key != "steps")
-    _print_table(["plan", ""], rest)
+    _print_table(
+        ["node", "op", "step", "chosen", "result", "predicted µs", "size"],
+        (
+            (
+                step["node"],
+                step["op"],
+                step["command"],
+                step["candidate"],
+                f"{step['out']['dtype']} {_shape(step['out']['shape'])}",
+                f"{step['predicted_ms'] * 1e3:.2f}",
+                _step_size(step),
+            )
+            for step in steps
+        ),
+    )
+    memory = program["memory"]
+    print(f"{program['isa']}, {program['threads']} thread(s), precision {program['precision']}")
+    print(
+        f"predicted {format_seconds(sum(step['predicted_ms'] for step in steps) / 1e3)}; "
+        f"tensors take {format_bytes(memory['arena_bytes'])}, no plan could take less than "
+        f"{format_bytes(memory['lower_bound_bytes'])}; scratch {format_bytes(memory['scratch_bytes'])}"
+    )
+
+
+def _step_size(step: Mapping[str, Any]) -> str:
+    """What makes the step cost what it costs."""
+    if "m" in step:
+        return f"{step['m']} x {step['n']} x {step['k']}"
+    if "regions" in step:
+        return f"{step['regions']} regions, {format_bytes(step['bytes_moved'])} moved"
+    return ""
 
 
 def _coverage(args: argparse.Namespace) -> None:
     from walle_engine import api
 
-    ops, kernels, isas = api.ops(), api.kernels(), api.isas()
+    ops, isas = api.ops(), api.isas()
     if args.json:
-        _print_json(
-            {"isa": api.isa(), "ops": [asdict(op) for op in ops], "kernels": [asdict(k) for k in kernels]}
-        )
+        kernels = [asdict(kernel) for kernel in api.kernels()]
+        _print_json({"isa": api.isa(), "ops": [asdict(op) for op in ops], "kernels": kernels})
         return
     by_class = sorted(ops, key=lambda op: (op.op_class, op.name))
     op_rows = ((op.name, op.op_class, op.rule, op.claims) for op in by_class)
     _print_table(["op", "class", "rule", "claimed by"], op_rows)
-    families: dict[tuple[str, str], dict[str, str]] = {}
-    for kernel in kernels:
-        mark = "chosen" if kernel.chosen else "yes" if kernel.available else "not here"
-        families.setdefault((kernel.family, kernel.dtype), {})[kernel.isa] = mark
-    _print_table(
-        ["kernels", "dtype", *isas],
-        ((family, dtype, *(row.get(isa, "-") for isa in isas)) for (family, dtype), row in families.items()),
-    )
+    rows = ((family, *(row.get(isa, "-") for isa in isas)) for family, row in api.coverage().items())
+    _print_table(["kernels", *isas], rows)
     print(f"in use here: {api.isa()} (WALLE_ENGINE_ISA caps it)")
 
 
@@ -328,6 +348,7 @@ def _session(args: argparse.Namespace) -> Any:
 def _inputs(args: argparse.Namespace) -> dict[str, Any]:
     """Load or invent every input of the model."""
     import numpy as np
+
     from walle_engine.samples import random_array
 
     given: dict[str, str] = dict(args.input)
@@ -373,12 +394,6 @@ def _plain_json(value: object) -> object:
 
 def _shape(shape: Sequence[int | str]) -> str:
     return "[" + ", ".join(str(dim) for dim in shape) + "]"
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _print_table(headers: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

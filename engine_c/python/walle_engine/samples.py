@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
 from walle_engine import wmodel
 
 __all__ = ["SYMBOL_SIZES", "Sample", "random_array", "samples"]

@@ -21,7 +21,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -311,7 +311,7 @@ def write_in_place(path: Path, graph: Graph, weights: Mapping[str, Weight]) -> N
 
 
 @contextlib.contextmanager
-def staged_file(path: Path) -> Iterator[Path]:
+def staged_file(path: Path) -> Generator[Path]:
     """Give an empty temporary file beside ``path``; on success sync and rename it there, else remove it.
 
     Raises:

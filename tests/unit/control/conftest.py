@@ -11,6 +11,7 @@ import pygit2
 import pytest
 import trio
 from starlette.applications import Starlette
+
 from walle_control import setup
 from walle_control.app import Control, create_app
 from walle_control.config import ControlConfig

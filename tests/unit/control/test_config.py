@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from walle_control.config import ControlConfig, default_toml, load_config
 from walle_shared.errors import ConfigError
 

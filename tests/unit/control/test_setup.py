@@ -3,6 +3,7 @@ from __future__ import annotations
 import stat
 
 import pytest
+
 from walle_control import setup
 from walle_control.db.store import Store
 from walle_shared.clock import FixedClock

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
 from walle_engine import wmodel
 from walle_engine.cli import main, workload
 

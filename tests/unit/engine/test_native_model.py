@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from walle_engine import _native
 from walle_engine._native import Model, Tensor
 from walle_shared.errors import ConfigError, EngineError, ModelError, UnsupportedError, WalleError

@@ -11,6 +11,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+
 from walle_engine import _native, wmodel
 from walle_engine._native import Tensor
 from walle_shared.errors import EngineError

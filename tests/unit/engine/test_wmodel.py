@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+
 from walle_engine import wmodel
 from walle_shared.errors import ModelError, StorageError
 

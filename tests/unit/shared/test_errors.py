@@ -1,6 +1,7 @@
 import inspect
 
 import pytest
+
 from walle_shared import errors
 
 

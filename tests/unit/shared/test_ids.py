@@ -1,4 +1,5 @@
 import pytest
+
 from walle_shared.errors import ConfigError
 from walle_shared.ids import check_name, check_sha256, check_version
 

@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+
 from walle_shared.errors import ConfigError, RemoteProtocolError
 from walle_shared.ids import Sha256, TaskVersion
 from walle_shared.manifest import BundleFile, Manifest, check_bundle_path, check_manifest, parse_task_file

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import orjson
 import pytest
 import structlog
+
 from walle_shared.observe import configure_logging, get_logger
 
 

@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pytest
+
 from walle_shared.records import RecordError, from_plain, to_plain
 
 

@@ -1,6 +1,7 @@
 from dataclasses import dataclass, field
 
 import pytest
+
 from walle_shared.errors import ConfigError
 from walle_shared.settings import parse_settings
 

@@ -1,5 +1,6 @@
 import orjson
 import pytest
+
 from walle_shared.errors import ConfigError, LengthOrHashError, RemoteProtocolError, SignatureError
 from walle_shared.protocol.messages import EpochInfo, FileRef
 from walle_shared.signing import (

@@ -1,4 +1,5 @@
 import pytest
+
 from walle_shared.units import format_bytes, format_seconds
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    load ─► fold constants ─► rewrite ─► supported? ─► write aside ─► same answers? ─► rename into place
+    load ─► fold constants ─► rewrite ─► supported? ─► write aside ─► loads? ─► same answers? ─► rename
 
 Needs the ``convert`` extra (NumPy, onnx, onnxruntime); a device has none of them.
 """
@@ -19,7 +19,8 @@ from walle_engine.convert.check import check as _check
 from walle_engine.convert.folding import fold_constants
 from walle_engine.convert.loading import load
 from walle_engine.convert.rewrites import rewrite
-from walle_engine.convert.support import require_supported, supported_ops
+from walle_engine.convert.support import require_loadable, require_supported, supported_ops
+from walle_shared.errors import StorageError
 
 __all__ = ["CheckResult", "ConversionReport", "Tolerance", "convert"]
 
@@ -49,6 +50,8 @@ class ConversionReport:
     check: CheckResult | None
 
 
+ONNX_RUNTIME_OLDEST_OPSET = 7  # Source: ONNX Runtime's compatibility page
+
 _NO_SIZES: Mapping[str, int] = {}
 
 
@@ -72,11 +75,14 @@ def convert(
         seed: of the random inputs.
 
     Raises:
-        StorageError: if a file cannot be read or written.
+        StorageError: if a file cannot be read or written, or both are the same.
         ModelError: if the model is invalid, or its results differ; ``node`` names the first node that does.
-        UnsupportedError: naming every operator the engine does not have.
+        UnsupportedError: naming every operator the engine does not have, or the first node that uses one in
+            a way the engine does not have.
     """
     onnx_path, wmodel_path = Path(onnx_path), Path(wmodel_path)
+    if wmodel_path.exists() and onnx_path.exists() and wmodel_path.samefile(onnx_path):
+        raise StorageError(f"the result would overwrite the original {onnx_path}: name another file")
     loaded = load(onnx_path)
     draft = loaded.draft
     nodes_before = len(draft.nodes) + len(loaded.untranslated)
@@ -87,9 +93,11 @@ def convert(
     with wmodel.staged_file(wmodel_path) as staged:
         graph, weights = draft.to_graph(), draft.weights_to_store()
         wmodel.write_in_place(staged, graph, weights)
+        require_loadable(staged)
         if check:
+            original = onnx_path if loaded.opset >= ONNX_RUNTIME_OLDEST_OPSET else loaded.model
             result = _check(
-                onnx_path, draft, staged, tolerance=tolerance or Tolerance(), sizes=sizes, seed=seed
+                original, draft, staged, tolerance=tolerance or Tolerance(), sizes=sizes, seed=seed
             )
         size_bytes = staged.stat().st_size
     return ConversionReport(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import helper
+
 from walle_engine import wmodel
 from walle_engine.convert.draft import Array, Draft
 from walle_shared.errors import ModelError
@@ -107,10 +107,6 @@ def _slice(inputs: Sequence[Any]) -> Any:
     return x[tuple(cut)]
 
 
-def _cast(x: Any, attrs: Mapping[str, Any]) -> Any:
-    return x.astype(helper.tensor_dtype_to_np_dtype(attrs["to"]))
-
-
 def _filled(shape: Any, attrs: Mapping[str, Any]) -> Any:
     value = attrs.get("value", np.zeros(1, np.float32))
     if np.prod(shape, dtype=np.float64) * value.itemsize > FOLDED_MAX_BYTES:
@@ -120,7 +116,7 @@ def _filled(shape: Any, attrs: Mapping[str, Any]) -> Any:
 
 FOLDERS: dict[str, Folder] = {
     "Identity": lambda i, _: i[0],
-    "Cast": lambda i, a: _cast(i[0], a),
+    "Cast": lambda i, a: i[0].astype(wmodel.numpy_dtype(a["to"])),
     "Gather": lambda i, a: np.take(i[0], i[1], axis=a.get("axis", 0)),
     "Concat": lambda i, a: np.concatenate(i, axis=a["axis"]),
     "Unsqueeze": lambda i, _: np.expand_dims(i[0], _axes(i)),

@@ -14,6 +14,7 @@ import onnx.shape_inference
 import onnx.version_converter
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
+
 from walle_engine import wmodel
 from walle_engine.convert.draft import Draft
 from walle_shared.errors import ModelError, StorageError, UnsupportedError
@@ -37,9 +38,10 @@ _DTYPES: dict[int, str] = {
 
 @dataclass(frozen=True)
 class Loaded:
-    """A draft and what it was made from."""
+    """A draft and what it was made from; ``model`` is the original at our opset."""
 
     draft: Draft
+    model: onnx.ModelProto
     opset: int
     untranslated: tuple[tuple[str, str], ...]  # (op, node) that have no form in our graphs
 
@@ -62,7 +64,7 @@ def load(path: Path) -> Loaded:
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(f"{path}: the shapes or types contradict each other: {error}") from error
     draft, untranslated = _to_draft(model)
-    return Loaded(draft, opset, untranslated)
+    return Loaded(draft, model, opset, untranslated)
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -97,7 +99,7 @@ def _with_our_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     # The version converter is C++ and raises whatever its assertions become; all mean the same to the author.
     except RuntimeError as error:
         raise UnsupportedError(
-            f"the model uses opset {opset}, which cannot be brought to {wmodel.OPSET} ({error}): "
+            f"the model uses opset {opset}, which cannot be brought to {wmodel.OPSET}: "
             f"export it with opset {wmodel.OPSET}"
         ) from error
 
@@ -131,7 +133,7 @@ def _to_draft(model: onnx.ModelProto) -> tuple[Draft, tuple[tuple[str, str], ...
         outputs=[_value(info) for info in graph.output],
         nodes=[],
         weights=weights,
-        values={info.name: _value(info) for info in graph.value_info if _has_tensor_type(info)},
+        values={info.name: _value(info) for info in graph.value_info if _is_known(info)},
     )
     untranslated = [("sparse initializer", tensor.values.name) for tensor in graph.sparse_initializer]
     names: set[str] = set()
@@ -143,7 +145,10 @@ def _to_draft(model: onnx.ModelProto) -> tuple[Draft, tuple[tuple[str, str], ...
         elif node.domain not in ("", "ai.onnx"):
             untranslated.append((f"{node.domain}.{node.op_type}", name))
         elif all(_is_translatable(attribute) for attribute in node.attribute):
-            attributes = {a.name: _attribute(a, name, draft) for a in node.attribute}
+            stated = [a for a in node.attribute if not _is_default(node.op_type, a)]
+            attributes = {a.name: _attribute(a, name, draft) for a in stated}
+            if node.op_type == "Cast":
+                attributes["to"] = _cast_target(node, name)
             draft.nodes.append(
                 wmodel.Node(node.op_type, name, tuple(node.input), tuple(node.output), attributes)
             )
@@ -154,6 +159,10 @@ def _to_draft(model: onnx.ModelProto) -> tuple[Draft, tuple[tuple[str, str], ...
 
 def _has_tensor_type(info: onnx.ValueInfoProto) -> bool:
     return info.type.tensor_type.elem_type in _DTYPES
+
+
+def _is_known(info: onnx.ValueInfoProto) -> bool:
+    return _has_tensor_type(info) and info.type.tensor_type.HasField("shape")
 
 
 def _value(info: onnx.ValueInfoProto) -> wmodel.Value:
@@ -179,6 +188,28 @@ _LIST_KINDS = {AttributeProto.INTS, AttributeProto.FLOATS, AttributeProto.STRING
 
 def _is_translatable(attribute: AttributeProto) -> bool:
     return attribute.type in _SCALAR_KINDS | _LIST_KINDS | {AttributeProto.TENSOR}
+
+
+def _is_default(op: str, attribute: AttributeProto) -> bool:
+    """Whether an attribute says what holds anyway; an engine need not know it then."""
+    known = onnx.defs.get_schema(op, wmodel.OPSET).attributes.get(attribute.name)
+    if known is None or known.required or known.default_value.type == AttributeProto.UNDEFINED:
+        return False
+    default: Any = helper.get_attribute_value(known.default_value)
+    return bool(default == helper.get_attribute_value(attribute))
+
+
+def _cast_target(node: onnx.NodeProto, name: str) -> str:
+    """The target type by our name; ONNX has a number."""
+    to = next(attribute.i for attribute in node.attribute if attribute.name == "to")
+    if to not in _DTYPES:
+        raise UnsupportedError(
+            f"cast {name!r} is to ONNX type {to}, which this engine does not have: use one of "
+            f"{', '.join(wmodel.DTYPE_BYTES)}",
+            op="Cast",
+            node=name,
+        )
+    return _DTYPES[to]
 
 
 def _attribute(attribute: AttributeProto, node_name: str, draft: Draft) -> wmodel.Attribute:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from walle_engine import wmodel
 from walle_engine.convert.draft import Draft
 
@@ -69,8 +70,8 @@ def _fold_batch_norm(draft: Draft, chain: Chain) -> wmodel.Node | None:
     """
     layer, norm = chain
     constants = [draft.constant(name) for name in norm.inputs[1:5]]
-    weight = draft.constant(layer.inputs[1])
-    bias_name = layer.inputs[2] if len(layer.inputs) > 2 else ""
+    data, weight_name, bias_name = (*layer.inputs, "")[:3]
+    weight = draft.constant(weight_name)
     bias = draft.constant(bias_name)
     channel_axis = _channel_axis(layer)
     if (
@@ -89,11 +90,11 @@ def _fold_batch_norm(draft: Draft, chain: Chain) -> wmodel.Node | None:
     old_bias = np.zeros_like(mean) if bias is None else np.asarray(bias, np.float64)
     per_channel = [1] * weight.ndim
     per_channel[channel_axis] = -1
-    new_weight = draft.fresh_name(f"{layer.inputs[1]}.normalised")
+    new_weight = draft.fresh_name(f"{weight_name}.normalised")
     draft.weights[new_weight] = (weight.astype(np.float64) * scale.reshape(per_channel)).astype(weight.dtype)
     new_bias = draft.fresh_name(f"{norm.name}.bias")
     draft.weights[new_bias] = (scale * (old_bias - mean) + shift).astype(weight.dtype)
-    return replace(layer, inputs=(layer.inputs[0], new_weight, new_bias), outputs=norm.outputs[:1])
+    return replace(layer, inputs=(data, new_weight, new_bias), outputs=norm.outputs[:1])
 
 
 def _channel_axis(layer: wmodel.Node) -> int | None:

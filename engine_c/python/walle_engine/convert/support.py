@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from walle_engine.convert.draft import Draft
 from walle_shared.errors import UnsupportedError
 
 
-def supported_ops() -> frozenset[str]:
-    """Return the names in the engine's operator table."""
+def supported_ops() -> dict[str, int]:
+    """Return the engine's operators by name, with how many outputs it computes at most."""
     from walle_engine import api
 
-    return frozenset(op.name for op in api.ops())
+    return {op.name: op.max_outputs for op in api.ops() if op.op_class != "RASTER"}  # the raster is internal
 
 
-def require_supported(draft: Draft, untranslated: Iterable[tuple[str, str]], supported: Set[str]) -> None:
+def require_supported(
+    draft: Draft, untranslated: Iterable[tuple[str, str]], supported: Mapping[str, int]
+) -> None:
     """Refuse a graph with anything the engine cannot run.
 
     Raises:
         UnsupportedError: naming every such operator and node at once; ``op`` and ``node`` name the first.
     """
-    missing = [*untranslated, *((node.op, node.name) for node in draft.nodes if node.op not in supported)]
+    missing = [
+        *untranslated,
+        *((node.op, node.name) for node in draft.nodes if len(node.outputs) > supported.get(node.op, 0)),
+    ]
     if not missing:
         return
     by_op: dict[str, list[str]] = {}
@@ -34,3 +40,15 @@ def require_supported(draft: Draft, untranslated: Iterable[tuple[str, str]], sup
         op=missing[0][0],
         node=missing[0][1],
     )
+
+
+def require_loadable(path: Path) -> None:
+    """Let the engine's own verifier judge what the operator table cannot say.
+
+    Raises:
+        UnsupportedError: naming the first node used in a way the engine does not have.
+        ModelError: naming the first node that is wrong.
+    """
+    from walle_engine import api
+
+    api.load(path)

@@ -4,6 +4,7 @@ import sqlite3
 
 import pytest
 import trio
+
 from walle_control.db.connection import Database
 from walle_control.db.migrations import MIGRATIONS
 from walle_shared.errors import NotFound, StorageError

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from walle_control.db.files import FileStore
 from walle_shared.errors import ConfigError, LengthOrHashError, NotFound, StorageError
 from walle_shared.protocol.messages import FileRef

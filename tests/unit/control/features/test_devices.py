@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from walle_control.features.devices import credentials
 from walle_control.features.devices.types import EnrolTokenRequest
 from walle_control.web.problems import Unauthenticated

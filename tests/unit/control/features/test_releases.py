@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from walle_control.features.releases.epochs import EPOCH_KIND
 from walle_control.features.releases.types import (
     ACTIONS,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+
 from walle_control.features.releases.types import CreateRelease
 from walle_control.features.rollouts.guard import GuardSettings, Votes, judge
 from walle_shared.errors import LimitExceeded, RemoteProtocolError

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from walle_control.app import Control
 from walle_control.config import ImportConfig
 from walle_control.features.tasks import git

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+
 from walle_control.gateway.hub import EpochHub, Seats
 from walle_control.gateway.stream import EventStream
 from walle_control.web.problems import Busy

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
+
 from walle_engine.convert.loading import load
 from walle_shared.errors import ModelError, StorageError, UnsupportedError
 
@@ -135,3 +136,22 @@ def test_strings_are_refused(save_model: SaveModel) -> None:
     )
     with pytest.raises(UnsupportedError, match="'x' is not a tensor of a type this engine has"):
         load(path)
+
+
+def test_attributes_that_say_the_default_are_dropped(save_model: SaveModel) -> None:
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], alpha=1.0, beta=0.5, transA=0, transB=1)
+    path = save_model([node], {"x": ["N", 3]}, {"y": ["N", 2]}, {"w": np.ones((2, 3), np.float32)})
+    assert load(path).draft.nodes[0].attrs == {"beta": 0.5, "transB": 1}
+
+
+def test_a_cast_names_its_target(save_model: SaveModel) -> None:
+    to_half = helper.make_node("Cast", ["x"], ["h"], "narrow", to=onnx.TensorProto.FLOAT16)
+    back = helper.make_node("Cast", ["h"], ["y"], "widen", to=onnx.TensorProto.FLOAT)
+    nodes = load(save_model([to_half, back], {"x": [1]}, {"y": [1]})).draft.nodes
+    assert [node.attrs["to"] for node in nodes] == ["F16", "F32"]
+
+
+def test_a_cast_to_text_is_refused(save_model: SaveModel) -> None:
+    nodes = [helper.make_node("Cast", ["x"], ["t"], "spell", to=onnx.TensorProto.STRING), RELU]
+    with pytest.raises(UnsupportedError, match="cast 'spell' is to ONNX type 8"):
+        load(save_model(nodes, {"x": [1]}, {"y": [1]}))

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+
 from walle_engine.convert.draft import Draft
 from walle_engine.convert.loading import load
 from walle_engine.convert.rewrites import rewrite

@@ -1,4 +1,5 @@
 import pytest
+
 from walle_shared.errors import LimitExceeded, RemoteProtocolError
 from walle_shared.ids import ReleaseId, TaskName, TaskVersion
 from walle_shared.protocol.codec import canonical, decode, encode

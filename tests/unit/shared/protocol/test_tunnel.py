@@ -1,6 +1,7 @@
 import zlib
 
 import pytest
+
 from walle_shared.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
 from walle_shared.limits import FRAME_MAX_BYTES, FRAME_MAX_INFLATED_BYTES
 from walle_shared.protocol.tunnel import (

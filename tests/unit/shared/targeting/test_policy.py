@@ -1,6 +1,7 @@
 from collections.abc import Mapping
 
 import pytest
+
 from walle_shared.errors import RemoteProtocolError
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
 from walle_shared.protocol.messages import FileRef

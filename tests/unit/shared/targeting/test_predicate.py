@@ -1,4 +1,5 @@
 import pytest
+
 from walle_shared.errors import ConfigError
 from walle_shared.limits import PREDICATE_MAX_CHARS
 from walle_shared.targeting import PredicateError, parse_predicate

@@ -1,0 +1,224 @@
+"""``walle-agent``: arguments in, sentences out; the work is elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from walle_agent import app, emit
+from walle_agent.config import AgentConfig, load_config
+from walle_agent.deploy.profile import measure_profile
+from walle_agent.link.session import Session
+from walle_agent.link.transport import Transport
+from walle_agent.state.reports import read_statistics
+from walle_agent.state.store import SLOT_NAMES, StateStore, read_only
+from walle_shared.clock import SystemClock
+from walle_shared.errors import ConfigError, StorageError, WalleError
+from walle_shared.observe import configure_logging
+from walle_shared.records import to_plain
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+
+_EPILOG = """examples:
+  walle-agent enrol --config agent.toml --token TOKEN   become known to the control plane, once
+  walle-agent run --config agent.toml                   run as a daemon, until SIGTERM
+  walle-agent status --config agent.toml --json         what is installed, and the counters
+  walle-agent emit --config agent.toml events.jsonl     send recorded events to the running agent
+
+exit codes: 0 done, 1 failed, 2 wrong usage or settings
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; the exit code."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except ConfigError as error:
+        print(f"walle-agent: error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except WalleError as error:
+        print(f"walle-agent: error: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_FAILED
+    except BrokenPipeError:  # the reader of our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="walle-agent",
+        description="Installs the tasks the control plane wants on this device and runs them on events.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config", type=Path, default=Path("agent.toml"), help="settings file (default: agent.toml)"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", parents=[common], help="run as a daemon, until SIGTERM or SIGINT")
+    run.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="over log.level")
+    run.add_argument("--log-format", choices=["console", "json"], help="over log.format")
+    run.set_defaults(command=_run)
+
+    status = commands.add_parser("status", parents=[common], help="show what a running or stopped agent has")
+    status.add_argument("--json", action="store_true", help="for scripts")
+    status.set_defaults(command=_status)
+
+    enrol = commands.add_parser("enrol", parents=[common], help="become known to the control plane")
+    enrol.add_argument("--token", required=True, help="from `walle-control enrol-token create`")
+    enrol.set_defaults(command=_enrol)
+
+    send = commands.add_parser("emit", parents=[common], help="send events to the running agent")
+    send.add_argument("file", nargs="?", default="-", help="one JSON object a line; - is standard input")
+    send.add_argument("--socket", type=Path, help="the events socket, instead of the one in the settings")
+    pace = send.add_mutually_exclusive_group()
+    pace.add_argument("--rate", type=_positive, help="events a second (default: as fast as they are taken)")
+    pace.add_argument("--speed", type=_positive, help="keep the recorded gaps, so many times faster")
+    send.add_argument("--quiet", action="store_true", help="no progress")
+    send.set_defaults(command=_emit)
+    return parser
+
+
+def _load(arguments: argparse.Namespace, flags: dict[str, Any] | None = None) -> AgentConfig:
+    return load_config(arguments.config, environ=os.environ, flags=flags)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    config = _load(arguments, {"log.level": arguments.log_level, "log.format": arguments.log_format})
+    configure_logging(level=config.log.level, format=config.log.format)
+    trio.run(app.run_agent, config)
+    return EXIT_OK
+
+
+def _enrol(arguments: argparse.Namespace) -> int:
+    config = _load(arguments)
+    configure_logging(level="warning", format=config.log.format)
+    device_id, fresh = trio.run(enrol_device, config, arguments.token)
+    print(f"enrolled as {device_id}" if fresh else f"already enrolled as {device_id}")
+    return EXIT_OK
+
+
+async def enrol_device(config: AgentConfig, token: str) -> tuple[str, bool]:
+    """Enrol with a token; the device's name, and whether it is new.
+
+    Raises:
+        ConfigError: an agent is running in the data folder.
+        WalleError: the control plane refused or is away.
+    """
+    corrupt: list[StorageError] = []
+    with app.folder_lock(config.data_dir):
+        store = StateStore(config.data_dir, on_corrupt=corrupt.append)
+        for error in corrupt:
+            print(f"walle-agent: warning: {error}", file=sys.stderr)
+        async with Transport(config.control.url, timeout_s=config.link.timeout_s) as transport:
+            session = Session(
+                transport, store, SystemClock(), profile=measure_profile(config.profile), enrol_token=token
+            )
+            fresh = session.device_id is None
+            if fresh:
+                await session.credential()
+            return str(session.device_id), fresh
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    config = _load(arguments)
+    status = read_status(config)
+    if arguments.json:
+        print(json.dumps(status, indent=2))
+    else:
+        print(format_status(status))
+    return EXIT_OK
+
+
+def read_status(config: AgentConfig) -> dict[str, Any]:
+    """What the files of an agent, running or not, say of it.
+
+    Raises:
+        StorageError: a file is corrupt.
+    """
+    folder = config.data_dir
+    identity, state = read_only(folder)
+    tasks = [
+        {
+            "scenario": record.scenario,
+            "task": record.task,
+            "active": record.active,
+            "slots": {name: to_plain(record.slot(name)) for name in SLOT_NAMES},
+        }
+        for record in (state.tasks if state else ())
+    ]
+    return {
+        "running": app.is_running(folder),
+        "data_dir": str(folder),
+        "events_socket": str(config.events_socket),
+        "device_id": identity.device_id if identity and identity.enrolled else None,
+        "epoch": state.epoch if state else 0,
+        "tasks": tasks,
+        "quarantine": to_plain(state.quarantine) if state else [],
+        "reports": to_plain(read_statistics(folder / app.REPORTS_FILE)),
+        "counters": _read_counters(folder / app.STATUS_FILE),
+    }
+
+
+def _read_counters(path: Path) -> dict[str, Any]:
+    try:
+        counters: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path}: cannot be read: {error}") from error
+    return counters
+
+
+def format_status(status: dict[str, Any]) -> str:
+    """The status for a person."""
+    lines = [
+        f"agent      {'running' if status['running'] else 'stopped'}, data in {status['data_dir']}",
+        f"device     {status['device_id'] or 'not enrolled: walle-agent enrol --token TOKEN'}",
+        f"epoch      {status['epoch']}",
+        "reports    {queued} queued, {delivered} delivered, {evicted} evicted".format(**status["reports"]),
+    ]
+    if runs := status["counters"].get("runs"):
+        lines.append("runs       {ok} ok, {failed} failed, {dismissed} dismissed".format(**runs))
+    if status["tasks"]:
+        lines += ["", f"{'TASK':<32} {'SLOT':<5} {'PHASE':<8} {'VERSION':<12} RELEASE"]
+    for task in status["tasks"]:
+        for name, slot in task["slots"].items():
+            mark = "*" if task["active"] == name else " "
+            lines.append(
+                f"{task['scenario'] + '/' + task['task']:<32} {name + mark:<5} {slot['phase']:<8} "
+                f"{slot['version'] or '-':<12} {slot['release_id'] or '-'}"
+            )
+    lines += [f"quarantined {entry['release_id']}: {entry['reason']}" for entry in status["quarantine"]]
+    return "\n".join(lines)
+
+
+def _emit(arguments: argparse.Namespace) -> int:
+    socket_path = arguments.socket or _load(arguments).events_socket
+    pace = emit.Pace(rate_per_s=arguments.rate, speed=arguments.speed)
+    with emit.open_lines(arguments.file) as lines:
+        outcome = emit.send_events(socket_path, lines, pace, progress=None if arguments.quiet else sys.stderr)
+    for refusal in outcome.refusals[:5]:
+        print(f"walle-agent: refused: {refusal}", file=sys.stderr)
+    print(f"{outcome.sent} events sent, {outcome.refused} refused")
+    return EXIT_OK if outcome.refused == 0 else EXIT_FAILED
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not over 0")
+    return value

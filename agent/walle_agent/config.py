@@ -1,0 +1,197 @@
+"""The agent's settings: one frozen object, read once, passed down.
+
+``configs/agent.toml`` shows every key; a test keeps the two in step. The environment
+(``WALLE_AGENT_LINK__POLL_S``) wins over the file, flags win over both.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from walle_shared.errors import ConfigError
+from walle_shared.limits import PROFILE_MAX_BYTES
+from walle_shared.protocol.codec import encode
+from walle_shared.settings import parse_settings
+from walle_shared.signing import VerifyKey
+from walle_shared.units import HOUR_S, MIB, MINUTE_S
+
+ENV_PREFIX = "WALLE_AGENT"
+
+#: What Linux has room for in a socket's address, the closing NUL left out.
+SOCKET_PATH_MAX_BYTES = 107
+
+_ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,63}")
+
+Attribute = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSection:
+    """Where the agent keeps its things. An empty ``events_socket`` means ``<data_dir>/events.sock``."""
+
+    data_dir: str = "walle-agent-data"
+    events_socket: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlSection:
+    """Which control plane, whose signatures, and the token to enrol with (needed once)."""
+
+    url: str = ""
+    trusted_keys: tuple[str, ...] = ()
+    enrol_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSection:
+    """The conversation with the control plane. Times in seconds."""
+
+    poll_s: float = 5 * MINUTE_S
+    timeout_s: float = 30.0
+    stream_silence_s: float = 60.0
+    backoff_base_s: float = 0.5
+    backoff_cap_s: float = 5 * MINUTE_S
+    report_linger_s: float = 0.15
+    reports_max: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class DeploySection:
+    """Installation. ``download_attempts`` is per file, ``install_attempts`` per release."""
+
+    download_attempts: int = 5
+    install_attempts: int = 3
+    revert_after_failures: int = 5
+    proven_after_successes: int = 10
+    retry_cap_s: float = HOUR_S
+
+
+@dataclass(frozen=True, slots=True)
+class RunSection:
+    """Task runs: ``slots`` run at once, ``queue`` firings wait, a task may ask for at most the two limits."""
+
+    slots: int = 2
+    queue: int = 1_024
+    wall_max_s: float = 60.0
+    memory_max_bytes: int = 256 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class LogSection:
+    """What is logged and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """All settings of the agent. ``profile`` holds the attributes that release conditions may ask for."""
+
+    agent: AgentSection = AgentSection()
+    control: ControlSection = ControlSection()
+    profile: Mapping[str, Attribute] = field(default_factory=dict)
+    link: LinkSection = LinkSection()
+    deploy: DeploySection = DeploySection()
+    run: RunSection = RunSection()
+    log: LogSection = LogSection()
+
+    @property
+    def data_dir(self) -> Path:
+        """The data folder."""
+        return Path(self.agent.data_dir)
+
+    @property
+    def events_socket(self) -> Path:
+        """The Unix socket apps write events to."""
+        return Path(self.agent.events_socket or self.data_dir / "events.sock")
+
+    def trusted_keys(self) -> tuple[VerifyKey, ...]:
+        """The public keys whose signatures count.
+
+        Raises:
+            ConfigError: one is not a public key.
+        """
+        return tuple(VerifyKey.from_hex(text) for text in self.control.trusted_keys)
+
+
+def load_config(
+    path: Path, *, environ: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+) -> AgentConfig:
+    """Read a settings file; relative paths in it count from its folder.
+
+    Raises:
+        ConfigError: unreadable, not TOML, an unknown key, or a value out of range; names file and key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    config = parse_settings(
+        AgentConfig, text, where=str(path), env_prefix=ENV_PREFIX, environ=environ, flags=flags
+    )
+    anchored = _anchor(config, path.parent)
+    try:
+        _check(anchored)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return anchored
+
+
+def _anchor(config: AgentConfig, folder: Path) -> AgentConfig:
+    """Make relative paths absolute, so that they mean the same from any working directory."""
+    data_dir = (folder / config.agent.data_dir).absolute()
+    socket = config.agent.events_socket
+    section = AgentSection(str(data_dir), str((folder / socket).absolute()) if socket else "")
+    return AgentConfig(
+        section, config.control, config.profile, config.link, config.deploy, config.run, config.log
+    )
+
+
+def _check(config: AgentConfig) -> None:
+    url = urlsplit(config.control.url)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ConfigError(f"control.url {config.control.url!r} is not like https://control.example.com")
+    if not config.control.trusted_keys:
+        raise ConfigError(
+            "control.trusted_keys is empty: give the public key that walle-control init printed"
+        )
+    config.trusted_keys()
+    socket_bytes = len(os.fsencode(config.events_socket))
+    if socket_bytes > SOCKET_PATH_MAX_BYTES:
+        raise ConfigError(
+            f"agent.events_socket {config.events_socket} has {socket_bytes} bytes, "
+            f"a Unix socket's path at most {SOCKET_PATH_MAX_BYTES}: choose a shorter path for it"
+        )
+    for name, value in (
+        ("link.poll_s", config.link.poll_s),
+        ("link.timeout_s", config.link.timeout_s),
+        ("link.stream_silence_s", config.link.stream_silence_s),
+        ("link.backoff_base_s", config.link.backoff_base_s),
+        ("link.backoff_cap_s", config.link.backoff_cap_s),
+        ("link.reports_max", config.link.reports_max),
+        ("deploy.download_attempts", config.deploy.download_attempts),
+        ("deploy.install_attempts", config.deploy.install_attempts),
+        ("deploy.revert_after_failures", config.deploy.revert_after_failures),
+        ("deploy.proven_after_successes", config.deploy.proven_after_successes),
+        ("deploy.retry_cap_s", config.deploy.retry_cap_s),
+        ("run.slots", config.run.slots),
+        ("run.queue", config.run.queue),
+        ("run.wall_max_s", config.run.wall_max_s),
+        ("run.memory_max_bytes", config.run.memory_max_bytes),
+    ):
+        if not value > 0:
+            raise ConfigError(f"{name} must be over 0")
+    if config.link.report_linger_s < 0:
+        raise ConfigError("link.report_linger_s must not be negative")
+    for name in config.profile:
+        if not _ATTRIBUTE.fullmatch(name):
+            raise ConfigError(f"profile.{name[:80]!r} is not an attribute name: use letters, digits, _ and .")
+    if len(encode(config.profile)) > PROFILE_MAX_BYTES:
+        raise ConfigError(f"profile is over the limit of {PROFILE_MAX_BYTES} bytes")

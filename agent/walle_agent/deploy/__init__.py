@@ -1,0 +1,1 @@
+"""From an epoch to running tasks: verify, decide, plan, install, switch, go back."""

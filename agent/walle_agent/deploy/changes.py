@@ -1,0 +1,178 @@
+"""What each step of a deployment does to the device state: pure functions over ``state.machine``'s table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+from walle_agent.deploy.planner import Install, Switch
+from walle_agent.state.machine import ACTIVE, SlotEvent, SlotPhase, advance
+from walle_agent.state.store import (
+    EMPTY_SLOT,
+    SLOT_NAMES,
+    DeviceState,
+    Quarantined,
+    SlotContent,
+    SlotName,
+    SlotPhaseName,
+    TaskRecord,
+)
+from walle_shared.errors import Conflict
+from walle_shared.ids import ReleaseId, Sha256
+from walle_shared.targeting.policy import TaskKey, Wanted
+
+#: Quarantined releases remembered; the oldest are forgotten first.
+QUARANTINE_MAX = 64
+
+
+def begin(state: DeviceState, step: Install) -> DeviceState:
+    """The slot is about to be filled.
+
+    Raises:
+        Conflict: it has become the active one since the plan was made.
+    """
+    record = state.record(step.key)
+    slot = record.slot(step.slot)
+    if slot.state in ACTIVE:
+        raise Conflict(f"slot {step.slot} of {step.key[1]} has become active: plan again")
+    advance(slot.state, SlotEvent.BEGIN)
+    wanted = step.wanted
+    filling = SlotContent("filling", wanted.release_id, wanted.version, wanted.manifest.sha256)
+    return state.with_record(record.with_slot(step.slot, filling))
+
+
+def complete(state: DeviceState, key: TaskKey, slot: SlotName) -> DeviceState:
+    """Everything lies in the slot, checked and synced."""
+    return _move(state, key, slot, SlotEvent.COMPLETE)
+
+
+def abandon(state: DeviceState, key: TaskKey, slot: SlotName) -> DeviceState:
+    """Filling failed."""
+    if state.record(key).slot(slot).state is not SlotPhase.FILLING:
+        return state
+    return _move(state, key, slot, SlotEvent.ABANDON)
+
+
+def switch(state: DeviceState, step: Switch) -> DeviceState:
+    """Another slot runs from now on; the one that ran is kept to go back to.
+
+    Raises:
+        Conflict: the slot no longer holds what the plan thought.
+    """
+    record = state.record(step.key)
+    if record.holding(step.wanted.manifest.sha256) != step.slot:
+        raise Conflict(f"slot {step.slot} of {step.key[1]} has changed: plan again")
+    if record.active is not None:
+        record = record.with_slot(record.active, _moved(record.slot(record.active), SlotEvent.RETIRE))
+    fresh = replace(_moved(record.slot(step.slot), SlotEvent.ACTIVATE), successes=0, failures=0)
+    return state.with_record(record.with_slot(step.slot, replace(fresh, release_id=step.wanted.release_id)))
+
+
+def rebind(state: DeviceState, key: TaskKey, slot: SlotName, wanted: Wanted) -> DeviceState:
+    """The same files run under another release."""
+    record = state.record(key)
+    return state.with_record(record.with_slot(slot, replace(record.slot(slot), release_id=wanted.release_id)))
+
+
+def remove(state: DeviceState, key: TaskKey) -> DeviceState:
+    """The task is not wanted any more."""
+    record = state.record(key)
+    for name in SLOT_NAMES:
+        advance(record.slot(name).state, SlotEvent.REMOVE)
+    return state.with_record(TaskRecord(*key))
+
+
+def lose(state: DeviceState, key: TaskKey, slot: SlotName) -> DeviceState:
+    """The slot's files are not what they were; if it ran, the other slot takes over."""
+    return _take_over(_move(state, key, slot, SlotEvent.LOSE), key)
+
+
+def count_run(
+    state: DeviceState, key: TaskKey, manifest: Sha256, *, ok: bool, proven_after: int
+) -> DeviceState:
+    """Count a run of a version on trial; others are not counted, so that a steady device writes nothing."""
+    record = state.record(key)
+    name = record.active
+    if name is None:
+        return state
+    slot = record.slot(name)
+    if slot.manifest != manifest or slot.state is not SlotPhase.TRIAL:
+        return state
+    if not ok:
+        return state.with_record(record.with_slot(name, replace(slot, failures=slot.failures + 1)))
+    slot = replace(slot, successes=slot.successes + 1, failures=0)
+    if slot.successes >= proven_after:
+        slot = _moved(slot, SlotEvent.PROVE)
+    return state.with_record(record.with_slot(name, slot))
+
+
+def failing(state: DeviceState, key: TaskKey, limit: int) -> SlotContent | None:
+    """The version on trial that has failed ``limit`` times in a row, if any."""
+    record = state.record(key)
+    slot = record.slot(record.active) if record.active else EMPTY_SLOT
+    return slot if slot.state is SlotPhase.TRIAL and slot.failures >= limit else None
+
+
+def condemn(state: DeviceState, key: TaskKey, reason: str, at_ms: int) -> DeviceState:
+    """Quarantine the version on trial; what lies complete in the other slot runs again."""
+    record = state.record(key)
+    name = record.active
+    if name is None or record.slot(name).state is not SlotPhase.TRIAL:
+        return state
+    bad = record.slot(name)
+    condemned = state.with_record(record.with_slot(name, _moved(bad, SlotEvent.CONDEMN)))
+    return _take_over(quarantine(condemned, bad.release_id, bad.manifest, reason, at_ms), key)
+
+
+def quarantine(
+    state: DeviceState, release_id: ReleaseId, manifest: Sha256, reason: str, at_ms: int
+) -> DeviceState:
+    """Do not try this release again on this device."""
+    if state.is_quarantined(release_id, manifest):
+        return state
+    entry = Quarantined(release_id, manifest, reason[:500], at_ms)
+    return replace(state, quarantine=(*state.quarantine, entry)[-QUARANTINE_MAX:])
+
+
+def count_install_failure(state: DeviceState, release_id: ReleaseId) -> DeviceState:
+    """One more installation of this release failed."""
+    failures = dict(state.install_failures)
+    failures[release_id] = failures.get(release_id, 0) + 1
+    return replace(state, install_failures=failures)
+
+
+def forget_failures(state: DeviceState, release_ids: frozenset[ReleaseId]) -> DeviceState:
+    """Keep failure counts only of releases that are still wanted."""
+    kept = {name: count for name, count in state.install_failures.items() if name in release_ids}
+    return replace(state, install_failures=kept)
+
+
+def recover(state: DeviceState) -> DeviceState:
+    """What a crash left half done counts as not begun."""
+    for record in state.tasks:
+        for name in SLOT_NAMES:
+            state = abandon(state, record.key, name)
+    return state
+
+
+def _take_over(state: DeviceState, key: TaskKey) -> DeviceState:
+    record = state.record(key)
+    if record.active is not None:
+        return state
+    ready: SlotName | None = next(
+        (name for name in SLOT_NAMES if record.slot(name).state is SlotPhase.READY), None
+    )
+    if ready is None:
+        return state
+    slot = replace(_moved(record.slot(ready), SlotEvent.ACTIVATE), successes=0, failures=0)
+    return state.with_record(record.with_slot(ready, slot))
+
+
+def _move(state: DeviceState, key: TaskKey, slot: SlotName, event: SlotEvent) -> DeviceState:
+    record = state.record(key)
+    return state.with_record(record.with_slot(slot, _moved(record.slot(slot), event)))
+
+
+def _moved(slot: SlotContent, event: SlotEvent) -> SlotContent:
+    phase = advance(slot.state, event)
+    return EMPTY_SLOT if phase is SlotPhase.EMPTY else replace(slot, phase=cast(SlotPhaseName, phase.value))

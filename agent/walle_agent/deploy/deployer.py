@@ -1,0 +1,341 @@
+"""Brings the device to what the policy wants, reports how that went, and goes back when a version fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Final, NoReturn
+
+import trio
+
+from walle_agent.config import DeploySection
+from walle_agent.deploy import changes
+from walle_agent.deploy.planner import Install, Rebind, Remove, Step, Switch, plan
+from walle_agent.deploy.steps import Steps
+from walle_agent.link.backoff import Backoff
+from walle_agent.link.exchange import retry_after_s
+from walle_agent.link.reporter import Reporter
+from walle_agent.state.keeper import StateKeeper
+from walle_agent.state.machine import COMPLETE
+from walle_agent.state.reports import new_report_id
+from walle_agent.state.store import SLOT_NAMES
+from walle_agent.tasks.registry import InstalledTask
+from walle_shared.errors import (
+    Conflict,
+    LengthOrHashError,
+    NotFound,
+    ProtocolError,
+    StorageError,
+    TaskError,
+    TransportError,
+    TrustError,
+    WalleError,
+)
+from walle_shared.ids import ReleaseId, TaskName, TaskVersion
+from walle_shared.observe import get_logger
+from walle_shared.protocol.messages import ErrorClass, Outcome, Report, Stage
+from walle_shared.targeting.policy import TaskKey, Wanted
+
+_log = get_logger("agent.deploy")
+
+#: Whose fault a failed installation is; the first row that fits counts.
+FAILURE_CLASSES: Final[tuple[tuple[type[WalleError], ErrorClass], ...]] = (
+    (TransportError, "network"),
+    (NotFound, "network"),
+    (StorageError, "user"),  # this device's disk says nothing of the release
+    (WalleError, "install"),
+)
+
+#: Trying again cannot help. A wrong digest can be the network's doing, so it is tried again.
+_FINAL: Final = (TrustError, ProtocolError, TaskError)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the newest epoch wants of this device."""
+
+    epoch: int
+    wanted: Mapping[TaskKey, Wanted]
+
+
+class Deployer:
+    """The deployment service.
+
+    Args:
+        keeper: the device state.
+        steps: carries out single steps.
+        reporter: told of every outcome.
+        config: limits.
+    """
+
+    def __init__(self, keeper: StateKeeper, steps: Steps, reporter: Reporter, config: DeploySection) -> None:
+        self._keeper = keeper
+        self._steps = steps
+        self._reporter = reporter
+        self._config = config
+        self._target: Target | None = None
+        self._changed = trio.Event()
+
+    def want(self, target: Target) -> None:
+        """Set what the device is to become; the newest wins."""
+        self._target = target
+        self._changed.set()
+
+    async def recover(self) -> None:
+        """After a start: forget what was half done, check what is active, and let it run.
+
+        Raises:
+            StorageError: the state cannot be written.
+        """
+        await self._keeper.update(changes.recover)
+        for record in self._keeper.state.tasks:
+            for name in SLOT_NAMES:
+                if record.slot(name).state not in COMPLETE:
+                    continue
+                try:
+                    await self._steps.check_slot(record.key, name)
+                except WalleError as error:
+                    _log.warning("slot_lost", task=record.task, slot=name, error=str(error))
+                    await self._keeper.update(lambda s, k=record.key, n=name: changes.lose(s, k, n))  # type: ignore[misc]
+            await self._let_run(record.key)
+
+    async def run(self) -> NoReturn:
+        """Converge for ever: whenever something else is wanted, and again after failures.
+
+        Raises:
+            StorageError: the state cannot be written.
+        """
+        backoff = Backoff(1.0, self._config.retry_cap_s)
+        while True:
+            self._changed = trio.Event()
+            failure = await self.converge()
+            if failure is None:
+                backoff.reset()
+                await self._changed.wait()
+            elif not isinstance(failure, Conflict):
+                with trio.move_on_after(backoff.next_delay_s(retry_after_s(failure))):
+                    await self._changed.wait()
+
+    async def converge(self) -> WalleError | None:
+        """Carry out the plan for the present target; the first failure worth another attempt, if any."""
+        target = self._target
+        if target is None:
+            return None
+        releases = frozenset(wanted.release_id for wanted in target.wanted.values())
+        await self._keeper.update(lambda state: changes.forget_failures(state, releases))
+        steps = plan(self._keeper.state, target.wanted)
+        failed: dict[TaskKey, WalleError] = {}
+        started: dict[TaskKey, tuple[int, float]] = {}
+        for step in steps:
+            if step.key in failed:
+                continue
+            if self._target is not target:
+                return Conflict("a newer epoch has come")
+            try:
+                await self._carry_out(step, started)
+            except WalleError as error:
+                failed[step.key] = error
+                if not isinstance(error, Conflict):
+                    await self._note_failure(step, error, started)
+        if steps and not failed:  # after a failure, what was fetched in part is still wanted
+            await self._steps.collect_garbage()
+        retried = [error for error in failed.values() if not isinstance(error, Conflict)]
+        return next(iter(retried or failed.values()), None)
+
+    async def judge(self, task: InstalledTask, *, ok: bool) -> None:
+        """Count a run; enough failures in a row of a version on trial bring back the one before it.
+
+        Raises:
+            StorageError: the state cannot be written.
+        """
+        state = await self._keeper.update(
+            lambda s: changes.count_run(
+                s, task.key, task.manifest, ok=ok, proven_after=self._config.proven_after_successes
+            )
+        )
+        bad = changes.failing(state, task.key, self._config.revert_after_failures)
+        if bad is None:
+            return
+        reason = f"{bad.failures} runs in a row failed"
+        at_ms = self._reporter.clock.wall_ms()
+        await self._keeper.update(lambda s: changes.condemn(s, task.key, reason, at_ms))
+        await self._let_run(task.key)
+        record = self._keeper.state.record(task.key)
+        back_to = record.slot(record.active).version if record.active else "nothing"
+        _log.warning(
+            "version_reverted",
+            task=task.key[1],
+            version=bad.version,
+            release_id=bad.release_id,
+            reason=reason,
+            back_to=back_to,
+        )
+        await self._report(
+            bad.release_id,
+            task.key[1],
+            bad.version,
+            "revert",
+            "failure",
+            attempt=1,
+            error_class="runtime",
+            code="reverted",
+            message=f"{reason}; back to {back_to}",
+        )
+
+    async def _let_run(self, key: TaskKey) -> None:
+        """Let what is active run; a slot that cannot be run gives way to the other one."""
+        while (name := self._keeper.state.record(key).active) is not None:
+            try:
+                await self._steps.publish(key)
+            except StorageError:
+                raise
+            except WalleError as error:
+                _log.warning("slot_lost", task=key[1], slot=name, error=str(error))
+                await self._keeper.update(lambda s, n=name: changes.lose(s, key, n))  # type: ignore[misc]
+            else:
+                return
+        await self._steps.publish(key)
+
+    async def _carry_out(self, step: Step, started: dict[TaskKey, tuple[int, float]]) -> None:
+        match step:
+            case Remove():
+                await self._steps.remove(step)
+                _log.info("task_removed", task=step.key[1])
+            case Rebind(wanted=wanted):
+                await self._steps.rebind(step)
+                await self._note_success(wanted, 1, 0.0)
+            case Install(wanted=wanted):
+                attempt = await self._reporter.begin_attempt(wanted.release_id)
+                started[step.key] = (attempt, perf_counter())
+                await self._steps.install(step)
+            case Switch(wanted=wanted):
+                attempt, since = started.setdefault(step.key, (1, perf_counter()))
+                await self._steps.switch(step)
+                await self._note_success(wanted, attempt, (perf_counter() - since) * 1e3)
+
+    async def _note_success(self, wanted: Wanted, attempt: int, duration_ms: float) -> None:
+        _log.info(
+            "release_activated",
+            release_id=wanted.release_id,
+            task=wanted.task,
+            version=wanted.version,
+            duration_ms=round(duration_ms, 1),
+        )
+        await self._report(
+            wanted.release_id,
+            wanted.task,
+            wanted.version,
+            "install",
+            "success",
+            attempt=attempt,
+            duration_ms=duration_ms,
+        )
+
+    async def _note_failure(
+        self, step: Step, error: WalleError, started: Mapping[TaskKey, tuple[int, float]]
+    ) -> None:
+        if isinstance(step, Switch) and self._keeper.state.record(step.key).active == step.slot:
+            await self._give_up(step, error, started)
+            return
+        if not isinstance(step, Install):
+            # The files are in place; only the switch waits. That speaks of the network, not of the release.
+            _log.warning("step_delayed", step=type(step).__name__.lower(), task=step.key[1], error=str(error))
+            return
+        wanted = step.wanted
+        error_class = failure_class(error)
+        state = await self._keeper.update(lambda s: changes.count_install_failure(s, wanted.release_id))
+        failures = state.install_failures.get(wanted.release_id, 0)
+        final = isinstance(error, _FINAL) and not isinstance(error, LengthOrHashError)
+        if error_class == "install" and (final or failures >= self._config.install_attempts):
+            at_ms = self._reporter.clock.wall_ms()
+            await self._keeper.update(
+                lambda s: changes.quarantine(s, wanted.release_id, wanted.manifest.sha256, str(error), at_ms)
+            )
+        _log.warning(
+            "install_failed",
+            release_id=wanted.release_id,
+            task=wanted.task,
+            version=wanted.version,
+            error_class=error_class,
+            code=error.code,
+            error=str(error),
+            failures=failures,
+        )
+        attempt, since = started[step.key]
+        await self._report(
+            wanted.release_id,
+            wanted.task,
+            wanted.version,
+            "install",
+            "failure",
+            attempt=attempt,
+            duration_ms=(perf_counter() - since) * 1e3,
+            error_class=error_class,
+            code=error.code,
+            message=str(error),
+        )
+
+    async def _give_up(
+        self, step: Switch, error: WalleError, started: Mapping[TaskKey, tuple[int, float]]
+    ) -> None:
+        """A version was made active, but could not be let run: the one before it takes over."""
+        wanted = step.wanted
+        at_ms = self._reporter.clock.wall_ms()
+        await self._keeper.update(lambda s: changes.condemn(s, step.key, str(error), at_ms))
+        await self._let_run(step.key)
+        _log.warning(
+            "activation_failed",
+            release_id=wanted.release_id,
+            task=wanted.task,
+            version=wanted.version,
+            code=error.code,
+            error=str(error),
+        )
+        await self._report(
+            wanted.release_id,
+            wanted.task,
+            wanted.version,
+            "install",
+            "failure",
+            attempt=started[step.key][0],
+            error_class=failure_class(error),
+            code=error.code,
+            message=str(error),
+        )
+
+    async def _report(
+        self,
+        release_id: ReleaseId,
+        task: TaskName,
+        version: TaskVersion,
+        stage: Stage,
+        outcome: Outcome,
+        *,
+        attempt: int,
+        duration_ms: float = 0.0,
+        error_class: ErrorClass = "none",
+        code: str = "",
+        message: str = "",
+    ) -> None:
+        await self._reporter.put(
+            Report(
+                new_report_id(),
+                release_id,
+                task,
+                version,
+                stage,
+                outcome,
+                attempt,
+                self._reporter.clock.wall_ms(),
+                duration_ms,
+                error_class,
+                code,
+                message[:1_000],
+            )
+        )
+
+
+def failure_class(error: WalleError) -> ErrorClass:
+    """Whose fault a failed installation is."""
+    return next(name for kind, name in FAILURE_CLASSES if isinstance(error, kind))

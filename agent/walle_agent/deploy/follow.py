@@ -1,0 +1,194 @@
+"""Learn of new epochs: a push stream that says "epoch n", and a jittered conditional GET that never stops."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import NoReturn
+
+import trio
+
+from walle_agent.deploy.verify import open_epoch, open_snapshot
+from walle_agent.link.backoff import Backoff
+from walle_agent.link.exchange import CredentialRefused, EpochFloor, SseEvent, check_epoch, retry_after_s
+from walle_agent.link.session import Session
+from walle_agent.link.transport import Transport
+from walle_agent.state.keeper import StateKeeper
+from walle_shared.clock import Clock
+from walle_shared.errors import ConnectionLost, TrustError, WalleError
+from walle_shared.limits import SNAPSHOT_MAX_BYTES
+from walle_shared.observe import get_logger
+from walle_shared.protocol.codec import decode
+from walle_shared.protocol.messages import EpochInfo, EpochNotice, GoodbyeNotice
+from walle_shared.signing import VerifyKey
+from walle_shared.targeting.policy import Policy
+
+_log = get_logger("agent.deploy")
+
+
+class EpochFollower:
+    """Keeps the newest verified policy.
+
+    Args:
+        transport: the way to the control plane.
+        session: the device's credential, for the push stream.
+        keeper: holds the epoch floor.
+        keys: whose signatures count.
+        clock: the wall clock.
+        on_policy: told of every new policy.
+        poll_s: mean time between two asks when nothing is pushed.
+        backoff: makes the waits after failures; called once per loop.
+        rng: jitter.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        session: Session,
+        keeper: StateKeeper,
+        keys: tuple[VerifyKey, ...],
+        clock: Clock,
+        *,
+        on_policy: Callable[[Policy, int], None],
+        poll_s: float,
+        backoff: Callable[[], Backoff] = Backoff,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._transport = transport
+        self._session = session
+        self._keeper = keeper
+        self._keys = keys
+        self._clock = clock
+        self._on_policy = on_policy
+        self._poll_s = poll_s
+        self._backoff = backoff
+        self._rng = rng or random.Random()
+        self._lock = trio.Lock()
+        self._poked = trio.Event()
+        self._etag = ""
+        self._info: EpochInfo | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The newest epoch whose policy is in force; 0 before the first."""
+        return self._info.epoch if self._info is not None else 0
+
+    async def run_poll(self) -> NoReturn:
+        """Ask for ever: at once after a push, otherwise about every ``poll_s``."""
+        backoff = self._backoff()
+        while True:
+            self._poked = trio.Event()
+            try:
+                if self._session.device_id is None:
+                    await self._session.credential()
+                await self.refresh()
+                backoff.reset()
+                wait_s = self._poll_s * self._rng.uniform(0.8, 1.2)
+            except TrustError as error:
+                _log.warning("epoch_refused", code=error.code, error=str(error))
+                wait_s = backoff.next_delay_s()
+            except WalleError as error:
+                wait_s = backoff.next_delay_s(retry_after_s(error))
+                _log.warning("poll_failed", code=error.code, error=str(error), retry_s=round(wait_s, 2))
+            with trio.move_on_after(wait_s):
+                await self._poked.wait()
+
+    async def run_stream(self) -> NoReturn:
+        """Listen for ever; whatever ends a stream, another is opened after a wait."""
+        backoff = self._backoff()
+        while True:
+            credential = ""
+            try:
+                credential = await self._session.credential()
+                wait_s = await self._listen(credential, backoff)
+            except CredentialRefused as error:
+                wait_s = backoff.next_delay_s()
+                _log.warning("credential_refused", error=str(error))
+                await self._renew(credential)
+            except WalleError as error:
+                wait_s = backoff.next_delay_s(retry_after_s(error))
+                _log.warning("stream_broken", code=error.code, error=str(error), retry_s=round(wait_s, 2))
+            await trio.sleep(wait_s)
+
+    async def refresh(self) -> None:
+        """Ask for the epoch file; verify and take over what is new.
+
+        Raises:
+            TrustError: rolled back, expired, unsigned or not what was promised.
+            WalleError: transport or protocol, by type.
+        """
+        async with self._lock:
+            answer = await self._transport.get_epoch(self._etag)
+            if answer is None:
+                if self._info is not None:
+                    check_epoch(self._info, self._floor(), self._clock.wall_ms())
+                return
+            info = open_epoch(answer.envelope, self._keys)
+            check_epoch(info, self._floor(), self._clock.wall_ms())
+            if self._info is None or info.snapshot != self._info.snapshot:
+                await self._take_over(info)
+            else:
+                await self._raise_floor(info)
+            self._info = info
+            self._etag = answer.etag
+
+    async def confirm(self) -> bool:
+        """Re-read the epoch before something is activated; whether the policy in force is still the newest.
+
+        Raises:
+            TrustError: the control plane's answer cannot be trusted.
+            TransportError: it is away; nothing may be activated on a guess.
+        """
+        before = self.epoch
+        await self.refresh()
+        return self.epoch == before
+
+    async def _take_over(self, info: EpochInfo) -> None:
+        data = await self._transport.get_file("snapshot", info.snapshot, limit_bytes=SNAPSHOT_MAX_BYTES)
+        policy = open_snapshot(data, info)
+        await self._raise_floor(info)
+        _log.info("epoch_verified", epoch=info.epoch, releases=len(policy.snapshot.releases))
+        self._on_policy(policy, info.epoch)
+
+    async def _raise_floor(self, info: EpochInfo) -> None:
+        await self._keeper.update(
+            lambda state: replace(
+                state,
+                epoch=info.epoch,
+                snapshot=info.snapshot.sha256,
+                issued_ms=max(state.issued_ms, info.issued_ms),
+            )
+        )
+
+    def _floor(self) -> EpochFloor:
+        state = self._keeper.state
+        return EpochFloor(state.epoch, state.snapshot, state.issued_ms)
+
+    async def _listen(self, credential: str, backoff: Backoff) -> float:
+        """Follow one stream to its end; seconds to wait before the next."""
+        async with aclosing(self._transport.events(credential)) as events:
+            async for event in events:
+                backoff.reset()
+                goodbye = self._take(event)
+                if goodbye is not None:
+                    _log.info("stream_ended", retry_s=goodbye.retry_s)
+                    return max(0.0, min(goodbye.retry_s, self._poll_s)) + backoff.next_delay_s()
+        raise ConnectionLost("the push stream ended without a goodbye")
+
+    def _take(self, event: SseEvent) -> GoodbyeNotice | None:
+        if event.name == "goodbye":
+            return decode(GoodbyeNotice, event.data.encode())
+        if event.name == "epoch":
+            notice = decode(EpochNotice, event.data.encode())
+            if notice.epoch > self.epoch:
+                _log.info("epoch_pushed", epoch=notice.epoch)
+                self._poked.set()
+        return None
+
+    async def _renew(self, refused: str) -> None:
+        try:
+            await self._session.credential(refused=refused)
+        except WalleError as error:
+            _log.warning("renewal_failed", code=error.code, error=str(error))

@@ -1,0 +1,207 @@
+"""The steps of a deployment, carried out. Each is safe to be cut off at any point and begun again.
+
+Order within an installation, and why::
+
+    begin      the slot counts as rubbish from here on            (state)
+    manifest   signed, of the wanted task and version
+    files      each by digest into the content store
+    unpack     copied beside the slot, synced, renamed in, every file hashed again
+    health     the scripts compile, the entry is there
+    complete   now, and not before, the slot counts as good       (state)
+    confirm    the epoch is still the newest
+    switch     one write makes it active and keeps the other      (state)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+
+import trio
+
+from walle_agent.deploy import changes
+from walle_agent.deploy.download import ContentStore, Downloader
+from walle_agent.deploy.planner import Install, Rebind, Remove, Switch
+from walle_agent.deploy.slots import SlotFolders, check_entry
+from walle_agent.deploy.verify import open_manifest, open_signed_manifest
+from walle_agent.link.transport import Transport
+from walle_agent.state.keeper import StateKeeper
+from walle_agent.state.machine import COMPLETE
+from walle_agent.state.store import SLOT_NAMES, SlotName
+from walle_agent.tasks.registry import InstalledTask, TaskRegistry
+from walle_shared.errors import Conflict, LengthOrHashError
+from walle_shared.ids import Sha256
+from walle_shared.limits import MANIFEST_MAX_BYTES
+from walle_shared.manifest import Manifest
+from walle_shared.observe import get_logger
+from walle_shared.protocol.messages import FileRef
+from walle_shared.signing import VerifyKey, sha256_hex
+from walle_shared.targeting.policy import TaskKey
+
+_log = get_logger("agent.deploy")
+
+#: Called after each boundary with its name; tests die there.
+StepHook = Callable[[str], None]
+
+
+class Steps:
+    """Carries out single steps against disk, network and registry.
+
+    Args:
+        confirm: re-reads the epoch; whether it is still the one planned for.
+        on_boundary: told of every boundary passed.
+    """
+
+    def __init__(
+        self,
+        *,
+        keeper: StateKeeper,
+        folders: SlotFolders,
+        content: ContentStore,
+        downloader: Downloader,
+        transport: Transport,
+        registry: TaskRegistry,
+        keys: tuple[VerifyKey, ...],
+        confirm: Callable[[], Awaitable[bool]],
+        on_boundary: StepHook = lambda _: None,
+    ) -> None:
+        self._keeper = keeper
+        self._folders = folders
+        self._content = content
+        self._downloader = downloader
+        self._transport = transport
+        self._registry = registry
+        self._keys = keys
+        self._confirm = confirm
+        self._passed = on_boundary
+
+    async def remove(self, step: Remove) -> None:
+        """Stop a task and empty its slots."""
+        await self._registry.deactivate(step.key)
+        await self._keeper.update(lambda state: changes.remove(state, step.key))
+        self._passed("removed")
+        await trio.to_thread.run_sync(self._folders.clear, step.key)
+        self._passed("cleared")
+
+    async def rebind(self, step: Rebind) -> None:
+        """Run the same files under another release."""
+        await self._keeper.update(lambda state: changes.rebind(state, step.key, step.slot, step.wanted))
+        await self.publish(step.key)
+
+    async def install(self, step: Install) -> int:
+        """Fetch, check and unpack; the bytes that travelled.
+
+        Raises:
+            WalleError: by type, what went wrong; the slot is empty again.
+        """
+        await self._keeper.update(lambda state: changes.begin(state, step))
+        self._passed("begun")
+        try:
+            received = await self._fill(step)
+        except Exception:  # whatever it was, the slot must not stay half filled; the error goes on up
+            await self._keeper.update(lambda state: changes.abandon(state, step.key, step.slot))
+            raise
+        await self._keeper.update(lambda state: changes.complete(state, step.key, step.slot))
+        self._passed("completed")
+        return received
+
+    async def switch(self, step: Switch) -> None:
+        """Make a complete slot the active one.
+
+        Raises:
+            Conflict: the epoch or the slot has changed since the plan was made.
+            TransportError: the epoch could not be confirmed; nothing was switched.
+        """
+        if not await self._confirm():
+            raise Conflict("a newer epoch has come: plan again")
+        self._passed("confirmed")
+        await self._keeper.update(lambda state: changes.switch(state, step))
+        self._passed("switched")
+        await self.publish(step.key)
+        self._passed("published")
+
+    async def publish(self, key: TaskKey) -> None:
+        """Bring the registry in step with the state file: what is active there may run, nothing else.
+
+        Raises:
+            StorageError: the slot's manifest cannot be read.
+            TrustError: it is not the one that was installed.
+        """
+        record = self._keeper.state.record(key)
+        name = record.active
+        if name is None:
+            await self._registry.deactivate(key)
+            return
+        slot = record.slot(name)
+        manifest = await trio.to_thread.run_sync(self._slot_manifest, key, name)
+        await self._registry.activate(
+            InstalledTask(
+                key,
+                slot.version,
+                slot.release_id,
+                slot.manifest,
+                self._folders.bundle_dir(key, name),
+                manifest.definition,
+            )
+        )
+
+    async def check_slot(self, key: TaskKey, slot: SlotName) -> None:
+        """Check a slot's manifest and every file in it.
+
+        Raises:
+            WalleError: it is not what was installed.
+        """
+        manifest = await trio.to_thread.run_sync(self._slot_manifest, key, slot)
+        await trio.to_thread.run_sync(self._folders.check, key, slot, manifest)
+
+    async def collect_garbage(self) -> None:
+        """Delete files of the content store that no slot needs."""
+        needed: set[Sha256] = set()
+        for record in self._keeper.state.tasks:
+            for name in SLOT_NAMES:
+                if record.slot(name).state in COMPLETE:
+                    manifest = await trio.to_thread.run_sync(self._slot_manifest, record.key, name)
+                    needed.update(file.sha256 for file in manifest.files)
+        deleted = await trio.to_thread.run_sync(self._content.keep_only, needed)
+        if deleted:
+            _log.debug("blobs_deleted", count=deleted)
+
+    async def _fill(self, step: Install) -> int:
+        started = perf_counter()
+        wanted = step.wanted
+        envelope = await self._transport.get_file("manifest", wanted.manifest, limit_bytes=MANIFEST_MAX_BYTES)
+        manifest = open_manifest(envelope, wanted, self._keys)
+        self._passed("manifest_verified")
+        received = len(envelope)
+        for file in manifest.files:
+            received += await self._downloader.fetch(FileRef(file.sha256, file.size_bytes))
+            self._passed("file_fetched")
+        _log.info(
+            "files_pulled",
+            release_id=wanted.release_id,
+            task=wanted.task,
+            version=wanted.version,
+            files=len(manifest.files),
+            received_bytes=received,
+            duration_ms=round((perf_counter() - started) * 1e3, 1),
+        )
+        await trio.to_thread.run_sync(self._unpack, step, envelope, manifest)
+        self._passed("unpacked")
+        await self._registry.prepare(step.key, manifest.definition)
+        return received
+
+    def _unpack(self, step: Install, envelope: bytes, manifest: Manifest) -> None:
+        bundle = self._folders.fill(step.key, step.slot, envelope, manifest)
+        try:
+            self._folders.check(step.key, step.slot, manifest)
+        except LengthOrHashError:
+            self._content.keep_only(())  # a stored file has gone bad: fetch anew
+            raise
+        check_entry(bundle, manifest)
+
+    def _slot_manifest(self, key: TaskKey, slot: SlotName) -> Manifest:
+        envelope = self._folders.read_manifest(key, slot)
+        expected = self._keeper.state.record(key).slot(slot).manifest
+        if sha256_hex(envelope) != expected:
+            raise LengthOrHashError(f"the manifest in slot {slot} of {key[1]} is not the one installed")
+        return open_signed_manifest(envelope, self._keys)

@@ -1,0 +1,1 @@
+"""What must survive a crash: identity, counters that only rise, slots, reports not yet delivered."""

@@ -1,0 +1,267 @@
+"""Events in: a Unix socket for apps in other processes, and ``EventInlet`` for code in this one.
+
+An app connects, writes one JSON object a line, and hears nothing as long as all is well. A line that is not
+an event is answered by one line ``{"error": {"code": ..., "message": ..., "line": n}}``, counted, and
+skipped. The connection stays open. Nothing is dropped for lack of room: when the agent is behind, it stops
+reading, and the socket holds the app back.
+"""
+
+from __future__ import annotations
+
+import socket
+import stat
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+import trio
+
+from walle_agent.streams.event import EventError, RawEvent, parse_event
+from walle_shared.clock import Clock
+from walle_shared.errors import ConfigError
+from walle_shared.limits import EVENT_MAX_BYTES, INLET_MAX_CLIENTS, INLET_MAX_EVENTS
+from walle_shared.observe import get_logger
+from walle_shared.units import KIB
+
+_READ_BYTES = 64 * KIB
+#: An app that sends rubbish and does not read the answers is let go after this long.
+_ANSWER_TIMEOUT_S = 5.0
+_log = get_logger("agent.streams")
+
+
+class Submit(Protocol):
+    """Where accepted events go; waits while there is no room."""
+
+    async def __call__(self, raw: RawEvent, /) -> None:
+        """Take one event."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InletStatistics:
+    """Events accepted since the start, and how many wait now."""
+
+    accepted: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerStatistics:
+    """Connections now and since the start, lines refused, and clients turned away for being too many."""
+
+    open_now: int = 0
+    connections: int = 0
+    refused_lines: int = 0
+    refused_clients: int = 0
+
+
+class EventInlet:
+    """The bounded way in, shared by all sources.
+
+    Args:
+        clock: stamps an event when it comes in, so that waiting does not change its time.
+        capacity: events that may wait.
+    """
+
+    def __init__(self, clock: Clock, capacity: int = INLET_MAX_EVENTS) -> None:
+        self._clock = clock
+        self._send, self._receive = trio.open_memory_channel[RawEvent](capacity)
+        self._accepted = 0
+
+    async def emit(self, raw: RawEvent) -> None:
+        """Hand in one event, as ``make_event`` or ``parse_event`` made it.
+
+        Blocks: while the pipeline is a full buffer behind.
+        """
+        stamped = replace(
+            raw,
+            mono_ns=raw.mono_ns or self._clock.mono_ns(),
+            wall_ms=raw.wall_ms or self._clock.wall_ms(),
+        )
+        await self._send.send(stamped)
+        self._accepted += 1
+
+    async def receive_batch(self, limit: int) -> list[RawEvent]:
+        """Wait for an event and take up to ``limit`` of those that have come, oldest first."""
+        batch = [await self._receive.receive()]
+        with suppress(trio.WouldBlock):
+            while len(batch) < limit:
+                batch.append(self._receive.receive_nowait())
+        return batch
+
+    def statistics(self) -> InletStatistics:
+        """What came in and what waits."""
+        return InletStatistics(self._accepted, self._receive.statistics().current_buffer_used)
+
+
+class EventListener:
+    """Serves apps on a Unix socket.
+
+    Args:
+        path: the socket's file; readable and writable by this user only. A socket that a dead agent left is
+            replaced; one that answers, or a file of another kind, is not.
+        submit: ``EventInlet.emit``.
+    """
+
+    def __init__(self, path: Path, submit: Submit) -> None:
+        self._path = path
+        self._submit = submit
+        self._stats = ListenerStatistics()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Accept connections until cancelled.
+
+        Raises:
+            ConfigError: the path is taken, too long, or its folder cannot be written.
+        """
+        sock = await trio.to_thread.run_sync(_bind, self._path)
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+        try:
+            async with trio.open_nursery() as nursery:
+                task_status.started()
+                await trio.serve_listeners(self._serve, [listener], handler_nursery=nursery)
+        finally:
+            self._path.unlink(missing_ok=True)
+
+    def statistics(self) -> ListenerStatistics:
+        """Connections and refusals."""
+        return self._stats
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        if self._stats.open_now >= INLET_MAX_CLIENTS:
+            self._count(refused_clients=1)
+            await stream.aclose()
+            return
+        self._count(connections=1, open_now=1)
+        try:
+            async with stream:
+                await self._read_lines(stream)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the app went away; what it wrote in full has been taken
+        finally:
+            self._count(open_now=-1)
+
+    async def _read_lines(self, stream: trio.abc.Stream) -> None:
+        lines = LineSplitter(EVENT_MAX_BYTES)
+        number = 0
+        while data := await stream.receive_some(_READ_BYTES):
+            for line in lines.feed(bytes(data)):
+                number += 1
+                await self._take(stream, line, number)
+        if lines.has_rest():
+            await self._refuse(
+                stream, EventError("event was cut off: a line must end in a newline"), number + 1
+            )
+
+    async def _take(self, stream: trio.abc.Stream, line: bytes | None, number: int) -> None:
+        if line is not None and not line.strip():
+            return
+        if line is None:
+            problem = f"event line is over the limit of {EVENT_MAX_BYTES} bytes: send less in args"
+            await self._refuse(stream, EventError(problem), number)
+            return
+        try:
+            raw = parse_event(line)
+        except EventError as error:
+            await self._refuse(stream, error, number)
+        else:
+            await self._submit(raw)
+
+    async def _refuse(self, stream: trio.abc.Stream, error: EventError, number: int) -> None:
+        self._count(refused_lines=1)
+        _log.warning("event_refused", code=error.code, message=error.message, line=number)
+        answer = {"error": {"code": error.code, "message": error.message, "line": number}}
+        with trio.move_on_after(_ANSWER_TIMEOUT_S) as scope:
+            await stream.send_all(orjson.dumps(answer) + b"\n")
+        if scope.cancelled_caught:  # half an answer may be out: the stream cannot be used for another
+            await trio.aclose_forcefully(stream)
+
+    def _count(
+        self, *, open_now: int = 0, connections: int = 0, refused_lines: int = 0, refused_clients: int = 0
+    ) -> None:
+        s = self._stats
+        self._stats = ListenerStatistics(
+            s.open_now + open_now,
+            s.connections + connections,
+            s.refused_lines + refused_lines,
+            s.refused_clients + refused_clients,
+        )
+
+
+async def serve_events(
+    path: Path, submit: Submit, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve apps on a Unix socket until cancelled; ``EventListener`` in one call.
+
+    Raises:
+        ConfigError: as for ``EventListener.run``.
+    """
+    await EventListener(path, submit).run(task_status=task_status)
+
+
+class LineSplitter:
+    """Bytes to lines; a line that grows past its limit is given as None, once, and skipped to its end."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._rest = bytearray()
+        self._skipping = False
+
+    def feed(self, data: bytes) -> list[bytes | None]:
+        """The lines that ``data`` completes, without their newlines."""
+        *complete, rest = data.split(b"\n")
+        lines: list[bytes | None] = []
+        for part in complete:
+            if self._skipping:
+                self._skipping = False
+            elif len(self._rest) + len(part) > self._limit_bytes:
+                lines.append(None)
+            else:
+                lines.append(bytes(self._rest) + part)
+            self._rest.clear()
+        if not self._skipping:
+            self._rest += rest
+            if len(self._rest) > self._limit_bytes:
+                lines.append(None)
+                self._rest.clear()
+                self._skipping = True
+        return lines
+
+    def has_rest(self) -> bool:
+        """Whether an unfinished line was left."""
+        return bool(self._rest)
+
+
+def _bind(path: Path) -> socket.socket:
+    _clear_the_way(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(str(path))
+        path.chmod(0o600)
+        sock.listen(128)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(f"events socket {path}: {error}: choose another path in the settings") from error
+    return sock
+
+
+def _clear_the_way(path: Path) -> None:
+    """Remove the socket of a dead agent."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ConfigError(f"events socket {path}: a file of another kind is there: choose another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigError(f"events socket {path}: {error}: choose another path") from error
+        else:
+            raise ConfigError(f"events socket {path}: another agent answers there: stop it first")

@@ -1,0 +1,282 @@
+"""Collective storage: the typed tables that tasks declare, and a small key-value table.
+
+A declared table ``features`` of task ``page_view`` in scenario ``demo`` is the SQLite table
+``rows.demo.page_view.features``; its columns are the declared ones (names begin with a letter) and a few of
+ours (names begin with an underscore). All functions run inside a transaction of the caller.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from walle_shared.errors import Conflict, LimitExceeded, NotFound, TaskError
+from walle_shared.ids import check_name
+from walle_shared.limits import STORE_KEY_MAX_CHARS, STORE_VALUE_MAX_BYTES, TASK_ROW_MAX_BYTES
+from walle_shared.manifest import ColumnType
+from walle_shared.targeting.policy import TaskKey
+
+Columns = Mapping[str, ColumnType]
+
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS declared (
+    name TEXT PRIMARY KEY, columns TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS kv (
+    scenario TEXT NOT NULL, task TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL,
+    PRIMARY KEY (scenario, task, key)
+) STRICT, WITHOUT ROWID;
+"""
+
+_OURS = "_id INTEGER PRIMARY KEY AUTOINCREMENT, _seq INTEGER NOT NULL, _version TEXT NOT NULL"
+_SQL_TYPES: dict[ColumnType, str] = {
+    "text": "TEXT",
+    "integer": "INTEGER",
+    "real": "REAL",
+    "boolean": "INTEGER",
+    "json": "TEXT",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A checked row: the SQL name of its table and its SQL values by column."""
+
+    table: str
+    values: Mapping[str, Any]
+
+
+class Tables:
+    """Declared tables, by (task, table). Holds the declarations in memory as the file has them."""
+
+    def __init__(self, connection: sqlite3.Connection, *, rows_max: int) -> None:
+        self._rows_max = rows_max
+        self._columns: dict[str, dict[str, ColumnType]] = {
+            name: orjson.loads(columns)
+            for name, columns in connection.execute("SELECT name, columns FROM declared")
+        }
+
+    def declare(self, connection: sqlite3.Connection, task: TaskKey, table: str, columns: Columns) -> None:
+        """Make a table, or add the columns it lacks; none is ever removed.
+
+        Raises:
+            ConfigError: a name is illegal.
+            Conflict: a column has another type already.
+        """
+        name = _sql_name(task, table)
+        present = self._columns.get(name, {})
+        for column, kind in columns.items():
+            check_name(column, f"column of table {table}")
+            if present.get(column, kind) != kind:
+                raise Conflict(
+                    f"table {table} of {task[1]}: {column} is {present[column]} and cannot become {kind}: "
+                    "give the column or the table a new name"
+                )
+        if not present:
+            listed = "".join(f', "{column}" {_SQL_TYPES[kind]}' for column, kind in columns.items())
+            connection.execute(f'CREATE TABLE IF NOT EXISTS "{name}" ({_OURS}{listed}) STRICT')
+        else:
+            for column in columns.keys() - present.keys():
+                connection.execute(
+                    f'ALTER TABLE "{name}" ADD COLUMN "{column}" {_SQL_TYPES[columns[column]]}'
+                )
+        merged = {**present, **columns}
+        connection.execute(
+            "INSERT OR REPLACE INTO declared VALUES (?, ?)", (name, orjson.dumps(merged).decode())
+        )
+
+    def note_declared(self, task: TaskKey, table: str, columns: Columns) -> None:
+        """Remember a declaration whose transaction has committed."""
+        name = _sql_name(task, table)
+        self._columns[name] = {**self._columns.get(name, {}), **columns}
+
+    def columns(self, task: TaskKey, table: str) -> Columns:
+        """Columns of a declared table.
+
+        Raises:
+            NotFound: the task has not declared it.
+        """
+        columns = self._columns.get(_sql_name(task, table))
+        if columns is None:
+            raise NotFound(
+                f"task {task[1]} has no table {table[:80]!r}: declare it in task.toml under [tables]"
+            )
+        return columns
+
+    def prepare(self, task: TaskKey, table: str, row: Mapping[str, Any]) -> Row:
+        """Check a row before any transaction begins.
+
+        Raises:
+            NotFound: no such table.
+            TaskError: the row does not fit its columns.
+            LimitExceeded: the row is too large.
+        """
+        return Row(_sql_name(task, table), check_row(self.columns(task, table), row, table))
+
+    def insert(self, connection: sqlite3.Connection, row: Row, *, version: str, seq: int) -> int:
+        """Add one row; returns how many of the oldest had to go to keep the table within its limit."""
+        listed = "".join(f', "{column}"' for column in row.values)
+        marks = ", ?" * len(row.values)
+        cursor = connection.execute(
+            f'INSERT INTO "{row.table}" (_seq, _version{listed}) VALUES (?, ?{marks})',
+            (seq, version, *row.values.values()),
+        )
+        cut = (cursor.lastrowid or 0) - self._rows_max
+        if cut <= 0:
+            return 0
+        return connection.execute(f'DELETE FROM "{row.table}" WHERE _id <= ?', (cut,)).rowcount
+
+    def read(
+        self, connection: sqlite3.Connection, task: TaskKey, table: str, where: Mapping[str, Any], limit: int
+    ) -> list[dict[str, Any]]:
+        """The newest ``limit`` rows whose columns equal ``where``, oldest first.
+
+        Raises:
+            NotFound: no such table.
+            TaskError: ``where`` names a column that is not there, or a value of the wrong type.
+        """
+        columns = self.columns(task, table)
+        wanted = check_row(columns, where, table)
+        listed = ", ".join(f'"{column}"' for column in columns)
+        test = "".join(f' AND "{column}" IS ?' for column in wanted)
+        found = connection.execute(
+            f'SELECT {listed} FROM "{_sql_name(task, table)}" WHERE 1{test} ORDER BY _id DESC LIMIT ?',
+            (*wanted.values(), max(0, limit)),
+        ).fetchall()
+        return [_row_from_sql(columns, row) for row in reversed(found)]
+
+
+def encode_value(key: str, value: object) -> bytes | None:
+    """A key-value entry as it is kept; None for None, which forgets the key.
+
+    Raises:
+        LimitExceeded: key or value too large.
+        TaskError: not plain JSON.
+    """
+    if value is None:
+        return None
+    data = _dump(value, f"store value {key[:80]!r}")
+    if len(data) > STORE_VALUE_MAX_BYTES or len(key) > STORE_KEY_MAX_CHARS:
+        raise LimitExceeded(
+            f"store value {key[:80]!r}: key of {len(key)} characters and value of {len(data)} bytes; "
+            f"the limits are {STORE_KEY_MAX_CHARS} and {STORE_VALUE_MAX_BYTES}"
+        )
+    return data
+
+
+def put_value(connection: sqlite3.Connection, task: TaskKey, key: str, data: bytes | None) -> None:
+    """Keep what ``encode_value`` made under ``key``; None forgets it."""
+    if data is None:
+        connection.execute("DELETE FROM kv WHERE scenario = ? AND task = ? AND key = ?", (*task, key))
+    else:
+        connection.execute("INSERT OR REPLACE INTO kv VALUES (?, ?, ?, ?)", (*task, key, data))
+
+
+def get_value(connection: sqlite3.Connection, task: TaskKey, key: str) -> Any:
+    """What is kept under ``key``, or None."""
+    row = connection.execute(
+        "SELECT value FROM kv WHERE scenario = ? AND task = ? AND key = ?", (*task, key)
+    ).fetchone()
+    return None if row is None else orjson.loads(row[0])
+
+
+def check_row(columns: Columns, row: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Check plain JSON values against declared columns and turn them into SQL values.
+
+    Missing columns and None are NULL.
+
+    Raises:
+        TaskError: an undeclared column, or a value that is not of its column's type.
+        LimitExceeded: the row is over ``TASK_ROW_MAX_BYTES``.
+    """
+    values: dict[str, Any] = {}
+    size_bytes = 0
+    for column, value in row.items():
+        kind = columns.get(column)
+        if kind is None:
+            raise TaskError(
+                f"{what}.{column[:80]} is not declared in task.toml; declared: {', '.join(columns)}"
+            )
+        if value is not None:
+            values[column] = _CONVERTERS[kind](value, f"{what}.{column}")
+            size_bytes += len(values[column]) if isinstance(values[column], str) else 8
+        else:
+            values[column] = None
+    if size_bytes > TASK_ROW_MAX_BYTES:
+        raise LimitExceeded(f"{what}: a row of {size_bytes} bytes is over the limit of {TASK_ROW_MAX_BYTES}")
+    return values
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise TaskError(f"{what} must be text, not {type(value).__name__}")
+    return value
+
+
+def _integer(value: object, what: str) -> int:
+    if type(value) is not int or not _INT_MIN <= value <= _INT_MAX:
+        raise TaskError(f"{what} must be an integer of 64 bits, not {str(value)[:40]!r}")
+    return value
+
+
+def _real(value: object, what: str) -> float:
+    if type(value) not in (int, float):
+        raise TaskError(f"{what} must be a number, not {type(value).__name__}")
+    number = float(value)  # type: ignore[arg-type]
+    if not math.isfinite(number):
+        raise TaskError(f"{what} must be finite, not {number}")
+    return number
+
+
+def _boolean(value: object, what: str) -> int:
+    if type(value) is not bool:
+        raise TaskError(f"{what} must be true or false, not {type(value).__name__}")
+    return int(value)
+
+
+def _json(value: object, what: str) -> str:
+    return _dump(value, what).decode()
+
+
+def _dump(value: object, what: str) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise TaskError(f"{what} is not plain JSON: {error}") from None
+
+
+_CONVERTERS: dict[ColumnType, Callable[[object, str], Any]] = {
+    "text": _text,
+    "integer": _integer,
+    "real": _real,
+    "boolean": _boolean,
+    "json": _json,
+}
+
+
+def _row_from_sql(columns: Columns, row: Sequence[Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for (column, kind), value in zip(columns.items(), row, strict=True):
+        if value is None:
+            plain[column] = None
+        elif kind == "boolean":
+            plain[column] = bool(value)
+        elif kind == "json":
+            plain[column] = orjson.loads(value)
+        else:
+            plain[column] = value
+    return plain
+
+
+def _sql_name(task: TaskKey, table: str) -> str:
+    """The quoted-identifier name; parts hold no dot and no quote, so different tables never share one."""
+    return ".".join(
+        ("rows", check_name(task[0], "scenario"), check_name(task[1], "task"), check_name(table, "table"))
+    )

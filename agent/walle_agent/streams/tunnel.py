@@ -1,0 +1,376 @@
+"""The upload tunnel, device side: a core without sockets, and the loop that moves its bytes.
+
+``TunnelSender`` lives as long as one connection. What was sent and not acknowledged when a connection ends is
+sent again on the next, from the lowest number the outbox still holds; the cloud drops what it has seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from typing import NoReturn, Protocol
+
+import trio
+
+from walle_agent.streams.outbox import Numbers, Outgoing
+from walle_shared.errors import (
+    ConnectionLost,
+    LimitExceeded,
+    LocalProtocolError,
+    PeerTimeout,
+    RemoteProtocolError,
+    StorageError,
+    TransportError,
+    WalleError,
+)
+from walle_shared.limits import TUNNEL_WINDOW_FRAMES
+from walle_shared.observe import get_logger
+from walle_shared.protocol.codec import decode, encode
+from walle_shared.protocol.messages import GoodbyeNotice
+from walle_shared.protocol.tunnel import (
+    Deflater,
+    Frame,
+    FrameKind,
+    Hello,
+    TunnelClass,
+    decode_frame,
+    encode_frame,
+    tombstone_payload,
+)
+from walle_shared.protocol.version import PROTOCOL_VERSION
+
+#: A cloud that does not acknowledge for this long is taken for dead.
+ACK_TIMEOUT_S = 30.0
+
+_log = get_logger("agent.streams")
+
+
+class FrameChannel(Protocol):
+    """A connection that carries whole frames; raises ``TransportError`` when it breaks."""
+
+    async def send(self, data: bytes) -> None:
+        """Send one frame."""
+        ...
+
+    async def receive(self) -> bytes:
+        """Wait for one frame."""
+        ...
+
+
+class OutboxAccess(Protocol):
+    """What the tunnel needs of the store; ``StreamService`` has it."""
+
+    @property
+    def incarnation(self) -> str:
+        """Name of the store; changes when a damaged file is replaced."""
+        ...
+
+    async def next_batch(self, after: Mapping[TunnelClass, int], limit: int) -> list[Outgoing]:
+        """Up to ``limit`` entries beyond ``after``."""
+        ...
+
+    async def ack(self, incarnation: str, klass: TunnelClass, seq: int) -> None:
+        """Forget the class up to ``seq``, if the store still is that ``incarnation``."""
+        ...
+
+    async def numbers(self) -> Numbers:
+        """By class, the lowest number that may still be sent and the highest ever given."""
+        ...
+
+    async def wait_outgoing(self, seen: int) -> int:
+        """Wait until more than ``seen`` commits have put records into the outbox; returns their number."""
+        ...
+
+
+class Waits(Protocol):
+    """How long to wait before trying again (``link.backoff.Backoff``)."""
+
+    def next_delay_s(self, retry_after_s: float | None = None) -> float:
+        """Count a failure and return the seconds to wait."""
+        ...
+
+    def reset(self) -> None:
+        """Forget past failures."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """The cloud has everything of the class up to ``seq``."""
+
+    klass: TunnelClass
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """The cloud asks us to leave and to come back after ``retry_s`` seconds."""
+
+    retry_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelStatistics:
+    """Counters since the start. Bytes are of frames, compressed."""
+
+    connections: int = 0
+    failures: int = 0
+    records_sent: int = 0
+    tombstones_sent: int = 0
+    bytes_sent: int = 0
+    acks: int = 0
+    connected: bool = False
+
+
+class TunnelSender:
+    """One connection's sending rules: hello first, a window, and acknowledgements that make sense.
+
+    Args:
+        incarnation: the store's.
+        numbers: by class, the lowest number that may still be sent and the highest ever given.
+        window: frames that may be unacknowledged.
+    """
+
+    def __init__(self, incarnation: str, numbers: Numbers, *, window: int = TUNNEL_WINDOW_FRAMES) -> None:
+        self.incarnation = incarnation
+        self._numbers = dict(numbers)
+        self._window = window
+        self._deflater = Deflater()
+        self._in_flight: dict[TunnelClass, deque[int]] = {klass: deque() for klass in TunnelClass}
+        self._sent = {klass: self._numbers[klass][0] - 1 for klass in TunnelClass}
+        self._acked = dict(self._sent)
+
+    def hello(self) -> bytes:
+        """The connection's first frame."""
+        hello = Hello(self.incarnation, {klass.name: first for klass, (first, _) in self._numbers.items()})
+        return encode_frame(Frame(FrameKind.HELLO, TunnelClass.REALTIME, PROTOCOL_VERSION, encode(hello)))
+
+    @property
+    def in_flight(self) -> int:
+        """Frames sent and not acknowledged."""
+        return sum(len(frames) for frames in self._in_flight.values())
+
+    @property
+    def room(self) -> int:
+        """Frames that may be sent before the next acknowledgement."""
+        return self._window - self.in_flight
+
+    @property
+    def sent(self) -> Mapping[TunnelClass, int]:
+        """By class, the highest number sent: ask the outbox for what lies beyond."""
+        return self._sent
+
+    def send(self, entries: Sequence[Outgoing]) -> list[bytes]:
+        """Frames for these entries, now in flight; what was acknowledged meanwhile is left out.
+
+        Raises:
+            LocalProtocolError: more than there is room for, or a number out of turn.
+        """
+        if len(entries) > self.room:
+            raise LocalProtocolError(f"{len(entries)} frames do not fit a window with room for {self.room}")
+        return [self._frame(entry) for entry in entries if entry.last_seq > self._acked[entry.klass]]
+
+    def receive(self, data: bytes) -> Acked | Goodbye | None:
+        """Take a frame from the cloud; None for an acknowledgement that says nothing new.
+
+        Raises:
+            RemoteProtocolError: malformed, of a kind only we send, or acknowledging what was never sent.
+            LimitExceeded: too long.
+        """
+        frame = decode_frame(data)
+        if frame.kind is FrameKind.GOODBYE:
+            notice = decode(GoodbyeNotice, frame.payload)
+            if not (math.isfinite(notice.retry_s) and notice.retry_s >= 0):
+                raise RemoteProtocolError("tunnel goodbye: retry_s must be a number of seconds")
+            return Goodbye(notice.retry_s)
+        if frame.kind is not FrameKind.ACK:
+            raise RemoteProtocolError(f"tunnel frame {frame.kind.name} is not for a device")
+        return self._acknowledge(frame.klass, frame.seq)
+
+    def _acknowledge(self, klass: TunnelClass, seq: int) -> Acked | None:
+        last = max(self._sent[klass], self._numbers[klass][1])
+        if seq > last:
+            raise RemoteProtocolError(
+                f"tunnel ack of {klass.name} {seq} is beyond {last}, the last that was sent"
+            )
+        if seq <= self._acked[klass]:
+            return None
+        self._acked[klass] = seq
+        self._sent[klass] = max(self._sent[klass], seq)  # an earlier connection had brought it there
+        frames = self._in_flight[klass]
+        while frames and frames[0] <= seq:
+            frames.popleft()
+        return Acked(klass, seq)
+
+    def _frame(self, entry: Outgoing) -> bytes:
+        sent = self._sent[entry.klass]
+        # A tombstone may reach back over records that were in flight when they were evicted.
+        in_turn = entry.seq == sent + 1 or (entry.payload is None and entry.seq <= sent < entry.last_seq)
+        if not in_turn:
+            raise LocalProtocolError(f"tunnel number {entry.seq} of {entry.klass.name} after {sent}")
+        if entry.payload is None:
+            kind, payload = FrameKind.TOMBSTONE, tombstone_payload(entry.last_seq)
+        else:
+            kind, payload = FrameKind.DATA, self._deflater.compress(entry.payload)
+        self._sent[entry.klass] = entry.last_seq
+        self._in_flight[entry.klass].append(entry.last_seq)
+        return encode_frame(Frame(kind, entry.klass, entry.seq, payload))
+
+
+class Tunnel:
+    """The loop around ``TunnelSender``: connect, send, acknowledge, wait, again.
+
+    Args:
+        outbox: the store's outbox.
+        connect: opens a connection.
+        backoff: waits between attempts.
+    """
+
+    def __init__(
+        self,
+        outbox: OutboxAccess,
+        connect: Callable[[], AbstractAsyncContextManager[FrameChannel]],
+        *,
+        backoff: Waits,
+    ) -> None:
+        self._outbox = outbox
+        self._connect = connect
+        self._backoff = backoff
+        self._stats = TunnelStatistics()
+
+    def statistics(self) -> TunnelStatistics:
+        """Counters since the start."""
+        return self._stats
+
+    async def run(self) -> NoReturn:
+        """Keep the outbox empty for ever; every failure becomes a wait."""
+        while True:
+            delay_s = await self._connection()
+            await trio.sleep(delay_s)
+
+    async def _connection(self) -> float:
+        """One connection from beginning to end; returns the seconds to wait before the next."""
+        try:
+            async with self._connect() as channel:
+                goodbye = await self._converse(channel)
+        except (TransportError, RemoteProtocolError, LimitExceeded, StorageError) as error:
+            return self._failed(error)
+        except ExceptionGroup as group:  # from a nursery, ours or the transport's
+            expected, rest = group.split((TransportError, RemoteProtocolError, LimitExceeded, StorageError))
+            if rest is not None or expected is None:
+                raise
+            return self._failed(_first_error(expected))
+        finally:
+            self._stats = replace(self._stats, connected=False)
+        _log.info("tunnel_closed", retry_s=goodbye.retry_s)
+        return self._backoff.next_delay_s(goodbye.retry_s)
+
+    def _failed(self, error: WalleError) -> float:
+        delay_s = self._backoff.next_delay_s(getattr(error, "retry_after_s", None))
+        self._stats = replace(self._stats, failures=self._stats.failures + 1)
+        _log.warning("tunnel_failed", code=error.code, message=error.message, retry_s=round(delay_s, 3))
+        return delay_s
+
+    async def _converse(self, channel: FrameChannel) -> Goodbye:
+        sender = TunnelSender(self._outbox.incarnation, await self._outbox.numbers())
+        await channel.send(sender.hello())
+        self._stats = replace(self._stats, connections=self._stats.connections + 1, connected=True)
+        conversation = _Conversation(sender, channel)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send, conversation)
+            goodbye = await self._receive(conversation)
+            nursery.cancel_scope.cancel()
+        return goodbye
+
+    async def _send(self, conversation: _Conversation) -> NoReturn:
+        sender = conversation.sender
+        seen = await self._outbox.wait_outgoing(-1)
+        while True:
+            batch = await self._outbox.next_batch(sender.sent, sender.room)
+            self._check_store(sender)
+            if not batch:
+                seen = await self._outbox.wait_outgoing(seen)
+                continue
+            for data in sender.send(batch):
+                await conversation.channel.send(data)
+                self._count_sent(data)
+            conversation.expect_ack()
+            while sender.room == 0:
+                await conversation.wait_room()
+
+    async def _receive(self, conversation: _Conversation) -> Goodbye:
+        sender = conversation.sender
+        while True:
+            received = sender.receive(await conversation.receive())
+            if isinstance(received, Goodbye):
+                return received
+            if received is not None:
+                await self._outbox.ack(sender.incarnation, received.klass, received.seq)
+                self._check_store(sender)
+                self._stats = replace(self._stats, acks=self._stats.acks + 1)
+                self._backoff.reset()
+                conversation.made_room()
+
+    def _check_store(self, sender: TunnelSender) -> None:
+        if self._outbox.incarnation != sender.incarnation:
+            raise ConnectionLost("the store was replaced: greeting the cloud anew")
+
+    def _count_sent(self, data: bytes) -> None:
+        s = self._stats
+        tombstone = data[0] == FrameKind.TOMBSTONE
+        self._stats = replace(
+            s,
+            records_sent=s.records_sent + (not tombstone),
+            tombstones_sent=s.tombstones_sent + tombstone,
+            bytes_sent=s.bytes_sent + len(data),
+        )
+
+
+class _Conversation:
+    """What the sending and the receiving half of a connection share."""
+
+    def __init__(self, sender: TunnelSender, channel: FrameChannel) -> None:
+        self.sender = sender
+        self.channel = channel
+        self._room = trio.Event()
+        self._patience = trio.CancelScope()
+
+    async def receive(self) -> bytes:
+        """Wait for a frame; not for ever while something is in flight."""
+        with trio.CancelScope() as self._patience:
+            self.expect_ack()
+            return await self.channel.receive()
+        raise PeerTimeout(f"the cloud acknowledged nothing for {ACK_TIMEOUT_S:.0f} s")
+
+    def expect_ack(self) -> None:
+        """Start the clock, unless it runs already or nothing is in flight."""
+        if self.sender.in_flight and self._patience.deadline == math.inf:
+            self._patience.deadline = trio.current_time() + ACK_TIMEOUT_S
+
+    async def wait_room(self) -> None:
+        await self._room.wait()
+        self._room = trio.Event()
+
+    def made_room(self) -> None:
+        self._room.set()
+
+
+async def run_tunnel(
+    outbox: OutboxAccess,
+    connect: Callable[[], AbstractAsyncContextManager[FrameChannel]],
+    *,
+    backoff: Waits,
+) -> NoReturn:
+    """Upload what the outbox holds, for ever; ``Tunnel`` in one call."""
+    await Tunnel(outbox, connect, backoff=backoff).run()
+
+
+def _first_error(group: BaseExceptionGroup[BaseException]) -> WalleError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, WalleError)
+    return error

@@ -1,0 +1,59 @@
+"""What a run produced, against what its manifest declares. Pure; refuses rather than repairs.
+
+The container's word is not taken for anything: names, fields and types are checked here, in the process that
+holds the keys, before a row is stored or a byte leaves the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from walle_agent.streams.tables import Columns, check_row
+from walle_agent.tasks.registry import InstalledTask
+from walle_container import StoreWrite, TunnelSend
+from walle_shared.errors import NotAllowed
+from walle_shared.protocol.tunnel import Record
+
+
+def check_rows(
+    task: InstalledTask, writes: Iterable[StoreWrite]
+) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    """The rows of a run, if all of them fit declared tables.
+
+    Raises:
+        NotAllowed: a table or column that ``[tables]`` does not declare.
+        TaskError: a value of another type than its column's.
+    """
+    rows: list[tuple[str, Mapping[str, Any]]] = []
+    for write in writes:
+        _check(task.definition.tables, "tables", write.table, write.row)
+        rows.append((write.table, write.row))
+    return tuple(rows)
+
+
+def check_uploads(task: InstalledTask, sends: Iterable[TunnelSend], at_ms: int) -> tuple[Record, ...]:
+    """The messages of a run as records, if all of them fit declared uploads.
+
+    Raises:
+        NotAllowed: a message or field that ``[uploads]`` does not declare: it stays on the device.
+        TaskError: a value of another type than declared.
+    """
+    scenario, name = task.key
+    records: list[Record] = []
+    for send in sends:
+        _check(task.definition.uploads, "uploads", send.name, send.fields)
+        records.append(
+            Record(scenario, name, task.version, task.release_id, send.name, at_ms, dict(send.fields))
+        )
+    return tuple(records)
+
+
+def _check(declared: Mapping[str, Columns], section: str, name: str, fields: Mapping[str, Any]) -> None:
+    columns = declared.get(name)
+    if columns is None:
+        raise NotAllowed(f"{name[:80]!r} is not declared: add [{section}.{name[:80]}] to task.toml")
+    strangers = sorted(fields.keys() - columns.keys())
+    if strangers:
+        raise NotAllowed(f"{name}.{strangers[0][:80]} is not declared in [{section}.{name}] of task.toml")
+    check_row(columns, fields, name)

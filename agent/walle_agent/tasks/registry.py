@@ -1,0 +1,85 @@
+"""The tasks that may run now: what deployment has activated, as triggers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from walle_shared.errors import ConfigError, Conflict, TaskError
+from walle_shared.ids import ReleaseId, Sha256, TaskVersion
+from walle_shared.manifest import ColumnType, TaskFile, Trigger
+from walle_shared.targeting.policy import TaskKey
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledTask:
+    """An active task: what it is, where its files lie, and under which release it runs."""
+
+    key: TaskKey
+    version: TaskVersion
+    release_id: ReleaseId
+    manifest: Sha256
+    bundle_dir: Path
+    definition: TaskFile
+
+
+class TriggerTable(Protocol):
+    """The part of the streams that knows triggers and tables; ``StreamService`` has it."""
+
+    async def register(
+        self,
+        task: TaskKey,
+        triggers: Sequence[Trigger],
+        tables: Mapping[str, Mapping[str, ColumnType]] | None = None,
+    ) -> None:
+        """Watch for a task's triggers, in place of those it had, and make the tables it may write."""
+        ...
+
+    async def deregister(self, task: TaskKey) -> None:
+        """Stop watching for them."""
+        ...
+
+
+class TaskRegistry:
+    """Active tasks by key; keeps the trigger table in step."""
+
+    def __init__(self, triggers: TriggerTable) -> None:
+        self._triggers = triggers
+        self._tasks: dict[TaskKey, InstalledTask] = {}
+
+    async def prepare(self, key: TaskKey, definition: TaskFile) -> None:
+        """Make the tables that a task declares, before it is activated.
+
+        Raises:
+            TaskError: a column has another type already; the author must rename it.
+            StorageError: the disk refused.
+        """
+        active = self._tasks.get(key)
+        triggers = active.definition.triggers if active is not None else ()
+        try:
+            await self._triggers.register(key, triggers, definition.tables)
+        except (Conflict, ConfigError) as error:
+            raise TaskError(str(error)) from error
+
+    async def activate(self, task: InstalledTask) -> None:
+        """Let a task run; one of the same key stops being started."""
+        before = self._tasks.get(task.key)
+        if before == task:
+            return
+        self._tasks[task.key] = task
+        await self._triggers.register(task.key, task.definition.triggers, task.definition.tables)
+
+    async def deactivate(self, key: TaskKey) -> None:
+        """Stop starting a task; runs that go on are left to end."""
+        if self._tasks.pop(key, None) is not None:
+            await self._triggers.deregister(key)
+
+    def get(self, key: TaskKey) -> InstalledTask | None:
+        """The active task of this key."""
+        return self._tasks.get(key)
+
+    def tasks(self) -> tuple[InstalledTask, ...]:
+        """All active tasks, by key."""
+        return tuple(self._tasks[key] for key in sorted(self._tasks))

@@ -1,0 +1,295 @@
+"""Runs what triggers fire: with the grants of the manifest, and with nothing kept unless all of it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NoReturn, Protocol
+
+import trio
+
+from walle_agent.config import RunSection
+from walle_agent.link.reporter import Reporter
+from walle_agent.state.reports import new_report_id
+from walle_agent.streams.pipeline import Firing, run_inputs
+from walle_agent.streams.storage import RunCommit
+from walle_agent.tasks.outputs import check_rows, check_uploads
+from walle_agent.tasks.registry import InstalledTask, TaskRegistry
+from walle_container import ErrorKind, HostFunction, TaskLimits, TaskResult, TaskSpec
+from walle_shared.clock import Clock
+from walle_shared.errors import (
+    InternalError,
+    LimitExceeded,
+    NotAllowed,
+    NotFound,
+    RemoteProtocolError,
+    StorageError,
+    TaskError,
+    WalleError,
+)
+from walle_shared.observe import get_logger
+from walle_shared.protocol.messages import ErrorClass, Report
+from walle_shared.targeting.policy import TaskKey
+
+_log = get_logger("agent.tasks")
+
+_STORAGE_RETRY_S = 1.0
+_ROWS_MAX = 1_000
+_LOG_LEVELS = frozenset({"debug", "info", "warning"})
+
+
+class Host(Protocol):
+    """The container's front, as far as running goes (``walle_container.TaskHost``)."""
+
+    async def run(
+        self, spec: TaskSpec, inputs: dict[str, Any], functions: Mapping[str, HostFunction] | None = None
+    ) -> TaskResult:
+        """Run a task once."""
+        ...
+
+
+class Streams(Protocol):
+    """Where firings come from and where results go (``streams.service.StreamService``)."""
+
+    @property
+    def firings(self) -> trio.MemoryReceiveChannel[Firing]:
+        """What tasks are owed."""
+        ...
+
+    async def commit(self, commit: RunCommit) -> bool:
+        """Keep a finished run; False if it was kept before."""
+        ...
+
+    async def dismiss(self, firing: Firing) -> None:
+        """A firing will never be run."""
+        ...
+
+    async def read_rows(
+        self, task: TaskKey, table: str, *, where: Mapping[str, Any] | None = None, limit: int = 100
+    ) -> list[dict[str, Any]]:
+        """The newest rows of a table."""
+        ...
+
+    async def get_value(self, task: TaskKey, key: str) -> Any:
+        """What the task keeps under a key."""
+        ...
+
+
+class Judge(Protocol):
+    """Told how each run ended; brings back the version before if it must (``deploy.deployer``)."""
+
+    def __call__(self, task: InstalledTask, *, ok: bool) -> Awaitable[None]:
+        """Count one run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatistics:
+    """Runs since the start: that ended well, that failed, firings whose task was gone, runs kept before."""
+
+    ok: int = 0
+    failed: int = 0
+    dismissed: int = 0
+    repeated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """A run after everything it produced has been checked."""
+
+    result: TaskResult
+    commit: RunCommit
+    error_class: ErrorClass
+
+
+class TaskRunner:
+    """Takes firings and sees each through: run, check, commit, report, judge.
+
+    Args:
+        host: the compute container.
+        streams: the data pipeline.
+        registry: which task is active.
+        reporter: told of every run.
+        judge: told whether the version did well.
+        clock: stamps records.
+        config: how many at once, and the most a task may ask for.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        streams: Streams,
+        registry: TaskRegistry,
+        reporter: Reporter,
+        judge: Judge,
+        clock: Clock,
+        config: RunSection,
+    ) -> None:
+        self._host = host
+        self._streams = streams
+        self._registry = registry
+        self._reporter = reporter
+        self._judge = judge
+        self._clock = clock
+        self._config = config
+        self._stats = RunStatistics()
+
+    def statistics(self) -> RunStatistics:
+        """Counters since the start."""
+        return self._stats
+
+    async def run(self) -> NoReturn:
+        """Run what fires, one at a time; start several of these per slot, since a commit takes a while."""
+        while True:
+            firing = await self._streams.firings.receive()
+            await self.handle(firing)
+
+    async def handle(self, firing: Firing) -> None:
+        """See one firing through.
+
+        Raises:
+            StorageError: the state or the reports cannot be written.
+        """
+        task = self._registry.get(firing.task)
+        if task is None:
+            self._stats = replace(self._stats, dismissed=self._stats.dismissed + 1)
+            await self._streams.dismiss(firing)
+            return
+        attempt = await self._reporter.begin_attempt(task.release_id)
+        outcome = self._examine(task, firing, await self._execute(task, firing))
+        kept, outcome = await self._keep(outcome)
+        if not kept:
+            self._stats = replace(self._stats, repeated=self._stats.repeated + 1)
+            return
+        await self._tell(task, firing, outcome, attempt)
+
+    async def _execute(self, task: InstalledTask, firing: Firing) -> TaskResult:
+        try:
+            return await self._host.run(
+                make_spec(task, self._config), run_inputs(firing), self._functions(task.key)
+            )
+        except LimitExceeded as error:  # the slice of events is larger than a frame may be
+            return TaskResult(ok=False, error_kind="invalid", error=error.message)
+        except InternalError as error:  # no worker starts: this device's trouble, not the task's
+            return TaskResult(ok=False, error=error.message)
+
+    def _examine(self, task: InstalledTask, firing: Firing, result: TaskResult) -> _Outcome:
+        """Decide what is kept: everything the run produced, or nothing but the mark that it ran."""
+        mark = RunCommit(task.key, task.version, task.release_id, firing.last_seq, ok=False)
+        if not result.ok:
+            return _Outcome(result, mark, "runtime" if result.error_kind is not None else "user")
+        try:
+            rows = check_rows(task, result.rows)
+            uploads = check_uploads(task, result.uploads, self._clock.wall_ms())
+        except NotAllowed as error:
+            return _Outcome(_refused(result, "denied", error), mark, "runtime")
+        except (TaskError, LimitExceeded) as error:
+            return _Outcome(_refused(result, "invalid", error), mark, "runtime")
+        return _Outcome(result, replace(mark, rows=rows, uploads=uploads, ok=True), "none")
+
+    async def _keep(self, outcome: _Outcome) -> tuple[bool, _Outcome]:
+        """Commit, insisting where the disk refuses; what does not fit the store is a failed run."""
+        while True:
+            try:
+                return await self._streams.commit(outcome.commit), outcome
+            except StorageError as error:
+                _log.warning("commit_delayed", code=error.code, error=str(error), retry_s=_STORAGE_RETRY_S)
+                await trio.sleep(_STORAGE_RETRY_S)
+            except (NotFound, TaskError, LimitExceeded) as error:
+                mark = replace(outcome.commit, rows=(), uploads=(), ok=False)
+                outcome = _Outcome(_refused(outcome.result, "invalid", error), mark, "runtime")
+
+    async def _tell(self, task: InstalledTask, firing: Firing, outcome: _Outcome, attempt: int) -> None:
+        result = outcome.result
+        scenario, name = task.key
+        self._stats = replace(
+            self._stats, ok=self._stats.ok + result.ok, failed=self._stats.failed + (not result.ok)
+        )
+        for entry in result.logs:
+            level = entry.level if entry.level in _LOG_LEVELS else "warning"
+            getattr(_log, level)(
+                "task_logged", task=name, version=task.version, text=entry.message, fields=entry.fields
+            )
+        since_ms = (self._clock.mono_ns() - firing.events[-1].mono_ns) / 1e6
+        fields: dict[str, Any] = {
+            "scenario": scenario,
+            "task": name,
+            "version": task.version,
+            "release_id": task.release_id,
+            "last_seq": firing.last_seq,
+            "events": len(firing.events),
+            "rows": len(outcome.commit.rows),
+            "uploads": len(outcome.commit.uploads),
+            "run_ms": round(result.wall_s * 1e3, 3),
+            "trigger_to_commit_ms": round(since_ms, 3),
+        }
+        if result.ok:
+            _log.info("run_finished", **fields)
+        else:
+            _log.warning(
+                "run_failed", **fields, kind=result.error_kind, error=result.error, traceback=result.traceback
+            )
+        await self._reporter.put(
+            Report(
+                new_report_id(),
+                task.release_id,
+                name,
+                task.version,
+                "run",
+                "success" if result.ok else "failure",
+                attempt,
+                self._clock.wall_ms(),
+                result.wall_s * 1e3,
+                outcome.error_class,
+                "" if result.ok else result.error_kind or "no_worker",
+                (result.error or "")[:1_000],
+            )
+        )
+        if outcome.error_class != "user":
+            await self._judge(task, ok=result.ok)
+
+    def _functions(self, key: TaskKey) -> dict[str, HostFunction]:
+        return {
+            "store.rows": partial(self._store_rows, key),
+            "store.get": partial(self._store_get, key),
+        }
+
+    async def _store_rows(self, key: TaskKey, args: dict[str, Any]) -> list[dict[str, Any]]:
+        match args:
+            case {"table": str(table), "limit": int(limit), "where": dict(where)}:
+                return await self._streams.read_rows(
+                    key, table, where=where, limit=max(0, min(limit, _ROWS_MAX))
+                )
+            case _:
+                raise RemoteProtocolError("store.rows needs a table, a limit and a where")
+
+    async def _store_get(self, key: TaskKey, args: dict[str, Any]) -> Any:
+        match args:
+            case {"key": str(name)}:
+                return await self._streams.get_value(key, name)
+            case _:
+                raise RemoteProtocolError("store.get needs a key")
+
+
+def make_spec(task: InstalledTask, config: RunSection) -> TaskSpec:
+    """What the container is told of a task: its manifest's word, within this device's limits."""
+    definition = task.definition
+    limits = definition.limits
+    return TaskSpec(
+        task=task.key[1],
+        version=task.version,
+        bundle_dir=task.bundle_dir,
+        entry=definition.task.entry,
+        params=definition.params,
+        limits=TaskLimits(
+            min(limits.wall_s, config.wall_max_s),
+            min(limits.memory_bytes, config.memory_max_bytes),
+            limits.output_bytes,
+        ),
+        capabilities=frozenset(definition.task.capabilities),
+    )
+
+
+def _refused(result: TaskResult, kind: ErrorKind, error: WalleError) -> TaskResult:
+    return replace(result, ok=False, value=None, rows=(), uploads=(), error_kind=kind, error=error.message)

@@ -1,0 +1,446 @@
+"""Typed calls into the C engine; the one module that touches ``ffi`` and ``lib``.
+
+Every call releases the GIL while C runs. Handles are freed when the Python object goes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike, fsencode
+from typing import Any, Literal, NoReturn
+
+from walle_engine._cffi import ffi, lib
+from walle_engine.errors import error_for
+from walle_engine.tensor import FORMATS, Tensor, dense_view
+from walle_shared.errors import EngineError
+
+__all__ = [
+    "GraphBuilder", "KernelInfo", "Model", "OpInfo", "Session", "ValueInfo",
+    "coverage", "isa", "isas", "kernels", "live_blocks", "load", "load_bytes", "ops",
+]  # fmt: skip
+
+Precision = Literal["highest", "high", "medium"]
+_MAX_RANK = 8
+
+
+def _text(pointer: Any) -> str:
+    return str(ffi.string(pointer).decode("utf-8", "replace")) if pointer else ""
+
+
+def _raise(error: Any) -> NoReturn:
+    status = _text(lib.we_status_name(error.status))
+    raise error_for(status, _text(error.message), _text(error.op), _text(error.node))
+
+
+def _refuse(message: str) -> EngineError:
+    return EngineError(message, status="INVALID_ARGUMENT")
+
+
+def _check(status: int, error: Any) -> None:
+    if status != 0:
+        _raise(error)
+
+
+def _c_name(text: str) -> bytes:
+    encoded = text.encode()
+    if b"\0" in encoded:
+        raise _refuse(f"the name {text!r} holds a NUL character")
+    return encoded
+
+
+def _find_dtype(name: str) -> int:
+    found = ffi.new("we_dtype *")
+    if not lib.we_dtype_find(_c_name(name), found):
+        known = ", ".join(FORMATS)
+        raise _refuse(f"unknown dtype {name!r}; use one of: {known}")
+    return int(found[0])
+
+
+@dataclass(frozen=True, slots=True)
+class ValueInfo:
+    """An input or output of a model.
+
+    Attributes:
+        name: its name in the graph.
+        dtype: e.g. ``"F32"``; ``""`` where an output's type is not stated.
+        shape: extents, a string where symbolic; ``None`` where an output's shape is not stated.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpInfo:
+    """A row of the op table; ``tolerance`` is ``"exact"``, ``"ulp"`` or ``"bound"`` (see ops.inc)."""
+
+    name: str
+    op_class: str
+    min_inputs: int
+    max_inputs: int
+    min_outputs: int
+    max_outputs: int
+    rule: str
+    tolerance: str
+    tolerance_value: float
+    claims: str
+
+
+@dataclass(frozen=True, slots=True)
+class KernelInfo:
+    """A row of a kernel table, and whether this CPU can run it and would choose it."""
+
+    family: str
+    isa: str
+    name: str
+    dtype: str
+    tile: tuple[int, int]
+    packed: bool
+    exact: bool
+    available: bool
+    chosen: bool
+
+
+def load(path: str | PathLike[str]) -> Model:
+    """Map a ``.wmodel`` file and verify it.
+
+    Args:
+        path: the file; it must not change while the model lives.
+
+    Returns:
+        The model, ready for sessions.
+
+    Raises:
+        StorageError: the file cannot be read.
+        ModelError: it is malformed; the message says where.
+        UnsupportedError: it holds an operator or type this engine does not run.
+    """
+    out, error = ffi.new("we_model **"), ffi.new("we_error *")
+    _check(lib.we_model_load(fsencode(path), out, error), error)
+    return Model(out[0])
+
+
+def load_bytes(data: bytes) -> Model:
+    """Like ``load``, for a file already in memory; the bytes are copied."""
+    out, error = ffi.new("we_model **"), ffi.new("we_error *")
+    _check(lib.we_model_load_memory(data, len(data), out, error), error)
+    return Model(out[0])
+
+
+class Model:
+    """A verified graph with its weights; immutable. Made by ``load`` or ``GraphBuilder.finish``."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = ffi.gc(handle, lib.we_model_release)
+        self.inputs = self._values(lib.we_model_input_count, lib.we_model_input)
+        self.outputs = self._values(lib.we_model_output_count, lib.we_model_output)
+
+    @property
+    def name(self) -> str:
+        """The graph's name."""
+        return _text(lib.we_model_name(self._handle))
+
+    @property
+    def node_count(self) -> int:
+        """How many nodes the graph has."""
+        return int(lib.we_model_node_count(self._handle))
+
+    def _values(self, count: Any, get: Any) -> tuple[ValueInfo, ...]:
+        info, error = ffi.new("we_io_info *"), ffi.new("we_error *")
+        values = []
+        for index in range(count(self._handle)):
+            _check(get(self._handle, index, info, error), error)
+            stated = info.rank >= 0
+            dims = tuple(
+                _text(info.symbols[i]) if info.dims[i] == -1 else int(info.dims[i])
+                for i in range(max(info.rank, 0))
+            )
+            dtype = _text(lib.we_dtype_name(info.dtype)) if stated else ""
+            values.append(ValueInfo(_text(info.name), dtype, dims if stated else None))
+        return tuple(values)
+
+    def session(
+        self,
+        *,
+        threads: int = 1,
+        precision: Precision = "high",
+        backend: str = "cpu",
+        search: Literal["model", "reference"] = "model",
+        merge: bool = True,
+        claims: bool = True,
+        fuse: bool = True,
+        reuse: bool = True,
+    ) -> Session:
+        """Make a session; it prepares itself for each new set of input shapes.
+
+        Args:
+            threads: 1 to 64, this session's share of the CPU.
+            precision: ``"highest"`` is true fp32; ``"high"`` may trade within 1e-5 per product; ``"medium"``
+                may use half-width inputs.
+            backend: ``"cpu"``.
+            search: ``"model"`` chooses by the cost model, ``"reference"`` runs the plain kernels.
+            merge: merge rasters.
+            claims: let the back end run composites natively where that costs less.
+            fuse: bias and relu inside matrix products.
+            reuse: let tensors share memory over their lives.
+
+        Raises:
+            ConfigError: a setting, or ``WALLE_ENGINE_ISA``, has an unknown value.
+        """
+        wanted = {"merge": merge, "claims": claims, "fuse": fuse, "reuse": reuse}
+        flags = sum(flag for name, flag in _SESSION_FLAGS.items() if not wanted[name])
+        texts = [ffi.new("char[]", _c_name(text)) for text in (precision, backend, search)]
+        options = ffi.new("we_session_options *", {"threads": min(max(threads, -1), 1 << 20), "flags": flags})
+        options.precision, options.backend, options.search = texts
+        out, error = ffi.new("we_session **"), ffi.new("we_error *")
+        _check(lib.we_session_new(self._handle, options, out, error), error)
+        return Session(out[0], self)
+
+
+_SESSION_FLAGS = {
+    "merge": lib.WE_SESSION_NO_MERGE,
+    "claims": lib.WE_SESSION_NO_CLAIMS,
+    "fuse": lib.WE_SESSION_NO_FUSE,
+    "reuse": lib.WE_SESSION_NO_REUSE,
+}
+
+
+class Session:
+    """A model prepared for running. Safe to use from several threads at once. Made by ``Model.session``."""
+
+    def __init__(self, handle: Any, model: Model) -> None:
+        self._handle = ffi.gc(handle, lib.we_session_release)
+        self.model = model
+        self._wanted = {value.name: value.dtype for value in model.inputs}
+        self._output_names = tuple(value.name for value in model.outputs)
+
+    def run(self, inputs: Mapping[str, object]) -> dict[str, Tensor]:
+        """Run the model once.
+
+        Args:
+            inputs: every graph input by name: NumPy arrays, Tensors, any other buffer or DLPack object of the
+                input's dtype, or numbers in nested sequences.
+
+        Returns:
+            The outputs by name, in the model's order. ``numpy.asarray(output)`` makes no copy.
+
+        Raises:
+            EngineError: an input is missing, unknown, of the wrong dtype or shape, or holds an index out of
+                range.
+            UnsupportedError: these shapes need something the engine does not run; names op and node.
+
+        Blocks: for the time of the inference, with the GIL released.
+        """
+        bindings, keep = self._bind(inputs)
+        blocks, error = ffi.new("we_block *[]", len(self._output_names)), ffi.new("we_error *")
+        _check(lib.we_session_run(self._handle, bindings, len(bindings), blocks, error), error)
+        del keep
+        return {name: _tensor(block) for name, block in zip(self._output_names, blocks, strict=True)}
+
+    def prepare(self, inputs: Mapping[str, object]) -> None:
+        """Do the work of the first run with inputs of these shapes, without running."""
+        bindings, keep = self._bind(inputs)
+        error = ffi.new("we_error *")
+        _check(lib.we_session_prepare(self._handle, bindings, len(bindings), error), error)
+        del keep
+
+    def explain(self) -> dict[str, Any]:
+        """Return the latest prepared program: its steps with the chosen candidates, and the memory plan.
+
+        Raises:
+            EngineError: nothing was prepared yet.
+        """
+        out, error = ffi.new("char **"), ffi.new("we_error *")
+        _check(lib.we_session_explain(self._handle, out, error), error)
+        text = ffi.gc(out[0], lib.we_string_free)
+        program: dict[str, Any] = json.loads(ffi.string(text))
+        return program
+
+    def _bind(self, inputs: Mapping[str, object]) -> tuple[Any, list[object]]:
+        """C bindings, and what must stay alive while they are used."""
+        bindings = ffi.new("we_binding[]", len(inputs))
+        keep: list[object] = []
+        for binding, (name, value) in zip(bindings, inputs.items(), strict=True):
+            memory, dtype, shape = dense_view(value, name, self._wanted.get(name, "F32"))
+            if len(shape) > _MAX_RANK:
+                raise _refuse(f"input '{name}' has {len(shape)} dims; at most {_MAX_RANK}")
+            c_name, data = ffi.new("char[]", _c_name(name)), ffi.from_buffer(memory)
+            keep += [c_name, data, memory]
+            binding.name = c_name
+            binding.view.dtype = _find_dtype(dtype)
+            binding.view.rank = len(shape)
+            binding.view.dims[0 : len(shape)] = shape
+            binding.view.data = ffi.cast("void *", data)
+        return bindings, keep
+
+
+def _tensor(block: Any) -> Tensor:
+    """Take over one reference to a block."""
+    owner = ffi.gc(block, lib.we_block_release)
+    view = lib.we_block_view(owner)
+    # A cffi buffer keeps the object it was made from alive, so this one owns the block.
+    memory = ffi.gc(view.data, lambda _data, _owner=owner: None)
+    shape = tuple(int(view.dims[i]) for i in range(view.rank))
+    return Tensor(ffi.buffer(memory, lib.we_block_nbytes(owner)), _text(lib.we_dtype_name(view.dtype)), shape)
+
+
+class GraphBuilder:
+    """Build a model node by node; the verifier checks it at ``finish``.
+
+    Args:
+        name: of the graph.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        out, error = ffi.new("we_builder **"), ffi.new("we_error *")
+        _check(lib.we_builder_new(_c_name(name), out, error), error)
+        self._handle = ffi.gc(out[0], lib.we_builder_free)
+
+    def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> None:
+        """Add a graph input; strings are symbolic dims."""
+        symbols = [ffi.new("char[]", _c_name(dim)) if isinstance(dim, str) else ffi.NULL for dim in shape]
+        dims = [-1 if isinstance(dim, str) else dim for dim in shape]
+        if any(dim < 0 for dim in shape if not isinstance(dim, str)):
+            raise _refuse(f"input '{name}' has a negative dim")
+        self._call(lib.we_builder_input, _c_name(name), _find_dtype(dtype), len(dims), dims, symbols)
+
+    def weight(self, name: str, value: object, dtype: str = "F32") -> None:
+        """Add a constant: any buffer, or numbers in nested sequences of type ``dtype``."""
+        memory, found, shape = dense_view(value, name, dtype)
+        data = ffi.from_buffer(memory)
+        view = ffi.new("we_view *", {"dtype": _find_dtype(found), "rank": len(shape)})
+        if len(shape) > _MAX_RANK:
+            raise _refuse(f"weight '{name}' has {len(shape)} dims; at most {_MAX_RANK}")
+        view.dims[0 : len(shape)] = shape
+        view.data = ffi.cast("void *", data)
+        self._call(lib.we_builder_weight, _c_name(name), view)
+
+    def node(
+        self, op: str, inputs: Sequence[str], outputs: Sequence[str], *, name: str = "", **attrs: object
+    ) -> None:
+        """Add a node with ONNX's op and attribute names; ``""`` omits an optional input or output."""
+        in_names = [ffi.new("char[]", _c_name(text)) for text in inputs]
+        out_names = [ffi.new("char[]", _c_name(text)) for text in outputs]
+        keep: list[object] = []
+        c_attrs = ffi.new("we_attr[]", len(attrs))
+        for c_attr, (key, value) in zip(c_attrs, attrs.items(), strict=True):
+            _fill_attr(c_attr, key, value, keep)
+        self._call(
+            lib.we_builder_node, _c_name(op), _c_name(name), in_names, len(in_names), out_names,
+            len(out_names), c_attrs, len(attrs),
+        )  # fmt: skip
+
+    def output(self, name: str) -> None:
+        """Make a value a graph output."""
+        self._call(lib.we_builder_output, _c_name(name))
+
+    def finish(self) -> Model:
+        """Verify the graph and turn it into a model; the builder is spent.
+
+        Raises:
+            ModelError: the graph breaks a rule; the message names op and node.
+        """
+        out = ffi.new("we_model **")
+        self._call(lib.we_builder_finish, out)
+        return Model(out[0])
+
+    def _call(self, function: Any, *arguments: object) -> None:
+        error = ffi.new("we_error *")
+        _check(function(self._handle, *arguments, error), error)
+
+
+def _fill_attr(attr: Any, name: str, value: Any, keep: list[object]) -> None:
+    """Fill a C attribute; strings that start with ``@`` name a weight (tensor attributes)."""
+
+    def kept(made: Any) -> Any:
+        keep.append(made)
+        return made
+
+    attr.name = kept(ffi.new("char[]", _c_name(name)))
+    if isinstance(value, int):
+        attr.kind, attr.integer = lib.WE_ATTR_INT, value
+    elif isinstance(value, float):
+        attr.kind, attr.real = lib.WE_ATTR_FLOAT, value
+    elif isinstance(value, str):
+        tensor = value.startswith("@")
+        attr.kind = lib.WE_ATTR_TENSOR if tensor else lib.WE_ATTR_STRING
+        attr.string = kept(ffi.new("char[]", _c_name(value[1:] if tensor else value)))
+    elif isinstance(value, Sequence):
+        attr.count = len(value)
+        if all(isinstance(item, int) for item in value):
+            attr.kind, attr.integers = lib.WE_ATTR_INTS, kept(ffi.new("int64_t[]", list(value)))
+        elif all(isinstance(item, (int, float)) for item in value):
+            attr.kind, attr.reals = lib.WE_ATTR_FLOATS, kept(ffi.new("double[]", list(value)))
+        else:
+            texts = [kept(ffi.new("char[]", _c_name(item))) for item in value]
+            attr.kind, attr.strings = lib.WE_ATTR_STRINGS, kept(ffi.new("char *[]", texts))
+    else:
+        raise _refuse(f"attribute '{name}' has the unknown type {type(value).__name__}")
+
+
+def ops() -> tuple[OpInfo, ...]:
+    """Return the op table."""
+    info, error = ffi.new("we_op_info *"), ffi.new("we_error *")
+    rows = []
+    for index in range(lib.we_op_count()):
+        _check(lib.we_op_get(index, info, error), error)
+        rows.append(
+            OpInfo(
+                _text(info.name), _text(info.op_class), info.min_inputs, info.max_inputs, info.min_outputs,
+                info.max_outputs, _text(info.rule), _text(info.tolerance), info.tolerance_value,
+                _text(info.claims),
+            )
+        )  # fmt: skip
+    return tuple(rows)
+
+
+def kernels() -> tuple[KernelInfo, ...]:
+    """Return every kernel row of this build."""
+    info, error = ffi.new("we_kernel_info *"), ffi.new("we_error *")
+    rows = []
+    for index in range(lib.we_kernel_count()):
+        _check(lib.we_kernel_get(index, info, error), error)
+        rows.append(
+            KernelInfo(
+                _text(info.family), _text(info.isa), _text(info.name), _text(lib.we_dtype_name(info.dtype)),
+                (info.tile_m, info.tile_n), bool(info.packed), bool(info.exact), bool(info.available),
+                bool(info.chosen),
+            )
+        )  # fmt: skip
+    return tuple(rows)
+
+
+def isas() -> tuple[str, ...]:
+    """Return the legal values of ``WALLE_ENGINE_ISA``, weakest first."""
+    return tuple(_text(lib.we_isa_name(index)) for index in range(lib.we_isa_count()))
+
+
+def isa() -> str:
+    """Return the instruction set in use: the CPU's best, capped by ``WALLE_ENGINE_ISA``.
+
+    Raises:
+        ConfigError: that variable has an unknown value.
+    """
+    out, error = ffi.new("const char **"), ffi.new("we_error *")
+    _check(lib.we_isa_current(out, error), error)
+    return _text(out[0])
+
+
+def coverage() -> dict[str, dict[str, str]]:
+    """Return family and dtype -> instruction set -> ``"chosen"``, ``"available"`` or ``"absent"`` here."""
+    table: dict[str, dict[str, str]] = {}
+    rank = {"absent": 0, "available": 1, "chosen": 2}
+    for row in kernels():
+        state = "chosen" if row.chosen else "available" if row.available else "absent"
+        cells = table.setdefault(f"{row.family} {row.dtype}", {})
+        if rank[state] >= rank[cells.get(row.isa, "absent")]:
+            cells[row.isa] = state
+    return table
+
+
+def live_blocks() -> int:
+    """Return how many tensor blocks are alive in the process; for leak checks."""
+    return int(lib.we_live_blocks())

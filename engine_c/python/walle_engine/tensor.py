@@ -1,0 +1,188 @@
+"""Tensors on the Python side: the engine's results as buffers, and anything array-like as its input."""
+
+from __future__ import annotations
+
+import array
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from walle_shared.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer
+
+#: Buffer-protocol formats by dtype. BF16 has none of its own and shows its bits as unsigned 16-bit integers.
+FORMATS = {
+    "F32": "f", "F64": "d", "F16": "e", "BF16": "H", "I8": "b", "I16": "h", "I32": "i", "I64": "q",
+    "U8": "B", "U16": "H", "U32": "I", "U64": "Q", "BOOL": "?",
+}  # fmt: skip
+_SIGNED = {1: "I8", 2: "I16", 4: "I32", 8: "I64"}
+_UNSIGNED = {1: "U8", 2: "U16", 4: "U32", 8: "U64"}
+_FLOATING = {"e": "F16", "f": "F32", "d": "F64"}
+
+
+class Tensor:
+    """A dense row-major array that the engine made.
+
+    Implements the buffer protocol without copying, so ``numpy.asarray(tensor)`` and ``memoryview(tensor)``
+    share its memory, which lives as long as any of them does.
+
+    Args:
+        memory: the elements, ``nbytes`` bytes.
+        dtype: element type, e.g. ``"F32"``.
+        shape: extents; ``()`` for a scalar.
+    """
+
+    __slots__ = ("_memory", "dtype", "shape")
+
+    def __init__(self, memory: Buffer, dtype: str, shape: tuple[int, ...]) -> None:
+        self._memory = memoryview(memory)
+        self.dtype = dtype
+        self.shape = shape
+
+    @property
+    def memory(self) -> memoryview:
+        """The elements as they lie in memory, without shape."""
+        return self._memory
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the elements in bytes."""
+        return self._memory.nbytes
+
+    def __buffer__(self, flags: int, /) -> memoryview:
+        if 0 in self.shape:
+            raise BufferError("memoryview has no empty shapes; use numpy.asarray(tensor) or tensor.tolist()")
+        # The type of the format is a Literal in the stubs; ours comes from a table.
+        cast: Any = self._memory.cast("B").cast
+        view: memoryview = cast(FORMATS[self.dtype], self.shape)
+        return view
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        # Only reached for empty tensors: NumPy asks the buffer protocol first.
+        import numpy as np
+
+        return np.empty(self.shape, dtype=dtype or np.dtype(FORMATS[self.dtype]))
+
+    def tolist(self) -> Any:
+        """Return the elements as (nested) lists of Python numbers, or one number for a scalar."""
+        if 0 in self.shape:
+            return _empty_lists(self.shape)
+        if self.dtype == "BF16":
+            bits = array.array("I", (half << 16 for half in self._memory.cast("B").cast("H")))
+            return memoryview(bits).cast("B").cast("f", self.shape).tolist()
+        return memoryview(self).tolist()
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.dtype}, shape={self.shape})"
+
+
+def _empty_lists(shape: tuple[int, ...]) -> Any:
+    return [_empty_lists(shape[1:]) for _ in range(shape[0])] if len(shape) > 1 else []
+
+
+def dtype_of_format(format_: str, itemsize: int) -> str:
+    """Name the dtype of a buffer-protocol format.
+
+    Args:
+        format_: e.g. ``"f"``, ``"<i"``, ``"l"``.
+        itemsize: bytes per element; decides what ``"l"`` means.
+
+    Returns:
+        The name, or ``""`` where the engine has no such type (big-endian and structured data among them).
+    """
+    code = format_[1:] if format_[:1] in "@=<" else format_
+    if code == "?":
+        return "BOOL"
+    if code in _FLOATING:
+        return _FLOATING[code]
+    if code in "bhilqn" and code:
+        return _SIGNED.get(itemsize, "")
+    if code in "BHILQN" and code:
+        return _UNSIGNED.get(itemsize, "")
+    return ""
+
+
+def dense_view(value: object, name: str, dtype: str) -> tuple[memoryview, str, tuple[int, ...]]:
+    """View anything array-like as dense memory.
+
+    Args:
+        value: a buffer (NumPy array, Tensor, ``array.array``), an object with ``__dlpack__``, a number, or
+            nested sequences of numbers.
+        name: of the input, for messages.
+        dtype: what the model wants; the type of numbers and sequences, which have none of their own.
+
+    Returns:
+        Memory (copied only where it was not dense), dtype, and shape.
+
+    Raises:
+        EngineError: ``value`` is none of these, is ragged, or holds elements the engine has no type for.
+    """
+    if isinstance(value, Tensor):
+        return value.memory, value.dtype, value.shape
+    try:
+        view = memoryview(value)  # type: ignore[arg-type]
+    except (TypeError, BufferError, ValueError):
+        if hasattr(value, "__dlpack__"):
+            return dense_view(_from_dlpack(value, name), name, dtype)
+        return _pack(value, name, dtype)
+    found = dtype_of_format(view.format, view.itemsize)
+    if not found:
+        raise _refuse(f"input '{name}' has elements of format {view.format!r}; convert it to {dtype}")
+    if found == "U16" and dtype == "BF16":
+        found = "BF16"
+    shape = tuple(view.shape or ())
+    return (view if view.c_contiguous else memoryview(view.tobytes())), found, shape
+
+
+def _refuse(message: str) -> EngineError:
+    return EngineError(message, status="INVALID_ARGUMENT")
+
+
+def _from_dlpack(value: object, name: str) -> object:
+    try:
+        import numpy as np
+    except ImportError as error:
+        raise _refuse(f"input '{name}' speaks DLPack only: install NumPy or pass a buffer") from error
+    try:
+        return np.from_dlpack(value)  # type: ignore[arg-type]
+    except (BufferError, TypeError, ValueError, RuntimeError) as error:
+        raise _refuse(f"input '{name}' cannot be read through DLPack: {error}") from error
+
+
+def _shape_of(value: object) -> tuple[int, ...]:
+    shape: list[int] = []
+    while isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        shape.append(len(value))
+        if not value:
+            break
+        value = value[0]
+    return tuple(shape)
+
+
+def _flatten(value: Any, shape: tuple[int, ...], out: list[Any]) -> bool:
+    """Append the numbers of ``value``; False if it does not have that shape."""
+    if not shape:
+        out.append(value)
+        return not isinstance(value, (Sequence, str))
+    if not isinstance(value, Sequence) or len(value) != shape[0]:
+        return False
+    return all(_flatten(item, shape[1:], out) for item in value)
+
+
+def _pack(value: object, name: str, dtype: str) -> tuple[memoryview, str, tuple[int, ...]]:
+    """Numbers in (nested) sequences as memory of the model's type."""
+    import struct
+
+    shape = _shape_of(value)
+    numbers: list[Any] = []
+    if 0 not in shape and not _flatten(value, shape, numbers):
+        raise _refuse(f"input '{name}' is ragged or holds something that is no number")
+    if dtype == "BF16":
+        raise _refuse(f"input '{name}' is BF16: pass its bits as unsigned 16-bit integers")
+    try:
+        packed = struct.pack(f"={math.prod(shape)}{FORMATS[dtype]}", *numbers)
+    except (struct.error, OverflowError) as error:
+        raise _refuse(f"input '{name}' does not fit {dtype}: {error}") from error
+    return memoryview(packed), dtype, shape

@@ -1,0 +1,51 @@
+/* What a back end offers: it runs commands, packs what it can beforehand, and claims composites. */
+#ifndef WE_BACKEND_BACKEND_H
+#define WE_BACKEND_BACKEND_H
+
+#include "base/threads.h"
+#include "raster/program.h"
+
+/* Everything one run of a program uses; nothing in it is shared with another run but the constants and the
+ * pool. */
+typedef struct we_run {
+    const we_program *program;
+    void *const *memory; /* per tensor */
+    void *scratch;       /* as many bytes as the largest command asked for */
+    we_pool *pool;
+    const we_kernels *kernels;
+    const we_graph *graph; /* for names in messages */
+} we_run;
+
+typedef struct we_backend {
+    const char *name;
+    /* Called once per command while the session is prepared: pack constants into the program's arena. */
+    we_status (*prepare)(we_program *program, we_command *command, we_error *err);
+    /* Bytes of scratch `execute` needs. */
+    size_t (*scratch_size)(const we_program *program, const we_command *command);
+    we_status (*execute)(const we_run *run, const we_command *command, we_error *err);
+} we_backend;
+
+const we_backend *we_backend_find(const char *name); /* NULL if there is none */
+
+typedef struct we_claim {
+    int32_t op;
+    const char *backend, *name;
+    /* True, with parameters in the arena, where the claim can run this call. */
+    bool (*accept)(const we_call *call, we_arena *arena, const void **parameters);
+    /* Elementary steps, in the unit of the cost model's vector class. */
+    double (*cost)(const void *parameters);
+    void (*run)(const we_run *run, const we_command *command);
+} we_claim;
+
+/* The claim a back end has on an op, or NULL; its row number for commands. */
+const we_claim *we_claim_find(const char *backend, int32_t op, int32_t *row);
+const we_claim *we_claim_row(int32_t row);
+
+#define WE_CLAIM_ROW(Op, backend, name)                                                                      \
+    bool we_claim_##name##_accept(const we_call *call, we_arena *arena, const void **parameters);            \
+    double we_claim_##name##_cost(const void *parameters);                                                   \
+    void we_claim_##name##_run(const we_run *run, const we_command *command);
+#include "backend/claims.inc"
+#undef WE_CLAIM_ROW
+
+#endif

@@ -1,0 +1,25 @@
+/* The CPU back end: loops, blocking, packing and threads around the kernels. */
+#ifndef WE_BACKEND_CPU_CPU_H
+#define WE_BACKEND_CPU_CPU_H
+
+#include "backend/backend.h"
+
+extern const we_backend we_cpu_backend;
+
+/* Pack the constant operands of a float32 product into the program's arena. */
+we_status we_cpu_matmul_prepare(we_program *program, we_command *command, we_error *err);
+size_t we_cpu_matmul_scratch(const we_program *program, const we_command *command);
+void we_cpu_matmul(const we_run *run, const we_command *command);
+
+void we_cpu_raster(const we_run *run, const we_command *command);
+void we_cpu_cast(const we_run *run, const we_command *command);
+
+/* Memory of the command's input or output. */
+static inline void *we_run_in(const we_run *run, const we_command *command, int32_t i) {
+    return run->memory[command->in[i]];
+}
+static inline void *we_run_out(const we_run *run, const we_command *command) {
+    return run->memory[command->out];
+}
+
+#endif

@@ -1,0 +1,69 @@
+/* What a rule has at hand. A rule reads its node's inputs and writes commands whose last one fills each
+ * output.
+ *
+ * The emitters below return the tensor they wrote, and do nothing once `status` is an error, so that rules
+ * read as formulas; whoever runs the rule looks at `status` afterwards. `into` is the tensor to write, or
+ * WE_NEW for a fresh one. */
+#ifndef WE_GEOMETRY_LOWER_H
+#define WE_GEOMETRY_LOWER_H
+
+#include "raster/program.h"
+
+enum {
+    WE_NEW = -1,
+};
+
+typedef struct we_lower {
+    we_program *program;
+    we_call call;       /* call.in: copies, stable while commands are emitted */
+    const int32_t *in;  /* tensors of the program, -1 where omitted */
+    const int32_t *out; /* tensors to fill, shapes inferred */
+    int32_t node;
+    const we_kernels *kernels;
+    we_status status;
+} we_lower;
+
+typedef void (*we_rule)(we_lower *l);
+we_rule we_rule_of(int32_t op);
+
+/* A copy, since emitting may move the program's tensors. */
+we_tensor we_lower_tensor(const we_lower *l, int32_t tensor);
+int32_t we_lower_temp(we_lower *l, we_dtype dtype, int32_t rank, const int64_t *dims);
+/* A constant scalar; its value is rounded to the type. */
+int32_t we_lower_scalar(we_lower *l, we_dtype dtype, double value);
+/* A constant with uninitialised contents that the caller fills through *data. */
+int32_t we_lower_constant(we_lower *l, we_dtype dtype, int32_t rank, const int64_t *dims, void **data);
+void we_lower_fail(we_lower *l, we_status status, const char *message);
+
+int32_t we_emit_unary(we_lower *l, we_unary_fn fn, int32_t x, int32_t into);
+int32_t we_emit_binary(we_lower *l, we_binary_fn fn, int32_t a, int32_t b, int32_t into);
+int32_t we_emit_select(we_lower *l, int32_t condition, int32_t yes, int32_t no, int32_t into);
+int32_t we_emit_cast(we_lower *l, int32_t x, we_dtype dtype, int32_t into);
+/* Reduces the flagged axes; a fresh result keeps them as 1. */
+int32_t we_emit_reduce(we_lower *l, we_reduce_fn fn, int32_t x, const bool *reduced, int32_t into);
+/* Sum times 1/k. */
+int32_t we_emit_mean(we_lower *l, int32_t x, const bool *reduced, int32_t into);
+/* `matmul` gives sizes and steps; the result has the dims given. */
+int32_t we_emit_matmul(we_lower *l, int32_t a, int32_t b, const we_matmul *matmul, int32_t rank,
+                       const int64_t *dims, int32_t into);
+/* The same elements in order under another shape. */
+int32_t we_emit_reshape(we_lower *l, int32_t x, int32_t rank, const int64_t *dims, int32_t into);
+int32_t we_emit_transpose(we_lower *l, int32_t x, const int32_t *perm, int32_t into);
+
+/* A raster under construction. */
+typedef struct we_raster {
+    we_region *regions;
+    size_t count, room;
+    double fill;
+} we_raster;
+void we_raster_add(we_lower *l, we_raster *raster, int32_t source, const we_box *box);
+void we_emit_raster(we_lower *l, we_raster *raster, int32_t out); /* spends the raster */
+
+/* Row-major strides of a shape. */
+void we_strides(int32_t rank, const int64_t *dims, int64_t *strides);
+
+#define WE_RULE_ROW(name, emits) void we_rule_##name(we_lower *l);
+#include "geometry/rules.inc"
+#undef WE_RULE_ROW
+
+#endif

@@ -1,0 +1,168 @@
+/* Rules of operators that slide a window: one raster that lines up what each tap sees, then a product or a
+ * reduction. */
+#include <math.h>
+#include <string.h>
+
+#include "base/dtype.h"
+#include "geometry/lower.h"
+
+/* The output positions at which tap `tap` of dim i reads inside the input: [*first, *end). */
+static void valid_range(const we_window *w, int32_t i, int64_t tap, int64_t *first, int64_t *end) {
+    int64_t at = tap * w->dilation[i] - w->pad_begin[i]; /* input coordinate for output 0 */
+    int64_t stride = w->stride[i], last = w->in[i] - 1 - at;
+    *first = at < 0 ? (-at + stride - 1) / stride : 0;
+    *end = last < 0 ? 0 : last / stride + 1;
+    *end = *end < w->out[i] ? *end : w->out[i];
+    *first = *first < *end ? *first : *end;
+}
+
+/* Fill `raster` with one region per tap: from x [N, C, in...] to [.. tap .., N, C, out...] laid out by
+ * dst(n, c, tap, position) = n * n_step + c * c_step + tap * tap_step + position. */
+static void line_up(we_lower *l, we_raster *raster, int32_t source, const we_tensor *x, const we_window *w,
+                    int64_t n_step, int64_t c_step, int64_t tap_step) {
+    int64_t strides[WE_MAX_RANK], out_strides[WE_MAX_SPATIAL];
+    int64_t position[WE_MAX_SPATIAL] = {0};
+    we_strides(x->rank, x->dims, strides);
+    we_strides(w->rank, w->out, out_strides);
+    for (int64_t tap = 0; tap < w->taps && l->status == WE_OK; tap++) {
+        we_box box = {.rank = w->rank + 2, .dst_offset = tap * tap_step};
+        box.size[0] = x->dims[0];
+        box.src_stride[0] = strides[0];
+        box.dst_stride[0] = n_step;
+        box.size[1] = x->dims[1];
+        box.src_stride[1] = strides[1];
+        box.dst_stride[1] = c_step;
+        for (int32_t i = 0; i < w->rank; i++) {
+            int64_t first, end;
+            valid_range(w, i, position[i], &first, &end);
+            box.size[2 + i] = end - first;
+            box.src_offset +=
+                (first * w->stride[i] + position[i] * w->dilation[i] - w->pad_begin[i]) * strides[2 + i];
+            box.src_stride[2 + i] = w->stride[i] * strides[2 + i];
+            box.dst_offset += first * out_strides[i];
+            box.dst_stride[2 + i] = out_strides[i];
+        }
+        we_raster_add(l, raster, source, &box);
+        for (int32_t i = w->rank; i-- > 0 && ++position[i] == w->kernel[i];)
+            position[i] = 0;
+    }
+}
+
+static int64_t product(int32_t rank, const int64_t *dims) {
+    int64_t count = 1;
+    for (int32_t i = 0; i < rank; i++)
+        count *= dims[i];
+    return count;
+}
+
+/* out[n, g, o, p] = sum over (c, tap) of weight[g, o, (c, tap)] * columns[n, g, (c, tap), p] */
+void we_rule_conv(we_lower *l) {
+    const we_tensor *x = l->call.in[0], *weight = l->call.in[1];
+    we_tensor out = we_lower_tensor(l, l->out[0]);
+    int64_t group = we_node_int(l->call.node, "group", 1);
+    we_window w;
+    l->status = we_call_window(&l->call, weight->dims + 2, &w);
+    if (l->status != WE_OK)
+        return;
+    int64_t positions = product(w.rank, w.out), n = x->dims[0], channels = x->dims[1];
+    int64_t column_dims[4] = {n, channels, w.taps, positions};
+    int32_t columns = we_lower_temp(l, x->dtype, 4, column_dims);
+    we_raster raster = {0};
+    line_up(l, &raster, l->in[0], x, &w, channels * w.taps * positions, w.taps * positions, positions);
+    we_emit_raster(l, &raster, columns);
+
+    we_matmul p = {.m = out.dims[1] / group, .n = positions, .k = channels / group * w.taps, .batch_rank = 2};
+    p.batch[0] = n;
+    p.batch[1] = group;
+    p.a_row = p.k;
+    p.a_column = 1;
+    p.a_batch[1] = p.m * p.k;
+    p.b_row = positions;
+    p.b_column = 1;
+    p.b_batch[0] = channels * w.taps * positions;
+    p.b_batch[1] = p.k * positions;
+    bool biased = we_call_input(&l->call, 2) != NULL;
+    int32_t sums = we_emit_matmul(l, l->in[1], columns, &p, out.rank, out.dims, biased ? WE_NEW : l->out[0]);
+    if (!biased)
+        return;
+    int64_t bias_dims[WE_MAX_RANK] = {out.dims[1], 1, 1, 1};
+    int32_t bias = we_emit_reshape(l, l->in[2], w.rank + 1, bias_dims, WE_NEW);
+    we_emit_binary(l, WE_BINARY_Add, sums, bias, l->out[0]);
+}
+
+/* [taps, N, C, out...] of what every tap sees. */
+static int32_t taps_of(we_lower *l, const we_window *w, double fill) {
+    const we_tensor *x = l->call.in[0];
+    int64_t positions = product(w->rank, w->out), planes = x->dims[0] * x->dims[1];
+    int64_t dims[3] = {w->taps, planes, positions};
+    int32_t taps = we_lower_temp(l, x->dtype, 3, dims);
+    we_raster raster = {.fill = fill};
+    line_up(l, &raster, l->in[0], x, w, x->dims[1] * positions, positions, planes * positions);
+    we_emit_raster(l, &raster, taps);
+    return taps;
+}
+
+void we_rule_max_pool(we_lower *l) {
+    we_window w;
+    const bool reduced[WE_MAX_RANK] = {true};
+    l->status = we_call_window(&l->call, NULL, &w);
+    if (l->status == WE_OK)
+        we_emit_reduce(l, WE_REDUCE_Max, taps_of(l, &w, -INFINITY), reduced, l->out[0]);
+}
+
+/* How many taps each output position counts: those inside the input, or inside input and padding. */
+static int32_t counts_of(we_lower *l, const we_window *w, bool with_padding) {
+    void *data;
+    we_dtype dtype = l->call.in[0]->dtype;
+    int64_t position[WE_MAX_SPATIAL] = {0};
+    int32_t counts = we_lower_constant(l, WE_F64, w->rank, w->out, &data);
+    int64_t positions = data ? product(w->rank, w->out) : 0;
+    for (int64_t p = 0; p < positions; p++) {
+        double count = 1;
+        for (int32_t i = 0; i < w->rank; i++) {
+            int64_t inside = 0, low = with_padding ? -w->pad_begin[i] : 0;
+            int64_t high = w->in[i] + (with_padding ? w->pad_end[i] : 0);
+            for (int64_t tap = 0; tap < w->kernel[i]; tap++) {
+                int64_t at = position[i] * w->stride[i] + tap * w->dilation[i] - w->pad_begin[i];
+                inside += at >= low && at < high;
+            }
+            count *= (double)inside;
+        }
+        ((double *)data)[p] = count;
+        for (int32_t i = w->rank; i-- > 0 && ++position[i] == w->out[i];)
+            position[i] = 0;
+    }
+    return dtype == WE_F64 ? counts : we_emit_cast(l, counts, dtype, WE_NEW);
+}
+
+void we_rule_average_pool(we_lower *l) {
+    we_window w;
+    const bool reduced[WE_MAX_RANK] = {true};
+    we_tensor out = we_lower_tensor(l, l->out[0]);
+    l->status = we_call_window(&l->call, NULL, &w);
+    if (l->status == WE_OK && we_dtype_kind(out.dtype) != 'f')
+        we_lower_fail(l, WE_UNSUPPORTED, "an average of integers is not defined here");
+    if (l->status != WE_OK)
+        return;
+    int32_t sums = we_lower_temp(l, out.dtype, out.rank, out.dims);
+    we_emit_reduce(l, WE_REDUCE_Sum, taps_of(l, &w, 0), reduced, sums);
+    int32_t counts = counts_of(l, &w, we_node_int(l->call.node, "count_include_pad", 0) != 0);
+    we_emit_binary(l, WE_BINARY_Div, sums, counts, l->out[0]);
+}
+
+static void spatial(const we_lower *l, bool *reduced) {
+    for (int32_t i = 0; i < WE_MAX_RANK; i++)
+        reduced[i] = i >= 2 && i < l->call.in[0]->rank;
+}
+
+void we_rule_global_average_pool(we_lower *l) {
+    bool reduced[WE_MAX_RANK];
+    spatial(l, reduced);
+    we_emit_mean(l, l->in[0], reduced, l->out[0]);
+}
+
+void we_rule_global_max_pool(we_lower *l) {
+    bool reduced[WE_MAX_RANK];
+    spatial(l, reduced);
+    we_emit_reduce(l, WE_REDUCE_Max, l->in[0], reduced, l->out[0]);
+}

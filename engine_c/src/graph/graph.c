@@ -1,0 +1,36 @@
+#include "graph/graph.h"
+
+#include <string.h>
+
+void we_graph_free(we_graph *graph) {
+    we_names_free(&graph->names);
+    we_memory_free(graph->values);
+    we_memory_free(graph->nodes);
+    we_memory_free(graph->inputs);
+    we_memory_free(graph->outputs);
+    we_arena_free(&graph->arena);
+    memset(graph, 0, sizeof *graph);
+}
+
+const we_attr *we_node_attr(const we_node *node, const char *name) {
+    for (size_t i = 0; i < node->attr_count; i++) {
+        if (strcmp(node->attrs[i].name, name) == 0)
+            return &node->attrs[i];
+    }
+    return NULL;
+}
+
+int64_t we_node_int(const we_node *node, const char *name, int64_t fallback) {
+    const we_attr *attr = we_node_attr(node, name);
+    return attr ? attr->integer : fallback;
+}
+
+double we_node_float(const we_node *node, const char *name, double fallback) {
+    const we_attr *attr = we_node_attr(node, name);
+    return attr ? attr->real : fallback;
+}
+
+const char *we_node_string(const we_node *node, const char *name, const char *fallback) {
+    const we_attr *attr = we_node_attr(node, name);
+    return attr ? attr->string : fallback;
+}

@@ -1,0 +1,147 @@
+#include <pthread.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "kernels/kernels.h"
+
+static const we_matmul_row MATMUL_ROWS[] = {
+#define WE_MATMUL_KERNEL_ROW(ISA, isa, DT, dt, rows, columns)                                                \
+    {"we_" #dt "_matmul_" #rows "x" #columns "__" #isa, WE_ISA_##ISA, rows, columns,                         \
+     we_##dt##_matmul_##rows##x##columns##__##isa},
+#include "kernels/matmul.inc"
+#undef WE_MATMUL_KERNEL_ROW
+};
+
+static const char *const UNARY_NAMES[] = {
+#define WE_UNARY_FN(Name, name, formula) #Name,
+#include "kernels/unary_fns.inc"
+#undef WE_UNARY_FN
+};
+
+static const char *const BINARY_NAMES[] = {
+#define WE_BINARY_FN(Name, name, floating, integer) #Name,
+#include "kernels/binary_fns.inc"
+#undef WE_BINARY_FN
+#define WE_COMPARE_FN(Name, name, formula) #Name,
+#include "kernels/binary_fns.inc"
+#undef WE_COMPARE_FN
+};
+
+static const char *const REDUCE_NAMES[] = {
+#define WE_REDUCE_FN(Name, name, start, step) #Name,
+#include "kernels/reduce_fns.inc"
+#undef WE_REDUCE_FN
+};
+
+size_t we_matmul_rows(const we_matmul_row **out) {
+    *out = MATMUL_ROWS;
+    return sizeof MATMUL_ROWS / sizeof *MATMUL_ROWS;
+}
+
+const char *we_unary_name(we_unary_fn fn) {
+    return UNARY_NAMES[fn];
+}
+
+const char *we_binary_name(we_binary_fn fn) {
+    return BINARY_NAMES[fn];
+}
+
+const char *we_reduce_name(we_reduce_fn fn) {
+    return REDUCE_NAMES[fn];
+}
+
+/* Rows are listed weakest ISA first, so a later usable row is the better one. */
+void we_kernels_fill(uint32_t isas, we_kernels *out) {
+    memset(out, 0, sizeof *out);
+    out->isas = isas;
+#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                             \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->unary[WE_UNARY_##Name][WE_##DT] = we_##dt##_unary_##name##__##isa;
+#include "kernels/unary.inc"
+#undef WE_UNARY_KERNEL_ROW
+#define WE_BINARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                            \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->binary[WE_BINARY_##Name][WE_##DT] = we_##dt##_binary_##name##__##isa;
+#include "kernels/binary.inc"
+#undef WE_BINARY_KERNEL_ROW
+#define WE_REDUCE_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                            \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->reduce[WE_REDUCE_##Name][WE_##DT] = we_##dt##_reduce_##name##__##isa;
+#include "kernels/reduce.inc"
+#undef WE_REDUCE_KERNEL_ROW
+}
+
+static struct {
+    pthread_once_t once;
+    we_status status;
+    we_error error;
+    we_kernels kernels;
+} process = {.once = PTHREAD_ONCE_INIT};
+
+static void fill_once(void) {
+    uint32_t isas;
+    process.status = we_cpu_isas(&isas, &process.error);
+    we_kernels_fill(isas, &process.kernels);
+}
+
+we_status we_kernels_get(const we_kernels **out, we_error *err) {
+    pthread_once(&process.once, fill_once);
+    *out = &process.kernels;
+    if (process.status != WE_OK && err)
+        *err = process.error;
+    return process.status;
+}
+
+/* ---- The kernel list of the public header ---- */
+
+static const we_kernel_info KERNELS[] = {
+#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                             \
+    {"unary",      #isa,           "we_" #dt "_unary_" #name "__" #isa, WE_##DT, 0, 0, 0, exact,             \
+     WE_ISA_##ISA, WE_UNARY_##Name},
+#include "kernels/unary.inc"
+#undef WE_UNARY_KERNEL_ROW
+#define WE_BINARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                            \
+    {"binary",        #isa, "we_" #dt "_binary_" #name "__" #isa, WE_##DT, 0, 0, 0, exact, WE_ISA_##ISA,     \
+     WE_BINARY_##Name},
+#include "kernels/binary.inc"
+#undef WE_BINARY_KERNEL_ROW
+#define WE_REDUCE_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                            \
+    {"reduce",        #isa, "we_" #dt "_reduce_" #name "__" #isa, WE_##DT, 0, 0, 0, exact, WE_ISA_##ISA,     \
+     WE_REDUCE_##Name},
+#include "kernels/reduce.inc"
+#undef WE_REDUCE_KERNEL_ROW
+#define WE_MATMUL_KERNEL_ROW(ISA, isa, DT, dt, rows, columns)                                                \
+    {"matmul",     #isa, "we_" #dt "_matmul_" #rows "x" #columns "__" #isa, WE_##DT, rows, columns, 1, 0,    \
+     WE_ISA_##ISA, 0},
+#include "kernels/matmul.inc"
+#undef WE_MATMUL_KERNEL_ROW
+};
+
+size_t we_kernel_count(void) {
+    return sizeof KERNELS / sizeof *KERNELS;
+}
+
+/* Is a later usable row the same family, dtype and function? (`chosen` holds the function in the static
+ * rows.) */
+static bool overwritten(size_t index, uint32_t isas) {
+    const we_kernel_info *row = &KERNELS[index];
+    for (size_t i = index + 1; i < we_kernel_count(); i++) {
+        const we_kernel_info *later = &KERNELS[i];
+        if (strcmp(later->family, row->family) == 0 && later->dtype == row->dtype &&
+            later->chosen == row->chosen && (isas >> later->available & 1))
+            return true;
+    }
+    return false;
+}
+
+we_status we_kernel_get(size_t index, we_kernel_info *out, we_error *err) {
+    const we_kernels *kernels;
+    if (index >= we_kernel_count())
+        return we_error_set(err, WE_INVALID_ARGUMENT, "there is no kernel %zu; the last is %zu", index,
+                            we_kernel_count() - 1);
+    WE_TRY(we_kernels_get(&kernels, err));
+    *out = KERNELS[index];
+    out->available = kernels->isas >> KERNELS[index].available & 1;
+    out->chosen = out->available && (out->packed || !overwritten(index, kernels->isas));
+    return WE_OK;
+}

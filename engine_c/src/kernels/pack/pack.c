@@ -1,0 +1,18 @@
+#include "kernels/pack/pack.h"
+
+#include <string.h>
+
+void we_pack_panel(const float *from, int64_t line_step, int64_t step, int64_t lines, int64_t width,
+                   int64_t depth, float *to) {
+    if (lines < width)
+        memset(to, 0, (size_t)(width * depth) * sizeof *to);
+    if (line_step == 1) {
+        for (int64_t p = 0; p < depth; p++)
+            memcpy(to + p * width, from + p * step, (size_t)lines * sizeof *to);
+        return;
+    }
+    for (int64_t p = 0; p < depth; p++) {
+        for (int64_t i = 0; i < lines; i++)
+            to[p * width + i] = from[i * line_step + p * step];
+    }
+}

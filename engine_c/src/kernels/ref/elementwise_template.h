@@ -1,0 +1,60 @@
+/* Unary, binary and reduce kernels of one type, plain C. Define before including, for e.g. float32:
+ *   TYPE float, DT f32, M(function) function##f, FLOATING 1, LOWEST, HIGHEST, SUM_TYPE. */
+#define JOIN_(dt, family, name) we_##dt##_##family##_##name##__ref
+#define JOIN(dt, family, name) JOIN_(dt, family, name)
+
+#define UNARY(name, formula)                                                                                 \
+    void JOIN(DT, unary, name)(int64_t n, const void *in, void *out) {                                       \
+        const TYPE *xs = in;                                                                                 \
+        TYPE *ys = out;                                                                                      \
+        for (int64_t i = 0; i < n; i++) {                                                                    \
+            TYPE x = xs[i];                                                                                  \
+            ys[i] = (TYPE)(formula);                                                                         \
+        }                                                                                                    \
+    }
+
+#define BINARY(name, formula, RESULT)                                                                        \
+    void JOIN(DT, binary, name)(int64_t n, const void *left, int64_t a_step, const void *right,              \
+                                int64_t b_step, void *out) {                                                 \
+        const TYPE *as = left, *bs = right;                                                                  \
+        RESULT *ys = out;                                                                                    \
+        for (int64_t i = 0; i < n; i++) {                                                                    \
+            TYPE a = as[i * a_step], b = bs[i * b_step];                                                     \
+            ys[i] = (RESULT)(formula);                                                                       \
+        }                                                                                                    \
+    }
+
+#define REDUCE(name, start, step)                                                                            \
+    void JOIN(DT, reduce, name)(int64_t k, int64_t inner, const void *in, void *out) {                       \
+        const TYPE *xs = in;                                                                                 \
+        TYPE *ys = out;                                                                                      \
+        for (int64_t j = 0; j < inner; j++) {                                                                \
+            SUM_TYPE s = start;                                                                              \
+            for (int64_t i = 0; i < k; i++) {                                                                \
+                SUM_TYPE x = xs[i * inner + j];                                                              \
+                s = step;                                                                                    \
+            }                                                                                                \
+            ys[j] = (TYPE)s;                                                                                 \
+        }                                                                                                    \
+    }
+
+#if FLOATING
+#define WE_UNARY_FN(Name, name, formula) UNARY(name, formula)
+#include "kernels/unary_fns.inc"
+#undef WE_UNARY_FN
+#define WE_BINARY_FN(Name, name, floating, integer) BINARY(name, floating, TYPE)
+#else
+UNARY(neg, -x)
+UNARY(abs, x < 0 ? -x : x)
+UNARY(relu, x < 0 ? 0 : x)
+UNARY(sign, x > 0 ? 1 : x < 0 ? -1 : 0)
+#define WE_BINARY_FN(Name, name, floating, integer) BINARY(name, integer, TYPE)
+#endif
+#define WE_COMPARE_FN(Name, name, formula) BINARY(name, formula, uint8_t)
+#include "kernels/binary_fns.inc"
+#undef WE_BINARY_FN
+#undef WE_COMPARE_FN
+
+#define WE_REDUCE_FN(Name, name, start, step) REDUCE(name, start, step)
+#include "kernels/reduce_fns.inc"
+#undef WE_REDUCE_FN

@@ -1,0 +1,18 @@
+/* float32 wrappers over AVX2 and FMA, 8 lanes. */
+#ifndef WE_KERNELS_SIMD_AVX2_H
+#define WE_KERNELS_SIMD_AVX2_H
+
+#include <immintrin.h>
+
+#define LANES 8
+#define VEC __m256
+#define V_ZERO() _mm256_setzero_ps()
+#define V_LOAD(p) _mm256_loadu_ps(p)
+#define V_STORE(p, v) _mm256_storeu_ps(p, v)
+#define V_SPLAT(f) _mm256_set1_ps(f)
+#define V_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define V_ADD(a, b) _mm256_add_ps(a, b)
+/* MAXPS returns its second operand when either is NaN or both are zero. */
+#define V_KEEP_POSITIVE(v) _mm256_max_ps(_mm256_setzero_ps(), v)
+
+#endif

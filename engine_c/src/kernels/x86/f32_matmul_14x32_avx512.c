@@ -1,0 +1,7 @@
+/* 28 accumulators + 2 columns + 1 broadcast (memory operands take none): 31 of 32 registers. */
+#include "kernels/simd/avx512.h"
+
+#define KERNEL we_f32_matmul_14x32__avx512
+#define ROWS 14
+#define VECTORS (32 / LANES)
+#include "kernels/simd/matmul_tile.h"

@@ -1,0 +1,77 @@
+/* The op table's enum, shape inference, and the readings of attributes that shape functions and rules share.
+ */
+#ifndef WE_OPS_OPS_H
+#define WE_OPS_OPS_H
+
+#include "graph/graph.h"
+#include "graph/tensor.h"
+
+typedef enum we_op {
+#define WE_OP_ROW(Name, CLASS, min_in, max_in, min_out, max_out, shape, rule, tolerance, value) WE_OP_##Name,
+#include "ops/ops.inc"
+#undef WE_OP_ROW
+    WE_OP_COUNT
+} we_op;
+
+/* A node with concrete inputs. in[i] is NULL where omitted. Values of inputs that decide a shape (Reshape's
+ * second, Slice's bounds) must be CONST. */
+typedef struct we_call {
+    const we_graph *graph;
+    const we_node *node;
+    const we_tensor *const *in;
+    we_error *err;
+} we_call;
+
+/* Fill dtype, rank, dims and count of out[0 .. node->output_count). */
+we_status we_shape_infer(const we_call *call, we_tensor *out);
+
+/* Fail with op and node named. */
+#define WE_CALL_FAIL(call, status, ...)                                                                      \
+    we_error_set_at((call)->err, status, we_op_name((call)->node->op), (call)->node->name, __VA_ARGS__)
+
+/* Input `index`, or NULL where omitted. */
+const we_tensor *we_call_input(const we_call *call, int32_t index);
+/* A CONST I64 or I32 input as a list; UNSUPPORTED where it is not known yet. `room` entries fit. */
+we_status we_call_ints(const we_call *call, int32_t index, int64_t *out, int32_t room, int32_t *count);
+/* Element i of a CONST tensor as a number. */
+double we_tensor_number(const we_tensor *tensor, int64_t i);
+int64_t we_tensor_integer(const we_tensor *tensor, int64_t i);
+
+/* An axis attribute or value made non-negative. */
+we_status we_call_axis(const we_call *call, int64_t axis, int32_t rank, int32_t *out);
+
+typedef struct we_axes {
+    bool reduced[WE_MAX_RANK];
+    bool keep;
+} we_axes;
+/* Which axes a reduction takes (attribute or second input), and whether it keeps them as 1. */
+we_status we_call_axes(const we_call *call, we_axes *out);
+
+enum {
+    WE_MAX_SPATIAL = 3,
+};
+
+/* A sliding window over the spatial dims of [N, C, spatial...]. */
+typedef struct we_window {
+    int32_t rank; /* spatial */
+    int64_t kernel[WE_MAX_SPATIAL], stride[WE_MAX_SPATIAL], dilation[WE_MAX_SPATIAL];
+    int64_t pad_begin[WE_MAX_SPATIAL], pad_end[WE_MAX_SPATIAL];
+    int64_t in[WE_MAX_SPATIAL], out[WE_MAX_SPATIAL];
+    int64_t taps; /* product of kernel */
+} we_window;
+we_status we_call_window(const we_call *call, const int64_t *kernel_of_weight, we_window *out);
+
+/* Slice per axis: out[i] = in[start + i * step], i < size. */
+typedef struct we_slice {
+    int64_t start[WE_MAX_RANK], step[WE_MAX_RANK], size[WE_MAX_RANK];
+} we_slice;
+we_status we_call_slice(const we_call *call, we_slice *out);
+
+we_status we_call_split(const we_call *call, int32_t *axis, int64_t *sizes /* output_count */);
+we_status we_call_pads(const we_call *call, int64_t *begin, int64_t *end);
+
+/* NumPy broadcasting of two shapes into `out`; false where they do not fit. */
+bool we_broadcast(int32_t a_rank, const int64_t *a, int32_t b_rank, const int64_t *b, int32_t *rank,
+                  int64_t *out);
+
+#endif

@@ -1,0 +1,118 @@
+/* The product keeps its place in the program only if the other operand of a fused addition is there already;
+ * so a bias must be a constant or a graph input. */
+#include <string.h>
+
+#include "base/error.h"
+#include "plan/plan.h"
+
+/* How often each root is read, by commands or from outside. */
+static we_status count_reads(const we_program *program, const bool *kept, int32_t **out, we_error *err) {
+    int64_t offset;
+    int32_t *reads = we_memory_new(program->tensor_count * sizeof *reads);
+    if (!reads)
+        return we_error_no_memory(err);
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        if (kept[t])
+            reads[we_program_root(program, (int32_t)t, &offset)]++;
+    }
+    for (size_t c = 0; c < program->command_count; c++) {
+        const we_command *command = &program->commands[c];
+        for (size_t i = 0; !command->removed && i < we_command_reads(command); i++)
+            reads[we_program_root(program, we_command_read(command, i), &offset)]++;
+    }
+    *out = reads;
+    return WE_OK;
+}
+
+/* Does the operand walk like a row bias (constant over runs of n) or a column bias (repeating runs of n)? */
+static we_bias_kind bias_of(const we_walk *walk, int32_t operand, const we_matmul *p, int64_t *period) {
+    int64_t inner = 1, dense = 1;
+    int32_t i = walk->rank - 1;
+    for (; i >= 0 && walk->step[operand][i] == 0; i--)
+        inner *= walk->size[i];
+    for (; i >= 0 && walk->step[operand][i] == dense; i--)
+        dense *= walk->size[i];
+    for (; i >= 0; i--) {
+        if (walk->step[operand][i] != 0)
+            return WE_BIAS_NONE;
+    }
+    *period = dense;
+    if (inner == 1 && dense == p->n)
+        return WE_BIAS_COLUMN;
+    if (inner == p->n && dense % p->m == 0)
+        return WE_BIAS_ROW;
+    return WE_BIAS_NONE;
+}
+
+/* Is the operand the product's whole result in order? */
+static bool reads_in_order(const we_walk *walk, int32_t operand) {
+    int64_t dense = 1;
+    for (int32_t i = walk->rank - 1; i >= 0; i--) {
+        if (walk->step[operand][i] != dense)
+            return false;
+        dense *= walk->size[i];
+    }
+    return true;
+}
+
+static bool fuse_bias(const we_program *program, we_command *product, const we_command *addition,
+                      int32_t operand) {
+    we_matmul *p = &product->u.matmul;
+    const we_walk *walk = &addition->u.binary.walk;
+    int32_t other = addition->in[1 - operand];
+    int64_t offset;
+    int32_t root = we_program_root(program, other, &offset);
+    if (p->bias != WE_BIAS_NONE || p->relu || program->tensors[root].kind == WE_TENSOR_TEMP ||
+        !reads_in_order(walk, operand))
+        return false;
+    p->bias = bias_of(walk, 1 - operand, p, &p->period);
+    if (p->bias == WE_BIAS_NONE)
+        return false;
+    product->in[2] = other;
+    return true;
+}
+
+static bool fuse_into(const we_program *program, we_command *product, const we_command *next,
+                      int32_t operand) {
+    const we_tensor *out = &program->tensors[next->out];
+    if (out->dtype != WE_F32 || out->count != program->tensors[product->out].count)
+        return false;
+    if (next->kind == WE_COMMAND_BINARY && next->u.binary.fn == WE_BINARY_Add)
+        return fuse_bias(program, product, next, operand);
+    if (next->kind == WE_COMMAND_UNARY && next->u.unary == WE_UNARY_Relu && !product->u.matmul.relu)
+        return product->u.matmul.relu = true;
+    return false;
+}
+
+we_status we_plan_fuse(we_program *program, const bool *kept, we_error *err) {
+    int32_t *reads = NULL;
+    WE_TRY(count_reads(program, kept, &reads, err));
+    int32_t *writer = we_memory_new_dirty(program->tensor_count * sizeof *writer);
+    if (!writer) {
+        we_memory_free(reads);
+        return we_error_no_memory(err);
+    }
+    memset(writer, -1, program->tensor_count * sizeof *writer);
+    for (size_t c = 0; c < program->command_count; c++) {
+        we_command *command = &program->commands[c];
+        if (command->removed)
+            continue;
+        writer[command->out] = (int32_t)c;
+        for (int32_t i = 0; i < 2 && command->in[i] >= 0 && command->kind != WE_COMMAND_RASTER; i++) {
+            int64_t offset;
+            int32_t root = we_program_root(program, command->in[i], &offset);
+            we_command *product = writer[root] >= 0 ? &program->commands[writer[root]] : NULL;
+            if (!product || product->kind != WE_COMMAND_MATMUL || reads[root] != 1 || offset != 0 ||
+                program->tensors[command->in[i]].count != program->tensors[root].count ||
+                !fuse_into(program, product, command, i))
+                continue;
+            product->out = command->out;
+            writer[command->out] = writer[root];
+            command->removed = true;
+            break;
+        }
+    }
+    we_memory_free(writer);
+    we_memory_free(reads);
+    return WE_OK;
+}

@@ -1,0 +1,32 @@
+/* From a lowered program to memory: fused epilogues, results written over operands that die, one arena. */
+#ifndef WE_PLAN_PLAN_H
+#define WE_PLAN_PLAN_H
+
+#include "raster/program.h"
+
+typedef struct we_span {
+    int64_t offset; /* bytes from the arena's start; -1: not in the arena */
+    int64_t bytes;
+    int32_t first, last; /* commands that write it and read it last */
+} we_span;
+
+typedef struct we_plan {
+    we_span *spans; /* per tensor; only roots have one */
+    int64_t arena_bytes;
+    int64_t lower_bound; /* the largest sum of bytes alive at once */
+} we_plan;
+
+/* Bias additions and relu move into the product that feeds them. `kept` flags tensors wanted outside. */
+we_status we_plan_fuse(we_program *program, const bool *kept, we_error *err);
+
+/* Element-wise results take over the memory of an operand that dies with them. */
+we_status we_plan_in_place(we_program *program, const bool *kept, we_error *err);
+
+/* Give every temporary root that is not `external` (written straight to the caller) a place: largest first,
+ * at the lowest offset free over its life; those of `kept` tensors live to the end. With `reuse` false no two
+ * share memory. */
+we_status we_plan_memory(const we_program *program, const bool *kept, const bool *external, bool reuse,
+                         we_plan *out, we_error *err);
+void we_plan_free(we_plan *plan);
+
+#endif

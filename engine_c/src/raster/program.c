@@ -1,0 +1,176 @@
+#include "raster/program.h"
+
+#include <string.h>
+
+#include "base/error.h"
+
+void we_program_free(we_program *program) {
+    we_memory_free(program->tensors);
+    we_memory_free(program->commands);
+    we_arena_free(&program->arena);
+    memset(program, 0, sizeof *program);
+}
+
+we_status we_program_tensor(we_program *program, const we_tensor *tensor, int32_t *index, we_error *err) {
+    if (program->tensor_count > (1u << 28) ||
+        !we_memory_grow((void **)&program->tensors, &program->tensor_room, program->tensor_count,
+                        sizeof *program->tensors))
+        return we_error_no_memory(err);
+    *index = (int32_t)program->tensor_count;
+    program->tensors[program->tensor_count++] = *tensor;
+    return WE_OK;
+}
+
+we_status we_program_command(we_program *program, const we_command *command, we_error *err) {
+    if (!we_memory_grow((void **)&program->commands, &program->command_room, program->command_count,
+                        sizeof *program->commands))
+        return we_error_no_memory(err);
+    program->commands[program->command_count++] = *command;
+    return WE_OK;
+}
+
+size_t we_command_reads(const we_command *command) {
+    if (command->kind == WE_COMMAND_RASTER)
+        return command->u.raster.count;
+    size_t count = 0;
+    while (count < 3 && command->in[count] >= 0)
+        count++;
+    return count;
+}
+
+int32_t we_command_read(const we_command *command, size_t i) {
+    return command->kind == WE_COMMAND_RASTER ? command->u.raster.regions[i].source : command->in[i];
+}
+
+int32_t we_program_root(const we_program *program, int32_t tensor, int64_t *offset) {
+    *offset = 0;
+    while (program->tensors[tensor].alias_of >= 0) {
+        *offset += program->tensors[tensor].alias_offset;
+        tensor = program->tensors[tensor].alias_of;
+    }
+    return tensor;
+}
+
+void we_walk_broadcast(const we_tensor *out, const we_tensor *const *in, int32_t count, we_walk *walk) {
+    walk->rank = 0;
+    int64_t reached[3] = {1, 1, 1}, step[3][WE_MAX_RANK] = {{0}};
+    for (int32_t n = 0; n < count; n++) {
+        for (int32_t i = 1; i <= in[n]->rank; i++) {
+            int64_t dim = in[n]->dims[in[n]->rank - i];
+            step[n][out->rank - i] = dim == 1 ? 0 : reached[n];
+            reached[n] *= dim;
+        }
+    }
+    for (int32_t i = 0; i < out->rank; i++) {
+        if (out->dims[i] == 1)
+            continue;
+        bool fits = walk->rank > 0;
+        for (int32_t n = 0; n < count && fits; n++)
+            fits = walk->step[n][walk->rank - 1] == step[n][i] * out->dims[i];
+        int32_t to = fits ? walk->rank - 1 : walk->rank++;
+        walk->size[to] = fits ? walk->size[to] * out->dims[i] : out->dims[i];
+        for (int32_t n = 0; n < count; n++)
+            walk->step[n][to] = step[n][i];
+    }
+}
+
+/* ---- Merging ---- */
+
+static bool covers_all(const we_program *program, const we_command *raster) {
+    int64_t moved = 0;
+    for (size_t i = 0; i < raster->u.raster.count; i++)
+        moved += we_region_count(&raster->u.raster.regions[i]);
+    return moved == program->tensors[raster->out].count;
+}
+
+/* Rewrite region `r` of a raster so that it reads what its source's raster reads. */
+static bool merge_region(const we_command *producer, const we_region *r, we_region *merged) {
+    for (size_t i = 0; i < producer->u.raster.count; i++) {
+        if (we_region_compose(&producer->u.raster.regions[i], r, merged))
+            return true;
+    }
+    return false;
+}
+
+bool we_raster_is_alias(const we_program *program, const we_command *raster, int64_t *offset) {
+    if (raster->u.raster.count != 1 || !covers_all(program, raster))
+        return false;
+    we_region r = raster->u.raster.regions[0];
+    we_region_coalesce(&r);
+    *offset = r.src.offset;
+    return r.dst.offset == 0 &&
+           (r.rank == 0 || (r.rank == 1 && r.src.stride[0] == 1 && r.dst.stride[0] == 1)) &&
+           program->tensors[r.source].dtype == program->tensors[raster->out].dtype;
+}
+
+/* Follow aliases, so that regions read memory that is really written. */
+static void resolve_source(const we_program *program, we_region *region) {
+    int64_t offset;
+    region->source = we_program_root(program, region->source, &offset);
+    region->src.offset += offset;
+}
+
+static we_status merge_command(we_program *program, size_t index, const int32_t *producer_of, we_error *err) {
+    we_command *command = &program->commands[index];
+    size_t count = command->u.raster.count;
+    we_region *regions = we_arena_copy(&program->arena, command->u.raster.regions, count * sizeof *regions);
+    if (!regions)
+        return we_error_no_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        resolve_source(program, &regions[i]);
+        int32_t producer = producer_of[regions[i].source];
+        we_region merged;
+        if (producer >= 0 && program->commands[producer].kind == WE_COMMAND_RASTER &&
+            merge_region(&program->commands[producer], &regions[i], &merged))
+            regions[i] = merged;
+    }
+    command->u.raster.regions = regions;
+    int64_t offset;
+    if (we_raster_is_alias(program, command, &offset)) {
+        program->tensors[command->out].alias_of = regions[0].source;
+        program->tensors[command->out].alias_offset = offset;
+        command->removed = true;
+    }
+    return WE_OK;
+}
+
+/* Remove rasters nobody reads any more, from the end so that chains vanish together. */
+static we_status sweep(we_program *program, const bool *kept, we_error *err) {
+    bool *used = we_memory_new(program->tensor_count * sizeof *used);
+    int64_t offset;
+    if (!used)
+        return we_error_no_memory(err);
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        if (kept[t])
+            used[we_program_root(program, (int32_t)t, &offset)] = true;
+    }
+    for (size_t c = program->command_count; c-- > 0;) {
+        we_command *command = &program->commands[c];
+        if (command->removed)
+            continue;
+        command->removed = !used[command->out];
+        for (size_t i = 0; !command->removed && i < we_command_reads(command); i++)
+            used[we_program_root(program, we_command_read(command, i), &offset)] = true;
+    }
+    we_memory_free(used);
+    return WE_OK;
+}
+
+we_status we_program_merge(we_program *program, const bool *kept, we_error *err) {
+    we_status status = WE_OK;
+    int32_t *producer_of = we_memory_new_dirty(program->tensor_count * sizeof *producer_of);
+    if (!producer_of)
+        return we_error_no_memory(err);
+    memset(producer_of, -1, program->tensor_count * sizeof *producer_of);
+    for (size_t c = 0; c < program->command_count && status == WE_OK; c++) {
+        we_command *command = &program->commands[c];
+        if (command->removed)
+            continue;
+        if (command->kind == WE_COMMAND_RASTER)
+            status = merge_command(program, c, producer_of, err);
+        if (!program->commands[c].removed)
+            producer_of[program->commands[c].out] = (int32_t)c;
+    }
+    we_memory_free(producer_of);
+    return status == WE_OK ? sweep(program, kept, err) : status;
+}

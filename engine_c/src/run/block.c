@@ -1,0 +1,125 @@
+/* Reference-counted tensor memory, and the table that carries references from one interpreter to another. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/dtype.h"
+#include "base/error.h"
+#include "base/memory.h"
+
+struct we_block {
+    _Atomic int64_t references;
+    we_view view;
+    size_t size;
+};
+
+static _Atomic int64_t live_blocks;
+
+we_status we_block_new(we_dtype dtype, int32_t rank, const int64_t *dims, we_block **out, we_error *err) {
+    int64_t count = 0;
+    if (!out)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "the out pointer is NULL");
+    *out = NULL;
+    if ((rank > 0 && !dims) || !we_shape_count(rank, dims, dtype, &count))
+        return we_error_set(
+            err, WE_INVALID_ARGUMENT,
+            "illegal tensor: dims must be non-negative, rank at most %d, the dtype known and the size "
+            "sane",
+            WE_MAX_RANK);
+    we_block *block = we_memory_new(sizeof *block);
+    if (!block)
+        return we_error_no_memory(err);
+    atomic_init(&block->references, 1);
+    block->size = (size_t)count * we_dtype_size(dtype);
+    block->view = (we_view){.dtype = dtype, .rank = rank, .data = we_memory_new(block->size)};
+    if (!block->view.data) {
+        we_memory_free(block);
+        return we_error_no_memory(err);
+    }
+    if (rank)
+        memcpy(block->view.dims, dims, (size_t)rank * sizeof *dims);
+    atomic_fetch_add_explicit(&live_blocks, 1, memory_order_relaxed);
+    *out = block;
+    return WE_OK;
+}
+
+we_block *we_block_retain(we_block *block) {
+    atomic_fetch_add_explicit(&block->references, 1, memory_order_relaxed);
+    return block;
+}
+
+void we_block_release(we_block *block) {
+    if (!block || atomic_fetch_sub_explicit(&block->references, 1, memory_order_acq_rel) != 1)
+        return;
+    we_memory_free(block->view.data);
+    we_memory_free(block);
+    atomic_fetch_sub_explicit(&live_blocks, 1, memory_order_relaxed);
+}
+
+we_view we_block_view(const we_block *block) {
+    return block->view;
+}
+
+size_t we_block_nbytes(const we_block *block) {
+    return block->size;
+}
+
+int64_t we_live_blocks(void) {
+    return atomic_load_explicit(&live_blocks, memory_order_relaxed);
+}
+
+/* A handle is slot number + 1 in the low half and the slot's generation in the high half, so that a handle
+ * used once never names a later export. */
+typedef struct handle_slot {
+    we_block *block;
+    uint32_t generation;
+} handle_slot;
+
+static struct {
+    pthread_mutex_t lock;
+    handle_slot *slots;
+    size_t count, room;
+} handles = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+we_status we_block_export(we_block *block, uint64_t *handle, we_error *err) {
+    we_status status = WE_OK;
+    size_t slot = 0;
+    if (!block || !handle)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "block or handle pointer is NULL");
+    pthread_mutex_lock(&handles.lock);
+    while (slot < handles.count && handles.slots[slot].block)
+        slot++;
+    if (slot == handles.count) {
+        if (slot < UINT32_MAX - 1 &&
+            we_memory_grow((void **)&handles.slots, &handles.room, handles.count, sizeof *handles.slots))
+            handles.count++;
+        else
+            status = we_error_no_memory(err);
+    }
+    if (status == WE_OK) {
+        handle_slot *entry = &handles.slots[slot];
+        entry->generation++;
+        entry->block = we_block_retain(block);
+        *handle = (uint64_t)entry->generation << 32 | (uint32_t)(slot + 1);
+    }
+    pthread_mutex_unlock(&handles.lock);
+    return status;
+}
+
+we_status we_block_import(uint64_t handle, we_block **out, we_error *err) {
+    size_t slot = (uint32_t)handle;
+    if (!out)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "the out pointer is NULL");
+    *out = NULL;
+    pthread_mutex_lock(&handles.lock);
+    if (slot >= 1 && slot <= handles.count &&
+        handles.slots[slot - 1].generation == (uint32_t)(handle >> 32)) {
+        *out = handles.slots[slot - 1].block;
+        handles.slots[slot - 1].block = NULL;
+    }
+    pthread_mutex_unlock(&handles.lock);
+    if (!*out)
+        return we_error_set(err, WE_INVALID_ARGUMENT,
+                            "unknown tensor handle: each export is good for exactly one import");
+    return WE_OK;
+}

@@ -1,0 +1,155 @@
+#include "run/explain.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/dtype.h"
+#include "base/error.h"
+#include "graph/opspec.h"
+
+/* Growing text; `failed` sticks. */
+typedef struct text {
+    char *bytes;
+    size_t length, room;
+    bool failed;
+} text;
+
+static bool make_room(text *t, size_t more) {
+    if (t->failed || t->room - t->length > more)
+        return !t->failed;
+    size_t room = 2 * t->room + more + 1024;
+    char *bigger = we_memory_new_dirty(room);
+    if (!bigger) {
+        t->failed = true;
+        return false;
+    }
+    if (t->length)
+        memcpy(bigger, t->bytes, t->length);
+    we_memory_free(t->bytes);
+    t->bytes = bigger;
+    t->room = room;
+    return true;
+}
+
+static void WE_PRINTF(2, 3) put(text *t, const char *format, ...) {
+    char piece[256];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(piece, sizeof piece, format, arguments);
+    va_end(arguments);
+    if (length < 0 || (size_t)length >= sizeof piece)
+        t->failed = true;
+    if (!make_room(t, sizeof piece))
+        return;
+    memcpy(t->bytes + t->length, piece, (size_t)length + 1);
+    t->length += (size_t)length;
+}
+
+static void put_string(text *t, const char *s) {
+    put(t, "\"");
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\' || (unsigned char)*s < 0x20)
+            put(t, "\\u%04x", (unsigned char)*s);
+        else
+            put(t, "%c", *s);
+    }
+    put(t, "\"");
+}
+
+static void put_dims(text *t, const we_tensor *tensor) {
+    put(t, "[");
+    for (int32_t i = 0; i < tensor->rank; i++)
+        put(t, "%s%lld", i ? "," : "", (long long)tensor->dims[i]);
+    put(t, "]");
+}
+
+static const char *kind_name(we_command_kind kind) {
+    static const char *const NAMES[] = {"unary", "binary", "select", "cast",   "reduce",
+                                        "arg",   "matmul", "gather", "raster", "claim"};
+    return NAMES[kind];
+}
+
+static const char *function_name(const we_command *c) {
+    switch (c->kind) {
+    case WE_COMMAND_UNARY:
+        return we_unary_name(c->u.unary);
+    case WE_COMMAND_BINARY:
+        return we_binary_name(c->u.binary.fn);
+    case WE_COMMAND_REDUCE:
+        return we_reduce_name(c->u.reduce.fn);
+    default:
+        return "";
+    }
+}
+
+static void put_details(text *t, const we_program *program, const we_command *c) {
+    if (c->kind == WE_COMMAND_RASTER) {
+        long long moved = 0;
+        for (size_t i = 0; i < c->u.raster.count; i++)
+            moved += we_region_count(&c->u.raster.regions[i]);
+        put(t, ",\"regions\":%zu,\"bytes_moved\":%lld", c->u.raster.count,
+            moved * (long long)we_dtype_size(program->tensors[c->out].dtype));
+    }
+    if (c->kind == WE_COMMAND_MATMUL) {
+        static const char *const BIAS[] = {"none", "row", "column"};
+        const we_matmul *p = &c->u.matmul;
+        put(t, ",\"m\":%lld,\"n\":%lld,\"k\":%lld,\"bias\":\"%s\",\"relu\":%s,\"packed\":[%s,%s]",
+            (long long)p->m, (long long)p->n, (long long)p->k, BIAS[p->bias], p->relu ? "true" : "false",
+            p->packed_a ? "true" : "false", p->packed_b ? "true" : "false");
+    }
+}
+
+static void put_step(text *t, const we_graph *graph, const we_program *program, const we_command *c) {
+    const we_node *node = &graph->nodes[c->node];
+    put(t, "{\"node\":");
+    put_string(t, node->name);
+    put(t, ",\"op\":\"%s\",\"command\":\"%s\",\"function\":\"%s\",\"candidate\":\"%s\",\"predicted_ms\":%.6f",
+        we_op_name(node->op), kind_name(c->kind), function_name(c), c->candidate, c->predicted_ms);
+    put(t, ",\"out\":{\"dtype\":\"%s\",\"shape\":", we_dtype_name(program->tensors[c->out].dtype));
+    put_dims(t, &program->tensors[c->out]);
+    put(t, "}");
+    put_details(t, program, c);
+    put(t, "}");
+}
+
+static void put_memory(text *t, const we_prepared *prepared) {
+    const we_program *program = &prepared->program;
+    bool first = true;
+    put(t, "\"memory\":{\"arena_bytes\":%lld,\"lower_bound_bytes\":%lld,\"scratch_bytes\":%zu,\"spans\":[",
+        (long long)prepared->plan.arena_bytes, (long long)prepared->plan.lower_bound,
+        prepared->scratch_bytes);
+    for (size_t i = 0; i < program->tensor_count; i++) {
+        const we_span *span = &prepared->plan.spans[i];
+        if (span->offset < 0)
+            continue;
+        put(t, "%s{\"offset\":%lld,\"bytes\":%lld,\"first\":%d,\"last\":%d}", first ? "" : ",",
+            (long long)span->offset, (long long)span->bytes, (int)span->first, (int)span->last);
+        first = false;
+    }
+    put(t, "]}");
+}
+
+we_status we_explain(const we_graph *graph, const we_settings *settings, const char *precision,
+                     const we_prepared *prepared, char **out, we_error *err) {
+    text t = {0};
+    const char *isa;
+    WE_TRY(we_isa_current(&isa, err));
+    put(&t, "{\"model\":");
+    put_string(&t, graph->name);
+    put(&t, ",\"backend\":\"%s\",\"isa\":\"%s\",\"threads\":%d,\"precision\":\"%s\",\"steps\":[",
+        settings->backend->name, isa, (int)settings->machine.threads, precision);
+    for (size_t c = 0; c < prepared->program.command_count; c++) {
+        put(&t, "%s", c ? "," : "");
+        put_step(&t, graph, &prepared->program, &prepared->program.commands[c]);
+    }
+    put(&t, "],");
+    put_memory(&t, prepared);
+    put(&t, "}");
+    if (t.failed) {
+        we_memory_free(t.bytes);
+        return we_error_no_memory(err);
+    }
+    *out = t.bytes;
+    return WE_OK;
+}

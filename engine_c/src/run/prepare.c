@@ -1,0 +1,375 @@
+/* The pipeline, in the order it runs:
+ *   shapes -> decompose (or claim) -> fold constants        per node
+ *   -> merge rasters -> fuse -> search -> plan -> pack       for the program
+ *   -> execute                                               per run */
+#include "run/prepare.h"
+
+#include <string.h>
+
+#include "base/dtype.h"
+#include "base/error.h"
+#include "geometry/lower.h"
+#include "graph/opspec.h"
+
+enum {
+    MAX_FOLDED = 64 << 20, /* bytes: a larger constant is computed at each run rather than kept */
+};
+
+typedef struct builder {
+    const we_graph *graph;
+    const we_settings *settings;
+    we_program *program;
+    int32_t *tensor_of; /* per graph value */
+    we_error *err;
+} builder;
+
+static size_t bytes_of(const we_tensor *tensor) {
+    return (size_t)tensor->count * we_dtype_size(tensor->dtype);
+}
+
+/* ---- Values of the graph ---- */
+
+static we_status add_inputs(builder *b, const we_view *shapes, we_prepared *prepared) {
+    for (size_t i = 0; i < b->graph->input_count; i++) {
+        we_tensor tensor = {.kind = WE_TENSOR_INPUT,
+                            .dtype = shapes[i].dtype,
+                            .rank = shapes[i].rank,
+                            .index = (int32_t)i,
+                            .alias_of = -1};
+        memcpy(tensor.dims, shapes[i].dims, sizeof tensor.dims);
+        if (!we_shape_count(tensor.rank, tensor.dims, tensor.dtype, &tensor.count))
+            return we_error_set(b->err, WE_INVALID_ARGUMENT, "input %zu is absurdly large", i);
+        WE_TRY(we_program_tensor(b->program, &tensor, &prepared->inputs[i], b->err));
+        b->tensor_of[b->graph->inputs[i]] = prepared->inputs[i];
+    }
+    return WE_OK;
+}
+
+static we_status add_weights(builder *b) {
+    for (size_t v = 0; v < b->graph->value_count; v++) {
+        const we_value *value = &b->graph->values[v];
+        if (value->kind != WE_VALUE_WEIGHT)
+            continue;
+        we_tensor tensor = {.kind = WE_TENSOR_CONST,
+                            .dtype = value->dtype,
+                            .rank = value->rank,
+                            .data = value->data,
+                            .alias_of = -1};
+        memcpy(tensor.dims, value->dims, sizeof tensor.dims);
+        we_shape_count(tensor.rank, tensor.dims, tensor.dtype, &tensor.count);
+        WE_TRY(we_program_tensor(b->program, &tensor, &b->tensor_of[v], b->err));
+    }
+    return WE_OK;
+}
+
+/* ---- Folding: a command whose operands are all known runs now ---- */
+
+static bool can_fold(const we_program *program, const we_command *command) {
+    if (command->kind == WE_COMMAND_CLAIM || bytes_of(&program->tensors[command->out]) > MAX_FOLDED)
+        return false;
+    for (size_t i = 0; i < we_command_reads(command); i++) {
+        if (program->tensors[we_command_read(command, i)].kind != WE_TENSOR_CONST)
+            return false;
+    }
+    return true;
+}
+
+static we_status fold(const builder *b, we_command *command, void **memory) {
+    we_program *program = b->program;
+    we_tensor *out = &program->tensors[command->out];
+    int64_t offset;
+    if (command->kind == WE_COMMAND_RASTER && we_raster_is_alias(program, command, &offset)) {
+        const we_tensor *source = &program->tensors[command->u.raster.regions[0].source];
+        out->data = (const char *)source->data + offset * (int64_t)we_dtype_size(source->dtype);
+    } else {
+        void *data = we_arena_new(&program->arena, bytes_of(out));
+        if (!data)
+            return we_error_no_memory(b->err);
+        for (size_t i = 0; i < we_command_reads(command); i++) {
+            int32_t tensor = we_command_read(command, i);
+            memory[tensor] = (void *)program->tensors[tensor].data; /* only read */
+        }
+        memory[command->out] = data;
+        we_run run = {
+            .program = program, .memory = memory, .kernels = b->settings->kernels, .graph = b->graph};
+        WE_TRY(b->settings->backend->execute(&run, command, b->err));
+        out->data = data;
+    }
+    out->kind = WE_TENSOR_CONST;
+    return WE_OK;
+}
+
+/* Fold what can be of the commands from `mark` on, and close the gaps. */
+static we_status fold_from(const builder *b, size_t mark) {
+    we_program *program = b->program;
+    size_t kept = mark;
+    void **memory = NULL;
+    we_status status = WE_OK;
+    for (size_t c = mark; c < program->command_count && status == WE_OK; c++) {
+        we_command command = program->commands[c];
+        if (!can_fold(program, &command)) {
+            program->commands[kept++] = command;
+            continue;
+        }
+        if (!memory)
+            memory = we_memory_new(program->tensor_count * sizeof *memory);
+        status = memory ? fold(b, &command, memory) : we_error_no_memory(b->err);
+    }
+    program->command_count = kept;
+    we_memory_free(memory);
+    return status;
+}
+
+/* ---- Nodes ---- */
+
+/* Replace the commands from the marks on by the back end's claim, if it has one that costs less. */
+static we_status consider_claim(const builder *b, we_lower *l, size_t command_mark, size_t tensor_mark) {
+    int32_t row = 0;
+    const void *parameters = NULL;
+    const we_claim *claim = we_claim_find(b->settings->backend->name, l->call.node->op, &row);
+    if (!claim || (b->settings->flags & WE_SESSION_NO_CLAIMS) ||
+        !claim->accept(&l->call, &b->program->arena, &parameters))
+        return WE_OK;
+    double decomposed = 0;
+    for (size_t c = command_mark; c < b->program->command_count; c++) {
+        we_command command = b->program->commands[c];
+        we_search_choose(&b->settings->machine, b->program, b->settings->plain_only, &command);
+        decomposed += command.predicted_ms;
+    }
+    if (we_cost_claim(&b->settings->machine, claim->cost(parameters)) >= decomposed)
+        return WE_OK;
+    b->program->command_count = command_mark;
+    b->program->tensor_count = tensor_mark;
+    we_command command = {
+        .kind = WE_COMMAND_CLAIM, .node = l->node, .in = {l->in[0], -1, -1}, .out = l->out[0]};
+    command.u.claim.claim = row;
+    command.u.claim.parameters = parameters;
+    return we_program_command(b->program, &command, b->err);
+}
+
+/* Does the graph's statement about a value hold? */
+static we_status check_stated(const builder *b, const we_value *value, const we_tensor *tensor) {
+    bool fits = !value->typed || (value->dtype == tensor->dtype && value->rank == tensor->rank);
+    for (int32_t i = 0; fits && value->typed && i < tensor->rank; i++)
+        fits = value->dims[i] == -1 || value->dims[i] == tensor->dims[i];
+    return fits
+               ? WE_OK
+               : we_error_set(b->err, WE_INVALID_MODEL,
+                              "output '%.100s' has another type or shape than the model states", value->name);
+}
+
+static we_status add_outputs(builder *b, const we_node *node, const we_tensor *inferred, int32_t *out) {
+    for (int32_t i = 0; i < node->output_count; i++) {
+        we_tensor tensor = inferred[i];
+        tensor.kind = WE_TENSOR_TEMP;
+        tensor.alias_of = -1;
+        WE_TRY(we_program_tensor(b->program, &tensor, &out[i], b->err));
+        if (node->outputs[i] >= 0) {
+            WE_TRY(check_stated(b, &b->graph->values[node->outputs[i]], &tensor));
+            b->tensor_of[node->outputs[i]] = out[i];
+        }
+    }
+    return WE_OK;
+}
+
+/* Scratch of one node, sized by its links. */
+typedef struct links {
+    we_tensor *in_copies, *inferred;
+    const we_tensor **in_views;
+    int32_t *in, *out;
+} links;
+
+static we_status lower_links(builder *b, int32_t index, links *k) {
+    const we_node *node = &b->graph->nodes[index];
+    for (int32_t i = 0; i < node->input_count; i++) {
+        k->in[i] = node->inputs[i] < 0 ? -1 : b->tensor_of[node->inputs[i]];
+        if (k->in[i] >= 0) {
+            k->in_copies[i] = b->program->tensors[k->in[i]];
+            k->in_views[i] = &k->in_copies[i];
+        }
+    }
+    we_lower l = {
+        .program = b->program, .node = index, .in = k->in, .out = k->out, .kernels = b->settings->kernels};
+    l.call = (we_call){.graph = b->graph, .node = node, .in = k->in_views, .err = b->err};
+    WE_TRY(we_shape_infer(&l.call, k->inferred));
+    WE_TRY(add_outputs(b, node, k->inferred, k->out));
+    size_t command_mark = b->program->command_count, tensor_mark = b->program->tensor_count;
+    we_rule_of(node->op)(&l);
+    WE_TRY(l.status);
+    WE_TRY(consider_claim(b, &l, command_mark, tensor_mark));
+    return fold_from(b, command_mark);
+}
+
+static we_status lower_node(builder *b, int32_t index) {
+    const we_node *node = &b->graph->nodes[index];
+    size_t in = (size_t)node->input_count + 1, out = (size_t)node->output_count;
+    we_arena arena = {0};
+    links k = {
+        .in_copies = we_arena_new(&arena, in * sizeof *k.in_copies),
+        .inferred = we_arena_new(&arena, out * sizeof *k.inferred),
+        .in_views = we_arena_new(&arena, in * sizeof *k.in_views),
+        .in = we_arena_new(&arena, in * sizeof *k.in),
+        .out = we_arena_new(&arena, out * sizeof *k.out),
+    };
+    we_status status = k.in_copies && k.inferred && k.in_views && k.in && k.out ? lower_links(b, index, &k)
+                                                                                : we_error_no_memory(b->err);
+    if (status != WE_OK)
+        we_error_locate(b->err, we_op_name(node->op), node->name);
+    we_arena_free(&arena);
+    return status;
+}
+
+/* ---- The program as a whole ---- */
+
+static void drop_removed(we_program *program) {
+    size_t kept = 0;
+    for (size_t c = 0; c < program->command_count; c++) {
+        if (!program->commands[c].removed)
+            program->commands[kept++] = program->commands[c];
+    }
+    program->command_count = kept;
+}
+
+/* An output is written in place if its tensor is the whole of its own memory and no other output claims it.
+ */
+static void mark_direct(const we_program *program, size_t count, const int32_t *outputs, bool *direct,
+                        bool *external) {
+    for (size_t i = 0; i < count; i++) {
+        const we_tensor *tensor = &program->tensors[outputs[i]];
+        direct[i] = tensor->kind == WE_TENSOR_TEMP && tensor->alias_of < 0 && !external[outputs[i]];
+        external[outputs[i]] = external[outputs[i]] || direct[i];
+    }
+}
+
+static we_status optimise(builder *b, we_prepared *prepared, bool *kept, bool *external) {
+    we_program *program = b->program;
+    uint32_t flags = b->settings->flags;
+    size_t outputs = b->graph->output_count;
+    for (size_t i = 0; i < outputs; i++)
+        kept[prepared->outputs[i]] = true;
+    if (!(flags & WE_SESSION_NO_MERGE))
+        WE_TRY(we_program_merge(program, kept, b->err));
+    if (!(flags & WE_SESSION_NO_FUSE))
+        WE_TRY(we_plan_fuse(program, kept, b->err));
+    drop_removed(program);
+    for (size_t c = 0; c < program->command_count; c++) {
+        we_command *command = &program->commands[c];
+        we_search_choose(&b->settings->machine, program, b->settings->plain_only, command);
+        WE_TRY(b->settings->backend->prepare(program, command, b->err));
+        size_t scratch = b->settings->backend->scratch_size(program, command);
+        prepared->scratch_bytes = scratch > prepared->scratch_bytes ? scratch : prepared->scratch_bytes;
+    }
+    if (!(flags & WE_SESSION_NO_REUSE))
+        WE_TRY(we_plan_in_place(program, kept, b->err));
+    mark_direct(program, outputs, prepared->outputs, prepared->direct, external);
+    return we_plan_memory(program, kept, external, !(flags & WE_SESSION_NO_REUSE), &prepared->plan, b->err);
+}
+
+static we_status build(builder *b, const we_view *shapes, we_prepared *prepared) {
+    WE_TRY(add_inputs(b, shapes, prepared));
+    WE_TRY(add_weights(b));
+    for (size_t n = 0; n < b->graph->node_count; n++)
+        WE_TRY(lower_node(b, (int32_t)n));
+    for (size_t i = 0; i < b->graph->output_count; i++)
+        prepared->outputs[i] = b->tensor_of[b->graph->outputs[i]];
+    bool *flags = we_memory_new(2 * b->program->tensor_count * sizeof *flags);
+    if (!flags)
+        return we_error_no_memory(b->err);
+    we_status status = optimise(b, prepared, flags, flags + b->program->tensor_count);
+    we_memory_free(flags);
+    return status;
+}
+
+we_status we_prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                     we_prepared **out, we_error *err) {
+    we_status status = WE_OUT_OF_MEMORY;
+    we_prepared *prepared = we_memory_new(sizeof *prepared);
+    *out = NULL;
+    if (!prepared)
+        return we_error_no_memory(err);
+    we_arena *arena = &prepared->program.arena;
+    prepared->inputs = we_arena_new(arena, graph->input_count * sizeof *prepared->inputs);
+    prepared->outputs = we_arena_new(arena, graph->output_count * sizeof *prepared->outputs);
+    prepared->direct = we_arena_new(arena, graph->output_count * sizeof *prepared->direct);
+    builder b = {.graph = graph, .settings = settings, .program = &prepared->program, .err = err};
+    b.tensor_of = we_memory_new(graph->value_count * sizeof *b.tensor_of);
+    if (prepared->inputs && prepared->outputs && prepared->direct && b.tensor_of)
+        status = build(&b, shapes, prepared);
+    else
+        we_error_no_memory(err);
+    we_memory_free(b.tensor_of);
+    if (status != WE_OK) {
+        we_prepared_free(prepared);
+        return status;
+    }
+    *out = prepared;
+    return WE_OK;
+}
+
+void we_prepared_free(we_prepared *prepared) {
+    if (!prepared)
+        return;
+    we_program_free(&prepared->program);
+    we_plan_free(&prepared->plan);
+    we_memory_free(prepared);
+}
+
+/* ---- Execution ---- */
+
+static void place_tensors(const we_prepared *prepared, void **memory, char *arena, const we_view *inputs) {
+    const we_program *program = &prepared->program;
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        const we_tensor *tensor = &program->tensors[t];
+        if (tensor->alias_of >= 0)
+            continue;
+        if (tensor->kind == WE_TENSOR_CONST)
+            memory[t] = (void *)tensor->data; /* commands only read it */
+        else if (tensor->kind == WE_TENSOR_INPUT)
+            memory[t] = inputs[tensor->index].data;
+        else if (prepared->plan.spans[t].offset >= 0)
+            memory[t] = arena + prepared->plan.spans[t].offset;
+    }
+}
+
+static void place_aliases(const we_program *program, void **memory) {
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        int64_t offset;
+        int32_t root = we_program_root(program, (int32_t)t, &offset);
+        if (root != (int32_t)t)
+            memory[t] = (char *)memory[root] + offset * (int64_t)we_dtype_size(program->tensors[t].dtype);
+    }
+}
+
+static we_status make_outputs(const we_prepared *prepared, const we_graph *graph, void **memory,
+                              we_block **outputs, we_error *err) {
+    for (size_t i = 0; i < graph->output_count; i++) {
+        const we_tensor *tensor = &prepared->program.tensors[prepared->outputs[i]];
+        WE_TRY(we_block_new(tensor->dtype, tensor->rank, tensor->dims, &outputs[i], err));
+        if (prepared->direct[i])
+            memory[prepared->outputs[i]] = we_block_view(outputs[i]).data;
+    }
+    return WE_OK;
+}
+
+we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, const we_settings *settings,
+                          we_pool *pool, void **memory, char *arena, void *scratch, const we_view *inputs,
+                          we_block **outputs, we_error *err) {
+    const we_program *program = &prepared->program;
+    place_tensors(prepared, memory, arena, inputs);
+    WE_TRY(make_outputs(prepared, graph, memory, outputs, err));
+    place_aliases(program, memory);
+    we_run run = {.program = program,
+                  .memory = memory,
+                  .scratch = scratch,
+                  .pool = pool,
+                  .kernels = settings->kernels,
+                  .graph = graph};
+    for (size_t c = 0; c < program->command_count; c++)
+        WE_TRY(settings->backend->execute(&run, &program->commands[c], err));
+    for (size_t i = 0; i < graph->output_count; i++) {
+        size_t size = we_block_nbytes(outputs[i]);
+        if (!prepared->direct[i] && size)
+            memcpy(we_block_view(outputs[i]).data, memory[prepared->outputs[i]], size);
+    }
+    return WE_OK;
+}

@@ -1,0 +1,35 @@
+/* From a graph and the shapes of its inputs to something that runs. */
+#ifndef WE_RUN_PREPARE_H
+#define WE_RUN_PREPARE_H
+
+#include "plan/plan.h"
+#include "search/search.h"
+
+typedef struct we_settings {
+    const we_backend *backend;
+    const we_kernels *kernels;
+    we_machine machine;
+    uint32_t flags; /* of we_session_flag */
+    bool plain_only;
+} we_settings;
+
+typedef struct we_prepared {
+    we_program program;
+    we_plan plan;
+    int32_t *inputs, *outputs; /* tensors, in the graph's order */
+    bool *direct;              /* per output: the program writes the caller's block itself */
+    size_t scratch_bytes;
+} we_prepared;
+
+/* `shapes` has one view per graph input, checked by the caller; data pointers are not read. */
+we_status we_prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                     we_prepared **out, we_error *err);
+void we_prepared_free(we_prepared *prepared);
+
+/* Execute. `memory` has room for one pointer per tensor and is scratch of this call; `arena` and `scratch`
+ * are of the planned sizes. Outputs are dense blocks of the planned shapes. */
+we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, const we_settings *settings,
+                          we_pool *pool, void **memory, char *arena, void *scratch, const we_view *inputs,
+                          we_block **outputs, we_error *err);
+
+#endif

@@ -1,0 +1,416 @@
+/* Sessions. Invariants:
+ *  - `lock` guards the list of prepared shapes and their idle workspaces; it is not held while a program
+ * runs.
+ *  - A shape entry in use is never freed; at most CACHE_SIZE idle ones are kept, least recently used out
+ * first.
+ *  - Each run has a workspace of its own, so runs of one session may overlap. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/dtype.h"
+#include "base/error.h"
+#include "run/explain.h"
+#include "run/model.h"
+#include "run/prepare.h"
+
+enum {
+    CACHE_SIZE = 4,
+    MAX_THREADS = 64,
+};
+
+typedef struct workspace {
+    struct workspace *next;
+    void **memory;
+    char *arena;
+    void *scratch;
+} workspace;
+
+typedef struct shape_entry {
+    struct shape_entry *next; /* most recently used first */
+    we_prepared *prepared;
+    we_view *shapes; /* the key, one per input */
+    workspace *idle;
+    int32_t users;
+} shape_entry;
+
+struct we_session {
+    _Atomic int64_t references;
+    pthread_mutex_t lock;
+    we_model *model;
+    we_settings settings;
+    we_pool *pool;
+    char precision[16];
+    shape_entry *shapes;
+};
+
+/* ---- Settings ---- */
+
+static we_status read_precision(const we_session_options *options, char *out, size_t room, we_error *err) {
+    const char *precision = options->precision ? options->precision : "high";
+    if (strcmp(precision, "highest") != 0 && strcmp(precision, "high") != 0 &&
+        strcmp(precision, "medium") != 0)
+        return we_error_set(err, WE_CONFIG, "precision '%.30s' is unknown; use 'highest', 'high' or 'medium'",
+                            precision);
+    snprintf(out, room, "%s", precision);
+    return WE_OK;
+}
+
+static we_status read_settings(const we_session_options *options, we_settings *out, we_error *err) {
+    const char *backend = options->backend ? options->backend : "cpu";
+    const char *search = options->search ? options->search : "model";
+    if (options->threads < 0 || options->threads > MAX_THREADS)
+        return we_error_set(err, WE_CONFIG, "threads must be 1 to %d, not %d", MAX_THREADS,
+                            (int)options->threads);
+    if (!(out->backend = we_backend_find(backend)))
+        return we_error_set(err, WE_CONFIG, "backend '%.30s' is unknown; use 'cpu'", backend);
+    if (strcmp(search, "model") != 0 && strcmp(search, "reference") != 0)
+        return we_error_set(err, WE_CONFIG, "search '%.30s' is unknown; use 'model' or 'reference'", search);
+    WE_TRY(we_kernels_get(&out->kernels, err));
+    out->plain_only = strcmp(search, "reference") == 0;
+    out->flags = options->flags;
+    out->machine =
+        (we_machine){.isas = out->kernels->isas, .threads = options->threads ? options->threads : 1};
+    return WE_OK;
+}
+
+we_status we_session_new(we_model *model, const we_session_options *options, we_session **out,
+                         we_error *err) {
+    const we_session_options defaults = {.threads = 1};
+    if (!model || !out)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "model or out pointer is NULL");
+    *out = NULL;
+    options = options ? options : &defaults;
+    we_session *session = we_memory_new(sizeof *session);
+    if (!session)
+        return we_error_no_memory(err);
+    we_status status = read_settings(options, &session->settings, err);
+    if (status == WE_OK)
+        status = read_precision(options, session->precision, sizeof session->precision, err);
+    if (status == WE_OK)
+        status = we_pool_new(session->settings.machine.threads, &session->pool, err);
+    if (status != WE_OK) {
+        we_memory_free(session);
+        return status;
+    }
+    atomic_init(&session->references, 1);
+    pthread_mutex_init(&session->lock, NULL);
+    session->model = we_model_retain(model);
+    *out = session;
+    return WE_OK;
+}
+
+we_session *we_session_retain(we_session *session) {
+    atomic_fetch_add_explicit(&session->references, 1, memory_order_relaxed);
+    return session;
+}
+
+/* ---- Workspaces and prepared shapes ---- */
+
+static void free_workspace(workspace *w) {
+    if (!w)
+        return;
+    we_memory_free(w->memory);
+    we_memory_free(w->arena);
+    we_memory_free(w->scratch);
+    we_memory_free(w);
+}
+
+static workspace *new_workspace(const we_prepared *prepared) {
+    workspace *w = we_memory_new(sizeof *w);
+    if (!w)
+        return NULL;
+    w->memory = we_memory_new(prepared->program.tensor_count * sizeof *w->memory);
+    w->arena = we_memory_new_dirty((size_t)prepared->plan.arena_bytes);
+    w->scratch = we_memory_new_dirty(prepared->scratch_bytes);
+    if (w->memory && w->arena && w->scratch)
+        return w;
+    free_workspace(w);
+    return NULL;
+}
+
+static void free_entry(shape_entry *entry) {
+    if (!entry)
+        return;
+    while (entry->idle) {
+        workspace *next = entry->idle->next;
+        free_workspace(entry->idle);
+        entry->idle = next;
+    }
+    we_prepared_free(entry->prepared);
+    we_memory_free(entry->shapes);
+    we_memory_free(entry);
+}
+
+void we_session_release(we_session *session) {
+    if (!session || atomic_fetch_sub_explicit(&session->references, 1, memory_order_acq_rel) != 1)
+        return;
+    while (session->shapes) {
+        shape_entry *next = session->shapes->next;
+        free_entry(session->shapes);
+        session->shapes = next;
+    }
+    we_pool_free(session->pool);
+    we_model_release(session->model);
+    pthread_mutex_destroy(&session->lock);
+    we_memory_free(session);
+}
+
+static bool same_shapes(const we_view *a, const we_view *b, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (a[i].rank != b[i].rank ||
+            memcmp(a[i].dims, b[i].dims, (size_t)a[i].rank * sizeof *a[i].dims) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Drop idle entries beyond the cache's size; the list is in order of use. */
+static void trim(we_session *session) {
+    int32_t seen = 0;
+    for (shape_entry **link = &session->shapes; *link;) {
+        shape_entry *entry = *link;
+        if (++seen > CACHE_SIZE && entry->users == 0) {
+            *link = entry->next;
+            free_entry(entry);
+        } else {
+            link = &entry->next;
+        }
+    }
+}
+
+static we_status new_entry(we_session *session, const we_view *shapes, shape_entry **out, we_error *err) {
+    const we_graph *graph = &session->model->graph;
+    shape_entry *entry = we_memory_new(sizeof *entry);
+    if (!entry)
+        return we_error_no_memory(err);
+    we_status status = WE_OUT_OF_MEMORY;
+    entry->shapes = we_memory_new(graph->input_count * sizeof *entry->shapes);
+    if (entry->shapes) {
+        if (graph->input_count)
+            memcpy(entry->shapes, shapes, graph->input_count * sizeof *shapes);
+        status = we_prepare(graph, &session->settings, shapes, &entry->prepared, err);
+    } else {
+        we_error_no_memory(err);
+    }
+    if (status != WE_OK) {
+        free_entry(entry);
+        return status;
+    }
+    *out = entry;
+    return WE_OK;
+}
+
+/* The entry for these shapes, made if need be, moved to the front. The lock is held. */
+static we_status find_entry(we_session *session, const we_view *shapes, shape_entry **out, we_error *err) {
+    size_t count = session->model->graph.input_count;
+    shape_entry **link = &session->shapes;
+    while (*link && !same_shapes((*link)->shapes, shapes, count))
+        link = &(*link)->next;
+    shape_entry *entry = *link;
+    if (entry)
+        *link = entry->next;
+    else
+        WE_TRY(new_entry(session, shapes, &entry, err));
+    entry->next = session->shapes;
+    session->shapes = entry;
+    *out = entry;
+    return WE_OK;
+}
+
+static we_status enter(we_session *session, const we_view *shapes, shape_entry **entry, workspace **space,
+                       we_error *err) {
+    pthread_mutex_lock(&session->lock);
+    we_status status = find_entry(session, shapes, entry, err);
+    if (status == WE_OK) {
+        *space = (*entry)->idle;
+        if (*space)
+            (*entry)->idle = (*space)->next;
+        (*entry)->users++;
+        trim(session);
+    }
+    pthread_mutex_unlock(&session->lock);
+    return status;
+}
+
+static void leave(we_session *session, shape_entry *entry, workspace *space) {
+    pthread_mutex_lock(&session->lock);
+    entry->users--;
+    if (space) {
+        space->next = entry->idle;
+        entry->idle = space;
+    }
+    pthread_mutex_unlock(&session->lock);
+}
+
+/* ---- Inputs ---- */
+
+static we_status wrong_shape(const we_value *value, const we_view *view, int32_t axis, we_error *err) {
+    if (axis < 0)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "input '%.100s' has rank %d, not %d", value->name,
+                            (int)view->rank, (int)value->rank);
+    return we_error_set(err, WE_INVALID_ARGUMENT, "input '%.100s' has %lld in dim %d, not %lld", value->name,
+                        (long long)view->dims[axis], (int)axis, (long long)value->dims[axis]);
+}
+
+static we_status check_input(const we_value *value, const we_view *view, bool with_data, we_error *err) {
+    int64_t count = 0;
+    if (view->dtype != value->dtype)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "input '%.100s' is %s, not %s: convert it", value->name,
+                            we_dtype_name(view->dtype), we_dtype_name(value->dtype));
+    if (view->rank != value->rank)
+        return wrong_shape(value, view, -1, err);
+    for (int32_t i = 0; i < value->rank; i++) {
+        if (value->dims[i] != -1 && value->dims[i] != view->dims[i])
+            return wrong_shape(value, view, i, err);
+    }
+    if (!we_shape_count(view->rank, view->dims, view->dtype, &count))
+        return we_error_set(err, WE_INVALID_ARGUMENT, "input '%.100s' has an illegal shape", value->name);
+    if (with_data && count && !view->data)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "input '%.100s' has no data", value->name);
+    return WE_OK;
+}
+
+/* Equal symbols must have equal extents. */
+static we_status check_symbols(const we_graph *graph, const we_view *views, we_error *err) {
+    we_names extents = {0};
+    we_status status = WE_OK;
+    for (size_t n = 0; n < graph->input_count && status == WE_OK; n++) {
+        const we_value *value = &graph->values[graph->inputs[n]];
+        for (int32_t i = 0; i < value->rank && status == WE_OK; i++) {
+            const char *symbol = value->symbols[i];
+            if (!symbol || !symbol[0] || views[n].dims[i] > INT32_MAX)
+                continue;
+            int32_t known = we_names_find(&extents, symbol);
+            if (known < 0 && !we_names_add(&extents, symbol, (int32_t)views[n].dims[i]))
+                status = we_error_no_memory(err);
+            else if (known >= 0 && known != views[n].dims[i])
+                status = we_error_set(err, WE_INVALID_ARGUMENT,
+                                      "dim '%.60s' is %d in one input and %lld in '%.60s'", symbol,
+                                      (int)known, (long long)views[n].dims[i], value->name);
+        }
+    }
+    we_names_free(&extents);
+    return status;
+}
+
+/* Bindings by name to views in the graph's order. */
+static we_status bind(const we_graph *graph, const we_binding *inputs, size_t count, bool with_data,
+                      we_view *views, we_error *err) {
+    for (size_t n = 0; n < graph->input_count; n++) {
+        const we_value *value = &graph->values[graph->inputs[n]];
+        const we_binding *found = NULL;
+        for (size_t i = 0; i < count; i++) {
+            if (!inputs[i].name || strcmp(inputs[i].name, value->name) != 0)
+                continue;
+            if (found)
+                return we_error_set(err, WE_INVALID_ARGUMENT, "input '%.100s' is given twice", value->name);
+            found = &inputs[i];
+        }
+        if (!found)
+            return we_error_set(err, WE_INVALID_ARGUMENT, "input '%.100s' is missing", value->name);
+        WE_TRY(check_input(value, &found->view, with_data, err));
+        views[n] = found->view;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const char *name = inputs[i].name ? inputs[i].name : "";
+        int32_t index = we_names_find(&graph->names, name);
+        if (index < 0 || graph->values[index].kind != WE_VALUE_INPUT)
+            return we_error_set(err, WE_INVALID_ARGUMENT, "the model has no input '%.100s'", name);
+    }
+    return check_symbols(graph, views, err);
+}
+
+/* ---- The public calls ---- */
+
+static we_status bound(we_session *session, const we_binding *inputs, size_t count, bool with_data,
+                       we_view **out, we_error *err) {
+    const we_graph *graph = &session->model->graph;
+    *out = NULL;
+    if (count && !inputs)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "inputs is NULL");
+    we_view *views = we_memory_new((graph->input_count + 1) * sizeof *views);
+    if (!views)
+        return we_error_no_memory(err);
+    we_status status = bind(graph, inputs, count, with_data, views, err);
+    if (status != WE_OK) {
+        we_memory_free(views);
+        return status;
+    }
+    *out = views;
+    return WE_OK;
+}
+
+we_status we_session_prepare(we_session *session, const we_binding *inputs, size_t input_count,
+                             we_error *err) {
+    we_view *views;
+    shape_entry *entry;
+    workspace *space = NULL;
+    if (!session)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "the session is NULL");
+    WE_TRY(bound(session, inputs, input_count, false, &views, err));
+    we_status status = enter(session, views, &entry, &space, err);
+    if (status == WE_OK) {
+        if (!space)
+            space = new_workspace(entry->prepared);
+        status = space ? WE_OK : we_error_no_memory(err);
+        leave(session, entry, space);
+    }
+    we_memory_free(views);
+    return status;
+}
+
+static we_status run_bound(we_session *session, const we_view *views, we_block **outputs, we_error *err) {
+    shape_entry *entry;
+    workspace *space = NULL;
+    const we_graph *graph = &session->model->graph;
+    WE_TRY(enter(session, views, &entry, &space, err));
+    if (!space)
+        space = new_workspace(entry->prepared);
+    we_status status = space
+                           ? we_prepared_run(entry->prepared, graph, &session->settings, session->pool,
+                                             space->memory, space->arena, space->scratch, views, outputs, err)
+                           : we_error_no_memory(err);
+    leave(session, entry, space);
+    return status;
+}
+
+we_status we_session_run(we_session *session, const we_binding *inputs, size_t input_count,
+                         we_block **outputs, we_error *err) {
+    we_view *views;
+    if (!session || !outputs)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "session or outputs is NULL");
+    size_t count = session->model->graph.output_count;
+    memset(outputs, 0, count * sizeof *outputs);
+    WE_TRY(bound(session, inputs, input_count, true, &views, err));
+    we_status status = run_bound(session, views, outputs, err);
+    for (size_t i = 0; status != WE_OK && i < count; i++) {
+        we_block_release(outputs[i]);
+        outputs[i] = NULL;
+    }
+    we_memory_free(views);
+    return status;
+}
+
+we_status we_session_explain(we_session *session, char **out, we_error *err) {
+    if (!session || !out)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "session or out pointer is NULL");
+    *out = NULL;
+    pthread_mutex_lock(&session->lock);
+    we_status status = session->shapes
+                           ? we_explain(&session->model->graph, &session->settings, session->precision,
+                                        session->shapes->prepared, out, err)
+                           : we_error_set(err, WE_INVALID_ARGUMENT,
+                                          "nothing is prepared yet: run or prepare the session first");
+    pthread_mutex_unlock(&session->lock);
+    return status;
+}
+
+void we_string_free(char *text) {
+    we_memory_free(text);
+}
+
+const char *we_version(void) {
+    return WE_VERSION;
+}

@@ -1,0 +1,42 @@
+#include "search/search.h"
+
+static const char *plain_name(const we_command *command) {
+    switch (command->kind) {
+    case WE_COMMAND_UNARY:
+        return "unary";
+    case WE_COMMAND_BINARY:
+        return "binary";
+    case WE_COMMAND_SELECT:
+        return "select";
+    case WE_COMMAND_CAST:
+        return "cast";
+    case WE_COMMAND_REDUCE:
+        return "reduce";
+    case WE_COMMAND_ARG:
+        return "arg";
+    case WE_COMMAND_MATMUL:
+        return "reference";
+    case WE_COMMAND_GATHER:
+        return "gather";
+    case WE_COMMAND_RASTER:
+        return "raster";
+    case WE_COMMAND_CLAIM:
+        return we_claim_row(command->u.claim.claim)->name;
+    }
+    return "?";
+}
+
+size_t we_space_candidates(const we_machine *machine, const we_program *program, const we_command *command,
+                           bool plain_only, we_candidate *out) {
+    size_t count = 0;
+    out[count++] = (we_candidate){.name = plain_name(command)};
+    if (command->kind != WE_COMMAND_MATMUL || plain_only || program->tensors[command->out].dtype != WE_F32)
+        return count;
+    const we_matmul_row *rows;
+    size_t row_count = we_matmul_rows(&rows);
+    for (size_t i = 0; i < row_count && count < WE_MAX_CANDIDATES; i++) {
+        if (machine->isas >> rows[i].isa & 1)
+            out[count++] = (we_candidate){.name = rows[i].name, .kernel = &rows[i]};
+    }
+    return count;
+}

@@ -1,0 +1,321 @@
+/* Every kernel row that this CPU can run (under WALLE_ENGINE_ISA) against the reference row: sizes 0, 1,
+ * around the tile, odd; unaligned pointers; special values; guard bytes on both sides of every output.
+ * `checkasm --bench` times the rows instead. `--seed N` repeats a run. */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/dtype.h"
+#include "check.h"
+#include "kernels/kernels.h"
+#include "kernels/pack/pack.h"
+
+enum {
+    GUARD = 64, /* bytes */
+    LONGEST = 1500,
+};
+
+static const int64_t SIZES[] = {0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 1001};
+enum {
+    SIZE_COUNT = sizeof SIZES / sizeof *SIZES,
+};
+
+typedef struct output {
+    unsigned char bytes[GUARD * 2 + (LONGEST + 1) * 8];
+    unsigned char *data;
+    size_t size;
+} output;
+
+/* An output of `size` bytes at a pointer that is `skew` bytes off alignment. */
+static void open_output(output *o, size_t size, size_t skew) {
+    memset(o->bytes, 0xA5, sizeof o->bytes);
+    o->data = o->bytes + GUARD - 8 + skew;
+    o->size = size;
+}
+
+static int guards_hold(const output *o) {
+    for (const unsigned char *p = o->bytes; p < o->bytes + sizeof o->bytes; p++) {
+        if ((p < o->data || p >= o->data + o->size) && *p != 0xA5)
+            return 0;
+    }
+    return 1;
+}
+
+static double special(int64_t i) {
+    static const double VALUES[] = {0.0,    -0.0,    1.0,      -1.0,     INFINITY, -INFINITY,
+                                    NAN,    FLT_MIN, -FLT_MIN, 1e-42,    88.0,     -87.5,
+                                    -103.0, 89.5,    FLT_MAX,  -FLT_MAX, 0.5,      1e-20};
+    return VALUES[i % (int64_t)(sizeof VALUES / sizeof *VALUES)];
+}
+
+/* Random elements of a type; one in eight is special where `specials` says so. */
+static void fill(we_dtype dtype, void *to, int64_t n, int specials) {
+    for (int64_t i = 0; i < n; i++) {
+        double r = ((double)(check_random() >> 11) * 0x1p-53 - 0.5) * 8;
+        if (specials && check_below(8) == 0)
+            r = special(check_below(1000));
+        switch (dtype) {
+        case WE_F32:
+            ((float *)to)[i] = (float)r;
+            break;
+        case WE_F64:
+            ((double *)to)[i] = r;
+            break;
+        case WE_I32:
+            ((int32_t *)to)[i] = specials && check_below(8) == 0 ? INT32_MIN : (int32_t)check_below(7) - 3;
+            break;
+        default:
+            ((int64_t *)to)[i] = specials && check_below(8) == 0 ? INT64_MIN : check_below(7) - 3;
+            break;
+        }
+    }
+}
+
+/* Distance in units in the last place; 0 for equal values and for two NaNs. */
+static double ulps(float a, float b) {
+    int32_t x, y;
+    if (a == b || (a != a && b != b))
+        return 0;
+    if (a != a || b != b)
+        return INFINITY;
+    memcpy(&x, &a, 4);
+    memcpy(&y, &b, 4);
+    int64_t p = x < 0 ? INT32_MIN - (int64_t)x : x, q = y < 0 ? INT32_MIN - (int64_t)y : y;
+    return fabs((double)(p - q));
+}
+
+static void compare(const char *name, we_dtype dtype, int exact, double allowed, const output *got,
+                    const void *want, int64_t n) {
+    CHECK(guards_hold(got), "%s wrote outside its output (n = %" PRId64 ")", name, n);
+    if (exact && dtype != WE_F32) {
+        CHECK(memcmp(got->data, want, got->size) == 0, "%s differs (n = %" PRId64 ")", name, n);
+        return;
+    }
+    for (int64_t i = 0; i < n && dtype == WE_F32; i++) {
+        float a, b;
+        memcpy(&a, got->data + i * 4, 4);
+        memcpy(&b, (const char *)want + i * 4, 4);
+        CHECK(ulps(a, b) <= (exact ? 0 : allowed), "%s: element %" PRId64 " of %" PRId64 " is %.9g, not %.9g",
+              name, i, n, a, b);
+    }
+}
+
+/* ---- Families; each takes the row and the reference row of the same function ---- */
+
+static void check_unary(const char *name, we_dtype dtype, int exact, we_unary_kernel kernel,
+                        we_unary_kernel ref) {
+    static _Alignas(64) unsigned char in[(LONGEST + 2) * 8], want[(LONGEST + 2) * 8];
+    output got;
+    size_t width = we_dtype_size(dtype);
+    for (int s = 0; s < SIZE_COUNT; s++) {
+        int64_t n = SIZES[s];
+        const unsigned char *x = in + width * (size_t)check_below(2);
+        fill(dtype, in, n + 1, 1);
+        open_output(&got, (size_t)n * width, width * (size_t)check_below(2));
+        ref(n, x, want);
+        kernel(n, x, got.data);
+        compare(name, dtype, exact, 4, &got, want, n); /* 4: the tolerance of exp and sigmoid against libm */
+        memcpy(got.data, x, (size_t)n * width);
+        kernel(n, got.data, got.data);
+        compare(name, dtype, exact, 4, &got, want, n);
+    }
+}
+
+static void check_binary(const char *name, we_dtype dtype, int exact, int compares, we_binary_kernel kernel,
+                         we_binary_kernel ref) {
+    static const int64_t STEPS[][2] = {{1, 1}, {1, 0}, {0, 1}, {0, 0}, {2, 1}, {1, -1}};
+    static _Alignas(64) unsigned char a[(2 * LONGEST + 2) * 8], b[(2 * LONGEST + 2) * 8],
+        want[(LONGEST + 2) * 8];
+    output got;
+    size_t width = we_dtype_size(dtype), out_width = compares ? 1 : width;
+    for (int s = 0; s < SIZE_COUNT * 6; s++) {
+        int64_t n = SIZES[s / 6], a_step = STEPS[s % 6][0], b_step = STEPS[s % 6][1];
+        const unsigned char *x = a + width,
+                            *y = b + (b_step < 0 ? (size_t)(n > 0 ? n - 1 : 0) * width : width);
+        fill(dtype, a, 2 * n + 2, 1);
+        fill(dtype, b, 2 * n + 2, 1);
+        open_output(&got, (size_t)n * out_width, width * (size_t)check_below(2));
+        ref(n, x, a_step, y, b_step, want);
+        kernel(n, x, a_step, y, b_step, got.data);
+        compare(name, compares ? WE_BOOL : dtype, exact, 0, &got, want, n);
+    }
+}
+
+static void check_reduce(const char *name, we_dtype dtype, int exact, we_reduce_kernel kernel,
+                         we_reduce_kernel ref) {
+    static const int64_t INNERS[] = {1, 3, 8, 17};
+    static _Alignas(64) unsigned char in[LONGEST * 17 * 8], want[64 * 8];
+    output got;
+    size_t width = we_dtype_size(dtype);
+    for (int s = 1; s < SIZE_COUNT * 4; s++) {
+        int64_t k = SIZES[s / 4], inner = INNERS[s % 4];
+        if (k == 0)
+            continue;
+        fill(dtype, in, k * inner, exact);
+        open_output(&got, (size_t)inner * width, 0);
+        ref(k, inner, in, want);
+        kernel(k, inner, in, got.data);
+        if (exact) {
+            compare(name, dtype, exact, 0, &got, want, inner);
+            continue;
+        }
+        CHECK(guards_hold(&got), "%s wrote outside its output", name);
+        for (int64_t j = 0; j < inner; j++) {
+            float sum;
+            double size = 0;
+            memcpy(&sum, got.data + j * 4, 4);
+            for (int64_t i = 0; i < k; i++)
+                size += fabs(((float *)in)[i * inner + j]);
+            double error = fabs((double)sum - ((float *)want)[j]);
+            CHECK(error <= (double)k * 0x1p-24 * size, "%s: k %" PRId64 " error %g", name, k, error);
+        }
+    }
+}
+
+/* A packed product against the plain sum in double. */
+static void check_matmul(const we_matmul_row *row) {
+    static const int64_t DEPTHS[] = {0, 1, 2, 7, 64, 129};
+    static float a[14 * 129 + 16], b[128 * 129 + 16], c[14 * 140], before[14 * 140], bias_r[16], bias_c[140];
+    int64_t ldc = row->columns + 5;
+    for (int round = 0; round < 200; round++) {
+        int64_t k = DEPTHS[check_below(6)];
+        int32_t m = round % 3 ? 1 + (int32_t)check_below(row->rows) : row->rows;
+        int32_t n = round % 5 ? 1 + (int32_t)check_below(row->columns) : row->columns;
+        int skew = (int)check_below(2), accumulate = (int)check_below(2), mode = (int)check_below(4);
+        float *left = a + skew, *right = b + skew;
+        fill(WE_F32, left, row->rows * k, 0);
+        fill(WE_F32, right, row->columns * k, 0);
+        fill(WE_F32, c, row->rows * ldc, 0);
+        fill(WE_F32, bias_r, 16, 0);
+        fill(WE_F32, bias_c, 140, 0);
+        memcpy(before, c, sizeof c);
+        we_epilogue epilogue = {mode & 1 ? bias_r : NULL, mode & 2 ? bias_c : NULL, check_below(2)};
+        row->kernel(k, left, right, c, ldc, m, n, accumulate, mode ? &epilogue : NULL);
+        for (int32_t i = 0; i < row->rows; i++) {
+            for (int64_t j = 0; j < ldc; j++) {
+                double want = accumulate ? before[i * ldc + j] : 0, size = fabs(want) + 8; /* 8: the biases */
+                for (int64_t p = 0; p < k; p++) {
+                    double term = (double)left[p * row->rows + i] * right[p * row->columns + j];
+                    want += term;
+                    size += fabs(term);
+                }
+                want += (mode & 1 ? bias_r[i] : 0) + (mode & 2 ? bias_c[j] : 0);
+                want = mode && epilogue.relu && want < 0 ? 0 : want;
+                float got = c[i * ldc + j];
+                if (i >= m || j >= n)
+                    CHECK(got == before[i * ldc + j], "%s wrote outside its tile", row->name);
+                else
+                    CHECK(fabs(got - want) <=
+                              (double)(k + 4) * 0x1p-24 * size, /* the bound for any order of summation */
+                          "%s: m %d n %d k %" PRId64 ": %g, not %g", row->name, m, n, k, got, want);
+            }
+        }
+    }
+}
+
+static void check_pack(void) {
+    float from[40 * 40], to[16 * 40 + 1];
+    fill(WE_F32, from, 40 * 40, 0);
+    for (int round = 0; round < 200; round++) {
+        int64_t width = 1 + check_below(16), lines = 1 + check_below(width), depth = check_below(40);
+        int64_t line_step = round & 1 ? 1 : 40, step = round & 1 ? 40 : 1;
+        to[width * depth] = 42;
+        we_pack_panel(from, line_step, step, lines, width, depth, to);
+        CHECK(to[width * depth] == 42, "we_pack_panel wrote outside its panel");
+        for (int64_t p = 0; p < depth; p++) {
+            for (int64_t i = 0; i < width; i++)
+                CHECK(to[p * width + i] == (i < lines ? from[i * line_step + p * step] : 0),
+                      "we_pack_panel differs");
+        }
+    }
+}
+
+static void check_all(uint32_t isas) {
+    const we_matmul_row *rows;
+    size_t count = we_matmul_rows(&rows);
+#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                             \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_unary("we_" #dt "_unary_" #name "__" #isa, WE_##DT, exact, we_##dt##_unary_##name##__##isa,    \
+                    we_##dt##_unary_##name##__ref);
+#include "kernels/unary.inc"
+#undef WE_UNARY_KERNEL_ROW
+#define WE_BINARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                            \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_binary("we_" #dt "_binary_" #name "__" #isa, WE_##DT, exact,                                   \
+                     we_binary_is_compare(WE_BINARY_##Name), we_##dt##_binary_##name##__##isa,               \
+                     we_##dt##_binary_##name##__ref);
+#include "kernels/binary.inc"
+#undef WE_BINARY_KERNEL_ROW
+#define WE_REDUCE_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                            \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_reduce("we_" #dt "_reduce_" #name "__" #isa, WE_##DT, exact, we_##dt##_reduce_##name##__##isa, \
+                     we_##dt##_reduce_##name##__ref);
+#include "kernels/reduce.inc"
+#undef WE_REDUCE_KERNEL_ROW
+    for (size_t i = 0; i < count; i++) {
+        if (isas >> rows[i].isa & 1)
+            check_matmul(&rows[i]);
+    }
+    check_pack();
+}
+
+static void bench_matmul(const we_matmul_row *row) {
+    static _Alignas(64) float a[14 * 256], b[128 * 256], c[14 * 128];
+    int64_t calls = 20000;
+    fill(WE_F32, a, 14 * 256, 0);
+    fill(WE_F32, b, 128 * 256, 0);
+    double best = 1e9;
+    for (int round = 0; round < 5; round++) {
+        double start = we_clock_now_s();
+        for (int64_t i = 0; i < calls; i++)
+            row->kernel(256, a, b, c, row->columns, row->rows, row->columns, false, NULL);
+        double seconds = we_clock_now_s() - start;
+        best = seconds < best ? seconds : best;
+    }
+    printf("%-28s %7.1f GFLOP/s\n", row->name, 2e-9 * 256 * row->rows * row->columns * (double)calls / best);
+}
+
+static void bench_unary(const char *name, we_unary_kernel kernel) {
+    static _Alignas(64) float x[4096], y[4096];
+    double best = 1e9;
+    fill(WE_F32, x, 4096, 0);
+    for (int round = 0; round < 5; round++) {
+        double start = we_clock_now_s();
+        for (int i = 0; i < 500; i++)
+            kernel(4096, x, y);
+        double seconds = we_clock_now_s() - start;
+        best = seconds < best ? seconds : best;
+    }
+    printf("%-28s %7.2f elements/ns\n", name, 1e-9 * 4096 * 500 / best);
+}
+
+static void bench_all(uint32_t isas) {
+    const we_matmul_row *rows;
+    size_t count = we_matmul_rows(&rows);
+    for (size_t i = 0; i < count; i++) {
+        if (isas >> rows[i].isa & 1)
+            bench_matmul(&rows[i]);
+    }
+#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                             \
+    if ((isas >> WE_ISA_##ISA & 1) && WE_##DT == WE_F32)                                                     \
+        bench_unary("we_" #dt "_unary_" #name "__" #isa, we_##dt##_unary_##name##__##isa);
+#include "kernels/unary.inc"
+#undef WE_UNARY_KERNEL_ROW
+}
+
+int main(int argc, char **argv) {
+    uint32_t isas;
+    we_error error;
+    if (we_cpu_isas(&isas, &error) != WE_OK) {
+        printf("%s\n", error.message);
+        return 1;
+    }
+    if (argc > 1 && strcmp(argv[1], "--bench") == 0) {
+        bench_all(isas);
+        return 0;
+    }
+    check_seed(argc, argv);
+    check_all(isas);
+    return check_result();
+}

@@ -1,0 +1,1 @@
+"""Fakes and simulators that tests share."""

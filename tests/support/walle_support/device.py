@@ -1,0 +1,154 @@
+"""The deployment half of an agent on a simulated control plane, for tests that kill it and look inside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from walle_agent.config import DeploySection
+from walle_agent.deploy.deployer import Deployer, Target
+from walle_agent.deploy.download import ContentStore, Downloader
+from walle_agent.deploy.follow import EpochFollower
+from walle_agent.deploy.slots import SlotFolders
+from walle_agent.deploy.steps import Steps
+from walle_agent.link.reporter import Reporter
+from walle_agent.link.session import Session
+from walle_agent.link.transport import Transport
+from walle_agent.state.keeper import StateKeeper
+from walle_agent.state.reports import ReportQueue
+from walle_agent.state.store import StateStore
+from walle_agent.tasks.registry import TaskRegistry
+from walle_shared.clock import FixedClock
+from walle_shared.errors import LimitExceeded, StorageError
+from walle_shared.manifest import ColumnType, Trigger
+from walle_shared.protocol.messages import Report
+from walle_shared.targeting.policy import Policy, TaskKey
+from walle_support.control import ISSUED_MS, TOKEN, URL, SimulatedControl
+
+
+class FakeTriggers:
+    """A trigger table that only remembers."""
+
+    def __init__(self) -> None:
+        self.registered: dict[TaskKey, Sequence[Trigger]] = {}
+        self.declared: dict[TaskKey, Mapping[str, Mapping[str, ColumnType]]] = {}
+        self.triggers_max = 8
+
+    async def register(
+        self,
+        task: TaskKey,
+        triggers: Sequence[Trigger],
+        tables: Mapping[str, Mapping[str, ColumnType]] | None = None,
+    ) -> None:
+        if len(triggers) > self.triggers_max:
+            raise LimitExceeded(f"{len(triggers)} triggers are over the limit")
+        self.registered[task] = triggers
+        self.declared[task] = tables or {}
+
+    async def deregister(self, task: TaskKey) -> None:
+        self.registered.pop(task, None)
+
+
+@dataclass
+class Device:
+    """Everything of one life of a device."""
+
+    store: StateStore
+    keeper: StateKeeper
+    queue: ReportQueue
+    transport: Transport
+    session: Session
+    follower: EpochFollower
+    deployer: Deployer
+    steps: Steps
+    folders: SlotFolders
+    content: ContentStore
+    registry: TaskRegistry
+    triggers: FakeTriggers
+    clock: FixedClock
+    corruptions: list[StorageError] = field(default_factory=list)
+
+    async def catch_up(self) -> object:
+        """Learn the newest epoch and carry out what it wants; the first failure, if any."""
+        if self.session.device_id is None:
+            await self.session.credential()
+        await self.follower.refresh()
+        return await self.deployer.converge()
+
+    def active(self) -> dict[str, str]:
+        """Version by task, of what may run."""
+        return {task.key[1]: task.version for task in self.registry.tasks()}
+
+    def queued_reports(self) -> tuple[Report, ...]:
+        """Reports that wait."""
+        return self.queue.next_batch(1_000)[1]
+
+
+@asynccontextmanager
+async def live(
+    folder: Path,
+    control: SimulatedControl,
+    *,
+    on_boundary: Callable[[str], None] = lambda _: None,
+    config: DeploySection | None = None,
+    token: str = TOKEN,
+    triggers_max: int = 8,
+) -> AsyncIterator[Device]:
+    """One life of a device: from start to stop, or to death when the body raises."""
+    config = config or DeploySection(download_attempts=2)
+    clock = FixedClock(ISSUED_MS + 1_000)
+    corruptions: list[StorageError] = []
+    store = StateStore(folder, on_corrupt=corruptions.append)
+    keeper = StateKeeper(store)
+    queue = ReportQueue(folder / "reports.db", on_corrupt=corruptions.append)
+    content = ContentStore(folder / "blobs")
+    folders = SlotFolders(folder / "slots", content)
+    triggers = FakeTriggers()
+    triggers.triggers_max = triggers_max
+    registry = TaskRegistry(triggers)
+    async with Transport(URL, wire=control.wire()) as transport:
+        session = Session(transport, store, clock, profile={"group": "beta"}, enrol_token=token)
+        keys = (control.key.public,)
+
+        def on_policy(policy: Policy, epoch: int) -> None:
+            device_id = session.device_id
+            assert device_id is not None
+            deployer.want(Target(epoch, policy.decide(device_id, {"group": "beta"})))
+
+        follower = EpochFollower(transport, session, keeper, keys, clock, on_policy=on_policy, poll_s=60.0)
+        steps = Steps(
+            keeper=keeper,
+            folders=folders,
+            content=content,
+            downloader=Downloader(
+                transport, content, attempts=config.download_attempts, base_s=0.001, cap_s=0.002
+            ),
+            transport=transport,
+            registry=registry,
+            keys=keys,
+            confirm=follower.confirm,
+            on_boundary=on_boundary,
+        )
+        deployer = Deployer(keeper, steps, Reporter(queue, clock), config)
+        try:
+            await deployer.recover()
+            yield Device(
+                store,
+                keeper,
+                queue,
+                transport,
+                session,
+                follower,
+                deployer,
+                steps,
+                folders,
+                content,
+                registry,
+                triggers,
+                clock,
+                corruptions,
+            )
+        finally:
+            queue.close()

@@ -1,0 +1,417 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from walle_agent.config import DeploySection
+from walle_agent.deploy.deployer import failure_class
+from walle_shared.errors import (
+    ConnectionLost,
+    ExpiredError,
+    LengthOrHashError,
+    NotFound,
+    RemoteProtocolError,
+    RollbackError,
+    SignatureError,
+    StorageError,
+    TaskError,
+)
+from walle_shared.protocol.messages import FileRef
+from walle_shared.signing import SigningKey, sha256_hex
+from walle_support.control import (
+    EXPIRES_MS,
+    TASK_TOML,
+    SimulatedControl,
+    broken_off,
+    corrupt,
+    oversized,
+    unavailable,
+    unreachable,
+)
+from walle_support.device import live
+
+BIG = bytes(range(256)) * 2_000
+
+
+async def test_installs_what_the_policy_wants_and_says_so(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    release_id = control.release(control.add_version(files={"lib/util.py": b"X = 1\n", "model/m.bin": BIG}))
+    async with live(tmp_path, control) as device:
+        assert await device.catch_up() is None
+        (task,) = device.registry.tasks()
+        assert (task.version, task.release_id) == ("1.0", release_id)
+        assert (task.bundle_dir / "model/m.bin").read_bytes() == BIG
+        assert device.triggers.registered.keys() == {("demo", "reader")}
+        (report,) = device.queued_reports()
+        assert (report.stage, report.outcome, report.attempt) == ("install", "success", 1)
+    async with live(tmp_path, control) as device:  # a restart needs no network to run what is installed
+        assert device.active() == {"reader": "1.0"}
+
+
+async def test_predicate_and_share_decide(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    manifest = control.add_version()
+    control.release(manifest, predicate='group == "gold"')
+    control.release(manifest, share=0)
+    async with live(tmp_path, control) as device:
+        assert await device.catch_up() is None
+        assert device.active() == {}
+        control.release(manifest, predicate='group == "beta"')
+        await device.catch_up()
+        assert device.active() == {"reader": "1.0"}
+
+
+async def test_rolling_back_switches_without_a_download(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version())
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+        second = control.release(control.add_version(version="2.0"), version="2.0")
+        await device.catch_up()
+        assert device.active() == {"reader": "2.0"}
+        control.roll_back(second)
+        control.requests.clear()
+        await device.catch_up()
+        assert device.active() == {"reader": "1.0"}
+        assert [path for _, path in control.requests if "blob" in path or "manifest" in path] == []
+
+
+async def test_the_same_files_under_a_new_release_are_only_renamed(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    manifest = control.add_version()
+    control.release(manifest)
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+        second = control.release(manifest)
+        control.requests.clear()
+        await device.catch_up()
+        (task,) = device.registry.tasks()
+        assert task.release_id == second
+        assert not [path for _, path in control.requests if "manifest" in path]
+
+
+async def test_a_task_no_longer_wanted_is_removed(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    release_id = control.release(control.add_version())
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+        bundle = device.registry.tasks()[0].bundle_dir
+        control.roll_back(release_id)
+        await device.catch_up()
+        assert device.active() == {}
+        assert not bundle.exists()
+        assert list(device.content.folder.iterdir()) == []
+
+
+async def test_a_broken_download_resumes_where_it_broke_off(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version(files={"m.bin": BIG}))
+    blob = f"/s/blob/{sha256_hex(BIG)}"
+    ranges: list[str | None] = []
+
+    def watched(request, answer):  # type: ignore[no-untyped-def]
+        ranges.append(request.headers.get("Range"))
+        return answer
+
+    control.distort(blob, broken_off)
+    control.distort(blob, watched)
+    async with live(tmp_path, control) as device:
+        assert await device.catch_up() is None
+        assert ranges == [f"bytes={len(BIG) // 2}-"]
+        assert device.active() == {"reader": "1.0"}
+
+
+@pytest.mark.parametrize("lie", [corrupt, oversized])
+async def test_a_corrupt_blob_is_fetched_again(tmp_path: Path, lie) -> None:  # type: ignore[no-untyped-def]
+    control = SimulatedControl()
+    control.release(control.add_version(files={"m.bin": BIG}))
+    control.distort(f"/s/blob/{sha256_hex(BIG)}", lie)
+    async with live(tmp_path, control) as device:
+        assert await device.catch_up() is None
+        assert device.active() == {"reader": "1.0"}
+
+
+async def test_a_blob_that_stays_corrupt_fails_the_installation_and_nothing_else(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version())
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+        bad = control.release(control.add_version(version="2.0", files={"m.bin": BIG}), version="2.0")
+        control.files[f"/s/blob/{sha256_hex(BIG)}"] = BIG[:-1] + b"!"
+        error = await device.catch_up()
+        assert isinstance(error, LengthOrHashError)
+        assert device.active() == {"reader": "1.0"}
+        assert not device.content.part(sha256_hex(BIG)).exists()
+        report = device.queued_reports()[-1]
+        assert (report.release_id, report.stage, report.outcome) == (bad, "install", "failure")
+        assert (report.error_class, report.code) == ("install", "length_or_hash")
+
+
+async def test_after_enough_failed_installations_a_release_is_left_alone(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    release_id = control.release(control.add_version(files={"m.bin": BIG}))
+    control.files[f"/s/blob/{sha256_hex(BIG)}"] = b"rubbish"
+    async with live(
+        tmp_path, control, config=DeploySection(download_attempts=1, install_attempts=2)
+    ) as device:
+        assert await device.catch_up() is not None
+        assert await device.deployer.converge() is not None
+        assert await device.deployer.converge() is None  # quarantined: nothing left to try
+        assert [entry.release_id for entry in device.keeper.state.quarantine] == [release_id]
+        assert [report.attempt for report in device.queued_reports()] == [1, 2]
+
+
+async def test_network_trouble_never_quarantines(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version(files={"m.bin": BIG}))
+    control.distort(f"/s/blob/{sha256_hex(BIG)}", unreachable, times=20)
+    async with live(tmp_path, control, config=DeploySection(download_attempts=1)) as device:
+        await device.catch_up()
+        for _ in range(5):
+            assert isinstance(await device.deployer.converge(), ConnectionLost)
+        assert device.keeper.state.quarantine == ()
+        assert {report.error_class for report in device.queued_reports()} == {"network"}
+
+
+async def test_forged_manifest_is_refused_for_good(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version(key=SigningKey.generate()))
+    async with live(tmp_path, control) as device:
+        assert isinstance(await device.catch_up(), SignatureError)
+        assert await device.deployer.converge() is None
+        assert len(device.keeper.state.quarantine) == 1
+
+
+async def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version(version="1.0"), version="9.9")
+    async with live(tmp_path, control) as device:
+        error = await device.catch_up()
+        assert isinstance(error, SignatureError)
+        assert "9.9" in error.message
+
+
+async def test_manifest_that_is_no_manifest_is_refused(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_manifest(b"not json"))
+    async with live(tmp_path, control) as device:
+        assert isinstance(await device.catch_up(), RemoteProtocolError)
+
+
+async def test_a_script_that_does_not_compile_fails_the_health_check(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version(files={"main.py": b"def run(:\n"}))
+    async with live(tmp_path, control) as device:
+        error = await device.catch_up()
+        assert isinstance(error, TaskError)
+        assert "main.py:1" in error.message
+        assert device.active() == {}
+
+
+async def test_an_older_epoch_is_ignored(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version())
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+        control.releases = ()
+        control.publish(epoch=1)
+        with pytest.raises(RollbackError):
+            await device.follower.refresh()
+    async with live(tmp_path, control) as device:  # the floor outlives the process
+        with pytest.raises(RollbackError):
+            await device.follower.refresh()
+        assert device.active() == {"reader": "1.0"}
+
+
+async def test_the_same_epoch_with_another_snapshot_is_refused(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version())
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+        control.releases = ()
+        control.publish(epoch=control.epoch)
+        with pytest.raises(RollbackError, match="another snapshot"):
+            await device.follower.refresh()
+
+
+async def test_expired_and_forged_epochs_are_refused(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    async with live(tmp_path, control) as device:
+        control.publish(key=SigningKey.generate())
+        with pytest.raises(SignatureError):
+            await device.follower.refresh()
+        control.publish(expires_ms=device.clock.wall_ms() - 1)
+        with pytest.raises(ExpiredError):
+            await device.follower.refresh()
+
+
+async def test_a_frozen_epoch_expires_even_if_it_never_changes(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+        device.clock.advance((EXPIRES_MS - device.clock.wall_ms()) / 1_000 + 1)
+        with pytest.raises(ExpiredError):
+            await device.follower.refresh()
+
+
+@pytest.mark.parametrize("lie", [corrupt, oversized])
+async def test_a_snapshot_with_other_bytes_is_refused(tmp_path: Path, lie) -> None:  # type: ignore[no-untyped-def]
+    control = SimulatedControl()
+    path = next(path for path in control.files if "/snapshot/" in path)
+    control.distort(path, lie)
+    async with live(tmp_path, control) as device:
+        await device.session.credential()
+        with pytest.raises(LengthOrHashError):
+            await device.follower.refresh()
+        assert device.follower.epoch == 0
+        await device.follower.refresh()  # the next answer is honest, and is not mistaken for known
+        assert device.follower.epoch == 1
+
+
+async def test_nothing_is_activated_when_the_epoch_moved_on(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    release_id = control.release(control.add_version())
+
+    def roll_back_meanwhile(name: str) -> None:
+        if name == "completed":
+            control.roll_back(release_id)
+
+    async with live(tmp_path, control, on_boundary=roll_back_meanwhile) as device:
+        await device.catch_up()
+        assert device.active() == {}
+        await device.deployer.converge()
+        assert device.active() == {}
+        assert device.queued_reports() == ()
+
+
+async def test_nothing_is_activated_while_the_epoch_cannot_be_confirmed(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version())
+
+    def cut_off(name: str) -> None:
+        if name == "completed":
+            control.distort("/s/epoch.json", unavailable)
+
+    async with live(tmp_path, control, on_boundary=cut_off) as device:
+        assert getattr(await device.catch_up(), "retry_after_s", None) == 7.0
+        assert device.active() == {}
+        assert await device.deployer.converge() is None
+        assert device.active() == {"reader": "1.0"}
+
+
+async def test_failing_runs_bring_back_the_version_before(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version())
+    async with live(tmp_path, control, config=DeploySection(revert_after_failures=3)) as device:
+        await device.catch_up()
+        bad = control.release(control.add_version(version="2.0"), version="2.0")
+        await device.catch_up()
+        (task,) = device.registry.tasks()
+        for ok in (False, False, True, False, False):
+            await device.deployer.judge(task, ok=ok)
+        assert device.active() == {"reader": "2.0"}
+        await device.deployer.judge(task, ok=False)
+        assert device.active() == {"reader": "1.0"}
+        report = device.queued_reports()[-1]
+        assert (report.release_id, report.stage, report.error_class) == (bad, "revert", "runtime")
+        await device.deployer.converge()
+        assert device.active() == {"reader": "1.0"}  # the policy still wants 2.0; this device knows better
+
+
+async def test_a_proven_version_is_not_reverted(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version())
+    config = DeploySection(revert_after_failures=2, proven_after_successes=2)
+    async with live(tmp_path, control, config=config) as device:
+        await device.catch_up()
+        (task,) = device.registry.tasks()
+        for ok in (True, True, False, False, False):
+            await device.deployer.judge(task, ok=ok)
+        assert device.active() == {"reader": "1.0"}
+
+
+async def test_a_slot_whose_files_changed_is_not_run(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version())
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+        script = device.registry.tasks()[0].bundle_dir / "main.py"
+        script.chmod(0o600)
+        script.write_text("def run(): return 'other'\n")
+    async with live(tmp_path, control) as device:
+        assert device.active() == {}
+        await device.catch_up()
+        assert device.active() == {"reader": "1.0"}
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ConnectionLost("x"), "network"),
+        (NotFound("x"), "network"),
+        (StorageError("x"), "user"),
+        (LengthOrHashError("x"), "install"),
+        (TaskError("x"), "install"),
+    ],
+)
+def test_whose_fault_a_failure_is(error, expected: str) -> None:  # type: ignore[no-untyped-def]
+    assert failure_class(error) == expected
+
+
+async def test_a_missing_blob_is_the_networks_fault(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version(files={"m.bin": BIG}))
+    del control.files[f"/s/blob/{sha256_hex(BIG)}"]
+    async with live(tmp_path, control) as device:
+        assert isinstance(await device.catch_up(), NotFound)
+
+
+async def test_an_oversized_manifest_is_not_even_asked_for(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    ref = control.add_version()
+    control.release(FileRef(ref.sha256, 10**9))
+    async with live(tmp_path, control) as device:
+        assert (await device.catch_up()).code == "limit"  # type: ignore[attr-defined]
+        assert not [path for _, path in control.requests if "manifest" in path]
+
+
+async def test_a_refused_enrolment_is_typed(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    async with live(tmp_path, control, token="wrong") as device:
+        with pytest.raises(Exception, match="token is not valid") as caught:
+            await device.catch_up()
+        assert caught.value.code == "not_allowed"  # type: ignore[attr-defined]
+
+
+GREEDY = TASK_TOML + '[[triggers]]\nids = ["event:more"]\n' * 20
+
+
+async def test_a_version_that_cannot_be_let_run_gives_way_at_once(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version())
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+        bad = control.release(control.add_version(version="2.0", toml=GREEDY), version="2.0")
+        await device.catch_up()
+        assert device.active() == {"reader": "1.0"}
+        assert device.keeper.state.quarantine[0].release_id == bad
+        report = device.queued_reports()[-1]
+        assert (report.release_id, report.stage, report.outcome, report.code) == (
+            bad,
+            "install",
+            "failure",
+            "limit",
+        )
+
+
+async def test_a_start_survives_a_task_that_cannot_be_let_run(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version())
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+    async with live(tmp_path, control, triggers_max=0) as device:
+        assert device.active() == {}
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+        assert device.active() == {"reader": "1.0"}

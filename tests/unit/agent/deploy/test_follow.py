@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from walle_agent.deploy.follow import EpochFollower
+from walle_agent.link.session import Session
+from walle_agent.link.transport import Transport
+from walle_agent.state.keeper import StateKeeper
+from walle_agent.state.store import StateStore
+from walle_shared.clock import FixedClock
+from walle_shared.errors import StorageError
+from walle_shared.protocol.codec import encode
+from walle_shared.protocol.messages import GoodbyeNotice
+from walle_shared.signing import SigningKey
+from walle_shared.targeting.policy import Policy
+from walle_support.control import ISSUED_MS, TOKEN, URL, SimulatedControl, unreachable
+
+
+def _no_corruption(error: StorageError) -> None:
+    raise error
+
+
+class Listener:
+    """Remembers the epochs a follower tells of."""
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+        self._changed = trio.Event()
+
+    def __call__(self, policy: Policy, epoch: int) -> None:
+        self.epochs.append(epoch)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def wait(self, epoch: int) -> None:
+        while epoch not in self.epochs:
+            await self._changed.wait()
+
+
+def make_follower(
+    folder: Path, transport: Transport, control: SimulatedControl, listener: Listener, *, poll_s: float
+) -> EpochFollower:
+    store = StateStore(folder, on_corrupt=_no_corruption)
+    clock = FixedClock(ISSUED_MS)
+    session = Session(transport, store, clock, profile={}, enrol_token=TOKEN)
+    keys = (control.key.public,)
+    return EpochFollower(
+        transport, session, StateKeeper(store), keys, clock, on_policy=listener, poll_s=poll_s
+    )
+
+
+async def test_a_push_is_followed_at_once(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    control, listener = SimulatedControl(), Listener()
+    async with Transport(URL, wire=control.wire()) as transport, trio.open_nursery() as nursery:
+        follower = make_follower(tmp_path, transport, control, listener, poll_s=1e6)
+        nursery.start_soon(follower.run_poll)
+        nursery.start_soon(follower.run_stream)
+        await listener.wait(1)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        before_s = trio.current_time()
+        control.publish()
+        await listener.wait(2)
+        assert trio.current_time() - before_s < 10
+        nursery.cancel_scope.cancel()
+
+
+async def test_without_pushes_the_poll_finds_it(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    control, listener = SimulatedControl(), Listener()
+    async with Transport(URL, wire=control.wire()) as transport, trio.open_nursery() as nursery:
+        follower = make_follower(tmp_path, transport, control, listener, poll_s=100.0)
+        nursery.start_soon(follower.run_poll)
+        await listener.wait(1)
+        started_s = trio.current_time()
+        control.publish()
+        await listener.wait(2)
+        assert 79 <= trio.current_time() - started_s <= 121
+        nursery.cancel_scope.cancel()
+
+
+async def test_lies_and_outages_do_not_end_the_following(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    control, listener = SimulatedControl(), Listener()
+    async with Transport(URL, wire=control.wire()) as transport, trio.open_nursery() as nursery:
+        control.distort("/s/epoch.json", unreachable, times=3)
+        follower = make_follower(tmp_path, transport, control, listener, poll_s=10.0)
+        nursery.start_soon(follower.run_poll)
+        await listener.wait(1)
+        control.publish(key=SigningKey.generate())
+        await trio.sleep(60)
+        control.publish(epoch=0)
+        await trio.sleep(60)
+        assert listener.epochs == [1]
+        control.publish(epoch=9)
+        await listener.wait(9)
+        nursery.cancel_scope.cancel()
+    log = capsys.readouterr().out
+    assert "code=signature" in log
+    assert "code=rollback" in log
+
+
+async def test_after_a_goodbye_or_a_break_the_stream_is_opened_again(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    control, listener = SimulatedControl(), Listener()
+    async with Transport(URL, wire=control.wire()) as transport, trio.open_nursery() as nursery:
+        follower = make_follower(tmp_path, transport, control, listener, poll_s=1e6)
+        nursery.start_soon(follower.run_poll)
+        nursery.start_soon(follower.run_stream)
+        await listener.wait(1)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        control.streams[0].send_nowait(b"event: goodbye\ndata: " + encode(GoodbyeNotice(5.0)) + b"\n\n")
+        await trio.sleep(30)
+        assert len(control.streams) == 1
+        control.streams[0].close()
+        await trio.sleep(30)
+        control.revoke_credentials()
+        control.streams[-1].close()
+        await trio.sleep(60)
+        control.publish()
+        await listener.wait(2)
+        assert [path for _, path in control.requests].count("/d/v1/stream") >= 4
+        nursery.cancel_scope.cancel()

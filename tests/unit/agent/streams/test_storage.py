@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from walle_agent.streams.event import make_event
+from walle_agent.streams.flow import StreamFlow
+from walle_agent.streams.storage import RunCommit, StoreLimits, StreamStore
+from walle_shared.clock import FixedClock
+from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotFound, TaskError, WalleError
+from walle_shared.ids import ScenarioName, TaskName
+from walle_shared.limits import VISIT_MAX_S
+from walle_shared.manifest import Trigger
+from walle_shared.protocol.tunnel import Record, TunnelClass
+
+TASK = (ScenarioName("demo"), TaskName("page_view"))
+OTHER = (ScenarioName("demo"), TaskName("other"))
+LIMITS = StoreLimits(outbox_rows=4, table_rows=3)
+
+
+def record(n: int = 0, **fields: object) -> Record:
+    return Record("demo", "page_view", "1.0", "r1", "view", 1_700_000_000_000, {"n": n, **fields})
+
+
+def run(last_seq: int, n: int = 0, *, ok: bool = True, version: str = "1.0") -> RunCommit:
+    return RunCommit(TASK, version, "r1", last_seq, (("features", {"n": n}),), (record(n),), ok=ok)
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock(mono_ns=1)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "streams.db"
+
+
+@pytest.fixture
+def store(path: Path, clock: FixedClock) -> Iterator[StreamStore]:
+    store = StreamStore.open(path, clock, LIMITS)
+    store.declare(TASK, {"features": {"n": "integer"}})
+    yield store
+    store.close()
+
+
+def test_a_run_is_kept_once_whatever_its_version(store: StreamStore) -> None:
+    assert store.commit_run(run(5, 1))
+    assert not store.commit_run(run(5, 2))
+    assert not store.commit_run(run(5, 2, version="2.0"))
+    assert store.read_rows(TASK, "features") == [{"n": 1}]
+    assert [entry.seq for entry in store.next_batch({}, 10)] == [1]
+    assert store.statistics().repeated == 2
+
+
+def test_a_failed_run_leaves_only_its_mark(store: StreamStore) -> None:
+    assert store.commit_run(run(5, 1, ok=False))
+    assert store.read_rows(TASK, "features") == []
+    assert store.next_batch({}, 10) == []
+    assert not store.commit_run(run(5, 1))
+
+
+def test_a_run_that_does_not_fit_leaves_its_group_alone(store: StreamStore) -> None:
+    bad = RunCommit(TASK, "1.0", "r1", 6, (("features", {"n": "six"}),), (record(6),))
+    first, second, third = store.commit_runs([run(5, 5), bad, run(7, 7)])
+    assert (first, third) == (True, True)
+    assert isinstance(second, TaskError)
+    assert store.read_rows(TASK, "features") == [{"n": 5}, {"n": 7}]
+    assert [entry.seq for entry in store.next_batch({}, 10)] == [1, 2]
+    assert store.commit_run(run(6, 6, ok=False))
+
+
+@pytest.mark.parametrize(
+    ("commit", "error", "named"),
+    [
+        (RunCommit(TASK, "1", "r", 1, (("none", {}),)), NotFound, "no table 'none'"),
+        (RunCommit(OTHER, "1", "r", 1, (("features", {"n": 1}),)), NotFound, "task other has no table"),
+        (RunCommit(TASK, "1", "r", 1, (("features", {"m": 1}),)), TaskError, "features.m is not declared"),
+        (
+            RunCommit(TASK, "1", "r", 1, (("features", {"n": True}),)),
+            TaskError,
+            "features.n must be an integer",
+        ),
+        (
+            RunCommit(TASK, "1", "r", 1, (("features", {"n": 2**63}),)),
+            TaskError,
+            "features.n must be an integer",
+        ),
+        (RunCommit(TASK, "1", "r", 1, uploads=(record(text="x" * 300_000),)), LimitExceeded, "record view"),
+        (RunCommit(TASK, "1", "r", 1, values={"k": "x" * 70_000}), LimitExceeded, "store value 'k'"),
+        (RunCommit(TASK, "1", "r", 1, values={"k": object()}), TaskError, "store value 'k'"),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    store: StreamStore, commit: RunCommit, error: type[WalleError], named: str
+) -> None:
+    with pytest.raises(error, match=named):
+        store.commit_run(commit)
+    assert store.commit_run(RunCommit(TASK, "1", "r", 1, ok=False))
+
+
+def test_columns_keep_their_types_and_may_be_added(store: StreamStore) -> None:
+    everything = {"a": "text", "b": "real", "c": "boolean", "d": "json", "n": "integer"}
+    store.declare(TASK, {"features": everything})  # type: ignore[dict-item]
+    row = {"a": "é", "b": 0.5, "c": True, "d": {"x": [1, None]}, "n": -3}
+    commit = RunCommit(TASK, "1.0", "r1", 1, (("features", row), ("features", {"n": 4, "b": 2})))
+    assert store.commit_run(commit)
+    assert store.read_rows(TASK, "features", where={"c": True}) == [row]
+    empty = {"a": None, "b": 2.0, "c": None, "d": None, "n": 4}
+    assert store.read_rows(TASK, "features", where={"a": None}) == [empty]
+    with pytest.raises(Conflict, match="n is integer and cannot become text"):
+        store.declare(TASK, {"features": {"n": "text"}})
+    with pytest.raises(ConfigError, match="not a name"):
+        store.declare(TASK, {"features": {'n"; DROP TABLE meta; --': "text"}})
+
+
+def test_tables_keep_their_newest_rows(store: StreamStore) -> None:
+    for n in range(5):
+        store.commit_run(run(n + 1, n))
+    assert [row["n"] for row in store.read_rows(TASK, "features")] == [2, 3, 4]
+    assert [row["n"] for row in store.read_rows(TASK, "features", limit=1)] == [4]
+    assert store.statistics().rows_evicted == 2
+
+
+def test_values_are_kept_and_forgotten(store: StreamStore) -> None:
+    store.commit_run(RunCommit(TASK, "1", "r", 1, values={"k": {"x": 1}, "l": 2}))
+    assert store.get_value(TASK, "k") == {"x": 1}
+    store.commit_run(RunCommit(TASK, "1", "r", 2, values={"k": None}))
+    assert (store.get_value(TASK, "k"), store.get_value(TASK, "l"), store.get_value(OTHER, "l")) == (
+        None,
+        2,
+        None,
+    )
+
+
+def test_the_oldest_of_the_lowest_class_are_evicted_into_one_tombstone(store: StreamStore) -> None:
+    for n in range(4):
+        store.commit_run(
+            RunCommit(TASK, "1", "r", n + 1, uploads=(record(n),), upload_class=TunnelClass.BATCH)
+        )
+    for n in range(3):
+        store.commit_run(RunCommit(TASK, "1", "r", n + 10, uploads=(record(n),)))
+    batch = [(e.klass, e.seq, e.last_seq, e.payload is None) for e in store.next_batch({}, 10)]
+    urgent, later = TunnelClass.REALTIME, TunnelClass.BATCH
+    records = [(urgent, 1, 1, False), (urgent, 2, 2, False), (urgent, 3, 3, False)]
+    assert batch == [*records, (later, 1, 3, True), (later, 4, 4, False)]
+    assert store.statistics().outbox.evicted == 3
+    store.ack(later, 2)
+    assert store.numbers() == {urgent: (1, 3), later: (3, 4)}
+
+
+def test_numbers_go_on_after_everything_was_acknowledged(
+    store: StreamStore, path: Path, clock: FixedClock
+) -> None:
+    store.commit_run(run(1))
+    store.ack(TunnelClass.REALTIME, 1)
+    again = StreamStore.open(path, clock, LIMITS)
+    assert again.numbers()[TunnelClass.REALTIME] == (2, 1)
+    again.commit_run(run(2))
+    assert [entry.seq for entry in again.next_batch({}, 10)] == [2]
+    again.close()
+
+
+def new_flow(store: StreamStore, clock: FixedClock) -> StreamFlow:
+    flow = StreamFlow(store, clock)
+    flow.register(TASK, [Trigger(("page:item.exit",))])
+    return flow
+
+
+def test_owed_firings_come_back_after_a_restart_and_dealt_ones_do_not(
+    store: StreamStore, path: Path, clock: FixedClock
+) -> None:
+    flow = new_flow(store, clock)
+    enter, leave = make_event("page_enter", page_id="item"), make_event("page_exit")
+    first, second = flow.accept([enter, leave, enter, leave])
+    open_visit = flow.accept([enter, make_event("click")])
+    assert open_visit == []
+    store.commit_run(run(second.last_seq))
+    flow.dealt_with(TASK, second.last_seq)
+    store.append([])  # writes what was settled
+
+    reopened = StreamStore.open(path, clock, LIMITS)
+    resumed = new_flow(reopened, clock)
+    assert resumed.recover() == [first]
+    assert resumed.statistics().skipped_firings == 1
+    (third,) = resumed.accept([leave])
+    assert [event.kind for event in third.events] == ["page_enter", "click", "page_exit"]
+    reopened.close()
+
+
+def test_the_log_is_cut_behind_what_a_restart_needs(store: StreamStore, clock: FixedClock) -> None:
+    flow = new_flow(store, clock)
+    for _ in range(400):
+        (firing,) = flow.accept([make_event("page_enter", page_id="item"), make_event("page_exit")])
+        store.commit_run(run(firing.last_seq))
+        flow.dealt_with(TASK, firing.last_seq)
+    replay = store.pending()
+    assert len(replay.events) < 100
+    assert len(replay.marked) <= 200
+    assert replay.cursor >= 798
+
+
+def test_a_visit_that_grew_too_old_closes_without_an_event(store: StreamStore, clock: FixedClock) -> None:
+    flow = new_flow(store, clock)
+    flow.accept([make_event("page_enter", page_id="item")])
+    clock.advance(VISIT_MAX_S)
+    (firing,) = flow.accept([])
+    assert firing.visit is not None
+    assert firing.visit.reason == "age"
+    assert store.pending().events[-1].event_id == "walle.closed.age"

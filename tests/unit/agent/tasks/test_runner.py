@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from walle_agent.config import RunSection
+from walle_agent.link.reporter import Reporter
+from walle_agent.state.reports import ReportQueue
+from walle_agent.streams.event import make_event
+from walle_agent.streams.pipeline import Firing
+from walle_agent.streams.service import StreamService, open_streams
+from walle_agent.tasks.registry import InstalledTask, TaskRegistry
+from walle_agent.tasks.runner import TaskRunner, make_spec
+from walle_container import HostFunction, StoreWrite, TaskResult, TaskSpec, TunnelSend
+from walle_shared.clock import FixedClock
+from walle_shared.errors import (
+    InternalError,
+    LimitExceeded,
+    NotFound,
+    RemoteProtocolError,
+    StorageError,
+    TaskError,
+)
+from walle_shared.ids import ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
+from walle_shared.manifest import parse_task_file
+from walle_shared.protocol.messages import Report
+
+KEY = (ScenarioName("demo"), TaskName("reader"))
+DEFINITION = parse_task_file(
+    """
+[task]
+scenario = "demo"
+name = "reader"
+capabilities = ["events", "store", "tunnel"]
+[[triggers]]
+ids = ["event:go"]
+[limits]
+wall_s = 120.0
+[tables.reads]
+value = "integer"
+[uploads.result]
+value = "integer"
+"""
+)
+
+
+def _no_corruption(error: StorageError) -> None:
+    raise error
+
+
+class ScriptedHost:
+    """A container that ends runs as it is told, and may ask the host first."""
+
+    def __init__(self) -> None:
+        self.results: list[TaskResult | Exception] = []
+        self.asks: list[tuple[str, dict[str, Any]]] = []
+        self.answers: list[Any] = []
+        self.specs: list[TaskSpec] = []
+        self.inputs: list[dict[str, Any]] = []
+
+    async def run(
+        self, spec: TaskSpec, inputs: dict[str, Any], functions: Mapping[str, HostFunction] | None = None
+    ) -> TaskResult:
+        self.specs.append(spec)
+        self.inputs.append(inputs)
+        for name, args in self.asks:
+            self.answers.append(await (functions or {})[name](args))
+        result = self.results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+@dataclass
+class Bench:
+    """A runner on real streams and a real report queue."""
+
+    host: ScriptedHost
+    streams: StreamService
+    registry: TaskRegistry
+    runner: TaskRunner
+    queue: ReportQueue
+    task: InstalledTask
+    verdicts: list[bool] = field(default_factory=list)
+
+    async def fire(self) -> Firing:
+        """One event of the kind the task waits for."""
+        event = self.streams._store.append([make_event("click", event_id="go")])[0]
+        return Firing(KEY, DEFINITION.triggers[0], event.seq, event.seq, (event,), None)
+
+    async def run(self, result: TaskResult | Exception) -> Firing:
+        """Fire once, with this end."""
+        self.host.results.append(result)
+        firing = await self.fire()
+        await self.runner.handle(firing)
+        return firing
+
+    def reports(self) -> tuple[Report, ...]:
+        return self.queue.next_batch(100)[1]
+
+    async def stored(self) -> list[dict[str, Any]]:
+        return await self.streams.read_rows(KEY, "reads")
+
+    async def uploaded(self) -> int:
+        return len(await self.streams.next_batch({}, 100))
+
+
+@asynccontextmanager
+async def bench(folder: Path) -> AsyncIterator[Bench]:
+    clock = FixedClock()
+    queue = ReportQueue(folder / "reports.db", on_corrupt=_no_corruption)
+    host = ScriptedHost()
+    verdicts: list[bool] = []
+
+    async def judge(task: InstalledTask, *, ok: bool) -> None:
+        verdicts.append(ok)
+
+    async with open_streams(folder / "streams.db", clock) as streams:
+        registry = TaskRegistry(streams)
+        task = InstalledTask(
+            KEY, TaskVersion("1.0"), ReleaseId("r1"), Sha256("a" * 64), folder / "bundle", DEFINITION
+        )
+        await registry.activate(task)
+        runner = TaskRunner(host, streams, registry, Reporter(queue, clock), judge, clock, RunSection())
+        with closing(queue):
+            yield Bench(host, streams, registry, runner, queue, task, verdicts)
+
+
+GOOD = TaskResult(
+    ok=True,
+    rows=(StoreWrite("reads", {"value": 7}),),
+    uploads=(TunnelSend("result", {"value": 7}),),
+    wall_s=0.25,
+)
+
+
+async def test_a_good_run_is_kept_and_reported(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.run(GOOD)
+        assert await b.stored() == [{"value": 7}]
+        assert await b.uploaded() == 1
+        (report,) = b.reports()
+        assert (report.stage, report.outcome, report.attempt, report.duration_ms) == (
+            "run",
+            "success",
+            1,
+            250,
+        )
+        assert (report.error_class, report.code, report.duration_ms) == ("none", "", 250.0)
+        assert b.verdicts == [True]
+        assert b.host.inputs[0]["events"][0]["event_id"] == "go"
+
+
+@pytest.mark.parametrize(
+    ("result", "kind", "words"),
+    [
+        (TaskResult(ok=False, error_kind="exception", error="ValueError: no"), "exception", "no"),
+        (TaskResult(ok=False, error_kind="timeout", error="too long"), "timeout", "too long"),
+        (TaskResult(ok=True, rows=(StoreWrite("other", {}),)), "denied", "[tables.other]"),
+        (TaskResult(ok=True, rows=(StoreWrite("reads", {"x": 1}),)), "denied", "reads.x"),
+        (TaskResult(ok=True, rows=(StoreWrite("reads", {"value": "7"}),)), "invalid", "reads.value"),
+        (TaskResult(ok=True, uploads=(TunnelSend("secret", {}),)), "denied", "[uploads.secret]"),
+        (TaskResult(ok=True, uploads=(TunnelSend("result", {"page": 1}),)), "denied", "result.page"),
+        (TaskResult(ok=True, uploads=(TunnelSend("result", {"value": 1.5}),)), "invalid", "result.value"),
+        (LimitExceeded("the inputs are too large"), "invalid", "too large"),
+    ],
+)
+async def test_a_bad_run_leaves_nothing_but_its_report(
+    tmp_path: Path, result: TaskResult | Exception, kind: str, words: str
+) -> None:
+    async with bench(tmp_path) as b:
+        firing = await b.run(result)
+        assert await b.stored() == []
+        assert await b.uploaded() == 0
+        (report,) = b.reports()
+        assert (report.outcome, report.error_class, report.code) == ("failure", "runtime", kind)
+        assert words in report.message
+        assert b.verdicts == [False]
+        b.host.results.append(GOOD)
+        await b.runner.handle(firing)  # it is marked: not run again to any effect
+        assert await b.stored() == []
+        assert b.runner.statistics().repeated == 1
+
+
+async def test_half_good_output_is_refused_whole(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.run(
+            TaskResult(ok=True, rows=GOOD.rows, uploads=(*GOOD.uploads, TunnelSend("result", {"page": "x"})))
+        )
+        assert (await b.stored(), await b.uploaded()) == ([], 0)
+
+
+async def test_a_container_that_does_not_start_speaks_of_the_device(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.run(InternalError("no worker can be started"))
+        (report,) = b.reports()
+        assert (report.outcome, report.error_class, report.code) == ("failure", "user", "no_worker")
+        assert b.verdicts == []
+
+
+async def test_firings_of_a_task_that_is_gone_are_dismissed(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.registry.deactivate(KEY)
+        await b.runner.handle(await b.fire())
+        assert b.runner.statistics().dismissed == 1
+        assert b.reports() == ()
+
+
+async def test_a_run_reads_what_was_stored_before(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.run(GOOD)
+        b.host.asks = [
+            ("store.rows", {"table": "reads", "limit": 5, "where": {"value": 7}}),
+            ("store.get", {"key": "nothing"}),
+        ]
+        await b.run(GOOD)
+        assert b.host.answers == [[{"value": 7}], None]
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "error"),
+    [
+        ("store.rows", {"table": "reads"}, RemoteProtocolError),
+        ("store.rows", {"table": 1, "limit": 1, "where": {}}, RemoteProtocolError),
+        ("store.rows", {"table": "other", "limit": 1, "where": {}}, NotFound),
+        ("store.rows", {"table": "reads", "limit": 1, "where": {"x": 1}}, TaskError),
+        ("store.get", {}, RemoteProtocolError),
+    ],
+)
+async def test_host_calls_check_what_the_worker_says(
+    tmp_path: Path, name: str, args: dict[str, Any], error: type[Exception]
+) -> None:
+    async with bench(tmp_path) as b:
+        with pytest.raises(error):
+            await b.runner._functions(KEY)[name](args)
+
+
+async def test_a_disk_that_refuses_for_a_while_loses_nothing(
+    tmp_path: Path, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(tmp_path) as b:
+        refusals = [StorageError("disk full")] * 2
+        commit = b.streams.commit
+
+        async def refusing(run: Any) -> bool:
+            if refusals:
+                raise refusals.pop()
+            return await commit(run)
+
+        monkeypatch.setattr(b.streams, "commit", refusing)
+        await b.run(GOOD)
+        assert await b.stored() == [{"value": 7}]
+
+
+async def test_limits_of_the_device_cap_those_of_the_manifest(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        spec = make_spec(b.task, RunSection(wall_max_s=10.0, memory_max_bytes=1_000))
+        assert (spec.limits.wall_s, spec.limits.memory_bytes) == (10.0, 1_000)
+        assert spec.capabilities == {"events", "store", "tunnel"}
+
+
+async def test_a_task_with_a_conflicting_table_is_its_authors_fault(tmp_path: Path) -> None:
+    changed = parse_task_file(
+        '[task]\nscenario = "demo"\nname = "reader"\n[[triggers]]\nids = ["event:go"]\n'
+        '[tables.reads]\nvalue = "text"\n'
+    )
+    async with bench(tmp_path) as b:
+        with pytest.raises(TaskError, match="value"):
+            await b.registry.prepare(KEY, changed)
+        assert b.registry.get(KEY) == b.task

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from walle_agent.cli import EXIT_FAILED, EXIT_OK, EXIT_USAGE, main
+from walle_agent.state.store import DeviceState, Identity, SlotContent, StateStore, TaskRecord
+from walle_shared.errors import StorageError
+from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
+
+KEY = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "agent.toml"
+    path.write_text(
+        f'[control]\nurl = "http://127.0.0.1:9"\ntrusted_keys = ["{KEY}"]\n[agent]\ndata_dir = "data"\n'
+    )
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()  # a command points the log at a stream that this test captured
+
+
+def _no_corruption(error: StorageError) -> None:
+    raise error
+
+
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == EXIT_OK
+    shown = capsys.readouterr().out
+    for word in ("examples:", "exit codes:", "run", "status", "enrol", "emit"):
+        assert word in shown
+
+
+def test_status_before_the_first_start(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--config", str(config)]) == EXIT_OK
+    shown = capsys.readouterr().out
+    assert "stopped" in shown
+    assert "not enrolled" in shown
+
+
+def test_status_of_a_stopped_agent(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = StateStore(config.parent / "data", on_corrupt=_no_corruption)
+    store.save_identity(Identity("ab" * 32, DeviceId("d1"), "secret-credential", 5))
+    slot = SlotContent("proven", ReleaseId("r1"), TaskVersion("1.0"), Sha256("a" * 64))
+    store.save(DeviceState(epoch=7, tasks=(TaskRecord(ScenarioName("demo"), TaskName("reader"), slot),)))
+    assert main(["status", "--config", str(config), "--json"]) == EXIT_OK
+    printed = capsys.readouterr().out
+    status = json.loads(printed)
+    assert (status["running"], status["device_id"], status["epoch"]) == (False, "d1", 7)
+    assert status["tasks"][0]["slots"]["a"]["version"] == "1.0"
+    assert "secret-credential" not in printed
+    assert "ab" * 32 not in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["status", "--config", "none.toml"], EXIT_USAGE, "none.toml: cannot be read"),
+        (["run", "--config", "none.toml"], EXIT_USAGE, "none.toml: cannot be read"),
+        (["emit", "--socket", "none.sock", "/dev/null"], EXIT_FAILED, "is the agent running"),
+        (["emit", "--socket", "none.sock", "none.jsonl"], EXIT_USAGE, "none.jsonl: cannot be read"),
+    ],
+)
+def test_errors_are_one_sentence(
+    arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == code
+    shown = capsys.readouterr().err
+    assert shown.startswith("walle-agent: error: ")
+    assert shown.count("\n") == 1
+    assert words in shown
+
+
+def test_enrolling_with_nobody_there_fails_in_one_sentence(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["enrol", "--config", str(config), "--token", "t"]) == EXIT_FAILED
+    assert "walle-agent: error: enrol: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["emit", "--rate", "0"], ["emit", "--speed", "x"], []])
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == EXIT_USAGE
+    assert "usage:" in capsys.readouterr().err
