@@ -13,11 +13,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from walle_shared import __version__
-from walle_shared.clock import Clock
-from walle_shared.errors import WalleError
-from walle_shared.observe import get_logger
-from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
 
 from walle_control.config import ControlConfig
 from walle_control.db.store import Store
@@ -44,6 +39,11 @@ from walle_control.web.auth import Doors
 from walle_control.web.problems import on_crash, on_http_error, on_walle_error
 from walle_control.web.requests import json_response
 from walle_control.web.static import StaticRoutes
+from walle_shared import __version__
+from walle_shared.clock import Clock
+from walle_shared.errors import WalleError
+from walle_shared.observe import get_logger
+from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
 
 _log = get_logger("control.app")
 

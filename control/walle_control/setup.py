@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from walle_shared.clock import Clock
-from walle_shared.errors import StorageError
-
 from walle_control.config import CONFIG_FILE, EpochConfig, default_toml
 from walle_control.db.store import Store, write_secret
 from walle_control.features.people.service import PeopleService, new_token
 from walle_control.features.releases import store as releases_store
 from walle_control.features.releases.epochs import EpochBook
+from walle_shared.clock import Clock
+from walle_shared.errors import StorageError
 
 
 @dataclass(frozen=True, slots=True)

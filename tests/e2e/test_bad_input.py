@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import sqlite3
 import subprocess
@@ -81,7 +80,7 @@ BAD_TASKS: Mapping[str, Bad] = {
                 pass
         """,
         "timeout",
-        "wall-clock limit",
+        "passed its limit of 0.2 s",
         "[limits]\nwall_s = 0.2\n",
     ),
     "nonsense": Bad(
@@ -141,7 +140,7 @@ BAD_TASKS: Mapping[str, Bad] = {
             model.load("cut")
         """,
         "exception",
-        "cut.wmodel",
+        "model/cut.wmodel",
     ),
 }
 
@@ -244,7 +243,7 @@ def _add_cut_model(task: Path, folder: Path) -> None:
         (b'{"kind": "teleport"}', "event.kind must be one of"),
         (b'{"kind": "click", "colour": 1}', "event.colour is not known"),
         (b'{"kind": "click", "wall_ms": -1}', "event.wall_ms must be milliseconds since 1970"),
-        (b'{"kind": "custom", "args": "' + b"x" * EVENT_MAX_BYTES + b'"}', f"limit of {EVENT_MAX_BYTES} bytes"),
+        (b'{"kind": "' + b"x" * EVENT_MAX_BYTES + b'"}', f"limit of {EVENT_MAX_BYTES} bytes"),
     ],
     ids=["prose", "cut", "binary", "deep", "list", "kind", "member", "time", "long"],
 )  # fmt: skip
@@ -459,7 +458,7 @@ def _forge(world: World, how: str, present: bytes, older: bytes) -> bytes:
         ("another kind", "epoch_refused", "signature"),
         ("expired", "epoch_refused", "expired"),
         ("older", "epoch_refused", "rollback"),
-        ("a proxy's page", "poll_failed", "protocol_remote"),
+        ("a proxy page", "poll_failed", "protocol_remote"),
     ],
 )
 def test_an_epoch_that_is_not_the_newest_signed_one_is_ignored(
@@ -477,7 +476,7 @@ def test_an_epoch_that_is_not_the_newest_signed_one_is_ignored(
         assert world.log_after(known, event)["code"] == code
     finally:
         _replace(path, present)
-    world.visit(f"under-a-forged-epoch-{how}")
+    world.visit(f"after-the-epoch-of-{code}-{epoch}")
     assert _agent_status(world)["epoch"] == epoch
 
 
@@ -643,5 +642,4 @@ def test_a_server_killed_in_a_burst_neither_loses_nor_repeats_a_feature(world: W
     world.control.crash()
     world.device.check()
     world.control.restart()
-    assert os.path.exists(world.device.socket)
     _await_exactly_once(world, prefix, visits)

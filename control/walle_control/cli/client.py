@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 import orjson
-from walle_shared.errors import ConfigError, ConnectionLost, WalleError
 
 from walle_control.config import ENV_PREFIX
 from walle_control.db.store import Home
+from walle_shared.errors import ConfigError, ConnectionLost, WalleError
 
 _TIMEOUT_S = 30.0
 _IMPORT_TIMEOUT_S = 600.0

@@ -9,16 +9,15 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
-from walle_shared.clock import SystemClock
-from walle_shared.errors import ConfigError
-from walle_shared.observe import configure_logging
-from walle_shared.records import to_plain
-
 from walle_control import serve as server
 from walle_control import setup
 from walle_control.cli import show
 from walle_control.cli.client import AdminClient, connect
 from walle_control.config import CONFIG_FILE, load_config
+from walle_shared.clock import SystemClock
+from walle_shared.errors import ConfigError
+from walle_shared.observe import configure_logging
+from walle_shared.records import to_plain
 
 
 def init(arguments: argparse.Namespace) -> int:

@@ -6,10 +6,9 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
+from walle_control.cli import commands
 from walle_shared import __version__
 from walle_shared.errors import WalleError
-
-from walle_control.cli import commands
 
 _EXAMPLES = """examples:
   walle-control init --data ./control           make keys, database and the admin token

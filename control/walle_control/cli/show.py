@@ -11,6 +11,7 @@ import orjson
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
 from walle_shared.units import format_bytes
 
 Answer = Mapping[str, Any]

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
-from walle_shared.errors import StorageError
 
 from walle_control.db.migrations import migrate
+from walle_shared.errors import StorageError
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]

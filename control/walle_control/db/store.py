@@ -19,11 +19,10 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from walle_shared.errors import ConfigError, StorageError
-from walle_shared.signing import SigningKey
-
 from walle_control.db.connection import Database
 from walle_control.db.files import FileStore
+from walle_shared.errors import ConfigError, StorageError
+from walle_shared.signing import SigningKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ import trio
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from walle_shared.ids import DeviceId
-from walle_shared.protocol.codec import encode
-from walle_shared.protocol.messages import EpochNotice, GoodbyeNotice
 
 from walle_control.config import StreamConfig
 from walle_control.features.devices.service import DevicesService
 from walle_control.gateway.hub import EpochHub, Seats
+from walle_shared.ids import DeviceId
+from walle_shared.protocol.codec import encode
+from walle_shared.protocol.messages import EpochNotice, GoodbyeNotice
 
 _HEADERS = [
     (b"content-type", b"text/event-stream"),

@@ -8,6 +8,13 @@ from __future__ import annotations
 
 import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from walle_control.config import StreamConfig
+from walle_control.features.devices.service import DevicesService
+from walle_control.features.telemetry.service import TelemetryService
+from walle_control.gateway.hub import EpochHub, Seats
+from walle_control.web.auth import bearer
+from walle_control.web.problems import problem_response, status_of
 from walle_shared.errors import LimitExceeded, ProtocolError, RemoteProtocolError, WalleError
 from walle_shared.ids import DeviceId
 from walle_shared.limits import TUNNEL_WINDOW_FRAMES
@@ -21,13 +28,6 @@ from walle_shared.protocol.tunnel_receiver import (
     ack_frames,
     goodbye_frame,
 )
-
-from walle_control.config import StreamConfig
-from walle_control.features.devices.service import DevicesService
-from walle_control.features.telemetry.service import TelemetryService
-from walle_control.gateway.hub import EpochHub, Seats
-from walle_control.web.auth import bearer
-from walle_control.web.problems import problem_response, status_of
 
 _log = get_logger("control.tunnel")
 

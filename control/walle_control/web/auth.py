@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from walle_shared.ids import DeviceId
 
 from walle_control.web.problems import Unauthenticated
+from walle_shared.ids import DeviceId
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 DeviceEndpoint = Callable[[Request, DeviceId], Awaitable[Response]]

@@ -8,6 +8,7 @@ from typing import TypeVar
 import trio
 from starlette.requests import Request
 from starlette.responses import Response
+
 from walle_shared.errors import LimitExceeded, PeerTimeout, RemoteProtocolError
 from walle_shared.limits import REQUEST_MAX_BYTES
 from walle_shared.protocol.codec import decode, encode

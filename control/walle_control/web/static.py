@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from walle_shared.errors import NotFound
-from walle_shared.signing import sha256_hex
 
 from walle_control.db.files import FileStore
+from walle_shared.errors import NotFound
+from walle_shared.signing import sha256_hex
 
 _FOREVER = "public, max-age=31536000, immutable"
 

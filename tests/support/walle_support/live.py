@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "examples" / "demo"))
-from world import ControlPlane, Device, commit_tasks, wait_for  # noqa: E402
+from world import ControlPlane, Device, commit_tasks, wait_for
 
 __all__ = ["SCENARIO", "LiveControl", "LiveDevice", "commit_tasks", "task_folder", "wait_for"]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from walle_shared.ids import DeviceId
-
 from walle_control.web.problems import Unauthenticated
+from walle_shared.ids import DeviceId
 
 _PREFIX = "wd1"
 

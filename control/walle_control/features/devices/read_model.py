@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 
+from walle_control.features.devices import store
 from walle_shared.errors import NotFound
 from walle_shared.ids import DeviceId
 from walle_shared.targeting import Profile
-
-from walle_control.features.devices import store
 
 
 def profile_of(db: sqlite3.Connection, device_id: DeviceId) -> Profile:

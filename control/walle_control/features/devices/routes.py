@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
-from walle_shared.ids import DeviceId
-from walle_shared.protocol.messages import EnrolRequest, RenewRequest
 
 from walle_control.features.devices.service import DevicesService
 from walle_control.features.devices.types import EnrolTokenRequest
 from walle_control.web.requests import PAGE_DEFAULT, PAGE_MAX, json_response, query_int, read_message
+from walle_shared.ids import DeviceId
+from walle_shared.protocol.messages import EnrolRequest, RenewRequest
 
 
 class DeviceRoutes:

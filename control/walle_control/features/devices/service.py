@@ -10,15 +10,6 @@ import hashlib
 import secrets
 import sqlite3
 
-from walle_shared.clock import Clock
-from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotAllowed, NotFound, RollbackError
-from walle_shared.ids import DeviceId
-from walle_shared.limits import PROFILE_MAX_BYTES
-from walle_shared.protocol.codec import canonical
-from walle_shared.protocol.messages import EnrolRequest, EnrolResponse, RenewRequest, renewal_bytes
-from walle_shared.signing import VerifyKey
-from walle_shared.units import DAY_S
-
 from walle_control.config import DevicesConfig
 from walle_control.db.connection import Database
 from walle_control.features.devices import credentials, store
@@ -28,6 +19,14 @@ from walle_control.features.devices.types import (
     EnrolTokenRequest,
     EnrolTokenResponse,
 )
+from walle_shared.clock import Clock
+from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotAllowed, NotFound, RollbackError
+from walle_shared.ids import DeviceId
+from walle_shared.limits import PROFILE_MAX_BYTES
+from walle_shared.protocol.codec import canonical
+from walle_shared.protocol.messages import EnrolRequest, EnrolResponse, RenewRequest, renewal_bytes
+from walle_shared.signing import VerifyKey
+from walle_shared.units import DAY_S
 
 _TOKEN_PREFIX = "wenrol_"
 _ENROL_USES_MAX = 1_000_000

@@ -6,11 +6,11 @@ import sqlite3
 from typing import cast
 
 import orjson
-from walle_shared.ids import DeviceId
-from walle_shared.targeting import Profile
 
 from walle_control.features.devices.types import Device, DeviceKey, DeviceState, EnrolToken
 from walle_control.features.telemetry import read_model as telemetry
+from walle_shared.ids import DeviceId
+from walle_shared.targeting import Profile
 
 
 def insert_enrol_token(

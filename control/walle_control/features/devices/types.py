@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from walle_control.features.telemetry.types import InstalledTask
 from walle_shared.ids import DeviceId
 from walle_shared.targeting import Profile
-
-from walle_control.features.telemetry.types import InstalledTask
 
 DeviceState = Literal["active", "revoked"]
 

@@ -6,11 +6,10 @@ import hashlib
 import hmac
 import secrets
 
-from walle_shared.clock import Clock
-
 from walle_control.db.connection import Database
 from walle_control.features.people import store
 from walle_control.web.problems import Unauthenticated
+from walle_shared.clock import Clock
 
 _PREFIX = "wadmin_"
 

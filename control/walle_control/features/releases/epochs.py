@@ -11,6 +11,11 @@ from __future__ import annotations
 
 import sqlite3
 
+from walle_control.db.files import FileStore
+from walle_control.features.releases import store
+from walle_control.features.releases.store import EpochRow
+from walle_control.features.releases.types import ReleaseRow
+from walle_control.features.tasks import read_model as tasks
 from walle_shared.clock import Clock
 from walle_shared.errors import InternalError, LimitExceeded
 from walle_shared.limits import SNAPSHOT_MAX_BYTES
@@ -18,12 +23,6 @@ from walle_shared.protocol.codec import canonical
 from walle_shared.protocol.messages import EpochInfo
 from walle_shared.signing import SigningKey, file_ref, sign_envelope
 from walle_shared.targeting import Release, Snapshot
-
-from walle_control.db.files import FileStore
-from walle_control.features.releases import store
-from walle_control.features.releases.store import EpochRow
-from walle_control.features.releases.types import ReleaseRow
-from walle_control.features.tasks import read_model as tasks
 
 #: The kind under which an ``EpochInfo`` is signed.
 EPOCH_KIND = "epoch"

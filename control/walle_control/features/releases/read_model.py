@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
-from walle_shared.ids import ReleaseId, ScenarioName
-
 from walle_control.features.releases import store
 from walle_control.features.rollouts.guard import GuardSettings
+from walle_shared.ids import ReleaseId, ScenarioName
 
 
 def live_guards(db: sqlite3.Connection) -> dict[ReleaseId, GuardSettings]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
-from walle_shared.ids import ReleaseId
-from walle_shared.protocol.codec import decode
 
 from walle_control.features.releases.service import ReleasesService
 from walle_control.features.releases.types import (
@@ -16,6 +14,8 @@ from walle_control.features.releases.types import (
 )
 from walle_control.web.auth import Endpoint
 from walle_control.web.requests import json_response, read_body, read_message
+from walle_shared.ids import ReleaseId
+from walle_shared.protocol.codec import decode
 
 
 class ReleaseRoutes:

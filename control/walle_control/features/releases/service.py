@@ -9,12 +9,6 @@ from typing import Any
 
 import orjson
 import trio
-from walle_shared.clock import Clock
-from walle_shared.errors import NotFound
-from walle_shared.ids import ReleaseId, ScenarioName, TaskName, TaskVersion, check_name, check_version
-from walle_shared.observe import get_logger
-from walle_shared.records import from_plain
-from walle_shared.targeting import Policy, Snapshot, parse_predicate
 
 from walle_control.config import GuardConfig
 from walle_control.db.connection import Database
@@ -38,6 +32,12 @@ from walle_control.features.releases.types import (
 from walle_control.features.rollouts.guard import GuardSettings, judge
 from walle_control.features.tasks import read_model as tasks
 from walle_control.features.telemetry import read_model as telemetry
+from walle_shared.clock import Clock
+from walle_shared.errors import NotFound
+from walle_shared.ids import ReleaseId, ScenarioName, TaskName, TaskVersion, check_name, check_version
+from walle_shared.observe import get_logger
+from walle_shared.records import from_plain
+from walle_shared.targeting import Policy, Snapshot, parse_predicate
 
 _log = get_logger("control.releases")
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
-from walle_shared.ids import ReleaseId, ScenarioName, TaskName, TaskVersion
 
 from walle_control.features.releases.types import ReleaseEvent, ReleaseRow, ReleaseState
 from walle_control.features.rollouts.guard import GuardSettings
+from walle_shared.ids import ReleaseId, ScenarioName, TaskName, TaskVersion
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal
 
+from walle_control.features.rollouts.guard import GuardSettings, Verdict
+from walle_control.features.telemetry.types import ReportCount
 from walle_shared.errors import ConfigError, Conflict
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, TaskName, TaskVersion
 from walle_shared.targeting import SHARE_ONE, Explanation, Profile
-
-from walle_control.features.rollouts.guard import GuardSettings, Verdict
-from walle_control.features.telemetry.types import ReportCount
 
 ReleaseState = Literal["live", "stopped", "rolled_back"]
 ReleaseAction = Literal["stop", "resume", "rollback"]

@@ -8,14 +8,14 @@ from dataclasses import asdict
 from typing import Any, Literal, NoReturn, Protocol
 
 import trio
-from walle_shared.errors import Conflict, WalleError
-from walle_shared.ids import ReleaseId
-from walle_shared.observe import get_logger
 
 from walle_control.db.connection import Database
 from walle_control.features.releases import read_model as releases
 from walle_control.features.rollouts.guard import GuardSettings, Verdict, judge
 from walle_control.features.telemetry import read_model as telemetry
+from walle_shared.errors import Conflict, WalleError
+from walle_shared.ids import ReleaseId
+from walle_shared.observe import get_logger
 
 _log = get_logger("control.rollouts")
 

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
+from walle_control.features.tasks.types import ModelConverter, TaskSource
 from walle_shared.errors import ConfigError, EngineError, TaskError
 from walle_shared.ids import TaskVersion
 from walle_shared.manifest import (
@@ -20,8 +21,6 @@ from walle_shared.manifest import (
     parse_task_file,
 )
 from walle_shared.signing import file_ref
-
-from walle_control.features.tasks.types import ModelConverter, TaskSource
 
 _SOURCE_SUFFIX = ".onnx"
 _MODEL_SUFFIX = ".wmodel"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pygit2
 from pygit2.enums import FileMode
-from walle_shared.errors import ConfigError, NotAllowed, NotFound, TaskError
-from walle_shared.limits import MANIFEST_MAX_FILES
-from walle_shared.manifest import check_bundle_path
 
 from walle_control.config import ImportConfig
 from walle_control.features.tasks.types import TaskSource
+from walle_shared.errors import ConfigError, NotAllowed, NotFound, TaskError
+from walle_shared.limits import MANIFEST_MAX_FILES
+from walle_shared.manifest import check_bundle_path
 
 #: Folders of a task may be nested this deep.
 _DEPTH_MAX = 16

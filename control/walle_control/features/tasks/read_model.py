@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
+from walle_control.features.tasks import store
 from walle_shared.errors import NotFound
 from walle_shared.protocol.messages import FileRef
-
-from walle_control.features.tasks import store
 
 
 def manifest_of(db: sqlite3.Connection, scenario: str, task: str, version: str) -> FileRef:

@@ -5,12 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import trio
-from walle_shared.clock import Clock
-from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotFound
-from walle_shared.ids import TaskVersion, check_name, check_version
-from walle_shared.limits import MANIFEST_MAX_BYTES
-from walle_shared.manifest import MANIFEST_KIND, Manifest
-from walle_shared.signing import open_envelope, sign_envelope
 
 from walle_control.config import ImportConfig
 from walle_control.db.store import Store
@@ -24,6 +18,12 @@ from walle_control.features.tasks.types import (
     VersionList,
     VersionRow,
 )
+from walle_shared.clock import Clock
+from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotFound
+from walle_shared.ids import TaskVersion, check_name, check_version
+from walle_shared.limits import MANIFEST_MAX_BYTES
+from walle_shared.manifest import MANIFEST_KIND, Manifest
+from walle_shared.signing import open_envelope, sign_envelope
 
 
 def convert_with_engine(onnx_path: Path, wmodel_path: Path) -> object:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
+from walle_control.features.tasks.types import VersionRow
 from walle_shared.ids import ScenarioName, Sha256, TaskName, TaskVersion
 from walle_shared.protocol.messages import FileRef
-
-from walle_control.features.tasks.types import VersionRow
 
 
 def insert_version(db: sqlite3.Connection, row: VersionRow) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 
-from walle_shared.ids import DeviceId, ReleaseId
-from walle_shared.protocol.messages import VOTING_ERRORS
-
 from walle_control.features.rollouts.guard import VOTING_STAGES, Votes
 from walle_control.features.telemetry import store
 from walle_control.features.telemetry.types import InstalledTask, ReportCount
+from walle_shared.ids import DeviceId, ReleaseId
+from walle_shared.protocol.messages import VOTING_ERRORS
 
 
 def counts_of(db: sqlite3.Connection, release_id: ReleaseId) -> tuple[ReportCount, ...]:

@@ -7,13 +7,13 @@ from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
-from walle_shared.errors import RemoteProtocolError
-from walle_shared.ids import DeviceId
-from walle_shared.protocol.messages import ReportBatch
 
 from walle_control.features.telemetry.service import TelemetryService
 from walle_control.features.telemetry.types import FeatureQuery, ReportQuery
 from walle_control.web.requests import PAGE_DEFAULT, PAGE_MAX, json_response, query_int, read_message
+from walle_shared.errors import RemoteProtocolError
+from walle_shared.ids import DeviceId
+from walle_shared.protocol.messages import ReportBatch
 
 Q = TypeVar("Q", FeatureQuery, ReportQuery)
 

@@ -6,6 +6,10 @@ import math
 import sqlite3
 from collections.abc import Callable, Sequence
 
+from walle_control.db.connection import Database
+from walle_control.features.releases import read_model as releases
+from walle_control.features.telemetry import store
+from walle_control.features.telemetry.types import FeaturePage, FeatureQuery, ReportPage, ReportQuery
 from walle_shared.clock import Clock
 from walle_shared.errors import LimitExceeded, RemoteProtocolError
 from walle_shared.ids import DeviceId
@@ -17,11 +21,6 @@ from walle_shared.protocol.tunnel_receiver import (
     SequenceLedger,
     TombstoneReceived,
 )
-
-from walle_control.db.connection import Database
-from walle_control.features.releases import read_model as releases
-from walle_control.features.telemetry import store
-from walle_control.features.telemetry.types import FeaturePage, FeatureQuery, ReportPage, ReportQuery
 
 #: Longest texts of a report, in characters.
 _ID_MAX_CHARS = 128

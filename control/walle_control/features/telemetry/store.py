@@ -8,10 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from walle_shared.ids import DeviceId, ScenarioName
-from walle_shared.protocol.messages import Report
-from walle_shared.protocol.tunnel import Record
-from walle_shared.records import from_plain
 
 from walle_control.features.telemetry.types import (
     FeatureQuery,
@@ -21,6 +17,10 @@ from walle_control.features.telemetry.types import (
     StoredFeature,
     StoredReport,
 )
+from walle_shared.ids import DeviceId, ScenarioName
+from walle_shared.protocol.messages import Report
+from walle_shared.protocol.tunnel import Record
+from walle_shared.records import from_plain
 
 #: Query member -> column.
 _FEATURE_COLUMNS = {
