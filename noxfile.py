@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import nox
@@ -18,7 +19,12 @@ PACKAGE_ROOTS = ("agent", "control", "shared", "engine_c/python")
 
 
 def _python(session: nox.Session, *args: str, **kwargs: object) -> None:
-    session.run("python", *args, external=True, **kwargs)
+    session.run(sys.executable, *args, external=True, **kwargs)
+
+
+def _tool(session: nox.Session, name: str, *args: str) -> None:
+    """Run a program of this environment."""
+    session.run(str(Path(sys.executable).parent / name), *args, external=True)
 
 
 def _pytest(session: nox.Session, *args: str) -> None:
@@ -41,7 +47,7 @@ def fmt(session: nox.Session) -> None:
     """Format Python and C."""
     _python(session, "-m", "ruff", "format", *PYTHON_ROOTS)
     _python(session, "-m", "ruff", "check", "--fix-only", "--quiet", *PYTHON_ROOTS)
-    session.run("clang-format", "-i", *_c_sources(), external=True)
+    _tool(session, "clang-format", "-i", *_c_sources())
 
 
 @nox.session
@@ -49,16 +55,16 @@ def lint(session: nox.Session) -> None:
     """Check style, spelling and the layers between the rooms."""
     _python(session, "-m", "ruff", "check", *PYTHON_ROOTS)
     _python(session, "-m", "ruff", "format", "--check", *PYTHON_ROOTS)
-    session.run("clang-format", "--dry-run", "--Werror", *_c_sources(), external=True)
-    session.run("codespell", external=True)
-    session.run("lint-imports", external=True)
+    _tool(session, "clang-format", "--dry-run", "--Werror", *_c_sources())
+    _tool(session, "codespell")
+    _tool(session, "lint-imports")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types: mypy strict over the packages, and the calls that must and must not type-check."""
     _python(session, "-m", "mypy")
-    session.run("pyright", "--pythonpath", shutil.which("python") or "python", external=True)
+    _tool(session, "pyright", "--pythonpath", sys.executable)
 
 
 @nox.session
@@ -91,12 +97,13 @@ def e2e(session: nox.Session) -> None:
     _pytest(session, "tests/e2e")
 
 
-def _engine(session: nox.Session, folder: str, *options: str) -> Path:
-    build = ROOT / "build" / folder
-    session.run("cmake", "-S", "engine_c", "-B", str(build), "-G", "Ninja", *options, external=True)
-    session.run("cmake", "--build", str(build), external=True)
-    session.run("ctest", "--test-dir", str(build), "--output-on-failure", external=True)
-    return build
+def _engine(session: nox.Session, folder: str, *options: str) -> None:
+    build = str(ROOT / "build" / folder)
+    session.run(
+        "cmake", "-S", "engine_c", "-B", build, "-G", "Ninja", "-DWALLE_TESTS=ON", *options, external=True
+    )
+    _tool(session, "cmake", "--build", build)
+    _tool(session, "ctest", "--test-dir", build, "--output-on-failure")
 
 
 @nox.session

@@ -9,7 +9,7 @@
         ├── signals          SIGTERM, SIGINT: cancel the nursery
         ├── events           Unix socket in                     ┐
         ├── pipeline         events to firings                  │
-        ├── runner × slots   firings to rows, records, reports  │ each restarts by itself
+        ├── runners          firings to rows, records, reports  │ each restarts by itself
         ├── tunnel           records out                        │ after an error, with backoff;
         ├── poll             conditional GET of the epoch       │ none takes another down
         ├── stream           push of the epoch                  │
@@ -49,7 +49,7 @@ from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.reports import ReportQueue
 from walle_agent.state.store import StateStore
 from walle_agent.streams.ingest import EventListener
-from walle_agent.streams.service import StreamService, open_streams
+from walle_agent.streams.service import ServiceLimits, StreamService, open_streams
 from walle_agent.streams.tunnel import Tunnel
 from walle_agent.tasks.registry import TaskRegistry
 from walle_agent.tasks.runner import TaskRunner
@@ -70,6 +70,9 @@ STREAMS_FILE = "streams.db"
 #: A service that ran this long before it failed is not in a crash loop.
 _SETTLED_S = 60.0
 _STATUS_EVERY_S = 1.0
+
+#: While one run waits for its group to be committed, others use the slot.
+_RUNNERS_PER_SLOT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,10 @@ def services(agent: Agent) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
     return [
         ("events", agent.listener.run),
         ("pipeline", agent.streams.run),
-        *[(f"runner-{slot}", agent.runner.run) for slot in range(agent.config.run.slots)],
+        *[
+            (f"runner-{number}", agent.runner.run)
+            for number in range(_RUNNERS_PER_SLOT * agent.config.run.slots)
+        ],
         ("tunnel", agent.tunnel.run),
         ("poll", agent.follower.run_poll),
         ("stream", agent.follower.run_stream),
@@ -195,7 +201,9 @@ async def open_agent(
                     stream_silence_s=config.link.stream_silence_s,
                     wire=wire,
                 ) as transport,
-                open_streams(folder / STREAMS_FILE, clock) as streams,
+                open_streams(
+                    folder / STREAMS_FILE, clock, ServiceLimits(firings=config.run.queue)
+                ) as streams,
                 TaskHost(HostConfig(slots=config.run.slots)) as host,
             ):
                 yield assemble(config, clock, store, queue, transport, streams, host)

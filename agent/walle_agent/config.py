@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ from walle_shared.signing import VerifyKey
 from walle_shared.units import HOUR_S, MIB, MINUTE_S
 
 ENV_PREFIX = "WALLE_AGENT"
+
+#: What Linux has room for in a socket's address, the closing NUL left out.
+SOCKET_PATH_MAX_BYTES = 107
 
 _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,63}")
 
@@ -132,11 +136,12 @@ def load_config(
     config = parse_settings(
         AgentConfig, text, where=str(path), env_prefix=ENV_PREFIX, environ=environ, flags=flags
     )
+    anchored = _anchor(config, path.parent)
     try:
-        _check(config)
+        _check(anchored)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    return _anchor(config, path.parent)
+    return anchored
 
 
 def _anchor(config: AgentConfig, folder: Path) -> AgentConfig:
@@ -158,6 +163,12 @@ def _check(config: AgentConfig) -> None:
             "control.trusted_keys is empty: give the public key that walle-control init printed"
         )
     config.trusted_keys()
+    socket_bytes = len(os.fsencode(config.events_socket))
+    if socket_bytes > SOCKET_PATH_MAX_BYTES:
+        raise ConfigError(
+            f"agent.events_socket {config.events_socket} has {socket_bytes} bytes, "
+            f"a Unix socket's path at most {SOCKET_PATH_MAX_BYTES}: choose a shorter path for it"
+        )
     for name, value in (
         ("link.poll_s", config.link.poll_s),
         ("link.timeout_s", config.link.timeout_s),

@@ -22,14 +22,14 @@ import trio
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio import serve as hypercorn_serve
 from hypercorn.typing import ASGIFramework
-from walle_shared.clock import SystemClock
-from walle_shared.errors import ConfigError
-from walle_shared.limits import FRAME_MAX_BYTES
-from walle_shared.observe import get_logger
 
 from walle_control.app import Control, create_app
 from walle_control.config import ControlConfig, ServerConfig
 from walle_control.db.store import Store
+from walle_shared.clock import SystemClock
+from walle_shared.errors import ConfigError
+from walle_shared.limits import FRAME_MAX_BYTES
+from walle_shared.observe import get_logger
 
 _log = get_logger("control.serve")
 

@@ -11,6 +11,7 @@ import argparse
 import json
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -52,7 +53,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary there")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     folder = Path(tempfile.mkdtemp(prefix="walle-demo-"))
     screen = Screen(console)
     control = ControlPlane(folder, screen.command)
@@ -103,10 +104,12 @@ def _conclude(console: Console, demo: Demo, failed: str) -> None:
     read = f"{summary['digits_right']} of {summary['digits_read']} ({summary['accuracy']:.2%})"
     table = Table(title="What was seen", title_justify="left", show_header=False)
     for what, value in (
-        ("push to installed, median", f"{summary['push_to_installed_ms']:,} ms"),
+        ("release to push, median", f"{summary['push_ms']:,} ms"),
+        ("pull, verify, activate, median", f"{summary['pull_ms']:,} ms"),
         ("events emitted", f"{summary['events']:,}"),
         ("digits read right on the devices", read),
-        ("run to row in the cloud, median", f"{summary['run_to_cloud_ms']:,} ms"),
+        ("one run, median", f"{summary['run_ms']:,.2f} ms"),
+        ("run to row in the cloud, median", f"{summary['run_to_cloud_ms']:,.0f} ms"),
         ("page view: feature against raw events", f"{summary['size_reduction']:.1%} smaller"),
         ("first bad run to rollback", f"{summary['rollback_ms']:,} ms; {summary['rollback_reason']}"),
         ("whole demo", f"{summary['seconds']} s"),

@@ -33,11 +33,18 @@ class DeviceLine:
     name: str
     profile: str
     versions: dict[str, str] = field(default_factory=dict)
+    push_ms: float | None = None
     pull_ms: float | None = None
+    wait_ms: float | None = None
+    run_ms: float | None = None
+    cloud_ms: float | None = None
     runs: int = 0
     failures: int = 0
-    features: int = 0
-    latency_ms: float | None = None
+
+
+_CAPTION = """\
+Medians. push: release created to the device acting on it; pull: download, verify, activate;
+trigger: event to the start of its run, queueing included; to cloud: run's end to the control plane's row"""
 
 
 class Screen:
@@ -115,23 +122,24 @@ class Screen:
     def device_table(self) -> Table:
         """The devices as they stand."""
         tasks = sorted({task for device in self.devices.values() for task in device.versions})
-        table = Table(title="Devices", title_justify="left")
-        figures = ("push to installed", "runs", "failed", "features", "run to cloud")
-        for column in ("device", "profile", *tasks, *figures):
+        table = Table(title="Devices", title_justify="left", caption=_CAPTION, caption_justify="left")
+        for column in ("device", "profile", *tasks):
             table.add_column(column)
+        for column in ("push", "pull", "trigger", "run", "to cloud", "runs", "failed"):
+            table.add_column(column, justify="right")
         for device in self.devices.values():
             table.add_row(
                 device.name,
                 device.profile,
                 *(device.versions.get(task, "-") for task in tasks),
-                _ms(device.pull_ms),
+                *map(_ms, (device.push_ms, device.pull_ms, device.wait_ms, device.run_ms, device.cloud_ms)),
                 str(device.runs),
                 str(device.failures),
-                str(device.features),
-                _ms(device.latency_ms),
             )
         return table
 
 
 def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f} ms"
+    if value is None:
+        return "-"
+    return f"{value:,.1f} ms" if value < 10 else f"{value:,.0f} ms"

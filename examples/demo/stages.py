@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,6 +22,12 @@ PAGES = EXAMPLES / "page_view"
 
 #: The guard judges a release from this many reports in the demo; the default is 20.
 DEMO_MIN_REPORTS = 3
+
+#: The users' pace: seconds between two page visits of one device.
+VISIT_PAUSE_S = 0.015
+
+#: How many events ``scan_visit`` makes.
+SCAN_VISIT_EVENTS = 3
 
 PROFILES: Mapping[str, Mapping[str, str]] = {
     "phone-a": {"group": "stable", "app_version": "7.4.0"},
@@ -41,7 +49,9 @@ class Demo:
     digits: int
     names: dict[str, str] = field(default_factory=dict)  # device id -> name
     releases: dict[str, dict[str, Any]] = field(default_factory=dict)  # "task version" -> release as created
-    created_ms: dict[str, int] = field(default_factory=dict)  # release id -> wall time of the release command
+    emitted_ms: dict[str, int] = field(
+        default_factory=dict
+    )  # scan id -> wall time its events had been written
     summary: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
@@ -68,7 +78,7 @@ def start_devices(demo: Demo) -> str:
     """Start three agents that enrol with a token and a key they make themselves."""
     enrolment = demo.control.command("enrol-token", "create", "--uses", str(len(demo.devices)))
     for name, device in demo.devices.items():
-        profile = "  ".join(device.profile.values())
+        profile = " ".join(PROFILES[name].values())
         demo.screen.devices[name] = DeviceLine(name, profile)
         device.start(demo.control.url, enrolment["public_key"], enrolment["token"])
     wait_for("three agents to enrol and listen", lambda: _all_enrolled(demo))
@@ -97,14 +107,22 @@ def release_tasks(demo: Demo) -> str:
     wanted = {("digit_reader", name) for name in PROFILES}
     wanted |= {("page_view", name) for name, profile in PROFILES.items() if profile["app_version"] >= "7.0"}
     wait_for("the devices to install what the policy gives them", lambda: _installed(demo, wanted))
-    times = [line.pull_ms for line in demo.screen.devices.values() if line.pull_ms is not None]
-    demo.summary["push_to_installed_ms"] = round(median(times))
+    lines = demo.screen.devices.values()
+    push_ms, pull_ms = (median(known(line) for line in lines) for known in (_push_ms, _pull_ms))
+    demo.summary |= {"push_ms": round(push_ms), "pull_ms": round(pull_ms)}
     skipped = [name for name, profile in PROFILES.items() if profile["app_version"] < "7.0"]
-    return f"installed after {median(times):.0f} ms (median); {', '.join(skipped)} left out of page_view"
+    return f"push {push_ms:.0f} ms, pull {pull_ms:.0f} ms; {', '.join(skipped)} left out of page_view"
+
+
+def _push_ms(line: DeviceLine) -> float:
+    return line.push_ms or 0.0
+
+
+def _pull_ms(line: DeviceLine) -> float:
+    return line.pull_ms or 0.0
 
 
 def _release(demo: Demo, task: str, version: str, *, predicate: str = "", **guard: str) -> dict[str, Any]:
-    created_ms = _wall_ms()
     words = ["release", "create", f"demo/{task}", version, "--percent", "100"]
     if predicate:
         words += ["--where", predicate]
@@ -112,7 +130,6 @@ def _release(demo: Demo, task: str, version: str, *, predicate: str = "", **guar
         words += [f"--{name.replace('_', '-')}", value]
     release: dict[str, Any] = demo.control.command(*words)["release"]
     demo.releases[f"{task} {version}"] = release
-    demo.created_ms[release["id"]] = created_ms
     return release
 
 
@@ -125,7 +142,8 @@ def _installed(demo: Demo, wanted: set[tuple[str, str]]) -> bool | None:
                 name = demo.names[report["device_id"]]
                 line = demo.screen.devices[name]
                 line.versions[report["task"]] = report["version"]
-                line.pull_ms = report["at_ms"] - demo.created_ms[release["id"]]
+                line.pull_ms = report["duration_ms"]
+                line.push_ms = report["at_ms"] - report["duration_ms"] - release["created_ms"]
                 installed.add((report["task"], name))
     if installed - wanted:
         raise DemoError(f"installed against the policy: {sorted(installed - wanted)}")
@@ -138,16 +156,27 @@ def replay_events(demo: Demo) -> str:
     pages = [
         json.loads(line) for line in (PAGES / "events.jsonl").read_text().splitlines() if '"kind"' in line
     ]
-    total = 0
+    total, users = 0, []
     for number, (name, device) in enumerate(demo.devices.items()):
         own = scans[number :: len(demo.devices)]
-        events = [*pages, *(event for scan in own for event in scan_visit(scan, name))]
-        device.emit(events)
-        total += len(events)
+        events = itertools.chain(pages, _scanning(demo, own, name))
+        users.append(threading.Thread(target=device.emit, args=(events,), kwargs={"pause_s": VISIT_PAUSE_S}))
+        total += len(pages) + len(own) * SCAN_VISIT_EVENTS
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
     demo.summary["events"] = total
     demo.summary["page_raw_bytes"] = sum(len(json.dumps(event, separators=(",", ":"))) for event in pages)
     demo.summary["page_visits"] = sum(event["kind"] == "page_exit" for event in pages)
     return f"{total:,} events to three sockets"
+
+
+def _scanning(demo: Demo, scans: Iterable[Mapping[str, Any]], app: str) -> Iterable[dict[str, Any]]:
+    """One visit after another, noting when each was over."""
+    for scan in scans:
+        yield from scan_visit(scan, app)
+        demo.emitted_ms[str(scan["id"])] = _wall_ms()
 
 
 def scan_visit(scan: Mapping[str, Any], app: str) -> Iterable[dict[str, Any]]:
@@ -164,7 +193,7 @@ def collect_features(demo: Demo) -> str:
     labels = {str(item["id"]): item["label"] for item in _held_out(demo.digits)}
     rows = wait_for("every scan's answer", lambda: _answers(demo, set(labels)), timeout_s=60)
     right = sum(labels[row["fields"]["scan_id"]] == row["fields"]["digit"] for row in rows)
-    latencies = [row["received_ms"] - row["at_ms"] for row in rows]
+    lines = demo.screen.devices.values()
     pages = wait_for("every page visit's feature", lambda: _page_features(demo), timeout_s=60)
     sent = sum(len(json.dumps(row["fields"], separators=(",", ":"))) for row in pages) / _page_devices()
     raw = demo.summary["page_raw_bytes"]
@@ -172,7 +201,8 @@ def collect_features(demo: Demo) -> str:
         "digits_read": len(rows),
         "digits_right": right,
         "accuracy": right / len(rows),
-        "run_to_cloud_ms": round(median(latencies), 1),
+        "run_ms": median(line.run_ms or 0.0 for line in lines),
+        "run_to_cloud_ms": median(line.cloud_ms or 0.0 for line in lines),
         "page_features": len(pages),
         "page_feature_bytes": round(sent),
         "size_reduction": 1 - sent / raw,
@@ -203,25 +233,32 @@ def _page_devices() -> int:
 
 
 def _count(demo: Demo, rows: list[dict[str, Any]]) -> None:
-    by_name: dict[str, list[float]] = {}
-    for row in rows:
-        by_name.setdefault(demo.names[row["device_id"]], []).append(row["received_ms"] - row["at_ms"])
-    for name, latencies in by_name.items():
-        line = demo.screen.devices[name]
-        line.features = len(latencies)
-        line.latency_ms = median(latencies)
-    for name, runs in _runs(demo).items():
-        line = demo.screen.devices[name]
-        line.runs, line.failures = runs
+    """Bring the device table up to date from the control plane's rows and reports."""
+    runs = _runs(demo)
+    for name, line in demo.screen.devices.items():
+        own = [row for row in rows if demo.names[row["device_id"]] == name]
+        if own:
+            line.cloud_ms = median(row["received_ms"] - row["at_ms"] for row in own)
+        if reports := runs.get(name):
+            line.runs = len(reports)
+            line.failures = sum(report["outcome"] == "failure" for report in reports)
+            line.run_ms = median(report["duration_ms"] for report in reports)
+        waits = [_waited_ms(demo, row, line) for row in own if row["fields"]["scan_id"] in demo.emitted_ms]
+        line.wait_ms = median(waits) if waits else None
 
 
-def _runs(demo: Demo) -> dict[str, tuple[int, int]]:
-    runs: dict[str, list[str]] = {}
+def _waited_ms(demo: Demo, row: Mapping[str, Any], line: DeviceLine) -> float:
+    since_event: float = row["at_ms"] - demo.emitted_ms[row["fields"]["scan_id"]]
+    return max(0.0, since_event - (line.run_ms or 0.0))
+
+
+def _runs(demo: Demo) -> dict[str, list[dict[str, Any]]]:
+    runs: dict[str, list[dict[str, Any]]] = {}
     for release in demo.releases.values():
         for report in _reports(demo, release["id"]):
             if report["stage"] == "run":
-                runs.setdefault(demo.names[report["device_id"]], []).append(report["outcome"])
-    return {name: (len(outcomes), outcomes.count("failure")) for name, outcomes in runs.items()}
+                runs.setdefault(demo.names[report["device_id"]], []).append(report)
+    return runs
 
 
 def release_broken(demo: Demo) -> str:

@@ -150,12 +150,14 @@ class Device:
         words = [str(BIN / "walle-agent"), "run", "--config", str(self.config)]
         self._program = Program(f"walle-agent on {self.name}", words, self.folder / "agent.log")
 
-    def emit(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Write events to the agent's socket, as an app would."""
+    def emit(self, events: Iterable[Mapping[str, Any]], *, pause_s: float = 0.0) -> None:
+        """Write events to the agent's socket, as an app would, with a pause after each page visit."""
         with socket.socket(socket.AF_UNIX) as app:
             app.connect(str(self.socket))
             for event in events:
                 app.sendall(json.dumps(event).encode() + b"\n")
+                if event["kind"] == "page_exit":
+                    time.sleep(pause_s)
 
     def ready(self) -> bool | None:
         """True once the agent listens for events; ``None`` before."""

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from walle_shared.targeting import SHARE_ONE, in_share, position
 
 VECTORS = json.loads((Path(__file__).parent / "targeting_vectors.json").read_text())

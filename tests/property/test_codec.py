@@ -4,6 +4,7 @@ import contextlib
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from walle_shared.errors import LimitExceeded, ProtocolError
 from walle_shared.ids import ReleaseId, TaskName, TaskVersion
 from walle_shared.manifest import Manifest

@@ -29,6 +29,8 @@ class StateKeeper:
         """
         async with self._lock:
             state = change(self._store.state)
+            if state == self._store.state:
+                return state  # most runs change nothing: no thread, no disk
             # A cancelled caller must not leave the thread writing while the next change begins.
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._store.save, state)

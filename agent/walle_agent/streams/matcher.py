@@ -64,13 +64,17 @@ class _Node:
     ends: list[_End] = field(default_factory=list)
 
 
+#: Nodes of the static pending list that one tuple of ids matches: those with children, those that end.
+_Static = tuple[list[_Node], list[_Node]]
+
+
 class Matcher:
     """The trie and its pending lists. Pure state, no I/O."""
 
     def __init__(self) -> None:
         self._root = _Node()
         self._pending: list[tuple[_Node, int]] = []
-        self._static: dict[tuple[str, ...], tuple[_Node, ...]] = {}
+        self._static: dict[tuple[str, ...], _Static] = {}
         self._tasks: dict[TaskKey, tuple[Trigger, ...]] = {}
         self._triggers = 0
         self._nodes = 0
@@ -123,17 +127,20 @@ class Matcher:
         static = self._static.get(ids)
         if static is None:
             static = self._find_static(ids)
-        reached = [(node, seq) for node in static]
+        going_on, ending = static
+        pending = [(node, seq) for node in going_on] if going_on else []
+        ended = [(node, seq) for node in ending] if ending else []
         for node, first_seq in self._pending:
             children = node.children
             for key in ids:
-                child = children.get(key)
-                if child is not None:
-                    reached.append((child, first_seq))
-        matches = self._fire(reached, seq) if reached else []
-        pending = [pair for pair in reached if pair[0].children] if reached else reached
+                if key in children:
+                    child = children[key]
+                    if child.children:
+                        pending.append((child, first_seq))
+                    if child.ends:
+                        ended.append((child, first_seq))
         self._pending = self._with_kept(pending) if aside else pending
-        return matches
+        return self._fire(ended, seq) if ended else []
 
     def statistics(self) -> MatcherStatistics:
         """Sizes now, counters since the start; ``collapsed``: further triggers of a task that fired."""
@@ -147,17 +154,18 @@ class Matcher:
             self._collapsed,
         )
 
-    def _find_static(self, ids: tuple[str, ...]) -> tuple[_Node, ...]:
+    def _find_static(self, ids: tuple[str, ...]) -> _Static:
         children = self._root.children
-        static = tuple(children[key] for key in ids if key in children)
+        nodes = [children[key] for key in ids if key in children]
+        static = ([node for node in nodes if node.children], [node for node in nodes if node.ends])
         if len(self._static) >= _STATIC_CACHE_MAX:
             self._static.clear()
         self._static[ids] = static
         return static
 
-    def _fire(self, reached: list[tuple[_Node, int]], seq: int) -> list[Match]:
+    def _fire(self, ended: list[tuple[_Node, int]], seq: int) -> list[Match]:
         best: dict[TaskKey, tuple[_End, int]] = {}
-        for node, first_seq in reached:
+        for node, first_seq in ended:
             for end in node.ends:
                 if first_seq < end.since_seq:
                     continue

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,11 +214,8 @@ class StreamService:
             if not group:
                 return
             with trio.CancelScope(shield=True):  # the group belongs to others too
-                outcomes = await self._commit_group([item.commit for item in group])
+                await self._commit_group(group)
             self._flushed_at.append(trio.current_time())
-            for item, outcome in zip(group, outcomes, strict=True):
-                item.outcome = outcome
-                item.done.set()
             if any(item.commit.uploads for item in group):
                 self._notify_outgoing()
 
@@ -243,7 +240,9 @@ class StreamService:
         await self.flush()
         return await self._write(lambda: self._store.get_value(task, key))
 
-    async def _commit_group(self, commits: list[RunCommit]) -> Sequence[bool | WalleError]:
+    async def _commit_group(self, group: Sequence[_Waiting]) -> None:
+        commits = [item.commit for item in group]
+
         def commit_and_note() -> list[bool | WalleError]:
             outcomes = self._store.commit_runs(commits)
             for commit, outcome in zip(commits, outcomes, strict=True):
@@ -251,10 +250,14 @@ class StreamService:
                     self._flow.dealt_with(commit.task, commit.last_seq)
             return outcomes
 
+        outcomes: Sequence[bool | WalleError]
         try:
-            return await self._write(commit_and_note)
+            outcomes = await self._write(commit_and_note)
         except StorageError as error:
-            return [error] * len(commits)
+            outcomes = [error] * len(group)
+        for item, outcome in zip(group, outcomes, strict=True):
+            item.outcome = outcome
+            item.done.set()
 
     # The tunnel's side (``tunnel.OutboxAccess``)
 
@@ -335,7 +338,7 @@ class StreamService:
 @asynccontextmanager
 async def open_streams(
     path: Path, clock: Clock, limits: ServiceLimits | None = None
-) -> AsyncIterator[StreamService]:
+) -> AsyncGenerator[StreamService]:
     """Open the store at ``path`` and close it, flushed, at the end.
 
     Raises:

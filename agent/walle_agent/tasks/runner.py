@@ -140,7 +140,7 @@ class TaskRunner:
         return self._stats
 
     async def run(self) -> NoReturn:
-        """Run what fires, one at a time; start as many of these as there are slots."""
+        """Run what fires, one at a time; start several of these per slot, since a commit takes a while."""
         while True:
             firing = await self._streams.firings.receive()
             await self.handle(firing)

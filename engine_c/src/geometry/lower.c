@@ -41,7 +41,8 @@ static int32_t add_tensor(we_lower *l, we_tensor_kind kind, we_dtype dtype, int3
     int32_t index = 0;
     if (l->status != WE_OK)
         return 0;
-    memcpy(tensor.dims, dims, (size_t)rank * sizeof *dims);
+    if (rank)
+        memcpy(tensor.dims, dims, (size_t)rank * sizeof *dims);
     if (!we_shape_count(rank, dims, dtype, &tensor.count))
         we_lower_fail(l, WE_OUT_OF_MEMORY, "an intermediate result would be absurdly large");
     else

@@ -153,7 +153,8 @@ static we_status sort_nodes(we_graph *graph, sorter *s, we_error *err) {
             return we_error_set_at(err, WE_INVALID_MODEL, we_op_name(graph->nodes[n].op),
                                    graph->nodes[n].name, "the graph has a cycle through or before this node");
     }
-    memcpy(graph->nodes, s->sorted, graph->node_count * sizeof *graph->nodes);
+    if (graph->node_count)
+        memcpy(graph->nodes, s->sorted, graph->node_count * sizeof *graph->nodes);
     return WE_OK;
 }
 

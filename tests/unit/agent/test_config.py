@@ -60,6 +60,7 @@ def test_environment_wins_over_file_and_flags_over_both(tmp_path: Path) -> None:
         (MINIMAL.replace(KEY, "12"), "public key"),
         (MINIMAL.replace(f'"{KEY}"', ""), "control.trusted_keys"),
         (MINIMAL + '[profile]\n"a b" = 1\n', "profile.'a b'"),
+        (MINIMAL + f'[agent]\nevents_socket = "/tmp/{"s" * 103}"\n', "agent.events_socket"),
         (MINIMAL + f'[profile]\nx = "{"y" * 9000}"\n', "profile"),
     ],
 )

@@ -289,3 +289,44 @@ def test_importing_the_package_loads_nothing_native() -> None:
     assert "load" in dir(walle_engine)
     with pytest.raises(AttributeError):
         _ = walle_engine.nothing
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float16", "float64", "int8", "int16", "int32", "uint8", "uint16", "uint32"]
+)
+def test_narrow_types_are_widened_and_narrowed_at_the_edge_of_an_op(dtype: str) -> None:
+    builder = api.GraphBuilder()
+    name = dtype_of_format(np.dtype(dtype).char, np.dtype(dtype).itemsize)
+    builder.input("a", name, [3])
+    builder.input("b", name, [1])
+    builder.node("Add", ["a", "b"], ["s"])
+    builder.node("ReduceMax", ["s"], ["y"], keepdims=0)
+    builder.output("s")
+    builder.output("y")
+    a, b = np.array([1, 2, 100], dtype), np.array([100], dtype)
+    got = builder.finish().session().run({"a": a, "b": b})
+    np.testing.assert_array_equal(np.asarray(got["s"]), a + b)  # int8 wraps in both
+    np.testing.assert_array_equal(np.asarray(got["y"]), (a + b).max())
+
+
+def test_bfloat16_keeps_its_bits_in_buffers_and_its_values_in_lists() -> None:
+    builder = api.GraphBuilder()
+    builder.input("x", "F32", [2])
+    builder.node("Cast", ["x"], ["y"], to="BF16")
+    builder.node("Mul", ["y", "y"], ["z"])
+    builder.output("y")
+    builder.output("z")
+    got = builder.finish().session().run({"x": [1.5, -3.0]})
+    assert got["y"].tolist() == [1.5, -3.0]
+    assert got["z"].tolist() == [2.25, 9.0]
+    assert memoryview(got["y"]).tolist() == [0x3FC0, 0xC040]
+
+
+def test_unsigned_64_bit_arithmetic_is_refused_by_name() -> None:
+    builder = api.GraphBuilder()
+    builder.input("x", "U64", [2])
+    builder.node("Add", ["x", "x"], ["y"], name="sum")
+    builder.output("y")
+    with pytest.raises(UnsupportedError, match="insert a Cast to I64") as caught:
+        builder.finish().session().run({"x": [1, 2]})
+    assert caught.value.node == "sum"

@@ -94,6 +94,7 @@ async def test_a_full_pipeline_holds_the_app_back_and_loses_nothing(
     with trio.fail_after(10):
         while received < count:
             received += len(await inlet.receive_batch(50))
+    await trio.testing.wait_all_tasks_blocked()  # the last sender still has to count
     assert received == inlet.statistics().accepted == count
 
 

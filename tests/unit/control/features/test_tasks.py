@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import pytest
+
+from walle_control.app import Control
+from walle_control.config import ImportConfig
+from walle_control.features.tasks import git
+from walle_control.features.tasks.types import ImportRequest
+from walle_shared.errors import (
+    ConfigError,
+    Conflict,
+    NotAllowed,
+    NotFound,
+    TaskError,
+    UnsupportedError,
+    WalleError,
+)
+from walle_shared.manifest import MANIFEST_KIND, Manifest, check_manifest
+from walle_shared.signing import open_envelope
+
+
+def request(repo, version: str = "1.0.0", **changes: str) -> ImportRequest:
+    return ImportRequest(str(repo.path), "greeter", version, **changes)
+
+
+async def test_import_signs_a_manifest_whose_every_file_is_stored(control: Control, repo, good_files, store):
+    commit = repo.tag("greeter/1.0.0", "greeter", good_files)
+    result = await control.tasks.import_version(request(repo))
+    assert result.created
+    envelope = store.files.read("manifest", result.version.manifest)
+    manifest = check_manifest(open_envelope(Manifest, MANIFEST_KIND, envelope, [store.signing_key.public]))
+    assert manifest.source == commit
+    assert [file.path for file in manifest.files] == ["main.py", "model/net.wmodel", "task.toml"]
+    contents = {file.path: store.files.path("blob", file.sha256).read_bytes() for file in manifest.files}
+    assert contents["model/net.wmodel"] == b"wmodel of onnx bytes"
+    assert contents["main.py"] == good_files["main.py"]
+
+
+async def test_import_reads_the_tag_not_a_later_commit(control: Control, repo, good_files):
+    repo.tag("greeter/1.0.0", "greeter", good_files)
+    repo.tag("later", "greeter", {**good_files, "main.py": b"raise SystemExit\n"})
+    result = await control.tasks.import_version(request(repo))
+    detail = await control.tasks.show("demo", "greeter", "1.0.0")
+    sizes = {file.path: file.size_bytes for file in detail.files}
+    assert sizes["main.py"] == len(good_files["main.py"])
+    assert result.version.total_bytes == sum(sizes.values())
+
+
+async def test_import_again_changes_nothing_and_converts_nothing(
+    control: Control, repo, good_files, converter
+):
+    repo.tag("greeter/1.0.0", "greeter", good_files)
+    first = await control.tasks.import_version(request(repo))
+    again = await control.tasks.import_version(request(repo))
+    assert (again.created, again.version, converter.calls) == (False, first.version, 1)
+
+
+async def test_same_commit_gives_the_same_manifest_digest_elsewhere(
+    control: Control, repo, good_files, clock
+):
+    repo.tag("greeter/1.0.0", "greeter", good_files)
+    first = await control.tasks.import_version(request(repo))
+    source = git.read_tag(repo.path, "greeter/1.0.0", "greeter", ImportConfig())
+    clock.advance(1000)
+    rebuilt = control.tasks._build(source, "greeter", first.version.version)
+    assert rebuilt.manifest == first.version.manifest
+
+
+async def test_moved_tag_is_a_conflict(control: Control, repo, good_files):
+    repo.tag("greeter/1.0.0", "greeter", good_files)
+    await control.tasks.import_version(request(repo))
+    repo.tag("greeter/1.0.0", "greeter", {**good_files, "main.py": b"def run(): pass\n"})
+    with pytest.raises(Conflict, match="tags must not move"):
+        await control.tasks.import_version(request(repo))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"main.py": b"def run(:\n"}, TaskError, "main.py, line 1"),
+        ({"lib/deep.py": b"x = 1\ny = = 2\n"}, TaskError, "lib/deep.py, line 2"),
+        ({"main.py": b"\x00"}, TaskError, "main.py"),
+        ({"task.toml": b"[task"}, ConfigError, "not TOML"),
+        ({"task.toml": b"\xff\xfe"}, ConfigError, "not UTF-8"),
+        ({"task.toml": b"[task]\nname='greeter'\n"}, ConfigError, "task.scenario"),
+        ({"model/net.onnx": b"unsupported"}, UnsupportedError, "model/net.onnx: operator Frobnicate"),
+        ({"model/net.wmodel": b"mine"}, TaskError, "model/net.wmodel, which exists"),
+        ({"br\u00e4u.txt": b""}, TaskError, "file path"),
+    ],
+)
+async def test_wrong_task_files_are_refused_by_name(
+    control: Control, repo, good_files, changes, error, words
+):
+    repo.tag("greeter/1.0.0", "greeter", {**good_files, **changes})
+    with pytest.raises(error, match=words):
+        await control.tasks.import_version(request(repo))
+    assert (await control.tasks.list()).versions == ()
+
+
+async def test_missing_files_are_named(control: Control, repo, good_files):
+    repo.tag("greeter/1.0.0", "greeter", {"main.py": b""})
+    with pytest.raises(ConfigError, match=r"task\.toml at tag greeter/1\.0\.0 is missing"):
+        await control.tasks.import_version(request(repo))
+    repo.tag("greeter/2.0.0", "greeter", {"task.toml": good_files["task.toml"]})
+    with pytest.raises(TaskError, match=r"there is no main\.py"):
+        await control.tasks.import_version(request(repo, "2.0.0"))
+
+
+@pytest.mark.parametrize(("mode", "words"), [(0o120000, "symbolic link"), (0o160000, "submodule")])
+async def test_links_and_submodules_are_refused(control: Control, repo, good_files, mode, words):
+    repo.tag("greeter/1.0.0", "greeter", {**good_files, "evil": b"/etc/passwd"}, {"evil": mode})
+    with pytest.raises(TaskError, match=f"evil is a {words}"):
+        await control.tasks.import_version(request(repo))
+
+
+async def test_unknown_places_say_what_to_do(control: Control, repo, good_files, tmp_path):
+    repo.tag("greeter/1.0.0", "elsewhere", good_files)
+    with pytest.raises(NotFound, match="no folder 'greeter'"):
+        await control.tasks.import_version(request(repo))
+    assert (await control.tasks.import_version(request(repo, folder="elsewhere"))).created
+    with pytest.raises(NotFound, match="no tag 'greeter/9'"):
+        await control.tasks.import_version(request(repo, "9"))
+    with pytest.raises(ConfigError, match="not a git repository"):
+        await control.tasks.import_version(ImportRequest(str(tmp_path / "none"), "greeter", "1"))
+    with pytest.raises(ConfigError, match="absolute path"):
+        await control.tasks.import_version(ImportRequest("relative", "greeter", "1"))
+
+
+@pytest.mark.parametrize("name", ["Greeter", "../up", "a b", ""])
+async def test_bad_names_are_refused(control: Control, repo, name):
+    with pytest.raises(WalleError):
+        await control.tasks.import_version(ImportRequest(str(repo.path), name, "1.0.0"))
+
+
+def test_size_limits_name_the_path(repo, good_files):
+    repo.tag("greeter/1.0.0", "greeter", good_files)
+    with pytest.raises(TaskError, match=r"task\.toml has .* at most 50"):
+        git.read_tag(repo.path, "greeter/1.0.0", "greeter", ImportConfig(max_file_bytes=50))
+    with pytest.raises(TaskError, match="over 60 bytes in all"):
+        git.read_tag(repo.path, "greeter/1.0.0", "greeter", ImportConfig(max_bundle_bytes=60))
+
+
+def test_repositories_outside_the_roots_are_refused(repo, good_files, tmp_path):
+    repo.tag("greeter/1.0.0", "greeter", good_files)
+    git.read_tag(repo.path, "greeter/1.0.0", "greeter", ImportConfig(repository_roots=(str(tmp_path),)))
+    with pytest.raises(NotAllowed, match="repository_roots"):
+        git.read_tag(
+            repo.path, "greeter/1.0.0", "greeter", ImportConfig(repository_roots=(str(tmp_path / "other"),))
+        )
