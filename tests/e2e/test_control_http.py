@@ -371,7 +371,7 @@ async def test_failing_release_is_rolled_back_by_itself_and_pushed(server: Serve
         await anext(events)
         device.report(report(released, 1, "failure", "runtime"), report(released, 2, "failure", "network"))
         held = server.get(f"releases/{released}")
-        assert (held["release"]["state"], held["verdict"]["reason"]) == ("live", "hold: 1 of 3 reports")
+        assert (held["release"]["state"], held["verdict"]["reason"]) == ("live", "hold: 1 of 3 runs reported")
         device.report(report(released, 3), report(released, 4, "failure", "runtime"))
         with trio.fail_after(5):
             while (await anext(events))[0] != "epoch":
@@ -382,7 +382,7 @@ async def test_failing_release_is_rolled_back_by_itself_and_pushed(server: Serve
     assert (decision["actor"], decision["event"]) == ("guard", "rollback")
     assert decision["evidence"]["attempts"] == 3
     assert decision["evidence"]["failures"] == 2
-    assert "2 of 3 attempts failed" in server.command("release", "show", released).stdout
+    assert "2 of 3 runs failed" in server.command("release", "show", released).stdout
 
 
 def test_reports_sent_twice_count_once(server: Server) -> None:

@@ -38,12 +38,29 @@ async def released(control, imported, **changes) -> str:
     ],
 )
 def test_guard_decides_only_with_enough_votes_and_over_the_rate(attempts, failures, decision):
-    assert judge(GuardSettings(20, 0.05), Votes(attempts, failures)).decision == decision
+    assert judge(GuardSettings(20, 0.05), [Votes("run", attempts, failures)]).decision == decision
 
 
 def test_guard_says_how_far_it_is():
-    assert judge(GuardSettings(20, 0.05), Votes(2, 2)).reason == "hold: 2 of 20 reports"
-    assert judge(GuardSettings(3, 0.2), Votes(4, 3)).reason == "3 of 4 attempts failed (75.0%), over 20.0%"
+    hold = judge(GuardSettings(20, 0.05), [Votes("run", 2, 2)])
+    assert hold.reason == "hold: 2 of 20 runs reported"
+    rollback = judge(GuardSettings(3, 0.2), [Votes("run", 4, 3)])
+    assert rollback.reason == "3 of 4 runs failed (75.0%), over 20.0%"
+
+
+@pytest.mark.parametrize(
+    ("runs", "installs", "decision", "stage"),
+    [
+        ((20, 20), (10_000, 0), "rollback", "run"),  # good installations do not hide failing runs
+        ((10_000, 0), (20, 20), "rollback", "install"),
+        ((0, 0), (10_000, 20), "pass", "install"),  # a few that failed to install, before any run
+        ((5, 5), (30, 0), "pass", "install"),  # too few runs to say more yet
+        ((0, 0), (0, 0), "hold", "run"),
+    ],
+)
+def test_installations_and_runs_are_judged_apart(runs, installs, decision, stage):
+    verdict = judge(GuardSettings(20, 0.05), [Votes("run", *runs), Votes("install", *installs)])
+    assert (verdict.decision, verdict.stage) == (decision, stage)
 
 
 async def test_failures_roll_a_release_back_without_anyone(control, imported, enrol):
@@ -59,7 +76,7 @@ async def test_failures_roll_a_release_back_without_anyone(control, imported, en
     decision = detail.history[-1]
     assert (decision.event, decision.actor) == ("rollback", "guard")
     assert decision.evidence == {
-        "rule": "failure_rate", "attempts": 3, "failures": 3, "failure_rate": 1.0,
+        "rule": "failure_rate", "stage": "run", "attempts": 3, "failures": 3, "failure_rate": 1.0,
         "min_reports": 3, "max_failure_rate": 0.5,
     }  # fmt: skip
     assert await control.rollouts.evaluate() == []  # decided once
