@@ -32,6 +32,8 @@ we_status we_program_command(we_program *program, const we_command *command, we_
 size_t we_command_reads(const we_command *command) {
     if (command->kind == WE_COMMAND_RASTER)
         return command->u.raster.count;
+    if (command->kind == WE_COMMAND_LOOP)
+        return command->u.loop.read_count;
     size_t count = 0;
     while (count < 3 && command->in[count] >= 0)
         count++;
@@ -39,7 +41,32 @@ size_t we_command_reads(const we_command *command) {
 }
 
 int32_t we_command_read(const we_command *command, size_t i) {
+    if (command->kind == WE_COMMAND_LOOP)
+        return command->u.loop.reads[i];
     return command->kind == WE_COMMAND_RASTER ? command->u.raster.regions[i].source : command->in[i];
+}
+
+size_t we_command_writes(const we_command *command) {
+    return command->kind == WE_COMMAND_LOOP ? command->u.loop.write_count : 1;
+}
+
+int32_t we_command_write(const we_command *command, size_t i) {
+    return command->kind == WE_COMMAND_LOOP ? command->u.loop.writes[i] : command->out;
+}
+
+int64_t we_loop_iterations(const we_loop *loop) {
+    int64_t count = 1;
+    for (int32_t i = 0; i < loop->rank; i++)
+        count *= loop->size[i];
+    return count;
+}
+
+bool we_loop_is_simple(const we_program *program, const we_loop *loop) {
+    if (loop->body_count != 1 || program->tensors[loop->body[0].out].kind != WE_TENSOR_VIEW)
+        return false;
+    const we_command *body = &loop->body[0];
+    return body->kind == WE_COMMAND_RASTER ? body->u.raster.count == 1
+                                           : body->kind == WE_COMMAND_BINARY && body->u.binary.walk.rank <= 1;
 }
 
 int32_t we_program_root(const we_program *program, int32_t tensor, int64_t *offset) {
@@ -148,7 +175,9 @@ static we_status sweep(we_program *program, const bool *kept, we_error *err) {
         we_command *command = &program->commands[c];
         if (command->removed)
             continue;
-        command->removed = !used[command->out];
+        command->removed = true;
+        for (size_t i = 0; i < we_command_writes(command); i++)
+            command->removed = command->removed && !used[we_command_write(command, i)];
         for (size_t i = 0; !command->removed && i < we_command_reads(command); i++)
             used[we_program_root(program, we_command_read(command, i), &offset)] = true;
     }
@@ -168,8 +197,8 @@ we_status we_program_merge(we_program *program, const bool *kept, we_error *err)
             continue;
         if (command->kind == WE_COMMAND_RASTER)
             status = merge_command(program, c, producer_of, err);
-        if (!program->commands[c].removed)
-            producer_of[program->commands[c].out] = (int32_t)c;
+        for (size_t i = 0; !command->removed && i < we_command_writes(command); i++)
+            producer_of[we_command_write(command, i)] = (int32_t)c;
     }
     we_memory_free(producer_of);
     return status == WE_OK ? sweep(program, kept, err) : status;

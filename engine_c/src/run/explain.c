@@ -66,7 +66,7 @@ static void put_dims(text *t, const we_tensor *tensor) {
 
 static const char *kind_name(we_command_kind kind) {
     static const char *const NAMES[] = {"unary", "binary", "select", "cast",   "reduce",
-                                        "arg",   "matmul", "gather", "raster", "claim"};
+                                        "arg",   "matmul", "loop",   "raster", "claim"};
     return NAMES[kind];
 }
 
@@ -91,6 +91,9 @@ static void put_details(text *t, const we_program *program, const we_command *c)
         put(t, ",\"regions\":%zu,\"bytes_moved\":%lld", c->u.raster.count,
             moved * (long long)we_dtype_size(program->tensors[c->out].dtype));
     }
+    if (c->kind == WE_COMMAND_LOOP)
+        put(t, ",\"iterations\":%lld,\"body\":%zu", (long long)we_loop_iterations(&c->u.loop),
+            c->u.loop.body_count);
     if (c->kind == WE_COMMAND_MATMUL) {
         static const char *const BIAS[] = {"none", "row", "column"};
         const we_matmul *p = &c->u.matmul;

@@ -65,7 +65,10 @@ static we_status add_weights(builder *b) {
 /* ---- Folding: a command whose operands are all known runs now ---- */
 
 static bool can_fold(const we_program *program, const we_command *command) {
-    if (command->kind == WE_COMMAND_CLAIM || bytes_of(&program->tensors[command->out]) > MAX_FOLDED)
+    if (command->kind == WE_COMMAND_CLAIM ||
+        (command->kind == WE_COMMAND_LOOP &&
+         (command->u.loop.write_count != 1 || !we_loop_is_simple(program, &command->u.loop))) ||
+        bytes_of(&program->tensors[command->out]) > MAX_FOLDED)
         return false;
     for (size_t i = 0; i < we_command_reads(command); i++) {
         if (program->tensors[we_command_read(command, i)].kind != WE_TENSOR_CONST)
