@@ -150,8 +150,35 @@ void we_walk_broadcast(const we_tensor *out, const we_tensor *const *in, int32_t
  * that tensor, *offset elements from its start. */
 bool we_raster_is_alias(const we_program *program, const we_command *raster, int64_t *offset);
 
-/* Merge rasters vertically where that is possible, turn identities into aliases, and drop what nobody reads.
+/* True where the regions cover the whole output, so that nothing is filled. */
+bool we_raster_is_full(const we_program *program, const we_command *raster);
+
+typedef struct we_merge_settings {
+    bool vertical, horizontal;
+    bool verify; /* trace every element through both programs; slow */
+} we_merge_settings;
+
+typedef struct we_traffic {
+    int64_t rasters, regions, bytes; /* bytes: moved by the regions */
+} we_traffic;
+
+typedef struct we_merge_report {
+    we_traffic before, after;
+    int64_t composed; /* regions that now read past the raster they read from */
+    int64_t shared;   /* rasters that did what an earlier one had done */
+    int64_t aliases;  /* rasters that moved nothing */
+} we_merge_report;
+
+we_traffic we_program_traffic(const we_program *program);
+
+/* Merge rasters vertically and horizontally, turn identities into aliases, and drop what nobody reads.
  * Tensors flagged in `kept` (one flag per tensor) are wanted outside. */
-we_status we_program_merge(we_program *program, const bool *kept, we_error *err);
+we_status we_program_merge(we_program *program, const bool *kept, const we_merge_settings *settings,
+                           we_merge_report *report, we_error *err);
+
+/* Trace every element that `before` (as many commands as the program had) and the merged program move back to
+ * what no raster wrote, and compare. INTERNAL where they differ. */
+we_status we_program_verify(const we_program *program, const we_command *before, size_t before_count,
+                            we_error *err);
 
 #endif

@@ -133,6 +133,19 @@ static void put_memory(text *t, const we_prepared *prepared) {
     put(t, "]}");
 }
 
+static void put_traffic(text *t, const char *name, const we_traffic *traffic) {
+    put(t, "\"%s\":{\"rasters\":%lld,\"regions\":%lld,\"bytes\":%lld},", name, (long long)traffic->rasters,
+        (long long)traffic->regions, (long long)traffic->bytes);
+}
+
+static void put_merging(text *t, const we_merge_report *merging) {
+    put(t, "\"merging\":{");
+    put_traffic(t, "before", &merging->before);
+    put_traffic(t, "after", &merging->after);
+    put(t, "\"composed\":%lld,\"shared\":%lld,\"aliases\":%lld},", (long long)merging->composed,
+        (long long)merging->shared, (long long)merging->aliases);
+}
+
 we_status we_explain(const we_graph *graph, const we_settings *settings, const char *precision,
                      const we_prepared *prepared, char **out, we_error *err) {
     text t = {0};
@@ -147,6 +160,7 @@ we_status we_explain(const we_graph *graph, const we_settings *settings, const c
         put_step(&t, graph, &prepared->program, &prepared->program.commands[c]);
     }
     put(&t, "],");
+    put_merging(&t, &prepared->merging);
     put_memory(&t, prepared);
     put(&t, "}");
     if (t.failed) {

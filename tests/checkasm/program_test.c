@@ -1,5 +1,6 @@
 /* Loop commands as rules build them: a recurrent cell with a carried state, run forwards and backwards, and
- * indexed reads and additions with several components and negative indices, beside plain C. */
+ * indexed additions with several components and negative indices, beside plain C. And the verifier of
+ * merging: it must find a region that was changed. */
 #include <math.h>
 #include <string.h>
 
@@ -177,6 +178,35 @@ static void check_indexed_addition(int64_t bad) {
     CHECK(status == WE_OK && memcmp(got, data, sizeof data) == 0, "indexed addition");
 }
 
+/* A transpose read by a slice; then one of the merged regions is moved by `shift` elements. */
+static void check_verifier(int64_t shift) {
+    const int64_t dims[] = {4, 6}, half = 12;
+    const int32_t perm[] = {1, 0};
+    const we_merge_settings settings = {.vertical = true, .horizontal = true};
+    we_merge_report report;
+    bench b;
+    begin(&b);
+    int32_t x = we_lower_temp(&b.l, WE_F32, 2, dims);
+    int32_t turned = we_emit_transpose(&b.l, x, perm, WE_NEW), part = we_lower_temp(&b.l, WE_F32, 1, &half);
+    we_raster raster = {0};
+    we_raster_add(
+        &b.l, &raster, turned,
+        &(we_box){.rank = 1, .size = {half}, .src_offset = 8, .src_stride = {1}, .dst_stride = {1}});
+    we_emit_raster(&b.l, &raster, part);
+    we_command before[2];
+    bool kept[8] = {0};
+    memcpy(before, b.program.commands, sizeof before);
+    kept[part] = true;
+    CHECK(we_program_merge(&b.program, kept, &settings, &report, &b.error) == WE_OK, "%s", b.error.message);
+    CHECK(report.before.rasters == 2 && report.after.rasters == 1 && report.composed == 1,
+          "one raster is left");
+    we_region *region = (we_region *)&b.program.commands[1].u.raster.regions[0];
+    region->src.offset += shift;
+    we_status status = we_program_verify(&b.program, before, 2, &b.error);
+    CHECK(status == (shift ? WE_INTERNAL : WE_OK), "shifted by %d: %s", (int)shift, we_status_name(status));
+    we_program_free(&b.program);
+}
+
 int main(int argc, char **argv) {
     check_seed(argc, argv);
     check_recurrence(false);
@@ -184,5 +214,7 @@ int main(int argc, char **argv) {
     check_indexed_addition(2);
     check_indexed_addition(4);
     check_indexed_addition(-5);
+    check_verifier(0);
+    check_verifier(1);
     return check_result();
 }
