@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.util
 import re
 import shlex
 import shutil
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from walle_agent.config import AgentConfig
-from walle_control.config import ControlConfig
 from walle_engine.convert import convert
 
 ROOT = Path(__file__).parents[2]
@@ -76,20 +72,15 @@ def test_the_reference_misses_no_page() -> None:
 # Settings
 
 
-@pytest.mark.parametrize(("name", "config"), [("agent", AgentConfig), ("control", ControlConfig)])
-def test_every_setting_is_in_the_example_file_with_a_comment(name: str, config: type) -> None:
+@pytest.mark.parametrize("name", ["agent", "control"])
+def test_every_setting_in_the_example_file_is_explained(name: str) -> None:
+    """That every setting is there is for ``tests/unit/<program>/test_config.py`` to prove."""
     text = (ROOT / "configs" / f"{name}.toml").read_text()
-    shown = tomllib.loads(text)
-    lines = text.splitlines()
-    for section in dataclasses.fields(config):
-        if section.name == "profile":
-            continue  # free attributes, no settings
-        fields = {field.name for field in dataclasses.fields(getattr(config(), section.name))}
-        assert shown[section.name].keys() == fields, section.name
-        for key in fields:
-            numbers = [n for n, line in enumerate(lines) if re.match(rf"{key} *=", line)]
-            explained = [n for n in numbers if "# " in lines[n] or lines[n - 1].startswith("# ")]
-            assert explained == numbers != [], f"{name}.toml: {key} is not explained"
+    lines = re.sub(r"^\[profile\]\n(.+\n)*", "", text, flags=re.MULTILINE).splitlines()  # free attributes
+    settings = [n for n, line in enumerate(lines) if re.match(r"\w+ *=", line)]
+    assert settings
+    for n in settings:
+        assert "# " in lines[n] or lines[n - 1].startswith("# "), f"{lines[n]} is not explained"
 
 
 # Commands
