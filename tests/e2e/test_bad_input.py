@@ -134,16 +134,6 @@ BAD_TASKS: Mapping[str, Bad] = {
         "a task has no network; use walle_task.tunnel",
     ),
     "headless": Bad("run = 3\n", "invalid", "main.py has no function 'run'"),
-    "cut_model": Bad(
-        """
-        from walle_task import model
-
-        def run():
-            model.load("cut")
-        """,
-        "exception",
-        "model/cut.wmodel",
-    ),
 }
 
 
@@ -218,17 +208,8 @@ def _make_repository(folder: Path) -> Path:
     tasks = {"shop": task_folder(sources, "shop", SHOP, trigger="page:shop.exit")}
     for name, bad in BAD_TASKS.items():
         tasks[name] = task_folder(sources, name, bad.script, toml=bad.toml)
-    _add_cut_model(tasks["cut_model"], folder)
     commit_tasks(repo, tasks, "1.0.0")
     return repo
-
-
-def _add_cut_model(task: Path, folder: Path) -> None:
-    """A model that was converted well and lost its end on the way into the repository."""
-    whole = folder / "whole.wmodel"
-    convert(DIGITS_ONNX, whole)
-    (task / "model").mkdir()
-    (task / "model" / "cut.wmodel").write_bytes(whole.read_bytes()[:-200])
 
 
 # Events
@@ -514,10 +495,10 @@ def test_a_bad_task_is_reported_and_a_good_one_runs_after_it(world: World, name:
     world.visit(f"after-{name}")
 
 
-def _import_model(world: World, tmp_path: Path, task: str, model: bytes) -> Problem:
+def _import_model(world: World, tmp_path: Path, task: str, model: bytes, name: str = "net.onnx") -> Problem:
     folder = task_folder(tmp_path, task, "def run():\n    pass\n")
     (folder / "model").mkdir()
-    (folder / "model" / "net.onnx").write_bytes(model)
+    (folder / "model" / name).write_bytes(model)
     commit_tasks(world.repo, {task: folder}, "1.0.0")
     answer = world.control.import_task(world.repo, task)
     assert answer.status_code == 422, answer.text
@@ -540,6 +521,16 @@ def test_an_operator_the_engine_lacks_is_refused_at_import(world: World, tmp_pat
     for name in ("model/net.onnx", "NonMaxSuppression", "pick_boxes"):
         assert name in problem.detail
     world.visit("after-an-unsupported-operator")
+
+
+def test_a_truncated_wmodel_is_refused_at_import(world: World, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.wmodel"
+    convert(DIGITS_ONNX, whole)
+    problem = _import_model(world, tmp_path, "cut", whole.read_bytes()[:-200], "digits.wmodel")
+    assert problem.code == "model"
+    assert "model/digits.wmodel" in problem.detail
+    assert "truncated" in problem.detail
+    world.visit("after-a-truncated-wmodel")
 
 
 def test_a_truncated_onnx_file_is_refused_at_import(world: World, tmp_path: Path) -> None:
