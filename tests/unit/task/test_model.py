@@ -105,7 +105,7 @@ def test_what_the_engine_refuses_is_said_of_the_file(bundle: Path, monkeypatch: 
     monkeypatch.setattr(sys.modules["walle_engine._native"], "Model", refuse)
     with (
         fake_host(bundle_dir=bundle),
-        pytest.raises(UnsupportedError, match="model/digits.wmodel: no such") as e,
+        pytest.raises(UnsupportedError) as e,
     ):
         model.load("digits")
     assert e.value.message == "model/digits.wmodel: no such operator"
