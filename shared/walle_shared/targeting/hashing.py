@@ -37,7 +37,7 @@ def in_share(salt: str, unit: str, share: int) -> bool:
 def compile_share(salt: str, share: int) -> Callable[[bytes], bool]:
     """``in_share`` for many units: takes the unit's UTF-8 and answers the same, in half the time.
 
-    The keyed state is made once and copied; positions are compared as bytes, whose order is that of the integers.
+    The keyed state is made once and copied; positions are compared as bytes, whose order is the integers'.
     """
     if share >= SHARE_ONE:
         return lambda unit: True
