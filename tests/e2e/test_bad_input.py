@@ -376,6 +376,24 @@ def test_renewal_needs_the_device_key(world: World) -> None:
     assert (problem.status, problem.code) == (403, "unknown_device")
 
 
+def test_a_client_that_leaves_in_the_middle_of_a_request_is_no_fault_of_the_server(world: World) -> None:
+    url = httpx.URL(world.control.url)
+    assert url.port is not None
+    head = [
+        f"POST {DEVICE_API}/reports HTTP/1.1",
+        f"Host: {url.host}",
+        f"Authorization: Bearer {_good_credential(world)}",
+        "Content-Length: 1000",
+    ]
+    log = world.control.data.parent / "control.log"
+    known = len(log.read_bytes())
+    with socket.create_connection((url.host, url.port), timeout=10) as client:
+        client.sendall("\r\n".join([*head, "", '{"reports": [']).encode())
+        time.sleep(0.2)  # let the server begin to read the body
+    world.visit("after-half-a-request")
+    assert b"Traceback" not in log.read_bytes()[known:]
+
+
 # Downloads and policy
 
 
