@@ -75,7 +75,7 @@ static we_status we_shape_cast(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-static we_status we_shape_matmul(const we_call *call, we_tensor *out) {
+we_status we_shape_matmul(const we_call *call, we_tensor *out) {
     const we_tensor *a = call->in[0], *b = call->in[1];
     if (a->dtype != b->dtype)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "inputs of different types: insert a Cast");
@@ -380,7 +380,7 @@ static we_status we_shape_space_to_depth(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-static we_status we_shape_conv(const we_call *call, we_tensor *out) {
+we_status we_shape_conv(const we_call *call, we_tensor *out) {
     const we_tensor *x = call->in[0], *w = call->in[1], *bias = we_call_input(call, 2);
     int64_t group = we_node_int(call->node, "group", 1);
     we_window window;
@@ -464,6 +464,8 @@ static we_status we_shape_constant_of_shape(const we_call *call, we_tensor *out)
     }
     return WE_OK;
 }
+
+#include "ops/shapes.h" /* those of shapes_<family>.c; after the static ones above */
 
 static we_status (*const SHAPES[])(const we_call *, we_tensor *) = {
 #define WE_OP_ROW(Name, CLASS, min_in, max_in, min_out, max_out, shape, rule, tolerance, value)              \
