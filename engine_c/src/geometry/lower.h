@@ -47,6 +47,8 @@ int32_t we_emit_mean(we_lower *l, int32_t x, const bool *reduced, int32_t into);
 /* `matmul` gives sizes and steps; the result has the dims given. */
 int32_t we_emit_matmul(we_lower *l, int32_t a, int32_t b, const we_matmul *matmul, int32_t rank,
                        const int64_t *dims, int32_t into);
+/* NumPy's matmul of two tensors into one whose shape is inferred already. */
+int32_t we_emit_product(we_lower *l, int32_t a, int32_t b, int32_t into);
 /* The same elements in order under another shape. */
 int32_t we_emit_reshape(we_lower *l, int32_t x, int32_t rank, const int64_t *dims, int32_t into);
 int32_t we_emit_transpose(we_lower *l, int32_t x, const int32_t *perm, int32_t into);
