@@ -39,6 +39,7 @@ int32_t we_emit_unary(we_lower *l, we_unary_fn fn, int32_t x, int32_t into);
 int32_t we_emit_binary(we_lower *l, we_binary_fn fn, int32_t a, int32_t b, int32_t into);
 int32_t we_emit_select(we_lower *l, int32_t condition, int32_t yes, int32_t no, int32_t into);
 int32_t we_emit_cast(we_lower *l, int32_t x, we_dtype dtype, int32_t into);
+int32_t we_emit_cast_as(we_lower *l, we_cast how, int32_t x, we_dtype dtype, int32_t into);
 /* Reduces the flagged axes; a fresh result keeps them as 1. */
 int32_t we_emit_reduce(we_lower *l, we_reduce_fn fn, int32_t x, const bool *reduced, int32_t into);
 /* Sum times 1/k. */
@@ -46,6 +47,8 @@ int32_t we_emit_mean(we_lower *l, int32_t x, const bool *reduced, int32_t into);
 /* `matmul` gives sizes and steps; the result has the dims given. */
 int32_t we_emit_matmul(we_lower *l, int32_t a, int32_t b, const we_matmul *matmul, int32_t rank,
                        const int64_t *dims, int32_t into);
+/* NumPy's matmul of two tensors into one whose shape is inferred already. */
+int32_t we_emit_product(we_lower *l, int32_t a, int32_t b, int32_t into);
 /* The same elements in order under another shape. */
 int32_t we_emit_reshape(we_lower *l, int32_t x, int32_t rank, const int64_t *dims, int32_t into);
 int32_t we_emit_transpose(we_lower *l, int32_t x, const int32_t *perm, int32_t into);

@@ -81,6 +81,18 @@ typedef struct we_loop {
     size_t view_count, body_count, read_count, write_count;
 } we_loop;
 
+/* How a conversion treats values outside the target type, as attributes of Cast say; 0 is their default. */
+typedef enum we_rounding {
+    WE_ROUND_UP,
+    WE_ROUND_DOWN,
+    WE_ROUND_NEAREST,
+} we_rounding;
+
+typedef struct we_cast {
+    bool overflow;        /* to 8-bit floats: past the largest value comes infinity or NaN, not that value */
+    we_rounding rounding; /* to F8_E8M0 */
+} we_cast;
+
 typedef struct we_command {
     we_command_kind kind;
     int32_t node;  /* of the graph, for messages */
@@ -89,6 +101,7 @@ typedef struct we_command {
     bool removed;
     union {
         we_unary_fn unary;
+        we_cast cast;
         struct {
             we_binary_fn fn;
             we_walk walk;
