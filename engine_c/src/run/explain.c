@@ -142,8 +142,9 @@ static void put_merging(text *t, const we_merge_report *merging) {
     put(t, "\"merging\":{");
     put_traffic(t, "before", &merging->before);
     put_traffic(t, "after", &merging->after);
-    put(t, "\"composed\":%lld,\"shared\":%lld,\"aliases\":%lld},", (long long)merging->composed,
-        (long long)merging->shared, (long long)merging->aliases);
+    put(t, "\"composed\":%lld,\"operands\":%lld,\"shared\":%lld,\"aliases\":%lld},",
+        (long long)merging->composed, (long long)merging->operands, (long long)merging->shared,
+        (long long)merging->aliases);
 }
 
 we_status we_explain(const we_graph *graph, const we_settings *settings, const char *precision,
