@@ -465,6 +465,12 @@ static we_status we_shape_constant_of_shape(const we_call *call, we_tensor *out)
     return WE_OK;
 }
 
+/* Those of shapes_<family>.c. */
+#define WE_OP_ROW(Name, CLASS, min_in, max_in, min_out, max_out, shape, rule, tolerance, value)              \
+    we_status we_shape_##shape(const we_call *call, we_tensor *out);
+#include "ops/ops.inc"
+#undef WE_OP_ROW
+
 static we_status (*const SHAPES[])(const we_call *, we_tensor *) = {
 #define WE_OP_ROW(Name, CLASS, min_in, max_in, min_out, max_out, shape, rule, tolerance, value)              \
     we_shape_##shape,
