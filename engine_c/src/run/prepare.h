@@ -21,6 +21,7 @@ typedef struct we_prepared {
     int32_t *inputs, *outputs; /* tensors, in the graph's order */
     bool *direct;              /* per output: the program writes the caller's block itself */
     size_t scratch_bytes;
+    we_merge_report merging;
     int64_t run_bytes; /* that a run takes: arena, scratch, outputs */
 } we_prepared;
 

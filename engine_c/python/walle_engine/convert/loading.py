@@ -33,7 +33,20 @@ _DTYPES: dict[int, str] = {
     TensorProto.UINT32: "U32",
     TensorProto.UINT64: "U64",
     TensorProto.BOOL: "BOOL",
+    TensorProto.FLOAT8E4M3FN: "F8_E4M3",
+    TensorProto.FLOAT8E4M3FNUZ: "F8_E4M3FNUZ",
+    TensorProto.FLOAT8E5M2: "F8_E5M2",
+    TensorProto.FLOAT8E5M2FNUZ: "F8_E5M2FNUZ",
+    TensorProto.FLOAT8E8M0: "F8_E8M0",
+    TensorProto.FLOAT4E2M1: "F4_E2M1",
+    TensorProto.INT4: "I4",
+    TensorProto.UINT4: "U4",
+    TensorProto.INT2: "I2",
+    TensorProto.UINT2: "U2",
 }
+
+# From here on every operator's newest form is reached without the version converter.
+OLDEST_UNCONVERTED_OPSET = 13
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,20 @@ def load(path: Path) -> Loaded:
         ModelError: if it is not a valid ONNX model.
         UnsupportedError: if its opset cannot be brought to ours.
     """
-    model = _read(path)
+    return translate(_read(path), str(path))
+
+
+def translate(model: onnx.ModelProto, origin: str = "the model") -> Loaded:
+    """Turn a checked model in memory, external data included, into a draft.
+
+    Args:
+        model: left as it is.
+        origin: what messages call it.
+
+    Raises:
+        ModelError: if its shapes or types contradict each other.
+        UnsupportedError: if its opset cannot be brought to ours.
+    """
     opset = opset_of(model)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
@@ -62,7 +88,7 @@ def load(path: Path) -> Loaded:
     try:
         model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
-        raise ModelError(f"{path}: the shapes or types contradict each other: {error}") from error
+        raise ModelError(f"{origin}: the shapes or types contradict each other: {error}") from error
     draft, untranslated = _to_draft(model)
     return Loaded(draft, model, opset, untranslated)
 
@@ -92,7 +118,7 @@ def _is_small(model: onnx.ModelProto) -> bool:
 
 
 def _with_our_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    if opset in (0, wmodel.OPSET) or _means_the_same(model, opset):
+    if opset == 0 or opset >= OLDEST_UNCONVERTED_OPSET or _means_the_same(model, opset):
         return model
     try:
         return onnx.version_converter.convert_version(model, wmodel.OPSET)
