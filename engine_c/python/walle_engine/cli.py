@@ -269,7 +269,13 @@ def _explain(args: argparse.Namespace) -> None:
             for step in steps
         ),
     )
-    memory = program["memory"]
+    memory, merging = program["memory"], program["merging"]
+    before, after = merging["before"], merging["after"]
+    print(
+        f"merging: {before['rasters']} rasters that moved {format_bytes(before['bytes'])} became "
+        f"{after['rasters']} that move {format_bytes(after['bytes'])}; {merging['composed']} regions read "
+        f"past a raster, {merging['shared']} rasters are shared, {merging['aliases']} move nothing"
+    )
     print(f"{program['isa']}, {program['threads']} thread(s), precision {program['precision']}")
     print(
         f"predicted {format_seconds(sum(step['predicted_ms'] for step in steps) / 1e3)}; "
