@@ -20,6 +20,8 @@ typedef enum we_command_kind {
     WE_COMMAND_CAST,
     WE_COMMAND_REDUCE,
     WE_COMMAND_ARG,
+    WE_COMMAND_TOP,
+    WE_COMMAND_RANDOM,
     WE_COMMAND_MATMUL,
     WE_COMMAND_LOOP,
     WE_COMMAND_RASTER,
@@ -115,6 +117,14 @@ typedef struct we_command {
             bool largest, last; /* argmax or argmin; which of equals */
             int64_t outer, k, inner;
         } arg;
+        struct {
+            bool largest; /* first, or the smallest */
+            int64_t outer, n, inner, k; /* [outer, n, inner] to I64 indices [outer, k, inner] */
+        } top;
+        struct {
+            bool normal, seeded; /* standard normal or uniform in [0, 1), float32; without a seed, runs differ */
+            double seed;
+        } random;
         we_loop loop;
         we_matmul matmul;
         struct {
