@@ -2,7 +2,7 @@
  * the steps; a step multiplies only the hidden state, by weights packed once. A row of the batch whose sequence
  * has ended keeps its state, and its further outputs are 0; backward it starts late, which is the same rule.
  * Source: ONNX operator specification. */
-#include "geometry/activation.h"
+#include "geometry/cell_activation.h"
 #include "geometry/parts.h"
 #include "ops/sequence.h"
 

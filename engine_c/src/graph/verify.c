@@ -30,7 +30,7 @@ static we_status check_arity(const we_node *node, we_error *err) {
         if (node->outputs[i] >= 0)
             return WE_OK;
     }
-    return we_error_set_at(err, WE_INVALID_MODEL, op, node->name, "%s has no output: name one", op);
+    return we_error_set_at(err, WE_INVALID_MODEL, op, node->name, "an output of %s is required", op);
 }
 
 static we_status check_attrs(const we_graph *graph, const we_node *node, we_error *err) {

@@ -1,12 +1,12 @@
 /* The activation functions a recurrent operator may name. */
-#ifndef WE_GEOMETRY_ACTIVATION_H
-#define WE_GEOMETRY_ACTIVATION_H
+#ifndef WE_GEOMETRY_CELL_ACTIVATION_H
+#define WE_GEOMETRY_CELL_ACTIVATION_H
 
 #include "geometry/lower.h"
 
 typedef enum we_activation_kind {
 #define WE_ACTIVATION_ROW(Name, alpha, beta) WE_ACTIVATION_##Name,
-#include "geometry/activations.inc"
+#include "geometry/cell_activations.inc"
 #undef WE_ACTIVATION_ROW
     WE_ACTIVATION_COUNT
 } we_activation_kind;
