@@ -20,6 +20,6 @@ typedef struct we_activation {
  * are consumed in the order of the functions that have them. */
 void we_activations_of(we_lower *l, int32_t first, int32_t count, const we_activation_kind *fallback,
                        we_activation *out);
-int32_t we_emit_activation(we_lower *l, const we_activation *activation, int32_t x);
+int32_t we_emit_activation(we_lower *l, const we_activation *activation, int32_t x, int32_t into);
 
 #endif
