@@ -60,7 +60,7 @@ def ops_page() -> str:
         "Operators",
         "Names, inputs and attributes are ONNX's (default domain). The class says what an operator becomes:\n"
         "`atomic` one command with a kernel, `transform` regions of a raster, `composite` atomics and\n"
-        "regions by its rule `we_rule_<rule>` in `engine_c/src/geometry/`. A back end may claim a composite,\n"
+        "regions by its rule `we_rule_<rule>` in `engine_c/src/geometry/`. A back end may claim one,\n"
         "and then runs whichever costs less. Tolerances are against a float64 answer: `ulp` counts units in\n"
         "the last place of float32; `bound` is relative to the largest magnitude summed, times 2⁻²⁴ √k for\n"
         "k terms.",
