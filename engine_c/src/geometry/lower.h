@@ -82,6 +82,12 @@ void we_loop_move_by(we_lower *l, we_loop_builder *loop, const we_loop_index *in
 void we_loop_seed(we_lower *l, we_loop_builder *loop, int32_t result, int32_t seed);
 void we_loop_end(we_lower *l, we_loop_builder *loop);
 
+/* into[o, i, ...] = from[o, index[i], ...]: `count` indices into an axis of `extent` places, each `inner` elements. */
+typedef struct we_gathering {
+    int64_t outer, extent, count, inner;
+} we_gathering;
+void we_emit_gather(we_lower *l, int32_t from, int32_t indices, const we_gathering *g, int32_t into);
+
 /* Row-major strides of a shape. */
 void we_strides(int32_t rank, const int64_t *dims, int64_t *strides);
 
