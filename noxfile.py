@@ -13,7 +13,7 @@ nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "test"]
 
 ROOT = Path(__file__).parent
-PYTHON_ROOTS = ("agent", "control", "shared", "engine_c/python", "examples", "tests", "noxfile.py")
+PYTHON_ROOTS = ("agent", "control", "shared", "engine_c/python", "examples", "docs", "tests", "noxfile.py")
 PACKAGES = ("walle_agent", "walle_container", "walle_task", "walle_control", "walle_shared", "walle_engine")
 PACKAGE_ROOTS = ("agent", "control", "shared", "engine_c/python")
 
@@ -64,6 +64,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types: mypy strict over the packages, and the calls that must and must not type-check."""
     _python(session, "-m", "mypy")
+    _python(session, "-m", "mypy", "tests/types", "docs/reference")
     _tool(session, "pyright", "--pythonpath", sys.executable)
 
 
@@ -128,6 +129,12 @@ def conformance(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """Run the main job end to end, as ``make demo`` does."""
     _python(session, "examples/demo", *session.posargs)
+
+
+@nox.session
+def reference(session: nox.Session) -> None:
+    """Write the pages of docs/reference anew from the code."""
+    _python(session, "docs/reference/generate.py")
 
 
 @nox.session

@@ -26,19 +26,18 @@ from walle_shared.records import to_plain
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
-_EPILOG = """examples:
-  walle-agent enrol --config agent.toml --token TOKEN   become known to the control plane, once
-  walle-agent run --config agent.toml                   run as a daemon, until SIGTERM
-  walle-agent status --config agent.toml --json         what is installed, and the counters
-  walle-agent emit --config agent.toml events.jsonl     send recorded events to the running agent
-
-exit codes: 0 done, 1 failed, 2 wrong usage or settings
-"""
+#: By command: an example, and what it does.
+_EXAMPLES = {
+    "enrol": ("--config agent.toml --token TOKEN", "become known to the control plane, once"),
+    "run": ("--config agent.toml", "run as a daemon, until SIGTERM"),
+    "status": ("--config agent.toml --json", "what is installed, and the counters"),
+    "emit": ("--config agent.toml events.jsonl", "send recorded events to the running agent"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
         return command(arguments)
@@ -55,11 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
     parser = argparse.ArgumentParser(
         prog="walle-agent",
         description="Installs the tasks the control plane wants on this device and runs them on events.",
-        epilog=_EPILOG,
+        epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     common = argparse.ArgumentParser(add_help=False)
@@ -68,20 +68,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", parents=[common], help="run as a daemon, until SIGTERM or SIGINT")
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        example = f"example: walle-agent {name} {_EXAMPLES[name][0]}"
+        return commands.add_parser(name, parents=[common], help=text, description=text, epilog=example)
+
+    run = add("run", "run as a daemon, until SIGTERM or SIGINT")
     run.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="over log.level")
     run.add_argument("--log-format", choices=["console", "json"], help="over log.format")
     run.set_defaults(command=_run)
 
-    status = commands.add_parser("status", parents=[common], help="show what a running or stopped agent has")
+    status = add("status", "show what a running or stopped agent has")
     status.add_argument("--json", action="store_true", help="for scripts")
     status.set_defaults(command=_status)
 
-    enrol = commands.add_parser("enrol", parents=[common], help="become known to the control plane")
+    enrol = add("enrol", "become known to the control plane")
     enrol.add_argument("--token", required=True, help="from `walle-control enrol-token create`")
     enrol.set_defaults(command=_enrol)
 
-    send = commands.add_parser("emit", parents=[common], help="send events to the running agent")
+    send = add("emit", "send events to the running agent")
     send.add_argument("file", nargs="?", default="-", help="one JSON object a line; - is standard input")
     send.add_argument("--socket", type=Path, help="the events socket, instead of the one in the settings")
     pace = send.add_mutually_exclusive_group()
@@ -90,6 +94,13 @@ def _parser() -> argparse.ArgumentParser:
     send.add_argument("--quiet", action="store_true", help="no progress")
     send.set_defaults(command=_emit)
     return parser
+
+
+def _epilog() -> str:
+    examples = ((f"walle-agent {name} {words}", text) for name, (words, text) in _EXAMPLES.items())
+    lines = [f"  {example:<52}  {text}" for example, text in examples]
+    exits = "exit codes: 0 done, 1 failed, 2 wrong usage or settings"
+    return "\n".join(["examples:", *lines, "", exits])
 
 
 def _load(arguments: argparse.Namespace, flags: dict[str, Any] | None = None) -> AgentConfig:

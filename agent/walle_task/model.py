@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from walle_shared.errors import NotFound, TaskError
+from walle_shared.errors import EngineError, NotFound, TaskError
 from walle_shared.ids import check_name
 from walle_task.context import RunContext, current
 
@@ -98,7 +98,7 @@ def load(name: str) -> Model:
     key = (str(path), status.st_mtime_ns, status.st_size)
     model = _loaded.get(key)
     if model is None:
-        model = _loaded[key] = Model(name, _engine().Model(str(path)))
+        model = _loaded[key] = Model(name, _open(path))
     _loaded.move_to_end(key)
     while len(_loaded) > KEPT_MODELS:
         _loaded.popitem(last=False)
@@ -112,6 +112,15 @@ def _model_path(context: RunContext, name: str) -> Path:
         present = ", ".join(sorted(file.stem for file in folder.glob(f"*{MODEL_SUFFIX}"))) or "none"
         raise NotFound(f"the bundle has no model {name!r} in its {MODEL_FOLDER} folder; it has: {present}")
     return path
+
+
+def _open(path: Path) -> Any:
+    engine = _engine()
+    try:
+        return engine.Model(str(path))
+    except EngineError as error:
+        named = f"{MODEL_FOLDER}/{path.name}: {error.message}"
+        raise type(error)(named, status=error.status, op=error.op, node=error.node) from None
 
 
 def _engine() -> Any:

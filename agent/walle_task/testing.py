@@ -76,7 +76,7 @@ def fake_host(
     """Be the host of everything in the ``with`` block.
 
     Args:
-        events: the matched slice.
+        events: the matched slice; one without ``seq`` is numbered by its place, from 1.
         visit: the triggering visit.
         trigger: what fired the run.
         params: the task's parameters.
@@ -89,7 +89,7 @@ def fake_host(
     """
     context = RunContext(
         inputs={
-            "events": [_plain(event) for event in events],
+            "events": [{"seq": number, **_plain(event)} for number, event in enumerate(events, 1)],
             "visit": None if visit is None else _plain(visit),
             "trigger": dict(trigger or {}),
         },

@@ -33,6 +33,14 @@ from walle_shared.observe import get_logger
 
 _log = get_logger("control.serve")
 
+#: Finds conversations whose device is gone: probed after 30 s of silence, then three times every 10 s.
+_KEEP_ALIVE = (
+    ((socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 30),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPINTVL), 10),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPCNT), 3),
+)
+
 _GOODBYE_MAX_S = 3.0
 _EXIT_MARGIN_S = 5.0
 
@@ -91,6 +99,8 @@ def bind(config: ServerConfig) -> tuple[socket.socket, str]:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for option, value in _KEEP_ALIVE:  # accepted connections inherit them
+            listener.setsockopt(*option, value)
         listener.bind((config.host, config.port))
     except OSError as error:
         listener.close()
@@ -111,7 +121,9 @@ def hypercorn_config(config: ControlConfig, descriptor: int) -> HypercornConfig:
     settings.keep_alive_timeout = max(60.0, 2 * config.stream.heartbeat_s)
     settings.keep_alive_max_requests = 1 << 31  # ending a connection would kill what else runs on it
     settings.websocket_max_message_size = FRAME_MAX_BYTES
-    settings.websocket_ping_interval = 20.0  # finds tunnels whose device is gone
+    # Hypercorn's pings outlive their connection by up to an interval, and so would the server: the kernel
+    # probes silent connections instead (see ``bind``).
+    settings.websocket_ping_interval = None
     settings.include_server_header = False
     # read_timeout stays off: it would cut push streams, whose clients are silent. Bodies have a limit
     # of their own.

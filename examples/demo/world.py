@@ -60,8 +60,12 @@ class Program:
             try:
                 self._process.wait(10)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+                self.kill()
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self._process.kill()
+        self._process.wait()
 
 
 class ControlPlane:
@@ -74,10 +78,10 @@ class ControlPlane:
         self._client: httpx.Client | None = None
         self.url = ""
 
-    def start(self) -> None:
-        """Initialise the data folder, start the server on a free port, wait until it answers."""
+    def start(self, port: int = 0) -> None:
+        """Initialise the data folder, start the server (0: on a free port), wait until it answers."""
         self.command("init")
-        words = [str(BIN / "walle-control"), "serve", "--data", str(self.data), "--port", "0"]
+        words = [str(BIN / "walle-control"), "serve", "--data", str(self.data), "--port", str(port)]
         self._program = Program("walle-control", words, self.data.parent / "control.log")
         address = wait_for("walle-control to listen", self._address)
         self.url = address["url"]
@@ -131,15 +135,19 @@ class Device:
         self.name = name
         self.profile = profile
         self.folder = folder / name
+        self.config = self.folder / "agent.toml"
         self.socket = self.folder / "data" / "events.sock"
         self._program: Program | None = None
 
     def start(self, control_url: str, public_key: str, token: str) -> None:
         """Write its settings and start the agent."""
         self.folder.mkdir(parents=True)
-        config = self.folder / "agent.toml"
-        config.write_text(_agent_settings(self, control_url, public_key, token))
-        words = [str(BIN / "walle-agent"), "run", "--config", str(config)]
+        self.config.write_text(_agent_settings(self, control_url, public_key, token))
+        self.run()
+
+    def run(self) -> None:
+        """Start the agent with the settings it has."""
+        words = [str(BIN / "walle-agent"), "run", "--config", str(self.config)]
         self._program = Program(f"walle-agent on {self.name}", words, self.folder / "agent.log")
 
     def emit(self, events: Iterable[Mapping[str, Any]], *, pause_s: float = 0.0) -> None:

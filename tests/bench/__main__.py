@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import bench_pipeline
 import bench_platform
 import machine
 from reporting import Row, print_rows
+from walle_shared.observe import configure_logging
 
 SECTIONS: Mapping[str, Callable[[], list[Row]]] = {
     "engine": bench_engine.run,
@@ -44,7 +46,8 @@ def main() -> None:
     unknown = set(args.sections) - SECTIONS.keys()
     if unknown:
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
-    console = Console()
+    configure_logging(level="warning")
+    console = Console(width=None if sys.stdout.isatty() else 140)
     facts = machine.facts()
     console.print_json(json.dumps(facts))
     rows: list[Row] = []

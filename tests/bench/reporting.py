@@ -29,7 +29,7 @@ class Row:
 
 def print_rows(console: Console, rows: list[Row], kept: Mapping[str, float]) -> None:
     """Print the rows, each beside the kept run's value where there is one."""
-    table = Table(title="Median of interleaved turns [fastest .. slowest]", title_justify="left")
+    table = Table(title="Median of interleaved turns, with the fastest and the slowest", title_justify="left")
     for column in ("section", "what", "median", "range", "against kept", "note"):
         table.add_column(column, justify="right" if column in ("median", "range", "against kept") else "left")
     for row in rows:

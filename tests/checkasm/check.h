@@ -33,6 +33,15 @@ static inline void check_seed(int argc, char **argv) {
     printf("seed %" PRIu64 "\n", check_state);
 }
 
+/* How many random cases: argument `--cases N`, or the usual number. */
+static inline int check_count(int argc, char **argv, int usual) {
+    for (int i = 1; i + 1 < argc; i++) {
+        if (argv[i][0] == '-' && argv[i][2] == 'c')
+            return atoi(argv[i + 1]);
+    }
+    return usual;
+}
+
 #define CHECK(condition, ...)                                                                                \
     do {                                                                                                     \
         if (!(condition)) {                                                                                  \

@@ -243,6 +243,8 @@ _CASES = [
 _SETTINGS: list[dict[str, Any]] = [
     {},
     {"merge": False, "claims": False, "fuse": False, "reuse": False},
+    {"claims": False, "vertical": False, "verify": True},
+    {"claims": False, "horizontal": False, "verify": True},
     {"search": "reference"},
     {"threads": 2},
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from walle_engine import api
@@ -97,23 +97,77 @@ def _concat(chain: _Chain, draw: Any) -> None:
 _STEPS = [_transpose, _reshape, _slice, _pad, _tile, _expand, _concat]
 
 
-@pytest.mark.slow
-@settings(max_examples=300, deadline=None)
-@given(st.data())
-def test_merged_chains_equal_unmerged_chains_and_numpy(data: st.DataObject) -> None:
+_SETTINGS: list[dict[str, Any]] = [
+    {"verify": True},
+    {"vertical": False, "verify": True},
+    {"horizontal": False, "verify": True},
+    {"merge": False},
+]
+
+
+def _draw_input(data: st.DataObject) -> Array:
     shape = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
-    x = np.arange(1, 1 + np.prod(shape), dtype=np.float32).reshape(shape)
-    chain = _Chain(x)
-    for step in data.draw(st.lists(st.sampled_from(_STEPS), min_size=1, max_size=6)):
+    return np.arange(1, 1 + np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+def _draw_steps(chain: _Chain, data: st.DataObject, most: int) -> None:
+    for step in data.draw(st.lists(st.sampled_from(_STEPS), min_size=1, max_size=most)):
         if chain.value.ndim < 5 and chain.value.size < _MAX_ELEMENTS:
             step(chain, data.draw)
+
+
+@pytest.mark.slow
+@given(st.data())
+def test_merged_chains_equal_unmerged_chains_and_numpy(data: st.DataObject) -> None:
+    x = _draw_input(data)
+    chain = _Chain(x)
+    _draw_steps(chain, data, 6)
     if chain.count == 0:
         return
     chain.builder.output(f"v{chain.count}")
     model = chain.builder.finish()
-    for merge in (True, False):
-        session = model.session(merge=merge)
+    for settings in _SETTINGS:
+        session = model.session(**settings)
         got = np.asarray(session.run({"v0": x})[f"v{chain.count}"])
         np.testing.assert_array_equal(got, chain.value)
-        commands = len(session.explain()["steps"])
-        assert commands <= chain.count if merge else commands == chain.count
+        program = session.explain()
+        steps, after = len(program["steps"]), program["merging"]["after"]
+        assert after["rasters"] == steps
+        if settings.get("merge", True):
+            assert steps <= chain.count
+        else:
+            assert steps == chain.count
+            assert after == program["merging"]["before"]
+
+
+@pytest.mark.slow
+@given(st.data())
+def test_branches_of_one_input_are_merged_and_shared_rightly(data: st.DataObject) -> None:
+    """Equal branches, and a concatenation of different ones, read in parts by a last chain."""
+    x = _draw_input(data)
+    chain = _Chain(x)
+    _draw_steps(chain, data, 3)
+    flat = chain.value.reshape(-1)
+    chain.node("Reshape", flat, chain.constant([-1]))
+    first, start = f"v{chain.count}", chain.count
+    chain.node("Pad", np.pad(flat, (1, 2)), chain.constant([1, 2]))
+    chain.builder.node("Pad", [first, "again"], ["twin"])
+    chain.builder.weight("again", np.array([1, 2], np.int64))
+    padded = f"v{chain.count}"
+    chain.builder.node("Concat", [padded, first, "twin"], [f"v{chain.count + 1}"], axis=0)
+    chain.count += 1
+    chain.value = np.concatenate([np.pad(flat, (1, 2)), flat, np.pad(flat, (1, 2))])
+    assert chain.count == start + 2
+    _draw_steps(chain, data, 3)
+    last = f"v{chain.count}"
+    for name in (padded, "twin", last):
+        chain.builder.output(name)
+    model = chain.builder.finish()
+    for settings in _SETTINGS:
+        session = model.session(**settings)
+        got = {name: np.asarray(value) for name, value in session.run({"v0": x}).items()}
+        np.testing.assert_array_equal(got[last], chain.value)
+        np.testing.assert_array_equal(got[padded], np.pad(flat, (1, 2)))
+        np.testing.assert_array_equal(got["twin"], got[padded])
+        shared = session.explain()["merging"]["shared"]
+        assert shared >= (settings.get("merge", True) and settings.get("horizontal", True))

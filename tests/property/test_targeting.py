@@ -14,6 +14,7 @@ from walle_shared.targeting import (
     Profile,
     Release,
     Snapshot,
+    compile_share,
     in_share,
     parse_predicate,
     position,
@@ -28,6 +29,17 @@ shares = st.integers(0, SHARE_ONE)
 def test_raising_a_share_only_adds(salt: str, unit: str, a: int, b: int) -> None:
     low, high = sorted((a, b))
     assert not in_share(salt, unit, low) or in_share(salt, unit, high)
+
+
+@given(salts, units, shares | st.integers(0, 3) | st.integers(SHARE_ONE - 3, SHARE_ONE))
+def test_a_compiled_share_answers_as_the_plain_one(salt: str, unit: str, share: int) -> None:
+    assert compile_share(salt, share)(unit.encode()) == in_share(salt, unit, share)
+
+
+@given(salts, units)
+def test_a_device_enters_exactly_above_its_position(salt: str, unit: str) -> None:
+    enters = position(salt, unit) * SHARE_ONE // 2**64
+    assert [compile_share(salt, share)(unit.encode()) for share in (enters, enters + 1)] == [False, True]
 
 
 @given(salts, units)

@@ -186,7 +186,8 @@ class TaskRunner:
             return _Outcome(_refused(result, "denied", error), mark, "runtime")
         except (TaskError, LimitExceeded) as error:
             return _Outcome(_refused(result, "invalid", error), mark, "runtime")
-        return _Outcome(result, replace(mark, rows=rows, uploads=uploads, ok=True), "none")
+        kept = replace(mark, rows=rows, values=result.values, uploads=uploads, ok=True)
+        return _Outcome(result, kept, "none")
 
     async def _keep(self, outcome: _Outcome) -> tuple[bool, _Outcome]:
         """Commit, insisting where the disk refuses; what does not fit the store is a failed run."""

@@ -9,8 +9,6 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
-from walle_control import serve as server
-from walle_control import setup
 from walle_control.cli import show
 from walle_control.cli.client import AdminClient, connect
 from walle_control.config import CONFIG_FILE, load_config
@@ -22,6 +20,8 @@ from walle_shared.records import to_plain
 
 def init(arguments: argparse.Namespace) -> int:
     """``init``."""
+    from walle_control import setup  # only the server's own commands need its libraries
+
     result = setup.init(Path(arguments.data), SystemClock())
     if arguments.json:
         show.print_json(to_plain(result))
@@ -42,6 +42,8 @@ def init(arguments: argparse.Namespace) -> int:
 
 def serve(arguments: argparse.Namespace) -> int:
     """``serve``."""
+    from walle_control import serve as server  # as above
+
     path = Path(arguments.config) if arguments.config else Path(arguments.data) / CONFIG_FILE
     if arguments.data and not path.exists():
         raise ConfigError(f"{path} is missing: run 'walle-control init --data {arguments.data}' first")
@@ -54,6 +56,8 @@ def serve(arguments: argparse.Namespace) -> int:
 
 def fsck(arguments: argparse.Namespace) -> int:
     """``fsck``."""
+    from walle_control import setup  # as above
+
     result = setup.fsck(Path(arguments.data))
     if arguments.json:
         show.print_json(to_plain(result))

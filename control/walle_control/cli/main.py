@@ -1,4 +1,4 @@
-"""The parser of ``walle-control``, and its exit codes: 0 done, 1 refused or failed, 2 wrong usage."""
+"""The parser of ``walle-control``; exit codes: 0 done, 1 refused or failed, 2 wrong usage or settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from walle_control.cli import commands
 from walle_shared import __version__
-from walle_shared.errors import WalleError
+from walle_shared.errors import ConfigError, WalleError
 
 _EXAMPLES = """examples:
   walle-control init --data ./control           make keys, database and the admin token
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return handler(parsed)
     except WalleError as error:
         print(f"walle-control: error: {error.message}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -56,9 +56,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_server_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    init = _local(top, "init", commands.init, "make a data folder (again: keeps what is there)")
+    init = _local(
+        top,
+        "init",
+        commands.init,
+        "make a data folder (again: keeps what is there)",
+        example="--data ./control",
+    )
     init.add_argument("--data", required=True, metavar="DIR", help="the data folder")
-    serve = _local(top, "serve", commands.serve, "run the server", json=False)
+    serve = _local(top, "serve", commands.serve, "run the server", json=False, example="--data ./control")
     where = serve.add_mutually_exclusive_group(required=True)
     where.add_argument("--config", metavar="FILE", help="settings file")
     where.add_argument(
@@ -68,7 +74,13 @@ def _add_server_commands(top: argparse._SubParsersAction[argparse.ArgumentParser
     serve.add_argument(
         "--port", type=int, help="listen here instead of the settings' server.port; 0: any free port"
     )
-    fsck = _local(top, "fsck", commands.fsck, "re-read every published file and check its digest")
+    fsck = _local(
+        top,
+        "fsck",
+        commands.fsck,
+        "re-read every published file and check its digest",
+        example="--data ./control",
+    )
     fsck.add_argument("--data", required=True, metavar="DIR", help="the data folder")
     _remote(top, "status", commands.status, "what the server holds")
     _remote(top, "epoch", commands.epoch, "the newest policy as devices see it")
@@ -77,7 +89,7 @@ def _add_server_commands(top: argparse._SubParsersAction[argparse.ArgumentParser
 def _add_task_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     import_ = _remote(
         top, "import", commands.import_version, "import a task version from a git tag",
-        example="walle-control import --repo ~/tasks digit_reader 1.0.0",
+        example="--repo ~/tasks digit_reader 1.0.0",
     )  # fmt: skip
     import_.add_argument("task", help="the task's name")
     import_.add_argument("version", help="such as 1.0.0")
@@ -86,7 +98,9 @@ def _add_task_commands(top: argparse._SubParsersAction[argparse.ArgumentParser])
     import_.add_argument("--folder", default="", help="folder in the repository; default: TASK")
     task = _group(top, "task", "imported task versions")
     _remote(task, "list", commands.task_list, "list them, newest import first")
-    show = _remote(task, "show", commands.task_show, "one version with its files")
+    show = _remote(
+        task, "show", commands.task_show, "one version with its files", example="demo/digit_reader 1.0.0"
+    )
     show.add_argument("task", metavar="SCENARIO/TASK")
     show.add_argument("version")
 
@@ -95,7 +109,7 @@ def _add_release_commands(top: argparse._SubParsersAction[argparse.ArgumentParse
     release = _group(top, "release", "who gets which version")
     create = _remote(
         release, "create", commands.release_create, "release a version; live at once",
-        example="walle-control release create demo/digit_reader 1.0.0 --where 'os == \"linux\"'",
+        example="demo/digit_reader 1.0.0 --where 'os == \"linux\"'",
     )  # fmt: skip
     create.add_argument("task", metavar="SCENARIO/TASK")
     create.add_argument("version")
@@ -106,18 +120,26 @@ def _add_release_commands(top: argparse._SubParsersAction[argparse.ArgumentParse
     create.add_argument("--min-reports", type=int, help="the guard holds until so many votes have come")
     create.add_argument("--max-failure-rate", type=float, help="roll back above this, e.g. 0.05")
     _remote(release, "list", commands.release_list, "list releases, newest first")
-    _named(_remote(release, "show", commands.release_show, "counts, verdict and history of a release"))
+    _named(
+        _remote(
+            release,
+            "show",
+            commands.release_show,
+            "counts, verdict and history of a release",
+            example="r1-0a1b2c3d",
+        )
+    )
     for action, text in (
         ("stop", "take it off all devices for now"),
         ("resume", "put a stopped release back"),
         ("rollback", "take it back for good"),
     ):
-        command = _named(_remote(release, action, commands.release_act, text))
+        command = _named(_remote(release, action, commands.release_act, text, example="r1-0a1b2c3d"))
         command.add_argument("--reason", default="", help="kept in the history")
         command.set_defaults(action=action)
     explain = _remote(
         release, "explain", commands.release_explain, "why a device gets what it gets",
-        example="walle-control release explain d0123abcd --profile group=beta --profile memory_mb=4000",
+        example="d0123abcd --profile group=beta --profile memory_mb=4000",
     )  # fmt: skip
     explain.add_argument("device", metavar="DEVICE")
     explain.add_argument(
@@ -132,7 +154,7 @@ def _add_device_commands(top: argparse._SubParsersAction[argparse.ArgumentParser
         ("show", commands.device_show, "one device"),
         ("revoke", commands.device_revoke, "end a device's rights for good"),
     ):
-        _remote(device, name, handler, text).add_argument("device", metavar="DEVICE")
+        _remote(device, name, handler, text, example="d0123abcd").add_argument("device", metavar="DEVICE")
     token = _group(top, "enrol-token", "tokens that let devices enrol")
     create = _remote(token, "create", commands.enrol_token_create, "make one; it is shown this once")
     create.add_argument("--uses", type=int, default=1, help="how many devices may use it; default: 1")
@@ -159,8 +181,10 @@ def _local(
     handler: Handler,
     text: str,
     json: bool = True,
+    example: str = "",
 ) -> argparse.ArgumentParser:
     command = group.add_parser(name, help=text, description=text)
+    command.epilog = f"example: {command.prog} {example}".rstrip()
     command.set_defaults(handler=handler)
     if json:
         command.add_argument("--json", action="store_true", help="print JSON")
@@ -174,9 +198,7 @@ def _remote(
     text: str,
     example: str = "",
 ) -> argparse.ArgumentParser:
-    command = _local(group, name, handler, text)
-    if example:
-        command.epilog = f"example: {example}"
+    command = _local(group, name, handler, text, example=example)
     server = command.add_argument_group("which server (or WALLE_CONTROL_URL, _TOKEN, _DATA)")
     server.add_argument("--url", help="the server's URL")
     server.add_argument("--token", help="admin token")

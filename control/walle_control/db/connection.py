@@ -52,11 +52,13 @@ class Database:
         self._idle_readers: list[sqlite3.Connection] = []
         self._readers = trio.CapacityLimiter(_READERS)
         self._closed = False
+        self._connection = _connect(path)
         try:
-            self._connection = _connect(path)
-            migrate(self._connection)
-        except sqlite3.Error as error:
-            raise StorageError(f"{path}: cannot be opened: {error}") from None
+            with _storage_errors(path):
+                migrate(self._connection)
+        except StorageError:
+            self._connection.close()
+            raise
         self._thread = threading.Thread(target=self._run_writer, name="walle-db-writer", daemon=True)
         self._thread.start()
 
@@ -188,10 +190,19 @@ def _storage_errors(path: Path) -> Iterator[None]:
 
 
 def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    # Used by one thread at a time, but not always by the same one.
-    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    try:
+        # Used by one thread at a time, but not always by the same one.
+        connection = sqlite3.connect(
+            path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.Error as error:
+        raise StorageError(f"{path}: cannot be opened: {error}") from None
     connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA query_only = ON" if read_only else "PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
+    try:
+        connection.execute("PRAGMA query_only = ON" if read_only else "PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except sqlite3.Error as error:
+        connection.close()
+        raise StorageError(f"{path}: cannot be opened: {error}") from None
     return connection

@@ -77,8 +77,10 @@ class EventStream(Response):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_cancel_on_disconnect, receive, nursery.cancel_scope)
                 await self._converse(send_text)
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
                 nursery.cancel_scope.cancel()
+            # Outside the nursery: the end of the body makes Hypercorn report a disconnect, which would cancel
+            # it half-way and leave the connection open.
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def event(name: str, message: object, event_id: int | None = None) -> bytes:

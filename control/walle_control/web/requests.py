@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import trio
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from walle_shared.errors import LimitExceeded, PeerTimeout, RemoteProtocolError
+from walle_shared.errors import ConnectionLost, LimitExceeded, PeerTimeout, RemoteProtocolError
 from walle_shared.limits import REQUEST_MAX_BYTES
 from walle_shared.protocol.codec import decode, encode
 
@@ -25,6 +25,7 @@ async def read_body(request: Request, limit_bytes: int = REQUEST_MAX_BYTES) -> b
     Raises:
         LimitExceeded: it is longer than ``limit_bytes``; the rest is not read.
         PeerTimeout: it did not arrive in the time the server grants.
+        ConnectionLost: the client left before all of it came.
     """
     timeout_s: float = request.app.state.body_timeout_s
     chunks: list[bytes] = []
@@ -38,6 +39,8 @@ async def read_body(request: Request, limit_bytes: int = REQUEST_MAX_BYTES) -> b
                 chunks.append(chunk)
     except trio.TooSlowError:
         raise PeerTimeout(f"the body did not arrive within {timeout_s:g} s") from None
+    except ClientDisconnect:
+        raise ConnectionLost("the client left before all of the body came") from None
     return b"".join(chunks)
 
 

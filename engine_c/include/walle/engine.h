@@ -167,10 +167,13 @@ WE_API we_status we_builder_finish(we_builder *builder, we_model **out, we_error
  * ------------------------------------------------------------------------------------------------- */
 
 typedef enum we_session_flag {
-    WE_SESSION_NO_MERGE = 1,  /* keep every raster as the decomposition wrote it */
-    WE_SESSION_NO_CLAIMS = 2, /* run every composite as its decomposition */
-    WE_SESSION_NO_FUSE = 4,   /* no epilogues inside matrix products */
-    WE_SESSION_NO_REUSE = 8,  /* every tensor gets memory of its own */
+    WE_SESSION_NO_MERGE = 1,       /* keep every raster as the decomposition wrote it */
+    WE_SESSION_NO_CLAIMS = 2,      /* run every composite as its decomposition */
+    WE_SESSION_NO_FUSE = 4,        /* no epilogues inside matrix products */
+    WE_SESSION_NO_REUSE = 8,       /* every tensor gets memory of its own */
+    WE_SESSION_NO_VERTICAL = 16,   /* do not read through rasters; identities still cost nothing */
+    WE_SESSION_NO_HORIZONTAL = 32, /* do not share rasters that move the same */
+    WE_SESSION_VERIFY = 64,        /* check merging element by element while preparing; slow, for debugging */
 } we_session_flag;
 
 typedef struct we_session_options {

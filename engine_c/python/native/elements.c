@@ -9,6 +9,15 @@ static const char dtype_kinds[] = {
 #undef WE_DTYPE_ROW
 };
 
+/* Types that only store, a byte per element. */
+static bool stores_bits(we_dtype dtype) {
+    return dtype != WE_U8 && strcmp(we_dtype_format(dtype), "B") == 0;
+}
+
+bool we_native_shows_as(we_dtype dtype, int shown) {
+    return (dtype == WE_BF16 && shown == WE_U16) || (stores_bits(dtype) && shown == WE_U8);
+}
+
 int we_native_dtype_of_format(const char *format, Py_ssize_t itemsize) {
     if (format == NULL) {
         format = "B";
@@ -30,7 +39,8 @@ int we_native_dtype_of_format(const char *format, Py_ssize_t itemsize) {
         kind = 'b';
     }
     for (int dtype = 0; dtype < WE_DTYPE_COUNT; dtype++) {
-        if (dtype != WE_BF16 && dtype_kinds[dtype] == kind && (Py_ssize_t)we_dtype_size(dtype) == itemsize) {
+        if (dtype != WE_BF16 && !stores_bits(dtype) && dtype_kinds[dtype] == kind &&
+            (Py_ssize_t)we_dtype_size(dtype) == itemsize) {
             return dtype;
         }
     }
@@ -100,10 +110,9 @@ PyObject *we_native_element_get(we_dtype dtype, const void *from) {
         return PyLong_FromUnsignedLongLong(v.u64);
     case WE_BOOL:
         return PyBool_FromLong(v.u8 != 0);
-    case WE_DTYPE_COUNT:
-        break;
+    default: /* types that only store show their bits */
+        return PyLong_FromLong(v.u8);
     }
-    Py_UNREACHABLE();
 }
 
 static int element_set_float(we_dtype dtype, void *to, PyObject *number) {
@@ -152,6 +161,9 @@ static_assert(PY_LITTLE_ENDIAN, "model files and integer stores assume a little-
 
 /* Store a Python number; floats are not rounded into integers behind the caller's back. */
 static int element_set(we_dtype dtype, void *to, PyObject *number) {
+    if (stores_bits(dtype)) {
+        dtype = WE_U8;
+    }
     if (dtype_kinds[dtype] == 'f') {
         return element_set_float(dtype, to, number);
     }

@@ -26,6 +26,8 @@ PyObject *we_native_raise(const we_error *error);
 /* The dtype of a buffer's elements, or -1. Letters of one kind differ only in size, which the buffer states.
  */
 int we_native_dtype_of_format(const char *format, Py_ssize_t itemsize);
+/* Is a buffer of `dtype` seen as one of `shown`, having no format of its own? */
+bool we_native_shows_as(we_dtype dtype, int shown);
 /* One element as a Python number. */
 PyObject *we_native_element_get(we_dtype dtype, const void *from);
 /* Fill dims from nested sequences by their first elements; filling checks the rest. Rank or -1. */

@@ -40,7 +40,7 @@ static int block_fill_from_buffer(const we_view *view, size_t nbytes, PyObject *
         return -1;
     }
     int dtype = we_native_dtype_of_format(buffer.format, buffer.itemsize);
-    bool fits = dtype == (int)view->dtype || dtype == WE_U8 || (dtype == WE_U16 && view->dtype == WE_BF16);
+    bool fits = dtype == (int)view->dtype || dtype == WE_U8 || we_native_shows_as(view->dtype, dtype);
     int result = -1;
     if (!fits) {
         PyErr_Format(PyExc_TypeError, "data holds elements of format '%s', which is not %s",

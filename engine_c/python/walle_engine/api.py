@@ -170,9 +170,12 @@ class Model:
         backend: str = "cpu",
         search: Literal["model", "reference"] = "model",
         merge: bool = True,
+        vertical: bool = True,
+        horizontal: bool = True,
         claims: bool = True,
         fuse: bool = True,
         reuse: bool = True,
+        verify: bool = False,
     ) -> Session:
         """Make a session; it prepares itself for each new set of input shapes.
 
@@ -182,16 +185,24 @@ class Model:
                 may use half-width inputs.
             backend: ``"cpu"``.
             search: ``"model"`` chooses by the cost model, ``"reference"`` runs the plain kernels.
-            merge: merge rasters.
+            merge: turn rasters that move nothing into views, and merge rasters in the two ways below.
+            vertical: let a raster that reads another's output read that one's sources.
+            horizontal: let rasters that move the same share one result.
             claims: let the back end run composites natively where that costs less.
             fuse: bias and relu inside matrix products.
             reuse: let tensors share memory over their lives.
+            verify: check merging element by element while preparing; slow, for debugging the engine.
 
         Raises:
             ConfigError: a setting, or ``WALLE_ENGINE_ISA``, has an unknown value.
         """
-        wanted = {"merge": merge, "claims": claims, "fuse": fuse, "reuse": reuse}
-        flags = sum(flag for name, flag in _SESSION_FLAGS.items() if not wanted[name])
+        wanted = {
+            "merge": merge, "vertical": vertical, "horizontal": horizontal, "claims": claims, "fuse": fuse,
+            "reuse": reuse,
+        }  # fmt: skip
+        flags = lib.WE_SESSION_VERIFY * verify + sum(
+            flag for name, flag in _SESSION_FLAGS.items() if not wanted[name]
+        )
         texts = [ffi.new("char[]", _c_name(text)) for text in (precision, backend, search)]
         options = ffi.new("we_session_options *", {"threads": min(max(threads, -1), 1 << 20), "flags": flags})
         options.precision, options.backend, options.search = texts
@@ -202,6 +213,8 @@ class Model:
 
 _SESSION_FLAGS = {
     "merge": lib.WE_SESSION_NO_MERGE,
+    "vertical": lib.WE_SESSION_NO_VERTICAL,
+    "horizontal": lib.WE_SESSION_NO_HORIZONTAL,
     "claims": lib.WE_SESSION_NO_CLAIMS,
     "fuse": lib.WE_SESSION_NO_FUSE,
     "reuse": lib.WE_SESSION_NO_REUSE,
@@ -248,7 +261,8 @@ class Session:
         del keep
 
     def explain(self) -> dict[str, Any]:
-        """Return the latest prepared program: its steps with the chosen candidates, and the memory plan.
+        """Return the latest prepared program: its steps with the chosen candidates, what merging did to its
+        rasters (``merging``), and the memory plan.
 
         Raises:
             EngineError: nothing was prepared yet.

@@ -1,6 +1,6 @@
 """``walle-engine``: convert, look into, run and explain models.
 
-Exit codes: 0 done, 1 failed (one sentence on standard error), 2 wrong usage.
+Exit codes: 0 done, 1 failed (one sentence on standard error), 2 wrong usage or settings.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from walle_engine import wmodel
-from walle_shared.errors import StorageError, WalleError
+from walle_shared.errors import ConfigError, StorageError, WalleError
 from walle_shared.units import format_bytes, format_seconds
 
 __all__ = ["main"]
 
-_EXAMPLES = """examples:
-  walle-engine convert digits.onnx                     check against ONNX Runtime, write digits.wmodel
-  walle-engine info digits.wmodel                      inputs, outputs, operators, weights
-  walle-engine run digits.wmodel --input image=one.npy --dim N=1
-  walle-engine run digits.wmodel --repeat 1000 --json  random inputs; timing for a script
-  walle-engine explain digits.wmodel                   the planned steps and what was chosen for each
-  walle-engine coverage                                operators, and kernels by instruction set
-"""
+#: Examples: the command first, then what it does.
+_EXAMPLES = (
+    ("convert digits.onnx", "check against ONNX Runtime, write digits.wmodel"),
+    ("info digits.wmodel", "inputs, outputs, operators, weights"),
+    ("run digits.wmodel --input image=one.npy --dim N=1", "an input from a file"),
+    ("run digits.wmodel --repeat 1000 --json", "random inputs; timing for a script"),
+    ("explain digits.wmodel", "the planned steps and what was chosen for each"),
+    ("coverage", "operators, and kernels by instruction set"),
+    ("workload", "what a new back end would have to implement"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    args = _parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     command: Callable[[argparse.Namespace], None] = args.command
     try:
         command(args)
@@ -49,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _fail(str(error))
         return 2
     except WalleError as error:
-        return _fail(str(error))
+        _fail(str(error))
+        return 2 if isinstance(error, ConfigError) else 1
     except ModuleNotFoundError as error:
         return _fail(f"{error.name} is not installed: pip install 'walle[convert]'")
     except BrokenPipeError:
@@ -62,17 +65,24 @@ def _fail(sentence: str) -> int:
     return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
     parser = argparse.ArgumentParser(
         prog="walle-engine",
         description="Tools for models of the Walle tensor engine.",
-        epilog=_EXAMPLES,
+        epilog=_examples(""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=_examples(name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         sub.set_defaults(command=command)
         sub.add_argument("--json", action="store_true", help="print JSON for a script")
         return sub
@@ -109,6 +119,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("workload", _workload, "count what a new back end would have to implement")
     return parser
+
+
+def _examples(command: str) -> str:
+    """The examples of one command, or all of them for ``""``."""
+    chosen = ((words, text) for words, text in _EXAMPLES if command in ("", words.split()[0]))
+    return "\n".join(["examples:", *(f"  walle-engine {words:<51}  {text}" for words, text in chosen)])
 
 
 def _add_dims(parser: argparse.ArgumentParser) -> None:
@@ -254,7 +270,13 @@ def _explain(args: argparse.Namespace) -> None:
             for step in steps
         ),
     )
-    memory = program["memory"]
+    memory, merging = program["memory"], program["merging"]
+    before, after = merging["before"], merging["after"]
+    print(
+        f"merging: {before['rasters']} rasters that moved {format_bytes(before['bytes'])} became "
+        f"{after['rasters']} that move {format_bytes(after['bytes'])}; {merging['composed']} regions read "
+        f"past a raster, {merging['shared']} rasters are shared, {merging['aliases']} move nothing"
+    )
     print(f"{program['isa']}, {program['threads']} thread(s), precision {program['precision']}")
     print(
         f"predicted {format_seconds(sum(step['predicted_ms'] for step in steps) / 1e3)}; "

@@ -12,11 +12,18 @@ from walle_shared.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Buffer
 
-#: Buffer-protocol formats by dtype. BF16 has none of its own and shows its bits as unsigned 16-bit integers.
+#: Buffer-protocol formats by dtype. BF16 has none of its own and shows its bits as unsigned 16-bit integers; so do,
+#: as 8-bit integers, the types of ``_STORED``, which operators only convert from and to.
 FORMATS = {
     "F32": "f", "F64": "d", "F16": "e", "BF16": "H", "I8": "b", "I16": "h", "I32": "i", "I64": "q",
     "U8": "B", "U16": "H", "U32": "I", "U64": "Q", "BOOL": "?",
 }  # fmt: skip
+_STORED = (
+    "F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ", "F8_E8M0", "F4_E2M1", "I4", "U4", "I2", "U2",
+)  # fmt: skip
+FORMATS |= dict.fromkeys(_STORED, "B")
+#: What a buffer of each of these types is seen as.
+_BITS = {"BF16": "U16"} | dict.fromkeys(_STORED, "U8")
 _SIGNED = {1: "I8", 2: "I16", 4: "I32", 8: "I64"}
 _UNSIGNED = {1: "U8", 2: "U16", 4: "U32", 8: "U64"}
 _FLOATING = {"e": "F16", "f": "F32", "d": "F64"}
@@ -66,7 +73,10 @@ class Tensor:
         return np.empty(self.shape, dtype=dtype or np.dtype(FORMATS[self.dtype]))
 
     def tolist(self) -> Any:
-        """Return the elements as (nested) lists of Python numbers, or one number for a scalar."""
+        """Return the elements as (nested) lists of Python numbers, or one number for a scalar.
+
+        Those of 8-bit floats and of types below 8 bits are their bits.
+        """
         if 0 in self.shape:
             return _empty_lists(self.shape)
         if self.dtype == "BF16":
@@ -130,8 +140,8 @@ def dense_view(value: object, name: str, dtype: str) -> tuple[memoryview, str, t
     found = dtype_of_format(view.format, view.itemsize)
     if not found:
         raise _refuse(f"input '{name}' has elements of format {view.format!r}; convert it to {dtype}")
-    if found == "U16" and dtype == "BF16":
-        found = "BF16"
+    if found == _BITS.get(dtype):
+        found = dtype
     shape = tuple(view.shape or ())
     return (view if view.c_contiguous else memoryview(view.tobytes())), found, shape
 
@@ -179,8 +189,8 @@ def _pack(value: object, name: str, dtype: str) -> tuple[memoryview, str, tuple[
     numbers: list[Any] = []
     if 0 not in shape and not _flatten(value, shape, numbers):
         raise _refuse(f"input '{name}' is ragged or holds something that is no number")
-    if dtype == "BF16":
-        raise _refuse(f"input '{name}' is BF16: pass its bits as unsigned 16-bit integers")
+    if dtype in _BITS:
+        raise _refuse(f"input '{name}' is {dtype}: pass its bits in a buffer of type {_BITS[dtype]}")
     try:
         packed = struct.pack(f"={math.prod(shape)}{FORMATS[dtype]}", *numbers)
     except (struct.error, OverflowError) as error:

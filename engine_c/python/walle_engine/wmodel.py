@@ -57,7 +57,7 @@ ALIGNMENT_BYTES = 64
 HEADER_MAX_BYTES = 64 * 1024 * 1024
 PAD_PREFIX = "walle.pad."
 
-# safetensors' names, with NumPy's beside them (bfloat16 is ml_dtypes').
+# safetensors' names (or in their manner), with NumPy's beside them (bfloat16 and those after bool are ml_dtypes').
 _NUMPY_NAMES = {
     "F32": "float32",
     "F64": "float64",
@@ -72,6 +72,16 @@ _NUMPY_NAMES = {
     "U32": "uint32",
     "U64": "uint64",
     "BOOL": "bool",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F4_E2M1": "float4_e2m1fn",
+    "I4": "int4",
+    "U4": "uint4",
+    "I2": "int2",
+    "U2": "uint2",
 }
 _DTYPE_OF_NUMPY = {numpy_name: dtype for dtype, numpy_name in _NUMPY_NAMES.items()}
 DTYPE_BYTES = {
@@ -88,6 +98,17 @@ DTYPE_BYTES = {
     "U32": 4,
     "U64": 8,
     "BOOL": 1,
+    # Types that only store take a byte per element, those of fewer bits too.
+    "F8_E4M3": 1,
+    "F8_E4M3FNUZ": 1,
+    "F8_E5M2": 1,
+    "F8_E5M2FNUZ": 1,
+    "F8_E8M0": 1,
+    "F4_E2M1": 1,
+    "I4": 1,
+    "U4": 1,
+    "I2": 1,
+    "U2": 1,
 }
 
 type Dim = int | str

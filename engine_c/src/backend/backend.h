@@ -9,8 +9,8 @@
  * pool. */
 typedef struct we_run {
     const we_program *program;
-    void *const *memory; /* per tensor */
-    void *scratch;       /* as many bytes as the largest command asked for */
+    void **memory; /* per tensor; loops move their views */
+    void *scratch; /* as many bytes as the largest command asked for */
     we_pool *pool;
     const we_kernels *kernels;
     const we_graph *graph; /* for names in messages */

@@ -1,35 +1,23 @@
 /* Rules of element-wise operators. */
 #include <string.h>
 
+#include "base/dtype.h"
 #include "geometry/lower.h"
 #include "graph/opspec.h"
 
+/* Operators and functions share their names. */
 static we_unary_fn unary_of(int32_t op) {
-    switch (op) {
-#define WE_UNARY_FN(Name, name, formula)                                                                     \
-    case WE_OP_##Name:                                                                                       \
-        return WE_UNARY_##Name;
-#include "kernels/unary_fns.inc"
-#undef WE_UNARY_FN
-    default:
-        return WE_UNARY_COUNT;
-    }
+    int32_t fn = 0;
+    while (fn < WE_UNARY_COUNT && strcmp(we_unary_name((we_unary_fn)fn), we_op_name(op)) != 0)
+        fn++;
+    return (we_unary_fn)fn;
 }
 
 static we_binary_fn binary_of(int32_t op) {
-    switch (op) {
-#define WE_BINARY_FN(Name, name, floating, integer)                                                          \
-    case WE_OP_##Name:                                                                                       \
-        return WE_BINARY_##Name;
-#define WE_COMPARE_FN(Name, name, formula)                                                                   \
-    case WE_OP_##Name:                                                                                       \
-        return WE_BINARY_##Name;
-#include "kernels/binary_fns.inc"
-#undef WE_BINARY_FN
-#undef WE_COMPARE_FN
-    default:
-        return WE_BINARY_COUNT;
-    }
+    int32_t fn = 0;
+    while (fn < WE_BINARY_COUNT && strcmp(we_binary_name((we_binary_fn)fn), we_op_name(op)) != 0)
+        fn++;
+    return (we_binary_fn)fn;
 }
 
 void we_rule_unary(we_lower *l) {
@@ -53,12 +41,19 @@ void we_rule_sum(we_lower *l) {
     chain(l, WE_BINARY_Add);
 }
 
+/* The result has the base's type; an integer to a fractional power is computed in double first. */
 void we_rule_power(we_lower *l) {
-    we_dtype dtype = l->call.in[0]->dtype;
-    int32_t exponent = l->in[1];
-    if (l->call.in[1]->dtype != dtype)
-        exponent = we_emit_cast(l, exponent, dtype, WE_NEW);
-    we_emit_binary(l, WE_BINARY_Pow, l->in[0], exponent, l->out[0]);
+    we_dtype dtype = l->call.in[0]->dtype, other = l->call.in[1]->dtype;
+    bool fractional = we_dtype_kind(dtype) != 'f' && we_dtype_kind(other) == 'f';
+    we_dtype common = fractional ? WE_F64 : dtype;
+    int32_t base = l->in[0], exponent = l->in[1];
+    if (fractional)
+        base = we_emit_cast(l, base, common, WE_NEW);
+    if (other != common)
+        exponent = we_emit_cast(l, exponent, common, WE_NEW);
+    int32_t power = we_emit_binary(l, WE_BINARY_Pow, base, exponent, fractional ? WE_NEW : l->out[0]);
+    if (fractional)
+        we_emit_cast(l, power, dtype, l->out[0]);
 }
 
 void we_rule_compare(we_lower *l) {
@@ -72,10 +67,6 @@ void we_rule_not(we_lower *l) {
 
 void we_rule_select(we_lower *l) {
     we_emit_select(l, l->in[0], l->in[1], l->in[2], l->out[0]);
-}
-
-void we_rule_cast(we_lower *l) {
-    we_emit_cast(l, l->in[0], WE_DTYPE_COUNT, l->out[0]);
 }
 
 void we_rule_clip(we_lower *l) {

@@ -1,4 +1,4 @@
-/* Rules of operators about shapes and constants, and of indexed reads. */
+/* Rules of operators about shapes and constants. */
 #include <string.h>
 
 #include "base/dtype.h"
@@ -60,22 +60,4 @@ void we_rule_constant_of_shape(we_lower *l) {
     we_box box = {.rank = 1, .size = {out.count}, .dst_stride = {1}};
     we_raster_add(l, &raster, scalar, &box);
     we_emit_raster(l, &raster, l->out[0]);
-}
-
-void we_rule_gather(we_lower *l) {
-    const we_tensor *x = l->call.in[0];
-    int32_t axis = 0;
-    l->status = we_call_axis(&l->call, we_node_int(l->call.node, "axis", 0), x->rank, &axis);
-    we_command command = {
-        .kind = WE_COMMAND_GATHER, .node = l->node, .in = {l->in[0], l->in[1], -1}, .out = l->out[0]};
-    command.u.gather.outer = command.u.gather.inner = 1;
-    command.u.gather.axis = x->dims[axis];
-    for (int32_t i = 0; i < x->rank; i++) {
-        if (i < axis)
-            command.u.gather.outer *= x->dims[i];
-        else if (i > axis)
-            command.u.gather.inner *= x->dims[i];
-    }
-    if (l->status == WE_OK)
-        l->status = we_program_command(l->program, &command, l->call.err);
 }

@@ -1,5 +1,6 @@
 #include "geometry/lower.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/dtype.h"
@@ -88,6 +89,12 @@ static we_dtype compute_type(we_dtype dtype) {
     case WE_F32:
     case WE_F16:
     case WE_BF16:
+    case WE_F8_E4M3:
+    case WE_F8_E4M3FNUZ:
+    case WE_F8_E5M2:
+    case WE_F8_E5M2FNUZ:
+    case WE_F8_E8M0:
+    case WE_F4_E2M1:
         return WE_F32;
     case WE_I32:
     case WE_I16:
@@ -95,12 +102,18 @@ static we_dtype compute_type(we_dtype dtype) {
     case WE_I8:
     case WE_U8:
     case WE_BOOL:
+    case WE_I4:
+    case WE_U4:
+    case WE_I2:
+    case WE_U2:
         return WE_I32;
     case WE_I64:
     case WE_U32:
         return WE_I64;
     case WE_F64:
         return WE_F64;
+    case WE_U64:
+        return WE_U64;
     default:
         return WE_DTYPE_COUNT;
     }
@@ -110,7 +123,7 @@ static we_dtype compute_type(we_dtype dtype) {
 static int32_t widened(we_lower *l, int32_t x) {
     we_dtype dtype = we_lower_tensor(l, x).dtype, computed = compute_type(dtype);
     if (computed == WE_DTYPE_COUNT) {
-        we_lower_fail(l, WE_UNSUPPORTED, "this type has no arithmetic here: insert a Cast to I64");
+        we_lower_fail(l, WE_UNSUPPORTED, "this type has no arithmetic");
         return x;
     }
     return dtype == computed ? x : we_emit_cast(l, x, computed, WE_NEW);
@@ -127,10 +140,14 @@ static int32_t narrowed(we_lower *l, int32_t from, int32_t into) {
 }
 
 int32_t we_emit_cast(we_lower *l, int32_t x, we_dtype dtype, int32_t into) {
+    return we_emit_cast_as(l, (we_cast){0}, x, dtype, into);
+}
+
+int32_t we_emit_cast_as(we_lower *l, we_cast how, int32_t x, we_dtype dtype, int32_t into) {
     we_tensor from = we_lower_tensor(l, x);
     if (into == WE_NEW)
         into = we_lower_temp(l, dtype, from.rank, from.dims);
-    emit(l, (we_command){.kind = WE_COMMAND_CAST, .in = {x, -1, -1}, .out = into});
+    emit(l, (we_command){.kind = WE_COMMAND_CAST, .in = {x, -1, -1}, .out = into, .u.cast = how});
     return into;
 }
 
@@ -329,10 +346,10 @@ int32_t we_emit_reduce(we_lower *l, we_reduce_fn fn, int32_t x, const bool *redu
         into = we_lower_temp(l, from.dtype, from.rank, dims);
     }
     bool empty = from.count == 0 && we_lower_tensor(l, into).count != 0;
-    if (empty && (fn == WE_REDUCE_Max || fn == WE_REDUCE_Min))
-        we_lower_fail(l, WE_UNSUPPORTED, "nothing has no largest or smallest element");
     if (empty) {
-        we_raster raster = {.fill = fn == WE_REDUCE_Prod};
+        static const double OF_NOTHING[] = {
+            [WE_REDUCE_Prod] = 1, [WE_REDUCE_Max] = -INFINITY, [WE_REDUCE_Min] = INFINITY};
+        we_raster raster = {.fill = OF_NOTHING[fn]};
         we_emit_raster(l, &raster, into);
         return into;
     }
@@ -357,8 +374,8 @@ int32_t we_emit_mean(we_lower *l, int32_t x, const bool *reduced, int32_t into) 
         }
         return we_emit_binary(l, WE_BINARY_Mul, sum, we_lower_scalar(l, from.dtype, 1 / k), into);
     }
-    we_lower_fail(l, WE_UNSUPPORTED, "a mean of integers is not defined here: insert a Cast to F32");
-    return into;
+    int32_t wide = we_emit_mean(l, we_emit_cast(l, x, WE_F64, WE_NEW), reduced, WE_NEW);
+    return we_emit_cast(l, wide, from.dtype, into); /* truncates */
 }
 
 int32_t we_emit_matmul(we_lower *l, int32_t a, int32_t b, const we_matmul *matmul, int32_t rank,

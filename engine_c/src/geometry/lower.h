@@ -39,6 +39,7 @@ int32_t we_emit_unary(we_lower *l, we_unary_fn fn, int32_t x, int32_t into);
 int32_t we_emit_binary(we_lower *l, we_binary_fn fn, int32_t a, int32_t b, int32_t into);
 int32_t we_emit_select(we_lower *l, int32_t condition, int32_t yes, int32_t no, int32_t into);
 int32_t we_emit_cast(we_lower *l, int32_t x, we_dtype dtype, int32_t into);
+int32_t we_emit_cast_as(we_lower *l, we_cast how, int32_t x, we_dtype dtype, int32_t into);
 /* Reduces the flagged axes; a fresh result keeps them as 1. */
 int32_t we_emit_reduce(we_lower *l, we_reduce_fn fn, int32_t x, const bool *reduced, int32_t into);
 /* Sum times 1/k. */
@@ -58,6 +59,26 @@ typedef struct we_raster {
 } we_raster;
 void we_raster_add(we_lower *l, we_raster *raster, int32_t source, const we_box *box);
 void we_emit_raster(we_lower *l, we_raster *raster, int32_t out); /* spends the raster */
+
+/* A loop under construction: begin, make its views, emit the body with the emitters above (into views or
+ * fresh tensors), end. Body commands that read nothing that varies are taken out of the loop. */
+typedef struct we_loop_builder {
+    we_loop loop;
+    we_loop_view views[WE_LOOP_VIEWS];
+    int32_t seeded, seed; /* the seeded result, and what it is a copy of at first; -1: none */
+    size_t command_mark, tensor_mark;
+} we_loop_builder;
+void we_loop_begin(we_lower *l, we_loop_builder *loop, int32_t rank, const int64_t *sizes);
+/* A part of `base` with these dims, dense, starting at `at` (whose strides are of the loop's dims). */
+int32_t we_loop_view_of(we_lower *l, we_loop_builder *loop, int32_t base, int32_t rank, const int64_t *dims,
+                        const we_address *at);
+/* The latest view is `first` in the first iteration: how a recurrence starts. */
+void we_loop_start_from(we_lower *l, we_loop_builder *loop, int32_t first);
+/* The latest view is moved by an index tensor too; `index` is copied. */
+void we_loop_move_by(we_lower *l, we_loop_builder *loop, const we_loop_index *index);
+/* `result` starts as a copy of `seed` (same shape and type), and the loop overwrites part of it. */
+void we_loop_seed(we_lower *l, we_loop_builder *loop, int32_t result, int32_t seed);
+void we_loop_end(we_lower *l, we_loop_builder *loop);
 
 /* Row-major strides of a shape. */
 void we_strides(int32_t rank, const int64_t *dims, int64_t *strides);

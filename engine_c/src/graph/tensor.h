@@ -10,6 +10,7 @@ typedef enum we_tensor_kind {
     WE_TENSOR_TEMP,  /* written by a command */
     WE_TENSOR_CONST, /* contents known now: `data` */
     WE_TENSOR_INPUT, /* bound at each run: `index` */
+    WE_TENSOR_VIEW,  /* part of another tensor, placed anew by each iteration of a loop */
 } we_tensor_kind;
 
 typedef struct we_tensor {

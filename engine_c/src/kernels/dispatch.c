@@ -22,6 +22,9 @@ static const char *const BINARY_NAMES[] = {
 #define WE_BINARY_FN(Name, name, floating, integer) #Name,
 #include "kernels/binary_fns.inc"
 #undef WE_BINARY_FN
+#define WE_INTEGER_FN(Name, name, formula) #Name,
+#include "kernels/binary_fns.inc"
+#undef WE_INTEGER_FN
 #define WE_COMPARE_FN(Name, name, formula) #Name,
 #include "kernels/binary_fns.inc"
 #undef WE_COMPARE_FN

@@ -21,6 +21,9 @@ typedef enum we_binary_fn {
 #define WE_BINARY_FN(Name, name, floating, integer) WE_BINARY_##Name,
 #include "kernels/binary_fns.inc"
 #undef WE_BINARY_FN
+#define WE_INTEGER_FN(Name, name, formula) WE_BINARY_##Name,
+#include "kernels/binary_fns.inc"
+#undef WE_INTEGER_FN
     WE_BINARY_ARITHMETIC_COUNT,
     WE_BINARY_BEFORE_COMPARE = WE_BINARY_ARITHMETIC_COUNT - 1,
 #define WE_COMPARE_FN(Name, name, formula) WE_BINARY_##Name,

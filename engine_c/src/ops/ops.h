@@ -37,6 +37,9 @@ we_status we_call_ints(const we_call *call, int32_t index, int64_t *out, int32_t
 double we_tensor_number(const we_tensor *tensor, int64_t i);
 int64_t we_tensor_integer(const we_tensor *tensor, int64_t i);
 
+/* A type named by an attribute; `fallback` where it is absent, WE_DTYPE_COUNT makes it required. */
+we_status we_call_dtype(const we_call *call, const char *name, we_dtype fallback, we_dtype *out);
+
 /* An axis attribute or value made non-negative. */
 we_status we_call_axis(const we_call *call, int64_t axis, int32_t rank, int32_t *out);
 

@@ -1,38 +1,38 @@
-/* Shape functions, one per name in the shape column of ops.inc. */
+/* Shape functions of the widely used operators, and the table of all (see shapes.h). */
 #include <string.h>
 
 #include "base/dtype.h"
 #include "base/error.h"
 #include "graph/opspec.h"
-#include "ops/ops.h"
+#include "ops/shapes.h"
 
-static void set(we_tensor *out, we_dtype dtype, int32_t rank, const int64_t *dims) {
+void we_shape_set(we_tensor *out, we_dtype dtype, int32_t rank, const int64_t *dims) {
     out->dtype = dtype;
     out->rank = rank;
     memmove(out->dims, dims, (size_t)rank * sizeof *dims);
 }
 
-static we_status too_many_dims(const we_call *call) {
+we_status we_shape_too_many_dims(const we_call *call) {
     return WE_CALL_FAIL(call, WE_UNSUPPORTED, "the result has more than %d dims", WE_MAX_RANK);
 }
 
-static we_status we_shape_none(const we_call *call, we_tensor *out) {
+we_status we_shape_none(const we_call *call, we_tensor *out) {
     (void)out;
     return WE_CALL_FAIL(call, WE_INVALID_MODEL, "this operator is internal");
 }
 
-static we_status we_shape_same(const we_call *call, we_tensor *out) {
-    set(out, call->in[0]->dtype, call->in[0]->rank, call->in[0]->dims);
+we_status we_shape_same(const we_call *call, we_tensor *out) {
+    we_shape_set(out, call->in[0]->dtype, call->in[0]->rank, call->in[0]->dims);
     return WE_OK;
 }
 
-static we_status join(const we_call *call, const we_tensor *next, we_tensor *out) {
+we_status we_shape_join(const we_call *call, const we_tensor *next, we_tensor *out) {
     if (!we_broadcast(out->rank, out->dims, next->rank, next->dims, &out->rank, out->dims))
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the shapes of the inputs do not broadcast together");
     return WE_OK;
 }
 
-static we_status we_shape_broadcast(const we_call *call, we_tensor *out) {
+we_status we_shape_broadcast(const we_call *call, we_tensor *out) {
     WE_TRY(we_shape_same(call, out));
     for (int32_t i = 1; i < call->node->input_count; i++) {
         if (!call->in[i])
@@ -41,41 +41,33 @@ static we_status we_shape_broadcast(const we_call *call, we_tensor *out) {
             return WE_CALL_FAIL(call, WE_INVALID_MODEL,
                                 "inputs of different types (%s and %s): insert a Cast",
                                 we_dtype_name(out->dtype), we_dtype_name(call->in[i]->dtype));
-        WE_TRY(join(call, call->in[i], out));
+        WE_TRY(we_shape_join(call, call->in[i], out));
     }
     return WE_OK;
 }
 
-static we_status we_shape_power(const we_call *call, we_tensor *out) {
+we_status we_shape_power(const we_call *call, we_tensor *out) {
     WE_TRY(we_shape_same(call, out));
-    return join(call, call->in[1], out);
+    return we_shape_join(call, call->in[1], out);
 }
 
-static we_status we_shape_compare(const we_call *call, we_tensor *out) {
+we_status we_shape_compare(const we_call *call, we_tensor *out) {
     WE_TRY(we_shape_broadcast(call, out));
     out->dtype = WE_BOOL;
     return WE_OK;
 }
 
-static we_status we_shape_select(const we_call *call, we_tensor *out) {
+we_status we_shape_select(const we_call *call, we_tensor *out) {
     if (call->in[0]->dtype != WE_BOOL)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the condition must be BOOL");
     if (call->in[1]->dtype != call->in[2]->dtype)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the two choices have different types");
-    set(out, call->in[1]->dtype, call->in[1]->rank, call->in[1]->dims);
-    WE_TRY(join(call, call->in[2], out));
-    return join(call, call->in[0], out);
+    we_shape_set(out, call->in[1]->dtype, call->in[1]->rank, call->in[1]->dims);
+    WE_TRY(we_shape_join(call, call->in[2], out));
+    return we_shape_join(call, call->in[0], out);
 }
 
-static we_status we_shape_cast(const we_call *call, we_tensor *out) {
-    WE_TRY(we_shape_same(call, out));
-    const char *to = we_node_string(call->node, "to", "");
-    if (!we_dtype_find(to, &out->dtype))
-        return WE_CALL_FAIL(call, WE_UNSUPPORTED, "the type '%.30s' is unknown", to);
-    return WE_OK;
-}
-
-static we_status we_shape_matmul(const we_call *call, we_tensor *out) {
+we_status we_shape_matmul(const we_call *call, we_tensor *out) {
     const we_tensor *a = call->in[0], *b = call->in[1];
     if (a->dtype != b->dtype)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "inputs of different types: insert a Cast");
@@ -96,7 +88,7 @@ static we_status we_shape_matmul(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-static we_status we_shape_gemm(const we_call *call, we_tensor *out) {
+we_status we_shape_gemm(const we_call *call, we_tensor *out) {
     const we_tensor *a = call->in[0], *b = call->in[1], *c = we_call_input(call, 2);
     if (a->rank != 2 || b->rank != 2 || a->dtype != b->dtype)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "two matrices of one type are required");
@@ -105,19 +97,19 @@ static we_status we_shape_gemm(const we_call *call, we_tensor *out) {
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the inner dims differ: %lld and %lld",
                             (long long)a->dims[!ta], (long long)b->dims[tb]);
     int64_t dims[2] = {a->dims[ta], b->dims[!tb]};
-    set(out, a->dtype, 2, dims);
+    we_shape_set(out, a->dtype, 2, dims);
     if (!c)
         return WE_OK;
     if (c->dtype != a->dtype)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the bias has another type");
     we_tensor joined = *out;
-    WE_TRY(join(call, c, &joined));
+    WE_TRY(we_shape_join(call, c, &joined));
     if (joined.rank != 2 || joined.dims[0] != dims[0] || joined.dims[1] != dims[1])
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the bias does not broadcast to the product");
     return WE_OK;
 }
 
-static we_status we_shape_reduce(const we_call *call, we_tensor *out) {
+we_status we_shape_reduce(const we_call *call, we_tensor *out) {
     const we_tensor *x = call->in[0];
     we_axes axes;
     WE_TRY(we_call_axes(call, &axes));
@@ -132,7 +124,7 @@ static we_status we_shape_reduce(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-static we_status we_shape_arg_reduce(const we_call *call, we_tensor *out) {
+we_status we_shape_arg_reduce(const we_call *call, we_tensor *out) {
     const we_tensor *x = call->in[0];
     int32_t axis = 0;
     WE_TRY(we_call_axis(call, we_node_int(call->node, "axis", 0), x->rank, &axis));
@@ -148,14 +140,14 @@ static we_status we_shape_arg_reduce(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-static we_status we_shape_gather(const we_call *call, we_tensor *out) {
+we_status we_shape_gather(const we_call *call, we_tensor *out) {
     const we_tensor *x = call->in[0], *indices = call->in[1];
     int32_t axis = 0;
     WE_TRY(we_call_axis(call, we_node_int(call->node, "axis", 0), x->rank, &axis));
     if (indices->dtype != WE_I64 && indices->dtype != WE_I32)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the indices must be I32 or I64");
     if (x->rank - 1 + indices->rank > WE_MAX_RANK)
-        return too_many_dims(call);
+        return we_shape_too_many_dims(call);
     out->dtype = x->dtype;
     out->rank = 0;
     for (int32_t i = 0; i < x->rank; i++) {
@@ -167,7 +159,7 @@ static we_status we_shape_gather(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-static we_status we_shape_reshape(const we_call *call, we_tensor *out) {
+we_status we_shape_reshape(const we_call *call, we_tensor *out) {
     const we_tensor *x = call->in[0];
     int32_t free_dim = -1;
     int64_t wanted[WE_MAX_RANK], known = 1;
@@ -203,7 +195,7 @@ static we_status we_shape_reshape(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-static we_status we_shape_flatten(const we_call *call, we_tensor *out) {
+we_status we_shape_flatten(const we_call *call, we_tensor *out) {
     const we_tensor *x = call->in[0];
     int64_t axis = we_node_int(call->node, "axis", 1), dims[2] = {1, 1};
     if (axis < -(int64_t)x->rank || axis > x->rank)
@@ -212,11 +204,11 @@ static we_status we_shape_flatten(const we_call *call, we_tensor *out) {
     axis = axis < 0 ? axis + x->rank : axis;
     for (int32_t i = 0; i < x->rank; i++)
         dims[i >= axis] *= x->dims[i];
-    set(out, x->dtype, 2, dims);
+    we_shape_set(out, x->dtype, 2, dims);
     return WE_OK;
 }
 
-static we_status we_shape_squeeze(const we_call *call, we_tensor *out) {
+we_status we_shape_squeeze(const we_call *call, we_tensor *out) {
     const we_tensor *x = call->in[0];
     we_axes axes;
     WE_TRY(we_call_axes(call, &axes));
@@ -233,14 +225,14 @@ static we_status we_shape_squeeze(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-static we_status we_shape_unsqueeze(const we_call *call, we_tensor *out) {
+we_status we_shape_unsqueeze(const we_call *call, we_tensor *out) {
     const we_tensor *x = call->in[0];
     int64_t axes[WE_MAX_RANK];
     int32_t count, from = 0;
     bool added[WE_MAX_RANK] = {false};
     WE_TRY(we_call_ints(call, 1, axes, WE_MAX_RANK, &count));
     if (x->rank + count > WE_MAX_RANK)
-        return too_many_dims(call);
+        return we_shape_too_many_dims(call);
     out->dtype = x->dtype;
     out->rank = x->rank + count;
     for (int32_t i = 0; i < count; i++) {
@@ -255,7 +247,7 @@ static we_status we_shape_unsqueeze(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-static we_status we_shape_transpose(const we_call *call, we_tensor *out) {
+we_status we_shape_transpose(const we_call *call, we_tensor *out) {
     const we_tensor *x = call->in[0];
     const we_attr *perm = we_node_attr(call->node, "perm");
     bool seen[WE_MAX_RANK] = {false};
@@ -274,7 +266,7 @@ static we_status we_shape_transpose(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-static we_status we_shape_concat(const we_call *call, we_tensor *out) {
+we_status we_shape_concat(const we_call *call, we_tensor *out) {
     int32_t axis = 0;
     WE_TRY(we_shape_same(call, out));
     if (!we_node_attr(call->node, "axis"))
@@ -295,25 +287,25 @@ static we_status we_shape_concat(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-static we_status we_shape_slice(const we_call *call, we_tensor *out) {
+we_status we_shape_slice(const we_call *call, we_tensor *out) {
     we_slice slice;
     WE_TRY(we_call_slice(call, &slice));
-    set(out, call->in[0]->dtype, call->in[0]->rank, slice.size);
+    we_shape_set(out, call->in[0]->dtype, call->in[0]->rank, slice.size);
     return WE_OK;
 }
 
-static we_status we_shape_split(const we_call *call, we_tensor *out) {
+we_status we_shape_split(const we_call *call, we_tensor *out) {
     int64_t sizes[WE_MAX_NODE_INPUTS];
     int32_t axis = 0;
     WE_TRY(we_call_split(call, &axis, sizes));
     for (int32_t i = 0; i < call->node->output_count; i++) {
-        set(&out[i], call->in[0]->dtype, call->in[0]->rank, call->in[0]->dims);
+        we_shape_set(&out[i], call->in[0]->dtype, call->in[0]->rank, call->in[0]->dims);
         out[i].dims[axis] = sizes[i];
     }
     return WE_OK;
 }
 
-static we_status we_shape_pad(const we_call *call, we_tensor *out) {
+we_status we_shape_pad(const we_call *call, we_tensor *out) {
     int64_t begin[WE_MAX_RANK], end[WE_MAX_RANK];
     WE_TRY(we_call_pads(call, begin, end));
     WE_TRY(we_shape_same(call, out));
@@ -325,7 +317,7 @@ static we_status we_shape_pad(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-static we_status we_shape_expand(const we_call *call, we_tensor *out) {
+we_status we_shape_expand(const we_call *call, we_tensor *out) {
     int64_t wanted[WE_MAX_RANK];
     int32_t rank;
     WE_TRY(we_call_ints(call, 1, wanted, WE_MAX_RANK, &rank));
@@ -335,7 +327,7 @@ static we_status we_shape_expand(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-static we_status we_shape_tile(const we_call *call, we_tensor *out) {
+we_status we_shape_tile(const we_call *call, we_tensor *out) {
     int64_t repeats[WE_MAX_RANK];
     int32_t count;
     WE_TRY(we_call_ints(call, 1, repeats, WE_MAX_RANK, &count));
@@ -356,7 +348,7 @@ static we_status block_size(const we_call *call, int64_t *block) {
     return WE_OK;
 }
 
-static we_status we_shape_depth_to_space(const we_call *call, we_tensor *out) {
+we_status we_shape_depth_to_space(const we_call *call, we_tensor *out) {
     const int64_t *d = call->in[0]->dims;
     int64_t block = 1;
     WE_TRY(block_size(call, &block));
@@ -364,11 +356,11 @@ static we_status we_shape_depth_to_space(const we_call *call, we_tensor *out) {
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "%lld channels do not split into blocks of %lld",
                             (long long)d[1], (long long)(block * block));
     int64_t dims[4] = {d[0], d[1] / (block * block), d[2] * block, d[3] * block};
-    set(out, call->in[0]->dtype, 4, dims);
+    we_shape_set(out, call->in[0]->dtype, 4, dims);
     return WE_OK;
 }
 
-static we_status we_shape_space_to_depth(const we_call *call, we_tensor *out) {
+we_status we_shape_space_to_depth(const we_call *call, we_tensor *out) {
     const int64_t *d = call->in[0]->dims;
     int64_t block = 1;
     WE_TRY(block_size(call, &block));
@@ -376,11 +368,11 @@ static we_status we_shape_space_to_depth(const we_call *call, we_tensor *out) {
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the plane does not split into blocks of %lld",
                             (long long)block);
     int64_t dims[4] = {d[0], d[1] * block * block, d[2] / block, d[3] / block};
-    set(out, call->in[0]->dtype, 4, dims);
+    we_shape_set(out, call->in[0]->dtype, 4, dims);
     return WE_OK;
 }
 
-static we_status we_shape_conv(const we_call *call, we_tensor *out) {
+we_status we_shape_conv(const we_call *call, we_tensor *out) {
     const we_tensor *x = call->in[0], *w = call->in[1], *bias = we_call_input(call, 2);
     int64_t group = we_node_int(call->node, "group", 1);
     we_window window;
@@ -403,7 +395,7 @@ static we_status we_shape_conv(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-static we_status we_shape_pool(const we_call *call, we_tensor *out) {
+we_status we_shape_pool(const we_call *call, we_tensor *out) {
     we_window window;
     WE_TRY(we_call_window(call, NULL, &window));
     WE_TRY(we_shape_same(call, out));
@@ -411,7 +403,7 @@ static we_status we_shape_pool(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-static we_status we_shape_global_pool(const we_call *call, we_tensor *out) {
+we_status we_shape_global_pool(const we_call *call, we_tensor *out) {
     WE_TRY(we_shape_same(call, out));
     if (out->rank < 3)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "rank 3 or more is required");
@@ -420,17 +412,17 @@ static we_status we_shape_global_pool(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-static we_status we_shape_shape(const we_call *call, we_tensor *out) {
+we_status we_shape_shape(const we_call *call, we_tensor *out) {
     int64_t rank = call->in[0]->rank;
     int64_t start = we_node_int(call->node, "start", 0), end = we_node_int(call->node, "end", rank);
     start = start < -rank ? 0 : start < 0 ? start + rank : start > rank ? rank : start;
     end = end < -rank ? 0 : end < 0 ? end + rank : end > rank ? rank : end;
     int64_t dims[1] = {end > start ? end - start : 0};
-    set(out, WE_I64, 1, dims);
+    we_shape_set(out, WE_I64, 1, dims);
     return WE_OK;
 }
 
-static we_status we_shape_constant(const we_call *call, we_tensor *out) {
+we_status we_shape_constant(const we_call *call, we_tensor *out) {
     const we_attr *attr = call->node->attr_count == 1 ? &call->node->attrs[0] : NULL;
     if (!attr)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "exactly one value attribute is required");
@@ -438,20 +430,20 @@ static we_status we_shape_constant(const we_call *call, we_tensor *out) {
     switch (attr->kind) {
     case WE_ATTR_TENSOR: {
         const we_value *value = &call->graph->values[we_names_find(&call->graph->names, attr->string)];
-        set(out, value->dtype, value->rank, value->dims);
+        we_shape_set(out, value->dtype, value->rank, value->dims);
         return WE_OK;
     }
     case WE_ATTR_FLOAT:
     case WE_ATTR_FLOATS:
-        set(out, WE_F32, attr->kind == WE_ATTR_FLOATS, dims);
+        we_shape_set(out, WE_F32, attr->kind == WE_ATTR_FLOATS, dims);
         return WE_OK;
     default:
-        set(out, WE_I64, attr->kind == WE_ATTR_INTS, dims);
+        we_shape_set(out, WE_I64, attr->kind == WE_ATTR_INTS, dims);
         return WE_OK;
     }
 }
 
-static we_status we_shape_constant_of_shape(const we_call *call, we_tensor *out) {
+we_status we_shape_constant_of_shape(const we_call *call, we_tensor *out) {
     const we_attr *attr = we_node_attr(call->node, "value");
     WE_TRY(we_call_ints(call, 0, out->dims, WE_MAX_RANK, &out->rank));
     out->dtype = WE_F32;

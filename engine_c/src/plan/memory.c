@@ -10,7 +10,17 @@ static int64_t bytes_of(const we_tensor *tensor) {
     return (bytes + WE_ALIGNMENT - 1) / WE_ALIGNMENT * WE_ALIGNMENT;
 }
 
-/* first and last of every root; tensors in `kept` live to the end. */
+static void written(const we_program *program, we_span *spans, int32_t tensor, int32_t command) {
+    int64_t offset;
+    int32_t root = we_program_root(program, tensor, &offset);
+    if (spans[root].first < 0)
+        spans[root].first = command;
+    spans[root].last = command;
+    spans[root].bytes = bytes_of(&program->tensors[root]);
+}
+
+/* first and last of every root; tensors in `kept` live to the end. What a loop's body writes lives while the
+ * loop runs. */
 static we_status lives(const we_program *program, const bool *kept, we_span **out, we_error *err) {
     int64_t offset;
     we_span *spans = we_memory_new(program->tensor_count * sizeof *spans);
@@ -22,11 +32,10 @@ static we_status lives(const we_program *program, const bool *kept, we_span **ou
         const we_command *command = &program->commands[c];
         if (command->removed)
             continue;
-        int32_t root = we_program_root(program, command->out, &offset);
-        if (spans[root].first < 0)
-            spans[root].first = (int32_t)c;
-        spans[root].last = (int32_t)c;
-        spans[root].bytes = bytes_of(&program->tensors[root]);
+        for (size_t i = 0; i < we_command_writes(command); i++)
+            written(program, spans, we_command_write(command, i), (int32_t)c);
+        for (size_t i = 0; command->kind == WE_COMMAND_LOOP && i < command->u.loop.body_count; i++)
+            written(program, spans, command->u.loop.body[i].out, (int32_t)c);
         for (size_t i = 0; i < we_command_reads(command); i++)
             spans[we_program_root(program, we_command_read(command, i), &offset)].last = (int32_t)c;
     }

@@ -32,6 +32,8 @@ we_status we_program_command(we_program *program, const we_command *command, we_
 size_t we_command_reads(const we_command *command) {
     if (command->kind == WE_COMMAND_RASTER)
         return command->u.raster.count;
+    if (command->kind == WE_COMMAND_LOOP)
+        return command->u.loop.read_count;
     size_t count = 0;
     while (count < 3 && command->in[count] >= 0)
         count++;
@@ -39,7 +41,32 @@ size_t we_command_reads(const we_command *command) {
 }
 
 int32_t we_command_read(const we_command *command, size_t i) {
+    if (command->kind == WE_COMMAND_LOOP)
+        return command->u.loop.reads[i];
     return command->kind == WE_COMMAND_RASTER ? command->u.raster.regions[i].source : command->in[i];
+}
+
+size_t we_command_writes(const we_command *command) {
+    return command->kind == WE_COMMAND_LOOP ? command->u.loop.write_count : 1;
+}
+
+int32_t we_command_write(const we_command *command, size_t i) {
+    return command->kind == WE_COMMAND_LOOP ? command->u.loop.writes[i] : command->out;
+}
+
+int64_t we_loop_iterations(const we_loop *loop) {
+    int64_t count = 1;
+    for (int32_t i = 0; i < loop->rank; i++)
+        count *= loop->size[i];
+    return count;
+}
+
+bool we_loop_is_simple(const we_program *program, const we_loop *loop) {
+    if (loop->body_count != 1 || program->tensors[loop->body[0].out].kind != WE_TENSOR_VIEW)
+        return false;
+    const we_command *body = &loop->body[0];
+    return body->kind == WE_COMMAND_RASTER ? body->u.raster.count == 1
+                                           : body->kind == WE_COMMAND_BINARY && body->u.binary.walk.rank <= 1;
 }
 
 int32_t we_program_root(const we_program *program, int32_t tensor, int64_t *offset) {
@@ -74,26 +101,15 @@ void we_walk_broadcast(const we_tensor *out, const we_tensor *const *in, int32_t
     }
 }
 
-/* ---- Merging ---- */
-
-static bool covers_all(const we_program *program, const we_command *raster) {
+bool we_raster_is_full(const we_program *program, const we_command *raster) {
     int64_t moved = 0;
     for (size_t i = 0; i < raster->u.raster.count; i++)
         moved += we_region_count(&raster->u.raster.regions[i]);
     return moved == program->tensors[raster->out].count;
 }
 
-/* Rewrite region `r` of a raster so that it reads what its source's raster reads. */
-static bool merge_region(const we_command *producer, const we_region *r, we_region *merged) {
-    for (size_t i = 0; i < producer->u.raster.count; i++) {
-        if (we_region_compose(&producer->u.raster.regions[i], r, merged))
-            return true;
-    }
-    return false;
-}
-
 bool we_raster_is_alias(const we_program *program, const we_command *raster, int64_t *offset) {
-    if (raster->u.raster.count != 1 || !covers_all(program, raster))
+    if (raster->u.raster.count != 1 || !we_raster_is_full(program, raster))
         return false;
     we_region r = raster->u.raster.regions[0];
     we_region_coalesce(&r);
@@ -101,76 +117,4 @@ bool we_raster_is_alias(const we_program *program, const we_command *raster, int
     return r.dst.offset == 0 &&
            (r.rank == 0 || (r.rank == 1 && r.src.stride[0] == 1 && r.dst.stride[0] == 1)) &&
            program->tensors[r.source].dtype == program->tensors[raster->out].dtype;
-}
-
-/* Follow aliases, so that regions read memory that is really written. */
-static void resolve_source(const we_program *program, we_region *region) {
-    int64_t offset;
-    region->source = we_program_root(program, region->source, &offset);
-    region->src.offset += offset;
-}
-
-static we_status merge_command(we_program *program, size_t index, const int32_t *producer_of, we_error *err) {
-    we_command *command = &program->commands[index];
-    size_t count = command->u.raster.count;
-    we_region *regions = we_arena_copy(&program->arena, command->u.raster.regions, count * sizeof *regions);
-    if (!regions)
-        return we_error_no_memory(err);
-    for (size_t i = 0; i < count; i++) {
-        resolve_source(program, &regions[i]);
-        int32_t producer = producer_of[regions[i].source];
-        we_region merged;
-        if (producer >= 0 && program->commands[producer].kind == WE_COMMAND_RASTER &&
-            merge_region(&program->commands[producer], &regions[i], &merged))
-            regions[i] = merged;
-    }
-    command->u.raster.regions = regions;
-    int64_t offset;
-    if (we_raster_is_alias(program, command, &offset)) {
-        program->tensors[command->out].alias_of = regions[0].source;
-        program->tensors[command->out].alias_offset = offset;
-        command->removed = true;
-    }
-    return WE_OK;
-}
-
-/* Remove rasters nobody reads any more, from the end so that chains vanish together. */
-static we_status sweep(we_program *program, const bool *kept, we_error *err) {
-    bool *used = we_memory_new(program->tensor_count * sizeof *used);
-    int64_t offset;
-    if (!used)
-        return we_error_no_memory(err);
-    for (size_t t = 0; t < program->tensor_count; t++) {
-        if (kept[t])
-            used[we_program_root(program, (int32_t)t, &offset)] = true;
-    }
-    for (size_t c = program->command_count; c-- > 0;) {
-        we_command *command = &program->commands[c];
-        if (command->removed)
-            continue;
-        command->removed = !used[command->out];
-        for (size_t i = 0; !command->removed && i < we_command_reads(command); i++)
-            used[we_program_root(program, we_command_read(command, i), &offset)] = true;
-    }
-    we_memory_free(used);
-    return WE_OK;
-}
-
-we_status we_program_merge(we_program *program, const bool *kept, we_error *err) {
-    we_status status = WE_OK;
-    int32_t *producer_of = we_memory_new_dirty(program->tensor_count * sizeof *producer_of);
-    if (!producer_of)
-        return we_error_no_memory(err);
-    memset(producer_of, -1, program->tensor_count * sizeof *producer_of);
-    for (size_t c = 0; c < program->command_count && status == WE_OK; c++) {
-        we_command *command = &program->commands[c];
-        if (command->removed)
-            continue;
-        if (command->kind == WE_COMMAND_RASTER)
-            status = merge_command(program, c, producer_of, err);
-        if (!program->commands[c].removed)
-            producer_of[program->commands[c].out] = (int32_t)c;
-    }
-    we_memory_free(producer_of);
-    return status == WE_OK ? sweep(program, kept, err) : status;
 }

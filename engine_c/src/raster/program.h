@@ -9,6 +9,10 @@
 #include "ops/ops.h"
 #include "raster/region.h"
 
+enum {
+    WE_LOOP_VIEWS = 24, /* of one loop */
+};
+
 typedef enum we_command_kind {
     WE_COMMAND_UNARY,
     WE_COMMAND_BINARY,
@@ -17,7 +21,7 @@ typedef enum we_command_kind {
     WE_COMMAND_REDUCE,
     WE_COMMAND_ARG,
     WE_COMMAND_MATMUL,
-    WE_COMMAND_GATHER,
+    WE_COMMAND_LOOP,
     WE_COMMAND_RASTER,
     WE_COMMAND_CLAIM,
 } we_command_kind;
@@ -48,14 +52,56 @@ typedef struct we_matmul {
     const float *packed_a, *packed_b; /* made once where the operand is constant, else NULL */
 } we_matmul;
 
+/* Moves a view by what an index tensor says. Its last dim holds the `components` of one index (it has none
+ * where components is 1): component c, counted from the end where negative, moves the view by step[c]. */
+typedef struct we_loop_index {
+    int32_t tensor; /* -1: the view is not indexed */
+    int32_t components;
+    we_address at; /* of component 0 in iteration x */
+    int64_t step[WE_MAX_RANK], extent[WE_MAX_RANK];
+} we_loop_index;
+
+/* A tensor of kind VIEW that body commands use; it lies somewhere else in each iteration. */
+typedef struct we_loop_view {
+    int32_t view, base; /* `base` is the tensor it looks into */
+    int32_t first;      /* tensor it is in the first iteration instead, or -1 */
+    we_address at;      /* where in `base` it starts in iteration x */
+    we_loop_index index;
+} we_loop_view;
+
+/* For every x of the box: place the views, run the body. */
+typedef struct we_loop {
+    int32_t rank;
+    int64_t size[WE_MAX_RANK];
+    bool independent; /* iterations may run in any order and at once */
+    const we_loop_view *views;
+    struct we_command *body;
+    const int32_t *reads;          /* tensors from outside */
+    const int32_t *writes, *seeds; /* results, and what each is a copy of beforehand (-1: of nothing) */
+    size_t view_count, body_count, read_count, write_count;
+} we_loop;
+
+/* How a conversion treats values outside the target type, as attributes of Cast say; 0 is their default. */
+typedef enum we_rounding {
+    WE_ROUND_UP,
+    WE_ROUND_DOWN,
+    WE_ROUND_NEAREST,
+} we_rounding;
+
+typedef struct we_cast {
+    bool overflow;        /* to 8-bit floats: past the largest value comes infinity or NaN, not that value */
+    we_rounding rounding; /* to F8_E8M0 */
+} we_cast;
+
 typedef struct we_command {
     we_command_kind kind;
     int32_t node;  /* of the graph, for messages */
-    int32_t in[3]; /* tensors, -1 where absent; a raster reads its regions' sources instead */
-    int32_t out;
+    int32_t in[3]; /* tensors, -1 where absent; rasters and loops list what they read instead */
+    int32_t out;   /* of a loop: its first result */
     bool removed;
     union {
         we_unary_fn unary;
+        we_cast cast;
         struct {
             we_binary_fn fn;
             we_walk walk;
@@ -69,9 +115,7 @@ typedef struct we_command {
             bool largest, last; /* argmax or argmin; which of equals */
             int64_t outer, k, inner;
         } arg;
-        struct {
-            int64_t outer, axis, inner; /* in[0] is [outer, axis, inner], in[1] the indices */
-        } gather;
+        we_loop loop;
         we_matmul matmul;
         struct {
             const we_region *regions;
@@ -101,6 +145,13 @@ we_status we_program_command(we_program *program, const we_command *command, we_
 /* What a command reads, in order; a raster's sources may repeat. */
 size_t we_command_reads(const we_command *command);
 int32_t we_command_read(const we_command *command, size_t i);
+/* What it writes; only a loop may have several results. */
+size_t we_command_writes(const we_command *command);
+int32_t we_command_write(const we_command *command, size_t i);
+/* True where the body is one command between views: no memory of its own, and no pass through the back end's
+ * table per iteration. */
+bool we_loop_is_simple(const we_program *program, const we_loop *loop);
+int64_t we_loop_iterations(const we_loop *loop);
 
 /* The tensor whose memory this one uses, and where in it (elements). */
 int32_t we_program_root(const we_program *program, int32_t tensor, int64_t *offset);
@@ -112,8 +163,35 @@ void we_walk_broadcast(const we_tensor *out, const we_tensor *const *in, int32_t
  * that tensor, *offset elements from its start. */
 bool we_raster_is_alias(const we_program *program, const we_command *raster, int64_t *offset);
 
-/* Merge rasters vertically where that is possible, turn identities into aliases, and drop what nobody reads.
+/* True where the regions cover the whole output, so that nothing is filled. */
+bool we_raster_is_full(const we_program *program, const we_command *raster);
+
+typedef struct we_merge_settings {
+    bool vertical, horizontal;
+    bool verify; /* trace every element through both programs; slow */
+} we_merge_settings;
+
+typedef struct we_traffic {
+    int64_t rasters, regions, bytes; /* bytes: moved by the regions */
+} we_traffic;
+
+typedef struct we_merge_report {
+    we_traffic before, after;
+    int64_t composed; /* regions that now read past the raster they read from */
+    int64_t shared;   /* rasters that did what an earlier one had done */
+    int64_t aliases;  /* rasters that moved nothing */
+} we_merge_report;
+
+we_traffic we_program_traffic(const we_program *program);
+
+/* Merge rasters vertically and horizontally, turn identities into aliases, and drop what nobody reads.
  * Tensors flagged in `kept` (one flag per tensor) are wanted outside. */
-we_status we_program_merge(we_program *program, const bool *kept, we_error *err);
+we_status we_program_merge(we_program *program, const bool *kept, const we_merge_settings *settings,
+                           we_merge_report *report, we_error *err);
+
+/* Trace every element that `before` (as many commands as the program had) and the merged program move back to
+ * what no raster wrote, and compare. INTERNAL where they differ. */
+we_status we_program_verify(const we_program *program, const we_command *before, size_t before_count,
+                            we_error *err);
 
 #endif

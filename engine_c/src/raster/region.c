@@ -22,7 +22,7 @@ void we_box_coalesce(we_box *box) {
     box->rank = rank;
 }
 
-static void to_box(const we_region *region, we_box *box) {
+void we_box_of_region(const we_region *region, we_box *box) {
     box->rank = region->rank;
     box->src_offset = region->src.offset;
     box->dst_offset = region->dst.offset;
@@ -31,20 +31,24 @@ static void to_box(const we_region *region, we_box *box) {
     memcpy(box->dst_stride, region->dst.stride, sizeof region->dst.stride);
 }
 
-static void from_box(const we_box *box, we_region *region) {
-    region->rank = box->rank;
-    region->src.offset = box->src_offset;
-    region->dst.offset = box->dst_offset;
-    memcpy(region->size, box->size, sizeof region->size);
-    memcpy(region->src.stride, box->src_stride, sizeof region->src.stride);
-    memcpy(region->dst.stride, box->dst_stride, sizeof region->dst.stride);
+bool we_box_to_region(const we_box *given, we_region *region) {
+    we_box box = *given;
+    we_box_coalesce(&box);
+    if (box.rank > WE_MAX_RANK)
+        return false;
+    region->rank = box.rank;
+    region->src.offset = box.src_offset;
+    region->dst.offset = box.dst_offset;
+    memcpy(region->size, box.size, sizeof region->size);
+    memcpy(region->src.stride, box.src_stride, sizeof region->src.stride);
+    memcpy(region->dst.stride, box.dst_stride, sizeof region->dst.stride);
+    return true;
 }
 
 void we_region_coalesce(we_region *region) {
     we_box box;
-    to_box(region, &box);
-    we_box_coalesce(&box);
-    from_box(&box, region);
+    we_box_of_region(region, &box);
+    we_box_to_region(&box, region); /* never more dims than before */
 }
 
 int64_t we_region_count(const we_region *region) {

@@ -40,10 +40,28 @@ int64_t we_region_count(const we_region *region); /* elements moved */
 /* Copy the region's elements of `width` bytes each. in and out must not overlap. */
 void we_region_copy(const we_region *region, size_t width, const void *in, void *out);
 
-/* Replace `reader`, which reads what `writer` (a region of the producing raster) writes, by one region
- * reading the writer's source directly. False, `out` untouched, where the reader reads anything the writer
- * does not write or where the composed map is not linear on the reader's box (after splitting its dims); then
- * both must be kept. */
-bool we_region_compose(const we_region *writer, const we_region *reader, we_region *out);
+enum {
+    WE_BOX_LIST = 128, /* parts a reader may fall into before merging is given up */
+};
+
+typedef struct we_box_list {
+    we_box at[WE_BOX_LIST];
+    size_t count;
+} we_box_list;
+
+typedef struct we_region_list {
+    we_region at[WE_BOX_LIST];
+    size_t count;
+} we_region_list;
+
+void we_box_of_region(const we_region *region, we_box *box);
+/* Coalesces; false where more dims are left than a region has. Sets all but the source. */
+bool we_box_to_region(const we_box *box, we_region *region);
+
+/* `reader` holds boxes that read what `writer` (a region of the producing raster) writes. What the writer
+ * covers is added to `out` as regions that read its source directly; `reader` keeps the parts it does not
+ * cover. False where that cannot be expressed in few boxes: then all three lists are garbage. `spare` is
+ * working memory. */
+bool we_region_compose(const we_region *writer, we_box_list *reader, we_box_list *spare, we_region_list *out);
 
 #endif

@@ -66,7 +66,7 @@ static void put_dims(text *t, const we_tensor *tensor) {
 
 static const char *kind_name(we_command_kind kind) {
     static const char *const NAMES[] = {"unary", "binary", "select", "cast",   "reduce",
-                                        "arg",   "matmul", "gather", "raster", "claim"};
+                                        "arg",   "matmul", "loop",   "raster", "claim"};
     return NAMES[kind];
 }
 
@@ -91,6 +91,9 @@ static void put_details(text *t, const we_program *program, const we_command *c)
         put(t, ",\"regions\":%zu,\"bytes_moved\":%lld", c->u.raster.count,
             moved * (long long)we_dtype_size(program->tensors[c->out].dtype));
     }
+    if (c->kind == WE_COMMAND_LOOP)
+        put(t, ",\"iterations\":%lld,\"body\":%zu", (long long)we_loop_iterations(&c->u.loop),
+            c->u.loop.body_count);
     if (c->kind == WE_COMMAND_MATMUL) {
         static const char *const BIAS[] = {"none", "row", "column"};
         const we_matmul *p = &c->u.matmul;
@@ -130,6 +133,19 @@ static void put_memory(text *t, const we_prepared *prepared) {
     put(t, "]}");
 }
 
+static void put_traffic(text *t, const char *name, const we_traffic *traffic) {
+    put(t, "\"%s\":{\"rasters\":%lld,\"regions\":%lld,\"bytes\":%lld},", name, (long long)traffic->rasters,
+        (long long)traffic->regions, (long long)traffic->bytes);
+}
+
+static void put_merging(text *t, const we_merge_report *merging) {
+    put(t, "\"merging\":{");
+    put_traffic(t, "before", &merging->before);
+    put_traffic(t, "after", &merging->after);
+    put(t, "\"composed\":%lld,\"shared\":%lld,\"aliases\":%lld},", (long long)merging->composed,
+        (long long)merging->shared, (long long)merging->aliases);
+}
+
 we_status we_explain(const we_graph *graph, const we_settings *settings, const char *precision,
                      const we_prepared *prepared, char **out, we_error *err) {
     text t = {0};
@@ -144,6 +160,7 @@ we_status we_explain(const we_graph *graph, const we_settings *settings, const c
         put_step(&t, graph, &prepared->program, &prepared->program.commands[c]);
     }
     put(&t, "],");
+    put_merging(&t, &prepared->merging);
     put_memory(&t, prepared);
     put(&t, "}");
     if (t.failed) {

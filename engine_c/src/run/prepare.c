@@ -65,7 +65,10 @@ static we_status add_weights(builder *b) {
 /* ---- Folding: a command whose operands are all known runs now ---- */
 
 static bool can_fold(const we_program *program, const we_command *command) {
-    if (command->kind == WE_COMMAND_CLAIM || bytes_of(&program->tensors[command->out]) > MAX_FOLDED)
+    if (command->kind == WE_COMMAND_CLAIM ||
+        (command->kind == WE_COMMAND_LOOP &&
+         (command->u.loop.write_count != 1 || !we_loop_is_simple(program, &command->u.loop))) ||
+        bytes_of(&program->tensors[command->out]) > MAX_FOLDED)
         return false;
     for (size_t i = 0; i < we_command_reads(command); i++) {
         if (program->tensors[we_command_read(command, i)].kind != WE_TENSOR_CONST)
@@ -247,8 +250,13 @@ static we_status optimise(builder *b, we_prepared *prepared, bool *kept, bool *e
     size_t outputs = b->graph->output_count;
     for (size_t i = 0; i < outputs; i++)
         kept[prepared->outputs[i]] = true;
-    if (!(flags & WE_SESSION_NO_MERGE))
-        WE_TRY(we_program_merge(program, kept, b->err));
+    prepared->merging.before = prepared->merging.after = we_program_traffic(program);
+    if (!(flags & WE_SESSION_NO_MERGE)) {
+        we_merge_settings merging = {.vertical = !(flags & WE_SESSION_NO_VERTICAL),
+                                     .horizontal = !(flags & WE_SESSION_NO_HORIZONTAL),
+                                     .verify = (flags & WE_SESSION_VERIFY) != 0};
+        WE_TRY(we_program_merge(program, kept, &merging, &prepared->merging, b->err));
+    }
     if (!(flags & WE_SESSION_NO_FUSE))
         WE_TRY(we_plan_fuse(program, kept, b->err));
     drop_removed(program);

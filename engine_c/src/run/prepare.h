@@ -19,6 +19,7 @@ typedef struct we_prepared {
     int32_t *inputs, *outputs; /* tensors, in the graph's order */
     bool *direct;              /* per output: the program writes the caller's block itself */
     size_t scratch_bytes;
+    we_merge_report merging;
 } we_prepared;
 
 /* `shapes` has one view per graph input, checked by the caller; data pointers are not read. */

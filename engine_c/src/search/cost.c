@@ -18,6 +18,7 @@ enum {
     STEPS_CAST = 4,
     STEPS_ARG = 8,
     START_NS = 100, /* S of any command on the CPU: the call, its walk */
+    STEP_NS = 5,    /* of a loop, to its next iteration */
 };
 
 static int best_isa(const we_machine *machine) {
@@ -55,6 +56,16 @@ static double product_ns(const we_program *program, const we_command *command, c
     return batch * ((compute > load_ns ? compute : load_ns) + calls + packing / 0.8);
 }
 
+/* Every iteration costs its body; a simple one starts without the call. */
+static double loop_ms(const we_machine *machine, const we_program *program, const we_loop *loop) {
+    double body = 0, each = we_loop_is_simple(program, loop) ? -START_NS * 1e-6 : 0;
+    for (size_t i = 0; i < loop->body_count; i++)
+        body += loop->body[i].predicted_ms + each;
+    return (double)we_loop_iterations(loop) * (body + STEP_NS * 1e-6) /
+               (loop->independent ? machine->threads : 1) +
+           START_NS * 1e-6;
+}
+
 double we_cost_candidate(const we_machine *machine, const we_program *program, const we_command *command,
                          const we_candidate *candidate) {
     const we_tensor *out = &program->tensors[command->out];
@@ -82,9 +93,8 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
     case WE_COMMAND_MATMUL:
         ns = product_ns(program, command, candidate->kernel);
         break;
-    case WE_COMMAND_GATHER:
-        ns = count * (double)we_dtype_size(out->dtype) / RATES[isa].bytes;
-        break;
+    case WE_COMMAND_LOOP:
+        return loop_ms(machine, program, &command->u.loop);
     case WE_COMMAND_RASTER:
         for (size_t i = 0; i < command->u.raster.count; i++) {
             const we_region *r = &command->u.raster.regions[i];

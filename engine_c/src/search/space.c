@@ -1,6 +1,6 @@
 #include "search/search.h"
 
-static const char *plain_name(const we_command *command) {
+static const char *plain_name(const we_program *program, const we_command *command) {
     switch (command->kind) {
     case WE_COMMAND_UNARY:
         return "unary";
@@ -16,8 +16,8 @@ static const char *plain_name(const we_command *command) {
         return "arg";
     case WE_COMMAND_MATMUL:
         return "reference";
-    case WE_COMMAND_GATHER:
-        return "gather";
+    case WE_COMMAND_LOOP:
+        return we_loop_is_simple(program, &command->u.loop) ? "simple loop" : "loop";
     case WE_COMMAND_RASTER:
         return "raster";
     case WE_COMMAND_CLAIM:
@@ -29,7 +29,7 @@ static const char *plain_name(const we_command *command) {
 size_t we_space_candidates(const we_machine *machine, const we_program *program, const we_command *command,
                            bool plain_only, we_candidate *out) {
     size_t count = 0;
-    out[count++] = (we_candidate){.name = plain_name(command)};
+    out[count++] = (we_candidate){.name = plain_name(program, command)};
     if (command->kind != WE_COMMAND_MATMUL || plain_only || program->tensors[command->out].dtype != WE_F32)
         return count;
     const we_matmul_row *rows;

@@ -4,7 +4,7 @@
 to 2^64, and ``policy`` decides from a compiled snapshot. Nothing here does I/O.
 """
 
-from walle_shared.targeting.hashing import POSITIONS, SHARE_ONE, in_share, position
+from walle_shared.targeting.hashing import POSITIONS, SHARE_ONE, compile_share, in_share, position
 from walle_shared.targeting.policy import Explanation, Policy, Release, Snapshot, Wanted
 from walle_shared.targeting.predicate import Predicate, PredicateError, Profile, parse_predicate
 
@@ -19,6 +19,7 @@ __all__ = [
     "Release",
     "Snapshot",
     "Wanted",
+    "compile_share",
     "in_share",
     "parse_predicate",
     "position",

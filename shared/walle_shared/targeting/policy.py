@@ -12,14 +12,14 @@ Rules, in order, for each task:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from walle_shared.errors import RemoteProtocolError
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, TaskName, TaskVersion
 from walle_shared.protocol.messages import FileRef
-from walle_shared.targeting.hashing import SHARE_ONE, in_share
+from walle_shared.targeting.hashing import SALT_MAX_BYTES, SHARE_ONE, compile_share, in_share
 from walle_shared.targeting.predicate import Predicate, PredicateError, Profile, parse_predicate
 
 
@@ -80,6 +80,8 @@ _CLASSES_MAX = 10_000
 class _Candidate:
     release: Release
     predicate: Predicate
+    holds: Callable[[bytes], bool]
+    key: TaskKey
     wanted: Wanted
 
 
@@ -97,18 +99,17 @@ class Policy:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         newest_first = sorted(snapshot.releases, key=lambda release: (-release.rank, release.id))
-        self._candidates = [_Candidate(r, _compile(r), _wanted(r)) for r in newest_first]
+        self._candidates = [_compile(release) for release in newest_first]
         self._attributes = sorted({name for c in self._candidates for name in c.predicate.attributes})
         self._classes: dict[tuple[object, ...], tuple[_Candidate, ...]] = {}
 
     def decide(self, device_id: DeviceId, profile: Profile) -> dict[TaskKey, Wanted]:
         """What this device should run, by (scenario, task)."""
         decisions: dict[TaskKey, Wanted] = {}
+        unit = device_id.encode()
         for candidate in self._matching(profile):
-            release = candidate.release
-            key = (release.scenario, release.task)
-            if key not in decisions and in_share(release.salt, device_id, release.share):
-                decisions[key] = candidate.wanted
+            if candidate.key not in decisions and candidate.holds(unit):
+                decisions[candidate.key] = candidate.wanted
         return decisions
 
     def explain(self, device_id: DeviceId, profile: Profile) -> list[Explanation]:
@@ -129,19 +130,18 @@ class Policy:
         return matching
 
 
-def _compile(release: Release) -> Predicate:
+def _compile(release: Release) -> _Candidate:
     if not 0 <= release.share <= SHARE_ONE:
         raise RemoteProtocolError(f"release {release.id}: share {release.share} is not within 0..{SHARE_ONE}")
-    if not 1 <= len(release.salt.encode()) <= 64:
-        raise RemoteProtocolError(f"release {release.id}: salt must have 1 to 64 bytes")
+    if not 1 <= len(release.salt.encode()) <= SALT_MAX_BYTES:
+        raise RemoteProtocolError(f"release {release.id}: salt must have 1 to {SALT_MAX_BYTES} bytes")
     try:
-        return parse_predicate(release.predicate)
+        predicate = parse_predicate(release.predicate)
     except PredicateError as error:
         raise RemoteProtocolError(f"release {release.id}: {error}") from None
-
-
-def _wanted(release: Release) -> Wanted:
-    return Wanted(release.id, release.scenario, release.task, release.version, release.manifest)
+    key = (release.scenario, release.task)
+    wanted = Wanted(release.id, *key, release.version, release.manifest)
+    return _Candidate(release, predicate, compile_share(release.salt, release.share), key, wanted)
 
 
 def _explain(

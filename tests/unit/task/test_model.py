@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from walle_shared.errors import ConfigError, NotAllowed, NotFound, TaskError
+from walle_shared.errors import ConfigError, NotAllowed, NotFound, TaskError, UnsupportedError
 from walle_task import model
 from walle_task.testing import fake_host
 
@@ -96,6 +96,20 @@ def test_a_missing_model_names_those_there_are(bundle: Path):
         model.load("letters")
     with fake_host(bundle_dir=bundle / "nowhere"), pytest.raises(NotFound, match="it has: none"):
         model.load("digits")
+
+
+def test_what_the_engine_refuses_is_said_of_the_file(bundle: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(path: str) -> _FakeModel:
+        raise UnsupportedError("no such operator", status="UNSUPPORTED", op="Loop", node="l1")
+
+    monkeypatch.setattr(sys.modules["walle_engine._native"], "Model", refuse)
+    with (
+        fake_host(bundle_dir=bundle),
+        pytest.raises(UnsupportedError) as e,
+    ):
+        model.load("digits")
+    assert e.value.message == "model/digits.wmodel: no such operator"
+    assert (e.value.status, e.value.op, e.value.node) == ("UNSUPPORTED", "Loop", "l1")
 
 
 def test_without_the_capability_no_model(bundle: Path):

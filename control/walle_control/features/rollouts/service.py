@@ -74,6 +74,7 @@ class RolloutsService:
     async def _roll_back(self, release_id: ReleaseId, guard: GuardSettings, verdict: Verdict) -> bool:
         evidence = {
             "rule": RULE,
+            "stage": verdict.stage,
             "attempts": verdict.attempts,
             "failures": verdict.failures,
             "failure_rate": verdict.failures / verdict.attempts,

@@ -22,6 +22,7 @@ from walle_shared.manifest import (
 )
 from walle_shared.signing import file_ref
 
+_MODEL_FOLDER = "model/"
 _SOURCE_SUFFIX = ".onnx"
 _MODEL_SUFFIX = ".wmodel"
 
@@ -34,12 +35,13 @@ def build(
     Raises:
         ConfigError: ``task.toml`` is missing or wrong.
         TaskError: a script does not compile, the entry's module is missing, or two files collide.
-        EngineError: a model cannot be converted; names the file.
+        EngineError: a model is broken or cannot be converted; names the file.
     """
     definition = definition_of(source, task)
     check_scripts(source.files, source.tag)
     _check_entry(definition, source)
     files = convert_models(source.files, convert)
+    check_models(source.files)
     listed = tuple(_listed(path, files[path]) for path in sorted(files))
     return check_manifest(Manifest(version, source.commit, definition, listed)), files
 
@@ -60,6 +62,22 @@ def check_scripts(files: Mapping[str, bytes], where: str) -> None:
                 raise TaskError(f"{where}: {path} does not compile: {error}") from None
 
 
+def check_models(files: Mapping[str, bytes]) -> None:
+    """Load every model that is in the engine's format already.
+
+    Raises:
+        EngineError: naming the model that is broken, or that the engine cannot run.
+    """
+    for path in sorted(files):
+        if path.startswith(_MODEL_FOLDER) and path.endswith(_MODEL_SUFFIX):
+            from walle_engine.api import load_bytes  # on first use: it brings the C engine
+
+            try:
+                load_bytes(files[path])
+            except EngineError as error:
+                raise _naming(path, error) from error
+
+
 def convert_models(files: Mapping[str, bytes], convert: ModelConverter) -> dict[str, bytes]:
     """Replace every ``model/*.onnx`` by its ``.wmodel``; the rest stays as it is.
 
@@ -77,7 +95,7 @@ def convert_models(files: Mapping[str, bytes], convert: ModelConverter) -> dict[
 
 
 def _is_source_model(path: str) -> bool:
-    return path.startswith("model/") and path.endswith(_SOURCE_SUFFIX)
+    return path.startswith(_MODEL_FOLDER) and path.endswith(_SOURCE_SUFFIX)
 
 
 def _convert_one(path: str, data: bytes, convert: ModelConverter) -> bytes:
@@ -88,10 +106,12 @@ def _convert_one(path: str, data: bytes, convert: ModelConverter) -> bytes:
         try:
             convert(onnx_path, wmodel_path)
         except EngineError as error:
-            raise type(error)(
-                f"{path}: {error.message}", status=error.status, op=error.op, node=error.node
-            ) from error
+            raise _naming(path, error) from error
         return wmodel_path.read_bytes()
+
+
+def _naming(path: str, error: EngineError) -> EngineError:
+    return type(error)(f"{path}: {error.message}", status=error.status, op=error.op, node=error.node)
 
 
 def definition_of(source: TaskSource, task: str) -> TaskFile:

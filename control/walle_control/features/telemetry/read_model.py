@@ -16,16 +16,16 @@ def counts_of(db: sqlite3.Connection, release_id: ReleaseId) -> tuple[ReportCoun
     return store.counts(db, release_id)
 
 
-def votes_of(db: sqlite3.Connection, release_id: ReleaseId) -> Votes:
-    """The reports of a release that speak about it."""
-    voting = [
-        count
-        for count in store.counts(db, release_id)
-        if count.stage in VOTING_STAGES and count.error_class in VOTING_ERRORS
-    ]
-    return Votes(
-        attempts=sum(count.n for count in voting),
-        failures=sum(count.n for count in voting if count.outcome == "failure"),
+def votes_of(db: sqlite3.Connection, release_id: ReleaseId) -> tuple[Votes, ...]:
+    """The reports of a release that speak about it, by stage."""
+    voting = [count for count in store.counts(db, release_id) if count.error_class in VOTING_ERRORS]
+    return tuple(
+        Votes(
+            stage,
+            attempts=sum(count.n for count in voting if count.stage == stage),
+            failures=sum(count.n for count in voting if count.stage == stage and count.outcome == "failure"),
+        )
+        for stage in VOTING_STAGES
     )
 
 

@@ -33,6 +33,16 @@ _DTYPES: dict[int, str] = {
     TensorProto.UINT32: "U32",
     TensorProto.UINT64: "U64",
     TensorProto.BOOL: "BOOL",
+    TensorProto.FLOAT8E4M3FN: "F8_E4M3",
+    TensorProto.FLOAT8E4M3FNUZ: "F8_E4M3FNUZ",
+    TensorProto.FLOAT8E5M2: "F8_E5M2",
+    TensorProto.FLOAT8E5M2FNUZ: "F8_E5M2FNUZ",
+    TensorProto.FLOAT8E8M0: "F8_E8M0",
+    TensorProto.FLOAT4E2M1: "F4_E2M1",
+    TensorProto.INT4: "I4",
+    TensorProto.UINT4: "U4",
+    TensorProto.INT2: "I2",
+    TensorProto.UINT2: "U2",
     TensorProto.STRING: "STRING",
 }
 

@@ -140,34 +140,10 @@ static void arg_range(void *context, int64_t begin, int64_t end) {
                          c->u.arg.largest, c->u.arg.last);
 }
 
-static we_status gather(const we_run *run, const we_command *c, we_error *err) {
-    we_tensor indices = run->program->tensors[c->in[1]];
-    int64_t axis = c->u.gather.axis, inner = c->u.gather.inner;
-    size_t bytes = (size_t)inner * we_dtype_size(run->program->tensors[c->out].dtype);
-    const char *in = we_run_in(run, c, 0);
-    char *out = we_run_out(run, c);
-    indices.data = we_run_in(run, c, 1);
-    for (int64_t i = 0; i < indices.count; i++) {
-        int64_t index = we_tensor_integer(&indices, i);
-        if (index < -axis || index >= axis)
-            return we_error_set_at(err, WE_INVALID_ARGUMENT, we_op_name(run->graph->nodes[c->node].op),
-                                   run->graph->nodes[c->node].name, "index %lld is outside an axis of %lld",
-                                   (long long)index, (long long)axis);
-    }
-    for (int64_t o = 0; o < c->u.gather.outer; o++) {
-        for (int64_t i = 0; i < indices.count; i++, out += bytes) {
-            int64_t index = we_tensor_integer(&indices, i);
-            index = index < 0 ? index + axis : index;
-            memcpy(out, in + (size_t)(o * axis + index) * bytes, bytes);
-        }
-    }
-    return WE_OK;
-}
-
 static we_status execute(const we_run *run, const we_command *c, we_error *err) {
     const we_tensor *out = &run->program->tensors[c->out];
     job j = {run, c};
-    if (out->count == 0)
+    if (out->count == 0 && c->kind != WE_COMMAND_LOOP)
         return WE_OK;
     switch (c->kind) {
     case WE_COMMAND_UNARY:
@@ -197,8 +173,8 @@ static we_status execute(const we_run *run, const we_command *c, we_error *err) 
     case WE_COMMAND_MATMUL:
         we_cpu_matmul(run, c);
         return WE_OK;
-    case WE_COMMAND_GATHER:
-        return gather(run, c, err);
+    case WE_COMMAND_LOOP:
+        return we_cpu_loop(run, c, err);
     case WE_COMMAND_RASTER:
         we_cpu_raster(run, c);
         return WE_OK;
@@ -210,11 +186,18 @@ static we_status execute(const we_run *run, const we_command *c, we_error *err) 
 }
 
 static we_status prepare(we_program *program, we_command *command, we_error *err) {
+    for (size_t i = 0; command->kind == WE_COMMAND_LOOP && i < command->u.loop.body_count; i++)
+        WE_TRY(prepare(program, &command->u.loop.body[i], err));
     return command->kind == WE_COMMAND_MATMUL ? we_cpu_matmul_prepare(program, command, err) : WE_OK;
 }
 
 static size_t scratch_size(const we_program *program, const we_command *command) {
-    return command->kind == WE_COMMAND_MATMUL ? we_cpu_matmul_scratch(program, command) : 0;
+    size_t most = command->kind == WE_COMMAND_MATMUL ? we_cpu_matmul_scratch(program, command) : 0;
+    for (size_t i = 0; command->kind == WE_COMMAND_LOOP && i < command->u.loop.body_count; i++) {
+        size_t own = scratch_size(program, &command->u.loop.body[i]);
+        most = own > most ? own : most;
+    }
+    return most;
 }
 
 const we_backend we_cpu_backend = {

@@ -11,8 +11,12 @@ we_status we_cpu_matmul_prepare(we_program *program, we_command *command, we_err
 size_t we_cpu_matmul_scratch(const we_program *program, const we_command *command);
 void we_cpu_matmul(const we_run *run, const we_command *command);
 
+we_status we_cpu_loop(const we_run *run, const we_command *command, we_error *err);
 void we_cpu_raster(const we_run *run, const we_command *command);
 void we_cpu_cast(const we_run *run, const we_command *command);
+/* Convert n elements. from and to must not overlap unless the types are one. */
+void we_cpu_cast_elements(we_cast how, we_dtype from_type, const void *from, we_dtype to_type, void *to,
+                          int64_t n);
 
 /* Memory of the command's input or output. */
 static inline void *we_run_in(const we_run *run, const we_command *command, int32_t i) {

@@ -1,5 +1,9 @@
 /* Unary, binary and reduce kernels of one type, plain C. Define before including, for e.g. float32:
- *   TYPE float, DT f32, M(function) function##f, FLOATING 1, LOWEST, HIGHEST, SUM_TYPE. */
+ *   TYPE float, DT f32, M(function) function##f, FLOATING 1, LOWEST, HIGHEST, SUM_TYPE; SIGNED 0 for unsigned types.
+ */
+#ifndef SIGNED
+#define SIGNED 1
+#endif
 #define JOIN_(dt, family, name) we_##dt##_##family##_##name##__ref
 #define JOIN(dt, family, name) JOIN_(dt, family, name)
 
@@ -38,6 +42,21 @@
         }                                                                                                    \
     }
 
+/* The remainder with the sign of b. */
+#if FLOATING
+static TYPE floored_mod(TYPE a, TYPE b) {
+    TYPE rest = M(fmod)(a, b);
+    return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+}
+#else
+static TYPE floored_mod(TYPE a, TYPE b) {
+    if (b == 0 || (SIGNED && b == (TYPE)-1))
+        return 0;
+    TYPE rest = a % b;
+    return SIGNED && rest != 0 && (rest ^ b) >> (8 * sizeof b - 1) ? rest + b : rest;
+}
+#endif
+
 #if FLOATING
 #define WE_UNARY_FN(Name, name, formula) UNARY(name, formula)
 #include "kernels/unary_fns.inc"
@@ -45,14 +64,16 @@
 #define WE_BINARY_FN(Name, name, floating, integer) BINARY(name, floating, TYPE)
 #else
 UNARY(neg, -x)
-UNARY(abs, x < 0 ? -x : x)
-UNARY(relu, x < 0 ? 0 : x)
-UNARY(sign, x > 0 ? 1 : x < 0 ? -1 : 0)
+UNARY(abs, x > 0 ? x : -x)
+UNARY(relu, x > 0 ? x : 0)
+UNARY(sign, x == 0 ? 0 : x > 0 ? 1 : -1)
 #define WE_BINARY_FN(Name, name, floating, integer) BINARY(name, integer, TYPE)
+#define WE_INTEGER_FN(Name, name, formula) BINARY(name, formula, TYPE)
 #endif
 #define WE_COMPARE_FN(Name, name, formula) BINARY(name, formula, uint8_t)
 #include "kernels/binary_fns.inc"
 #undef WE_BINARY_FN
+#undef WE_INTEGER_FN
 #undef WE_COMPARE_FN
 
 #define WE_REDUCE_FN(Name, name, start, step) REDUCE(name, start, step)

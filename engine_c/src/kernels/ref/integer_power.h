@@ -3,18 +3,23 @@
 
 #include <stdint.h>
 
-/* base to the power of exponent by squaring, wrapping; a negative exponent gives the truncated quotient. */
+/* base to the power of exponent by squaring, wrapping. */
+static inline uint64_t we_unsigned_power(uint64_t base, uint64_t exponent) {
+    uint64_t result = 1;
+    for (; exponent; exponent >>= 1, base *= base) {
+        if (exponent & 1)
+            result *= base;
+    }
+    return result;
+}
+
+/* The same with signs; a negative exponent gives the truncated quotient. */
 static inline int64_t we_integer_power(int64_t base, int64_t exponent) {
     if (exponent < 0)
         return base == 1 ? 1 : base == -1 ? (exponent & 1 ? -1 : 1) : 0;
-    uint64_t result = 1, square = (uint64_t)base;
-    for (; exponent; exponent >>= 1, square *= square) {
-        if (exponent & 1)
-            result *= square;
-    }
-    return (int64_t)result;
+    return (int64_t)we_unsigned_power((uint64_t)base, (uint64_t)exponent);
 }
 
-#define INTEGER_POWER(a, b) we_integer_power(a, b)
+#define INTEGER_POWER(a, b) (SIGNED ? (TYPE)we_integer_power(a, b) : (TYPE)we_unsigned_power(a, b))
 
 #endif

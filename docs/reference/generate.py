@@ -1,0 +1,139 @@
+"""Write the pages of this folder from the tables in the code: ``python docs/reference/generate.py``."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+
+from walle_agent import cli as agent_cli
+from walle_control import setup
+from walle_control.app import ADMIN_API, create_app
+from walle_control.cli.main import build_parser as control_parser
+from walle_control.config import ControlConfig
+from walle_control.db.store import Store
+from walle_engine import api
+from walle_engine import cli as engine_cli
+from walle_shared.clock import SystemClock
+from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
+
+HERE = Path(__file__).parent
+NOTE = "<!-- Written by docs/reference/generate.py from the code; a test keeps it so. -->"
+
+#: Who may use the routes below a prefix; the first row that fits counts.
+DOORS = (
+    (f"{DEVICE_API}/enrol", "anyone with an enrolment token"),
+    (f"{DEVICE_API}/renew", "a device, by its key"),
+    (DEVICE_API, "a device, by its credential"),
+    (ADMIN_API, "an operator, by token"),
+    (STATIC_ROOT, "anyone: everything there is signed or named by its digest"),
+    ("/healthz", "anyone"),
+)
+
+
+def pages() -> dict[str, str]:
+    """Every page of this folder: file name to text."""
+    return {"ops.md": ops_page(), "http.md": http_page(), "cli.md": cli_page()}
+
+
+def ops_page() -> str:
+    """The op table."""
+    rows = (
+        (
+            f"[{op.name}](https://onnx.ai/onnx/operators/onnx__{op.name}.html)",
+            op.op_class.lower(),
+            _range(op.min_inputs, op.max_inputs),
+            _range(op.min_outputs, op.max_outputs),
+            op.tolerance if op.tolerance == "exact" else f"{op.tolerance} {op.tolerance_value:g}",
+        )
+        for op in sorted(api.ops(), key=lambda op: op.name)
+        if op.op_class != "RASTER"  # the engine's own command, in no model
+    )
+    return _page(
+        "Operators",
+        "Names, inputs and attributes are ONNX's (default domain, opset 21). Tolerances are against a\n"
+        "float64 answer: `ulp` counts units in the last place of float32; `bound` is relative to the\n"
+        "largest magnitude summed, times 2⁻²⁴ √k for k terms.",
+        _table(("operator", "class", "inputs", "outputs", "tolerance"), rows),
+    )
+
+
+def http_page() -> str:
+    """The route table of the control plane."""
+    rows = ((method, f"`{path}`", _who(path)) for path, method in sorted(_routes()))
+    return _page(
+        "HTTP",
+        "Messages of devices are described in `shared/walle_shared/protocol/messages.py`, those of\n"
+        "operators in each feature's `types.py`. Every error has a `Problem` as its body.",
+        _table(("method", "path", "who"), rows),
+    )
+
+
+def cli_page() -> str:
+    """Every command of the three programs."""
+    parts = []
+    for parser in parsers():
+        rows = ((f"`{command.prog}`", command.description or "") for command in commands(parser))
+        parts.append(
+            f"## {parser.prog}\n\n{parser.description}\n\n" + _table(("command", "what it does"), rows)
+        )
+    return _page("Commands", "Each has `--help` with an example.", "\n".join(parts))
+
+
+def parsers() -> tuple[argparse.ArgumentParser, ...]:
+    """The command lines of the three programs."""
+    return agent_cli.build_parser(), control_parser(), engine_cli.build_parser()
+
+
+def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Every command below a parser that has no commands of its own."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for group in groups:
+        for command in group.choices.values():
+            yield from commands(command)
+    if not groups:
+        yield parser
+
+
+def _routes() -> list[tuple[str, str]]:
+    with tempfile.TemporaryDirectory() as folder:
+        setup.init(Path(folder), SystemClock())
+        store = Store.open(Path(folder))
+        try:
+            app = create_app(ControlConfig(), clock=SystemClock(), store=store)
+        finally:
+            store.close()
+    return [(path, method) for route in app.routes for path, method in _methods(route)]
+
+
+def _methods(route: BaseRoute) -> Iterator[tuple[str, str]]:
+    if isinstance(route, WebSocketRoute):
+        yield route.path, "WebSocket"
+    elif isinstance(route, Route):
+        for method in (route.methods or set()) - {"HEAD"}:
+            yield route.path, method
+
+
+def _who(path: str) -> str:
+    return next(who for prefix, who in DOORS if path.startswith(prefix))
+
+
+def _range(least: int, most: int) -> str:
+    return str(least) if least == most else f"{least}..{most}" if most < 1024 else f"{least} or more"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)
+
+
+def _page(title: str, text: str, body: str) -> str:
+    return f"# {title}\n\n{NOTE}\n\n{text}\n\n{body}"
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (HERE / name).write_text(text)

@@ -1,0 +1,189 @@
+"""The documentation against the code: what it names exists, what exists is named, its examples run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from walle_engine.convert import convert
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    path
+    for path in ROOT.rglob("*.md")
+    if not {".venv", "build", "dist", "node_modules", ".git"} & {*path.relative_to(ROOT).parts}
+)
+_FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def _load_generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reference_pages", ROOT / "docs/reference/generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+reference = _load_generator()
+COMMANDS = {command.prog: command for parser in reference.parsers() for command in reference.commands(parser)}
+
+
+def _fences(page: Path, language: str) -> list[str]:
+    return [text for name, text in _FENCE.findall(page.read_text()) if name == language]
+
+
+def _command_lines(text: str) -> list[list[str]]:
+    """The commands of our programs in a text, as words, without what is behind two spaces."""
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        command = re.sub(r"^\s*(examples?: |\$ )?(\.venv/bin/)?", "", line)
+        if re.match(r"walle-(agent|control|engine) [a-z]", command):
+            words = shlex.split(re.split(r"\s{2,}", command)[0], comments=True)
+            found.append([word for word in words if word != "&"])
+    return found
+
+
+# Reference pages
+
+
+@pytest.mark.parametrize("name", ["ops.md", "http.md", "cli.md"])
+def test_a_reference_page_says_what_the_code_says(name: str) -> None:
+    written = (ROOT / "docs/reference" / name).read_text()
+    assert written == reference.pages()[name], "run: .venv/bin/nox -s reference"
+
+
+def test_the_reference_misses_no_page() -> None:
+    present = {path.name for path in (ROOT / "docs/reference").glob("*.md")}
+    assert present == reference.pages().keys()
+
+
+# Settings
+
+
+@pytest.mark.parametrize("name", ["agent", "control"])
+def test_every_setting_in_the_example_file_is_explained(name: str) -> None:
+    """That every setting is there is for ``tests/unit/<program>/test_config.py`` to prove."""
+    text = (ROOT / "configs" / f"{name}.toml").read_text()
+    lines = re.sub(r"^\[profile\]\n(.+\n)*", "", text, flags=re.MULTILINE).splitlines()  # free attributes
+    settings = [n for n, line in enumerate(lines) if re.match(r"\w+ *=", line)]
+    assert settings
+    for n in settings:
+        assert "# " in lines[n] or lines[n - 1].startswith("# "), f"{lines[n]} is not explained"
+
+
+# Commands
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_a_command_has_help_with_an_example_that_parses(
+    program: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = _program(program.split()[0])
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args([*program.split()[1:], "--help"])
+    assert ended.value.code == 0
+    assert "example" in capsys.readouterr().out
+    epilog = COMMANDS[program].epilog
+    assert epilog is not None
+    examples = _command_lines(epilog)
+    assert any(" ".join(words[: len(program.split())]) == program for words in examples)
+    for words in examples:
+        _check_parses(words)
+
+
+@pytest.mark.parametrize("program", ["walle-agent", "walle-control", "walle-engine"])
+def test_a_programs_help_has_examples_that_parse(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _program(program).parse_args(["--help"])
+    assert ended.value.code == 0
+    examples = _command_lines(capsys.readouterr().out)
+    assert len(examples) >= 4
+    for words in examples:
+        _check_parses(words)
+
+
+def _sh_commands() -> Iterator[tuple[str, list[str]]]:
+    for page in PAGES:
+        for language in ("sh", ""):
+            for text in _fences(page, language):
+                for words in _command_lines(text):
+                    yield str(page.relative_to(ROOT)), words
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [pytest.param(page, words, id=f"{page}: {shlex.join(words[:3])}") for page, words in _sh_commands()],
+)
+def test_a_command_in_a_page_parses(page: str, words: list[str]) -> None:
+    _check_parses(words)
+
+
+def _program(name: str) -> argparse.ArgumentParser:
+    found: argparse.ArgumentParser = next(parser for parser in reference.parsers() if parser.prog == name)
+    return found
+
+
+def _check_parses(words: list[str]) -> None:
+    try:
+        _program(words[0]).parse_args(words[1:])
+    except SystemExit:
+        pytest.fail(f"not a command: {shlex.join(words)}")
+
+
+# Pages
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in _LINK.findall(_FENCE.sub("", page.read_text())):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{target}: no such file"
+        if anchor:
+            headings = [
+                re.sub(r"[^\w\- ]", "", found).lower() for found in _HEADING.findall(file.read_text())
+            ]
+            assert anchor in [heading.replace(" ", "-") for heading in headings], f"{target}: no such heading"
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-")
+
+
+def test_the_page_finder_finds_the_pages() -> None:
+    assert {ROOT / "README.md", ROOT / "docs/guide/write-a-task.md"} <= {*PAGES}
+    assert len(list(_sh_commands())) >= 3
+
+
+@pytest.mark.slow
+def test_the_task_in_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, test = _fences(ROOT / "docs/guide/write-a-task.md", "python")
+    task = tmp_path / "digit_reader"
+    (task / "model").mkdir(parents=True)
+    (task / "main.py").write_text(script)
+    shutil.copy(ROOT / "examples/digit_reader/task/task.toml", task)
+    convert(ROOT / "examples/digit_reader/task/model/digits.onnx", task / "model/digits.wmodel")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(task)
+    monkeypatch.delitem(sys.modules, "main", raising=False)
+    names: dict[str, object] = {}
+    exec(compile(test, "write-a-task.md", "exec"), names)
+    tests = [value for name, value in names.items() if name.startswith("test_")]
+    assert len(tests) == 1
+    assert callable(tests[0])
+    tests[0]()
+    monkeypatch.delitem(sys.modules, "main")

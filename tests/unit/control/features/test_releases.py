@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import pytest
+
+from walle_control.features.releases.epochs import EPOCH_KIND
+from walle_control.features.releases.types import (
+    ACTIONS,
+    TRANSITIONS,
+    CreateRelease,
+    ExplainRequest,
+    next_state,
+    percent_of,
+    share_of,
+)
+from walle_shared.errors import ConfigError, Conflict, NotFound
+from walle_shared.protocol.codec import decode
+from walle_shared.protocol.messages import EpochInfo
+from walle_shared.signing import open_envelope
+from walle_shared.targeting import Policy, Snapshot
+
+
+def published(store) -> tuple[EpochInfo, Snapshot]:
+    """What a device would read from the static files."""
+    envelope = store.files.epoch_path.read_bytes()
+    info = open_envelope(EpochInfo, EPOCH_KIND, envelope, [store.signing_key.public])
+    return info, decode(Snapshot, store.files.read("snapshot", info.snapshot))
+
+
+def wish(version: str = "1.0.0", **changes) -> CreateRelease:
+    return CreateRelease("demo", "greeter", version, **changes)
+
+
+@pytest.mark.parametrize(
+    ("percent", "share"),
+    [("100", 10**9), (100, 10**9), ("0", 0), ("0.0000001", 1), (0.5, 5_000_000), ("12.3456789", 123_456_789)],
+)
+def test_percent_is_exact(percent, share):
+    assert share_of(percent) == share
+    assert share_of(percent_of(share)) == share
+
+
+@pytest.mark.parametrize("percent", ["-1", "100.0000001", "0.00000001", "nan", "inf", "ten", ""])
+def test_percentages_that_are_none_are_refused(percent):
+    with pytest.raises(ConfigError, match="percent"):
+        share_of(percent)
+
+
+@pytest.mark.parametrize("state", ["live", "stopped", "rolled_back"])
+@pytest.mark.parametrize("action", ACTIONS)
+def test_only_the_table_moves_a_release(state, action):
+    if (state, action) in TRANSITIONS:
+        assert next_state("r1", state, action) == TRANSITIONS[state, action]
+    else:
+        with pytest.raises(Conflict, match=f"is {state}: cannot {action}"):
+            next_state("r1", state, action)
+
+
+async def test_epoch_one_is_empty_and_signed(control, store):
+    info, snapshot = published(store)
+    assert (info.epoch, snapshot) == (1, Snapshot(1, ()))
+
+
+async def test_every_change_is_one_epoch_and_reaches_the_files_and_the_hub(control, store, imported):
+    await imported("1.0.0")
+    created = await control.releases.create(wish(predicate='group == "beta"', percent="50"), "anna")
+    info, snapshot = published(store)
+    assert info.epoch == snapshot.epoch == control.hub.epoch == 2
+    (release,) = snapshot.releases
+    assert (release.id, release.share, release.predicate) == (
+        created.release.id,
+        500_000_000,
+        'group == "beta"',
+    )
+    await control.releases.act(created.release.id, "stop", "ben", "lunch")
+    assert published(store)[1] == Snapshot(3, ())
+    back = await control.releases.act(created.release.id, "resume", "ben")
+    assert published(store)[1].releases == snapshot.releases
+    assert [(e.event, e.actor, e.epoch) for e in back.history] == [
+        ("create", "anna", 2),
+        ("stop", "ben", 3),
+        ("resume", "ben", 4),
+    ]
+
+
+async def test_rolling_back_the_newest_gives_devices_the_release_before_it(control, store, imported):
+    await imported("1.0.0")
+    await imported("1.1.0")
+    await control.releases.create(wish("1.0.0"), "anna")
+    newest = await control.releases.create(wish("1.1.0"), "anna")
+    key = ("demo", "greeter")
+    assert Policy(published(store)[1]).decide("d1", {})[key].version == "1.1.0"
+    await control.releases.act(newest.release.id, "rollback", "guard", "broken")
+    assert Policy(published(store)[1]).decide("d1", {})[key].version == "1.0.0"
+    with pytest.raises(Conflict, match="nothing follows"):
+        await control.releases.act(newest.release.id, "resume", "anna")
+
+
+async def test_refused_wishes_leave_no_trace(control, store, imported):
+    await imported("1.0.0")
+    for bad, error in (
+        (wish("9.9.9"), NotFound),
+        (wish(predicate="group =="), ConfigError),
+        (wish(percent="101"), ConfigError),
+        (wish(min_reports=0), ConfigError),
+        (wish(max_failure_rate=1.0), ConfigError),
+        (CreateRelease("Demo", "greeter", "1.0.0"), ConfigError),
+    ):
+        with pytest.raises(error):
+            await control.releases.create(bad, "anna")
+    assert (await control.releases.list()).releases == ()
+    assert published(store)[0].epoch == 1
+
+
+async def test_explain_says_why_for_the_enrolled_or_a_given_profile(control, imported, enrol):
+    await imported("1.0.0")
+    await control.releases.create(wish(predicate='group == "beta"'), "anna")
+    device = await enrol(group="alpha")
+    (enrolled,) = (await control.releases.explain(ExplainRequest(device.id))).releases
+    (given,) = (await control.releases.explain(ExplainRequest(device.id, {"group": "beta"}))).releases
+    assert (enrolled.chosen, enrolled.reason) == (False, "predicate does not match")
+    assert (given.chosen, given.reason) == (True, "chosen")
+    with pytest.raises(NotFound):
+        await control.releases.explain(ExplainRequest("dnobody"))
+
+
+async def test_epoch_is_signed_anew_at_half_its_life_and_keeps_its_number(control, store, clock):
+    before, _ = published(store)
+    await control.releases.keep_signed()
+    assert published(store)[0] == before
+    clock.advance(4 * 86_400)
+    await control.releases.keep_signed()
+    after, _ = published(store)
+    assert (after.epoch, after.snapshot) == (before.epoch, before.snapshot)
+    assert after.expires_ms == before.expires_ms + 4 * 86_400_000
