@@ -7,7 +7,7 @@ expand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import onnx
@@ -15,7 +15,7 @@ import onnx.defs
 import onnx.shape_inference
 from onnx import AttributeProto
 
-from walle_engine.convert.scopes import DOMAINS, Scope, bodies
+from walle_engine.convert.scopes import DOMAINS, Scope, bodies, graphs
 from walle_engine.convert.upgrades import upgrade
 
 MAX_ROUNDS = 16  # Source: ONNX's functions nest 3 deep; more means one that is stated in terms of itself
@@ -36,6 +36,20 @@ def expand(model: onnx.ModelProto, is_known: IsKnown, opset: int) -> onnx.ModelP
             break
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     return model
+
+
+def state_defaults(model: onnx.ModelProto) -> None:
+    """Give each node the defaults of its attributes where ONNX defines its operator as a function.
+
+    ONNX's inference looks into the function without them, and calls the model wrong.
+    """
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    for graph in graphs(model.graph):
+        for node in graph.node:
+            schema = _schema(node, versions.get(node.domain, 0))
+            if schema is not None and schema.has_function:
+                stated = {attribute.name for attribute in node.attribute}
+                node.attribute.extend(default for default in _defaults(schema) if default.name not in stated)
 
 
 def _expand_graph(graph: onnx.GraphProto, is_known: IsKnown, opset: int, scope: Scope) -> bool:
@@ -67,14 +81,10 @@ def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
 
 def _definition(node: onnx.NodeProto, opset: int, scope: Scope) -> onnx.FunctionProto | None:
     """The node's function, or None where ONNX has none for it."""
-    if node.domain not in DOMAINS:
+    schema = _schema(node, opset)
+    if schema is None:
         return None
-    try:
-        domain = "" if node.domain == "ai.onnx" else node.domain
-        schema: Any = onnx.defs.get_schema(node.op_type, opset, domain)
-    except onnx.defs.SchemaError:
-        return None
-    if schema.has_context_dependent_function:  # onnx's stubs lack what concerns functions
+    if schema.has_context_dependent_function:
         if any(name and name not in scope.types for name in node.input):
             return None
         types = [scope.types.get(name, onnx.TypeProto()).SerializeToString() for name in node.input]
@@ -88,19 +98,28 @@ def _definition(node: onnx.NodeProto, opset: int, scope: Scope) -> onnx.Function
     else:
         return None
     function: onnx.FunctionProto = onnx.FunctionProto.FromString(text)
-    _fill_defaults(function, schema)
+    stated = {attribute.name for attribute in function.attribute_proto}
+    function.attribute_proto.extend(default for default in _defaults(schema) if default.name not in stated)
     return function
 
 
-def _fill_defaults(function: onnx.FunctionProto, schema: onnx.defs.OpSchema) -> None:
-    """Give the function the defaults of the operator's attributes."""
-    stated = {attribute.name for attribute in function.attribute_proto}
+def _schema(node: onnx.NodeProto, version: int) -> Any:
+    """The operator's schema (onnx's stubs lack what concerns functions), or None."""
+    if node.domain not in DOMAINS:
+        return None
+    try:
+        return onnx.defs.get_schema(node.op_type, version, "" if node.domain == "ai.onnx" else node.domain)
+    except onnx.defs.SchemaError:
+        return None
+
+
+def _defaults(schema: Any) -> Iterator[AttributeProto]:
     for name, attribute in schema.attributes.items():
-        if name not in stated and attribute.default_value.type != AttributeProto.UNDEFINED:
+        if attribute.default_value.type != AttributeProto.UNDEFINED:
             default = AttributeProto()
             default.CopyFrom(attribute.default_value)
             default.name = name
-            function.attribute_proto.append(default)
+            yield default
 
 
 def _inline(function: onnx.FunctionProto, node: onnx.NodeProto, scope: Scope) -> list[onnx.NodeProto]:

@@ -21,7 +21,7 @@ from onnx import helper
 from walle_engine import wmodel
 from walle_engine.convert.draft import Draft
 from walle_engine.convert.drafting import Drafting
-from walle_engine.convert.expansion import expand
+from walle_engine.convert.expansion import expand, state_defaults
 from walle_engine.convert.scopes import Scope
 from walle_engine.convert.support import supported_ops
 from walle_engine.convert.upgrades import upgrade
@@ -69,7 +69,8 @@ def translate(
     """
     opset = opset_of(model)
     known = supported_ops() if supported is None else supported
-    inlined = onnx.inliner.inline_local_functions(model) if model.functions else model
+    inlined = onnx.inliner.inline_local_functions(model) if model.functions else _copy(model)
+    state_defaults(inlined)
     try:
         typed = onnx.shape_inference.infer_shapes(inlined, check_type=True, strict_mode=True, data_prop=True)
         newest = onnx.shape_inference.infer_shapes(_with_our_opset(typed, opset), data_prop=True)
@@ -108,10 +109,15 @@ def _is_small(model: onnx.ModelProto) -> bool:
     return bool(model.ByteSize() < onnx.checker.MAXIMUM_PROTOBUF)
 
 
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
 def _with_our_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """The model with every operator in its newest form; the other domains' versions stay."""
-    newest = onnx.ModelProto()
-    newest.CopyFrom(model)
+    newest = _copy(model)
     nodes = upgrade(model.graph.node, opset or wmodel.OPSET, Scope.of(model))
     del newest.graph.node[:]
     newest.graph.node.extend(nodes)
