@@ -204,7 +204,7 @@ def _info(args: argparse.Namespace) -> None:
     made_by = graph.producer or "an unknown program"
     print(f"{graph.name}  ({format_bytes(model.size_bytes)}, opset {graph.opset}, made by {made_by})\n")
     values = [("input", v) for v in graph.inputs] + [("output", v) for v in graph.outputs]
-    rows = ((kind, value.name, value.dtype, _shape(value.shape)) for kind, value in values)
+    rows = ((kind, value.name, value.dtype or "?", _shape(value.shape)) for kind, value in values)
     _print_table(["", "name", "dtype", "shape"], rows)
     _print_table(["op", "count"], ops.most_common())
     _print_table(
@@ -414,7 +414,9 @@ def _plain_json(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _shape(shape: Sequence[int | str]) -> str:
+def _shape(shape: Sequence[int | str] | None) -> str:
+    if shape is None:
+        return "of unknown rank"
     return "[" + ", ".join(str(dim) for dim in shape) + "]"
 
 

@@ -104,9 +104,9 @@ def test_a_generous_tolerance_lets_it_pass(
 def test_every_unsupported_operator_is_named_at_once(save_model: SaveModel, tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Magic", ["x"], ["m"], "trick", domain="custom"),
-        helper.make_node("Hardmax", ["m"], ["h"], "hard"),
-        helper.make_node("Hardmax", ["h"], ["i"], "harder"),
-        helper.make_node("Mish", ["i"], ["j"], "mishmash"),
+        helper.make_node("Riddle", ["m"], ["h"], "hard", domain="custom"),
+        helper.make_node("Riddle", ["h"], ["i"], "harder", domain="custom"),
+        helper.make_node("Multinomial", ["i"], ["j"], "dice", dtype=onnx.TensorProto.FLOAT),
         helper.make_node("Relu", ["j"], ["y"], "fine"),
     ]
     target = tmp_path / "m.wmodel"
@@ -114,7 +114,7 @@ def test_every_unsupported_operator_is_named_at_once(save_model: SaveModel, tmp_
         convert(save_model(nodes, {"x": [1, 4]}, {"y": [1, 4]}), target)
     message = str(caught.value)
     assert "4 of the model's nodes" in message
-    assert "custom.Magic (trick); Hardmax (hard, harder); Mish (mishmash)" in message
+    assert "custom.Magic (trick); custom.Riddle (hard, harder); Multinomial (dice)" in message
     assert "fine" not in message
     assert "walle-engine coverage" in message
     assert (caught.value.op, caught.value.node) == ("custom.Magic", "trick")
