@@ -195,7 +195,7 @@ static bool is_half(we_dtype dtype) {
 
 /* A composite of 16-bit floats is computed in float32 and rounded once: give its rule float32 inputs, folded
  * where they are constants, and float32 outputs to fill. */
-static we_status widen(const builder *b, we_lower *l, links *k) {
+static we_status widen(builder *b, we_lower *l, links *k) {
     const we_node *node = l->call.node;
     size_t mark = b->program->command_count;
     for (int32_t i = 0; i < node->input_count; i++) {
