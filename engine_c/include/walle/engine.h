@@ -263,6 +263,25 @@ WE_API void we_session_interrupt(we_session *session);
 WE_API we_status we_session_explain(we_session *session, char **out, we_error *err);
 WE_API void we_string_free(char *text);
 
+/* ---- Profiles: what each step of a session's runs took
+ * ------------------------------------------------------------------------------------------------- */
+
+typedef double (*we_clock)(void *context); /* seconds from an arbitrary start; called from any thread that runs */
+
+typedef struct we_profile_event {
+    const char *node, *op, *command, *candidate; /* a step of the program and how it was run */
+    int64_t thread;                              /* the thread that ran it; its helpers are not told apart */
+    double start_s, end_s;
+} we_profile_event;
+
+/* Record every step of the runs that begin from now on, forgetting what was recorded before. `clock_s` may be NULL:
+ * the monotonic clock. Recording costs two readings of the clock a step. */
+WE_API we_status we_session_profile_start(we_session *session, we_clock clock_s, void *context, we_error *err);
+WE_API void we_session_profile_stop(we_session *session);
+/* How many events there are, and how many more found no room. */
+WE_API size_t we_session_profile_count(we_session *session, int64_t *dropped);
+WE_API we_status we_session_profile_event(we_session *session, size_t index, we_profile_event *out, we_error *err);
+
 /* ---- What this build and this CPU offer
  * ----------------------------------------------------------------------- */
 

@@ -5,15 +5,18 @@ Every call releases the GIL while C runs. Handles are freed when the Python obje
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fsencode
 from typing import Any, Literal, NoReturn
 
 from walle_engine._cffi import ffi, lib
 from walle_engine.errors import error_for
+from walle_engine.profile import Profile, Step
 from walle_engine.tensor import FORMATS, Tensor, TextTensor, dense_view, text_view
 from walle_shared.errors import EngineError
 
@@ -242,6 +245,8 @@ class Session:
         self._wanted = {value.name: value.dtype for value in model.inputs}
         self._output_names = tuple(value.name for value in model.outputs)
         self._on_values = bool(lib.we_session_is_module(self._handle))
+        self._profiling = threading.Lock()
+        self._clocks: list[object] = []  # a step in flight may ask its clock after the profile has ended
 
     def run(self, inputs: Mapping[str, object]) -> dict[str, Any]:
         """Run the model once.
@@ -313,6 +318,54 @@ class Session:
         text = ffi.gc(out[0], lib.we_string_free)
         program: dict[str, Any] = json.loads(ffi.string(text))
         return program
+
+    @contextlib.contextmanager
+    def profile(self, clock: Callable[[], float] | None = None) -> Generator[Profile]:
+        """Time every step of the runs made inside the ``with`` block, by any thread.
+
+        ::
+
+            with session.profile() as profile:
+                session.run(inputs)
+            profile.table()
+            profile.write_trace("trace.json")
+
+        Args:
+            clock: seconds from an arbitrary start; the monotonic clock if omitted.
+
+        Raises:
+            EngineError: if the session is being profiled already.
+        """
+        if not self._profiling.acquire(blocking=False):
+            raise _refuse("this session is being profiled already: leave the other profile first")
+        profile = Profile()
+        try:
+            callback = ffi.NULL
+            if clock is not None:
+                callback = ffi.callback("double(void *)", lambda _context: clock())
+                self._clocks.append(callback)
+            error = ffi.new("we_error *")
+            _check(lib.we_session_profile_start(self._handle, callback, ffi.NULL, error), error)
+            try:
+                yield profile
+            finally:
+                lib.we_session_profile_stop(self._handle)
+                profile.steps, profile.dropped = self._recorded()
+        finally:
+            self._profiling.release()
+
+    def _recorded(self) -> tuple[tuple[Step, ...], int]:
+        dropped, event, error = ffi.new("int64_t *"), ffi.new("we_profile_event *"), ffi.new("we_error *")
+        steps = []
+        for index in range(lib.we_session_profile_count(self._handle, dropped)):
+            _check(lib.we_session_profile_event(self._handle, index, event, error), error)
+            steps.append(
+                Step(
+                    _text(event.node), _text(event.op), _text(event.command), _text(event.candidate),
+                    int(event.thread), event.start_s, event.end_s,
+                )
+            )  # fmt: skip
+        return tuple(steps), int(dropped[0])
 
     def _bind(self, inputs: Mapping[str, object]) -> tuple[Any, list[object]]:
         """C bindings, and what must stay alive while they are used."""
