@@ -50,8 +50,8 @@ _DTYPES: dict[int, str] = {
 _SCALAR_KINDS = {AttributeProto.INT, AttributeProto.FLOAT, AttributeProto.STRING}
 _LIST_KINDS = {AttributeProto.INTS, AttributeProto.FLOATS, AttributeProto.STRINGS}
 _KINDS = _SCALAR_KINDS | _LIST_KINDS | {AttributeProto.TENSOR, AttributeProto.GRAPH}
-# Attributes that hold a number of ONNX's for an element type.
-_TYPE_ATTRIBUTES = {("Cast", "to"), ("BitCast", "to")}
+# Attributes that hold a number of ONNX's for an element type; the engine takes the type's name.
+_TYPE_ATTRIBUTES = {"to", "dtype", "output_dtype", "output_datatype", "precision"}
 
 
 class Drafting:
@@ -171,7 +171,7 @@ class Drafting:
             return self._body(value, names)
         if attribute.type == AttributeProto.TENSOR:
             return self._tensor(attribute.name, numpy_helper.to_array(value), node_name)
-        if (op, attribute.name) in _TYPE_ATTRIBUTES:
+        if attribute.name in _TYPE_ATTRIBUTES and attribute.type == AttributeProto.INT:
             return self._type_name(value, op, node_name)
         return [_plain(item) for item in value] if attribute.type in _LIST_KINDS else _plain(value)
 

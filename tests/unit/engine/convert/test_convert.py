@@ -130,17 +130,6 @@ def test_an_output_the_engine_does_not_compute_is_unsupported(save_model: SaveMo
     convert(path, tmp_path / "m.wmodel")  # the real engine has both
 
 
-@pytest.mark.parametrize("check", [True, False])
-def test_an_attribute_the_engine_does_not_know(save_model: SaveModel, tmp_path: Path, check: bool) -> None:
-    narrow = helper.make_node("Cast", ["x"], ["h"], "odd", to=onnx.TensorProto.FLOAT16, saturate=0)
-    widen = helper.make_node("Cast", ["h"], ["y"], "widen", to=onnx.TensorProto.FLOAT)
-    path = save_model([narrow, widen], {"x": [4]}, {"y": [4]})
-    with pytest.raises(UnsupportedError, match="saturate") as caught:
-        convert(path, tmp_path / "m.wmodel", check=check)
-    assert (caught.value.op, caught.value.node) == ("Cast", "odd")
-    assert not (tmp_path / "m.wmodel").exists()
-
-
 def test_an_attribute_value_the_engine_does_not_have(save_model: SaveModel, tmp_path: Path) -> None:
     node = helper.make_node("Pad", ["x", "pads"], ["y"], "mirror", mode="wrap")
     path = save_model([node], {"x": [4]}, {"y": [6]}, {"pads": np.array([1, 1], np.int64)})
