@@ -357,10 +357,11 @@ static we_status build(builder *b, const we_view *shapes, we_prepared *prepared,
         WE_TRY(lower_node(b, (int32_t)*reached));
     for (size_t i = 0; i < b->graph->output_count; i++)
         prepared->outputs[i] = b->tensor_of[b->graph->outputs[i]];
-    bool *flags = we_memory_new(2 * b->program->tensor_count * sizeof *flags);
+    size_t tensors = b->program->tensor_count + WE_MERGE_TENSORS * b->program->command_count;
+    bool *flags = we_memory_new(2 * tensors * sizeof *flags);
     if (!flags)
         return we_error_no_memory(b->err);
-    we_status status = optimise(b, prepared, flags, flags + b->program->tensor_count);
+    we_status status = optimise(b, prepared, flags, flags + tensors);
     we_memory_free(flags);
     return status == WE_OK ? check_limit(b, prepared) : status;
 }
