@@ -173,8 +173,10 @@ def _to_draft(model: onnx.ModelProto) -> tuple[Draft, tuple[tuple[str, str], ...
         elif all(_is_translatable(attribute) for attribute in node.attribute):
             stated = [a for a in node.attribute if not _is_default(node.op_type, a)]
             attributes = {a.name: _attribute(a, name, draft) for a in stated}
-            if node.op_type == "Cast":
-                attributes["to"] = _cast_target(node, name)
+            for key in _DTYPE_ATTRIBUTES & attributes.keys():
+                number = attributes[key]
+                assert isinstance(number, int)
+                attributes[key] = _dtype_named(number, node.op_type, name)
             draft.nodes.append(
                 wmodel.Node(node.op_type, name, tuple(node.input), tuple(node.output), attributes)
             )
@@ -225,17 +227,19 @@ def _is_default(op: str, attribute: AttributeProto) -> bool:
     return bool(default == helper.get_attribute_value(attribute))
 
 
-def _cast_target(node: onnx.NodeProto, name: str) -> str:
-    """The target type by our name; ONNX has a number."""
-    to = next(attribute.i for attribute in node.attribute if attribute.name == "to")
-    if to not in _DTYPES:
+# Attributes that hold one of ONNX's type numbers where our graphs have a type's name.
+_DTYPE_ATTRIBUTES = {"to", "dtype"}
+
+
+def _dtype_named(number: int, op: str, name: str) -> str:
+    if number not in _DTYPES:
         raise UnsupportedError(
-            f"cast {name!r} is to ONNX type {to}, which this engine does not have: use one of "
+            f"{op} {name!r} is to ONNX type {number}, which this engine does not have: use one of "
             f"{', '.join(wmodel.DTYPE_BYTES)}",
-            op="Cast",
+            op=op,
             node=name,
         )
-    return _DTYPES[to]
+    return _DTYPES[number]
 
 
 def _attribute(attribute: AttributeProto, node_name: str, draft: Draft) -> wmodel.Attribute:
