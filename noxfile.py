@@ -120,6 +120,12 @@ def engine_san(session: nox.Session) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """Run ONNX's own cases on the engine and list what does not pass; ``-- -k OP``, ``-- --peer``."""
+    _python(session, "tests/conformance/node_suite.py", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Run the main job end to end, as ``make demo`` does."""
     _python(session, "examples/demo", *session.posargs)

@@ -553,7 +553,7 @@ def test_second_server_on_the_same_port_says_so(server: Server, tmp_path: Path) 
     other = Server(tmp_path / "other")
     port = server.url.rpartition(":")[2]
     result = other.command("serve", "--port", port)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert f"cannot listen on 127.0.0.1 port {port}" in result.stderr
 
 

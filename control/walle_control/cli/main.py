@@ -1,4 +1,4 @@
-"""The parser of ``walle-control``, and its exit codes: 0 done, 1 refused or failed, 2 wrong usage."""
+"""The parser of ``walle-control``; exit codes: 0 done, 1 refused or failed, 2 wrong usage or settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from walle_control.cli import commands
 from walle_shared import __version__
-from walle_shared.errors import WalleError
+from walle_shared.errors import ConfigError, WalleError
 
 _EXAMPLES = """examples:
   walle-control init --data ./control           make keys, database and the admin token
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return handler(parsed)
     except WalleError as error:
         print(f"walle-control: error: {error.message}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -1,6 +1,6 @@
 """``walle-engine``: convert, look into, run and explain models.
 
-Exit codes: 0 done, 1 failed (one sentence on standard error), 2 wrong usage.
+Exit codes: 0 done, 1 failed (one sentence on standard error), 2 wrong usage or settings.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from walle_engine import wmodel
-from walle_shared.errors import StorageError, WalleError
+from walle_shared.errors import ConfigError, StorageError, WalleError
 from walle_shared.units import format_bytes, format_seconds
 
 __all__ = ["main"]
@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _fail(str(error))
         return 2
     except WalleError as error:
-        return _fail(str(error))
+        _fail(str(error))
+        return 2 if isinstance(error, ConfigError) else 1
     except ModuleNotFoundError as error:
         return _fail(f"{error.name} is not installed: pip install 'walle[convert]'")
     except BrokenPipeError:

@@ -45,6 +45,7 @@ __all__ = [
     "numpy_dtype",
     "read",
     "staged_file",
+    "to_bytes",
     "weight_from_array",
     "write",
     "write_in_place",
@@ -303,6 +304,26 @@ def write(path: Path | str, graph: Graph, weights: Mapping[str, Weight]) -> None
 
 def write_in_place(path: Path, graph: Graph, weights: Mapping[str, Weight]) -> None:
     """Write a model into an existing or new file, without the atomic step of :func:`write`."""
+    chunks = _encode(graph, weights)
+    try:
+        with path.open("wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+    except OSError as error:
+        raise _storage_error("write", path, error) from error
+
+
+def to_bytes(graph: Graph, weights: Mapping[str, Weight]) -> bytes:
+    """Return what :func:`write` would put into the file.
+
+    Raises:
+        ModelError: as :func:`write`.
+    """
+    return b"".join(_encode(graph, weights))
+
+
+def _encode(graph: Graph, weights: Mapping[str, Weight]) -> list[Buffer]:
+    """The file in pieces; weights are not copied."""
     header: dict[str, Any] = {
         "__metadata__": {"walle.format": FORMAT_VERSION, "walle.graph": graph.to_json()}
     }
@@ -321,14 +342,7 @@ def write_in_place(path: Path, graph: Graph, weights: Mapping[str, Weight]) -> N
     text += b" " * (-(8 + len(text)) % ALIGNMENT_BYTES)
     if len(text) > HEADER_MAX_BYTES:
         raise ModelError(f"the graph takes {len(text)} bytes; at most {HEADER_MAX_BYTES} are allowed")
-    try:
-        with path.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little"))
-            file.write(text)
-            for chunk in chunks:
-                file.write(chunk)
-    except OSError as error:
-        raise _storage_error("write", path, error) from error
+    return [len(text).to_bytes(8, "little"), text, *chunks]
 
 
 @contextlib.contextmanager

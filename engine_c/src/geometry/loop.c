@@ -160,31 +160,36 @@ void we_loop_end(we_lower *l, we_loop_builder *b) {
     we_memory_free(ends.varies);
 }
 
-/* ---- Rules ---- */
+/* ---- Gathering ---- */
 
-/* out[o, i, ...] = x[o, index[i], ...] */
-void we_rule_gather(we_lower *l) {
-    const we_tensor *x = l->call.in[0], *indices = l->call.in[1];
-    int32_t axis = 0;
-    l->status = we_call_axis(&l->call, we_node_int(l->call.node, "axis", 0), x->rank, &axis);
-    int64_t outer = 1, inner = 1;
-    for (int32_t i = 0; i < x->rank; i++) {
-        outer *= i < axis ? x->dims[i] : 1;
-        inner *= i > axis ? x->dims[i] : 1;
-    }
+void we_emit_gather(we_lower *l, int32_t from, int32_t indices, const we_gathering *g, int32_t into) {
     we_loop_builder loop;
-    we_loop_begin(l, &loop, 2, (int64_t[]){outer, indices->count});
+    we_loop_begin(l, &loop, 2, (int64_t[]){g->outer, g->count});
     loop.loop.independent = true;
-    int32_t from =
-        we_loop_view_of(l, &loop, l->in[0], 1, &inner, &(we_address){.stride = {x->dims[axis] * inner, 0}});
+    int32_t row =
+        we_loop_view_of(l, &loop, from, 1, &g->inner, &(we_address){.stride = {g->extent * g->inner, 0}});
     we_loop_move_by(l, &loop,
-                    &(we_loop_index){.tensor = l->in[1],
+                    &(we_loop_index){.tensor = indices,
                                      .components = 1,
                                      .at.stride = {0, 1},
-                                     .step = {inner},
-                                     .extent = {x->dims[axis]}});
-    int32_t to = we_loop_view_of(l, &loop, l->out[0], 1, &inner,
-                                 &(we_address){.stride = {indices->count * inner, inner}});
-    we_emit_reshape(l, from, 1, &inner, to);
+                                     .step = {g->inner},
+                                     .extent = {g->extent}});
+    int32_t place =
+        we_loop_view_of(l, &loop, into, 1, &g->inner, &(we_address){.stride = {g->count * g->inner, g->inner}});
+    we_emit_reshape(l, row, 1, &g->inner, place);
     we_loop_end(l, &loop);
+}
+
+void we_rule_gather(we_lower *l) {
+    const we_tensor *x = l->call.in[0];
+    int32_t axis = 0;
+    l->status = we_call_axis(&l->call, we_node_int(l->call.node, "axis", 0), x->rank, &axis);
+    if (l->status != WE_OK)
+        return;
+    we_gathering g = {.outer = 1, .extent = x->dims[axis], .count = l->call.in[1]->count, .inner = 1};
+    for (int32_t i = 0; i < x->rank; i++) {
+        g.outer *= i < axis ? x->dims[i] : 1;
+        g.inner *= i > axis ? x->dims[i] : 1;
+    }
+    we_emit_gather(l, l->in[0], l->in[1], &g, l->out[0]);
 }

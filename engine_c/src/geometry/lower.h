@@ -52,6 +52,8 @@ int32_t we_emit_mean(we_lower *l, int32_t x, const bool *reduced, int32_t into);
 /* `matmul` gives sizes and steps; the result has the dims given. */
 int32_t we_emit_matmul(we_lower *l, int32_t a, int32_t b, const we_matmul *matmul, int32_t rank,
                        const int64_t *dims, int32_t into);
+/* NumPy's matmul of two tensors into one whose shape is inferred already. */
+int32_t we_emit_product(we_lower *l, int32_t a, int32_t b, int32_t into);
 /* The same elements in order under another shape. */
 int32_t we_emit_reshape(we_lower *l, int32_t x, int32_t rank, const int64_t *dims, int32_t into);
 int32_t we_emit_transpose(we_lower *l, int32_t x, const int32_t *perm, int32_t into);
@@ -84,6 +86,12 @@ void we_loop_move_by(we_lower *l, we_loop_builder *loop, const we_loop_index *in
 /* `result` starts as a copy of `seed` (same shape and type), and the loop overwrites part of it. */
 void we_loop_seed(we_lower *l, we_loop_builder *loop, int32_t result, int32_t seed);
 void we_loop_end(we_lower *l, we_loop_builder *loop);
+
+/* into[o, i, ...] = from[o, index[i], ...]: `count` indices into an axis of `extent` places, each `inner` elements. */
+typedef struct we_gathering {
+    int64_t outer, extent, count, inner;
+} we_gathering;
+void we_emit_gather(we_lower *l, int32_t from, int32_t indices, const we_gathering *g, int32_t into);
 
 /* Row-major strides of a shape. */
 void we_strides(int32_t rank, const int64_t *dims, int64_t *strides);

@@ -14,20 +14,21 @@ static void batch_steps(const we_tensor *x, int32_t rank, int64_t *steps) {
     }
 }
 
-void we_rule_matmul(we_lower *l) {
-    const we_tensor *a = l->call.in[0], *b = l->call.in[1];
-    we_tensor out = we_lower_tensor(l, l->out[0]);
-    we_matmul p = {.m = a->rank > 1 ? a->dims[a->rank - 2] : 1,
-                   .k = a->dims[a->rank - 1],
-                   .n = b->rank > 1 ? b->dims[b->rank - 1] : 1};
+int32_t we_emit_product(we_lower *l, int32_t left, int32_t right, int32_t into) {
+    we_tensor a = we_lower_tensor(l, left), b = we_lower_tensor(l, right), out = we_lower_tensor(l, into);
+    if (l->status != WE_OK)
+        return into;
+    we_matmul p = {.m = a.rank > 1 ? a.dims[a.rank - 2] : 1,
+                   .k = a.dims[a.rank - 1],
+                   .n = b.rank > 1 ? b.dims[b.rank - 1] : 1};
     p.a_row = p.k;
     p.a_column = 1;
     p.b_row = p.n;
     p.b_column = 1;
-    p.batch_rank = out.rank - (a->rank > 1) - (b->rank > 1);
+    p.batch_rank = out.rank - (a.rank > 1) - (b.rank > 1);
     memcpy(p.batch, out.dims, sizeof p.batch);
-    batch_steps(a, p.batch_rank, p.a_batch);
-    batch_steps(b, p.batch_rank, p.b_batch);
+    batch_steps(&a, p.batch_rank, p.a_batch);
+    batch_steps(&b, p.batch_rank, p.b_batch);
     /* Many left matrices against one right matrix are one tall left matrix. */
     bool shared = true;
     for (int32_t i = 0; i < p.batch_rank; i++)
@@ -35,7 +36,11 @@ void we_rule_matmul(we_lower *l) {
     for (int32_t i = 0; shared && i < p.batch_rank; i++)
         p.m *= p.batch[i];
     p.batch_rank = shared ? 0 : p.batch_rank;
-    we_emit_matmul(l, l->in[0], l->in[1], &p, out.rank, out.dims, l->out[0]);
+    return we_emit_matmul(l, left, right, &p, out.rank, out.dims, into);
+}
+
+void we_rule_matmul(we_lower *l) {
+    we_emit_product(l, l->in[0], l->in[1], l->out[0]);
 }
 
 void we_rule_gemm(we_lower *l) {

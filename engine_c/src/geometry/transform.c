@@ -145,8 +145,8 @@ void we_rule_depth_to_space(we_lower *l) {
 void we_rule_space_to_depth(we_lower *l) {
     const int64_t *d = l->call.in[0]->dims;
     int64_t b = we_node_int(l->call.node, "blocksize", 1);
-    int64_t dims[6] = {d[0], d[1], d[2] / b, b, d[3] / b, b};
     const char *mode = we_node_string(l->call.node, "mode", "DCR");
+    int64_t dims[6] = {d[0], d[1], d[2] / b, b, d[3] / b, b};
     if (strcmp(mode, "CRD") == 0)
         move_blocks(l, dims, (int32_t[6]){0, 1, 3, 5, 2, 4});
     else if (strcmp(mode, "DCR") == 0)

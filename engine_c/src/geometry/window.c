@@ -5,6 +5,7 @@
 
 #include "base/dtype.h"
 #include "geometry/lower.h"
+#include "geometry/window.h"
 
 /* The output positions at which tap `tap` of dim i reads inside the input: [*first, *end). */
 static void valid_range(const we_window *w, int32_t i, int64_t tap, int64_t *first, int64_t *end) {
@@ -48,7 +49,7 @@ static void line_up(we_lower *l, we_raster *raster, int32_t source, const we_ten
     }
 }
 
-static int64_t product(int32_t rank, const int64_t *dims) {
+int64_t we_window_positions(int32_t rank, const int64_t *dims) {
     int64_t count = 1;
     for (int32_t i = 0; i < rank; i++)
         count *= dims[i];
@@ -56,58 +57,59 @@ static int64_t product(int32_t rank, const int64_t *dims) {
 }
 
 /* out[n, g, o, p] = sum over (c, tap) of weight[g, o, (c, tap)] * columns[n, g, (c, tap), p] */
-void we_rule_conv(we_lower *l) {
-    const we_tensor *x = l->call.in[0], *weight = l->call.in[1];
-    we_tensor out = we_lower_tensor(l, l->out[0]);
-    int64_t group = we_node_int(l->call.node, "group", 1);
-    we_window w;
-    l->status = we_call_window(&l->call, weight->dims + 2, &w);
+int32_t we_emit_window_product(we_lower *l, int32_t weight, int32_t columns, int32_t bias, int64_t group,
+                               int32_t into) {
+    we_tensor out = we_lower_tensor(l, into), seen = we_lower_tensor(l, columns);
     if (l->status != WE_OK)
-        return;
-    int64_t positions = product(w.rank, w.out), n = x->dims[0], channels = x->dims[1];
-    int64_t column_dims[4] = {n, channels, w.taps, positions};
-    int32_t columns = we_lower_temp(l, x->dtype, 4, column_dims);
-    we_raster raster = {0};
-    line_up(l, &raster, l->in[0], x, &w, channels * w.taps * positions, w.taps * positions, positions);
-    we_emit_raster(l, &raster, columns);
-
-    we_matmul p = {.m = out.dims[1] / group, .n = positions, .k = channels / group * w.taps, .batch_rank = 2};
-    p.batch[0] = n;
+        return into;
+    int64_t channels = seen.dims[1], taps = seen.dims[2], positions = seen.dims[3];
+    we_matmul p = {.m = out.dims[1] / group, .n = positions, .k = channels / group * taps, .batch_rank = 2};
+    p.batch[0] = seen.dims[0];
     p.batch[1] = group;
     p.a_row = p.k;
     p.a_column = 1;
     p.a_batch[1] = p.m * p.k;
     p.b_row = positions;
     p.b_column = 1;
-    p.b_batch[0] = channels * w.taps * positions;
+    p.b_batch[0] = channels * taps * positions;
     p.b_batch[1] = p.k * positions;
-    bool biased = we_call_input(&l->call, 2) != NULL;
-    int32_t sums = we_emit_matmul(l, l->in[1], columns, &p, out.rank, out.dims, biased ? WE_NEW : l->out[0]);
-    if (!biased)
-        return;
+    int32_t sums = we_emit_matmul(l, weight, columns, &p, out.rank, out.dims, bias < 0 ? into : WE_NEW);
+    if (bias < 0)
+        return sums;
     int64_t bias_dims[WE_MAX_RANK] = {out.dims[1], 1, 1, 1};
-    int32_t bias = we_emit_reshape(l, l->in[2], w.rank + 1, bias_dims, WE_NEW);
-    we_emit_binary(l, WE_BINARY_Add, sums, bias, l->out[0]);
+    return we_emit_binary(l, WE_BINARY_Add, sums,
+                          we_emit_reshape(l, bias, out.rank - 1, bias_dims, WE_NEW), into);
 }
 
-/* [taps, N, C, out...] of what every tap sees. */
-static int32_t taps_of(we_lower *l, const we_window *w, double fill) {
-    const we_tensor *x = l->call.in[0];
-    int64_t positions = product(w->rank, w->out), planes = x->dims[0] * x->dims[1];
+int32_t we_emit_conv(we_lower *l, int32_t x, int32_t weight, int32_t bias, const we_window *w, int64_t group,
+                     int32_t into) {
+    we_tensor from = we_lower_tensor(l, x);
+    int64_t positions = we_window_positions(w->rank, w->out), channels = from.dims[1];
+    int64_t column_dims[4] = {from.dims[0], channels, w->taps, positions};
+    int32_t columns = we_lower_temp(l, from.dtype, 4, column_dims);
+    we_raster raster = {0};
+    line_up(l, &raster, x, &from, w, channels * w->taps * positions, w->taps * positions, positions);
+    we_emit_raster(l, &raster, columns);
+    return we_emit_window_product(l, weight, columns, bias, group, into);
+}
+
+void we_rule_conv(we_lower *l) {
+    we_window w;
+    l->status = we_call_window(&l->call, l->call.in[1]->dims + 2, &w);
+    int32_t bias = we_call_input(&l->call, 2) ? l->in[2] : -1;
+    if (l->status == WE_OK)
+        we_emit_conv(l, l->in[0], l->in[1], bias, &w, we_node_int(l->call.node, "group", 1), l->out[0]);
+}
+
+int32_t we_emit_taps(we_lower *l, int32_t x, const we_window *w, double fill) {
+    we_tensor from = we_lower_tensor(l, x);
+    int64_t positions = we_window_positions(w->rank, w->out), planes = from.dims[0] * from.dims[1];
     int64_t dims[3] = {w->taps, planes, positions};
-    int32_t taps = we_lower_temp(l, x->dtype, 3, dims);
+    int32_t taps = we_lower_temp(l, from.dtype, 3, dims);
     we_raster raster = {.fill = fill};
-    line_up(l, &raster, l->in[0], x, w, x->dims[1] * positions, positions, planes * positions);
+    line_up(l, &raster, x, &from, w, from.dims[1] * positions, positions, planes * positions);
     we_emit_raster(l, &raster, taps);
     return taps;
-}
-
-void we_rule_max_pool(we_lower *l) {
-    we_window w;
-    const bool reduced[WE_MAX_RANK] = {true};
-    l->status = we_call_window(&l->call, NULL, &w);
-    if (l->status == WE_OK)
-        we_emit_reduce(l, WE_REDUCE_Max, taps_of(l, &w, -INFINITY), reduced, l->out[0]);
 }
 
 /* How many taps each output position counts: those inside the input, or inside input and padding. */
@@ -116,7 +118,7 @@ static int32_t counts_of(we_lower *l, const we_window *w, bool with_padding) {
     we_dtype dtype = l->call.in[0]->dtype;
     int64_t position[WE_MAX_SPATIAL] = {0};
     int32_t counts = we_lower_constant(l, WE_F64, w->rank, w->out, &data);
-    int64_t positions = data ? product(w->rank, w->out) : 0;
+    int64_t positions = data ? we_window_positions(w->rank, w->out) : 0;
     for (int64_t p = 0; p < positions; p++) {
         double count = 1;
         for (int32_t i = 0; i < w->rank; i++) {
@@ -145,7 +147,7 @@ void we_rule_average_pool(we_lower *l) {
     if (l->status != WE_OK)
         return;
     int32_t sums = we_lower_temp(l, out.dtype, out.rank, out.dims);
-    we_emit_reduce(l, WE_REDUCE_Sum, taps_of(l, &w, 0), reduced, sums);
+    we_emit_reduce(l, WE_REDUCE_Sum, we_emit_taps(l, l->in[0], &w, 0), reduced, sums);
     int32_t counts = counts_of(l, &w, we_node_int(l->call.node, "count_include_pad", 0) != 0);
     we_emit_binary(l, WE_BINARY_Div, sums, counts, l->out[0]);
 }

@@ -26,10 +26,11 @@ static we_status check_arity(const we_node *node, we_error *err) {
             return we_error_set_at(err, WE_INVALID_MODEL, op, node->name, "input %d of %s is required",
                                    (int)i, op);
     }
-    if (node->output_count == 0 || node->outputs[0] < 0)
-        return we_error_set_at(err, WE_INVALID_MODEL, op, node->name, "the first output of %s is required",
-                               op);
-    return WE_OK;
+    for (int32_t i = 0; i < node->output_count; i++) {
+        if (node->outputs[i] >= 0)
+            return WE_OK;
+    }
+    return we_error_set_at(err, WE_INVALID_MODEL, op, node->name, "an output of %s is required", op);
 }
 
 static we_status check_attrs(const we_graph *graph, const we_node *node, we_error *err) {

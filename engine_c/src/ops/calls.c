@@ -82,6 +82,25 @@ we_status we_call_ints(const we_call *call, int32_t index, int64_t *out, int32_t
     return WE_OK;
 }
 
+we_status we_call_numbers(const we_call *call, int32_t index, double *out, int32_t room, int32_t *count) {
+    const we_tensor *tensor = we_call_input(call, index);
+    *count = 0;
+    if (!tensor)
+        return WE_OK;
+    if (tensor->kind != WE_TENSOR_CONST)
+        return WE_CALL_FAIL(call, WE_UNSUPPORTED,
+                            "input %d decides a shape and is only known while running; "
+                            "make it a constant",
+                            (int)index);
+    if (tensor->rank > 1 || tensor->count > room)
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "input %d must be a list of at most %d numbers",
+                            (int)index, (int)room);
+    for (int64_t i = 0; i < tensor->count; i++)
+        out[i] = we_tensor_number(tensor, i);
+    *count = (int32_t)tensor->count;
+    return WE_OK;
+}
+
 we_status we_call_axis(const we_call *call, int64_t axis, int32_t rank, int32_t *out) {
     if (axis < -(int64_t)rank || axis >= rank)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "axis %lld is outside a tensor of rank %d",
@@ -117,9 +136,8 @@ we_status we_call_axes(const we_call *call, we_axes *out) {
     return WE_OK;
 }
 
-/* One value per spatial dim from an attribute, or `fallback`. */
-static we_status spatial_ints(const we_call *call, const char *name, int32_t count, int64_t fallback,
-                              int64_t least, int64_t *out) {
+we_status we_call_attr_ints(const we_call *call, const char *name, int32_t count, int64_t fallback,
+                            int64_t least, int64_t *out) {
     const we_attr *attr = we_node_attr(call->node, name);
     if (attr && attr->count != (size_t)count)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "attribute '%s' has %zu entries, not %d", name,
@@ -176,15 +194,15 @@ we_status we_call_window(const we_call *call, const int64_t *kernel_of_weight, w
     } else {
         if (!we_node_attr(call->node, "kernel_shape"))
             return WE_CALL_FAIL(call, WE_INVALID_MODEL, "attribute 'kernel_shape' is required");
-        WE_TRY(spatial_ints(call, "kernel_shape", rank, 1, 1, out->kernel));
+        WE_TRY(we_call_attr_ints(call, "kernel_shape", rank, 1, 1, out->kernel));
     }
     for (int32_t i = 0; kernel_of_weight && i < rank; i++) {
         if (kernel_of_weight[i] != out->kernel[i] || out->kernel[i] < 1)
             return WE_CALL_FAIL(call, WE_INVALID_MODEL, "kernel_shape does not match the weight's shape");
     }
-    WE_TRY(spatial_ints(call, "strides", rank, 1, 1, out->stride));
-    WE_TRY(spatial_ints(call, "dilations", rank, 1, 1, out->dilation));
-    WE_TRY(spatial_ints(call, "pads", 2 * rank, 0, 0, pads));
+    WE_TRY(we_call_attr_ints(call, "strides", rank, 1, 1, out->stride));
+    WE_TRY(we_call_attr_ints(call, "dilations", rank, 1, 1, out->dilation));
+    WE_TRY(we_call_attr_ints(call, "pads", 2 * rank, 0, 0, pads));
     out->taps = 1;
     for (int32_t i = 0; i < rank; i++) {
         out->in[i] = x->dims[2 + i];

@@ -3,7 +3,9 @@
 #ifndef WE_OPS_OPS_H
 #define WE_OPS_OPS_H
 
+#include "base/error.h"
 #include "graph/graph.h"
+#include "graph/opspec.h"
 #include "graph/tensor.h"
 
 typedef enum we_op {
@@ -35,6 +37,11 @@ we_status we_shape_infer(const we_call *call, we_tensor *out);
 const we_tensor *we_call_input(const we_call *call, int32_t index);
 /* A CONST I64 or I32 input as a list; UNSUPPORTED where it is not known yet. `room` entries fit. */
 we_status we_call_ints(const we_call *call, int32_t index, int64_t *out, int32_t room, int32_t *count);
+/* The same for numbers of any type. */
+we_status we_call_numbers(const we_call *call, int32_t index, double *out, int32_t room, int32_t *count);
+/* A list attribute of `count` entries of at least `least`, or all `fallback`. */
+we_status we_call_attr_ints(const we_call *call, const char *name, int32_t count, int64_t fallback,
+                            int64_t least, int64_t *out);
 /* Element i of a CONST tensor as a number. */
 double we_tensor_number(const we_tensor *tensor, int64_t i);
 int64_t we_tensor_integer(const we_tensor *tensor, int64_t i);
@@ -69,6 +76,22 @@ typedef struct we_window {
     int64_t taps; /* product of kernel */
 } we_window;
 we_status we_call_window(const we_call *call, const int64_t *kernel_of_weight, we_window *out);
+
+/* The window of ConvTranspose over input 0 [N, C, spatial...]: `in` as given, `out` the extents of the result,
+ * paddings what is cut from it. */
+we_status we_call_transposed_window(const we_call *call, const int64_t *kernel, we_window *out);
+
+/* The window of Col2Im: `in` counts the blocks per dim, `out` is the image. */
+we_status we_call_blocks(const we_call *call, we_window *out);
+
+/* How far one scale of QuantizeLinear or DequantizeLinear reaches. */
+typedef enum we_grain_kind { WE_GRAIN_TENSOR, WE_GRAIN_AXIS, WE_GRAIN_BLOCK } we_grain_kind;
+typedef struct we_grain {
+    we_grain_kind kind;
+    int32_t axis;
+    int64_t block; /* entries of the axis that share a scale; the last block may be cut off */
+} we_grain;
+we_status we_call_grain(const we_call *call, const we_tensor *scale, we_grain *out);
 
 /* Slice per axis: out[i] = in[start + i * step], i < size. */
 typedef struct we_slice {

@@ -12,17 +12,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from walle_engine import wmodel
 from walle_engine.convert.check import CheckResult, Tolerance
 from walle_engine.convert.check import check as _check
 from walle_engine.convert.folding import fold_constants
-from walle_engine.convert.loading import load
+from walle_engine.convert.loading import load, translate
 from walle_engine.convert.rewrites import rewrite
 from walle_engine.convert.support import require_loadable, require_supported, supported_ops
 from walle_shared.errors import StorageError
 
-__all__ = ["CheckResult", "ConversionReport", "Tolerance", "convert"]
+if TYPE_CHECKING:
+    import onnx
+
+    from walle_engine.convert.draft import Draft
+
+__all__ = ["CheckResult", "ConversionReport", "Tolerance", "convert", "translate_model"]
 
 
 @dataclass(frozen=True)
@@ -110,3 +116,19 @@ def convert(
         size_bytes=size_bytes,
         check=result,
     )
+
+
+def translate_model(model: onnx.ModelProto) -> Draft:
+    """Bring a model in memory into the engine's form, and compute nothing: no folding, no check.
+
+    Args:
+        model: a model that ``onnx.checker`` accepts, its external data loaded.
+
+    Raises:
+        ModelError: if its shapes or types contradict each other.
+        UnsupportedError: naming every operator the engine does not have.
+    """
+    loaded = translate(model)
+    loaded.draft.prune()
+    require_supported(loaded.draft, loaded.untranslated, supported_ops())
+    return loaded.draft

@@ -45,6 +45,9 @@ _DTYPES: dict[int, str] = {
     TensorProto.UINT2: "U2",
 }
 
+# From here on every operator's newest form is reached without the version converter.
+OLDEST_UNCONVERTED_OPSET = 13
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -64,7 +67,20 @@ def load(path: Path) -> Loaded:
         ModelError: if it is not a valid ONNX model.
         UnsupportedError: if its opset cannot be brought to ours.
     """
-    model = _read(path)
+    return translate(_read(path), str(path))
+
+
+def translate(model: onnx.ModelProto, origin: str = "the model") -> Loaded:
+    """Turn a checked model in memory, external data included, into a draft.
+
+    Args:
+        model: left as it is.
+        origin: what messages call it.
+
+    Raises:
+        ModelError: if its shapes or types contradict each other.
+        UnsupportedError: if its opset cannot be brought to ours.
+    """
     opset = opset_of(model)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
@@ -72,7 +88,7 @@ def load(path: Path) -> Loaded:
     try:
         model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
-        raise ModelError(f"{path}: the shapes or types contradict each other: {error}") from error
+        raise ModelError(f"{origin}: the shapes or types contradict each other: {error}") from error
     draft, untranslated = _to_draft(model)
     return Loaded(draft, model, opset, untranslated)
 
@@ -102,7 +118,7 @@ def _is_small(model: onnx.ModelProto) -> bool:
 
 
 def _with_our_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    if opset in (0, wmodel.OPSET) or _means_the_same(model, opset):
+    if opset == 0 or opset >= OLDEST_UNCONVERTED_OPSET or _means_the_same(model, opset):
         return model
     try:
         return onnx.version_converter.convert_version(model, wmodel.OPSET)

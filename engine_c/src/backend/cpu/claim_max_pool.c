@@ -8,11 +8,11 @@ typedef struct parameters {
     we_window w;
 } parameters;
 
-/* Float32 over one or two spatial dims. */
+/* Float32 over one or two spatial dims, the values alone. */
 bool we_claim_max_pool_accept(const we_call *call, we_arena *arena, const void **out) {
     const we_tensor *x = call->in[0];
     we_window w;
-    if (x->dtype != WE_F32 || x->rank > 4 || x->count == 0 || we_call_window(call, NULL, &w) != WE_OK)
+    if (call->node->output_count > 1 || x->dtype != WE_F32 || x->rank > 4 || x->count == 0 || we_call_window(call, NULL, &w) != WE_OK)
         return false;
     if (w.rank == 1) { /* a plane of one row */
         w.kernel[1] = w.kernel[0], w.stride[1] = w.stride[0], w.dilation[1] = w.dilation[0];

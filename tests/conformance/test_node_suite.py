@@ -1,0 +1,25 @@
+"""Every official case that has passed goes on passing: all but those ``not_passed.txt`` lists."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SUITE = Path(__file__).with_name("node_suite.py")
+
+
+@pytest.mark.slow
+def test_cases_not_listed_as_failing_pass() -> None:
+    command = [sys.executable, str(SUITE), "--listed"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    command = [sys.executable, str(SUITE), "--kinds", "nod"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "unknown kinds nod" in done.stderr

@@ -1,0 +1,189 @@
+"""Cases of operators on images and signals for the conformance suite, with references in NumPy.
+
+Each is the keyword arguments of a ``Case`` of ``tests/conformance/test_engine_ops.py``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+type Array = np.ndarray[Any, Any]
+
+
+def _f(*shape: int, low: float = -3, high: float = 3) -> Array:
+    return np.random.default_rng(sum(shape)).uniform(low, high, shape).astype(np.float32)
+
+
+def _i(*values: int) -> Array:
+    return np.array(values, np.int64)
+
+
+def _bytes(*shape: int, dtype: Any = np.uint8) -> Array:
+    info = np.iinfo(dtype)
+    return np.random.default_rng(sum(shape)).integers(info.min, int(info.max) + 1, shape).astype(dtype)
+
+
+def _conv(x: Array, w: Array, pad: int = 0, group: int = 1) -> Array:
+    """Convolution of stride 1 in the type of ``x``."""
+    x = np.pad(x, [(0, 0), (0, 0), *[(pad, pad)] * (x.ndim - 2)])
+    extents = [n - k + 1 for n, k in zip(x.shape[2:], w.shape[2:], strict=True)]
+    y = np.zeros((x.shape[0], w.shape[0], *extents), x.dtype)
+    ins, outs = w.shape[1], w.shape[0] // group
+    for n, o, at in itertools.product(
+        range(x.shape[0]), range(w.shape[0]), itertools.product(*map(range, extents))
+    ):
+        window = tuple(slice(a, a + k) for a, k in zip(at, w.shape[2:], strict=True))
+        first = o // outs * ins
+        y[(n, o, *at)] = (x[(n, slice(first, first + ins), *window)] * w[o]).sum()
+    return y
+
+
+def _conv_transpose(
+    x: Array, w: Array, b: Array, stride: int, dilation: int, pads: Sequence[int], group: int, extra: int = 0
+) -> Array:
+    rank = x.ndim - 2
+    full = [
+        stride * (n - 1) + extra + (k - 1) * dilation + 1
+        for n, k in zip(x.shape[2:], w.shape[2:], strict=True)
+    ]
+    y = np.zeros((x.shape[0], w.shape[1] * group, *full), x.dtype)
+    for c, tap in itertools.product(range(x.shape[1]), itertools.product(*map(range, w.shape[2:]))):
+        first = c // (x.shape[1] // group) * w.shape[1]
+        target = tuple(
+            slice(t * dilation, t * dilation + stride * (n - 1) + 1, stride)
+            for t, n in zip(tap, x.shape[2:], strict=True)
+        )
+        for o in range(w.shape[1]):
+            y[(slice(None), first + o, *target)] += x[:, c] * w[(c, o, *tap)]
+    cut = tuple(slice(pads[i], n - pads[rank + i]) for i, n in enumerate(full))
+    return y[(slice(None), slice(None), *cut)] + b.reshape(-1, *(1,) * rank)
+
+
+def _col2im(x: Array, *_: Array) -> Array:
+    """Image 5 x 6, block 2 x 3, stride 1 x 2, dilation 2 x 1."""
+    y = np.zeros((x.shape[0], x.shape[1] // 6, 5, 6))
+    blocks = itertools.product(range(3), range(0, 4, 2))
+    for column, (row, left) in enumerate(blocks):
+        for tap, (i, j) in enumerate(itertools.product(range(2), range(3))):
+            y[:, :, row + 2 * i, left + j] += x[:, tap::6, column]
+    return y
+
+
+def _causal_conv(x: Array, w: Array, b: Array, state: Array) -> list[Array]:
+    seen = np.concatenate([state, x], 2)
+    sums = _conv(seen, w, group=x.shape[1]) + b[:, None]
+    return [sums / (1 + np.exp(-sums)), seen[:, :, x.shape[2] :]]
+
+
+def _windows(x: Array, kernel: Sequence[int], fill: float, pad: int = 0) -> Array:
+    x = np.pad(x, [(0, 0), (0, 0), *[(pad, pad)] * (x.ndim - 2)], constant_values=fill)
+    view = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=tuple(range(2, x.ndim)))
+    return view.reshape(*view.shape[: x.ndim], -1)
+
+
+def _max_with_indices(x: Array, by_column: bool) -> list[Array]:
+    """2 x 3 windows padded by 1; index of the largest in the whole tensor."""
+    n, c, h, w = x.shape
+    order = np.arange(h * w).reshape(w, h).T if by_column else np.arange(h * w).reshape(h, w)
+    places = order + (np.arange(n * c) * h * w).reshape(n, c, 1, 1)
+    seen, where = _windows(x, (2, 3), -np.inf, 1), _windows(places, (2, 3), -1, 1)
+    chosen = seen.argmax(-1)[..., None]
+    return [np.take_along_axis(seen, chosen, -1)[..., 0], np.take_along_axis(where, chosen, -1)[..., 0]]
+
+
+def _lrn(x: Array) -> Array:
+    squares = np.pad(x * x, [(0, 0), (1, 2), (0, 0), (0, 0)])
+    total = sum(squares[:, j : j + x.shape[1]] for j in range(4))
+    return x / (2 + 0.5 / 4 * total) ** 0.6
+
+
+def _quantize(x: Array, scale: Array, zero_point: Array) -> Array:
+    low, high = np.iinfo(zero_point.dtype).min, np.iinfo(zero_point.dtype).max
+    return np.clip(np.rint(x.astype("f4") / scale.astype("f4")) + zero_point, low, high)
+
+
+def _dynamic_quantize(x: Array) -> list[Array]:
+    x = x.astype("f4")
+    least, most = np.minimum(x.min(), 0), np.maximum(x.max(), 0)
+    scale = (most - least) / np.float32(255)
+    zero_point = np.clip(np.rint(-least / scale), 0, 255)
+    y = np.clip(np.rint(x / scale) + zero_point, 0, 255)
+    return [y.astype(np.uint8), np.asarray(scale), np.asarray(zero_point).astype(np.uint8)]
+
+
+def _qlinear_conv(x: Array, xs: Array, xz: Array, w: Array, ws: Array, wz: Array, ys: Array, yz: Array,
+                  b: Array) -> Array:  # fmt: skip
+    sums = _conv(x.astype("i4") - xz, w.astype("i4") - wz.astype("i4").reshape(-1, 1, 1, 1), pad=1)
+    scale = (xs.astype("f4") * ws.astype("f4") / ys.astype("f4")).reshape(-1, 1, 1)
+    return np.clip(np.rint((sums + b.reshape(-1, 1, 1)).astype("f4") * scale) + yz, 0, 255)
+
+
+def _qlinear_matmul(a: Array, az_scale: Array, az: Array, b: Array, b_scale: Array, bz: Array, ys: Array,
+                    yz: Array) -> Array:  # fmt: skip
+    sums = (a.astype("i4") - az.reshape(-1, 1)) @ (b.astype("i4") - bz)
+    factor = az_scale.astype("f4").reshape(-1, 1) * b_scale.astype("f4") / ys.astype("f4")
+    return np.clip(np.rint(sums.astype("f4") * factor) + yz, -128, 127)
+
+
+_S = np.float32
+_WINDOW = {"kernel_shape": [2, 3], "pads": [1, 1, 1, 1]}
+
+CASES: list[dict[str, Any]] = [
+    {"op": "SpaceToDepth", "inputs": [_f(1, 2, 4, 6)], "attrs": {"blocksize": 2, "mode": "CRD"},
+     "reference": lambda x: x.reshape(1, 2, 2, 2, 3, 2).transpose(0, 1, 3, 5, 2, 4).reshape(1, 8, 2, 3)},
+    {"op": "ConvTranspose", "inputs": [_f(2, 4, 3, 5), _f(4, 3, 2, 3), _f(6)], "constants": 1, "terms": 12,
+     "attrs": {"strides": [2, 2], "group": 2, "pads": [1, 0, 0, 1], "output_padding": [1, 1]},
+     "reference": lambda x, w, b: _conv_transpose(x, w, b, 2, 1, (1, 0, 0, 1), 2, 1)},
+    {"op": "ConvTranspose", "inputs": [_f(1, 2, 7), _f(2, 3, 3), _f(3)], "terms": 6,
+     "attrs": {"strides": [3], "dilations": [2]},
+     "reference": lambda x, w, b: _conv_transpose(x, w, b, 3, 2, (0, 0), 1)},
+    {"op": "ConvTranspose", "inputs": [_f(1, 2, 3, 3), _f(2, 1, 3, 3), _f(1)], "terms": 18,
+     "attrs": {"auto_pad": "SAME_UPPER", "strides": [2, 2]},
+     "reference": lambda x, w, b: _conv_transpose(x, w, b, 2, 1, (0, 0, 1, 1), 1)},
+    {"op": "Col2Im", "inputs": [_f(2, 12, 6), _i(5, 6), _i(2, 3)], "constants": 1, "terms": 6,
+     "attrs": {"strides": [1, 2], "dilations": [2, 1]}, "reference": _col2im},
+    {"op": "CausalConvWithState", "inputs": [_f(2, 3, 6), _f(3, 1, 4), _f(3), _f(2, 3, 3)], "constants": 1,
+     "terms": 4, "attrs": {"activation": "silu"}, "reference": _causal_conv},
+    {"op": "MaxPool", "inputs": [_f(2, 3, 5, 6)], "attrs": _WINDOW,
+     "reference": lambda x: _max_with_indices(x, False)},
+    {"op": "MaxPool", "inputs": [_f(2, 3, 5, 6)], "attrs": {**_WINDOW, "storage_order": 1},
+     "reference": lambda x: _max_with_indices(x, True)},
+    {"op": "MaxPool", "inputs": [np.zeros((1, 1, 3, 4), np.uint8)], "attrs": _WINDOW,
+     "reference": lambda x: _max_with_indices(x.astype(float), False)},
+    {"op": "LpPool", "inputs": [_f(2, 3, 5, 6)], "attrs": {**_WINDOW, "p": 3}, "terms": 6,
+     "reference": lambda x: (np.abs(_windows(x, (2, 3), 0, 1)) ** 3).sum(-1) ** (1 / 3)},
+    {"op": "GlobalLpPool", "inputs": [_f(2, 3, 5, 6)], "terms": 30,
+     "reference": lambda x: np.sqrt((x * x).sum((2, 3), keepdims=True))},
+    {"op": "LRN", "inputs": [_f(2, 5, 3, 4)], "attrs": {"size": 4, "alpha": 0.5, "beta": 0.6, "bias": 2.0},
+     "reference": _lrn, "terms": 4},
+    {"op": "QuantizeLinear", "inputs": [_f(3, 40, low=-9, high=9), _S(0.05), np.uint8(100)],
+     "constants": 1, "reference": _quantize},
+    {"op": "QuantizeLinear", "inputs": [_f(3, 4, 5), _f(4, low=0.01, high=0.1), _bytes(4, dtype=np.int8)],
+     "attrs": {"axis": -2}, "constants": 1,
+     "reference": lambda x, s, z: _quantize(x, s[:, None], z[:, None])},
+    {"op": "QuantizeLinear", "inputs": [_f(3, 5, 2), _f(3, 3, 2, low=1e-5, high=1e-3)], "constants": 1,
+     "attrs": {"axis": 1, "block_size": 2, "output_dtype": "I16"},
+     "reference": lambda x, s: _quantize(x, s.repeat(2, 1)[:, :5], np.zeros((), np.int16))},
+    {"op": "DequantizeLinear", "inputs": [_bytes(3, 4, 5), _f(4, low=0.01), _bytes(4)], "constants": 1,
+     "reference": lambda x, s, z: (x.astype("f8") - z[:, None]) * s[:, None]},
+    {"op": "DequantizeLinear", "inputs": [_bytes(3, 5, 2, dtype=np.int16), _f(3, 3, 2, low=0.01)],
+     "constants": 1, "attrs": {"axis": 1, "block_size": 2},
+     "reference": lambda x, s: x * s.repeat(2, 1)[:, :5]},
+    {"op": "DynamicQuantizeLinear", "inputs": [_f(3, 40, low=-2, high=5)], "reference": _dynamic_quantize},
+    {"op": "MatMulInteger", "inputs": [_bytes(3, 5), _bytes(5, 4, dtype=np.int8), _bytes(3), np.int8(-3)],
+     "constants": 1, "reference": lambda a, b, az, bz:
+         (a.astype("i4") - az[:, None]) @ (b.astype("i4") - bz)},
+    {"op": "QLinearMatMul", "constants": 1, "reference": _qlinear_matmul,
+     "inputs": [_bytes(3, 5, dtype=np.int8), _f(3, low=0.01), _bytes(3, dtype=np.int8),
+                _bytes(5, 4, dtype=np.int8), _S(0.03), np.int8(5), _S(9), np.int8(-7)]},
+    {"op": "ConvInteger", "inputs": [_bytes(2, 3, 5, 6), _bytes(4, 3, 2, 2), np.uint8(9), _bytes(4)],
+     "constants": 1, "reference": lambda x, w, xz, wz: _conv(
+         x.astype("i4") - xz, w.astype("i4") - wz.astype("i4").reshape(-1, 1, 1, 1))},
+    {"op": "QLinearConv", "constants": 1, "attrs": {"pads": [1, 1, 1, 1]}, "reference": _qlinear_conv,
+     "inputs": [_bytes(2, 3, 5, 6), _S(0.02), np.uint8(9), _bytes(4, 3, 3, 3), _f(4, low=0.01), _bytes(4),
+                _S(20), np.uint8(99), np.array([5000, -3, 0, 77], np.int32)]},
+]  # fmt: skip
