@@ -18,6 +18,7 @@ from rich.console import Console
 
 import bench_container
 import bench_engine
+import bench_engine_merge
 import bench_pipeline
 import bench_platform
 import machine
@@ -26,6 +27,7 @@ from walle_shared.observe import configure_logging
 
 SECTIONS: Mapping[str, Callable[[], list[Row]]] = {
     "engine": bench_engine.run,
+    "engine-merge": bench_engine_merge.run,
     "container": bench_container.run,
     "pipeline": bench_pipeline.run,
     "platform": bench_platform.run,

@@ -94,13 +94,48 @@ WE_API we_status we_block_export(we_block *block, uint64_t *handle, we_error *er
  * already. */
 WE_API we_status we_block_import(uint64_t handle, we_block **out, we_error *err);
 
+/* Copy texts into a block of dtype STRING: as many as it has elements, NULL reads as "". The block owns them. */
+WE_API we_status we_block_set_texts(we_block *block, const char *const *texts, we_error *err);
+
+/* ---- Values: what models with sequences and optionals take and give
+ * ----------------------------------------------------------------------- */
+
+typedef enum we_datum_kind {
+    WE_DATUM_TENSOR,
+    WE_DATUM_SEQUENCE, /* of values */
+    WE_DATUM_NONE,     /* an optional without a value; one with a value is that value */
+} we_datum_kind;
+
+typedef struct we_datum we_datum; /* reference-counted, immutable */
+
+/* A tensor; retains the block. */
+WE_API we_status we_datum_new_tensor(we_block *block, we_datum **out, we_error *err);
+/* A sequence; retains its items. */
+WE_API we_status we_datum_new_sequence(we_datum *const *items, size_t count, we_datum **out, we_error *err);
+WE_API we_status we_datum_new_none(we_datum **out, we_error *err);
+WE_API we_datum *we_datum_retain(we_datum *datum);
+WE_API void we_datum_release(we_datum *datum);
+WE_API we_datum_kind we_datum_kind_of(const we_datum *datum);
+/* The block of a tensor, retained for the caller; NULL for anything else. */
+WE_API we_block *we_datum_block(const we_datum *datum);
+WE_API size_t we_datum_count(const we_datum *datum); /* items of a sequence; 0 for anything else */
+/* An item, retained for the caller; NULL where there is none. */
+WE_API we_datum *we_datum_item(const we_datum *datum, size_t index);
+
 /* ---- Models
  * --------------------------------------------------------------------------------------------------- */
 
+typedef enum we_io_kind {
+    WE_IO_TENSOR,
+    WE_IO_SEQUENCE, /* dtype is its items', where stated */
+    WE_IO_OPTIONAL,
+} we_io_kind;
+
 typedef struct we_io_info {
     const char *name;
-    we_dtype dtype;
-    int32_t rank;    /* -1 (and dtype WE_DTYPE_COUNT) where the graph does not state it: outputs only */
+    we_io_kind kind;
+    we_dtype dtype;  /* WE_DTYPE_COUNT where the graph does not state it */
+    int32_t rank;    /* -1 where the graph does not state it */
     int64_t dims[8]; /* -1 where symbolic */
     const char *symbols[8]; /* the symbol's name where dims is -1, else NULL; "" for an unnamed unknown */
 } we_io_info;
@@ -130,6 +165,7 @@ typedef enum we_attr_kind {
     WE_ATTR_FLOATS,
     WE_ATTR_STRINGS,
     WE_ATTR_TENSOR, /* `string` names a weight of the graph */
+    WE_ATTR_GRAPH,  /* `graph` */
 } we_attr_kind;
 
 typedef struct we_attr {
@@ -142,6 +178,8 @@ typedef struct we_attr {
     const double *reals;
     const char *const *strings;
     size_t count;
+    we_builder *graph; /* a body; names it does not define are those of the graph round it. The call that takes
+                          it spends it, and it still has to be freed. Its inputs and outputs need no type. */
 } we_attr;
 
 /* Everything passed to a builder is copied and treated as hostile. Op, input and attribute names are ONNX's.
@@ -152,6 +190,10 @@ WE_API void we_builder_free(we_builder *builder);
  * NULL). */
 WE_API we_status we_builder_input(we_builder *builder, const char *name, we_dtype dtype, int32_t rank,
                                   const int64_t *dims, const char *const *symbols, we_error *err);
+/* An input that may be something else than a tensor, or a tensor of unknown rank. `dtype` is that of the tensor or
+ * of the items, WE_DTYPE_COUNT where not stated. */
+WE_API we_status we_builder_input_untyped(we_builder *builder, const char *name, we_io_kind kind, we_dtype dtype,
+                                          we_error *err);
 WE_API we_status we_builder_weight(we_builder *builder, const char *name, const we_view *value,
                                    we_error *err);
 /* Nodes may come in any order; "" stands for an omitted optional input or output. */
@@ -182,6 +224,8 @@ typedef struct we_session_options {
     const char *backend;   /* "cpu"; NULL means "cpu" */
     const char *search;    /* "model" (cost model) or "reference" (plain kernels); NULL means "model" */
     uint32_t flags;        /* of we_session_flag */
+    int64_t memory_limit;  /* bytes of tensors one run may hold; 0 means 8 GiB. Past it: OUT_OF_MEMORY */
+    int64_t max_trips;     /* of all loops of one run together; 0 means 2^24. Past it: OUT_OF_MEMORY */
 } we_session_options;
 
 typedef struct we_binding {
@@ -203,6 +247,13 @@ WE_API we_status we_session_prepare(we_session *session, const we_binding *input
  * session. */
 WE_API we_status we_session_run(we_session *session, const we_binding *inputs, size_t input_count,
                                 we_block **outputs, we_error *err);
+/* The same on values: one per graph input, in the model's order; `outputs` receives one new value each. Sequences and
+ * optionals need this call; a tensor's dtype STRING works in either. */
+WE_API we_status we_session_run_values(we_session *session, we_datum *const *inputs, size_t input_count,
+                                       we_datum **outputs, we_error *err);
+/* End the runs of this session that loop or pass from one part of a model to the next: they fail with
+ * INVALID_ARGUMENT. Later runs are not affected. */
+WE_API void we_session_interrupt(we_session *session);
 /* The most recently prepared program as JSON: steps with node, op, candidate, predicted ms; memory plan
  * totals. Free with we_string_free. INVALID_ARGUMENT where nothing was prepared yet. */
 WE_API we_status we_session_explain(we_session *session, char **out, we_error *err);

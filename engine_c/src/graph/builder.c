@@ -136,12 +136,31 @@ we_status we_builder_input(we_builder *builder, const char *name, we_dtype dtype
                   err);
 }
 
+we_status we_builder_input_untyped(we_builder *builder, const char *name, we_io_kind kind, we_dtype dtype,
+                                   we_error *err) {
+    we_value *value = NULL;
+    WE_TRY(check_open(builder, err));
+    WE_TRY(check_name("a graph input", name, err));
+    if ((unsigned)kind > WE_IO_OPTIONAL || (unsigned)dtype > WE_DTYPE_COUNT)
+        return we_error_set(err, WE_INVALID_MODEL, "'%.100s' has an unknown kind or dtype", name);
+    we_graph *graph = &builder->graph;
+    WE_TRY(define(graph, name, WE_VALUE_INPUT, &value, err));
+    value->io = kind;
+    value->dtype = dtype;
+    value->rank = -1;
+    return append(&graph->inputs, &graph->input_room, &graph->input_count, (int32_t)(value - graph->values),
+                  err);
+}
+
 we_status we_builder_weight_borrowed(we_builder *builder, const char *name, const we_view *view,
                                      we_error *err) {
     we_value *value = NULL;
     int64_t count;
     WE_TRY(check_open(builder, err));
     WE_TRY(check_name("a weight", name, err));
+    if (view->dtype == WE_STRING)
+        return we_error_set(err, WE_UNSUPPORTED,
+                            "weight '%.100s' is text: use a Constant with value_strings instead", name);
     WE_TRY(define(&builder->graph, name, WE_VALUE_WEIGHT, &value, err));
     if (!we_shape_count(view->rank, view->dims, view->dtype, &count))
         return we_error_set(err, WE_INVALID_MODEL, "weight '%s' has an illegal shape or dtype", name);
@@ -182,6 +201,11 @@ static we_status copy_attr(we_arena *arena, const we_attr *from, we_attr *to, we
     switch (from->kind) {
     case WE_ATTR_INT:
     case WE_ATTR_FLOAT:
+        break;
+    case WE_ATTR_GRAPH:
+        if (!from->graph || from->graph->spent)
+            return we_error_set(err, WE_INVALID_MODEL, "attribute '%s' has no graph, or a spent one",
+                                from->name);
         break;
     case WE_ATTR_STRING:
     case WE_ATTR_TENSOR:
@@ -257,6 +281,61 @@ static we_status copy_links(we_graph *graph, const char *const *names, size_t co
     return WE_OK;
 }
 
+/* Take the graph out of a builder and list what it reads of the graph round it. */
+static we_status take_body(we_graph *graph, we_builder *from, we_graph **out, we_error *err) {
+    we_graph *body = we_arena_new(&graph->arena, sizeof *body);
+    if (!body)
+        return we_error_no_memory(err);
+    *body = from->graph;
+    from->graph = (we_graph){0};
+    from->spent = true;
+    *out = body; /* from here on the node owns it */
+    if (body->nesting + 1 > WE_MAX_NESTING)
+        return we_error_set(err, WE_INVALID_MODEL, "more than %d graphs inside each other", WE_MAX_NESTING);
+    graph->nesting = body->nesting + 1 > graph->nesting ? body->nesting + 1 : graph->nesting;
+    body->captures = we_arena_new(&body->arena, body->value_count * sizeof *body->captures);
+    if (!body->captures)
+        return we_error_no_memory(err);
+    for (size_t v = 0; v < body->value_count; v++) {
+        if (body->values[v].kind != WE_VALUE_UNDEFINED)
+            continue;
+        we_capture *capture = &body->captures[body->capture_count++];
+        capture->inner = (int32_t)v;
+        WE_TRY(value_named(graph, body->values[v].name, &capture->outer, err));
+    }
+    return WE_OK;
+}
+
+static we_status take_bodies(we_graph *graph, we_node *node, const we_attr *attrs, we_error *err) {
+    size_t count = 0;
+    node->bodies = we_arena_new(&graph->arena, node->attr_count * sizeof *node->bodies);
+    if (!node->bodies)
+        return we_error_no_memory(err);
+    for (size_t i = 0; i < node->attr_count; i++) {
+        if (attrs[i].kind != WE_ATTR_GRAPH)
+            continue;
+        WE_TRY(take_body(graph, attrs[i].graph, &node->bodies[i], err));
+        count += node->bodies[i]->capture_count;
+    }
+    int32_t *captures = we_arena_new(&graph->arena, count * sizeof *captures);
+    if (!captures || count > INT32_MAX)
+        return we_error_no_memory(err);
+    node->captures = captures;
+    for (size_t i = 0; i < node->attr_count; i++) {
+        for (size_t c = 0; node->bodies[i] && c < node->bodies[i]->capture_count; c++)
+            captures[node->capture_count++] = node->bodies[i]->captures[c].outer;
+    }
+    return WE_OK;
+}
+
+static bool has_body(const we_attr *attrs, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (attrs[i].kind == WE_ATTR_GRAPH)
+            return true;
+    }
+    return false;
+}
+
 static we_status add_node(we_graph *graph, const char *op, const char *node_name, const char *const *inputs,
                           size_t input_count, const char *const *outputs, size_t output_count,
                           const we_attr *attrs, size_t attr_count, we_error *err) {
@@ -281,12 +360,16 @@ static we_status add_node(we_graph *graph, const char *op, const char *node_name
         WE_TRY(check_name("an attribute", attrs[i].name, err));
         WE_TRY(copy_attr(&graph->arena, &attrs[i], &copies[i], err));
         WE_TRY(adapt_attr(&graph->arena, we_op_attr(node.op, attrs[i].name), &copies[i], err));
+        int32_t named; /* so that a body sees the weight of the graph round it */
+        if (attrs[i].kind == WE_ATTR_TENSOR)
+            WE_TRY(value_named(graph, attrs[i].string, &named, err));
     }
     node.attrs = copies;
     if (!we_memory_grow((void **)&graph->nodes, &graph->node_room, graph->node_count, sizeof *graph->nodes))
         return we_error_no_memory(err);
-    graph->nodes[graph->node_count++] = node;
-    return WE_OK;
+    we_node *added = &graph->nodes[graph->node_count++];
+    *added = node;
+    return has_body(attrs, attr_count) ? take_bodies(graph, added, attrs, err) : WE_OK;
 }
 
 we_status we_builder_node(we_builder *builder, const char *op, const char *node_name,
@@ -315,6 +398,19 @@ we_status we_builder_output_typed(we_builder *builder, const char *name, we_dtyp
     if (rank >= 0 && !value->typed)
         WE_TRY(set_type(graph, value, dtype, rank, dims, symbols, err));
     return append(&graph->outputs, &graph->output_room, &graph->output_count, index, err);
+}
+
+we_status we_builder_output_hint(we_builder *builder, const char *name, we_dtype dtype, int32_t rank,
+                                 const int64_t *dims, we_error *err) {
+    WE_TRY(we_builder_output_typed(builder, name, WE_F32, -1, NULL, NULL, err));
+    we_value *value = &builder->graph.values[we_names_find(&builder->graph.names, name)];
+    if (value->typed || rank < 0 || rank > WE_MAX_RANK)
+        return WE_OK;
+    value->hint = true;
+    value->dtype = dtype;
+    value->rank = rank;
+    memcpy(value->dims, dims, (size_t)rank * sizeof *dims);
+    return WE_OK;
 }
 
 we_status we_builder_output(we_builder *builder, const char *name, we_error *err) {

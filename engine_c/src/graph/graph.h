@@ -14,19 +14,24 @@ typedef enum we_value_kind {
     WE_VALUE_UNDEFINED, /* used, not yet defined; never in a verified graph */
     WE_VALUE_INPUT,
     WE_VALUE_WEIGHT,
-    WE_VALUE_NODE, /* written by a node */
+    WE_VALUE_NODE,  /* written by a node */
+    WE_VALUE_OUTER, /* of a body: written by the graph round it */
 } we_value_kind;
 
 typedef struct we_value {
     const char *name;
     we_value_kind kind;
-    bool typed; /* dtype, rank and dims are stated; always so for inputs and weights */
+    we_io_kind io;
+    bool typed; /* dtype, rank and dims are stated and hold; always so for weights */
+    bool hint;  /* dtype, rank and dims are what a body's output is said to be */
     we_dtype dtype;
     int32_t rank;
     int64_t dims[WE_MAX_RANK];        /* -1 where symbolic */
     const char *symbols[WE_MAX_RANK]; /* NULL where the dim is a number */
     const void *data;                 /* weights: borrowed or in the arena; WE_ALIGNMENT is not promised */
 } we_value;
+
+typedef struct we_graph we_graph;
 
 typedef struct we_node {
     int32_t op;
@@ -35,9 +40,21 @@ typedef struct we_node {
     const int32_t *inputs, *outputs; /* value indices, -1 where omitted */
     const we_attr *attrs;
     size_t attr_count;
+    we_graph **bodies;       /* per attribute; NULL where it is no graph; NULL where none is */
+    const int32_t *captures; /* values of this graph that the bodies read */
+    int32_t capture_count;
 } we_node;
 
-typedef struct we_graph {
+/* A name a body does not define: its value there and in the graph round it. */
+typedef struct we_capture {
+    int32_t inner, outer;
+} we_capture;
+
+enum {
+    WE_MAX_NESTING = 16, /* graphs inside each other */
+};
+
+struct we_graph {
     we_arena arena;
     const char *name;
     we_value *values;
@@ -46,10 +63,15 @@ typedef struct we_graph {
     size_t value_count, node_count, input_count, output_count;
     size_t value_room, node_room, input_room, output_room;
     we_names names; /* value name to index */
-} we_graph;
+    we_capture *captures;
+    size_t capture_count;
+    int32_t nesting; /* levels of bodies inside this graph */
+};
 
 void we_graph_free(we_graph *graph);
 
+/* The body held by the attribute of that name, or NULL. */
+we_graph *we_node_body(const we_node *node, const char *name);
 /* Attribute by name, or the default. The verifier has checked kinds. */
 const we_attr *we_node_attr(const we_node *node, const char *name);
 int64_t we_node_int(const we_node *node, const char *name, int64_t fallback);
@@ -62,6 +84,9 @@ we_status we_builder_weight_borrowed(we_builder *builder, const char *name, cons
                                      we_error *err);
 we_status we_builder_output_typed(we_builder *builder, const char *name, we_dtype dtype, int32_t rank,
                                   const int64_t *dims, const char *const *symbols, we_error *err);
+/* The declared type of a body's output, which only matters where the body never runs. */
+we_status we_builder_output_hint(we_builder *builder, const char *name, we_dtype dtype, int32_t rank,
+                                 const int64_t *dims, we_error *err);
 /* Verify, order, and move the graph out of the builder. On failure *out is untouched. */
 we_status we_builder_seal(we_builder *builder, we_graph *out, we_error *err);
 

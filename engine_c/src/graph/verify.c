@@ -3,7 +3,8 @@
  *  2. every attribute is declared for its op, given once, and of the declared kind; numbers are finite;
  *  3. every used name is defined by exactly one input, weight or node output;
  *  4. the nodes can be ordered so that each reads only what is written before it (no cycles);
- *  5. there is at least one output, and no output is listed twice. */
+ *  5. there is at least one output, and no output of the whole is listed twice;
+ *  6. a body keeps them too; what it does not define, the graph round it does. */
 #include <math.h>
 #include <string.h>
 
@@ -73,6 +74,12 @@ static we_status check_defined(const we_graph *graph, we_error *err) {
                                        "input '%.100s' is defined nowhere",
                                        graph->values[node->inputs[i]].name);
         }
+        for (int32_t i = 0; i < node->capture_count; i++) {
+            if (graph->values[node->captures[i]].kind == WE_VALUE_UNDEFINED)
+                return we_error_set_at(err, WE_INVALID_MODEL, we_op_name(node->op), node->name,
+                                       "its body reads '%.100s', which is defined nowhere",
+                                       graph->values[node->captures[i]].name);
+        }
     }
     if (graph->output_count == 0)
         return we_error_set(err, WE_INVALID_MODEL, "the graph has no outputs");
@@ -106,12 +113,24 @@ typedef struct sorter {
     we_node *sorted;
 } sorter;
 
+/* What a node reads: its inputs, then what its bodies read. */
+static int32_t read_count(const we_node *node) {
+    return node->input_count + node->capture_count;
+}
+
+/* The i-th of them if a node writes it, else -1. */
+static int32_t read_of(const we_graph *graph, const we_node *node, int32_t i) {
+    int32_t value = i < node->input_count ? node->inputs[i] : node->captures[i - node->input_count];
+    return value >= 0 && graph->values[value].kind == WE_VALUE_NODE ? value : -1;
+}
+
 static void index_readers(const we_graph *graph, sorter *s) {
     for (size_t n = 0; n < graph->node_count; n++) {
         const we_node *node = &graph->nodes[n];
-        for (int32_t i = 0; i < node->input_count; i++) {
-            if (node->inputs[i] >= 0 && graph->values[node->inputs[i]].kind == WE_VALUE_NODE) {
-                s->first[node->inputs[i] + 1]++;
+        for (int32_t i = 0; i < read_count(node); i++) {
+            int32_t value = read_of(graph, node, i);
+            if (value >= 0) {
+                s->first[value + 1]++;
                 s->missing[n]++;
             }
         }
@@ -121,9 +140,10 @@ static void index_readers(const we_graph *graph, sorter *s) {
     s->first[graph->value_count + 1] = s->first[graph->value_count];
     for (size_t n = graph->node_count; n-- > 0;) {
         const we_node *node = &graph->nodes[n];
-        for (int32_t i = 0; i < node->input_count; i++) {
-            if (node->inputs[i] >= 0 && graph->values[node->inputs[i]].kind == WE_VALUE_NODE)
-                s->readers[--s->first[node->inputs[i] + 1]] = (int32_t)n;
+        for (int32_t i = 0; i < read_count(node); i++) {
+            int32_t value = read_of(graph, node, i);
+            if (value >= 0)
+                s->readers[--s->first[value + 1]] = (int32_t)n;
         }
     }
 }
@@ -164,9 +184,9 @@ static we_status sort_nodes(we_graph *graph, sorter *s, we_error *err) {
 static bool in_order(const we_graph *graph, int32_t *written) {
     for (size_t n = 0; n < graph->node_count; n++) {
         const we_node *node = &graph->nodes[n];
-        for (int32_t i = 0; i < node->input_count; i++) {
-            int32_t value = node->inputs[i];
-            if (value >= 0 && graph->values[value].kind == WE_VALUE_NODE && !written[value])
+        for (int32_t i = 0; i < read_count(node); i++) {
+            int32_t value = read_of(graph, node, i);
+            if (value >= 0 && !written[value])
                 return false;
         }
         for (int32_t o = 0; o < node->output_count; o++) {
@@ -180,7 +200,7 @@ static bool in_order(const we_graph *graph, int32_t *written) {
 static we_status order(we_graph *graph, we_error *err) {
     size_t links = 0;
     for (size_t n = 0; n < graph->node_count; n++)
-        links += (size_t)graph->nodes[n].input_count;
+        links += (size_t)read_count(&graph->nodes[n]);
     sorter s = {
         .first = we_memory_new((graph->value_count + 2) * sizeof *s.first),
         .readers = we_memory_new(links * sizeof *s.readers),
@@ -206,12 +226,48 @@ static we_status order(we_graph *graph, we_error *err) {
     return status;
 }
 
-we_status we_graph_verify(we_graph *graph, we_error *err) {
+/* Tell the values of a body what the graph round it knows of them. */
+static void adopt(const we_graph *graph, we_graph *body) {
+    for (size_t i = 0; i < body->capture_count; i++) {
+        const we_value *outer = &graph->values[body->captures[i].outer];
+        we_value *inner = &body->values[body->captures[i].inner];
+        if (outer->kind == WE_VALUE_WEIGHT) {
+            const char *name = inner->name;
+            *inner = *outer;
+            inner->name = name;
+        } else {
+            inner->kind = WE_VALUE_OUTER;
+        }
+    }
+}
+
+static we_status verify(we_graph *graph, bool is_body, we_error *err);
+
+static we_status verify_bodies(const we_graph *graph, we_error *err) {
+    for (size_t n = 0; n < graph->node_count; n++) {
+        const we_node *node = &graph->nodes[n];
+        for (size_t i = 0; node->bodies && i < node->attr_count; i++) {
+            if (!node->bodies[i])
+                continue;
+            adopt(graph, node->bodies[i]);
+            WE_TRY(verify(node->bodies[i], true, err));
+        }
+    }
+    return WE_OK;
+}
+
+static we_status verify(we_graph *graph, bool is_body, we_error *err) {
     for (size_t n = 0; n < graph->node_count; n++) {
         WE_TRY(check_arity(&graph->nodes[n], err));
         WE_TRY(check_attrs(graph, &graph->nodes[n], err));
     }
     WE_TRY(check_defined(graph, err));
-    WE_TRY(check_outputs_once(graph, err));
-    return order(graph, err);
+    if (!is_body)
+        WE_TRY(check_outputs_once(graph, err));
+    WE_TRY(order(graph, err));
+    return verify_bodies(graph, err);
+}
+
+we_status we_graph_verify(we_graph *graph, we_error *err) {
+    return verify(graph, false, err);
 }

@@ -25,6 +25,7 @@ typedef struct loader {
     we_builder *builder;
     const unsigned char *data;
     size_t data_size;
+    int32_t depth; /* of the graph being read: 0 outermost */
     we_error *err;
 } loader;
 
@@ -137,12 +138,50 @@ static we_status read_text(const loader *l, const char *where, const we_json *ob
     return WE_OK;
 }
 
+static bool is_absent(const we_json *json) {
+    return !json || json->kind == WE_JSON_NULL;
+}
+
+static we_status read_io_kind(const loader *l, const char *where, const we_json *json, we_io_kind *out) {
+    static const char *const NAMES[] = {"tensor", "sequence", "optional"};
+    *out = WE_IO_TENSOR;
+    if (is_absent(json))
+        return WE_OK;
+    for (size_t i = 0; json->kind == WE_JSON_STRING && i < sizeof NAMES / sizeof *NAMES; i++) {
+        *out = (we_io_kind)i;
+        if (strcmp(json->text, NAMES[i]) == 0)
+            return WE_OK;
+    }
+    return bad(l, where, "'kind' must be 'tensor', 'sequence' or 'optional'");
+}
+
+/* An input or output whose type is stated in part or not at all: a body's, a sequence, an unknown rank. */
+static we_status read_loose_info(loader *l, const we_json *json, const char *name, bool is_input) {
+    const we_json *dtype_json = we_json_get(json, "dtype"), *shape = we_json_get(json, "shape");
+    we_dtype dtype = WE_DTYPE_COUNT;
+    we_io_kind kind;
+    const char *symbols[WE_MAX_RANK];
+    int32_t rank = -1;
+    int64_t dims[WE_MAX_RANK];
+    WE_TRY(read_io_kind(l, name, we_json_get(json, "kind"), &kind));
+    if (!is_absent(dtype_json))
+        WE_TRY(read_dtype(l, name, dtype_json, &dtype));
+    if (!is_absent(shape))
+        WE_TRY(read_dims(l, name, shape, &rank, dims, symbols));
+    if (is_input)
+        return we_builder_input_untyped(l->builder, name, kind, dtype, l->err);
+    return we_builder_output_hint(l->builder, name, dtype, dtype == WE_DTYPE_COUNT ? -1 : rank, dims, l->err);
+}
+
 static we_status read_value_info(loader *l, const we_json *json, bool is_input) {
     const char *name = "", *symbols[WE_MAX_RANK];
     we_dtype dtype;
     int32_t rank;
     int64_t dims[WE_MAX_RANK];
     WE_TRY(read_text(l, "an input or output", json, "name", &name));
+    const we_json *kind = we_json_get(json, "kind");
+    if (l->depth > 0 || is_absent(we_json_get(json, "shape")) || (!is_absent(kind) && strcmp(kind->text ? kind->text : "", "tensor") != 0))
+        return read_loose_info(l, json, name, is_input);
     WE_TRY(read_dtype(l, name, we_json_get(json, "dtype"), &dtype));
     WE_TRY(read_dims(l, name, we_json_get(json, "shape"), &rank, dims, symbols));
     return is_input ? we_builder_input(l->builder, name, dtype, rank, dims, symbols, l->err)
@@ -203,6 +242,8 @@ static we_status read_list_attr(loader *l, const we_json *list, we_attr *attr) {
     return WE_OK;
 }
 
+static we_status read_body(loader *l, const we_json *graph, we_builder **out);
+
 static we_status read_attr(loader *l, const we_json *json, we_attr *attr) {
     *attr = (we_attr){.name = json->key, .integer = json->integer, .real = json->real, .string = json->text};
     switch (json->kind) {
@@ -215,14 +256,22 @@ static we_status read_attr(loader *l, const we_json *json, we_attr *attr) {
     case WE_JSON_ARRAY:
         return read_list_attr(l, json, attr);
     case WE_JSON_OBJECT:
-        if (we_json_get(json, "graph"))
-            return we_error_set(l->err, WE_UNSUPPORTED,
-                                "attribute '%.60s' holds a graph: control flow is not run here", json->key);
+        if (we_json_get(json, "graph")) {
+            attr->kind = WE_ATTR_GRAPH;
+            return read_body(l, we_json_get(json, "graph"), &attr->graph);
+        }
         attr->kind = WE_ATTR_TENSOR;
         return read_text(l, json->key, json, "tensor", &attr->string);
     default:
         return bad(l, json->key, "an attribute is a number, a string, a list, a tensor or a graph");
     }
+}
+
+/* `attrs` has room for all of the node's attributes; *count of them were begun, whatever happens. */
+static we_status read_attrs(loader *l, const we_json *json, we_attr *attrs, size_t *count) {
+    for (const we_json *attr = json ? json->first : NULL; attr; attr = attr->next)
+        WE_TRY(read_attr(l, attr, &attrs[(*count)++]));
+    return WE_OK;
 }
 
 static we_status read_node(loader *l, const we_json *json) {
@@ -238,10 +287,38 @@ static we_status read_node(loader *l, const we_json *json) {
     we_attr *attrs = we_arena_new(&l->arena, (attrs_json ? attrs_json->count : 0) * sizeof *attrs);
     if (!attrs)
         return we_error_no_memory(l->err);
-    for (const we_json *attr = attrs_json ? attrs_json->first : NULL; attr; attr = attr->next)
-        WE_TRY(read_attr(l, attr, &attrs[attr_count++]));
-    return we_builder_node(l->builder, op, name, inputs, input_count, outputs, output_count, attrs,
-                           attr_count, l->err);
+    we_status status = read_attrs(l, attrs_json, attrs, &attr_count);
+    if (status == WE_OK)
+        status = we_builder_node(l->builder, op, name, inputs, input_count, outputs, output_count, attrs,
+                                 attr_count, l->err);
+    for (size_t i = 0; i < attr_count; i++)
+        we_builder_free(attrs[i].graph);
+    return status;
+}
+
+/* What graph and body have in common, into l->builder. */
+static we_status read_graph_parts(loader *l, const we_json *graph) {
+    WE_TRY(read_value_infos(l, graph, "inputs", true));
+    const we_json *nodes = we_json_get(graph, "nodes");
+    if (!nodes || nodes->kind != WE_JSON_ARRAY)
+        return bad(l, "walle.graph", "'nodes' must be a list");
+    for (const we_json *node = nodes->first; node; node = node->next)
+        WE_TRY(read_node(l, node));
+    return read_value_infos(l, graph, "outputs", false);
+}
+
+/* The JSON reader bounds how deep bodies may lie in each other. */
+static we_status read_body(loader *l, const we_json *graph, we_builder **out) {
+    const char *name = "";
+    we_builder *outer = l->builder;
+    WE_TRY(read_text(l, "a body", graph, "name", &name));
+    WE_TRY(we_builder_new(name, out, l->err));
+    l->builder = *out;
+    l->depth++;
+    we_status status = read_graph_parts(l, graph);
+    l->depth--;
+    l->builder = outer;
+    return status;
 }
 
 static we_status read_graph(loader *l, const we_json *metadata) {
@@ -257,13 +334,7 @@ static we_status read_graph(loader *l, const we_json *metadata) {
     WE_TRY(we_json_parse(&l->arena, text, strlen(text), "walle.graph", &graph, l->err));
     WE_TRY(read_text(l, "walle.graph", graph, "name", &name));
     WE_TRY(we_builder_new(name, &l->builder, l->err));
-    WE_TRY(read_value_infos(l, graph, "inputs", true));
-    const we_json *nodes = we_json_get(graph, "nodes");
-    if (!nodes || nodes->kind != WE_JSON_ARRAY)
-        return bad(l, "walle.graph", "'nodes' must be a list");
-    for (const we_json *node = nodes->first; node; node = node->next)
-        WE_TRY(read_node(l, node));
-    return read_value_infos(l, graph, "outputs", false);
+    return read_graph_parts(l, graph);
 }
 
 static we_status read_container(loader *l, const we_mapping *mapping) {

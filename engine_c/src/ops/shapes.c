@@ -4,6 +4,7 @@
 #include "base/dtype.h"
 #include "base/error.h"
 #include "graph/opspec.h"
+#include "ops/host.h"
 #include "ops/shapes.h"
 
 void we_shape_set(we_tensor *out, we_dtype dtype, int32_t rank, const int64_t *dims) {
@@ -19,6 +20,11 @@ we_status we_shape_too_many_dims(const we_call *call) {
 we_status we_shape_none(const we_call *call, we_tensor *out) {
     (void)out;
     return WE_CALL_FAIL(call, WE_INVALID_MODEL, "this operator is internal");
+}
+
+we_status we_shape_module(const we_call *call, we_tensor *out) {
+    (void)out;
+    return WE_CALL_FAIL(call, WE_UNSUPPORTED, "%s has no place inside one program", we_op_name(call->node->op));
 }
 
 we_status we_shape_same(const we_call *call, we_tensor *out) {
@@ -466,9 +472,25 @@ static we_status (*const SHAPES[])(const we_call *, we_tensor *) = {
 #undef WE_OP_ROW
 };
 
+/* Texts are pointers: only operators that move them whole may see them, and nothing else may become one. */
+static we_status check_texts(const we_call *call) {
+    for (int32_t i = 0; i < call->node->input_count; i++) {
+        if (call->in[i] && call->in[i]->dtype == WE_STRING && !we_op_moves_text(call->node->op))
+            return WE_CALL_FAIL(call, WE_UNSUPPORTED, "%s does not take text", we_op_name(call->node->op));
+    }
+    return WE_OK;
+}
+
+static bool makes_text(const we_call *call, const we_tensor *out) {
+    return out->dtype == WE_STRING && (!call->in[0] || call->in[0]->dtype != WE_STRING);
+}
+
 we_status we_shape_infer(const we_call *call, we_tensor *out) {
+    WE_TRY(check_texts(call));
     WE_TRY(SHAPES[call->node->op](call, out));
     for (int32_t i = 0; i < call->node->output_count; i++) {
+        if (makes_text(call, &out[i]))
+            return WE_CALL_FAIL(call, WE_UNSUPPORTED, "%s does not make text", we_op_name(call->node->op));
         if (!we_shape_count(out[i].rank, out[i].dims, out[i].dtype, &out[i].count))
             return WE_CALL_FAIL(call, WE_OUT_OF_MEMORY, "the result would be absurdly large");
     }

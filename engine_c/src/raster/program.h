@@ -54,6 +54,18 @@ typedef struct we_matmul {
     const float *packed_a, *packed_b; /* made once where the operand is constant, else NULL */
 } we_matmul;
 
+/* How a conversion treats values outside the target type, as attributes of Cast say; 0 is their default. */
+typedef enum we_rounding {
+    WE_ROUND_UP,
+    WE_ROUND_DOWN,
+    WE_ROUND_NEAREST,
+} we_rounding;
+
+typedef struct we_cast {
+    bool overflow;        /* to 8-bit floats: past the largest value comes infinity or NaN, not that value */
+    we_rounding rounding; /* to F8_E8M0 */
+} we_cast;
+
 /* Moves a view by what an index tensor says. Its last dim holds the `components` of one index (it has none
  * where components is 1): component c, counted from the end where negative, moves the view by step[c]. */
 typedef struct we_loop_index {
@@ -82,18 +94,6 @@ typedef struct we_loop {
     const int32_t *writes, *seeds; /* results, and what each is a copy of beforehand (-1: of nothing) */
     size_t view_count, body_count, read_count, write_count;
 } we_loop;
-
-/* How a conversion treats values outside the target type, as attributes of Cast say; 0 is their default. */
-typedef enum we_rounding {
-    WE_ROUND_UP,
-    WE_ROUND_DOWN,
-    WE_ROUND_NEAREST,
-} we_rounding;
-
-typedef struct we_cast {
-    bool overflow;        /* to 8-bit floats: past the largest value comes infinity or NaN, not that value */
-    we_rounding rounding; /* to F8_E8M0 */
-} we_cast;
 
 typedef struct we_command {
     we_command_kind kind;

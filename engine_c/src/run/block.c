@@ -11,6 +11,7 @@ struct we_block {
     _Atomic int64_t references;
     we_view view;
     size_t size;
+    char *texts; /* of a STRING block: what its elements point to */
 };
 
 static _Atomic int64_t live_blocks;
@@ -52,8 +53,30 @@ void we_block_release(we_block *block) {
     if (!block || atomic_fetch_sub_explicit(&block->references, 1, memory_order_acq_rel) != 1)
         return;
     we_memory_free(block->view.data);
+    we_memory_free(block->texts);
     we_memory_free(block);
     atomic_fetch_sub_explicit(&live_blocks, 1, memory_order_relaxed);
+}
+
+we_status we_block_set_texts(we_block *block, const char *const *texts, we_error *err) {
+    if (!block || block->view.dtype != WE_STRING || block->texts)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "texts go into a fresh block of dtype STRING");
+    size_t count = block->size / sizeof(char *), bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        bytes += texts[i] ? strlen(texts[i]) + 1 : 0;
+    char *at = we_memory_new_dirty(bytes);
+    if (!at)
+        return we_error_no_memory(err);
+    block->texts = at;
+    for (size_t i = 0; i < count; i++) {
+        if (!texts[i])
+            continue;
+        size_t length = strlen(texts[i]) + 1;
+        memcpy(at, texts[i], length);
+        ((const char **)block->view.data)[i] = at;
+        at += length;
+    }
+    return WE_OK;
 }
 
 we_view we_block_view(const we_block *block) {

@@ -89,7 +89,8 @@ size_t we_model_node_count(const we_model *model) {
 static void describe(const we_value *value, we_io_info *out) {
     memset(out, 0, sizeof *out);
     out->name = value->name;
-    out->dtype = value->typed ? value->dtype : WE_DTYPE_COUNT;
+    out->kind = value->io;
+    out->dtype = value->typed || value->kind == WE_VALUE_INPUT ? value->dtype : WE_DTYPE_COUNT;
     out->rank = value->typed ? value->rank : -1;
     for (int32_t i = 0; i < out->rank; i++) {
         out->dims[i] = value->dims[i];

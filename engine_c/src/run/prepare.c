@@ -16,6 +16,7 @@ enum {
 };
 
 typedef struct builder {
+    int64_t folded_bytes; /* of constants made so far */
     const we_graph *graph;
     const we_settings *settings;
     we_program *program;
@@ -77,7 +78,7 @@ static bool can_fold(const we_program *program, const we_command *command) {
     return true;
 }
 
-static we_status fold(const builder *b, we_command *command, void **memory) {
+static we_status fold(builder *b, we_command *command, void **memory) {
     we_program *program = b->program;
     we_tensor *out = &program->tensors[command->out];
     int64_t offset;
@@ -85,6 +86,11 @@ static we_status fold(const builder *b, we_command *command, void **memory) {
         const we_tensor *source = &program->tensors[command->u.raster.regions[0].source];
         out->data = (const char *)source->data + offset * (int64_t)we_dtype_size(source->dtype);
     } else {
+        b->folded_bytes += (int64_t)bytes_of(out);
+        if (b->folded_bytes > b->settings->memory_limit)
+            return we_error_set(b->err, WE_OUT_OF_MEMORY,
+                                "the constants it makes pass the session's memory limit of %lld bytes",
+                                (long long)b->settings->memory_limit);
         void *data = we_arena_new(&program->arena, bytes_of(out));
         if (!data)
             return we_error_no_memory(b->err);
@@ -103,7 +109,7 @@ static we_status fold(const builder *b, we_command *command, void **memory) {
 }
 
 /* Fold what can be of the commands from `mark` on, and close the gaps. */
-static we_status fold_from(const builder *b, size_t mark) {
+static we_status fold_from(builder *b, size_t mark) {
     we_program *program = b->program;
     size_t kept = mark;
     void **memory = NULL;
@@ -189,7 +195,7 @@ static bool is_half(we_dtype dtype) {
 
 /* A composite of 16-bit floats is computed in float32 and rounded once: give its rule float32 inputs, folded
  * where they are constants, and float32 outputs to fill. */
-static we_status widen(const builder *b, we_lower *l, links *k) {
+static we_status widen(builder *b, we_lower *l, links *k) {
     const we_node *node = l->call.node;
     size_t mark = b->program->command_count;
     for (int32_t i = 0; i < node->input_count; i++) {
@@ -313,11 +319,40 @@ static we_status optimise(builder *b, we_prepared *prepared, bool *kept, bool *e
     return we_plan_memory(program, kept, external, !(flags & WE_SESSION_NO_REUSE), &prepared->plan, b->err);
 }
 
-static we_status build(builder *b, const we_view *shapes, we_prepared *prepared) {
+/* The name of the graph's value in that tensor, "" for an intermediate of an operator. */
+static const char *name_of(const builder *b, int32_t tensor) {
+    for (size_t v = 0; v < b->graph->value_count; v++) {
+        if (b->tensor_of[v] == tensor && b->graph->values[v].kind == WE_VALUE_NODE)
+            return b->graph->values[v].name;
+    }
+    return "";
+}
+
+/* A hostile model must not get the memory it asks for. */
+static we_status check_limit(const builder *b, we_prepared *prepared) {
+    const we_program *program = b->program;
+    prepared->run_bytes = prepared->plan.arena_bytes + (int64_t)prepared->scratch_bytes;
+    for (size_t i = 0; i < b->graph->output_count; i++)
+        prepared->run_bytes += (int64_t)bytes_of(&program->tensors[prepared->outputs[i]]);
+    if (prepared->run_bytes <= b->settings->memory_limit)
+        return WE_OK;
+    int32_t largest = 0;
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        if (bytes_of(&program->tensors[t]) > bytes_of(&program->tensors[largest]))
+            largest = (int32_t)t;
+    }
+    return we_error_set(b->err, WE_OUT_OF_MEMORY,
+                        "a run needs %lld bytes, %zu of them for tensor '%.100s', more than the session's memory limit "
+                        "of %lld: raise memory_limit if the model is to be trusted",
+                        (long long)prepared->run_bytes, bytes_of(&program->tensors[largest]), name_of(b, largest),
+                        (long long)b->settings->memory_limit);
+}
+
+static we_status build(builder *b, const we_view *shapes, we_prepared *prepared, size_t *reached) {
     WE_TRY(add_inputs(b, shapes, prepared));
     WE_TRY(add_weights(b));
-    for (size_t n = 0; n < b->graph->node_count; n++)
-        WE_TRY(lower_node(b, (int32_t)n));
+    for (*reached = 0; *reached < b->graph->node_count; ++*reached)
+        WE_TRY(lower_node(b, (int32_t)*reached));
     for (size_t i = 0; i < b->graph->output_count; i++)
         prepared->outputs[i] = b->tensor_of[b->graph->outputs[i]];
     bool *flags = we_memory_new(2 * b->program->tensor_count * sizeof *flags);
@@ -325,11 +360,12 @@ static we_status build(builder *b, const we_view *shapes, we_prepared *prepared)
         return we_error_no_memory(b->err);
     we_status status = optimise(b, prepared, flags, flags + b->program->tensor_count);
     we_memory_free(flags);
-    return status;
+    return status == WE_OK ? check_limit(b, prepared) : status;
 }
 
 we_status we_prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
-                     we_prepared **out, we_error *err) {
+                     we_prepared **out, size_t *reached, we_error *err) {
+    size_t unwanted;
     we_status status = WE_OUT_OF_MEMORY;
     we_prepared *prepared = we_memory_new(sizeof *prepared);
     *out = NULL;
@@ -342,7 +378,7 @@ we_status we_prepare(const we_graph *graph, const we_settings *settings, const w
     builder b = {.graph = graph, .settings = settings, .program = &prepared->program, .err = err};
     b.tensor_of = we_memory_new(graph->value_count * sizeof *b.tensor_of);
     if (prepared->inputs && prepared->outputs && prepared->direct && b.tensor_of)
-        status = build(&b, shapes, prepared);
+        status = build(&b, shapes, prepared, reached ? reached : &unwanted);
     else
         we_error_no_memory(err);
     we_memory_free(b.tensor_of);

@@ -11,6 +11,8 @@ typedef struct we_settings {
     we_machine machine;
     uint32_t flags; /* of we_session_flag */
     bool plain_only;
+    int64_t memory_limit; /* bytes of one run */
+    int64_t max_trips;    /* of all loops of one run */
 } we_settings;
 
 typedef struct we_prepared {
@@ -20,11 +22,14 @@ typedef struct we_prepared {
     bool *direct;              /* per output: the program writes the caller's block itself */
     size_t scratch_bytes;
     we_merge_report merging;
+    int64_t run_bytes; /* that a run takes: arena, scratch, outputs */
 } we_prepared;
 
-/* `shapes` has one view per graph input, checked by the caller; data pointers are not read. */
+/* `shapes` has one view per graph input, checked by the caller; data pointers are not read. Where a node has no place
+ * in the program (UNSUPPORTED), *reached is the number of nodes before it (NULL allowed). OUT_OF_MEMORY past the memory
+ * limit. */
 we_status we_prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
-                     we_prepared **out, we_error *err);
+                     we_prepared **out, size_t *reached, we_error *err);
 void we_prepared_free(we_prepared *prepared);
 
 /* Execute. `memory` has room for one pointer per tensor and is scratch of this call; `arena` and `scratch`

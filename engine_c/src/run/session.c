@@ -13,25 +13,22 @@
 #include "base/error.h"
 #include "run/explain.h"
 #include "run/model.h"
-#include "run/prepare.h"
+#include "run/module.h"
+#include "run/workspace.h"
 
 enum {
     CACHE_SIZE = 4,
     MAX_THREADS = 64,
+    DEFAULT_MAX_TRIPS = 1 << 24,
 };
 
-typedef struct workspace {
-    struct workspace *next;
-    void **memory;
-    char *arena;
-    void *scratch;
-} workspace;
+static const int64_t DEFAULT_MEMORY_LIMIT = (int64_t)8 << 30;
 
 typedef struct shape_entry {
     struct shape_entry *next; /* most recently used first */
     we_prepared *prepared;
     we_view *shapes; /* the key, one per input */
-    workspace *idle;
+    we_workspace *idle;
     int32_t users;
 } shape_entry;
 
@@ -43,6 +40,9 @@ struct we_session {
     we_pool *pool;
     char precision[16];
     shape_entry *shapes;
+    we_module *module;
+    _Atomic bool dynamic; /* the graph is no single program: run the module */
+    _Atomic uint64_t interrupts;
 };
 
 /* ---- Settings ---- */
@@ -69,6 +69,10 @@ static we_status read_settings(const we_session_options *options, we_settings *o
         return we_error_set(err, WE_CONFIG, "search '%.30s' is unknown; use 'model' or 'reference'", search);
     WE_TRY(we_kernels_get(&out->kernels, err));
     out->plain_only = strcmp(search, "reference") == 0;
+    if (options->memory_limit < 0 || options->max_trips < 0)
+        return we_error_set(err, WE_CONFIG, "memory_limit and max_trips must not be negative");
+    out->memory_limit = options->memory_limit ? options->memory_limit : DEFAULT_MEMORY_LIMIT;
+    out->max_trips = options->max_trips ? options->max_trips : DEFAULT_MAX_TRIPS;
     out->flags = options->flags;
     out->machine =
         (we_machine){.isas = out->kernels->isas, .threads = options->threads ? options->threads : 1};
@@ -90,10 +94,14 @@ we_status we_session_new(we_model *model, const we_session_options *options, we_
         status = read_precision(options, session->precision, sizeof session->precision, err);
     if (status == WE_OK)
         status = we_pool_new(session->settings.machine.threads, &session->pool, err);
+    if (status == WE_OK)
+        status = we_module_new(&model->graph, &session->module, err);
     if (status != WE_OK) {
+        we_pool_free(session->pool);
         we_memory_free(session);
         return status;
     }
+    atomic_init(&session->dynamic, we_module_is_dynamic(session->module));
     atomic_init(&session->references, 1);
     pthread_mutex_init(&session->lock, NULL);
     session->model = we_model_retain(model);
@@ -106,36 +114,14 @@ we_session *we_session_retain(we_session *session) {
     return session;
 }
 
-/* ---- Workspaces and prepared shapes ---- */
-
-static void free_workspace(workspace *w) {
-    if (!w)
-        return;
-    we_memory_free(w->memory);
-    we_memory_free(w->arena);
-    we_memory_free(w->scratch);
-    we_memory_free(w);
-}
-
-static workspace *new_workspace(const we_prepared *prepared) {
-    workspace *w = we_memory_new(sizeof *w);
-    if (!w)
-        return NULL;
-    w->memory = we_memory_new(prepared->program.tensor_count * sizeof *w->memory);
-    w->arena = we_memory_new_dirty((size_t)prepared->plan.arena_bytes);
-    w->scratch = we_memory_new_dirty(prepared->scratch_bytes);
-    if (w->memory && w->arena && w->scratch)
-        return w;
-    free_workspace(w);
-    return NULL;
-}
+/* ---- Prepared shapes ---- */
 
 static void free_entry(shape_entry *entry) {
     if (!entry)
         return;
     while (entry->idle) {
-        workspace *next = entry->idle->next;
-        free_workspace(entry->idle);
+        we_workspace *next = entry->idle->next;
+        we_workspace_free(entry->idle);
         entry->idle = next;
     }
     we_prepared_free(entry->prepared);
@@ -151,6 +137,7 @@ void we_session_release(we_session *session) {
         free_entry(session->shapes);
         session->shapes = next;
     }
+    we_module_free(session->module);
     we_pool_free(session->pool);
     we_model_release(session->model);
     pthread_mutex_destroy(&session->lock);
@@ -190,7 +177,7 @@ static we_status new_entry(we_session *session, const we_view *shapes, shape_ent
     if (entry->shapes) {
         if (graph->input_count)
             memcpy(entry->shapes, shapes, graph->input_count * sizeof *shapes);
-        status = we_prepare(graph, &session->settings, shapes, &entry->prepared, err);
+        status = we_prepare(graph, &session->settings, shapes, &entry->prepared, NULL, err);
     } else {
         we_error_no_memory(err);
     }
@@ -219,7 +206,7 @@ static we_status find_entry(we_session *session, const we_view *shapes, shape_en
     return WE_OK;
 }
 
-static we_status enter(we_session *session, const we_view *shapes, shape_entry **entry, workspace **space,
+static we_status enter(we_session *session, const we_view *shapes, shape_entry **entry, we_workspace **space,
                        we_error *err) {
     pthread_mutex_lock(&session->lock);
     we_status status = find_entry(session, shapes, entry, err);
@@ -234,7 +221,7 @@ static we_status enter(we_session *session, const we_view *shapes, shape_entry *
     return status;
 }
 
-static void leave(we_session *session, shape_entry *entry, workspace *space) {
+static void leave(we_session *session, shape_entry *entry, we_workspace *space) {
     pthread_mutex_lock(&session->lock);
     entry->users--;
     if (space) {
@@ -256,12 +243,14 @@ static we_status wrong_shape(const we_value *value, const we_view *view, int32_t
 
 static we_status check_input(const we_value *value, const we_view *view, bool with_data, we_error *err) {
     int64_t count = 0;
-    if (view->dtype != value->dtype)
+    if (value->io == WE_IO_SEQUENCE)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "input '%.100s' is a sequence, not a tensor", value->name);
+    if (view->dtype != value->dtype && (value->typed || value->dtype != WE_DTYPE_COUNT))
         return we_error_set(err, WE_INVALID_ARGUMENT, "input '%.100s' is %s, not %s: convert it", value->name,
                             we_dtype_name(view->dtype), we_dtype_name(value->dtype));
-    if (view->rank != value->rank)
+    if (value->typed && view->rank != value->rank)
         return wrong_shape(value, view, -1, err);
-    for (int32_t i = 0; i < value->rank; i++) {
+    for (int32_t i = 0; value->typed && i < value->rank; i++) {
         if (value->dims[i] != -1 && value->dims[i] != view->dims[i])
             return wrong_shape(value, view, i, err);
     }
@@ -346,33 +335,118 @@ we_status we_session_prepare(we_session *session, const we_binding *inputs, size
                              we_error *err) {
     we_view *views;
     shape_entry *entry;
-    workspace *space = NULL;
+    we_workspace *space = NULL;
     if (!session)
         return we_error_set(err, WE_INVALID_ARGUMENT, "the session is NULL");
     WE_TRY(bound(session, inputs, input_count, false, &views, err));
-    we_status status = enter(session, views, &entry, &space, err);
+    we_status status =
+        atomic_load(&session->dynamic) ? WE_UNSUPPORTED : enter(session, views, &entry, &space, err);
     if (status == WE_OK) {
         if (!space)
-            space = new_workspace(entry->prepared);
+            space = we_workspace_new(entry->prepared);
         status = space ? WE_OK : we_error_no_memory(err);
         leave(session, entry, space);
+    } else if (status == WE_UNSUPPORTED) {
+        we_error_clear(err); /* what shapes alone do not settle is prepared when data are there */
+        status = WE_OK;
     }
     we_memory_free(views);
     return status;
 }
 
-static we_status run_bound(we_session *session, const we_view *views, we_block **outputs, we_error *err) {
-    shape_entry *entry;
-    workspace *space = NULL;
+/* ---- Runs on values ---- */
+
+/* The module on values of the graph's inputs, in order. `outputs` are filled on success only. */
+static we_status run_module(we_session *session, we_datum *const *inputs, we_datum **outputs, we_error *err) {
     const we_graph *graph = &session->model->graph;
-    WE_TRY(enter(session, views, &entry, &space, err));
+    we_flow flow = {
+        .settings = &session->settings,
+        .pool = session->pool,
+        .budget = {.limit = session->settings.memory_limit},
+        .texts = {.limit = (size_t)session->settings.memory_limit},
+        .interrupts = &session->interrupts,
+        .seen_interrupts = atomic_load(&session->interrupts),
+        .err = err,
+    };
+    we_datum **results = we_memory_new(graph->output_count * sizeof *results);
+    if (!results)
+        return we_error_no_memory(err);
+    we_status status = we_module_run(session->module, &flow, inputs, results);
+    for (size_t i = 0; i < graph->output_count && status == WE_OK; i++)
+        status = we_datum_leave(results[i], &outputs[i], err);
+    for (size_t i = 0; i < graph->output_count; i++) {
+        we_datum_release(results[i]);
+        if (status != WE_OK) {
+            we_datum_release(outputs[i]);
+            outputs[i] = NULL;
+        }
+    }
+    we_memory_free(results);
+    we_texts_free(&flow.texts);
+    return status;
+}
+
+static we_status only_tensors(const we_graph *graph, we_datum *const *values, we_block **outputs, we_error *err) {
+    for (size_t i = 0; i < graph->output_count; i++) {
+        if (values[i]->kind != WE_DATUM_TENSOR)
+            return we_error_set(err, WE_UNSUPPORTED, "output '%.100s' is no tensor: run on values instead",
+                                graph->values[graph->outputs[i]].name);
+        outputs[i] = we_datum_block(values[i]);
+    }
+    return WE_OK;
+}
+
+/* The module on tensors that the caller owns. */
+static we_status run_views(we_session *session, const we_view *views, we_block **outputs, we_error *err) {
+    const we_graph *graph = &session->model->graph;
+    size_t count = graph->input_count + graph->output_count;
+    we_datum **inputs = we_memory_new(count * sizeof *inputs), **results = inputs + graph->input_count;
+    if (!inputs)
+        return we_error_no_memory(err);
+    we_status status = WE_OK;
+    for (size_t i = 0; i < graph->input_count && status == WE_OK; i++)
+        status = we_datum_borrow(&views[i], &inputs[i], err);
+    if (status == WE_OK)
+        status = run_module(session, inputs, results, err);
+    if (status == WE_OK)
+        status = only_tensors(graph, results, outputs, err);
+    for (size_t i = 0; i < count; i++)
+        we_datum_release(inputs[i]);
+    we_memory_free(inputs);
+    return status;
+}
+
+/* ---- Runs of one program ---- */
+
+static we_status run_program(we_session *session, const we_view *views, we_block **outputs, bool *refused,
+                             we_error *err) {
+    shape_entry *entry;
+    we_workspace *space = NULL;
+    const we_graph *graph = &session->model->graph;
+    we_status status = enter(session, views, &entry, &space, err);
+    *refused = status == WE_UNSUPPORTED;
+    if (status != WE_OK)
+        return status;
     if (!space)
-        space = new_workspace(entry->prepared);
-    we_status status = space
-                           ? we_prepared_run(entry->prepared, graph, &session->settings, session->pool,
-                                             space->memory, space->arena, space->scratch, views, outputs, err)
-                           : we_error_no_memory(err);
+        space = we_workspace_new(entry->prepared);
+    status = space ? we_prepared_run(entry->prepared, graph, &session->settings, session->pool, space->memory,
+                                     space->arena, space->scratch, views, outputs, err)
+                   : we_error_no_memory(err);
     leave(session, entry, space);
+    return status;
+}
+
+static we_status run_bound(we_session *session, const we_view *views, we_block **outputs, we_error *err) {
+    bool refused = true;
+    if (!atomic_load(&session->dynamic)) {
+        we_status status = run_program(session, views, outputs, &refused, err);
+        if (!refused)
+            return status;
+        we_error_clear(err); /* a shape may depend on data: cut the graph there */
+    }
+    we_status status = run_views(session, views, outputs, err);
+    if (status == WE_OK)
+        atomic_store(&session->dynamic, true);
     return status;
 }
 
@@ -393,10 +467,42 @@ we_status we_session_run(we_session *session, const we_binding *inputs, size_t i
     return status;
 }
 
+static we_status check_value(const we_value *value, const we_datum *datum, we_error *err) {
+    if (!datum)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "input '%.100s' is missing", value->name);
+    bool sequence = datum->kind == WE_DATUM_SEQUENCE;
+    if (value->io == WE_IO_OPTIONAL || (sequence && value->io == WE_IO_SEQUENCE))
+        return WE_OK;
+    if (datum->kind != WE_DATUM_TENSOR)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "input '%.100s' must be a %s", value->name,
+                            value->io == WE_IO_SEQUENCE ? "sequence" : "tensor");
+    return check_input(value, &datum->view, true, err);
+}
+
+we_status we_session_run_values(we_session *session, we_datum *const *inputs, size_t input_count,
+                                we_datum **outputs, we_error *err) {
+    if (!session || !outputs || (input_count && !inputs))
+        return we_error_set(err, WE_INVALID_ARGUMENT, "session, inputs or outputs is NULL");
+    const we_graph *graph = &session->model->graph;
+    memset(outputs, 0, graph->output_count * sizeof *outputs);
+    if (input_count != graph->input_count)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "%zu values for %zu inputs", input_count,
+                            graph->input_count);
+    for (size_t i = 0; i < input_count; i++)
+        WE_TRY(check_value(&graph->values[graph->inputs[i]], inputs[i], err));
+    return run_module(session, inputs, outputs, err);
+}
+
+void we_session_interrupt(we_session *session) {
+    atomic_fetch_add(&session->interrupts, 1);
+}
+
 we_status we_session_explain(we_session *session, char **out, we_error *err) {
     if (!session || !out)
         return we_error_set(err, WE_INVALID_ARGUMENT, "session or out pointer is NULL");
     *out = NULL;
+    if (atomic_load(&session->dynamic))
+        return we_module_explain(session->module, &session->settings, session->precision, out, err);
     pthread_mutex_lock(&session->lock);
     we_status status = session->shapes
                            ? we_explain(&session->model->graph, &session->settings, session->precision,

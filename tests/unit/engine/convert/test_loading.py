@@ -153,5 +153,5 @@ def test_a_cast_names_its_target(save_model: SaveModel) -> None:
 
 def test_a_cast_to_text_is_refused(save_model: SaveModel) -> None:
     nodes = [helper.make_node("Cast", ["x"], ["t"], "spell", to=onnx.TensorProto.STRING), RELU]
-    with pytest.raises(UnsupportedError, match="cast 'spell' is to ONNX type 8"):
+    with pytest.raises(UnsupportedError, match="Cast 'spell' is to ONNX type 8"):
         load(save_model(nodes, {"x": [1]}, {"y": [1]}))
