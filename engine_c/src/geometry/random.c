@@ -31,7 +31,8 @@ void we_rule_random_normal(we_lower *l) {
     we_emit_cast(l, draw(l, true, scale, mean), WE_DTYPE_COUNT, l->out[0]);
 }
 
-/* In inference all elements are kept; in training each is dropped with probability `ratio`, the others scaled. */
+/* In inference all elements are kept; in training each is dropped with probability `ratio`, the others
+ * scaled. */
 void we_rule_dropout(we_lower *l) {
     const we_tensor *ratio = we_call_input(&l->call, 1), *training = we_call_input(&l->call, 2);
     bool trains = training && we_tensor_integer(training, 0);

@@ -20,7 +20,8 @@ we_status we_shape_eye_like(const we_call *call, we_tensor *out) {
     return we_call_dtype(call, "dtype", out->dtype, &out->dtype);
 }
 
-/* How many steps lead from start to before limit. Integers count as integers: doubles would round large ones. */
+/* How many steps lead from start to before limit. Integers count as integers: doubles would round large ones.
+ */
 static we_status range_count(const we_call *call, int64_t *count) {
     const we_tensor *start = call->in[0], *limit = call->in[1], *delta = call->in[2];
     double steps;

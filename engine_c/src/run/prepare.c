@@ -232,8 +232,11 @@ static we_status lower_links(builder *b, int32_t index, links *k) {
             k->in_views[i] = &k->in_copies[i];
         }
     }
-    we_lower l = {
-        .program = b->program, .node = index, .in = k->in, .out = k->wide_out, .kernels = b->settings->kernels};
+    we_lower l = {.program = b->program,
+                  .node = index,
+                  .in = k->in,
+                  .out = k->wide_out,
+                  .kernels = b->settings->kernels};
     l.call = (we_call){.graph = b->graph, .node = node, .in = k->in_views, .err = b->err};
     WE_TRY(we_shape_infer(&l.call, k->inferred));
     WE_TRY(add_outputs(b, node, k->inferred, k->out));
@@ -260,8 +263,9 @@ static we_status lower_node(builder *b, int32_t index) {
         .out = we_arena_new(&arena, out * sizeof *k.out),
         .wide_out = we_arena_new(&arena, out * sizeof *k.wide_out),
     };
-    we_status status = k.in_copies && k.inferred && k.in_views && k.in && k.out && k.wide_out ? lower_links(b, index, &k)
-                                                                                : we_error_no_memory(b->err);
+    we_status status = k.in_copies && k.inferred && k.in_views && k.in && k.out && k.wide_out
+                           ? lower_links(b, index, &k)
+                           : we_error_no_memory(b->err);
     if (status != WE_OK)
         we_error_locate(b->err, we_op_name(node->op), node->name);
     we_arena_free(&arena);
@@ -341,11 +345,12 @@ static we_status check_limit(const builder *b, we_prepared *prepared) {
         if (bytes_of(&program->tensors[t]) > bytes_of(&program->tensors[largest]))
             largest = (int32_t)t;
     }
-    return we_error_set(b->err, WE_OUT_OF_MEMORY,
-                        "a run needs %lld bytes, %zu of them for tensor '%.100s', more than the session's memory limit "
-                        "of %lld: raise memory_limit if the model is to be trusted",
-                        (long long)prepared->run_bytes, bytes_of(&program->tensors[largest]), name_of(b, largest),
-                        (long long)b->settings->memory_limit);
+    return we_error_set(
+        b->err, WE_OUT_OF_MEMORY,
+        "a run needs %lld bytes, %zu of them for tensor '%.100s', more than the session's memory limit "
+        "of %lld: raise memory_limit if the model is to be trusted",
+        (long long)prepared->run_bytes, bytes_of(&program->tensors[largest]), name_of(b, largest),
+        (long long)b->settings->memory_limit);
 }
 
 static we_status build(builder *b, const we_view *shapes, we_prepared *prepared, size_t *reached) {

@@ -1,4 +1,4 @@
-"""Cases of element-wise, indexing and constructing operators for the conformance suite, with references in NumPy.
+"""Cases of element-wise, indexing and constructing operators for the conformance suite; references in NumPy.
 
 Each is the keyword arguments of a ``Case`` of ``tests/conformance/test_engine_ops.py``.
 """
@@ -153,15 +153,17 @@ CASES: list[dict[str, Any]] = [
     # Made from positions
     _case("Size", [_X], lambda x: np.array(x.size)),
     _case("Range", [_i(9), _i(-2), _i(-3)], lambda *_: np.arange(9, -2, -3), constants=0),
-    _case("Range", [np.float32(1), np.float32(2), np.float32(0.3)], lambda *_: 1 + 0.3 * np.arange(4), constants=0),
+    _case("Range", [np.float32(1), np.float32(2), np.float32(0.3)], lambda *_: 1 + 0.3 * np.arange(4),
+          constants=0),
     _case("EyeLike", [_f(4, 6)], lambda _: np.eye(4, 6, -2), attrs={"k": -2, "dtype": "F64"}),
     _case("OneHot", [_i(0, -1, 3, 7).reshape(2, 2), _i(4), _f(2)],
           lambda i, d, v: _narrow(_one_hot(i, 4, v, 1)), attrs={"axis": 1}, constants=1),
     _case("Trilu", [_X, np.array(1, np.int64)], lambda x, _: _narrow(np.triu(x, 1)), constants=1),
     _case("Trilu", [_X, np.array(-1, np.int64)], lambda x, _: _narrow(np.tril(x, -1)), attrs={"upper": 0}),
-    _case("CenterCropPad", [_X, _i(4, 2)], lambda x, _: np.pad(_narrow(x), [(1, 1), (0, 0), (0, 0)])[..., 1:3],
-          attrs={"axes": [0, -1]}, constants=1),
-    _case("Pad", [_X, _i(0, 2, 7, 0, 1, 5)], lambda x, _: _narrow(np.pad(x, [(0, 0), (2, 1), (7, 5)], mode="wrap")),
+    _case("CenterCropPad", [_X, _i(4, 2)],
+          lambda x, _: np.pad(_narrow(x), [(1, 1), (0, 0), (0, 0)])[..., 1:3], attrs={"axes": [0, -1]}, constants=1),
+    _case("Pad", [_X, _i(0, 2, 7, 0, 1, 5)],
+          lambda x, _: _narrow(np.pad(x, [(0, 0), (2, 1), (7, 5)], mode="wrap")),
           attrs={"mode": "wrap"}, constants=1),
     _case("Pad", [_X, _i(0, 5, 0, 0, 3, 9)],
           lambda x, _: _narrow(np.pad(x, [(0, 0), (5, 3), (0, 9)], mode="reflect")),
