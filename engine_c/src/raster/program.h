@@ -118,11 +118,12 @@ typedef struct we_command {
             int64_t outer, k, inner;
         } arg;
         struct {
-            bool largest; /* first, or the smallest */
+            bool largest;               /* first, or the smallest */
             int64_t outer, n, inner, k; /* [outer, n, inner] to I64 indices [outer, k, inner] */
         } top;
         struct {
-            bool normal, seeded; /* standard normal or uniform in [0, 1), float32; without a seed, runs differ */
+            bool normal,
+                seeded; /* standard normal or uniform in [0, 1), float32; without a seed, runs differ */
             double seed;
         } random;
         we_loop loop;
