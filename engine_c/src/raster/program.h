@@ -136,6 +136,8 @@ typedef struct we_command {
         struct {
             int32_t claim; /* row of claims.inc */
             const void *parameters;
+            const we_matmul_row *kernel; /* where the claim holds a product */
+            bool relu;                   /* fused */
         } claim;
     } u;
     const char *candidate; /* what the search chose */
