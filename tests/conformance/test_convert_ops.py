@@ -27,6 +27,7 @@ NOT_REACHABLE = {"Constant"}  # becomes a weight before the engine sees it
 ELSEWHERE = {
     "CausalConvWithState", "ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv",
     "QLinearMatMul", "Upsample", "HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix",
+    "GridSample", "RoiAlign", "DeformConv", "MaxUnpool", "Det", "DFT", "STFT",
 }  # fmt: skip
 
 

@@ -65,8 +65,8 @@ static void put_dims(text *t, const we_tensor *tensor) {
 }
 
 static const char *kind_name(we_command_kind kind) {
-    static const char *const NAMES[] = {"unary", "binary", "select", "cast",   "reduce",
-                                        "arg",   "matmul", "loop",   "raster", "claim"};
+    static const char *const NAMES[] = {"unary",  "binary", "select", "cast",  "reduce", "arg",
+                                        "matmul", "loop",   "raster", "claim", "native"};
     return NAMES[kind];
 }
 
