@@ -15,6 +15,8 @@ typedef enum we_op {
     WE_OP_COUNT
 } we_op;
 
+bool we_op_is_composite(int32_t op);
+
 /* A node with concrete inputs. in[i] is NULL where omitted. Values of inputs that decide a shape (Reshape's
  * second, Slice's bounds) must be CONST. */
 typedef struct we_call {
@@ -43,6 +45,10 @@ we_status we_call_attr_ints(const we_call *call, const char *name, int32_t count
 /* Element i of a CONST tensor as a number. */
 double we_tensor_number(const we_tensor *tensor, int64_t i);
 int64_t we_tensor_integer(const we_tensor *tensor, int64_t i);
+/* The same moved so that signed comparison orders every integer type, U64 too. */
+int64_t we_tensor_ordered(const we_tensor *tensor, int64_t i);
+/* Input `index`, which decides a shape and so must be CONST; UNSUPPORTED where it is not known yet. */
+we_status we_call_known(const we_call *call, int32_t index, const we_tensor **out);
 
 /* A type named by an attribute; `fallback` where it is absent, WE_DTYPE_COUNT makes it required. */
 we_status we_call_dtype(const we_call *call, const char *name, we_dtype fallback, we_dtype *out);

@@ -64,7 +64,7 @@ static void put_dims(text *t, const we_tensor *tensor) {
     put(t, "]");
 }
 
-static const char *kind_name(we_command_kind kind) {
+const char *we_command_name(we_command_kind kind) {
     static const char *const NAMES[] = {"unary",  "binary", "select", "cast",  "reduce", "arg",
                                         "matmul", "loop",   "raster", "claim", "native"};
     return NAMES[kind];
@@ -108,7 +108,7 @@ static void put_step(text *t, const we_graph *graph, const we_program *program, 
     put(t, "{\"node\":");
     put_string(t, node->name);
     put(t, ",\"op\":\"%s\",\"command\":\"%s\",\"function\":\"%s\",\"candidate\":\"%s\",\"predicted_ms\":%.6f",
-        we_op_name(node->op), kind_name(c->kind), function_name(c), c->candidate, c->predicted_ms);
+        we_op_name(node->op), we_command_name(c->kind), function_name(c), c->candidate, c->predicted_ms);
     put(t, ",\"out\":{\"dtype\":\"%s\",\"shape\":", we_dtype_name(program->tensors[c->out].dtype));
     put_dims(t, &program->tensors[c->out]);
     put(t, "}");
