@@ -132,7 +132,8 @@ static we_status fold_from(builder *b, size_t mark) {
 
 /* ---- Nodes ---- */
 
-/* The cheapest claim the back end has on this call, as a command with its price; kind stays UNARY where there is none. */
+/* The cheapest claim the back end has on this call, as a command with its price; kind stays UNARY where there
+ * is none. */
 static we_command best_claim(const builder *b, const we_lower *l) {
     we_command best = {.kind = WE_COMMAND_UNARY};
     int32_t row = 0;
@@ -230,9 +231,10 @@ static we_status widen(builder *b, we_lower *l, links *k) {
     return WE_OK;
 }
 
+/* A rule need not fill an output that is omitted, so such a one must not be read. */
 static we_status narrow(we_lower *l, const links *k) {
     for (int32_t i = 0; i < l->call.node->output_count; i++) {
-        if (k->wide_out[i] != k->out[i])
+        if (k->wide_out[i] != k->out[i] && l->call.node->outputs[i] >= 0)
             we_emit_cast(l, k->wide_out[i], k->inferred[i].dtype, k->out[i]);
     }
     return l->status;
