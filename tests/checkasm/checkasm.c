@@ -190,7 +190,9 @@ static void check_matmul(const we_matmul_row *row) {
         fill(WE_F32, bias_r, 16, 0);
         fill(WE_F32, bias_c, 140, 0);
         memcpy(before, c, sizeof c);
-        we_epilogue epilogue = {mode & 1 ? bias_r : NULL, mode & 2 ? bias_c : NULL, check_below(2)};
+        we_epilogue epilogue = {.row_bias = mode & 1 ? bias_r : NULL,
+                                .column_bias = mode & 2 ? bias_c : NULL,
+                                .relu = check_below(2)};
         row->kernel(k, left, right, c, ldc, m, n, accumulate, mode ? &epilogue : NULL);
         for (int32_t i = 0; i < row->rows; i++) {
             for (int64_t j = 0; j < ldc; j++) {
