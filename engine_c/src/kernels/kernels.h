@@ -65,11 +65,29 @@ typedef struct we_matmul_row {
     we_matmul_kernel kernel;
 } we_matmul_row;
 
+/* One filter over one plane: y[i, j] = bias + sum over taps of weights[t] * x[i * x_row + j + offsets[t]], plus the
+ * residual (row stride y_row, NULL where absent), then relu. Up to WE_DEPTHWISE_SLACK elements past the last column are
+ * read. x and y must not overlap. No alignment. */
+typedef struct we_depthwise {
+    int64_t rows, columns, x_row, y_row;
+    int32_t taps;
+    const float *weights, *residual;
+    const int32_t *offsets;
+    float bias;
+    bool relu;
+} we_depthwise;
+typedef void (*we_depthwise_kernel)(const we_depthwise *filter, const float *x, float *y);
+
+enum {
+    WE_DEPTHWISE_SLACK = 15,
+};
+
 typedef struct we_kernels {
     uint32_t isas;                                         /* bit set of we_isa */
     we_unary_kernel unary[WE_UNARY_COUNT][WE_DTYPE_COUNT]; /* NULL where the dtype has none */
     we_binary_kernel binary[WE_BINARY_COUNT][WE_DTYPE_COUNT];
     we_reduce_kernel reduce[WE_REDUCE_COUNT][WE_DTYPE_COUNT];
+    we_depthwise_kernel depthwise;
 } we_kernels;
 
 /* The process's table, filled at first use. CONFIG where WALLE_ENGINE_ISA is wrong. */
@@ -106,5 +124,9 @@ const char *we_reduce_name(we_reduce_fn fn);
                                                       const we_epilogue *epilogue);
 #include "kernels/matmul.inc"
 #undef WE_MATMUL_KERNEL_ROW
+#define WE_DEPTHWISE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
+    void we_##dt##_depthwise__##isa(const we_depthwise *filter, const float *x, float *y);
+#include "kernels/depthwise.inc"
+#undef WE_DEPTHWISE_KERNEL_ROW
 
 #endif

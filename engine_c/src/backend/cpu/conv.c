@@ -35,9 +35,14 @@ bool we_conv_read(const we_call *call, we_conv *out) {
     c.parts = c.w.stride[1];
     c.part = (reach(&c.w, 1) + c.parts - 1) / c.parts;
     c.row = c.part * c.parts;
-    c.plane = c.stored ? reach(&c.w, 0) * c.row : c.positions;
+    c.plane = c.stored ? reach(&c.w, 0) * c.row : c.positions; /* unstored, rows are not told apart */
     *out = c;
     return c.positions > 0 && c.plane * c.channels * c.group < INT32_MAX / 2;
+}
+
+void we_conv_must_store(we_conv *c) {
+    c->stored = true;
+    c->plane = reach(&c->w, 0) * c->row;
 }
 
 int64_t we_conv_tap(const we_conv *c, int64_t i, int64_t j) {
@@ -57,6 +62,17 @@ static void store_row(const we_conv *c, const float *x, float *to) {
     if (c->parts == 1) {
         if (count > 0)
             memcpy(to + before, x, (size_t)count * sizeof *to);
+        return;
+    }
+    if (c->parts == 2) { /* the usual stride: both parts in one go, which compilers turn into shuffles */
+        int64_t half = before / 2, odd = before % 2, pairs = (count - odd) / 2;
+        float *even = to + half + odd, *uneven = to + c->part + half;
+        if (odd && count > 0)
+            uneven[0] = x[0], uneven++, x++;
+        for (int64_t j = 0; j < pairs; j++)
+            even[j] = x[2 * j], uneven[j] = x[2 * j + 1];
+        if (count - odd > 2 * pairs)
+            even[pairs] = x[2 * pairs];
         return;
     }
     for (int64_t part = 0; part < c->parts; part++) {

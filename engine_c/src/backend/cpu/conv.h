@@ -23,6 +23,8 @@ enum {
 
 /* False where no native way applies: float32, constant weights, one or two spatial dims. */
 bool we_conv_read(const we_call *call, we_conv *out);
+/* For kernels that read past what they were given. */
+void we_conv_must_store(we_conv *c);
 /* Where tap (i, j) of output (0, 0) reads, from the start of a plane. */
 int64_t we_conv_tap(const we_conv *c, int64_t i, int64_t j);
 /* Distance between what one tap reads for an output row and for the next. */
