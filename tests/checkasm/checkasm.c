@@ -196,6 +196,7 @@ static void check_matmul(const we_matmul_row *row) {
                                 .column_bias = mode & 2 ? bias_c : NULL,
                                 .relu = check_below(2),
                                 .residual = mode & 4 ? residual : NULL};
+        epilogue.ceiling = epilogue.relu && check_below(2) ? 3 : 0;
         row->kernel(k, left, right, c, ldc, m, n, accumulate, mode ? &epilogue : NULL);
         for (int32_t i = 0; i < row->rows; i++) {
             for (int64_t j = 0; j < ldc; j++) {
@@ -207,6 +208,7 @@ static void check_matmul(const we_matmul_row *row) {
                 }
                 want += (mode & 1 ? bias_r[i] : 0) + (mode & 2 ? bias_c[j] : 0) + (mode & 4 ? residual[i * ldc + j] : 0);
                 want = mode && epilogue.relu && want < 0 ? 0 : want;
+                want = mode && epilogue.ceiling > 0 && want > epilogue.ceiling ? epilogue.ceiling : want;
                 float got = c[i * ldc + j];
                 if (i >= m || j >= n)
                     CHECK(got == before[i * ldc + j], "%s wrote outside its tile", row->name);
@@ -273,15 +275,16 @@ static void check_depthwise(const char *name, we_depthwise_kernel kernel) {
     float weights[TAPS];
     int32_t offsets[TAPS];
     for (int round = 0; round < 300; round++) {
-        we_depthwise d = {.rows = 1 + check_below(ROWS),
-                          .columns = 1 + check_below(COLUMNS),
-                          .x_row = X_ROW * (1 + check_below(2)),
-                          .y_row = Y_ROW,
-                          .taps = 1 + (int32_t)check_below(TAPS),
+        we_depthwise d = {.taps = {.rows = 1 + check_below(ROWS),
+                                   .columns = 1 + check_below(COLUMNS),
+                                   .x_row = X_ROW * (1 + check_below(2)),
+                                   .y_row = Y_ROW,
+                                   .count = 1 + (int32_t)check_below(TAPS),
+                                   .offsets = offsets},
                           .weights = weights,
-                          .offsets = offsets,
                           .residual = check_below(2) ? added : NULL,
                           .relu = check_below(2)};
+        d.ceiling = d.relu && check_below(2) ? 2 : 0;
         fill(WE_F32, x, sizeof x / sizeof *x, 0);
         fill(WE_F32, y, ROWS * Y_ROW, 0);
         fill(WE_F32, added, ROWS * Y_ROW, 0);
@@ -295,11 +298,34 @@ static void check_depthwise(const char *name, we_depthwise_kernel kernel) {
         for (int64_t i = 0; i < ROWS; i++) {
             for (int64_t j = 0; j < Y_ROW; j++) {
                 float got = y[i * Y_ROW + j], expected = want[i * Y_ROW + j];
-                int inside = i < d.rows && j < d.columns;
+                int inside = i < d.taps.rows && j < d.taps.columns;
                 CHECK(inside ? fabsf(got - expected) <= 2e-4f : got == expected, "%s: (%" PRId64 ", %" PRId64
                       ") is %g, not %g", name, i, j, got, expected);
             }
         }
+    }
+}
+
+static void check_window(const char *name, we_window_kernel kernel, we_window_kernel ref) {
+    enum { ROWS = 9, COLUMNS = 37, TAPS = 9, X_ROW = 45, Y_ROW = 41 };
+    static float x[(2 * ROWS + 6) * X_ROW + COLUMNS + 16], y[ROWS * Y_ROW], want[ROWS * Y_ROW];
+    int32_t offsets[TAPS];
+    for (int round = 0; round < 300; round++) {
+        we_taps taps = {.rows = 1 + check_below(ROWS),
+                        .columns = 1 + check_below(COLUMNS),
+                        .x_row = X_ROW * (1 + check_below(2)),
+                        .y_row = Y_ROW,
+                        .count = 1 + (int32_t)check_below(TAPS),
+                        .offsets = offsets};
+        fill(WE_F32, x, sizeof x / sizeof *x, 1);
+        fill(WE_F32, y, ROWS * Y_ROW, 0);
+        for (int t = 0; t < TAPS; t++)
+            offsets[t] = (int32_t)(check_below(3) * X_ROW + check_below(8));
+        memcpy(want, y, sizeof y);
+        ref(&taps, x, want);
+        kernel(&taps, x, y);
+        for (int64_t i = 0; i < ROWS * Y_ROW; i++)
+            CHECK(ulps(y[i], want[i]) == 0, "%s: element %" PRId64 " is %g, not %g", name, i, y[i], want[i]);
     }
 }
 
@@ -330,6 +356,12 @@ static void check_all(uint32_t isas) {
         check_depthwise("we_" #dt "_depthwise__" #isa, we_##dt##_depthwise__##isa);
 #include "kernels/depthwise.inc"
 #undef WE_DEPTHWISE_KERNEL_ROW
+#define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_window("we_" #dt "_window_" #name "__" #isa, we_##dt##_window_##name##__##isa,                 \
+                     we_##dt##_window_##name##__ref);
+#include "kernels/window.inc"
+#undef WE_WINDOW_KERNEL_ROW
     for (size_t i = 0; i < count; i++) {
         if (isas >> rows[i].isa & 1)
             check_matmul(&rows[i]);

@@ -6,22 +6,13 @@ typedef struct parameters {
     const int32_t *offsets; /* per tap */
 } parameters;
 
-static const int32_t *tap_offsets(const we_conv *c, we_arena *arena) {
-    int32_t *offsets = we_arena_new(arena, (size_t)c->w.taps * sizeof *offsets), *to = offsets;
-    for (int64_t i = 0; offsets && i < c->w.kernel[0]; i++) {
-        for (int64_t j = 0; j < c->w.kernel[1]; j++)
-            *to++ = (int32_t)we_conv_tap(c, i, j);
-    }
-    return offsets;
-}
-
 static bool accept(const we_call *call, we_arena *arena, const void **out) {
     we_conv conv;
     if (!we_conv_read(call, &conv) || conv.channels != 1)
         return false;
     we_conv_must_store(&conv);
     parameters *p = we_arena_new(arena, sizeof *p);
-    if (!p || !(p->offsets = tap_offsets(&conv, arena)))
+    if (!p || !(p->offsets = we_conv_tap_offsets(&conv, arena)))
         return false;
     p->conv = conv;
     *out = p;
@@ -56,15 +47,11 @@ static void filter_planes(void *context, int64_t begin, int64_t end) {
     const float *x = we_run_in(j->run, j->command, 0);
     const float *residual = j->command->in[1] >= 0 ? we_run_in(j->run, j->command, 1) : NULL;
     float *stored = (float *)j->run->scratch + (size_t)we_run_worker(j->run) * worker_floats(c);
-    we_depthwise d = {.rows = c->w.out[0],
-                      .columns = c->w.out[1],
-                      .x_row = we_conv_row_step(c),
-                      .y_row = c->w.out[1],
-                      .taps = (int32_t)c->w.taps,
-                      .offsets = j->p->offsets,
-                      .relu = j->command->u.claim.relu};
+    we_depthwise d = {.taps = we_conv_taps(c, j->p->offsets),
+                      .relu = j->command->u.claim.relu,
+                      .ceiling = j->command->u.claim.ceiling};
     for (int64_t plane = begin; plane < end; plane++) {
-        we_conv_store(c, x + plane * c->w.in[0] * c->w.in[1], stored);
+        we_conv_store(c, x + plane * c->w.in[0] * c->w.in[1], 0, stored);
         for (int64_t f = 0; f < c->filters; f++) {
             int64_t filter = plane % c->group * c->filters + f, to = (plane * c->filters + f) * c->positions;
             d.weights = c->weights + filter * c->w.taps;

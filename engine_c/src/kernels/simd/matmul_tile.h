@@ -1,7 +1,7 @@
 /* One micro-kernel from vector wrappers. Before including define
  *   KERNEL (name), ROWS, VECTORS (columns / lanes), LANES, VEC, V_ZERO(), V_LOAD(p), V_STORE(p, v),
  * V_LOAD_PART(p, count), V_STORE_PART(p, count, v), V_SPLAT(f), V_FMA(a, b, c) = a * b + c, V_ADD(a, b),
- * V_KEEP_POSITIVE(v) = v < 0 ? 0 : v (NaN stays). ROWS * VECTORS accumulators + VECTORS columns of B + 1
+ * V_KEEP_POSITIVE(v) = v < 0 ? 0 : v (NaN stays), V_CAP(v, most) = v > most ? most : v. ROWS * VECTORS accumulators + VECTORS columns of B + 1
  * broadcast of A must fit the register file. A partial tile is computed whole, since panels are padded, and
  * stored in part. */
 #include <stdint.h>
@@ -26,6 +26,8 @@ static inline __attribute__((always_inline)) void finish_vector(VEC sum, float *
             sum = V_ADD(sum, LOAD(epilogue->residual + at));
         if (epilogue->relu)
             sum = V_KEEP_POSITIVE(sum);
+        if (epilogue->ceiling > 0)
+            sum = V_CAP(sum, epilogue->ceiling);
     }
 #undef LOAD
     if (count == LANES)
