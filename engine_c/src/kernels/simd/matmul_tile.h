@@ -51,22 +51,36 @@ static inline __attribute__((always_inline)) void finish_tile(VEC sums[ROWS][VEC
     }
 }
 
-void KERNEL(int64_t k, const float *a, const float *b, float *c, int64_t ldc, int32_t m, int32_t n,
-            bool accumulate, const we_epilogue *epilogue) {
-    VEC sums[ROWS][VECTORS];
+/* The sums over k of the first `vectors` columns of vectors. The caller's next panel of A lies behind this one as a
+ * rule, so it is asked for on the way. */
+static inline __attribute__((always_inline)) void sum_up(int64_t k, const float *a, const float *b,
+                                                         VEC sums[ROWS][VECTORS], const int vectors) {
+    int64_t next = k * ROWS;
     UNROLL for (int i = 0; i < ROWS; i++) {
         UNROLL for (int j = 0; j < VECTORS; j++) sums[i][j] = V_ZERO();
     }
     for (int64_t p = 0; p < k; p++) {
         VEC columns[VECTORS];
-        UNROLL for (int j = 0; j < VECTORS; j++) columns[j] = V_LOAD(b + j * LANES);
+        __builtin_prefetch(a + next, 0, 2);
+        UNROLL for (int j = 0; j < vectors; j++) columns[j] = V_LOAD(b + j * LANES);
         UNROLL for (int i = 0; i < ROWS; i++) {
             VEC row = V_SPLAT(a[i]);
-            UNROLL for (int j = 0; j < VECTORS; j++) sums[i][j] = V_FMA(row, columns[j], sums[i][j]);
+            UNROLL for (int j = 0; j < vectors; j++) sums[i][j] = V_FMA(row, columns[j], sums[i][j]);
         }
         a += ROWS;
         b += VECTORS * LANES;
     }
+}
+
+void KERNEL(int64_t k, const float *a, const float *b, float *c, int64_t ldc, int32_t m, int32_t n,
+            bool accumulate, const we_epilogue *epilogue) {
+    VEC sums[ROWS][VECTORS];
+    if (n <= LANES) { /* the last columns of many a matrix */
+        sum_up(k, a, b, sums, 1);
+        finish_tile(sums, c, ldc, m, n, accumulate, epilogue);
+        return;
+    }
+    sum_up(k, a, b, sums, VECTORS);
     if (m == ROWS && n == VECTORS * LANES)
         finish_tile(sums, c, ldc, ROWS, VECTORS * LANES, accumulate, epilogue);
     else
