@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from os import PathLike, fsencode
 from typing import Any, Literal, NoReturn
 
@@ -23,6 +24,8 @@ __all__ = [
 
 Precision = Literal["highest", "high", "medium"]
 _MAX_RANK = 8
+# Resolved once: cffi reads a type given as text anew at each call.
+_ERROR, _BINDINGS, _BLOCKS = (ffi.typeof(text) for text in ("we_error *", "we_binding[]", "we_block *[]"))
 
 
 def _text(pointer: Any) -> str:
@@ -50,6 +53,7 @@ def _c_name(text: str) -> bytes:
     return encoded
 
 
+@cache
 def _find_dtype(name: str) -> int:
     found = ffi.new("we_dtype *")
     if not lib.we_dtype_find(_c_name(name), found):
@@ -228,6 +232,7 @@ class Session:
         self._handle = ffi.gc(handle, lib.we_session_release)
         self.model = model
         self._wanted = {value.name: value.dtype for value in model.inputs}
+        self._c_names = {value.name: ffi.new("char[]", _c_name(value.name)) for value in model.inputs}
         self._output_names = tuple(value.name for value in model.outputs)
 
     def run(self, inputs: Mapping[str, object]) -> dict[str, Tensor]:
@@ -248,7 +253,7 @@ class Session:
         Blocks: for the time of the inference, with the GIL released.
         """
         bindings, keep = self._bind(inputs)
-        blocks, error = ffi.new("we_block *[]", len(self._output_names)), ffi.new("we_error *")
+        blocks, error = ffi.new(_BLOCKS, len(self._output_names)), ffi.new(_ERROR)
         _check(lib.we_session_run(self._handle, bindings, len(bindings), blocks, error), error)
         del keep
         return {name: _tensor(block) for name, block in zip(self._output_names, blocks, strict=True)}
@@ -275,30 +280,35 @@ class Session:
 
     def _bind(self, inputs: Mapping[str, object]) -> tuple[Any, list[object]]:
         """C bindings, and what must stay alive while they are used."""
-        bindings = ffi.new("we_binding[]", len(inputs))
+        bindings = ffi.new(_BINDINGS, len(inputs))
         keep: list[object] = []
         for binding, (name, value) in zip(bindings, inputs.items(), strict=True):
             memory, dtype, shape = dense_view(value, name, self._wanted.get(name, "F32"))
             if len(shape) > _MAX_RANK:
                 raise _refuse(f"input '{name}' has {len(shape)} dims; at most {_MAX_RANK}")
-            c_name, data = ffi.new("char[]", _c_name(name)), ffi.from_buffer(memory)
-            keep += [c_name, data, memory]
+            c_name = self._c_names.get(name) or ffi.new("char[]", _c_name(name))
+            view, data = binding.view, ffi.from_buffer(memory)
+            keep += (c_name, data)
             binding.name = c_name
-            binding.view.dtype = _find_dtype(dtype)
-            binding.view.rank = len(shape)
-            binding.view.dims[0 : len(shape)] = shape
-            binding.view.data = ffi.cast("void *", data)
+            view.dtype = _find_dtype(dtype)
+            view.rank = len(shape)
+            view.dims[0 : len(shape)] = shape
+            view.data = data
         return bindings, keep
 
 
 def _tensor(block: Any) -> Tensor:
     """Take over one reference to a block."""
-    owner = ffi.gc(block, lib.we_block_release)
-    view = lib.we_block_view(owner)
+    view = lib.we_block_view(block)
     # A cffi buffer keeps the object it was made from alive, so this one owns the block.
-    memory = ffi.gc(view.data, lambda _data, _owner=owner: None)
-    shape = tuple(int(view.dims[i]) for i in range(view.rank))
-    return Tensor(ffi.buffer(memory, lib.we_block_nbytes(owner)), _text(lib.we_dtype_name(view.dtype)), shape)
+    memory = ffi.gc(view.data, lambda _data: lib.we_block_release(block))
+    shape = tuple(view.dims[0 : view.rank])
+    return Tensor(ffi.buffer(memory, lib.we_block_nbytes(block)), _dtype_name(view.dtype), shape)
+
+
+@cache
+def _dtype_name(dtype: int) -> str:
+    return _text(lib.we_dtype_name(dtype))
 
 
 class GraphBuilder:
