@@ -477,7 +477,7 @@ static we_status check_value(const we_value *value, const we_datum *datum, we_er
     bool sequence = datum->kind == WE_DATUM_SEQUENCE;
     if (value->io == WE_IO_OPTIONAL || (sequence && value->io == WE_IO_SEQUENCE))
         return WE_OK;
-    if (datum->kind != WE_DATUM_TENSOR)
+    if (datum->kind != WE_DATUM_TENSOR || value->io == WE_IO_SEQUENCE)
         return we_error_set(err, WE_INVALID_ARGUMENT, "input '%.100s' must be a %s", value->name,
                             value->io == WE_IO_SEQUENCE ? "sequence" : "tensor");
     return check_input(value, &datum->view, true, err);
