@@ -156,7 +156,10 @@ _LIES: dict[str, tuple[Any, type[EngineError]]] = {
     "nodes no list": (lambda h, g, d: g.update(nodes={}), ModelError),
     "body without a name": (lambda h, g, d: g["nodes"][0]["attrs"].update(body={"graph": {}}), ModelError),
     "body no object": (lambda h, g, d: g["nodes"][0]["attrs"].update(body={"graph": 3}), ModelError),
-    "body where none goes": (lambda h, g, d: g["nodes"][0]["attrs"].update(body={"graph": _body()}), UnsupportedError),
+    "body where none goes": (
+        lambda h, g, d: g["nodes"][0]["attrs"].update(body={"graph": _body()}),
+        UnsupportedError,
+    ),
     "body without outputs": (lambda h, g, d: _loop(g, {**_body(), "outputs": []}), ModelError),
     "body that reads what is nowhere": (lambda h, g, d: _loop(g, _body("nothing")), ModelError),
     "body that reads what comes of it": (lambda h, g, d: _loop(g, _body("y")), ModelError),

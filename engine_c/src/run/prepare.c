@@ -132,7 +132,8 @@ static we_status fold_from(builder *b, size_t mark) {
 
 /* ---- Nodes ---- */
 
-/* The cheapest claim the back end has on this call, as a command with its price; kind stays UNARY where there is none. */
+/* The cheapest claim the back end has on this call, as a command with its price; kind stays UNARY where there
+ * is none. */
 static we_command best_claim(const builder *b, const we_lower *l) {
     we_command best = {.kind = WE_COMMAND_UNARY};
     int32_t row = 0;
@@ -247,8 +248,11 @@ static we_status lower_links(builder *b, int32_t index, links *k) {
             k->in_views[i] = &k->in_copies[i];
         }
     }
-    we_lower l = {
-        .program = b->program, .node = index, .in = k->in, .out = k->wide_out, .kernels = b->settings->kernels};
+    we_lower l = {.program = b->program,
+                  .node = index,
+                  .in = k->in,
+                  .out = k->wide_out,
+                  .kernels = b->settings->kernels};
     l.call = (we_call){.graph = b->graph, .node = node, .in = k->in_views, .err = b->err};
     WE_TRY(we_shape_infer(&l.call, k->inferred));
     WE_TRY(add_outputs(b, node, k->inferred, k->out));
@@ -275,8 +279,9 @@ static we_status lower_node(builder *b, int32_t index) {
         .out = we_arena_new(&arena, out * sizeof *k.out),
         .wide_out = we_arena_new(&arena, out * sizeof *k.wide_out),
     };
-    we_status status = k.in_copies && k.inferred && k.in_views && k.in && k.out && k.wide_out ? lower_links(b, index, &k)
-                                                                                : we_error_no_memory(b->err);
+    we_status status = k.in_copies && k.inferred && k.in_views && k.in && k.out && k.wide_out
+                           ? lower_links(b, index, &k)
+                           : we_error_no_memory(b->err);
     if (status != WE_OK)
         we_error_locate(b->err, we_op_name(node->op), node->name);
     we_arena_free(&arena);

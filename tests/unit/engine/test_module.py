@@ -1,4 +1,4 @@
-"""Models that are no single program: control flow, shapes from data, values that are no tensors, and their limits."""
+"""Models that are no single program: control flow, shapes from data, sequences, text, and their limits."""
 
 from __future__ import annotations
 
@@ -334,7 +334,7 @@ def test_a_program_past_the_memory_limit_names_its_largest_tensor() -> None:
     builder.node("Exp", ["huge"], ["exp"])
     builder.node("ReduceSum", ["exp"], ["y"])
     model = _outputs(builder, "y").finish()
-    with pytest.raises(OutOfMemory, match="tensor '(huge|exp)'"):
+    with pytest.raises(OutOfMemory, match=r"tensor '(huge|exp)'"):
         model.session(memory_limit=1 << 20, merge=False).run({"x": _ones(1)})
     assert model.session(merge=False).run({"x": np.zeros(1, np.float32)})["y"].tolist() == [[1 << 24]]
 
@@ -353,10 +353,10 @@ def test_many_small_tensors_count_too() -> None:
     assert [item.tolist() for item in session.run({"n": _TRIPS})["y"]] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("name", ["memory_limit", "max_trips"])
-def test_limits_are_not_negative(name: str) -> None:
+@pytest.mark.parametrize("limits", [{"memory_limit": -1}, {"max_trips": -1}])
+def test_limits_are_not_negative(limits: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="must not be negative"):
-        _reshaped().session(**{name: -1})
+        _reshaped().session(**limits)
 
 
 def test_another_thread_may_interrupt_a_run() -> None:
