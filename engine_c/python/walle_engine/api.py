@@ -263,7 +263,7 @@ class Session:
                 without a value.
 
         Returns:
-            The outputs by name, in the model's order: a ``Tensor`` (``numpy.asarray(output)`` makes no copy), a
+            The outputs by name, in the model's order: a ``Tensor`` (``numpy.asarray`` of it makes no copy), a
             ``TextTensor``, a list of them for a sequence, ``None`` for an optional without a value.
 
         Raises:
@@ -296,7 +296,7 @@ class Session:
         return {name: _value(datum) for name, datum in zip(self._output_names, owned, strict=True)}
 
     def interrupt(self) -> None:
-        """End the runs that are in a loop or between two parts of a model, in whichever threads: they raise."""
+        """End the runs that are in a loop or between two parts of a model, in any thread: they raise."""
         lib.we_session_interrupt(self._handle)
 
     def prepare(self, inputs: Mapping[str, object]) -> None:
@@ -450,8 +450,8 @@ def _tensor(block: Any) -> Tensor | TextTensor:
 class GraphBuilder:
     """Build a model node by node; the verifier checks it at ``finish``.
 
-    A builder given as an attribute of a control-flow node is its body: it sees the values of the graph it is put into,
-    and is spent by that.
+    A builder given as an attribute of a control-flow node is its body: it sees the values of the graph
+    it is put into, and is spent by that.
 
     Args:
         name: of the graph.
@@ -475,7 +475,9 @@ class GraphBuilder:
         """
         if shape is None or kind != "tensor":
             if kind not in _KINDS:
-                raise _refuse(f"input '{name}' has the unknown kind {kind!r}; use one of: {', '.join(_KINDS)}")
+                raise _refuse(
+                    f"input '{name}' has the unknown kind {kind!r}; use one of: {', '.join(_KINDS)}"
+                )
             found = _find_dtype(dtype) if dtype else lib.WE_DTYPE_COUNT
             self._call(lib.we_builder_input_untyped, _c_name(name), _KINDS.index(kind), found)
             return
@@ -531,7 +533,7 @@ class GraphBuilder:
 
 
 def _fill_attr(attr: Any, name: str, value: Any, keep: list[object]) -> None:
-    """Fill a C attribute; strings that start with ``@`` name a weight (tensor attributes), builders are bodies."""
+    """Fill a C attribute; strings that start with ``@`` name a weight (tensor attributes)."""
 
     def kept(made: Any) -> Any:
         keep.append(made)
