@@ -1,6 +1,6 @@
 """Every operator the engine has: a small ONNX model, converted with the check, and run again on other inputs.
 
-``CASES`` says one or more models per operator; a new row in the engine's operator table needs a new row here.
+``CASES`` says one or more models per operator.
 """
 
 from __future__ import annotations

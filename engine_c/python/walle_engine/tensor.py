@@ -12,8 +12,8 @@ from walle_shared.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Buffer
 
-#: Buffer-protocol formats by dtype. BF16 has none of its own and shows its bits as unsigned 16-bit integers; so do,
-#: as 8-bit integers, the types of ``_STORED``, which operators only convert from and to.
+#: Buffer-protocol formats by dtype. BF16 has none of its own and shows its bits as unsigned 16-bit integers;
+#: so do, as 8-bit integers, the types of ``_STORED``, which operators only convert from and to.
 FORMATS = {
     "F32": "f", "F64": "d", "F16": "e", "BF16": "H", "I8": "b", "I16": "h", "I32": "i", "I64": "q",
     "U8": "B", "U16": "H", "U32": "I", "U64": "Q", "BOOL": "?",
