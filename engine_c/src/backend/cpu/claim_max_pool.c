@@ -12,7 +12,8 @@ typedef struct parameters {
 static bool accept(const we_call *call, we_arena *arena, const void **out) {
     const we_tensor *x = call->in[0];
     we_window w;
-    if (call->node->output_count > 1 || x->dtype != WE_F32 || x->rank > 4 || x->count == 0 || we_call_window(call, NULL, &w) != WE_OK)
+    if (call->node->output_count > 1 || x->dtype != WE_F32 || x->rank > 4 || x->count == 0 ||
+        we_call_window(call, NULL, &w) != WE_OK)
         return false;
     if (w.rank == 1) { /* a plane of one row */
         w.kernel[1] = w.kernel[0], w.stride[1] = w.stride[0], w.dilation[1] = w.dilation[0];
