@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from walle_engine import api
-from walle_support import sequence_cases, vision_cases
+from walle_support import atom_cases, sequence_cases, vision_cases
 
 Array = np.ndarray[Any, Any]
 _DTYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "bool": "BOOL", "uint8": "U8",
-           "int8": "I8", "int16": "I16", "uint16": "U16"}  # fmt: skip
+           "int8": "I8", "int16": "I16", "uint16": "U16", "uint32": "U32", "uint64": "U64"}  # fmt: skip
 _OPS = {op.name: op for op in api.ops()}
 
 
@@ -243,6 +243,7 @@ _CASES = [
          constants=1),
     *(Case(**case) for case in vision_cases.CASES),
     *(Case(**case) for case in sequence_cases.CASES),
+    *(Case(**case) for case in atom_cases.CASES),
     Case("Shape", [_X], lambda x: np.array(x.shape)),
     Case("ConstantOfShape", [_i(2, 3)], lambda s: np.zeros(s, np.float32), constants=0),
     Case("Constant", [], lambda: np.array([1, 2], np.float32), {"value_floats": [1.0, 2.0]}),
