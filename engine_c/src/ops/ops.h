@@ -84,6 +84,14 @@ we_status we_call_transposed_window(const we_call *call, const int64_t *kernel, 
 /* The window of Col2Im: `in` counts the blocks per dim, `out` is the image. */
 we_status we_call_blocks(const we_call *call, we_window *out);
 
+/* What Resize makes of each dim: its extent, its scale, and the part of it that is read (0 to 1: all). */
+typedef struct we_resize {
+    int64_t out[WE_MAX_RANK];
+    double scale[WE_MAX_RANK], start[WE_MAX_RANK], end[WE_MAX_RANK];
+} we_resize;
+/* `scales_input` is 2 for Resize (roi before it, sizes behind it), 1 for Upsample. */
+we_status we_call_resize(const we_call *call, int32_t scales_input, we_resize *out);
+
 /* How far one scale of QuantizeLinear or DequantizeLinear reaches. */
 typedef enum we_grain_kind { WE_GRAIN_TENSOR, WE_GRAIN_AXIS, WE_GRAIN_BLOCK } we_grain_kind;
 typedef struct we_grain {

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "geometry/lower.h"
 #include "graph/opspec.h"
+#include "run/explain.h"
 
 enum {
     MAX_FOLDED = 64 << 20, /* bytes: a larger constant is computed at each run rather than kept */
@@ -440,6 +441,21 @@ static we_status make_outputs(const we_prepared *prepared, const we_graph *graph
     return WE_OK;
 }
 
+static we_status execute(const we_run *run, const we_settings *settings, const we_command *command,
+                         we_error *err) {
+    const we_node *node = &run->graph->nodes[command->node];
+    we_profile_event event = {.node = node->name,
+                              .op = we_op_name(node->op),
+                              .command = we_command_name(command->kind),
+                              .candidate = command->candidate ? command->candidate : ""};
+    int64_t recording;
+    bool timed = we_profile_begin(settings->profile, &event, &recording);
+    we_status status = settings->backend->execute(run, command, err);
+    if (timed)
+        we_profile_end(settings->profile, &event, recording);
+    return status;
+}
+
 we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, const we_settings *settings,
                           we_pool *pool, void **memory, char *arena, void *scratch, const we_view *inputs,
                           we_block **outputs, we_error *err) {
@@ -454,7 +470,7 @@ we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, co
                   .kernels = settings->kernels,
                   .graph = graph};
     for (size_t c = 0; c < program->command_count; c++)
-        WE_TRY(settings->backend->execute(&run, &program->commands[c], err));
+        WE_TRY(execute(&run, settings, &program->commands[c], err));
     for (size_t i = 0; i < graph->output_count; i++) {
         size_t size = we_block_nbytes(outputs[i]);
         if (!prepared->direct[i] && size)
