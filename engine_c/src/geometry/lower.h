@@ -97,8 +97,10 @@ void we_emit_gather(we_lower *l, int32_t from, int32_t indices, const we_gatheri
 /* Row-major strides of a shape. */
 void we_strides(int32_t rank, const int64_t *dims, int64_t *strides);
 
-#define WE_RULE_ROW(name, emits) void we_rule_##name(we_lower *l);
-#include "geometry/rules.inc"
-#undef WE_RULE_ROW
+/* The rule column of the op table names them; several operators may share one. */
+#define WE_OP_ROW(Name, CLASS, min_in, max_in, min_out, max_out, shape, rule, tolerance, value)              \
+    void we_rule_##rule(we_lower *l);
+#include "ops/ops.inc"
+#undef WE_OP_ROW
 
 #endif

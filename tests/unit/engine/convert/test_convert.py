@@ -130,6 +130,21 @@ def test_an_output_the_engine_does_not_compute_is_unsupported(save_model: SaveMo
     convert(path, tmp_path / "m.wmodel")  # the real engine has both
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_an_attribute_the_engine_does_not_know(
+    chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: bool
+) -> None:
+    def invent(_draft: Draft, chain: rewrites.Chain) -> wmodel.Node | None:
+        (node,) = chain
+        return None if "slope" in node.attrs else replace(node, attrs={**node.attrs, "slope": 1})
+
+    monkeypatch.setattr(rewrites, "REWRITES", (rewrites.Rewrite("invent", ("LeakyRelu",), invent),))
+    with pytest.raises(UnsupportedError, match="slope") as caught:
+        convert(chain, tmp_path / "m.wmodel", check=check)
+    assert caught.value.op == "LeakyRelu"
+    assert not (tmp_path / "m.wmodel").exists()
+
+
 def test_a_rank_the_engine_does_not_have(save_model: SaveModel, tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Unsqueeze", ["x", "axes"], ["t"], "tower"),
