@@ -146,6 +146,7 @@ typedef struct we_command {
             const void *parameters;
             const we_matmul_row *kernel; /* where the claim holds a product */
             bool relu;                   /* fused */
+            float ceiling;               /* of what relu leaves, fused; 0: none */
         } claim;
     } u;
     const char *candidate; /* what the search chose */
