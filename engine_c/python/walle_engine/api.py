@@ -16,7 +16,7 @@ from typing import Any, Literal, NoReturn
 from walle_engine._cffi import ffi, lib
 from walle_engine.errors import error_for
 from walle_engine.profile import Profile, Step
-from walle_engine.tensor import FORMATS, Tensor, dense_view
+from walle_engine.tensor import FORMATS, Tensor, TextTensor, dense_view, text_view
 from walle_shared.errors import EngineError
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "coverage", "isa", "isas", "kernels", "live_blocks", "load", "load_bytes", "ops",
 ]  # fmt: skip
 
+_KINDS = {lib.WE_IO_TENSOR: "tensor", lib.WE_IO_SEQUENCE: "sequence", lib.WE_IO_OPTIONAL: "optional"}
 Precision = Literal["highest", "high", "medium"]
 _MAX_RANK = 8
 
@@ -67,13 +68,15 @@ class ValueInfo:
 
     Attributes:
         name: its name in the graph.
-        dtype: e.g. ``"F32"``; ``""`` where an output's type is not stated.
-        shape: extents, a string where symbolic; ``None`` where an output's shape is not stated.
+        dtype: e.g. ``"F32"``, of a sequence its items'; ``""`` where not stated.
+        shape: extents, a string where symbolic; ``None`` where not stated.
+        kind: ``"tensor"``, ``"sequence"`` or ``"optional"``.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...] | None
+    kind: str = "tensor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +159,13 @@ class Model:
         values = []
         for index in range(count(self._handle)):
             _check(get(self._handle, index, info, error), error)
-            stated = info.rank >= 0
             dims = tuple(
                 _text(info.symbols[i]) if info.dims[i] == -1 else int(info.dims[i])
                 for i in range(max(info.rank, 0))
             )
-            dtype = _text(lib.we_dtype_name(info.dtype)) if stated else ""
-            values.append(ValueInfo(_text(info.name), dtype, dims if stated else None))
+            dtype = _text(lib.we_dtype_name(info.dtype)) if info.dtype < lib.WE_DTYPE_COUNT else ""
+            shape = dims if info.rank >= 0 else None
+            values.append(ValueInfo(_text(info.name), dtype, shape, _KINDS[info.kind]))
         return tuple(values)
 
     def session(
@@ -232,18 +235,22 @@ class Session:
         self.model = model
         self._wanted = {value.name: value.dtype for value in model.inputs}
         self._output_names = tuple(value.name for value in model.outputs)
+        values = (*model.inputs, *model.outputs)
+        self._plain = all(value.kind == "tensor" and value.dtype != "STRING" for value in values)
         self._profiling = threading.Lock()
         self._clocks: list[object] = []  # a step in flight may ask its clock after the profile has ended
 
-    def run(self, inputs: Mapping[str, object]) -> dict[str, Tensor]:
+    def run(self, inputs: Mapping[str, object]) -> dict[str, Any]:
         """Run the model once.
 
         Args:
             inputs: every graph input by name: NumPy arrays, Tensors, any other buffer or DLPack object of the
-                input's dtype, or numbers in nested sequences.
+                input's dtype, or numbers in nested sequences. Text is given as strings, a sequence as a list
+                of such values, an optional without a value as None.
 
         Returns:
-            The outputs by name, in the model's order. ``numpy.asarray(output)`` makes no copy.
+            The outputs by name, in the model's order: Tensors (``numpy.asarray(output)`` makes no copy),
+            TextTensors, lists of them for sequences, None for an optional without a value.
 
         Raises:
             EngineError: an input is missing, unknown, of the wrong dtype or shape, or holds an index out of
@@ -252,11 +259,26 @@ class Session:
 
         Blocks: for the time of the inference, with the GIL released.
         """
+        if not self._plain:
+            return self._run_values(inputs)
         bindings, keep = self._bind(inputs)
         blocks, error = ffi.new("we_block *[]", len(self._output_names)), ffi.new("we_error *")
         _check(lib.we_session_run(self._handle, bindings, len(bindings), blocks, error), error)
         del keep
         return {name: _tensor(block) for name, block in zip(self._output_names, blocks, strict=True)}
+
+    def _run_values(self, inputs: Mapping[str, object]) -> dict[str, Any]:
+        """The same for models with text, sequences or optionals."""
+        infos = self.model.inputs
+        if strange := inputs.keys() - self._wanted.keys():
+            raise _refuse(f"there is no input {', '.join(repr(name) for name in sorted(strange))}")
+        if missing := [info.name for info in infos if info.name not in inputs]:
+            raise _refuse(f"input {', '.join(repr(name) for name in missing)} is missing")
+        data = [_datum(inputs[info.name], info, info.kind) for info in infos]
+        out, error = ffi.new("we_datum *[]", len(self._output_names)), ffi.new("we_error *")
+        _check(lib.we_session_run_values(self._handle, data, len(data), out, error), error)
+        owned = [ffi.gc(datum, lib.we_datum_release) for datum in out]
+        return {name: _from_datum(datum) for name, datum in zip(self._output_names, owned, strict=True)}
 
     def prepare(self, inputs: Mapping[str, object]) -> None:
         """Do the work of the first run with inputs of these shapes, without running."""
@@ -344,10 +366,59 @@ class Session:
         return bindings, keep
 
 
+def _datum(value: object, info: ValueInfo, kind: str) -> Any:
+    """A value for C. Lists are sequences where the model takes one, else nested numbers."""
+    out, error = ffi.new("we_datum **"), ffi.new("we_error *")
+    if value is None and kind == "optional":
+        _check(lib.we_datum_new_none(out, error), error)
+    elif kind != "tensor" and isinstance(value, (list, tuple)):
+        items = [_datum(item, info, "tensor") for item in value]
+        _check(lib.we_datum_new_sequence(items, len(items), out, error), error)
+    else:
+        block = ffi.gc(_block(value, info), lib.we_block_release)
+        _check(lib.we_datum_new_tensor(block, out, error), error)
+    return ffi.gc(out[0], lib.we_datum_release)
+
+
+def _block(value: object, info: ValueInfo) -> Any:
+    """A new block with a copy of an array or of texts."""
+    out, error = ffi.new("we_block **"), ffi.new("we_error *")
+    is_text = info.dtype == "STRING"
+    texts: list[bytes] = []
+    memory: memoryview | bytes = b""
+    if is_text:
+        dtype = "STRING"
+        texts, shape = text_view(value, info.name)
+    else:
+        memory, dtype, shape = dense_view(value, info.name, info.dtype or "F32")
+    _check(lib.we_block_new(_find_dtype(dtype), len(shape), list(shape), out, error), error)
+    if is_text:
+        kept = [ffi.new("char[]", text) for text in texts]
+        _check(lib.we_block_set_texts(out[0], kept, error), error)
+    elif size := lib.we_block_nbytes(out[0]):
+        ffi.memmove(lib.we_block_view(out[0]).data, ffi.from_buffer(memory), size)
+    return out[0]
+
+
+def _from_datum(datum: Any) -> Any:
+    kind = lib.we_datum_kind_of(datum)
+    if kind == lib.WE_DATUM_TENSOR:
+        return _tensor(lib.we_datum_block(datum))
+    if kind == lib.WE_DATUM_NONE:
+        return None
+    items = (lib.we_datum_item(datum, index) for index in range(lib.we_datum_count(datum)))
+    return [_from_datum(ffi.gc(item, lib.we_datum_release)) for item in items]
+
+
 def _tensor(block: Any) -> Tensor:
     """Take over one reference to a block."""
     owner = ffi.gc(block, lib.we_block_release)
     view = lib.we_block_view(owner)
+    if view.dtype == lib.WE_STRING:
+        count = lib.we_block_nbytes(owner) // ffi.sizeof("char *")
+        texts = ffi.cast("char **", view.data)
+        shape = tuple(int(view.dims[i]) for i in range(view.rank))
+        return TextTensor([_text(texts[i]) for i in range(count)], shape)
     # A cffi buffer keeps the object it was made from alive, so this one owns the block.
     memory = ffi.gc(view.data, lambda _data, _owner=owner: None)
     shape = tuple(int(view.dims[i]) for i in range(view.rank))

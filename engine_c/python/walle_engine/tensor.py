@@ -88,6 +88,82 @@ class Tensor:
         return f"Tensor({self.dtype}, shape={self.shape})"
 
 
+class TextTensor(Tensor):
+    """A dense row-major array of text. It has no buffer; ``tolist`` and ``numpy.asarray`` copy.
+
+    Args:
+        texts: the elements, in row-major order.
+        shape: extents.
+    """
+
+    __slots__ = ("_texts",)
+
+    def __init__(self, texts: Sequence[str], shape: tuple[int, ...]) -> None:
+        super().__init__(b"", "STRING", shape)
+        self._texts = tuple(texts)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The elements without shape."""
+        return self._texts
+
+    @property
+    def memory(self) -> memoryview:
+        """Text has none to show."""
+        raise BufferError("texts have no buffer; use tolist()")
+
+    def __buffer__(self, flags: int, /) -> memoryview:
+        raise BufferError("texts have no buffer; use tolist()")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        import numpy as np
+
+        return np.array(self._texts, object).reshape(self.shape)
+
+    def tolist(self) -> Any:
+        """Return the elements as (nested) lists of strings, or one string for a scalar."""
+        return _nested(list(self._texts), self.shape)
+
+
+def _nested(items: list[Any], shape: tuple[int, ...]) -> Any:
+    if not shape:
+        return items[0]
+    if 0 in shape:
+        return _empty_lists(shape)
+    size = math.prod(shape[1:])
+    return [_nested(items[i * size : (i + 1) * size], shape[1:]) for i in range(shape[0])]
+
+
+def text_view(value: object, name: str) -> tuple[list[bytes], tuple[int, ...]]:
+    """Read an array of text.
+
+    Args:
+        value: a TextTensor, a NumPy array of strings, a string, or nested sequences of strings.
+        name: of the input, for messages.
+
+    Returns:
+        The elements in UTF-8, and the shape.
+
+    Raises:
+        EngineError: ``value`` is none of these, is ragged, or holds a NUL character.
+    """
+    items: list[str | bytes]
+    if isinstance(value, TextTensor):
+        items, shape = list(value.texts), value.shape
+    elif isinstance(value, (str, bytes)):
+        items, shape = [value], ()
+    else:
+        plain: Any = value.tolist() if hasattr(value, "tolist") else value
+        shape = value.shape if hasattr(value, "shape") else _shape_of(plain)
+        items = []
+        if 0 not in shape and not _flatten(plain, shape, items, leaf=(str, bytes)):
+            raise _refuse(f"input '{name}' is ragged or holds something that is no text")
+    encoded = [item if isinstance(item, bytes) else str(item).encode() for item in items]
+    if any(b"\0" in item for item in encoded):
+        raise _refuse(f"input '{name}' holds a NUL character")
+    return encoded, shape
+
+
 def _empty_lists(shape: tuple[int, ...]) -> Any:
     return [_empty_lists(shape[1:]) for _ in range(shape[0])] if len(shape) > 1 else []
 
@@ -171,14 +247,17 @@ def _shape_of(value: object) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _flatten(value: Any, shape: tuple[int, ...], out: list[Any]) -> bool:
-    """Append the numbers of ``value``; False if it does not have that shape."""
+def _flatten(value: Any, shape: tuple[int, ...], out: list[Any], leaf: tuple[type, ...] = ()) -> bool:
+    """Append the elements of ``value``; False if it does not have that shape.
+
+    Without ``leaf`` an element is whatever is no sequence; with it, an object of one of these types.
+    """
     if not shape:
         out.append(value)
-        return not isinstance(value, (Sequence, str))
-    if not isinstance(value, Sequence) or len(value) != shape[0]:
+        return isinstance(value, leaf) if leaf else not isinstance(value, (Sequence, str))
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or len(value) != shape[0]:
         return False
-    return all(_flatten(item, shape[1:], out) for item in value)
+    return all(_flatten(item, shape[1:], out, leaf) for item in value)
 
 
 def _pack(value: object, name: str, dtype: str) -> tuple[memoryview, str, tuple[int, ...]]:

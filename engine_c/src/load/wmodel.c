@@ -170,7 +170,7 @@ static we_status read_loose_info(loader *l, const we_json *json, const char *nam
         WE_TRY(read_dims(l, name, shape, &rank, dims, symbols));
     if (is_input)
         return we_builder_input_untyped(l->builder, name, kind, dtype, l->err);
-    return we_builder_output_hint(l->builder, name, dtype, dtype == WE_DTYPE_COUNT ? -1 : rank, dims, l->err);
+    return we_builder_output_hint(l->builder, name, kind, dtype, dtype == WE_DTYPE_COUNT ? -1 : rank, dims, l->err);
 }
 
 static we_status read_value_info(loader *l, const we_json *json, bool is_input) {
