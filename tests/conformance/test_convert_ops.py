@@ -195,6 +195,14 @@ CASES = [
     Case("LpPool", inputs=IMAGE, attributes={"kernel_shape": [2, 3], "p": 3}),
     Case("GlobalLpPool", inputs=IMAGE),
     Case("LRN", inputs=IMAGE, attributes={"size": 3}),
+    Case("Resize", inputs=IMAGE, constants=[None, np.array([1, 1, 2, 2], np.float32)]),
+    Case(
+        "Resize",
+        inputs=[(2, 3, 7, 6)],
+        constants=[None, None, ints(2, 3, 11, 4)],
+        attributes={"mode": "linear"},
+    ),
+    Case("AffineGrid", inputs=[(2, 2, 3)], constants=[ints(2, 3, 4, 5)]),
     Case("QuantizeLinear", constants=[np.float32(0.02), np.uint8(99)], out_dtype=TensorProto.UINT8),
     Case(
         "DequantizeLinear",

@@ -74,6 +74,14 @@ void we_rule_shrink(we_lower *l) {
         we_emit_cast(l, result, dtype, l->out[0]);
 }
 
+void we_rule_swish(we_lower *l) {
+    double alpha = attribute(l, "alpha", 1);
+    int32_t x = l->in[0];
+    if (alpha != 1)
+        x = we_emit_binary(l, WE_BINARY_Mul, x, scalar(l, alpha), WE_NEW);
+    we_emit_binary(l, WE_BINARY_Mul, l->in[0], we_emit_unary(l, WE_UNARY_Sigmoid, x, WE_NEW), l->out[0]);
+}
+
 void we_rule_mean(we_lower *l) {
     int32_t count = l->call.node->input_count, sum = l->in[0];
     for (int32_t i = 1; i < count; i++)

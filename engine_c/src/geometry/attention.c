@@ -72,16 +72,11 @@ static we_matmul batched(const we_attention *a, const heads *x, const heads *sha
     return p;
 }
 
-/* scale * Q x K^T: [batch, heads, queries, keys]. Each factor takes the root of the scale in its own type. */
+/* scale * Q x K^T: [batch, heads, queries, keys]. */
 static int32_t scores_of(we_lower *l, const we_attention *a, const heads *key) {
-    we_dtype dtype = l->call.in[0]->dtype;
     double scale = we_node_float(l->call.node, "scale", 1 / sqrt((double)a->size));
-    double root = sqrt(fabs(scale));
-    root = dtype == WE_F16    ? (double)we_f16_to_f32(we_f32_to_f16((float)root))
-           : dtype == WE_BF16 ? (double)we_bf16_to_f32(we_f32_to_bf16((float)root))
-                              : root;
     heads query = heads_of(we_emit_wide(l, l->in[0]), a->packed, a->heads, a->queries, a->size);
-    query.tensor = we_emit_times(l, query.tensor, copysign(root * root, scale), WE_NEW);
+    query.tensor = we_emit_times(l, query.tensor, scale, WE_NEW);
     int64_t dims[4] = {a->batch, a->heads, a->queries, a->past + a->keys};
     we_matmul p = batched(a, &query, key);
     p.k = a->size;
@@ -177,7 +172,7 @@ static int32_t soften(we_lower *l, int32_t scores) {
     return we_emit_times(l, bent, cap, WE_NEW);
 }
 
-/* Softmax in the wide type, or in F64 where softmax_precision says so; the result rounds to the type of Q. */
+/* Softmax in the wide type, or in F64 where softmax_precision says so. */
 static int32_t probabilities(we_lower *l, int32_t scores, bool masked) {
     enum {
         ONNX_DOUBLE = 11,
@@ -186,19 +181,19 @@ static int32_t probabilities(we_lower *l, int32_t scores, bool masked) {
     if (we_node_int(l->call.node, "softmax_precision", 0) == ONNX_DOUBLE)
         scores = we_emit_as(l, scores, WE_F64);
     int32_t power = we_emit_shifted_exp(l, scores, 3, masked, &shifted, &sum);
-    return we_emit_as(l, we_emit_binary(l, WE_BINARY_Div, power, sum, WE_NEW), l->call.in[0]->dtype);
+    int32_t weights = we_emit_binary(l, WE_BINARY_Div, power, sum, WE_NEW);
+    return we_emit_as(l, weights, we_wide_type(l->call.in[0]->dtype));
 }
 
 static void weigh_values(we_lower *l, const we_attention *a, int32_t weights, const heads *value) {
     int64_t dims[4] = {a->batch, a->heads, a->queries, a->value_size};
-    int32_t wide = we_emit_wide(l, weights);
-    heads rows = heads_of(wide, false, a->heads, a->queries, a->past + a->keys);
+    heads rows = heads_of(weights, false, a->heads, a->queries, a->past + a->keys);
     we_matmul p = batched(a, &rows, value);
     p.k = a->past + a->keys;
     p.n = a->value_size;
     p.b_row = value->row;
     p.b_column = 1;
-    int32_t y = we_emit_matmul(l, wide, value->tensor, &p, 4, dims, WE_NEW);
+    int32_t y = we_emit_matmul(l, weights, value->tensor, &p, 4, dims, WE_NEW);
     y = we_emit_as(l, y, l->call.in[0]->dtype);
     if (a->packed)
         y = we_emit_transpose(l, y, (int32_t[]){0, 2, 1, 3}, WE_NEW);

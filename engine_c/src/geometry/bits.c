@@ -2,7 +2,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/dtype.h"
 #include "geometry/lower.h"
 
 void we_rule_bit_shift(we_lower *l) {
@@ -10,8 +9,6 @@ void we_rule_bit_shift(we_lower *l) {
     bool left = strcmp(direction, "LEFT") == 0;
     if (!left && strcmp(direction, "RIGHT") != 0)
         we_lower_fail(l, WE_INVALID_MODEL, "attribute 'direction' must be 'LEFT' or 'RIGHT'");
-    if (we_dtype_kind(l->call.in[0]->dtype) != 'u')
-        we_lower_fail(l, WE_INVALID_MODEL, "only unsigned integers are shifted");
     we_emit_binary(l, left ? WE_BINARY_ShiftLeft : WE_BINARY_ShiftRight, l->in[0], l->in[1], l->out[0]);
 }
 

@@ -83,8 +83,7 @@ static void emit(we_lower *l, we_command command) {
     l->status = we_program_command(l->program, &command, l->call.err);
 }
 
-/* The type an operation of that storage type is computed in; WE_DTYPE_COUNT where there is none. */
-static we_dtype compute_type(we_dtype dtype) {
+we_dtype we_compute_type(we_dtype dtype) {
     switch (dtype) {
     case WE_F32:
     case WE_F16:
@@ -121,7 +120,7 @@ static we_dtype compute_type(we_dtype dtype) {
 
 /* x in the type it is computed in. */
 static int32_t widened(we_lower *l, int32_t x) {
-    we_dtype dtype = we_lower_tensor(l, x).dtype, computed = compute_type(dtype);
+    we_dtype dtype = we_lower_tensor(l, x).dtype, computed = we_compute_type(dtype);
     if (computed == WE_DTYPE_COUNT) {
         we_lower_fail(l, WE_UNSUPPORTED, "this type has no arithmetic");
         return x;
@@ -359,6 +358,25 @@ int32_t we_emit_reduce(we_lower *l, we_reduce_fn fn, int32_t x, const bool *redu
     command.out = compute_target(l, into, we_lower_tensor(l, wide).dtype);
     emit(l, command);
     return narrowed(l, command.out, into);
+}
+
+int32_t we_emit_arg(we_lower *l, bool largest, bool last, int32_t x, int32_t axis, int32_t into) {
+    we_tensor from = we_lower_tensor(l, x);
+    we_command command = {.kind = WE_COMMAND_ARG, .in = {x, -1, -1}};
+    if (l->status != WE_OK)
+        return 0;
+    command.u.arg.largest = largest;
+    command.u.arg.last = last;
+    command.u.arg.outer = command.u.arg.inner = 1;
+    command.u.arg.k = from.dims[axis];
+    for (int32_t i = 0; i < from.rank; i++) {
+        command.u.arg.outer *= i < axis ? from.dims[i] : 1;
+        command.u.arg.inner *= i > axis ? from.dims[i] : 1;
+    }
+    from.dims[axis] = 1;
+    command.out = into == WE_NEW ? we_lower_temp(l, WE_I64, from.rank, from.dims) : into;
+    emit(l, command);
+    return command.out;
 }
 
 int32_t we_emit_mean(we_lower *l, int32_t x, const bool *reduced, int32_t into) {

@@ -33,6 +33,8 @@ int32_t we_lower_temp(we_lower *l, we_dtype dtype, int32_t rank, const int64_t *
 int32_t we_lower_scalar(we_lower *l, we_dtype dtype, double value);
 /* A constant with uninitialised contents that the caller fills through *data. */
 int32_t we_lower_constant(we_lower *l, we_dtype dtype, int32_t rank, const int64_t *dims, void **data);
+/* The type an operation of that storage type is computed in; WE_DTYPE_COUNT where there is none. */
+we_dtype we_compute_type(we_dtype dtype);
 void we_lower_fail(we_lower *l, we_status status, const char *message);
 
 int32_t we_emit_unary(we_lower *l, we_unary_fn fn, int32_t x, int32_t into);
@@ -42,6 +44,9 @@ int32_t we_emit_cast(we_lower *l, int32_t x, we_dtype dtype, int32_t into);
 int32_t we_emit_cast_as(we_lower *l, we_cast how, int32_t x, we_dtype dtype, int32_t into);
 /* Reduces the flagged axes; a fresh result keeps them as 1. */
 int32_t we_emit_reduce(we_lower *l, we_reduce_fn fn, int32_t x, const bool *reduced, int32_t into);
+/* I64 index of the largest or smallest along an axis, the first or last of equals; a fresh result keeps the axis
+ * as 1. */
+int32_t we_emit_arg(we_lower *l, bool largest, bool last, int32_t x, int32_t axis, int32_t into);
 /* Sum times 1/k. */
 int32_t we_emit_mean(we_lower *l, int32_t x, const bool *reduced, int32_t into);
 /* `matmul` gives sizes and steps; the result has the dims given. */

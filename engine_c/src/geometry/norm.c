@@ -33,17 +33,8 @@ void we_rule_arg_reduce(we_lower *l) {
     const we_node *node = l->call.node;
     int32_t axis = 0;
     l->status = we_call_axis(&l->call, we_node_int(node, "axis", 0), l->call.in[0]->rank, &axis);
-    we_command command = {
-        .kind = WE_COMMAND_ARG, .node = l->node, .in = {l->in[0], -1, -1}, .out = l->out[0]};
-    command.u.arg.largest = node->op == WE_OP_ArgMax;
-    command.u.arg.last = we_node_int(node, "select_last_index", 0) != 0;
-    command.u.arg.outer = command.u.arg.inner = command.u.arg.k = 1;
-    for (int32_t i = 0; i < l->call.in[0]->rank; i++)
-        *(i < axis    ? &command.u.arg.outer
-          : i == axis ? &command.u.arg.k
-                      : &command.u.arg.inner) *= l->call.in[0]->dims[i];
-    if (l->status == WE_OK)
-        l->status = we_program_command(l->program, &command, l->call.err);
+    we_emit_arg(l, node->op == WE_OP_ArgMax, we_node_int(node, "select_last_index", 0) != 0, l->in[0], axis,
+                l->out[0]);
 }
 
 /* The softmax operators: the axis, and the input in the type they are computed in. */

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "base/dtype.h"
+#include "geometry/quantise.h"
 #include "geometry/window.h"
 #include "graph/opspec.h"
 
@@ -60,16 +61,21 @@ static int32_t spread(we_lower *l, int32_t parameter, const we_tensor *x, const 
 
 /* ---- Storing ---- */
 
+static int bits_of(we_dtype dtype) {
+    if (dtype == WE_I4 || dtype == WE_U4)
+        return 4;
+    return dtype == WE_I2 || dtype == WE_U2 ? 2 : 8 * (int)we_dtype_size(dtype);
+}
+
 static bool integer_range(we_dtype dtype, double *low, double *high) {
     char kind = we_dtype_kind(dtype);
-    double span = ldexp(1, 8 * (int)we_dtype_size(dtype));
+    double span = ldexp(1, bits_of(dtype));
     *low = kind == 'i' ? -span / 2 : 0;
     *high = *low + span - 1;
     return kind == 'i' || kind == 'u';
 }
 
-/* Round `scaled` (F32 or F64) to even, add the zero point (-1: none), clip to the type of `into` and store. */
-static void store_quantised(we_lower *l, int32_t scaled, int32_t zero_point, int32_t into) {
+void we_emit_quantised(we_lower *l, int32_t scaled, int32_t zero_point, int32_t into) {
     we_dtype wide = we_lower_tensor(l, scaled).dtype, dtype = we_lower_tensor(l, into).dtype;
     double low, high;
     bool integer = integer_range(dtype, &low, &high);
@@ -80,7 +86,8 @@ static void store_quantised(we_lower *l, int32_t scaled, int32_t zero_point, int
         value = we_emit_binary(l, WE_BINARY_Max, value, we_lower_scalar(l, wide, low), WE_NEW);
         value = we_emit_binary(l, WE_BINARY_Min, value, we_lower_scalar(l, wide, high), WE_NEW);
     }
-    we_emit_cast(l, value, dtype, into);
+    we_cast how = {.overflow = we_node_int(l->call.node, "saturate", 1) == 0};
+    we_emit_cast_as(l, how, value, dtype, into);
 }
 
 void we_rule_quantize(we_lower *l) {
@@ -95,7 +102,7 @@ void we_rule_quantize(we_lower *l) {
     int32_t scaled = we_emit_binary(l, WE_BINARY_Div, in_type(l, l->in[0], precision), divisor, WE_NEW);
     int32_t zero_point = optional(l, 2);
     zero_point = zero_point < 0 ? -1 : spread(l, zero_point, x, &grain);
-    store_quantised(l, in_type(l, scaled, wide_of(precision)), zero_point, l->out[0]);
+    we_emit_quantised(l, in_type(l, scaled, wide_of(precision)), zero_point, l->out[0]);
 }
 
 /* x less its zero point (-1: none), exactly: as I32 where it is of an integer type. */
@@ -132,9 +139,9 @@ void we_rule_dynamic_quantize(we_lower *l) {
     int32_t range = we_emit_binary(l, WE_BINARY_Sub, most, least, WE_NEW);
     we_emit_binary(l, WE_BINARY_Div, range, steps, l->out[1]);
     int32_t below = we_emit_binary(l, WE_BINARY_Div, least, l->out[1], WE_NEW);
-    store_quantised(l, we_emit_unary(l, WE_UNARY_Neg, below, WE_NEW), -1, l->out[2]);
+    we_emit_quantised(l, we_emit_unary(l, WE_UNARY_Neg, below, WE_NEW), -1, l->out[2]);
     int32_t scaled = we_emit_binary(l, WE_BINARY_Div, l->in[0], l->out[1], WE_NEW);
-    store_quantised(l, scaled, l->out[2], l->out[0]);
+    we_emit_quantised(l, scaled, l->out[2], l->out[0]);
 }
 
 /* ---- Products of bytes, summed in int32 ---- */
@@ -176,7 +183,7 @@ static void requantise(we_lower *l, int32_t sums, int32_t a_scale, int32_t b_sca
                                     in_type(l, b_scale, WE_F32), WE_NEW);
     factor = we_emit_binary(l, WE_BINARY_Div, factor, in_type(l, as_scalar(l, y_scale), WE_F32), WE_NEW);
     int32_t scaled = we_emit_binary(l, WE_BINARY_Mul, in_type(l, sums, WE_F32), factor, WE_NEW);
-    store_quantised(l, scaled, as_scalar(l, zero_point), l->out[0]);
+    we_emit_quantised(l, scaled, as_scalar(l, zero_point), l->out[0]);
 }
 
 void we_rule_qlinear_matmul(we_lower *l) {

@@ -1,8 +1,9 @@
-/* RNN, GRU and LSTM, written out step by step. The product of all inputs with W is one matrix product ahead of
- * the steps; a step multiplies only the hidden state, by weights packed once. A row of the batch whose sequence
- * has ended keeps its state, and its further outputs are 0; backward it starts late, which is the same rule.
- * Source: ONNX operator specification. */
-#include "geometry/recurrent_activation.h"
+/* RNN, GRU and LSTM: a loop over the steps per direction. The product of all inputs with W is one matrix product
+ * ahead of the loop; a step multiplies only the hidden state. Each step writes its row of the history of hidden
+ * states, from which the next one reads it; the cell of LSTM stays in one place. A row of the batch whose
+ * sequence has ended keeps its state, and its further outputs are 0; backward it starts late, which is the same
+ * rule. Source: ONNX operator specification. */
+#include "geometry/cell_activation.h"
 #include "geometry/parts.h"
 #include "ops/sequence.h"
 
@@ -11,7 +12,7 @@ enum {
 };
 
 typedef struct state {
-    int32_t hidden, cell; /* [batch, hidden]; the cell of LSTM only */
+    int32_t hidden, cell; /* [batch, hidden]; the cell of LSTM only, else -1 */
 } state;
 
 /* One direction. Matrices have a row per gate and hidden element. */
@@ -39,23 +40,24 @@ static int32_t multiply(we_lower *l, int32_t a, int32_t b) {
     return we_emit_binary(l, WE_BINARY_Mul, a, b, WE_NEW);
 }
 
-static int32_t activate(we_lower *l, const cell *c, int32_t function, int32_t x) {
+static int32_t activate(we_lower *l, const cell *c, int32_t function, int32_t x, int32_t into) {
     if (c->clip > 0) {
         x = we_emit_binary(l, WE_BINARY_Min, x, we_lower_scalar(l, c->dtype, c->clip), WE_NEW);
         x = we_emit_binary(l, WE_BINARY_Max, x, we_lower_scalar(l, c->dtype, -c->clip), WE_NEW);
     }
-    return we_emit_activation(l, &c->activation[function], x);
+    return we_emit_activation(l, &c->activation[function], x, into);
 }
 
-/* ---- One step of each operator; `given` is the input's part of the gates, biases included ---- */
+/* ---- One step of each operator; `given` is the input's part of the gates, biases included. The new state goes
+ * to `into` ---- */
 
-static state rnn_step(we_lower *l, const cell *c, int32_t given, state s) {
+static state rnn_step(we_lower *l, const cell *c, int32_t given, state s, state into) {
     int32_t sum = add(l, given, we_emit_linear(l, s.hidden, c->recurrent));
-    return (state){activate(l, c, 0, sum), -1};
+    return (state){activate(l, c, 0, sum, into.hidden), -1};
 }
 
 /* z and r gate: update and reset; h: the new hidden state, of which z keeps the old share. */
-static state gru_step(we_lower *l, const cell *c, int32_t given, state s) {
+static state gru_step(we_lower *l, const cell *c, int32_t given, state s, state into) {
     enum {
         UPDATE,
         RESET,
@@ -64,8 +66,8 @@ static state gru_step(we_lower *l, const cell *c, int32_t given, state s) {
     int64_t hidden = c->sizes.hidden;
     int32_t ahead = c->linear_before_reset ? c->recurrent : we_emit_part(l, c->recurrent, 0, 0, 1, 2 * hidden);
     int32_t inner = we_emit_linear(l, s.hidden, ahead), fresh;
-    int32_t z = activate(l, c, 0, add(l, gate(l, c, given, UPDATE), gate(l, c, inner, UPDATE)));
-    int32_t r = activate(l, c, 0, add(l, gate(l, c, given, RESET), gate(l, c, inner, RESET)));
+    int32_t z = activate(l, c, 0, add(l, gate(l, c, given, UPDATE), gate(l, c, inner, UPDATE)), WE_NEW);
+    int32_t r = activate(l, c, 0, add(l, gate(l, c, given, RESET), gate(l, c, inner, RESET)), WE_NEW);
     if (c->linear_before_reset) {
         fresh = gate(l, c, inner, NEW);
         if (c->inner_bias >= 0)
@@ -75,12 +77,13 @@ static state gru_step(we_lower *l, const cell *c, int32_t given, state s) {
         int32_t rows = we_emit_part(l, c->recurrent, 0, 2 * hidden, 1, hidden);
         fresh = we_emit_linear(l, multiply(l, r, s.hidden), rows);
     }
-    fresh = activate(l, c, 1, add(l, gate(l, c, given, NEW), fresh));
+    fresh = activate(l, c, 1, add(l, gate(l, c, given, NEW), fresh), WE_NEW);
     int32_t change = we_emit_binary(l, WE_BINARY_Sub, s.hidden, fresh, WE_NEW);
-    return (state){add(l, fresh, multiply(l, z, change)), -1};
+    change = multiply(l, z, change);
+    return (state){we_emit_binary(l, WE_BINARY_Add, fresh, change, into.hidden), -1};
 }
 
-static state lstm_step(we_lower *l, const cell *c, int32_t given, state s) {
+static state lstm_step(we_lower *l, const cell *c, int32_t given, state s, state into) {
     enum {
         INPUT,
         OUTPUT,
@@ -94,25 +97,27 @@ static state lstm_step(we_lower *l, const cell *c, int32_t given, state s) {
         in[INPUT] = add(l, in[INPUT], multiply(l, gate(l, c, c->peepholes, INPUT), s.cell));
         in[FORGET] = add(l, in[FORGET], multiply(l, gate(l, c, c->peepholes, FORGET), s.cell));
     }
-    int32_t i = activate(l, c, 0, in[INPUT]), forget;
+    int32_t i = activate(l, c, 0, in[INPUT], WE_NEW), forget;
     if (c->input_forget)
         forget = we_emit_binary(l, WE_BINARY_Sub, we_lower_scalar(l, c->dtype, 1), i, WE_NEW);
     else
-        forget = activate(l, c, 0, in[FORGET]);
-    int32_t next = add(l, multiply(l, forget, s.cell), multiply(l, i, activate(l, c, 1, in[CELL])));
+        forget = activate(l, c, 0, in[FORGET], WE_NEW);
+    int32_t kept = multiply(l, forget, s.cell), fresh = multiply(l, i, activate(l, c, 1, in[CELL], WE_NEW));
+    int32_t next = we_emit_binary(l, WE_BINARY_Add, kept, fresh, into.cell);
     if (c->peepholes >= 0)
         in[OUTPUT] = add(l, in[OUTPUT], multiply(l, gate(l, c, c->peepholes, OUTPUT), next));
-    return (state){multiply(l, activate(l, c, 0, in[OUTPUT]), activate(l, c, 2, next)), next};
+    int32_t open = activate(l, c, 0, in[OUTPUT], WE_NEW), bent = activate(l, c, 2, next, WE_NEW);
+    return (state){we_emit_binary(l, WE_BINARY_Mul, open, bent, into.hidden), next};
 }
 
-static state step(we_lower *l, const cell *c, int32_t given, state s) {
+static state step(we_lower *l, const cell *c, int32_t given, state s, state into) {
     switch (l->call.node->op) {
     case WE_OP_LSTM:
-        return lstm_step(l, c, given, s);
+        return lstm_step(l, c, given, s, into);
     case WE_OP_GRU:
-        return gru_step(l, c, given, s);
+        return gru_step(l, c, given, s, into);
     default:
-        return rnn_step(l, c, given, s);
+        return rnn_step(l, c, given, s, into);
     }
 }
 
@@ -176,54 +181,91 @@ static int32_t project(we_lower *l, cell *c, int32_t x, int64_t d) {
     return add(l, given, add(l, bias, inner));
 }
 
-/* What goes into each output of the operator. */
-typedef struct results {
-    we_raster raster[3];
-} results;
+/* ---- The loop ---- */
 
-/* Put [batch, hidden] at `offset` of output `index`, rows `row` apart. */
-static void collect(we_lower *l, results *out, int32_t index, const we_recurrence *r, int32_t from,
-                    int64_t offset, int64_t row) {
-    we_box box = {.rank = 2,
-                  .size = {r->batch, r->hidden},
-                  .src_stride = {r->hidden, 1},
-                  .dst_stride = {row, 1},
-                  .dst_offset = offset};
-    if (index < l->call.node->output_count && l->call.node->outputs[index] >= 0)
-        we_raster_add(l, &out->raster[index], from, &box);
+/* A view of `count` elements as [rows, columns] that moves by its own size per step, backward where `back`. The
+ * first iteration is `shift` of its sizes further on. */
+static int32_t moving(we_lower *l, we_loop_builder *loop, int32_t base, int64_t rows, int64_t columns,
+                      bool back, int64_t shift) {
+    int64_t dims[2] = {rows, columns}, each = rows * columns, last = loop->loop.size[0] - 1;
+    we_address at = {.offset = back ? (last - shift) * each : shift * each, .stride = {back ? -each : each}};
+    return we_loop_view_of(l, loop, base, 2, dims, &at);
 }
 
+static int32_t still(we_lower *l, we_loop_builder *loop, int32_t base, int64_t rows, int64_t columns) {
+    int64_t dims[2] = {rows, columns};
+    return we_loop_view_of(l, loop, base, 2, dims, &(we_address){0});
+}
+
+/* Results of one direction: [steps, batch, hidden] of all hidden states, and the last states. */
+typedef struct course {
+    int32_t history;
+    state last;
+} course;
+
 /* `valid`: [steps, batch, 1], does the row's sequence reach that step; -1: always. */
-static void run_direction(we_lower *l, const we_recurrence *r, int32_t x, int32_t valid, int64_t d,
-                          results *out) {
-    cell c = cell_of(l, r, d);
-    int32_t given = project(l, &c, x, d), zero = we_lower_scalar(l, c.dtype, 0);
-    state s = {initial(l, &c, 5, d), l->call.node->op == WE_OP_LSTM ? initial(l, &c, 6, d) : -1};
-    int64_t valid_dims[2] = {r->batch, 1};
-    for (int64_t i = 0; i < r->steps && l->status == WE_OK; i++) {
-        int64_t t = r->backward || d == 1 ? r->steps - 1 - i : i;
-        state next = step(l, &c, we_emit_part(l, given, 0, t * r->batch, 1, r->batch), s);
-        int32_t shown = next.hidden;
-        if (valid >= 0) {
-            int32_t now =
-                we_emit_reshape(l, we_emit_part(l, valid, 0, t, 1, 1), 2, valid_dims, WE_NEW);
-            shown = we_emit_select(l, now, next.hidden, zero, WE_NEW);
-            next.hidden = we_emit_select(l, now, next.hidden, s.hidden, WE_NEW);
-            if (next.cell >= 0)
-                next.cell = we_emit_select(l, now, next.cell, s.cell, WE_NEW);
-        }
-        s = next;
-        int64_t at = t * r->directions + d, each = r->batch * r->hidden;
-        if (r->batch_first)
-            collect(l, out, 0, r, shown, at * r->hidden, r->steps * r->directions * r->hidden);
-        else
-            collect(l, out, 0, r, shown, at * each, r->hidden);
+static course run_steps(we_lower *l, const cell *c, int32_t given, int32_t valid, bool back, state first) {
+    const we_recurrence *r = &c->sizes;
+    int64_t history_dims[3] = {r->steps, r->batch, r->hidden}, dims[2] = {r->batch, r->hidden};
+    int64_t width = r->gates * r->hidden;
+    course done = {.history = we_lower_temp(l, c->dtype, 3, history_dims), .last.cell = -1};
+    we_loop_builder loop;
+    we_loop_begin(l, &loop, 1, &r->steps);
+    state old = {moving(l, &loop, done.history, r->batch, r->hidden, back, -1), -1};
+    we_loop_start_from(l, &loop, first.hidden);
+    state next = {moving(l, &loop, done.history, r->batch, r->hidden, back, 0), -1};
+    if (first.cell >= 0) {
+        done.last.cell = we_lower_temp(l, c->dtype, 2, dims);
+        we_loop_seed(l, &loop, done.last.cell, first.cell);
+        old.cell = next.cell = still(l, &loop, done.last.cell, r->batch, r->hidden);
     }
-    int64_t offset = r->batch_first ? d * r->hidden : d * r->batch * r->hidden;
-    int64_t row = r->batch_first ? r->directions * r->hidden : r->hidden;
-    collect(l, out, 1, r, s.hidden, offset, row);
-    if (s.cell >= 0)
-        collect(l, out, 2, r, s.cell, offset, row);
+    int32_t now = moving(l, &loop, given, r->batch, width, back, 0);
+    if (valid < 0) {
+        step(l, c, now, old, next);
+    } else {
+        int32_t live = moving(l, &loop, valid, r->batch, 1, back, 0);
+        state fresh = step(l, c, now, old, (state){WE_NEW, WE_NEW});
+        we_emit_select(l, live, fresh.hidden, old.hidden, next.hidden);
+        if (fresh.cell >= 0) /* not straight into the view: it is read at the same time */
+            we_emit_store(l, we_emit_select(l, live, fresh.cell, old.cell, WE_NEW), next.cell);
+    }
+    we_loop_end(l, &loop);
+    int32_t last = we_emit_part(l, done.history, 0, back ? 0 : r->steps - 1, 1, 1);
+    done.last.hidden = we_emit_reshape(l, last, 2, dims, WE_NEW);
+    return done;
+}
+
+static course run_direction(we_lower *l, const we_recurrence *r, int32_t x, int32_t valid, int64_t d) {
+    cell c = cell_of(l, r, d);
+    int32_t given = project(l, &c, x, d);
+    state first = {initial(l, &c, 5, d), l->call.node->op == WE_OP_LSTM ? initial(l, &c, 6, d) : -1};
+    course done = {.history = -1, .last = first};
+    if (r->steps > 0 && r->batch > 0 && r->hidden > 0)
+        done = run_steps(l, &c, given, valid, r->backward || d == 1, first);
+    if (valid >= 0 && done.history >= 0) /* no output after the end of a sequence */
+        done.history = we_emit_select(l, valid, done.history, we_lower_scalar(l, c.dtype, 0), WE_NEW);
+    return done;
+}
+
+/* ---- Collecting the outputs ---- */
+
+/* Put [steps, batch, hidden] (one step for the last states) at direction d of an output. */
+static void collect(we_lower *l, we_raster *raster, const we_recurrence *r, int32_t from, int64_t steps,
+                    int64_t d) {
+    int64_t each = r->batch * r->hidden;
+    we_box box = {.rank = 3, .size = {steps, r->batch, r->hidden}, .src_stride = {each, r->hidden, 1}};
+    box.dst_stride[2] = 1;
+    if (r->batch_first) {
+        box.dst_offset = d * r->hidden;
+        box.dst_stride[0] = r->directions * r->hidden;
+        box.dst_stride[1] = steps * r->directions * r->hidden;
+    } else {
+        box.dst_offset = d * each;
+        box.dst_stride[0] = r->directions * each;
+        box.dst_stride[1] = r->hidden;
+    }
+    if (from >= 0)
+        we_raster_add(l, raster, from, &box);
 }
 
 /* [steps, batch, 1]: step < length */
@@ -237,7 +279,7 @@ static int32_t valid_steps(we_lower *l, const we_recurrence *r) {
 
 void we_rule_recurrence(we_lower *l) {
     we_recurrence r;
-    results out = {0};
+    we_raster rasters[3] = {{0}};
     l->status = we_call_recurrence(&l->call, &r);
     if (l->status != WE_OK)
         return;
@@ -247,12 +289,20 @@ void we_rule_recurrence(we_lower *l) {
         x = we_emit_transpose(l, x, (int32_t[]){1, 0, 2}, WE_NEW);
     x = we_emit_reshape(l, x, 2, rows, WE_NEW);
     int32_t valid = valid_steps(l, &r);
-    for (int64_t d = 0; d < r.directions; d++)
-        run_direction(l, &r, x, valid, d, &out);
-    for (int32_t i = 0; i < l->call.node->output_count; i++) {
-        we_tensor to = we_lower_tensor(l, l->out[i]);
-        int32_t collected = we_lower_temp(l, we_wide_type(to.dtype), to.rank, to.dims);
-        we_emit_raster(l, &out.raster[i], collected);
-        we_emit_store(l, collected, l->out[i]);
+    for (int64_t d = 0; d < r.directions; d++) {
+        course done = run_direction(l, &r, x, valid, d);
+        collect(l, &rasters[0], &r, done.history, r.steps, d);
+        collect(l, &rasters[1], &r, done.last.hidden, 1, d);
+        collect(l, &rasters[2], &r, done.last.cell, 1, d);
+    }
+    for (int32_t i = 0; i < 3; i++) {
+        bool wanted = i < l->call.node->output_count;
+        we_tensor to = wanted ? we_lower_tensor(l, l->out[i]) : (we_tensor){0};
+        int32_t collected = wanted ? we_lower_temp(l, we_wide_type(to.dtype), to.rank, to.dims) : -1;
+        if (wanted) {
+            we_emit_raster(l, &rasters[i], collected);
+            we_emit_store(l, collected, l->out[i]);
+        }
+        we_memory_free(rasters[i].regions);
     }
 }

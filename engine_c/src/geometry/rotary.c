@@ -5,10 +5,21 @@
 
 /* The rows of a table [positions, pairs] that position_ids name: [batch, length, pairs]. */
 static int32_t look_up(we_lower *l, const we_rotary *r, int32_t table) {
-    int64_t dims[3] = {r->batch, r->length, r->half};
+    int64_t dims[3] = {r->batch, r->length, r->half}, places = r->batch * r->length;
     int32_t rows = we_lower_temp(l, l->call.in[0]->dtype, 3, dims);
-    we_gathering g = {1, we_lower_tensor(l, table).dims[0], r->batch * r->length, r->half};
-    we_emit_gather(l, table, l->in[3], &g, rows);
+    we_loop_builder loop;
+    we_loop_begin(l, &loop, 1, &places);
+    loop.loop.independent = true;
+    int32_t from = we_loop_view_of(l, &loop, table, 1, &r->half, &(we_address){0});
+    we_loop_move_by(l, &loop,
+                    &(we_loop_index){.tensor = l->in[3],
+                                     .components = 1,
+                                     .at.stride = {1},
+                                     .step = {r->half},
+                                     .extent = {we_lower_tensor(l, table).dims[0]}});
+    int32_t to = we_loop_view_of(l, &loop, rows, 1, &r->half, &(we_address){.stride = {r->half}});
+    we_emit_reshape(l, from, 1, &r->half, to);
+    we_loop_end(l, &loop);
     return rows;
 }
 

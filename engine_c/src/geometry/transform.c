@@ -155,78 +155,20 @@ void we_rule_space_to_depth(we_lower *l) {
         we_lower_fail(l, WE_INVALID_MODEL, "attribute 'mode' must be 'DCR' or 'CRD'");
 }
 
-/* ---- Pad: every axis is cut into head, middle and tail; each combination is one region ---- */
-
-typedef struct stretch {
-    int64_t size, src, step,
-        dst; /* extent, first source coordinate, source step (0 repeats, -1 mirrors), first dst */
-} stretch;
-
-/* The stretches of one axis of extent n; returns how many, or -1 where the mode cannot do it. */
-static int32_t stretches_of(const char *mode, int64_t n, int64_t begin, int64_t end, stretch *out) {
-    int32_t count = 0;
-    int64_t crop_head = begin < 0 ? -begin : 0, crop_tail = end < 0 ? -end : 0;
-    bool edge = strcmp(mode, "edge") == 0, reflect = strcmp(mode, "reflect") == 0;
-    int64_t middle = n - crop_head - crop_tail, head = begin > 0 ? begin : 0, tail = end > 0 ? end : 0;
-    if (middle > 0)
-        out[count++] = (stretch){middle, crop_head, 1, head};
-    if (!edge && !reflect)
-        return count;
-    if (n == 0 || (reflect && (head >= n || tail >= n)) || middle <= 0)
-        return head || tail ? -1 : count;
-    if (head)
-        out[count++] = edge ? (stretch){head, 0, 0, 0} : (stretch){head, head, -1, 0};
-    if (tail)
-        out[count++] =
-            edge ? (stretch){tail, n - 1, 0, head + middle} : (stretch){tail, n - 2, -1, head + middle};
-    return count;
-}
-
-void we_rule_pad(we_lower *l) {
-    const we_tensor *x = l->call.in[0], *value = we_call_input(&l->call, 2);
+/* The middle of the input meets the middle of the output along every dim. */
+void we_rule_center_crop_pad(we_lower *l) {
+    const we_tensor *x = l->call.in[0];
     we_tensor out = we_lower_tensor(l, l->out[0]);
-    const char *mode = we_node_string(l->call.node, "mode", "constant");
-    int64_t begin[WE_MAX_RANK], end[WE_MAX_RANK];
-    stretch stretches[WE_MAX_RANK][3];
-    int32_t counts[WE_MAX_RANK], pick[WE_MAX_RANK] = {0};
+    we_box box = box_of(x->rank, x->dims, x->dims, out.dims);
     we_raster raster = {0};
-    if (strcmp(mode, "constant") != 0 && strcmp(mode, "edge") != 0 && strcmp(mode, "reflect") != 0) {
-        we_lower_fail(l, WE_UNSUPPORTED, "attribute 'mode' must be 'constant', 'edge' or 'reflect'");
-        return;
-    }
-    if (value && (value->kind != WE_TENSOR_CONST || value->count != 1)) {
-        we_lower_fail(l, WE_UNSUPPORTED, "the padding value must be a constant scalar");
-        return;
-    }
-    l->status = we_call_pads(&l->call, begin, end);
-    if (l->status != WE_OK)
-        return;
-    raster.fill = value && strcmp(mode, "constant") == 0 ? we_tensor_number(value, 0) : 0;
-    bool any = true;
     for (int32_t i = 0; i < x->rank; i++) {
-        counts[i] = stretches_of(mode, x->dims[i], begin[i], end[i], stretches[i]);
-        if (counts[i] < 0) {
-            we_lower_fail(l, WE_INVALID_MODEL, "the input is too small to pad by this mode");
-            return;
-        }
-        any = any && counts[i] > 0;
+        int64_t more = x->dims[i] - out.dims[i];
+        if (more > 0)
+            box.src_offset += more / 2 * box.src_stride[i];
+        else
+            box.dst_offset += -more / 2 * box.dst_stride[i];
+        box.size[i] = more > 0 ? out.dims[i] : x->dims[i];
     }
-    we_box plain = box_of(x->rank, x->dims, x->dims, out.dims);
-    while (any) {
-        we_box box = {.rank = x->rank};
-        for (int32_t i = 0; i < x->rank; i++) {
-            const stretch *s = &stretches[i][pick[i]];
-            box.size[i] = s->size;
-            box.src_offset += s->src * plain.src_stride[i];
-            box.src_stride[i] = s->step * plain.src_stride[i];
-            box.dst_offset += s->dst * plain.dst_stride[i];
-            box.dst_stride[i] = plain.dst_stride[i];
-        }
-        we_raster_add(l, &raster, l->in[0], &box);
-        int32_t i = x->rank - 1;
-        for (; i >= 0 && ++pick[i] == counts[i]; i--)
-            pick[i] = 0;
-        any = i >= 0 && l->status == WE_OK;
-    }
+    we_raster_add(l, &raster, l->in[0], &box);
     we_emit_raster(l, &raster, l->out[0]);
 }

@@ -36,6 +36,10 @@ int64_t we_tensor_integer(const we_tensor *tensor, int64_t i) {
     }
 }
 
+int64_t we_tensor_ordered(const we_tensor *tensor, int64_t i) {
+    return we_tensor_integer(tensor, i) ^ (tensor->dtype == WE_U64 ? INT64_MIN : 0);
+}
+
 double we_tensor_number(const we_tensor *tensor, int64_t i) {
     switch (tensor->dtype) {
     case WE_F32:
@@ -51,16 +55,22 @@ double we_tensor_number(const we_tensor *tensor, int64_t i) {
     }
 }
 
-we_status we_call_ints(const we_call *call, int32_t index, int64_t *out, int32_t room, int32_t *count) {
-    const we_tensor *tensor = we_call_input(call, index);
-    *count = 0;
-    if (!tensor)
-        return WE_OK;
-    if (tensor->kind != WE_TENSOR_CONST)
+we_status we_call_known(const we_call *call, int32_t index, const we_tensor **out) {
+    *out = we_call_input(call, index);
+    if (*out && (*out)->kind != WE_TENSOR_CONST)
         return WE_CALL_FAIL(call, WE_UNSUPPORTED,
                             "input %d decides a shape and is only known while running; "
                             "make it a constant",
                             (int)index);
+    return WE_OK;
+}
+
+we_status we_call_ints(const we_call *call, int32_t index, int64_t *out, int32_t room, int32_t *count) {
+    const we_tensor *tensor = NULL;
+    *count = 0;
+    WE_TRY(we_call_known(call, index, &tensor));
+    if (!tensor)
+        return WE_OK;
     if (tensor->rank > 1 || (tensor->dtype != WE_I64 && tensor->dtype != WE_I32))
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "input %d must be a list of integers", (int)index);
     if (tensor->count > room)

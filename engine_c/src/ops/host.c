@@ -81,7 +81,7 @@ we_status we_host_typed(const we_host *host, int32_t index, we_dtype dtype, cons
 }
 
 we_status we_host_integer(const we_host *host, int32_t index, int64_t fallback, int64_t *out) {
-    const we_view *view;
+    const we_view *view = NULL; /* set on success; said here for compilers that inline half of it */
     *out = fallback;
     if (!we_host_input(host, index))
         return WE_OK;

@@ -15,6 +15,8 @@ typedef enum we_op {
     WE_OP_COUNT
 } we_op;
 
+bool we_op_is_composite(int32_t op);
+
 /* A node with concrete inputs. in[i] is NULL where omitted. Values of inputs that decide a shape (Reshape's
  * second, Slice's bounds) must be CONST. */
 typedef struct we_call {
@@ -43,6 +45,10 @@ we_status we_call_attr_ints(const we_call *call, const char *name, int32_t count
 /* Element i of a CONST tensor as a number. */
 double we_tensor_number(const we_tensor *tensor, int64_t i);
 int64_t we_tensor_integer(const we_tensor *tensor, int64_t i);
+/* The same moved so that signed comparison orders every integer type, U64 too. */
+int64_t we_tensor_ordered(const we_tensor *tensor, int64_t i);
+/* Input `index`, which decides a shape and so must be CONST; UNSUPPORTED where it is not known yet. */
+we_status we_call_known(const we_call *call, int32_t index, const we_tensor **out);
 
 /* A type named by an attribute; `fallback` where it is absent, WE_DTYPE_COUNT makes it required. */
 we_status we_call_dtype(const we_call *call, const char *name, we_dtype fallback, we_dtype *out);
@@ -77,6 +83,14 @@ we_status we_call_transposed_window(const we_call *call, const int64_t *kernel, 
 
 /* The window of Col2Im: `in` counts the blocks per dim, `out` is the image. */
 we_status we_call_blocks(const we_call *call, we_window *out);
+
+/* What Resize makes of each dim: its extent, its scale, and the part of it that is read (0 to 1: all). */
+typedef struct we_resize {
+    int64_t out[WE_MAX_RANK];
+    double scale[WE_MAX_RANK], start[WE_MAX_RANK], end[WE_MAX_RANK];
+} we_resize;
+/* `scales_input` is 2 for Resize (roi before it, sizes behind it), 1 for Upsample. */
+we_status we_call_resize(const we_call *call, int32_t scales_input, we_resize *out);
 
 /* How far one scale of QuantizeLinear or DequantizeLinear reaches. */
 typedef enum we_grain_kind { WE_GRAIN_TENSOR, WE_GRAIN_AXIS, WE_GRAIN_BLOCK } we_grain_kind;

@@ -161,9 +161,6 @@ we_status we_call_linear_attention(const we_call *call, we_linear_attention *out
     out->shared_heads = shared;
     out->key_size = q->dims[2] / heads;
     out->value_size = v->dims[2] / shared;
-    if (out->steps > WE_MAX_STEPS)
-        return WE_CALL_FAIL(call, WE_UNSUPPORTED, "%lld steps; at most %d are supported: cut the sequence",
-                            (long long)out->steps, WE_MAX_STEPS);
     return check_gates(call, out);
 }
 
@@ -257,9 +254,6 @@ we_status we_call_recurrence(const we_call *call, we_recurrence *out) {
     if (we_node_int(call->node, "hidden_size", out->hidden) != out->hidden)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "hidden_size is not the last dim of R (%lld)",
                             (long long)out->hidden);
-    if (out->steps > WE_MAX_STEPS)
-        return WE_CALL_FAIL(call, WE_UNSUPPORTED, "%lld steps; at most %d are supported: cut the sequence",
-                            (long long)out->steps, WE_MAX_STEPS);
     if (call->node->op == WE_OP_LSTM)
         WE_TRY(check_state(call, out, 6));
     WE_TRY(check_state(call, out, 5));

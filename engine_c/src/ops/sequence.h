@@ -34,10 +34,6 @@ typedef struct we_rotary {
 } we_rotary;
 we_status we_call_rotary(const we_call *call, we_rotary *out);
 
-enum {
-    WE_MAX_STEPS = 4096, /* time steps a recurrence is written out for */
-};
-
 /* Sizes of RNN, GRU and LSTM. */
 typedef struct we_recurrence {
     int64_t gates, steps, batch, inputs, hidden, directions;

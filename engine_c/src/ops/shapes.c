@@ -463,8 +463,6 @@ we_status we_shape_constant_of_shape(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
-#include "ops/shapes.h" /* those of shapes_<family>.c; after the static ones above */
-
 static we_status (*const SHAPES[])(const we_call *, we_tensor *) = {
 #define WE_OP_ROW(Name, CLASS, min_in, max_in, min_out, max_out, shape, rule, tolerance, value)              \
     we_shape_##shape,

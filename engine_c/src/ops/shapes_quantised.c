@@ -11,14 +11,6 @@ static void set(const we_tensor *x, we_dtype dtype, we_tensor *out) {
     memcpy(out->dims, x->dims, sizeof out->dims);
 }
 
-/* A dtype attribute by name, or the fallback. */
-static we_status named_type(const we_call *call, const char *attribute, we_dtype *dtype) {
-    const char *name = we_node_string(call->node, attribute, NULL);
-    if (name && !we_dtype_find(name, dtype))
-        return WE_CALL_FAIL(call, WE_UNSUPPORTED, "the type '%.30s' is unknown", name);
-    return WE_OK;
-}
-
 we_status we_call_grain(const we_call *call, const we_tensor *scale, we_grain *out) {
     const we_tensor *x = call->in[0];
     int64_t block = we_node_int(call->node, "block_size", 0), axis = we_node_int(call->node, "axis", 1);
@@ -59,8 +51,8 @@ we_status we_shape_quantize(const we_call *call, we_tensor *out) {
     we_dtype dtype = zero_point ? zero_point->dtype : WE_U8;
     we_dtype precision;
     we_grain grain;
-    WE_TRY(named_type(call, "output_dtype", &dtype));
-    WE_TRY(named_type(call, "precision", &precision));
+    WE_TRY(we_call_dtype(call, "output_dtype", dtype, &dtype));
+    WE_TRY(we_call_dtype(call, "precision", WE_F32, &precision));
     if (zero_point && zero_point->dtype != dtype)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the zero point has another type than the result");
     WE_TRY(check_scale(call, call->in[1]));
@@ -74,7 +66,7 @@ we_status we_shape_dequantize(const we_call *call, we_tensor *out) {
     const we_tensor *zero_point = we_call_input(call, 2);
     we_dtype dtype = call->in[1]->dtype;
     we_grain grain;
-    WE_TRY(named_type(call, "output_dtype", &dtype));
+    WE_TRY(we_call_dtype(call, "output_dtype", dtype, &dtype));
     if (zero_point && zero_point->dtype != call->in[0]->dtype)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the zero point has another type than the input");
     if (we_dtype_kind(dtype) != 'f')

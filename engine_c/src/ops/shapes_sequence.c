@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "graph/opspec.h"
 #include "ops/sequence.h"
+#include "ops/shapes.h"
 
 static void set(we_tensor *out, we_dtype dtype, int32_t rank, const int64_t *dims) {
     out->dtype = dtype;

@@ -33,6 +33,10 @@ const char *we_op_name(int32_t op) {
     return OPS[op].name;
 }
 
+bool we_op_is_composite(int32_t op) {
+    return strcmp(OPS[op].op_class, "COMPOSITE") == 0;
+}
+
 void we_op_arity(int32_t op, int32_t *min_in, int32_t *max_in, int32_t *min_out, int32_t *max_out) {
     *min_in = OPS[op].min_in;
     *max_in = OPS[op].max_in;

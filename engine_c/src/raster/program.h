@@ -20,6 +20,8 @@ typedef enum we_command_kind {
     WE_COMMAND_CAST,
     WE_COMMAND_REDUCE,
     WE_COMMAND_ARG,
+    WE_COMMAND_TOP,
+    WE_COMMAND_RANDOM,
     WE_COMMAND_MATMUL,
     WE_COMMAND_LOOP,
     WE_COMMAND_RASTER,
@@ -52,6 +54,18 @@ typedef struct we_matmul {
     const float *packed_a, *packed_b; /* made once where the operand is constant, else NULL */
 } we_matmul;
 
+/* How a conversion treats values outside the target type, as attributes of Cast say; 0 is their default. */
+typedef enum we_rounding {
+    WE_ROUND_UP,
+    WE_ROUND_DOWN,
+    WE_ROUND_NEAREST,
+} we_rounding;
+
+typedef struct we_cast {
+    bool overflow;        /* to 8-bit floats: past the largest value comes infinity or NaN, not that value */
+    we_rounding rounding; /* to F8_E8M0 */
+} we_cast;
+
 /* Moves a view by what an index tensor says. Its last dim holds the `components` of one index (it has none
  * where components is 1): component c, counted from the end where negative, moves the view by step[c]. */
 typedef struct we_loop_index {
@@ -81,18 +95,6 @@ typedef struct we_loop {
     size_t view_count, body_count, read_count, write_count;
 } we_loop;
 
-/* How a conversion treats values outside the target type, as attributes of Cast say; 0 is their default. */
-typedef enum we_rounding {
-    WE_ROUND_UP,
-    WE_ROUND_DOWN,
-    WE_ROUND_NEAREST,
-} we_rounding;
-
-typedef struct we_cast {
-    bool overflow;        /* to 8-bit floats: past the largest value comes infinity or NaN, not that value */
-    we_rounding rounding; /* to F8_E8M0 */
-} we_cast;
-
 typedef struct we_command {
     we_command_kind kind;
     int32_t node;  /* of the graph, for messages */
@@ -115,6 +117,14 @@ typedef struct we_command {
             bool largest, last; /* argmax or argmin; which of equals */
             int64_t outer, k, inner;
         } arg;
+        struct {
+            bool largest; /* first, or the smallest */
+            int64_t outer, n, inner, k; /* [outer, n, inner] to I64 indices [outer, k, inner] */
+        } top;
+        struct {
+            bool normal, seeded; /* standard normal or uniform in [0, 1), float32; without a seed, runs differ */
+            double seed;
+        } random;
         we_loop loop;
         we_matmul matmul;
         struct {

@@ -113,15 +113,13 @@ static we_status join(we_flow *flow, const rows *r, const we_value *stated, int6
     we_view y;
     WE_TRY(row_type(flow, r, stated, &y));
     axis += axis < 0 ? y.rank + 1 : 0;
-    if (y.rank == WE_MAX_RANK || axis < 0 || axis > y.rank)
+    if (y.rank < 0 || y.rank >= WE_MAX_RANK || axis < 0 || axis > y.rank)
         return bad(flow, "the axis of a scan output is illegal, or its rank too high");
     size_t outer = 1, run = we_dtype_size(y.dtype);
-    for (int32_t i = 0; i < y.rank; i++) {
-        if (i < axis)
-            outer *= (size_t)y.dims[i];
-        else
-            run *= (size_t)y.dims[i];
-    }
+    for (int32_t i = 0; i < axis; i++)
+        outer *= (size_t)y.dims[i];
+    for (int32_t i = (int32_t)axis; i < y.rank; i++)
+        run *= (size_t)y.dims[i];
     memmove(y.dims + axis + 1, y.dims + axis, (size_t)(y.rank - axis) * sizeof *y.dims);
     y.dims[axis] = (int64_t)r->count;
     y.rank++;

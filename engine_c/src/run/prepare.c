@@ -67,7 +67,7 @@ static we_status add_weights(builder *b) {
 /* ---- Folding: a command whose operands are all known runs now ---- */
 
 static bool can_fold(const we_program *program, const we_command *command) {
-    if (command->kind == WE_COMMAND_CLAIM ||
+    if (command->kind == WE_COMMAND_CLAIM || command->kind == WE_COMMAND_RANDOM ||
         (command->kind == WE_COMMAND_LOOP &&
          (command->u.loop.write_count != 1 || !we_loop_is_simple(program, &command->u.loop))) ||
         bytes_of(&program->tensors[command->out]) > MAX_FOLDED)
@@ -187,7 +187,42 @@ typedef struct links {
     we_tensor *in_copies, *inferred;
     const we_tensor **in_views;
     int32_t *in, *out;
+    int32_t *wide_out; /* what the rule fills: the outputs, or float32 versions of them */
 } links;
+
+static bool is_half(we_dtype dtype) {
+    return dtype == WE_F16 || dtype == WE_BF16;
+}
+
+/* A composite of 16-bit floats is computed in float32 and rounded once: give its rule float32 inputs, folded
+ * where they are constants, and float32 outputs to fill. */
+static we_status widen(builder *b, we_lower *l, links *k) {
+    const we_node *node = l->call.node;
+    size_t mark = b->program->command_count;
+    for (int32_t i = 0; i < node->input_count; i++) {
+        if (k->in[i] >= 0 && is_half(k->in_copies[i].dtype))
+            k->in[i] = we_emit_cast(l, k->in[i], WE_F32, WE_NEW);
+    }
+    for (int32_t i = 0; i < node->output_count; i++) {
+        if (is_half(k->inferred[i].dtype))
+            k->wide_out[i] = we_lower_temp(l, WE_F32, k->inferred[i].rank, k->inferred[i].dims);
+    }
+    WE_TRY(l->status);
+    WE_TRY(fold_from(b, mark));
+    for (int32_t i = 0; i < node->input_count; i++) {
+        if (k->in[i] >= 0)
+            k->in_copies[i] = b->program->tensors[k->in[i]];
+    }
+    return WE_OK;
+}
+
+static we_status narrow(we_lower *l, const links *k) {
+    for (int32_t i = 0; i < l->call.node->output_count; i++) {
+        if (k->wide_out[i] != k->out[i])
+            we_emit_cast(l, k->wide_out[i], k->inferred[i].dtype, k->out[i]);
+    }
+    return l->status;
+}
 
 static we_status lower_links(builder *b, int32_t index, links *k) {
     const we_node *node = &b->graph->nodes[index];
@@ -199,14 +234,18 @@ static we_status lower_links(builder *b, int32_t index, links *k) {
         }
     }
     we_lower l = {
-        .program = b->program, .node = index, .in = k->in, .out = k->out, .kernels = b->settings->kernels};
+        .program = b->program, .node = index, .in = k->in, .out = k->wide_out, .kernels = b->settings->kernels};
     l.call = (we_call){.graph = b->graph, .node = node, .in = k->in_views, .err = b->err};
     WE_TRY(we_shape_infer(&l.call, k->inferred));
     WE_TRY(add_outputs(b, node, k->inferred, k->out));
+    memcpy(k->wide_out, k->out, (size_t)node->output_count * sizeof *k->out);
+    if (we_op_is_composite(node->op))
+        WE_TRY(widen(b, &l, k));
     size_t command_mark = b->program->command_count, tensor_mark = b->program->tensor_count;
     we_rule_of(node->op)(&l);
     WE_TRY(l.status);
     WE_TRY(consider_claim(b, &l, command_mark, tensor_mark));
+    WE_TRY(narrow(&l, k));
     return fold_from(b, command_mark);
 }
 
@@ -220,8 +259,9 @@ static we_status lower_node(builder *b, int32_t index) {
         .in_views = we_arena_new(&arena, in * sizeof *k.in_views),
         .in = we_arena_new(&arena, in * sizeof *k.in),
         .out = we_arena_new(&arena, out * sizeof *k.out),
+        .wide_out = we_arena_new(&arena, out * sizeof *k.wide_out),
     };
-    we_status status = k.in_copies && k.inferred && k.in_views && k.in && k.out ? lower_links(b, index, &k)
+    we_status status = k.in_copies && k.inferred && k.in_views && k.in && k.out && k.wide_out ? lower_links(b, index, &k)
                                                                                 : we_error_no_memory(b->err);
     if (status != WE_OK)
         we_error_locate(b->err, we_op_name(node->op), node->name);

@@ -17,6 +17,8 @@ enum {
     STEPS_SELECT = 4,
     STEPS_CAST = 4,
     STEPS_ARG = 8,
+    STEPS_SORT = 512, /* some ten comparisons through a pointer */
+    STEPS_RANDOM = 16,
     START_NS = 100, /* S of any command on the CPU: the call, its walk */
     STEP_NS = 5,    /* of a loop, to its next iteration */
 };
@@ -89,6 +91,12 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
         break;
     case WE_COMMAND_ARG:
         steps = STEPS_ARG * count * (double)command->u.arg.k;
+        break;
+    case WE_COMMAND_TOP:
+        steps = STEPS_SORT * (double)(command->u.top.outer * command->u.top.n * command->u.top.inner);
+        break;
+    case WE_COMMAND_RANDOM:
+        steps = STEPS_RANDOM * count;
         break;
     case WE_COMMAND_MATMUL:
         ns = product_ns(program, command, candidate->kernel);

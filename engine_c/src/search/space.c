@@ -14,6 +14,10 @@ static const char *plain_name(const we_program *program, const we_command *comma
         return "reduce";
     case WE_COMMAND_ARG:
         return "arg";
+    case WE_COMMAND_TOP:
+        return "top";
+    case WE_COMMAND_RANDOM:
+        return "random";
     case WE_COMMAND_MATMUL:
         return "reference";
     case WE_COMMAND_LOOP:

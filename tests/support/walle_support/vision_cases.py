@@ -6,6 +6,7 @@ Each is the keyword arguments of a ``Case`` of ``tests/conformance/test_engine_o
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -129,7 +130,47 @@ def _qlinear_matmul(a: Array, az_scale: Array, az: Array, b: Array, b_scale: Arr
     return np.clip(np.rint(sums.astype("f4") * factor) + yz, -128, 127)
 
 
+def _keys(t: Array, a: float = -0.75) -> Array:
+    """The cubic convolution kernel."""
+    t = np.abs(t)
+    near, far = (a + 2) * t**3 - (a + 3) * t**2 + 1, a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a
+    return np.where(t <= 1, near, np.where(t < 2, far, 0))
+
+
+def _weights(at: Array, n: int, mode: str, stretch: float = 1, inside: bool = False) -> Array:
+    """``[outputs, n]``: what each output takes of each input. Taps outside are clipped, or left out."""
+    taps = np.arange(-40, n + 40)
+    distance = (taps - at[:, None]) * stretch
+    w = np.maximum(1 - np.abs(distance), 0) if mode == "linear" else _keys(distance)
+    if inside:
+        w = w * ((taps >= 0) & (taps < n))
+    w = w / w.sum(1, keepdims=True)
+    return np.stack([w[:, np.clip(taps, 0, n - 1) == i].sum(1) for i in range(n)], 1)
+
+
+def _half_pixel(outputs: int, scale: float) -> Array:
+    return (np.arange(outputs) + 0.5) / scale - 0.5
+
+
+def _resized(x: Array, vertical: Array, horizontal: Array) -> Array:
+    return np.einsum("oh,nchw,pw->ncop", vertical, x, horizontal)
+
+
+def _mel(bands: int, length: int, rate: int, low: float, high: float) -> Array:
+    mel = [2595 * math.log10(1 + f / 700) for f in (low, high)]
+    hertz = 700 * (10 ** ((np.arange(bands + 2) * (mel[1] - mel[0]) / (bands + 2) + mel[0]) / 2595) - 1)
+    edges = np.floor((length + 1) * hertz / rate)
+    bins = np.arange(length // 2 + 1)
+    return np.stack([np.interp(bins, edges[i : i + 3], [0, 1, 0]) for i in range(bands)], 1)
+
+
+def _affine_grid(theta: Array, *_: Array) -> Array:
+    y, x = np.meshgrid(np.linspace(-1, 1, 4), np.linspace(-1, 1, 5), indexing="ij")
+    return np.einsum("hwk,ndk->nhwd", np.stack([x, y, np.ones_like(x)], -1), theta)
+
+
 _S = np.float32
+_NONE = np.zeros(0, np.float32)
 _WINDOW = {"kernel_shape": [2, 3], "pads": [1, 1, 1, 1]}
 
 CASES: list[dict[str, Any]] = [
@@ -186,4 +227,37 @@ CASES: list[dict[str, Any]] = [
     {"op": "QLinearConv", "constants": 1, "attrs": {"pads": [1, 1, 1, 1]}, "reference": _qlinear_conv,
      "inputs": [_bytes(2, 3, 5, 6), _S(0.02), np.uint8(9), _bytes(4, 3, 3, 3), _f(4, low=0.01), _bytes(4),
                 _S(20), np.uint8(99), np.array([5000, -3, 0, 77], np.int32)]},
+    {"op": "Resize", "inputs": [_f(2, 3, 4, 5), _NONE, np.array([1, 1, 2, 3], "f4")], "constants": 1,
+     "reference": lambda x, *_: x.astype("f4").repeat(2, 2).repeat(3, 3)},
+    {"op": "Resize", "inputs": [_bytes(1, 1, 7, 9), _NONE, np.array([0.6, 0.5], "f4")], "constants": 1,
+     "attrs": {"axes": [2, 3], "nearest_mode": "ceil", "coordinate_transformation_mode": "asymmetric"},
+     "reference": lambda x, *_: x[:, :, [0, 2, 4, 5]][..., [0, 2, 4, 6]]},
+    {"op": "Resize", "inputs": [_f(2, 3, 4, 5), _NONE, _NONE, _i(2, 3, 9, 4)], "constants": 1, "terms": 4,
+     "attrs": {"mode": "linear"}, "reference": lambda x, *_: _resized(
+         x, _weights(_half_pixel(9, 9 / 4), 4, "linear"), _weights(_half_pixel(4, 4 / 5), 5, "linear"))},
+    {"op": "Resize", "inputs": [_f(2, 3, 9, 8), _NONE, _NONE, _i(4, 4)], "constants": 1, "terms": 36,
+     "attrs": {"mode": "cubic", "antialias": 1, "axes": [3, 2], "keep_aspect_ratio_policy": "not_larger"},
+     "reference": lambda x, *_: _resized(x, _weights(_half_pixel(4, 4 / 9), 9, "cubic", 4 / 9),
+                                         _weights(_half_pixel(4, 4 / 9), 8, "cubic", 4 / 9))},
+    {"op": "Resize", "inputs": [_f(1, 1, 4, 5), _NONE, np.array([1, 1, 2, 2], "f4")], "constants": 1,
+     "attrs": {"mode": "cubic", "exclude_outside": 1, "coordinate_transformation_mode": "align_corners"},
+     "reference": lambda x, *_: _resized(x, _weights(np.linspace(0, 3, 8), 4, "cubic", inside=True),
+                                         _weights(np.linspace(0, 4, 10), 5, "cubic", inside=True)),
+     "terms": 16},
+    {"op": "Resize", "inputs": [_f(1, 1, 4, 5), np.array([0, 0.25, 1, 1.25], "f4"), _NONE, _i(4, 5)],
+     "constants": 1, "attrs": {"mode": "linear", "extrapolation_value": 9.0, "axes": [2, 3],
+                               "coordinate_transformation_mode": "tf_crop_and_resize"},
+     "reference": lambda x, *_: np.concatenate([x[..., 1:], np.full((1, 1, 4, 1), 9.0)], 3)},
+    {"op": "Upsample", "inputs": [_f(1, 2, 3, 4), np.array([1, 1, 2, 1.5], "f4")], "constants": 1,
+     "reference": lambda x, _: x.astype("f4").repeat(2, 2)[..., [0, 0, 1, 2, 2, 3]]},
+    {"op": "AffineGrid", "inputs": [_f(2, 2, 3), _i(2, 1, 4, 5)], "constants": 1, "terms": 3,
+     "attrs": {"align_corners": 1}, "reference": _affine_grid},
+    {"op": "HannWindow", "inputs": [np.array(9)], "constants": 0,
+     "reference": lambda n: np.sin(np.pi * np.arange(9) / 9) ** 2},
+    {"op": "HammingWindow", "inputs": [np.array(9)], "constants": 0, "attrs": {"periodic": 0},
+     "reference": lambda n: 25 / 46 - 21 / 46 * np.cos(2 * np.pi * np.arange(9) / 8)},
+    {"op": "BlackmanWindow", "inputs": [np.array(9)], "constants": 0, "attrs": {"output_datatype": "F64"},
+     "reference": lambda n: np.blackman(10)[:9]},
+    {"op": "MelWeightMatrix", "constants": 0, "reference": lambda *_: _mel(4, 64, 8000, 100, 3500),
+     "inputs": [np.array(4), np.array(64), np.array(8000), _S(100), _S(3500)]},
 ]  # fmt: skip

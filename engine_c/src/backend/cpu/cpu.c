@@ -120,7 +120,7 @@ static int64_t extreme(const we_tensor *x, const void *data, int64_t at, int64_t
     for (int64_t i = 1; i < k; i++) {
         int64_t p = at + best * step, q = at + i * step;
         double a = real ? we_tensor_number(&view, p) : 0, b = real ? we_tensor_number(&view, q) : 0;
-        int64_t u = real ? 0 : we_tensor_integer(&view, p), v = real ? 0 : we_tensor_integer(&view, q);
+        int64_t u = real ? 0 : we_tensor_ordered(&view, p), v = real ? 0 : we_tensor_ordered(&view, q);
         bool better = real ? (largest ? b > a : b < a) || (b != b && a == a) : (largest ? v > u : v < u);
         bool equal = real ? b == a || (b != b && a != a) : v == u;
         if (better || (equal && last))
@@ -169,6 +169,11 @@ static we_status execute(const we_run *run, const we_command *c, we_error *err) 
         return WE_OK;
     case WE_COMMAND_ARG:
         we_parallel_for(run->pool, out->count, 1 + GRAIN / 8 / c->u.arg.k, arg_range, &j);
+        return WE_OK;
+    case WE_COMMAND_TOP:
+        return we_cpu_top(run, c, err);
+    case WE_COMMAND_RANDOM:
+        we_cpu_random(run, c);
         return WE_OK;
     case WE_COMMAND_MATMUL:
         we_cpu_matmul(run, c);

@@ -13,6 +13,8 @@ void we_cpu_matmul(const we_run *run, const we_command *command);
 
 we_status we_cpu_loop(const we_run *run, const we_command *command, we_error *err);
 void we_cpu_raster(const we_run *run, const we_command *command);
+we_status we_cpu_top(const we_run *run, const we_command *command, we_error *err);
+void we_cpu_random(const we_run *run, const we_command *command);
 void we_cpu_cast(const we_run *run, const we_command *command);
 /* Convert n elements. from and to must not overlap unless the types are one. */
 void we_cpu_cast_elements(we_cast how, we_dtype from_type, const void *from, we_dtype to_type, void *to,

@@ -42,6 +42,11 @@
         }                                                                                                    \
     }
 
+/* Copies of the sign come in. */
+#define RIGHT_SHIFT(a, b)                                                                                    \
+    (SIGNED ? (uint64_t)((int64_t)(a) >> ((uint64_t)(b) > 63 ? 63 : (b)))                                    \
+            : ((uint64_t)(b) > 63 ? 0 : (uint64_t)(a) >> (b)))
+
 /* The remainder with the sign of b. */
 #if FLOATING
 static TYPE floored_mod(TYPE a, TYPE b) {

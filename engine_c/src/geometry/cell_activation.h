@@ -1,12 +1,12 @@
 /* The activation functions a recurrent operator may name. */
-#ifndef WE_GEOMETRY_ACTIVATION_H
-#define WE_GEOMETRY_ACTIVATION_H
+#ifndef WE_GEOMETRY_CELL_ACTIVATION_H
+#define WE_GEOMETRY_CELL_ACTIVATION_H
 
 #include "geometry/lower.h"
 
 typedef enum we_activation_kind {
 #define WE_ACTIVATION_ROW(Name, alpha, beta) WE_ACTIVATION_##Name,
-#include "geometry/recurrent_activations.inc"
+#include "geometry/cell_activations.inc"
 #undef WE_ACTIVATION_ROW
     WE_ACTIVATION_COUNT
 } we_activation_kind;
@@ -20,6 +20,6 @@ typedef struct we_activation {
  * are consumed in the order of the functions that have them. */
 void we_activations_of(we_lower *l, int32_t first, int32_t count, const we_activation_kind *fallback,
                        we_activation *out);
-int32_t we_emit_activation(we_lower *l, const we_activation *activation, int32_t x);
+int32_t we_emit_activation(we_lower *l, const we_activation *activation, int32_t x, int32_t into);
 
 #endif

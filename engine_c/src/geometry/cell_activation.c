@@ -1,4 +1,4 @@
-#include "geometry/recurrent_activation.h"
+#include "geometry/cell_activation.h"
 
 #include <string.h>
 
@@ -11,7 +11,7 @@ static const struct {
     double alpha, beta; /* defaults; ABSENT where the function has none */
 } ROWS[] = {
 #define WE_ACTIVATION_ROW(Name, alpha, beta) {#Name, alpha, beta},
-#include "geometry/recurrent_activations.inc"
+#include "geometry/cell_activations.inc"
 #undef WE_ACTIVATION_ROW
 };
 
@@ -51,48 +51,49 @@ void we_activations_of(we_lower *l, int32_t first, int32_t count, const we_activ
 }
 
 /* x where the condition holds, else other */
-static int32_t x_if(we_lower *l, we_binary_fn compare, int32_t x, double bound, int32_t other) {
+static int32_t x_if(we_lower *l, we_binary_fn compare, int32_t x, double bound, int32_t other,
+                    int32_t into) {
     we_dtype dtype = we_lower_tensor(l, x).dtype;
     int32_t holds = we_emit_binary(l, compare, x, we_lower_scalar(l, dtype, bound), WE_NEW);
-    return we_emit_select(l, holds, x, other, WE_NEW);
+    return we_emit_select(l, holds, x, other, into);
 }
 
-int32_t we_emit_activation(we_lower *l, const we_activation *activation, int32_t x) {
+int32_t we_emit_activation(we_lower *l, const we_activation *activation, int32_t x, int32_t into) {
     we_dtype dtype = we_lower_tensor(l, x).dtype;
     double alpha = activation->alpha, beta = activation->beta;
     int32_t zero = 0, one = 0, line;
     switch (activation->kind) {
     case WE_ACTIVATION_Tanh:
-        return we_emit_unary(l, WE_UNARY_Tanh, x, WE_NEW);
+        return we_emit_unary(l, WE_UNARY_Tanh, x, into);
     case WE_ACTIVATION_Relu:
-        return we_emit_unary(l, WE_UNARY_Relu, x, WE_NEW);
+        return we_emit_unary(l, WE_UNARY_Relu, x, into);
     case WE_ACTIVATION_Sigmoid:
-        return we_emit_unary(l, WE_UNARY_Sigmoid, x, WE_NEW);
+        return we_emit_unary(l, WE_UNARY_Sigmoid, x, into);
     case WE_ACTIVATION_Softplus:
-        return we_emit_unary(l, WE_UNARY_Softplus, x, WE_NEW);
+        return we_emit_unary(l, WE_UNARY_Softplus, x, into);
     case WE_ACTIVATION_Softsign:
         line = we_emit_plus(l, we_emit_unary(l, WE_UNARY_Abs, x, WE_NEW), 1, WE_NEW);
-        return we_emit_binary(l, WE_BINARY_Div, x, line, WE_NEW);
+        return we_emit_binary(l, WE_BINARY_Div, x, line, into);
     case WE_ACTIVATION_Affine:
-        return we_emit_plus(l, we_emit_times(l, x, alpha, WE_NEW), beta, WE_NEW);
+        return we_emit_plus(l, we_emit_times(l, x, alpha, WE_NEW), beta, into);
     case WE_ACTIVATION_LeakyRelu:
-        return x_if(l, WE_BINARY_GreaterOrEqual, x, 0, we_emit_times(l, x, alpha, WE_NEW));
+        return x_if(l, WE_BINARY_GreaterOrEqual, x, 0, we_emit_times(l, x, alpha, WE_NEW), into);
     case WE_ACTIVATION_ThresholdedRelu:
-        return x_if(l, WE_BINARY_GreaterOrEqual, x, alpha, we_lower_scalar(l, dtype, 0));
+        return x_if(l, WE_BINARY_GreaterOrEqual, x, alpha, we_lower_scalar(l, dtype, 0), into);
     case WE_ACTIVATION_ScaledTanh:
         line = we_emit_unary(l, WE_UNARY_Tanh, we_emit_times(l, x, beta, WE_NEW), WE_NEW);
-        return we_emit_times(l, line, alpha, WE_NEW);
+        return we_emit_times(l, line, alpha, into);
     case WE_ACTIVATION_HardSigmoid:
         zero = we_lower_scalar(l, dtype, 0);
         one = we_lower_scalar(l, dtype, 1);
         line = we_emit_plus(l, we_emit_times(l, x, alpha, WE_NEW), beta, WE_NEW);
         return we_emit_binary(l, WE_BINARY_Max, we_emit_binary(l, WE_BINARY_Min, line, one, WE_NEW), zero,
-                              WE_NEW);
+                              into);
     case WE_ACTIVATION_Elu: /* the minimum keeps exp finite where the other branch is taken */
         zero = we_lower_scalar(l, dtype, 0);
         line = we_emit_unary(l, WE_UNARY_Exp, we_emit_binary(l, WE_BINARY_Min, x, zero, WE_NEW), WE_NEW);
         line = we_emit_times(l, we_emit_plus(l, line, -1, WE_NEW), alpha, WE_NEW);
-        return x_if(l, WE_BINARY_GreaterOrEqual, x, 0, line);
+        return x_if(l, WE_BINARY_GreaterOrEqual, x, 0, line, into);
     case WE_ACTIVATION_COUNT:
         break;
     }
