@@ -112,6 +112,8 @@ typedef struct we_datum we_datum; /* reference-counted, immutable */
 WE_API we_status we_datum_new_tensor(we_block *block, we_datum **out, we_error *err);
 /* A sequence; retains its items. */
 WE_API we_status we_datum_new_sequence(we_datum *const *items, size_t count, we_datum **out, we_error *err);
+/* A tensor in the caller's memory, which must stay as it is until the run it is passed to is over. */
+WE_API we_status we_datum_new_view(const we_view *view, we_datum **out, we_error *err);
 WE_API we_status we_datum_new_none(we_datum **out, we_error *err);
 WE_API we_datum *we_datum_retain(we_datum *datum);
 WE_API void we_datum_release(we_datum *datum);
@@ -251,6 +253,8 @@ WE_API we_status we_session_run(we_session *session, const we_binding *inputs, s
  * optionals need this call; a tensor's dtype STRING works in either. */
 WE_API we_status we_session_run_values(we_session *session, we_datum *const *inputs, size_t input_count,
                                        we_datum **outputs, we_error *err);
+/* Does the model need module mode (control flow, sequences, text, ...)? Only then can an output be no tensor. */
+WE_API int we_session_is_module(const we_session *session);
 /* End the runs of this session that loop or pass from one part of a model to the next: they fail with
  * INVALID_ARGUMENT. Later runs are not affected. */
 WE_API void we_session_interrupt(we_session *session);

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,6 @@ __all__ = [
     "coverage", "isa", "isas", "kernels", "live_blocks", "load", "load_bytes", "ops",
 ]  # fmt: skip
 
-_KINDS = {lib.WE_IO_TENSOR: "tensor", lib.WE_IO_SEQUENCE: "sequence", lib.WE_IO_OPTIONAL: "optional"}
 Precision = Literal["highest", "high", "medium"]
 _MAX_RANK = 8
 
@@ -68,9 +68,9 @@ class ValueInfo:
 
     Attributes:
         name: its name in the graph.
-        dtype: e.g. ``"F32"``, of a sequence its items'; ``""`` where not stated.
-        shape: extents, a string where symbolic; ``None`` where not stated.
-        kind: ``"tensor"``, ``"sequence"`` or ``"optional"``.
+        dtype: e.g. ``"F32"``; ``""`` where an output's type is not stated.
+        shape: extents, a string where symbolic; ``None`` where the shape is not stated.
+        kind: ``"tensor"``, ``"sequence"`` (``dtype`` is then its items') or ``"optional"``.
     """
 
     name: str
@@ -136,6 +136,9 @@ def load_bytes(data: bytes) -> Model:
     return Model(out[0])
 
 
+_KINDS = ("tensor", "sequence", "optional")  # of we_io_kind
+
+
 class Model:
     """A verified graph with its weights; immutable. Made by ``load`` or ``GraphBuilder.finish``."""
 
@@ -163,9 +166,8 @@ class Model:
                 _text(info.symbols[i]) if info.dims[i] == -1 else int(info.dims[i])
                 for i in range(max(info.rank, 0))
             )
-            dtype = _text(lib.we_dtype_name(info.dtype)) if info.dtype < lib.WE_DTYPE_COUNT else ""
-            shape = dims if info.rank >= 0 else None
-            values.append(ValueInfo(_text(info.name), dtype, shape, _KINDS[info.kind]))
+            dtype = _text(lib.we_dtype_name(info.dtype)) if info.dtype != lib.WE_DTYPE_COUNT else ""
+            values.append(ValueInfo(_text(info.name), dtype, dims if info.rank >= 0 else None, _KINDS[info.kind]))
         return tuple(values)
 
     def session(
@@ -182,6 +184,8 @@ class Model:
         fuse: bool = True,
         reuse: bool = True,
         verify: bool = False,
+        memory_limit: int = 0,
+        max_trips: int = 0,
     ) -> Session:
         """Make a session; it prepares itself for each new set of input shapes.
 
@@ -198,6 +202,8 @@ class Model:
             fuse: bias and relu inside matrix products.
             reuse: let tensors share memory over their lives.
             verify: check merging element by element while preparing; slow, for debugging the engine.
+            memory_limit: bytes of tensors that one run may hold; 0 is 8 GiB.
+            max_trips: passes that all loops of one run may make together; 0 is 2**24.
 
         Raises:
             ConfigError: a setting, or ``WALLE_ENGINE_ISA``, has an unknown value.
@@ -211,6 +217,8 @@ class Model:
         )
         texts = [ffi.new("char[]", _c_name(text)) for text in (precision, backend, search)]
         options = ffi.new("we_session_options *", {"threads": min(max(threads, -1), 1 << 20), "flags": flags})
+        options.memory_limit = min(max(memory_limit, -1), 1 << 62)
+        options.max_trips = min(max(max_trips, -1), 1 << 62)
         options.precision, options.backend, options.search = texts
         out, error = ffi.new("we_session **"), ffi.new("we_error *")
         _check(lib.we_session_new(self._handle, options, out, error), error)
@@ -235,8 +243,7 @@ class Session:
         self.model = model
         self._wanted = {value.name: value.dtype for value in model.inputs}
         self._output_names = tuple(value.name for value in model.outputs)
-        values = (*model.inputs, *model.outputs)
-        self._plain = all(value.kind == "tensor" and value.dtype != "STRING" for value in values)
+        self._on_values = bool(lib.we_session_is_module(self._handle))
         self._profiling = threading.Lock()
         self._clocks: list[object] = []  # a step in flight may ask its clock after the profile has ended
 
@@ -245,12 +252,13 @@ class Session:
 
         Args:
             inputs: every graph input by name: NumPy arrays, Tensors, any other buffer or DLPack object of the
-                input's dtype, or numbers in nested sequences. Text is given as strings, a sequence as a list
-                of such values, an optional without a value as None.
+                input's dtype, or numbers in nested sequences. For an input of dtype STRING texts in nested
+                sequences or an array of them; for a sequence a list of such values; ``None`` for an optional
+                without a value.
 
         Returns:
-            The outputs by name, in the model's order: Tensors (``numpy.asarray(output)`` makes no copy),
-            TextTensors, lists of them for sequences, None for an optional without a value.
+            The outputs by name, in the model's order: a ``Tensor`` (``numpy.asarray(output)`` makes no copy), a
+            ``TextTensor``, a list of them for a sequence, ``None`` for an optional without a value.
 
         Raises:
             EngineError: an input is missing, unknown, of the wrong dtype or shape, or holds an index out of
@@ -259,7 +267,7 @@ class Session:
 
         Blocks: for the time of the inference, with the GIL released.
         """
-        if not self._plain:
+        if self._on_values:
             return self._run_values(inputs)
         bindings, keep = self._bind(inputs)
         blocks, error = ffi.new("we_block *[]", len(self._output_names)), ffi.new("we_error *")
@@ -268,20 +276,30 @@ class Session:
         return {name: _tensor(block) for name, block in zip(self._output_names, blocks, strict=True)}
 
     def _run_values(self, inputs: Mapping[str, object]) -> dict[str, Any]:
-        """The same for models with text, sequences or optionals."""
-        infos = self.model.inputs
-        if strange := inputs.keys() - self._wanted.keys():
-            raise _refuse(f"there is no input {', '.join(repr(name) for name in sorted(strange))}")
-        if missing := [info.name for info in infos if info.name not in inputs]:
-            raise _refuse(f"input {', '.join(repr(name) for name in missing)} is missing")
-        data = [_datum(inputs[info.name], info, info.kind) for info in infos]
-        out, error = ffi.new("we_datum *[]", len(self._output_names)), ffi.new("we_error *")
-        _check(lib.we_session_run_values(self._handle, data, len(data), out, error), error)
-        owned = [ffi.gc(datum, lib.we_datum_release) for datum in out]
-        return {name: _from_datum(datum) for name, datum in zip(self._output_names, owned, strict=True)}
+        values = self.model.inputs
+        for name in {value.name for value in values} ^ set(inputs):
+            raise _refuse(
+                f"input '{name}' is missing" if name not in inputs else f"the model has no input '{name}'"
+            )
+        keep: list[object] = []
+        data = [_datum(inputs[value.name], value, keep) for value in values]
+        outputs, error = ffi.new("we_datum *[]", len(self._output_names)), ffi.new("we_error *")
+        _check(lib.we_session_run_values(self._handle, data, len(data), outputs, error), error)
+        del keep
+        owned = [ffi.gc(output, lib.we_datum_release) for output in outputs]
+        return {name: _value(datum) for name, datum in zip(self._output_names, owned, strict=True)}
+
+    def interrupt(self) -> None:
+        """End the runs that are in a loop or between two parts of a model, in whichever threads: they raise."""
+        lib.we_session_interrupt(self._handle)
 
     def prepare(self, inputs: Mapping[str, object]) -> None:
-        """Do the work of the first run with inputs of these shapes, without running."""
+        """Do the work of the first run with inputs of these shapes, without running.
+
+        What depends on data, and not on shapes alone, is left to the run.
+        """
+        if self._on_values:
+            return
         bindings, keep = self._bind(inputs)
         error = ffi.new("we_error *")
         _check(lib.we_session_prepare(self._handle, bindings, len(bindings), error), error)
@@ -353,75 +371,78 @@ class Session:
         bindings = ffi.new("we_binding[]", len(inputs))
         keep: list[object] = []
         for binding, (name, value) in zip(bindings, inputs.items(), strict=True):
-            memory, dtype, shape = dense_view(value, name, self._wanted.get(name, "F32"))
-            if len(shape) > _MAX_RANK:
-                raise _refuse(f"input '{name}' has {len(shape)} dims; at most {_MAX_RANK}")
-            c_name, data = ffi.new("char[]", _c_name(name)), ffi.from_buffer(memory)
-            keep += [c_name, data, memory]
+            c_name = ffi.new("char[]", _c_name(name))
+            keep.append(c_name)
             binding.name = c_name
-            binding.view.dtype = _find_dtype(dtype)
-            binding.view.rank = len(shape)
-            binding.view.dims[0 : len(shape)] = shape
-            binding.view.data = ffi.cast("void *", data)
+            _fill_view(binding.view, value, name, self._wanted.get(name, "F32"), keep)
         return bindings, keep
 
 
-def _datum(value: object, info: ValueInfo, kind: str) -> Any:
-    """A value for C. Lists are sequences where the model takes one, else nested numbers."""
+def _fill_view(view: Any, value: object, name: str, wanted: str, keep: list[object]) -> None:
+    memory: object
+    if wanted == "STRING":
+        texts, shape = text_view(value, name)
+        held = [ffi.new("char[]", text) for text in texts]
+        data, dtype = ffi.new("char *[]", held), wanted
+        memory = held
+    else:
+        memory, dtype, shape = dense_view(value, name, wanted)
+        data = ffi.from_buffer(memory)
+    if len(shape) > _MAX_RANK:
+        raise _refuse(f"input '{name}' has {len(shape)} dims; at most {_MAX_RANK}")
+    keep += [data, memory]
+    view.dtype = _find_dtype(dtype)
+    view.rank = len(shape)
+    view.dims[0 : len(shape)] = shape
+    view.data = ffi.cast("void *", data)
+
+
+def _datum(value: Any, info: ValueInfo, keep: list[object]) -> Any:
+    """A value of the engine's that borrows the memory of ours; what must stay alive goes into ``keep``."""
     out, error = ffi.new("we_datum **"), ffi.new("we_error *")
-    if value is None and kind == "optional":
+    if value is None:
         _check(lib.we_datum_new_none(out, error), error)
-    elif kind != "tensor" and isinstance(value, (list, tuple)):
-        items = [_datum(item, info, "tensor") for item in value]
+    elif isinstance(value, (list, tuple)) and _is_sequence(value, info):
+        item = ValueInfo(info.name, info.dtype, None)
+        items = [_datum(part, item, keep) for part in value]
         _check(lib.we_datum_new_sequence(items, len(items), out, error), error)
     else:
-        block = ffi.gc(_block(value, info), lib.we_block_release)
-        _check(lib.we_datum_new_tensor(block, out, error), error)
-    return ffi.gc(out[0], lib.we_datum_release)
+        view = ffi.new("we_view *")
+        _fill_view(view, value, info.name, info.dtype or "F32", keep)
+        _check(lib.we_datum_new_view(view, out, error), error)
+    owned = ffi.gc(out[0], lib.we_datum_release)
+    keep.append(owned)
+    return owned
 
 
-def _block(value: object, info: ValueInfo) -> Any:
-    """A new block with a copy of an array or of texts."""
-    out, error = ffi.new("we_block **"), ffi.new("we_error *")
-    is_text = info.dtype == "STRING"
-    texts: list[bytes] = []
-    memory: memoryview | bytes = b""
-    if is_text:
-        dtype = "STRING"
-        texts, shape = text_view(value, info.name)
-    else:
-        memory, dtype, shape = dense_view(value, info.name, info.dtype or "F32")
-    _check(lib.we_block_new(_find_dtype(dtype), len(shape), list(shape), out, error), error)
-    if is_text:
-        kept = [ffi.new("char[]", text) for text in texts]
-        _check(lib.we_block_set_texts(out[0], kept, error), error)
-    elif size := lib.we_block_nbytes(out[0]):
-        ffi.memmove(lib.we_block_view(out[0]).data, ffi.from_buffer(memory), size)
-    return out[0]
+def _is_sequence(value: Sequence[Any], info: ValueInfo) -> bool:
+    """Whether a list is a sequence of tensors; an optional may also be one tensor given as nested numbers."""
+    if info.kind == "sequence":
+        return True
+    return info.kind == "optional" and not any(isinstance(item, (int, float, str)) for item in value)
 
 
-def _from_datum(datum: Any) -> Any:
+def _value(datum: Any) -> Any:
+    """What a value of the engine's is in Python."""
     kind = lib.we_datum_kind_of(datum)
     if kind == lib.WE_DATUM_TENSOR:
         return _tensor(lib.we_datum_block(datum))
     if kind == lib.WE_DATUM_NONE:
         return None
     items = (lib.we_datum_item(datum, index) for index in range(lib.we_datum_count(datum)))
-    return [_from_datum(ffi.gc(item, lib.we_datum_release)) for item in items]
+    return [_value(ffi.gc(item, lib.we_datum_release)) for item in items]
 
 
-def _tensor(block: Any) -> Tensor:
+def _tensor(block: Any) -> Tensor | TextTensor:
     """Take over one reference to a block."""
     owner = ffi.gc(block, lib.we_block_release)
     view = lib.we_block_view(owner)
+    shape = tuple(int(view.dims[i]) for i in range(view.rank))
     if view.dtype == lib.WE_STRING:
-        count = lib.we_block_nbytes(owner) // ffi.sizeof("char *")
         texts = ffi.cast("char **", view.data)
-        shape = tuple(int(view.dims[i]) for i in range(view.rank))
-        return TextTensor([_text(texts[i]) for i in range(count)], shape)
+        return TextTensor([_text(texts[i]) for i in range(math.prod(shape))], shape)
     # A cffi buffer keeps the object it was made from alive, so this one owns the block.
     memory = ffi.gc(view.data, lambda _data, _owner=owner: None)
-    shape = tuple(int(view.dims[i]) for i in range(view.rank))
     dtype = _text(lib.we_dtype_name(view.dtype))
     return Tensor(ffi.buffer(memory, lib.we_block_nbytes(owner)), dtype, shape, lambda: _export(owner))
 
@@ -436,6 +457,9 @@ def _export(block: Any) -> int:
 class GraphBuilder:
     """Build a model node by node; the verifier checks it at ``finish``.
 
+    A builder given as an attribute of a control-flow node is its body: it sees the values of the graph it is put into,
+    and is spent by that.
+
     Args:
         name: of the graph.
     """
@@ -445,8 +469,25 @@ class GraphBuilder:
         _check(lib.we_builder_new(_c_name(name), out, error), error)
         self._handle = ffi.gc(out[0], lib.we_builder_free)
 
-    def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> None:
-        """Add a graph input; strings are symbolic dims."""
+    def input(
+        self, name: str, dtype: str = "", shape: Sequence[int | str] | None = None, *, kind: str = "tensor"
+    ) -> None:
+        """Add an input.
+
+        Args:
+            name: its name.
+            dtype: of the tensor, or of the items of a sequence; ``""`` where unknown.
+            shape: extents, a string where symbolic; ``None`` where even the rank is unknown.
+            kind: ``"tensor"``, ``"sequence"`` or ``"optional"``.
+        """
+        if shape is None or kind != "tensor":
+            if kind not in _KINDS:
+                raise _refuse(
+                    f"input '{name}' has the unknown kind {kind!r}; use one of: {', '.join(_KINDS)}"
+                )
+            found = _find_dtype(dtype) if dtype else lib.WE_DTYPE_COUNT
+            self._call(lib.we_builder_input_untyped, _c_name(name), _KINDS.index(kind), found)
+            return
         symbols = [ffi.new("char[]", _c_name(dim)) if isinstance(dim, str) else ffi.NULL for dim in shape]
         dims = [-1 if isinstance(dim, str) else dim for dim in shape]
         if any(dim < 0 for dim in shape if not isinstance(dim, str)):
@@ -499,14 +540,16 @@ class GraphBuilder:
 
 
 def _fill_attr(attr: Any, name: str, value: Any, keep: list[object]) -> None:
-    """Fill a C attribute; strings that start with ``@`` name a weight (tensor attributes)."""
+    """Fill a C attribute; strings that start with ``@`` name a weight (tensor attributes), builders are bodies."""
 
     def kept(made: Any) -> Any:
         keep.append(made)
         return made
 
     attr.name = kept(ffi.new("char[]", _c_name(name)))
-    if isinstance(value, int):
+    if isinstance(value, GraphBuilder):
+        attr.kind, attr.graph = lib.WE_ATTR_GRAPH, value._handle
+    elif isinstance(value, int):
         attr.kind, attr.integer = lib.WE_ATTR_INT, value
     elif isinstance(value, float):
         attr.kind, attr.real = lib.WE_ATTR_FLOAT, value

@@ -291,8 +291,9 @@ def _explain(args: argparse.Namespace) -> None:
     before, after = merging["before"], merging["after"]
     print(
         f"merging: {before['rasters']} rasters that moved {format_bytes(before['bytes'])} became "
-        f"{after['rasters']} that move {format_bytes(after['bytes'])}; {merging['composed']} regions read "
-        f"past a raster, {merging['shared']} rasters are shared, {merging['aliases']} move nothing"
+        f"{after['rasters']} that move {format_bytes(after['bytes'])}; {merging['composed']} regions "
+        f"and {merging['operands']} operands read past a raster, {merging['shared']} rasters are "
+        f"shared, {merging['aliases']} move nothing"
     )
     print(f"{program['isa']}, {program['threads']} thread(s), precision {program['precision']}")
     print(

@@ -132,80 +132,71 @@ class Tensor:
         return f"Tensor({self.dtype}, shape={self.shape})"
 
 
-class TextTensor(Tensor):
-    """A dense row-major array of text. It has no buffer; ``tolist`` and ``numpy.asarray`` copy.
+class TextTensor:
+    """A tensor of texts that the engine made.
 
     Args:
-        texts: the elements, in row-major order.
-        shape: extents.
+        texts: the elements in row-major order.
+        shape: extents; ``()`` for a scalar.
     """
 
-    __slots__ = ("_texts",)
+    __slots__ = ("_texts", "shape")
+
+    dtype = "STRING"
 
     def __init__(self, texts: Sequence[str], shape: tuple[int, ...]) -> None:
-        super().__init__(b"", "STRING", shape)
         self._texts = tuple(texts)
+        self.shape = shape
 
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The elements without shape."""
-        return self._texts
-
-    @property
-    def memory(self) -> memoryview:
-        """Text has none to show."""
-        raise BufferError("texts have no buffer; use tolist()")
-
-    def __buffer__(self, flags: int, /) -> memoryview:
-        raise BufferError("texts have no buffer; use tolist()")
+    def tolist(self) -> Any:
+        """Return the elements as (nested) lists, or one text for a scalar."""
+        if 0 in self.shape:
+            return _empty_lists(self.shape)
+        nested: list[Any] = list(self._texts)
+        for size in reversed(self.shape[1:]):
+            nested = [nested[i : i + size] for i in range(0, len(nested), size)]
+        return nested if self.shape else nested[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         import numpy as np
 
-        return np.array(self._texts, object).reshape(self.shape)
+        return np.array(self._texts, dtype=dtype or object).reshape(self.shape)
 
-    def tolist(self) -> Any:
-        """Return the elements as (nested) lists of strings, or one string for a scalar."""
-        return _nested(list(self._texts), self.shape)
-
-
-def _nested(items: list[Any], shape: tuple[int, ...]) -> Any:
-    if not shape:
-        return items[0]
-    if 0 in shape:
-        return _empty_lists(shape)
-    size = math.prod(shape[1:])
-    return [_nested(items[i * size : (i + 1) * size], shape[1:]) for i in range(shape[0])]
+    def __repr__(self) -> str:
+        return f"TextTensor(shape={self.shape})"
 
 
 def text_view(value: object, name: str) -> tuple[list[bytes], tuple[int, ...]]:
-    """Read an array of text.
+    """Read texts as UTF-8.
 
     Args:
-        value: a TextTensor, a NumPy array of strings, a string, or nested sequences of strings.
+        value: a text, nested sequences of texts, or anything with ``tolist`` that gives them (a NumPy array of
+            texts or objects, a ``TextTensor``).
         name: of the input, for messages.
 
-    Returns:
-        The elements in UTF-8, and the shape.
-
     Raises:
-        EngineError: ``value`` is none of these, is ragged, or holds a NUL character.
+        EngineError: ``value`` is none of these, is ragged, or a text holds a NUL character.
     """
-    items: list[str | bytes]
-    if isinstance(value, TextTensor):
-        items, shape = list(value.texts), value.shape
-    elif isinstance(value, (str, bytes)):
-        items, shape = [value], ()
-    else:
-        plain: Any = value.tolist() if hasattr(value, "tolist") else value
-        shape = value.shape if hasattr(value, "shape") else _shape_of(plain)
-        items = []
-        if 0 not in shape and not _flatten(plain, shape, items, leaf=(str, bytes)):
-            raise _refuse(f"input '{name}' is ragged or holds something that is no text")
-    encoded = [item if isinstance(item, bytes) else str(item).encode() for item in items]
-    if any(b"\0" in item for item in encoded):
-        raise _refuse(f"input '{name}' holds a NUL character")
+    nested: Any = value.tolist() if hasattr(value, "tolist") else value
+    shape = getattr(value, "shape", None)
+    shape = _shape_of(nested) if shape is None else tuple(int(size) for size in shape)
+    texts: list[Any] = []
+    if 0 not in shape:
+        _flatten_texts(nested, shape, texts)
+    encoded = [text.encode() if isinstance(text, str) else text for text in texts]
+    if len(encoded) != math.prod(shape) or not all(
+        isinstance(text, bytes) and b"\0" not in text for text in encoded
+    ):
+        raise _refuse(f"input '{name}' must hold texts without NUL characters, and not be ragged")
     return encoded, shape
+
+
+def _flatten_texts(value: Any, shape: tuple[int, ...], out: list[Any]) -> None:
+    if not shape:
+        out.append(value)
+    elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and len(value) == shape[0]:
+        for item in value:
+            _flatten_texts(item, shape[1:], out)
 
 
 def _empty_lists(shape: tuple[int, ...]) -> Any:
@@ -294,17 +285,14 @@ def _shape_of(value: object) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _flatten(value: Any, shape: tuple[int, ...], out: list[Any], leaf: tuple[type, ...] = ()) -> bool:
-    """Append the elements of ``value``; False if it does not have that shape.
-
-    Without ``leaf`` an element is whatever is no sequence; with it, an object of one of these types.
-    """
+def _flatten(value: Any, shape: tuple[int, ...], out: list[Any]) -> bool:
+    """Append the numbers of ``value``; False if it does not have that shape."""
     if not shape:
         out.append(value)
-        return isinstance(value, leaf) if leaf else not isinstance(value, (Sequence, str))
-    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or len(value) != shape[0]:
+        return not isinstance(value, (Sequence, str))
+    if not isinstance(value, Sequence) or len(value) != shape[0]:
         return False
-    return all(_flatten(item, shape[1:], out, leaf) for item in value)
+    return all(_flatten(item, shape[1:], out) for item in value)
 
 
 def _pack(value: object, name: str, dtype: str) -> tuple[memoryview, str, tuple[int, ...]]:

@@ -57,8 +57,8 @@ ALIGNMENT_BYTES = 64
 HEADER_MAX_BYTES = 64 * 1024 * 1024
 PAD_PREFIX = "walle.pad."
 
-# safetensors' names (or in their manner), with NumPy's beside them (bfloat16 and those after bool are
-# ml_dtypes').
+# safetensors' names (or in their manner), with NumPy's beside them; bfloat16 and what follows bool are
+# ml_dtypes'.
 _NUMPY_NAMES = {
     "F32": "float32",
     "F64": "float64",

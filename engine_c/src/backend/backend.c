@@ -6,8 +6,7 @@
 #include "graph/opspec.h"
 
 static const we_claim CLAIMS[] = {
-#define WE_CLAIM_ROW(Op, backend, name)                                                                      \
-    {WE_OP_##Op, #backend, #name, we_claim_##name##_accept, we_claim_##name##_cost, we_claim_##name##_run},
+#define WE_CLAIM_ROW(Op, backend, name) {WE_OP_##Op, #backend, #name, &we_claim_##name},
 #include "backend/claims.inc"
 #undef WE_CLAIM_ROW
 };
@@ -17,7 +16,7 @@ const we_backend *we_backend_find(const char *name) {
 }
 
 const we_claim *we_claim_find(const char *backend, int32_t op, int32_t *row) {
-    for (size_t i = 0; i < sizeof CLAIMS / sizeof *CLAIMS; i++) {
+    for (size_t i = (size_t)*row; i < sizeof CLAIMS / sizeof *CLAIMS; i++) {
         if (CLAIMS[i].op == op && strcmp(CLAIMS[i].backend, backend) == 0) {
             *row = (int32_t)i;
             return &CLAIMS[i];
@@ -30,7 +29,11 @@ const we_claim *we_claim_row(int32_t row) {
     return &CLAIMS[row];
 }
 
+const we_claim_methods *we_claim_of(const we_command *command) {
+    return command->kind == WE_COMMAND_CLAIM ? CLAIMS[command->u.claim.claim].methods : NULL;
+}
+
 const char *we_op_claims(int32_t op) {
-    int32_t row;
+    int32_t row = 0;
     return we_claim_find("cpu", op, &row) ? "cpu" : "";
 }

@@ -20,31 +20,41 @@ typedef struct we_backend {
     const char *name;
     /* Called once per command while the session is prepared: pack constants into the program's arena. */
     we_status (*prepare)(we_program *program, we_command *command, we_error *err);
-    /* Bytes of scratch `execute` needs. */
-    size_t (*scratch_size)(const we_program *program, const we_command *command);
+    /* Bytes of scratch `execute` needs with that many threads. */
+    size_t (*scratch_size)(const we_program *program, const we_command *command, int32_t threads);
     we_status (*execute)(const we_run *run, const we_command *command, we_error *err);
 } we_backend;
 
 const we_backend *we_backend_find(const char *name); /* NULL if there is none */
 
+/* What a claim's file exports as we_claim_<name>. */
+typedef struct we_claim_methods {
+    /* True, with parameters in the arena, where the claim can run this call. */
+    bool (*accept)(const we_call *call, we_arena *arena, const void **parameters);
+    /* Elementary steps, in the unit of the cost model's vector class; of what the product does not count. */
+    double (*cost)(const void *parameters);
+    void (*run)(const we_run *run, const we_command *command);
+    /* The rest may be NULL. The float32 product inside: the search picks its micro-kernel (u.claim.kernel). */
+    const we_matmul *(*product)(const void *parameters);
+    /* Once, after the choice: pack constants into the program's arena. */
+    we_status (*prepare)(we_program *program, we_command *command, we_error *err);
+    size_t (*scratch_size)(const we_program *program, const we_command *command, int32_t threads);
+    bool fuses; /* takes a following addition of a tensor like its result (in[1]) and a following relu */
+} we_claim_methods;
+
 typedef struct we_claim {
     int32_t op;
     const char *backend, *name;
-    /* True, with parameters in the arena, where the claim can run this call. */
-    bool (*accept)(const we_call *call, we_arena *arena, const void **parameters);
-    /* Elementary steps, in the unit of the cost model's vector class. */
-    double (*cost)(const void *parameters);
-    void (*run)(const we_run *run, const we_command *command);
+    const we_claim_methods *methods;
 } we_claim;
 
-/* The claim a back end has on an op, or NULL; its row number for commands. */
+/* The first claim at or after row *row that a back end has on an op, or NULL; *row becomes its number. */
 const we_claim *we_claim_find(const char *backend, int32_t op, int32_t *row);
 const we_claim *we_claim_row(int32_t row);
+/* What a command that is a claim goes by; NULL for other commands. */
+const we_claim_methods *we_claim_of(const we_command *command);
 
-#define WE_CLAIM_ROW(Op, backend, name)                                                                      \
-    bool we_claim_##name##_accept(const we_call *call, we_arena *arena, const void **parameters);            \
-    double we_claim_##name##_cost(const void *parameters);                                                   \
-    void we_claim_##name##_run(const we_run *run, const we_command *command);
+#define WE_CLAIM_ROW(Op, backend, name) extern const we_claim_methods we_claim_##name;
 #include "backend/claims.inc"
 #undef WE_CLAIM_ROW
 

@@ -12,6 +12,9 @@
 #include "base/error.h"
 #include "base/memory.h"
 
+/* A helper's number, from 1; 0 in every other thread. */
+static _Thread_local int32_t worker;
+
 typedef struct loop {
     we_pool_work work;
     void *context;
@@ -26,6 +29,7 @@ struct we_pool {
     uint64_t generation;
     int32_t busy, helpers;
     bool closing;
+    _Atomic int32_t numbered; /* helpers that took their number */
     pthread_t threads[];
 };
 
@@ -42,6 +46,7 @@ static void take_pieces(loop *l) {
 static void *help(void *argument) {
     we_pool *pool = argument;
     uint64_t seen = 0;
+    worker = 1 + atomic_fetch_add(&pool->numbered, 1);
     pthread_mutex_lock(&pool->lock);
     for (;;) {
         while (!pool->closing && pool->generation == seen)
@@ -100,6 +105,10 @@ void we_pool_free(we_pool *pool) {
 
 int32_t we_pool_threads(const we_pool *pool) {
     return pool ? pool->helpers + 1 : 1;
+}
+
+int32_t we_pool_worker(void) {
+    return worker;
 }
 
 void we_parallel_for(we_pool *pool, int64_t count, int64_t grain, we_pool_work work, void *context) {

@@ -48,6 +48,7 @@ typedef void (*we_reduce_kernel)(int64_t k, int64_t inner, const void *x, void *
 typedef struct we_epilogue {
     const float *row_bias, *column_bias;
     bool relu;
+    const float *residual; /* added before relu; at the tile, row stride as C */
 } we_epilogue;
 
 /* C[0..m, 0..n] (+)= A·B over k, m <= rows, n <= columns of the kernel's tile.

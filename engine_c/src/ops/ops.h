@@ -77,8 +77,8 @@ typedef struct we_window {
 } we_window;
 we_status we_call_window(const we_call *call, const int64_t *kernel_of_weight, we_window *out);
 
-/* The window of ConvTranspose over input 0 [N, C, spatial...]: `in` as given, `out` the extents of the result,
- * paddings what is cut from it. */
+/* The window of ConvTranspose over input 0 [N, C, spatial...]: `in` as given, `out` the extents of the
+ * result, paddings what is cut from it. */
 we_status we_call_transposed_window(const we_call *call, const int64_t *kernel, we_window *out);
 
 /* The window of Col2Im: `in` counts the blocks per dim, `out` is the image. */

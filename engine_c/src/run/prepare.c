@@ -132,13 +132,31 @@ static we_status fold_from(builder *b, size_t mark) {
 
 /* ---- Nodes ---- */
 
+/* The cheapest claim the back end has on this call, as a command with its price; kind stays UNARY where there is none. */
+static we_command best_claim(const builder *b, const we_lower *l) {
+    we_command best = {.kind = WE_COMMAND_UNARY};
+    int32_t row = 0;
+    const we_claim *claim;
+    for (; (claim = we_claim_find(b->settings->backend->name, l->call.node->op, &row)); row++) {
+        we_command command = {
+            .kind = WE_COMMAND_CLAIM, .node = l->node, .in = {l->in[0], -1, -1}, .out = l->out[0]};
+        command.u.claim.claim = row;
+        if ((claim->methods->product && b->settings->plain_only) ||
+            !claim->methods->accept(&l->call, &b->program->arena, &command.u.claim.parameters))
+            continue;
+        we_search_choose(&b->settings->machine, b->program, b->settings->plain_only, &command);
+        if (best.kind != WE_COMMAND_CLAIM || command.predicted_ms < best.predicted_ms)
+            best = command;
+    }
+    return best;
+}
+
 /* Replace the commands from the marks on by the back end's claim, if it has one that costs less. */
 static we_status consider_claim(const builder *b, we_lower *l, size_t command_mark, size_t tensor_mark) {
-    int32_t row = 0;
-    const void *parameters = NULL;
-    const we_claim *claim = we_claim_find(b->settings->backend->name, l->call.node->op, &row);
-    if (!claim || (b->settings->flags & WE_SESSION_NO_CLAIMS) ||
-        !claim->accept(&l->call, &b->program->arena, &parameters))
+    if (b->settings->flags & WE_SESSION_NO_CLAIMS)
+        return WE_OK;
+    we_command claim = best_claim(b, l);
+    if (claim.kind != WE_COMMAND_CLAIM)
         return WE_OK;
     double decomposed = 0;
     for (size_t c = command_mark; c < b->program->command_count; c++) {
@@ -146,15 +164,11 @@ static we_status consider_claim(const builder *b, we_lower *l, size_t command_ma
         we_search_choose(&b->settings->machine, b->program, b->settings->plain_only, &command);
         decomposed += command.predicted_ms;
     }
-    if (we_cost_claim(&b->settings->machine, claim->cost(parameters)) >= decomposed)
+    if (claim.predicted_ms >= decomposed)
         return WE_OK;
     b->program->command_count = command_mark;
     b->program->tensor_count = tensor_mark;
-    we_command command = {
-        .kind = WE_COMMAND_CLAIM, .node = l->node, .in = {l->in[0], -1, -1}, .out = l->out[0]};
-    command.u.claim.claim = row;
-    command.u.claim.parameters = parameters;
-    return we_program_command(b->program, &command, b->err);
+    return we_program_command(b->program, &claim, b->err);
 }
 
 /* Does the graph's statement about a value hold? */
@@ -233,8 +247,11 @@ static we_status lower_links(builder *b, int32_t index, links *k) {
             k->in_views[i] = &k->in_copies[i];
         }
     }
-    we_lower l = {
-        .program = b->program, .node = index, .in = k->in, .out = k->wide_out, .kernels = b->settings->kernels};
+    we_lower l = {.program = b->program,
+                  .node = index,
+                  .in = k->in,
+                  .out = k->wide_out,
+                  .kernels = b->settings->kernels};
     l.call = (we_call){.graph = b->graph, .node = node, .in = k->in_views, .err = b->err};
     WE_TRY(we_shape_infer(&l.call, k->inferred));
     WE_TRY(add_outputs(b, node, k->inferred, k->out));
@@ -261,8 +278,9 @@ static we_status lower_node(builder *b, int32_t index) {
         .out = we_arena_new(&arena, out * sizeof *k.out),
         .wide_out = we_arena_new(&arena, out * sizeof *k.wide_out),
     };
-    we_status status = k.in_copies && k.inferred && k.in_views && k.in && k.out && k.wide_out ? lower_links(b, index, &k)
-                                                                                : we_error_no_memory(b->err);
+    we_status status = k.in_copies && k.inferred && k.in_views && k.in && k.out && k.wide_out
+                           ? lower_links(b, index, &k)
+                           : we_error_no_memory(b->err);
     if (status != WE_OK)
         we_error_locate(b->err, we_op_name(node->op), node->name);
     we_arena_free(&arena);
@@ -311,7 +329,7 @@ static we_status optimise(builder *b, we_prepared *prepared, bool *kept, bool *e
         we_command *command = &program->commands[c];
         we_search_choose(&b->settings->machine, program, b->settings->plain_only, command);
         WE_TRY(b->settings->backend->prepare(program, command, b->err));
-        size_t scratch = b->settings->backend->scratch_size(program, command);
+        size_t scratch = b->settings->backend->scratch_size(program, command, b->settings->machine.threads);
         prepared->scratch_bytes = scratch > prepared->scratch_bytes ? scratch : prepared->scratch_bytes;
     }
     if (!(flags & WE_SESSION_NO_REUSE))
@@ -357,10 +375,11 @@ static we_status build(builder *b, const we_view *shapes, we_prepared *prepared,
         WE_TRY(lower_node(b, (int32_t)*reached));
     for (size_t i = 0; i < b->graph->output_count; i++)
         prepared->outputs[i] = b->tensor_of[b->graph->outputs[i]];
-    bool *flags = we_memory_new(2 * b->program->tensor_count * sizeof *flags);
+    size_t tensors = b->program->tensor_count + WE_MERGE_TENSORS * b->program->command_count;
+    bool *flags = we_memory_new(2 * tensors * sizeof *flags);
     if (!flags)
         return we_error_no_memory(b->err);
-    we_status status = optimise(b, prepared, flags, flags + b->program->tensor_count);
+    we_status status = optimise(b, prepared, flags, flags + tensors);
     we_memory_free(flags);
     return status == WE_OK ? check_limit(b, prepared) : status;
 }

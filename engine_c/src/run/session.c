@@ -497,6 +497,10 @@ we_status we_session_run_values(we_session *session, we_datum *const *inputs, si
     return run_module(session, inputs, outputs, err);
 }
 
+int we_session_is_module(const we_session *session) {
+    return we_module_is_dynamic(session->module);
+}
+
 void we_session_interrupt(we_session *session) {
     atomic_fetch_add(&session->interrupts, 1);
 }

@@ -36,8 +36,7 @@ static double rounded_up(int64_t lines, int32_t width) {
 
 /* Operations counting the padding of partial tiles, loads of both panels per tile
  * (source: the tiled product's traffic m*n*k*(1/rows + 1/columns)), and packing what is not constant. */
-static double product_ns(const we_program *program, const we_command *command, const we_matmul_row *kernel) {
-    const we_matmul *p = &command->u.matmul;
+static double product_ns(const we_matmul *p, bool pack_a, bool pack_b, const we_matmul_row *kernel) {
     double batch = 1, k = (double)p->k, m = (double)p->m, n = (double)p->n;
     for (int32_t i = 0; i < p->batch_rank; i++)
         batch *= (double)p->batch[i];
@@ -50,9 +49,9 @@ static double product_ns(const we_program *program, const we_command *command, c
     double loads = 4 * tiles * k * (1.0 / kernel->rows + 1.0 / kernel->columns);
     double load_ns = loads / (RATES[kernel->isa].product * 1.5);
     double packing = 0;
-    if (program->tensors[command->in[0]].kind != WE_TENSOR_CONST)
+    if (pack_a)
         packing += padded_m * k;
-    if (program->tensors[command->in[1]].kind != WE_TENSOR_CONST)
+    if (pack_b)
         packing += padded_n * k;
     double calls = tiles / (kernel->rows * kernel->columns) * 10;
     return batch * ((compute > load_ns ? compute : load_ns) + calls + packing / 0.8);
@@ -73,6 +72,7 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
     const we_tensor *out = &program->tensors[command->out];
     int isa = best_isa(machine);
     double count = (double)out->count, steps = 0, ns = 0;
+    const we_claim_methods *claim = we_claim_of(command);
     switch (command->kind) {
     case WE_COMMAND_UNARY:
         steps = STEPS_UNARY * count;
@@ -99,7 +99,8 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
         steps = STEPS_RANDOM * count;
         break;
     case WE_COMMAND_MATMUL:
-        ns = product_ns(program, command, candidate->kernel);
+        ns = product_ns(&command->u.matmul, program->tensors[command->in[0]].kind != WE_TENSOR_CONST,
+                        program->tensors[command->in[1]].kind != WE_TENSOR_CONST, candidate->kernel);
         break;
     case WE_COMMAND_LOOP:
         return loop_ms(machine, program, &command->u.loop);
@@ -112,12 +113,10 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
         }
         break;
     case WE_COMMAND_CLAIM:
-        steps = we_claim_row(command->u.claim.claim)->cost(command->u.claim.parameters);
+        steps = claim->cost(command->u.claim.parameters);
+        if (claim->product)
+            ns = product_ns(claim->product(command->u.claim.parameters), false, true, candidate->kernel);
         break;
     }
     return ((ns + steps / RATES[isa].element) / machine->threads + START_NS) * 1e-6;
-}
-
-double we_cost_claim(const we_machine *machine, double steps) {
-    return (steps / RATES[best_isa(machine)].element / machine->threads + START_NS) * 1e-6;
 }

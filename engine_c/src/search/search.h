@@ -16,7 +16,7 @@ enum {
 
 typedef struct we_candidate {
     const char *name;
-    const we_matmul_row *kernel; /* matmul: NULL for the plain loop */
+    const we_matmul_row *kernel; /* of a product: NULL for the plain loop */
 } we_candidate;
 
 /* Candidates of a command on this machine; always at least one. `plain_only` leaves the reference alone. */
@@ -25,8 +25,6 @@ size_t we_space_candidates(const we_machine *machine, const we_program *program,
 /* Predicted milliseconds. */
 double we_cost_candidate(const we_machine *machine, const we_program *program, const we_command *command,
                          const we_candidate *candidate);
-/* Steps of a claim's cost in milliseconds. */
-double we_cost_claim(const we_machine *machine, double steps);
 
 /* Set candidate, predicted_ms and what the choice decides. */
 void we_search_choose(const we_machine *machine, const we_program *program, bool plain_only,

@@ -33,8 +33,12 @@ static const char *plain_name(const we_program *program, const we_command *comma
 size_t we_space_candidates(const we_machine *machine, const we_program *program, const we_command *command,
                            bool plain_only, we_candidate *out) {
     size_t count = 0;
-    out[count++] = (we_candidate){.name = plain_name(program, command)};
-    if (command->kind != WE_COMMAND_MATMUL || plain_only || program->tensors[command->out].dtype != WE_F32)
+    const we_claim_methods *claim = we_claim_of(command);
+    bool claimed = claim && claim->product;
+    if (!claimed)
+        out[count++] = (we_candidate){.name = plain_name(program, command)};
+    bool product = command->kind == WE_COMMAND_MATMUL && program->tensors[command->out].dtype == WE_F32;
+    if (!claimed && (!product || plain_only))
         return count;
     const we_matmul_row *rows;
     size_t row_count = we_matmul_rows(&rows);

@@ -40,20 +40,11 @@ def test_text_of_other_ranks() -> None:
     assert TextTensor(["a"], ()).tolist() == "a"
     assert TextTensor(list("abcd"), (2, 2)).tolist() == [["a", "b"], ["c", "d"]]
     assert TextTensor([], (2, 0)).tolist() == [[], []]
-    with pytest.raises(BufferError, match="no buffer"):
-        memoryview(TextTensor(["a"], (1,)))
 
 
-@pytest.mark.parametrize(
-    ("words", "why"),
-    [
-        ([["a"], "b"], "ragged"),
-        ([1, 2], "no text"),
-        (["a\0b"], "NUL"),
-    ],
-)
-def test_text_that_is_none_is_refused(words: Any, why: str) -> None:
-    with pytest.raises(EngineError, match=why):
+@pytest.mark.parametrize("words", [[["a"], "b"], [1, 2], ["a\0b"]])
+def test_text_that_is_none_is_refused(words: Any) -> None:
+    with pytest.raises(EngineError, match="must hold texts"):
         _concat().run({"a": words, "b": ["!"]})
 
 

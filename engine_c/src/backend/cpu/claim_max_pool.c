@@ -9,7 +9,7 @@ typedef struct parameters {
 } parameters;
 
 /* Float32 over one or two spatial dims, the values alone. */
-bool we_claim_max_pool_accept(const we_call *call, we_arena *arena, const void **out) {
+static bool accept(const we_call *call, we_arena *arena, const void **out) {
     const we_tensor *x = call->in[0];
     we_window w;
     if (call->node->output_count > 1 || x->dtype != WE_F32 || x->rank > 4 || x->count == 0 || we_call_window(call, NULL, &w) != WE_OK)
@@ -29,7 +29,7 @@ bool we_claim_max_pool_accept(const we_call *call, we_arena *arena, const void *
     return true;
 }
 
-double we_claim_max_pool_cost(const void *given) {
+static double cost(const void *given) {
     const parameters *p = given;
     return (double)(p->planes * p->w.out[0] * p->w.out[1] * p->w.taps);
 }
@@ -71,8 +71,10 @@ static void planes(void *context, int64_t begin, int64_t end) {
     }
 }
 
-void we_claim_max_pool_run(const we_run *run, const we_command *command) {
+static void run_claim(const we_run *run, const we_command *command) {
     const parameters *p = command->u.claim.parameters;
     job j = {p, we_run_in(run, command, 0), we_run_out(run, command)};
     we_parallel_for(run->pool, p->planes, 1 + 16384 / (p->w.out[0] * p->w.out[1] * p->w.taps), planes, &j);
 }
+
+const we_claim_methods we_claim_max_pool = {.accept = accept, .cost = cost, .run = run_claim};

@@ -7,7 +7,7 @@ typedef struct parameters {
 } parameters;
 
 /* Float32 over the innermost axis. */
-bool we_claim_softmax_accept(const we_call *call, we_arena *arena, const void **out) {
+static bool accept(const we_call *call, we_arena *arena, const void **out) {
     const we_tensor *x = call->in[0];
     int64_t axis = we_node_int(call->node, "axis", -1);
     if (x->dtype != WE_F32 || x->rank == 0 || x->count == 0 || (axis != -1 && axis != x->rank - 1))
@@ -21,7 +21,7 @@ bool we_claim_softmax_accept(const we_call *call, we_arena *arena, const void **
     return true;
 }
 
-double we_claim_softmax_cost(const void *given) {
+static double cost(const void *given) {
     const parameters *p = given;
     return 10.0 *
            (double)(p->rows * p->k); /* as many steps as the decomposition, without its trips to memory */
@@ -48,8 +48,10 @@ static void rows(void *context, int64_t begin, int64_t end) {
     }
 }
 
-void we_claim_softmax_run(const we_run *run, const we_command *command) {
+static void run_claim(const we_run *run, const we_command *command) {
     const parameters *p = command->u.claim.parameters;
     job j = {run->kernels, we_run_in(run, command, 0), we_run_out(run, command), p->k};
     we_parallel_for(run->pool, p->rows, 1 + 16384 / p->k, rows, &j);
 }
+
+const we_claim_methods we_claim_softmax = {.accept = accept, .cost = cost, .run = run_claim};

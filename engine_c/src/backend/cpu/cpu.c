@@ -184,7 +184,7 @@ static we_status execute(const we_run *run, const we_command *c, we_error *err) 
         we_cpu_raster(run, c);
         return WE_OK;
     case WE_COMMAND_CLAIM:
-        we_claim_row(c->u.claim.claim)->run(run, c);
+        we_claim_of(c)->run(run, c);
         return WE_OK;
     }
     return we_error_set(err, WE_INTERNAL, "unknown command %d", (int)c->kind);
@@ -193,13 +193,21 @@ static we_status execute(const we_run *run, const we_command *c, we_error *err) 
 static we_status prepare(we_program *program, we_command *command, we_error *err) {
     for (size_t i = 0; command->kind == WE_COMMAND_LOOP && i < command->u.loop.body_count; i++)
         WE_TRY(prepare(program, &command->u.loop.body[i], err));
-    return command->kind == WE_COMMAND_MATMUL ? we_cpu_matmul_prepare(program, command, err) : WE_OK;
+    if (command->kind == WE_COMMAND_MATMUL)
+        return we_cpu_matmul_prepare(program, command, err);
+    const we_claim_methods *claim = we_claim_of(command);
+    return claim && claim->prepare ? claim->prepare(program, command, err) : WE_OK;
 }
 
-static size_t scratch_size(const we_program *program, const we_command *command) {
-    size_t most = command->kind == WE_COMMAND_MATMUL ? we_cpu_matmul_scratch(program, command) : 0;
+static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
+    const we_claim_methods *claim = we_claim_of(command);
+    size_t most = 0;
+    if (command->kind == WE_COMMAND_MATMUL)
+        most = we_cpu_matmul_scratch(program, command, threads);
+    if (claim && claim->scratch_size)
+        most = claim->scratch_size(program, command, threads);
     for (size_t i = 0; command->kind == WE_COMMAND_LOOP && i < command->u.loop.body_count; i++) {
-        size_t own = scratch_size(program, &command->u.loop.body[i]);
+        size_t own = scratch_size(program, &command->u.loop.body[i], threads);
         most = own > most ? own : most;
     }
     return most;

@@ -8,7 +8,7 @@ extern const we_backend we_cpu_backend;
 
 /* Pack the constant operands of a float32 product into the program's arena. */
 we_status we_cpu_matmul_prepare(we_program *program, we_command *command, we_error *err);
-size_t we_cpu_matmul_scratch(const we_program *program, const we_command *command);
+size_t we_cpu_matmul_scratch(const we_program *program, const we_command *command, int32_t threads);
 void we_cpu_matmul(const we_run *run, const we_command *command);
 
 we_status we_cpu_loop(const we_run *run, const we_command *command, we_error *err);

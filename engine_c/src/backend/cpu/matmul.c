@@ -1,29 +1,13 @@
 /* Matrix products. Two ways: the plain loop over strided operands (any type), and packed panels through a
- * micro-kernel.
- *
- * Packed: A lies in panels of `rows`, B in panels of `columns`, both cut into blocks of DEPTH. Constants that
- * serve the whole batch are packed once at preparation; other operands are packed per batch item (A whole, B
- * per block). for each block of WIDTH columns: for each block of DEPTH: pack B; for all tiles: kernel The
- * epilogue runs with the last block of DEPTH. */
+ * micro-kernel (gemm.h). Constants that serve the whole batch are packed once at preparation; other operands are packed
+ * per batch item, A whole and B unit by unit. */
 #include <string.h>
 
 #include "backend/cpu/cpu.h"
+#include "backend/cpu/gemm.h"
 #include "base/dtype.h"
 #include "base/error.h"
 #include "kernels/pack/pack.h"
-
-enum {
-    DEPTH = 256,  /* a panel of B (DEPTH x 32 floats) fits a 48 KiB first-level cache beside one of A */
-    WIDTH = 1024, /* DEPTH x WIDTH floats of B: 1 MiB, the usual second-level cache */
-};
-
-static int64_t least(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
-static int64_t panels(int64_t lines, int64_t width) {
-    return (lines + width - 1) / width;
-}
 
 static bool shared_by_batch(const we_matmul *p, const int64_t *steps) {
     for (int32_t i = 0; i < p->batch_rank; i++) {
@@ -48,24 +32,11 @@ static int64_t batch_offset(const we_matmul *p, const int64_t *steps, int64_t b)
     return offset;
 }
 
-/* All of one operand: blocks of DEPTH, each [panels][depth][width]. */
-static void pack_all(const float *from, int64_t line_step, int64_t step, int64_t lines, int64_t width,
-                     int64_t k, float *to) {
-    for (int64_t at = 0; at < k; at += DEPTH) {
-        int64_t depth = least(DEPTH, k - at);
-        for (int64_t line = 0; line < lines; line += width) {
-            we_pack_panel(from + line * line_step + at * step, line_step, step, least(width, lines - line),
-                          width, depth, to);
-            to += width * depth;
-        }
-    }
-}
-
 static const float *pack_constant(we_program *program, int32_t tensor, int64_t line_step, int64_t step,
                                   int64_t lines, int64_t width, int64_t k) {
-    float *to = we_arena_new(&program->arena, (size_t)(panels(lines, width) * width * k) * sizeof *to);
+    float *to = we_arena_new(&program->arena, (size_t)we_gemm_packed(lines, width, k) * sizeof *to);
     if (to)
-        pack_all(program->tensors[tensor].data, line_step, step, lines, width, k, to);
+        we_gemm_pack(NULL, program->tensors[tensor].data, line_step, step, lines, width, k, to);
     return to;
 }
 
@@ -88,101 +59,52 @@ we_status we_cpu_matmul_prepare(we_program *program, we_command *command, we_err
     return WE_OK;
 }
 
-static int64_t padded_width(const we_matmul *p) {
-    return panels(least(p->n, WIDTH), p->kernel->columns) * p->kernel->columns;
-}
-
-size_t we_cpu_matmul_scratch(const we_program *program, const we_command *command) {
+size_t we_cpu_matmul_scratch(const we_program *program, const we_command *command, int32_t threads) {
     const we_matmul *p = &command->u.matmul;
     (void)program;
     if (!p->kernel)
         return 0;
-    int64_t floats = 0;
-    if (!p->packed_a)
-        floats += panels(p->m, p->kernel->rows) * p->kernel->rows * p->k;
-    if (!p->packed_b)
-        floats += padded_width(p) * least(DEPTH, p->k);
-    return (size_t)floats * sizeof(float);
+    size_t a = p->packed_a ? 0 : (size_t)we_gemm_packed(p->m, p->kernel->rows, p->k) * sizeof(float);
+    return a + (p->packed_b ? 0 : we_gemm_scratch(p->kernel, p->n, p->k, threads));
 }
 
-/* One (columns block, depth block) of one batch item. */
-typedef struct block {
+/* B of one batch item, as the blocked product asks for it. */
+typedef struct right {
     const we_matmul *p;
-    const float *b;        /* of the batch item, for packing */
-    const float *a_panels; /* of this depth block */
-    float *b_panels;       /* scratch, or constant panels that are only read */
-    float *c;
-    const float *bias; /* of the batch item */
-    int64_t column, width, at, depth;
-} block;
+    const float *b;
+} right;
 
-static void pack_columns(void *context, int64_t begin, int64_t end) {
-    const block *k = context;
-    const we_matmul *p = k->p;
-    int64_t columns = p->kernel->columns;
-    for (int64_t panel = begin; panel < end; panel++) {
-        int64_t first = k->column + panel * columns;
-        we_pack_panel(k->b + first * p->b_column + k->at * p->b_row, p->b_column, p->b_row,
-                      least(columns, k->column + k->width - first), columns, k->depth,
-                      k->b_panels + panel * columns * k->depth);
-    }
-}
-
-static void multiply_tile(const block *k, int64_t row_panel, int64_t column_panel) {
-    const we_matmul *p = k->p;
-    int64_t rows = p->kernel->rows, columns = p->kernel->columns;
-    int64_t row = row_panel * rows, column = k->column + column_panel * columns;
-    bool last = k->at + k->depth == p->k;
-    we_epilogue epilogue = {.relu = p->relu};
-    if (p->bias == WE_BIAS_ROW)
-        epilogue.row_bias = k->bias + row;
-    if (p->bias == WE_BIAS_COLUMN)
-        epilogue.column_bias = k->bias + column;
-    p->kernel->kernel(k->depth, k->a_panels + row * k->depth, k->b_panels + column_panel * columns * k->depth,
-                      k->c + row * p->n + column, p->n, (int32_t)least(rows, p->m - row),
-                      (int32_t)least(columns, k->column + k->width - column), k->at > 0,
-                      last && (p->relu || p->bias != WE_BIAS_NONE) ? &epilogue : NULL);
-}
-
-/* Tiles in column-major order, so that one panel of B serves all rows while it is in the first-level cache.
- */
-static void multiply_tiles(void *context, int64_t begin, int64_t end) {
-    const block *k = context;
-    int64_t row_panels = panels(k->p->m, k->p->kernel->rows);
-    for (int64_t tile = begin; tile < end; tile++)
-        multiply_tile(k, tile % row_panels, tile / row_panels);
+static void pack_right(const void *source, int64_t column, int64_t count, int64_t at, int64_t depth, float *to) {
+    const right *r = source;
+    const we_matmul *p = r->p;
+    we_pack_panel(r->b + column * p->b_column + at * p->b_row, p->b_column, p->b_row, count, p->kernel->columns,
+                  depth, to);
 }
 
 static void multiply_item(const we_run *run, const we_matmul *p, const float *a, const float *b, float *c,
                           const float *bias) {
-    int64_t rows = p->kernel->rows, columns = p->kernel->columns;
-    int64_t row_panels = panels(p->m, rows), all_columns = panels(p->n, columns) * columns;
-    float *scratch = run->scratch;
-    const float *a_packed = p->packed_a;
-    if (!a_packed) {
-        pack_all(a, p->a_row, p->a_column, p->m, rows, p->k, scratch);
-        a_packed = scratch;
-        scratch += row_panels * rows * p->k;
+    right r = {p, b};
+    we_gemm g = {.kernel = p->kernel,
+                 .m = p->m,
+                 .n = p->n,
+                 .k = p->k,
+                 .a = p->packed_a,
+                 .b = p->packed_b,
+                 .pack = pack_right,
+                 .source = &r,
+                 .scratch = run->scratch,
+                 .c = c,
+                 .ldc = p->n,
+                 .item = p->n,
+                 .epilogue = {.row_bias = p->bias == WE_BIAS_ROW ? bias : NULL,
+                              .column_bias = p->bias == WE_BIAS_COLUMN ? bias : NULL,
+                              .relu = p->relu}};
+    if (!g.a) {
+        we_gemm_pack(run->pool, a, p->a_row, p->a_column, p->m, p->kernel->rows, p->k, g.scratch);
+        g.a = g.scratch;
+        g.scratch += we_gemm_packed(p->m, p->kernel->rows, p->k);
     }
-    for (int64_t column = 0; column < p->n; column += WIDTH) {
-        block k = {
-            .p = p, .b = b, .c = c, .bias = bias, .column = column, .width = least(WIDTH, p->n - column)};
-        int64_t column_panels = panels(k.width, columns);
-        for (int64_t at = 0; at < p->k || at == 0; at += DEPTH) {
-            k.at = at;
-            k.depth = least(DEPTH, p->k - at);
-            k.a_panels = a_packed + row_panels * rows * at;
-            k.b_panels = scratch;
-            if (p->packed_b) /* only read below: pack_columns does not run */
-                k.b_panels = (float *)p->packed_b + all_columns * at + column * k.depth;
-            else
-                we_parallel_for(run->pool, column_panels, 1 + 65536 / (columns * (k.depth + 1)), pack_columns,
-                                &k);
-            /* A piece should take some 20 us, or waking a thread costs more than it saves. */
-            int64_t grain = 1 + 1000000 / (rows * columns * (k.depth + 1));
-            we_parallel_for(run->pool, row_panels * column_panels, grain, multiply_tiles, &k);
-        }
-    }
+    we_gemm_run(run->pool, &g);
 }
 
 #define PLAIN(TYPE, SUM)                                                                                     \

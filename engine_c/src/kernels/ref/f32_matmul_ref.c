@@ -16,6 +16,7 @@ void we_f32_matmul_4x4__ref(int64_t k, const float *a, const float *b, float *c,
             if (epilogue) {
                 sum += epilogue->row_bias ? epilogue->row_bias[i] : 0;
                 sum += epilogue->column_bias ? epilogue->column_bias[j] : 0;
+                sum += epilogue->residual ? epilogue->residual[i * ldc + j] : 0;
                 sum = epilogue->relu && sum < 0 ? 0 : sum;
             }
             c[i * ldc + j] = sum;

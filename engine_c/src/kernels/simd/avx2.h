@@ -15,4 +15,10 @@
 /* MAXPS returns its second operand when either is NaN or both are zero. */
 #define V_KEEP_POSITIVE(v) _mm256_max_ps(_mm256_setzero_ps(), v)
 
+/* The first `count` < LANES lanes; the others read as zero and are not written. */
+#define V_PART_MASK(count)                                                                                   \
+    _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+#define V_LOAD_PART(p, count) _mm256_maskload_ps(p, V_PART_MASK(count))
+#define V_STORE_PART(p, count, v) _mm256_maskstore_ps(p, V_PART_MASK(count), v)
+
 #endif

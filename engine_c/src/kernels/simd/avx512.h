@@ -15,4 +15,8 @@
 /* MAXPS returns its second operand when either is NaN or both are zero. */
 #define V_KEEP_POSITIVE(v) _mm512_max_ps(_mm512_setzero_ps(), v)
 
+/* The first `count` < LANES lanes; the others read as zero and are not written. */
+#define V_LOAD_PART(p, count) _mm512_maskz_loadu_ps((__mmask16)((1u << (count)) - 1), p)
+#define V_STORE_PART(p, count, v) _mm512_mask_storeu_ps(p, (__mmask16)((1u << (count)) - 1), v)
+
 #endif

@@ -130,12 +130,30 @@ def test_an_output_the_engine_does_not_compute_is_unsupported(save_model: SaveMo
     convert(path, tmp_path / "m.wmodel")  # the real engine has both
 
 
-def test_an_attribute_value_the_engine_does_not_have(save_model: SaveModel, tmp_path: Path) -> None:
-    node = helper.make_node("Pad", ["x", "pads"], ["y"], "mirror", mode="wrap")
-    path = save_model([node], {"x": [4]}, {"y": [6]}, {"pads": np.array([1, 1], np.int64)})
-    with pytest.raises(UnsupportedError, match="must be 'constant'") as caught:
+@pytest.mark.parametrize("check", [True, False])
+def test_an_attribute_the_engine_does_not_know(
+    chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: bool
+) -> None:
+    def invent(_draft: Draft, chain: rewrites.Chain) -> wmodel.Node | None:
+        (node,) = chain
+        return None if "slope" in node.attrs else replace(node, attrs={**node.attrs, "slope": 1})
+
+    monkeypatch.setattr(rewrites, "REWRITES", (rewrites.Rewrite("invent", ("LeakyRelu",), invent),))
+    with pytest.raises(UnsupportedError, match="slope") as caught:
+        convert(chain, tmp_path / "m.wmodel", check=check)
+    assert caught.value.op == "LeakyRelu"
+    assert not (tmp_path / "m.wmodel").exists()
+
+
+def test_a_rank_the_engine_does_not_have(save_model: SaveModel, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "axes"], ["t"], "tower"),
+        helper.make_node("Squeeze", ["t", "axes"], ["y"], "flat"),
+    ]
+    path = save_model(nodes, {"x": [4]}, {"y": [4]}, {"axes": np.arange(8, dtype=np.int64)})
+    with pytest.raises(UnsupportedError, match="more than 8 dims") as caught:
         convert(path, tmp_path / "m.wmodel")
-    assert (caught.value.op, caught.value.node) == ("Pad", "mirror")
+    assert (caught.value.op, caught.value.node) == ("Unsqueeze", "tower")
 
 
 def test_folding_and_rewriting_are_reported(save_model: SaveModel, tmp_path: Path) -> None:
