@@ -167,7 +167,8 @@ class Model:
                 for i in range(max(info.rank, 0))
             )
             dtype = _text(lib.we_dtype_name(info.dtype)) if info.dtype != lib.WE_DTYPE_COUNT else ""
-            values.append(ValueInfo(_text(info.name), dtype, dims if info.rank >= 0 else None, _KINDS[info.kind]))
+            shape = dims if info.rank >= 0 else None
+            values.append(ValueInfo(_text(info.name), dtype, shape, _KINDS[info.kind]))
         return tuple(values)
 
     def session(
@@ -257,8 +258,8 @@ class Session:
                 without a value.
 
         Returns:
-            The outputs by name, in the model's order: a ``Tensor`` (``numpy.asarray(output)`` makes no copy), a
-            ``TextTensor``, a list of them for a sequence, ``None`` for an optional without a value.
+            The outputs by name, in the model's order: a ``Tensor`` (``numpy.asarray(output)`` makes no copy),
+            a ``TextTensor``, a list of them for a sequence, ``None`` for an optional without a value.
 
         Raises:
             EngineError: an input is missing, unknown, of the wrong dtype or shape, or holds an index out of
@@ -290,7 +291,7 @@ class Session:
         return {name: _value(datum) for name, datum in zip(self._output_names, owned, strict=True)}
 
     def interrupt(self) -> None:
-        """End the runs that are in a loop or between two parts of a model, in whichever threads: they raise."""
+        """End the runs that are in a loop or between two parts of a model, in any thread: they raise."""
         lib.we_session_interrupt(self._handle)
 
     def prepare(self, inputs: Mapping[str, object]) -> None:
@@ -457,8 +458,8 @@ def _export(block: Any) -> int:
 class GraphBuilder:
     """Build a model node by node; the verifier checks it at ``finish``.
 
-    A builder given as an attribute of a control-flow node is its body: it sees the values of the graph it is put into,
-    and is spent by that.
+    A builder given as an attribute of a control-flow node is its body: it sees the values of the graph it is
+    put into, and is spent by that.
 
     Args:
         name: of the graph.
@@ -540,7 +541,7 @@ class GraphBuilder:
 
 
 def _fill_attr(attr: Any, name: str, value: Any, keep: list[object]) -> None:
-    """Fill a C attribute; strings that start with ``@`` name a weight (tensor attributes), builders are bodies."""
+    """Fill a C attribute; strings that start with ``@`` name a weight, builders are bodies."""
 
     def kept(made: Any) -> Any:
         keep.append(made)

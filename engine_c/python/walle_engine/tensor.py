@@ -170,8 +170,8 @@ def text_view(value: object, name: str) -> tuple[list[bytes], tuple[int, ...]]:
     """Read texts as UTF-8.
 
     Args:
-        value: a text, nested sequences of texts, or anything with ``tolist`` that gives them (a NumPy array of
-            texts or objects, a ``TextTensor``).
+        value: a text, nested sequences of texts, or anything with ``tolist`` that gives them (a NumPy array
+            of texts or objects, a ``TextTensor``).
         name: of the input, for messages.
 
     Raises:
