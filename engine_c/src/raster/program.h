@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "graph/tensor.h"
 #include "kernels/kernels.h"
+#include "kernels/native.h"
 #include "ops/ops.h"
 #include "raster/region.h"
 
@@ -26,6 +27,7 @@ typedef enum we_command_kind {
     WE_COMMAND_LOOP,
     WE_COMMAND_RASTER,
     WE_COMMAND_CLAIM,
+    WE_COMMAND_NATIVE,
 } we_command_kind;
 
 /* Row-major walk of the output with one step per operand and dim; 0 repeats. Coalesced. */
@@ -133,6 +135,12 @@ typedef struct we_command {
             size_t count;
             double fill; /* of what no region covers */
         } raster;
+        struct {
+            const we_native *native;
+            const void *parameters;
+            int64_t items;
+            double steps; /* elementary, per item, for the cost model */
+        } native;
         struct {
             int32_t claim; /* row of claims.inc */
             const void *parameters;

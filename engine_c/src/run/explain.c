@@ -70,8 +70,9 @@ const char *we_command_name(we_command_kind kind) {
         [WE_COMMAND_CAST] = "cast",   [WE_COMMAND_REDUCE] = "reduce", [WE_COMMAND_ARG] = "arg",
         [WE_COMMAND_TOP] = "top",     [WE_COMMAND_RANDOM] = "random", [WE_COMMAND_MATMUL] = "matmul",
         [WE_COMMAND_LOOP] = "loop",   [WE_COMMAND_RASTER] = "raster", [WE_COMMAND_CLAIM] = "claim",
+        [WE_COMMAND_NATIVE] = "native",
     };
-    _Static_assert(sizeof NAMES / sizeof *NAMES == WE_COMMAND_CLAIM + 1, "every kind has a name");
+    _Static_assert(sizeof NAMES / sizeof *NAMES == WE_COMMAND_NATIVE + 1, "every kind has a name");
     return NAMES[kind];
 }
 
