@@ -449,15 +449,7 @@ def _tensor(block: Any) -> Tensor | TextTensor:
         return TextTensor([_text(texts[i]) for i in range(math.prod(shape))], shape)
     # A cffi buffer keeps the object it was made from alive, so this one owns the block.
     memory = ffi.gc(view.data, lambda _data, _owner=owner: None)
-    dtype = _text(lib.we_dtype_name(view.dtype))
-    return Tensor(ffi.buffer(memory, lib.we_block_nbytes(owner)), dtype, shape, lambda: _export(owner))
-
-
-def _export(block: Any) -> int:
-    """Name a reference to a block for one import."""
-    handle, error = ffi.new("uint64_t *"), ffi.new("we_error *")
-    _check(lib.we_block_export(block, handle, error), error)
-    return int(handle[0])
+    return Tensor(ffi.buffer(memory, lib.we_block_nbytes(owner)), _text(lib.we_dtype_name(view.dtype)), shape)
 
 
 class GraphBuilder:
