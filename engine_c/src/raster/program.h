@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "graph/tensor.h"
 #include "kernels/kernels.h"
+#include "kernels/native.h"
 #include "ops/ops.h"
 #include "raster/region.h"
 
@@ -26,6 +27,7 @@ typedef enum we_command_kind {
     WE_COMMAND_LOOP,
     WE_COMMAND_RASTER,
     WE_COMMAND_CLAIM,
+    WE_COMMAND_NATIVE,
 } we_command_kind;
 
 /* Row-major walk of the output with one step per operand and dim; 0 repeats. Coalesced. */
@@ -134,10 +136,17 @@ typedef struct we_command {
             double fill; /* of what no region covers */
         } raster;
         struct {
+            const we_native *native;
+            const void *parameters;
+            int64_t items;
+            double steps; /* elementary, per item, for the cost model */
+        } native;
+        struct {
             int32_t claim; /* row of claims.inc */
             const void *parameters;
             const we_matmul_row *kernel; /* where the claim holds a product */
             bool relu;                   /* fused */
+            float ceiling;               /* of what relu leaves, fused; 0: none */
         } claim;
     } u;
     const char *candidate; /* what the search chose */
@@ -216,8 +225,7 @@ typedef struct we_composition {
 
 /* Does the command walk this operand by steps of its own? */
 bool we_command_takes_steps(const we_command *command, int32_t operand);
-/* Let such an operand read the sources of the raster that writes it; *done tells whether that was possible.
- * The command is not one of the program's array, which may move. */
+/* Let such an operand read the source of the raster that writes it; *done tells whether it does. */
 we_status we_operand_through(we_program *program, we_command *command, int32_t operand,
                              const we_command *producer, we_composition *lists, bool *done, we_error *err);
 

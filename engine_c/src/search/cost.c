@@ -54,7 +54,7 @@ static double product_ns(const we_matmul *p, bool pack_a, bool pack_b, const we_
     if (pack_b)
         packing += padded_n * k;
     double calls = tiles / (kernel->rows * kernel->columns) * 10;
-    return batch * ((compute > load_ns ? compute : load_ns) + calls + packing / 0.8);
+    return batch * ((compute > load_ns ? compute : load_ns) + calls + packing / 2);
 }
 
 /* Every iteration costs its body; a simple one starts without the call. */
@@ -111,6 +111,9 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
             double bytes = (double)we_region_count(r) * (double)we_dtype_size(out->dtype);
             ns += 20 + bytes / RATES[isa].bytes * (runs ? 1 : 4);
         }
+        break;
+    case WE_COMMAND_NATIVE:
+        steps = command->u.native.steps * (double)command->u.native.items;
         break;
     case WE_COMMAND_CLAIM:
         steps = claim->cost(command->u.claim.parameters);
