@@ -10,7 +10,8 @@
 void we_shape_set(we_tensor *out, we_dtype dtype, int32_t rank, const int64_t *dims) {
     out->dtype = dtype;
     out->rank = rank;
-    memmove(out->dims, dims, (size_t)rank * sizeof *dims);
+    if (rank)
+        memmove(out->dims, dims, (size_t)rank * sizeof *dims);
 }
 
 we_status we_shape_too_many_dims(const we_call *call) {
