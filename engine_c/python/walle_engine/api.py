@@ -241,7 +241,12 @@ _SESSION_FLAGS = {
 
 
 class Session:
-    """A model prepared for running. Safe to use from several threads at once. Made by ``Model.session``."""
+    """A model prepared for running. Safe to use from several threads at once. Made by ``Model.session``.
+
+    Attributes:
+        model: what it runs.
+        is_module: whether the model is more than one program whatever its inputs (control flow, text, ...).
+    """
 
     def __init__(self, handle: Any, model: Model) -> None:
         self._handle = ffi.gc(handle, lib.we_session_release)
@@ -249,7 +254,7 @@ class Session:
         self._wanted = {value.name: value.dtype for value in model.inputs}
         self._c_names = {value.name: ffi.new("char[]", _c_name(value.name)) for value in model.inputs}
         self._output_names = tuple(value.name for value in model.outputs)
-        self._on_values = bool(lib.we_session_is_module(self._handle))
+        self.is_module = bool(lib.we_session_is_module(self._handle))
         self._profiling = threading.Lock()
         self._clocks: list[object] = []  # a step in flight may ask its clock after the profile has ended
 
@@ -273,7 +278,7 @@ class Session:
 
         Blocks: for the time of the inference, with the GIL released.
         """
-        if self._on_values:
+        if self.is_module:
             return self._run_values(inputs)
         bindings, keep = self._bind(inputs)
         blocks, error = ffi.new(_BLOCKS, len(self._output_names)), ffi.new(_ERROR)
@@ -304,7 +309,7 @@ class Session:
 
         What depends on data, and not on shapes alone, is left to the run.
         """
-        if self._on_values:
+        if self.is_module:
             return
         bindings, keep = self._bind(inputs)
         error = ffi.new("we_error *")
@@ -314,6 +319,8 @@ class Session:
     def explain(self) -> dict[str, Any]:
         """Return the latest prepared program: its steps with the chosen candidates, what merging did to its
         rasters (``merging``), and the memory plan.
+
+        Where the model is more than one program, ``segments`` lists those kept from the last runs.
 
         Raises:
             EngineError: nothing was prepared yet.

@@ -266,11 +266,24 @@ def _run(args: argparse.Namespace) -> None:
 
 def _explain(args: argparse.Namespace) -> None:
     session = _session(args)
-    session.prepare(_inputs(args))
+    inputs = _inputs(args)
+    if session.is_module:  # where its programs end is seen with data at hand
+        session.run(inputs)
+    else:
+        session.prepare(inputs)
     program = session.explain()
     if args.json:
         _print_json(program)
         return
+    if "segments" not in program:
+        _print_program(program)
+        return
+    for segment in program["segments"]:
+        print(f"nodes from {segment['first_node']} on, {segment['nodes']} of them:")
+        _print_program(segment["program"])
+
+
+def _print_program(program: Mapping[str, Any]) -> None:
     steps: list[Mapping[str, Any]] = program["steps"]
     _print_table(
         ["node", "op", "step", "chosen", "result", "predicted µs", "size"],

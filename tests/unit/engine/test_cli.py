@@ -138,6 +138,22 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert "walle-engine convert digits.onnx" in capsys.readouterr().out
 
 
+def test_explain_shows_every_program_of_a_module(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    value = wmodel.Value("x", "F32", (3,))
+    nodes = (
+        wmodel.Node("Abs", "first", ("x",), ("a",)),
+        wmodel.Node("NonZero", "places", ("a",), ("p",)),
+        wmodel.Node("Neg", "last", ("p",), ("y",)),
+    )
+    path = tmp_path / "places.wmodel"
+    wmodel.write(path, wmodel.Graph("places", (value,), (wmodel.Value("y", "I64", (1, "n")),), nodes), {})
+    assert len(json_of(capsys, "explain", str(path))["segments"]) == 2
+    assert main(["explain", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "nodes from 0 on" in shown
+    assert "nodes from 2 on" in shown
+
+
 def test_explain_shows_steps(perceptron: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = json_of(capsys, "explain", str(perceptron))
     assert document["steps"]
