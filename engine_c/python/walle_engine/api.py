@@ -11,6 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from os import PathLike, fsencode
 from typing import Any, Literal, NoReturn
 
@@ -27,6 +28,8 @@ __all__ = [
 
 Precision = Literal["highest", "high", "medium"]
 _MAX_RANK = 8
+# Resolved once: cffi reads a type given as text anew at each call.
+_ERROR, _BINDINGS, _BLOCKS = (ffi.typeof(text) for text in ("we_error *", "we_binding[]", "we_block *[]"))
 
 
 def _text(pointer: Any) -> str:
@@ -54,6 +57,7 @@ def _c_name(text: str) -> bytes:
     return encoded
 
 
+@cache
 def _find_dtype(name: str) -> int:
     found = ffi.new("we_dtype *")
     if not lib.we_dtype_find(_c_name(name), found):
@@ -243,6 +247,7 @@ class Session:
         self._handle = ffi.gc(handle, lib.we_session_release)
         self.model = model
         self._wanted = {value.name: value.dtype for value in model.inputs}
+        self._c_names = {value.name: ffi.new("char[]", _c_name(value.name)) for value in model.inputs}
         self._output_names = tuple(value.name for value in model.outputs)
         self._on_values = bool(lib.we_session_is_module(self._handle))
         self._profiling = threading.Lock()
@@ -258,7 +263,7 @@ class Session:
                 without a value.
 
         Returns:
-            The outputs by name, in the model's order: a ``Tensor`` (``numpy.asarray(output)`` makes no copy), a
+            The outputs by name, in the model's order: a ``Tensor`` (``numpy.asarray`` of it makes no copy), a
             ``TextTensor``, a list of them for a sequence, ``None`` for an optional without a value.
 
         Raises:
@@ -271,7 +276,7 @@ class Session:
         if self._on_values:
             return self._run_values(inputs)
         bindings, keep = self._bind(inputs)
-        blocks, error = ffi.new("we_block *[]", len(self._output_names)), ffi.new("we_error *")
+        blocks, error = ffi.new(_BLOCKS, len(self._output_names)), ffi.new(_ERROR)
         _check(lib.we_session_run(self._handle, bindings, len(bindings), blocks, error), error)
         del keep
         return {name: _tensor(block) for name, block in zip(self._output_names, blocks, strict=True)}
@@ -291,7 +296,7 @@ class Session:
         return {name: _value(datum) for name, datum in zip(self._output_names, owned, strict=True)}
 
     def interrupt(self) -> None:
-        """End the runs that are in a loop or between two parts of a model, in whichever threads: they raise."""
+        """End the runs that are in a loop or between two parts of a model, in any thread: they raise."""
         lib.we_session_interrupt(self._handle)
 
     def prepare(self, inputs: Mapping[str, object]) -> None:
@@ -369,10 +374,10 @@ class Session:
 
     def _bind(self, inputs: Mapping[str, object]) -> tuple[Any, list[object]]:
         """C bindings, and what must stay alive while they are used."""
-        bindings = ffi.new("we_binding[]", len(inputs))
+        bindings = ffi.new(_BINDINGS, len(inputs))
         keep: list[object] = []
         for binding, (name, value) in zip(bindings, inputs.items(), strict=True):
-            c_name = ffi.new("char[]", _c_name(name))
+            c_name = self._c_names.get(name) or ffi.new("char[]", _c_name(name))
             keep.append(c_name)
             binding.name = c_name
             _fill_view(binding.view, value, name, self._wanted.get(name, "F32"), keep)
@@ -436,22 +441,17 @@ def _value(datum: Any) -> Any:
 
 def _tensor(block: Any) -> Tensor | TextTensor:
     """Take over one reference to a block."""
-    owner = ffi.gc(block, lib.we_block_release)
-    view = lib.we_block_view(owner)
-    shape = tuple(int(view.dims[i]) for i in range(view.rank))
-    if view.dtype == lib.WE_STRING:
-        texts = ffi.cast("char **", view.data)
-        return TextTensor([_text(texts[i]) for i in range(math.prod(shape))], shape)
-    # A cffi buffer keeps the object it was made from alive, so this one owns the block.
-    memory = ffi.gc(view.data, lambda _data, _owner=owner: None)
-    return Tensor(ffi.buffer(memory, lib.we_block_nbytes(owner)), _text(lib.we_dtype_name(view.dtype)), shape)
+            c_name = self._c_names.get(name) or ffi.new("char[]", _c_name(name))
+            keep.append(c_name)
+            binding.name = c_name
+            _fill_view(binding.view, value, name, self._wanted.get(name, "F32"), keep)
 
 
 class GraphBuilder:
     """Build a model node by node; the verifier checks it at ``finish``.
 
-    A builder given as an attribute of a control-flow node is its body: it sees the values of the graph it is put into,
-    and is spent by that.
+    A builder given as an attribute of a control-flow node is its body: it sees the values of the graph
+    it is put into, and is spent by that.
 
     Args:
         name: of the graph.
@@ -475,7 +475,9 @@ class GraphBuilder:
         """
         if shape is None or kind != "tensor":
             if kind not in _KINDS:
-                raise _refuse(f"input '{name}' has the unknown kind {kind!r}; use one of: {', '.join(_KINDS)}")
+                raise _refuse(
+                    f"input '{name}' has the unknown kind {kind!r}; use one of: {', '.join(_KINDS)}"
+                )
             found = _find_dtype(dtype) if dtype else lib.WE_DTYPE_COUNT
             self._call(lib.we_builder_input_untyped, _c_name(name), _KINDS.index(kind), found)
             return
@@ -531,7 +533,7 @@ class GraphBuilder:
 
 
 def _fill_attr(attr: Any, name: str, value: Any, keep: list[object]) -> None:
-    """Fill a C attribute; strings that start with ``@`` name a weight (tensor attributes), builders are bodies."""
+    """Fill a C attribute; strings that start with ``@`` name a weight (tensor attributes)."""
 
     def kept(made: Any) -> Any:
         keep.append(made)
