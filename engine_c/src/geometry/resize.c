@@ -10,7 +10,7 @@
 #include "geometry/window.h"
 
 enum {
-    MOST_ENTRIES = 1 << 26, /* of one axis's table */
+    MOST_ENTRIES = 1 << 22, /* of one axis's table */
 };
 
 /* The resize of one axis. */

@@ -131,7 +131,7 @@ we_status we_shape_det(const we_call *call, we_tensor *out) {
 /* ---- Fourier transforms ---- */
 
 enum {
-    LONGEST = 1 << 26, /* of one transform */
+    LONGEST = 1 << 22, /* of one transform */
 };
 
 /* A constant whole number; the fallback where the input is omitted. */

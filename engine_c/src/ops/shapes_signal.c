@@ -6,7 +6,7 @@
 #include "ops/shapes.h"
 
 enum {
-    LARGEST = 1 << 26, /* table extents past this are nonsense */
+    LARGEST = 1 << 24, /* table extents past this are nonsense */
 };
 
 static we_status resized(const we_call *call, int32_t scales_input, we_tensor *out) {
