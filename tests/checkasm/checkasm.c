@@ -176,32 +176,39 @@ static void check_reduce(const char *name, we_dtype dtype, int exact, we_reduce_
 /* A packed product against the plain sum in double. */
 static void check_matmul(const we_matmul_row *row) {
     static const int64_t DEPTHS[] = {0, 1, 2, 7, 64, 129};
-    static float a[14 * 129 + 16], b[128 * 129 + 16], c[14 * 140], before[14 * 140], bias_r[16], bias_c[140];
+    static float a[14 * 129 + 16], b[128 * 129 + 16], c[14 * 140], before[14 * 140], bias_r[16], bias_c[140],
+        residual[14 * 140];
     int64_t ldc = row->columns + 5;
     for (int round = 0; round < 200; round++) {
         int64_t k = DEPTHS[check_below(6)];
         int32_t m = round % 3 ? 1 + (int32_t)check_below(row->rows) : row->rows;
         int32_t n = round % 5 ? 1 + (int32_t)check_below(row->columns) : row->columns;
-        int skew = (int)check_below(2), accumulate = (int)check_below(2), mode = (int)check_below(4);
+        int skew = (int)check_below(2), accumulate = (int)check_below(2), mode = (int)check_below(8);
         float *left = a + skew, *right = b + skew;
         fill(WE_F32, left, row->rows * k, 0);
         fill(WE_F32, right, row->columns * k, 0);
         fill(WE_F32, c, row->rows * ldc, 0);
         fill(WE_F32, bias_r, 16, 0);
         fill(WE_F32, bias_c, 140, 0);
+        fill(WE_F32, residual, row->rows * ldc, 0);
         memcpy(before, c, sizeof c);
-        we_epilogue epilogue = {mode & 1 ? bias_r : NULL, mode & 2 ? bias_c : NULL, check_below(2)};
+        we_epilogue epilogue = {.row_bias = mode & 1 ? bias_r : NULL,
+                                .column_bias = mode & 2 ? bias_c : NULL,
+                                .relu = check_below(2),
+                                .residual = mode & 4 ? residual : NULL};
+        epilogue.ceiling = epilogue.relu && check_below(2) ? 3 : 0;
         row->kernel(k, left, right, c, ldc, m, n, accumulate, mode ? &epilogue : NULL);
         for (int32_t i = 0; i < row->rows; i++) {
             for (int64_t j = 0; j < ldc; j++) {
-                double want = accumulate ? before[i * ldc + j] : 0, size = fabs(want) + 8; /* 8: the biases */
+                double want = accumulate ? before[i * ldc + j] : 0, size = fabs(want) + 12; /* 12: what is added */
                 for (int64_t p = 0; p < k; p++) {
                     double term = (double)left[p * row->rows + i] * right[p * row->columns + j];
                     want += term;
                     size += fabs(term);
                 }
-                want += (mode & 1 ? bias_r[i] : 0) + (mode & 2 ? bias_c[j] : 0);
+                want += (mode & 1 ? bias_r[i] : 0) + (mode & 2 ? bias_c[j] : 0) + (mode & 4 ? residual[i * ldc + j] : 0);
                 want = mode && epilogue.relu && want < 0 ? 0 : want;
+                want = mode && epilogue.ceiling > 0 && want > epilogue.ceiling ? epilogue.ceiling : want;
                 float got = c[i * ldc + j];
                 if (i >= m || j >= n)
                     CHECK(got == before[i * ldc + j], "%s wrote outside its tile", row->name);
@@ -231,6 +238,97 @@ static void check_pack(void) {
     }
 }
 
+/* Random runs of a source, within and beyond whole vectors; `exact` ones must not touch their neighbours. */
+static void check_pack_runs(void) {
+    enum { WIDTH = 48, DEPTH = 9 };
+    float from[600 + WE_PACK_SLACK], to[WIDTH * DEPTH + WE_PACK_SLACK];
+    fill(WE_F32, from, 600, 0);
+    for (int round = 0; round < 300; round++) {
+        we_pack_run runs[WIDTH];
+        int32_t offsets[DEPTH], count = 0, end = 0, width = 1 + (int32_t)check_below(WIDTH);
+        while (end < width) {
+            int32_t left = width - end, length = round % 4 ? 1 + (int32_t)check_below(left) : left;
+            runs[count++] = (we_pack_run){.from = (int32_t)check_below(200), .to = end, .count = length};
+            end += length;
+        }
+        for (int p = 0; p < DEPTH; p++)
+            offsets[p] = (int32_t)check_below(300);
+        for (size_t i = 0; i < sizeof to / sizeof *to; i++)
+            to[i] = 42;
+        we_pack_runs(from, offsets, DEPTH, runs, count, WIDTH, round & 1, to);
+        for (int p = 0; p < DEPTH; p++) {
+            for (int32_t r = 0; r < count; r++) {
+                for (int32_t j = 0; j < runs[r].count; j++)
+                    CHECK(to[p * WIDTH + runs[r].to + j] == from[offsets[p] + runs[r].from + j],
+                          "we_pack_runs differs");
+            }
+            for (int32_t j = width; (round & 1) && j < WIDTH; j++)
+                CHECK(to[p * WIDTH + j] == 42, "we_pack_runs spilled an exact run");
+        }
+    }
+}
+
+/* A filter over a plane: partial vectors, any number of rows, strides, and what is added. */
+static void check_depthwise(const char *name, we_depthwise_kernel kernel) {
+    enum { ROWS = 9, COLUMNS = 37, TAPS = 9, X_ROW = 45, Y_ROW = 41 };
+    static float x[(2 * ROWS + 6) * X_ROW + COLUMNS + 16], y[ROWS * Y_ROW], want[ROWS * Y_ROW], added[ROWS * Y_ROW];
+    float weights[TAPS];
+    int32_t offsets[TAPS];
+    for (int round = 0; round < 300; round++) {
+        we_depthwise d = {.taps = {.rows = 1 + check_below(ROWS),
+                                   .columns = 1 + check_below(COLUMNS),
+                                   .x_row = X_ROW * (1 + check_below(2)),
+                                   .y_row = Y_ROW,
+                                   .count = 1 + (int32_t)check_below(TAPS),
+                                   .offsets = offsets},
+                          .weights = weights,
+                          .residual = check_below(2) ? added : NULL,
+                          .relu = check_below(2)};
+        d.ceiling = d.relu && check_below(2) ? 2 : 0;
+        fill(WE_F32, x, sizeof x / sizeof *x, 0);
+        fill(WE_F32, y, ROWS * Y_ROW, 0);
+        fill(WE_F32, added, ROWS * Y_ROW, 0);
+        fill(WE_F32, weights, TAPS, 0);
+        fill(WE_F32, &d.bias, 1, 0);
+        for (int t = 0; t < TAPS; t++)
+            offsets[t] = (int32_t)(check_below(3) * X_ROW + check_below(8));
+        memcpy(want, y, sizeof y);
+        we_f32_depthwise__ref(&d, x, want);
+        kernel(&d, x, y);
+        for (int64_t i = 0; i < ROWS; i++) {
+            for (int64_t j = 0; j < Y_ROW; j++) {
+                float got = y[i * Y_ROW + j], expected = want[i * Y_ROW + j];
+                int inside = i < d.taps.rows && j < d.taps.columns;
+                CHECK(inside ? fabsf(got - expected) <= 2e-4f : got == expected, "%s: (%" PRId64 ", %" PRId64
+                      ") is %g, not %g", name, i, j, got, expected);
+            }
+        }
+    }
+}
+
+static void check_window(const char *name, we_window_kernel kernel, we_window_kernel ref) {
+    enum { ROWS = 9, COLUMNS = 37, TAPS = 9, X_ROW = 45, Y_ROW = 41 };
+    static float x[(2 * ROWS + 6) * X_ROW + COLUMNS + 16], y[ROWS * Y_ROW], want[ROWS * Y_ROW];
+    int32_t offsets[TAPS];
+    for (int round = 0; round < 300; round++) {
+        we_taps taps = {.rows = 1 + check_below(ROWS),
+                        .columns = 1 + check_below(COLUMNS),
+                        .x_row = X_ROW * (1 + check_below(2)),
+                        .y_row = Y_ROW,
+                        .count = 1 + (int32_t)check_below(TAPS),
+                        .offsets = offsets};
+        fill(WE_F32, x, sizeof x / sizeof *x, 1);
+        fill(WE_F32, y, ROWS * Y_ROW, 0);
+        for (int t = 0; t < TAPS; t++)
+            offsets[t] = (int32_t)(check_below(3) * X_ROW + check_below(8));
+        memcpy(want, y, sizeof y);
+        ref(&taps, x, want);
+        kernel(&taps, x, y);
+        for (int64_t i = 0; i < ROWS * Y_ROW; i++)
+            CHECK(ulps(y[i], want[i]) == 0, "%s: element %" PRId64 " is %g, not %g", name, i, y[i], want[i]);
+    }
+}
+
 static void check_all(uint32_t isas) {
     const we_matmul_row *rows;
     size_t count = we_matmul_rows(&rows);
@@ -253,11 +351,23 @@ static void check_all(uint32_t isas) {
                      we_##dt##_reduce_##name##__ref);
 #include "kernels/reduce.inc"
 #undef WE_REDUCE_KERNEL_ROW
+#define WE_DEPTHWISE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_depthwise("we_" #dt "_depthwise__" #isa, we_##dt##_depthwise__##isa);
+#include "kernels/depthwise.inc"
+#undef WE_DEPTHWISE_KERNEL_ROW
+#define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_window("we_" #dt "_window_" #name "__" #isa, we_##dt##_window_##name##__##isa,                 \
+                     we_##dt##_window_##name##__ref);
+#include "kernels/window.inc"
+#undef WE_WINDOW_KERNEL_ROW
     for (size_t i = 0; i < count; i++) {
         if (isas >> rows[i].isa & 1)
             check_matmul(&rows[i]);
     }
     check_pack();
+    check_pack_runs();
 }
 
 static void bench_matmul(const we_matmul_row *row) {

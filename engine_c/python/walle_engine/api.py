@@ -11,6 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from os import PathLike, fsencode
 from typing import Any, Literal, NoReturn
 
@@ -27,6 +28,8 @@ __all__ = [
 
 Precision = Literal["highest", "high", "medium"]
 _MAX_RANK = 8
+# Resolved once: cffi reads a type given as text anew at each call.
+_ERROR, _BINDINGS, _BLOCKS = (ffi.typeof(text) for text in ("we_error *", "we_binding[]", "we_block *[]"))
 
 
 def _text(pointer: Any) -> str:
@@ -54,6 +57,7 @@ def _c_name(text: str) -> bytes:
     return encoded
 
 
+@cache
 def _find_dtype(name: str) -> int:
     found = ffi.new("we_dtype *")
     if not lib.we_dtype_find(_c_name(name), found):
@@ -243,6 +247,7 @@ class Session:
         self._handle = ffi.gc(handle, lib.we_session_release)
         self.model = model
         self._wanted = {value.name: value.dtype for value in model.inputs}
+        self._c_names = {value.name: ffi.new("char[]", _c_name(value.name)) for value in model.inputs}
         self._output_names = tuple(value.name for value in model.outputs)
         self._on_values = bool(lib.we_session_is_module(self._handle))
         self._profiling = threading.Lock()
@@ -271,7 +276,7 @@ class Session:
         if self._on_values:
             return self._run_values(inputs)
         bindings, keep = self._bind(inputs)
-        blocks, error = ffi.new("we_block *[]", len(self._output_names)), ffi.new("we_error *")
+        blocks, error = ffi.new(_BLOCKS, len(self._output_names)), ffi.new(_ERROR)
         _check(lib.we_session_run(self._handle, bindings, len(bindings), blocks, error), error)
         del keep
         return {name: _tensor(block) for name, block in zip(self._output_names, blocks, strict=True)}
@@ -369,10 +374,10 @@ class Session:
 
     def _bind(self, inputs: Mapping[str, object]) -> tuple[Any, list[object]]:
         """C bindings, and what must stay alive while they are used."""
-        bindings = ffi.new("we_binding[]", len(inputs))
+        bindings = ffi.new(_BINDINGS, len(inputs))
         keep: list[object] = []
         for binding, (name, value) in zip(bindings, inputs.items(), strict=True):
-            c_name = ffi.new("char[]", _c_name(name))
+            c_name = self._c_names.get(name) or ffi.new("char[]", _c_name(name))
             keep.append(c_name)
             binding.name = c_name
             _fill_view(binding.view, value, name, self._wanted.get(name, "F32"), keep)

@@ -176,7 +176,8 @@ def text_view(value: Any, name: str) -> tuple[list[bytes], tuple[int, ...]]:
     Raises:
         EngineError: ``value`` is none of these, is ragged, or a text holds a NUL character.
     """
-    nested: Any = value.tolist() if hasattr(value, "tolist") else value
+    convert: Any = getattr(value, "tolist", None)
+    nested: Any = value if convert is None else convert()
     shape = getattr(value, "shape", None)
     shape = _shape_of(nested) if shape is None else tuple(int(size) for size in shape)
     texts: list[Any] = []

@@ -72,6 +72,16 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
         out->reduce[WE_REDUCE_##Name][WE_##DT] = we_##dt##_reduce_##name##__##isa;
 #include "kernels/reduce.inc"
 #undef WE_REDUCE_KERNEL_ROW
+#define WE_DEPTHWISE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->depthwise = we_##dt##_depthwise__##isa;
+#include "kernels/depthwise.inc"
+#undef WE_DEPTHWISE_KERNEL_ROW
+#define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->window_##name = we_##dt##_window_##name##__##isa;
+#include "kernels/window.inc"
+#undef WE_WINDOW_KERNEL_ROW
 }
 
 static struct {
@@ -118,6 +128,14 @@ static const we_kernel_info KERNELS[] = {
      WE_ISA_##ISA, 0},
 #include "kernels/matmul.inc"
 #undef WE_MATMUL_KERNEL_ROW
+#define WE_DEPTHWISE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
+    {"depthwise", #isa, "we_" #dt "_depthwise__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},
+#include "kernels/depthwise.inc"
+#undef WE_DEPTHWISE_KERNEL_ROW
+#define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
+    {"window", #isa, "we_" #dt "_window_" #name "__" #isa, WE_##DT, 0, 0, 0, 1, WE_ISA_##ISA, WE_REDUCE_##Name},
+#include "kernels/window.inc"
+#undef WE_WINDOW_KERNEL_ROW
 };
 
 size_t we_kernel_count(void) {

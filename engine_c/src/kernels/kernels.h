@@ -48,6 +48,7 @@ typedef void (*we_reduce_kernel)(int64_t k, int64_t inner, const void *x, void *
 typedef struct we_epilogue {
     const float *row_bias, *column_bias;
     bool relu;
+    float ceiling;         /* of what relu leaves; 0: none */
     const float *residual; /* added before relu; at the tile, row stride as C */
 } we_epilogue;
 
@@ -65,11 +66,39 @@ typedef struct we_matmul_row {
     we_matmul_kernel kernel;
 } we_matmul_row;
 
+/* Where a window reads of a stored plane: tap t of output (i, j) at x[i * x_row + j + offsets[t]]. Up to WE_TAPS_SLACK
+ * elements past the last column are read. */
+typedef struct we_taps {
+    int64_t rows, columns, x_row, y_row; /* of outputs; row strides */
+    int32_t count;
+    const int32_t *offsets;
+} we_taps;
+
+enum {
+    WE_TAPS_SLACK = 15,
+};
+
+/* y[i * y_row + j] = reduction over the taps, NaN where any is. x and y must not overlap. No alignment. */
+typedef void (*we_window_kernel)(const we_taps *taps, const float *x, float *y);
+
+/* y[i * y_row + j] = bias + sum over taps of weights[t] * its element, plus the residual (laid out as y, NULL where
+ * absent), then relu, then the ceiling. x and y must not overlap. No alignment. */
+typedef struct we_depthwise {
+    we_taps taps;
+    const float *weights, *residual;
+    float bias;
+    bool relu;
+    float ceiling; /* as in we_epilogue */
+} we_depthwise;
+typedef void (*we_depthwise_kernel)(const we_depthwise *filter, const float *x, float *y);
+
 typedef struct we_kernels {
     uint32_t isas;                                         /* bit set of we_isa */
     we_unary_kernel unary[WE_UNARY_COUNT][WE_DTYPE_COUNT]; /* NULL where the dtype has none */
     we_binary_kernel binary[WE_BINARY_COUNT][WE_DTYPE_COUNT];
     we_reduce_kernel reduce[WE_REDUCE_COUNT][WE_DTYPE_COUNT];
+    we_depthwise_kernel depthwise;
+    we_window_kernel window_max;
 } we_kernels;
 
 /* The process's table, filled at first use. CONFIG where WALLE_ENGINE_ISA is wrong. */
@@ -106,5 +135,13 @@ const char *we_reduce_name(we_reduce_fn fn);
                                                       const we_epilogue *epilogue);
 #include "kernels/matmul.inc"
 #undef WE_MATMUL_KERNEL_ROW
+#define WE_DEPTHWISE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
+    void we_##dt##_depthwise__##isa(const we_depthwise *filter, const float *x, float *y);
+#include "kernels/depthwise.inc"
+#undef WE_DEPTHWISE_KERNEL_ROW
+#define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
+    void we_##dt##_window_##name##__##isa(const we_taps *taps, const float *x, float *y);
+#include "kernels/window.inc"
+#undef WE_WINDOW_KERNEL_ROW
 
 #endif

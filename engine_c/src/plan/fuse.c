@@ -73,13 +73,31 @@ static bool fuse_bias(const we_program *program, we_command *product, const we_c
     return true;
 }
 
-/* An addition of a tensor of the same shape that is there before the claim runs, or a relu. */
+static bool is_number(const we_program *program, int32_t tensor, float *out) {
+    const we_tensor *t = &program->tensors[tensor];
+    if (t->kind != WE_TENSOR_CONST || t->dtype != WE_F32 || t->count != 1)
+        return false;
+    memcpy(out, t->data, sizeof *out);
+    return true;
+}
+
+/* An addition of a tensor of the same shape that is there before the claim runs, a relu, a clip from 0. */
 static bool fuse_into_claim(const we_program *program, we_command *claim, const we_command *next, int32_t operand,
                             const int32_t *writer, int32_t place) {
-    if (!we_claim_of(claim)->fuses || claim->u.claim.relu)
+    float bound;
+    if (!we_claim_of(claim)->fuses || claim->u.claim.ceiling > 0)
         return false;
+    if (claim->u.claim.relu) { /* only the upper half of a clip fits behind it */
+        if (next->kind != WE_COMMAND_BINARY || next->u.binary.fn != WE_BINARY_Min ||
+            !is_number(program, next->in[1 - operand], &bound) || !(bound > 0))
+            return false;
+        claim->u.claim.ceiling = bound;
+        return true;
+    }
     if (next->kind == WE_COMMAND_UNARY && next->u.unary == WE_UNARY_Relu)
         return claim->u.claim.relu = true;
+    if (next->kind == WE_COMMAND_BINARY && next->u.binary.fn == WE_BINARY_Max)
+        return claim->u.claim.relu = is_number(program, next->in[1 - operand], &bound) && bound == 0;
     if (next->kind != WE_COMMAND_BINARY || next->u.binary.fn != WE_BINARY_Add || claim->in[1] >= 0 ||
         !reads_in_order(&next->u.binary.walk, 0) || !reads_in_order(&next->u.binary.walk, 1))
         return false;

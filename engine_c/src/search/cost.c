@@ -54,7 +54,7 @@ static double product_ns(const we_matmul *p, bool pack_a, bool pack_b, const we_
     if (pack_b)
         packing += padded_n * k;
     double calls = tiles / (kernel->rows * kernel->columns) * 10;
-    return batch * ((compute > load_ns ? compute : load_ns) + calls + packing / 0.8);
+    return batch * ((compute > load_ns ? compute : load_ns) + calls + packing / 2);
 }
 
 /* Every iteration costs its body; a simple one starts without the call. */

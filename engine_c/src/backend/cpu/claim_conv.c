@@ -100,7 +100,7 @@ static void store_planes(void *context, int64_t begin, int64_t end) {
     const chunk *k = context;
     const we_conv *c = &k->p->conv;
     for (int64_t plane = begin; plane < end; plane++)
-        we_conv_store(c, k->x + plane * c->w.in[0] * c->w.in[1], k->stored + plane * c->plane);
+        we_conv_store(c, k->x + plane * c->w.in[0] * c->w.in[1], 0, k->stored + plane * c->plane);
 }
 
 /* The stretches of output rows that `count` columns from `column` on are made of. */
@@ -136,6 +136,7 @@ static void run_group(const we_run *run, const we_command *command, chunk *k, we
     own.a = k->p->packed + g * we_gemm_packed(own.m, own.kernel->rows, own.k);
     own.c += first;
     own.epilogue.relu = command->u.claim.relu;
+    own.epilogue.ceiling = command->u.claim.ceiling;
     own.epilogue.row_bias = c->bias ? c->bias + g * c->filters : NULL;
     own.epilogue.residual += own.epilogue.residual ? first : 0;
     we_gemm_run(run->pool, &own);

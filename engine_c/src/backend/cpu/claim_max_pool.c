@@ -1,80 +1,72 @@
-/* Largest of each window read in place, without lining up the taps in memory first. */
+/* Largest of each window, plane by plane, through a stored copy that stays in cache. */
 #include <math.h>
 
-#include "backend/cpu/cpu.h"
+#include "backend/cpu/conv.h"
 
 typedef struct parameters {
+    we_conv conv; /* only its window and sizes */
     int64_t planes;
-    we_window w;
+    const int32_t *offsets; /* per tap */
 } parameters;
 
 /* Float32 over one or two spatial dims, the values alone. */
 static bool accept(const we_call *call, we_arena *arena, const void **out) {
     const we_tensor *x = call->in[0];
-    we_window w;
-    if (call->node->output_count > 1 || x->dtype != WE_F32 || x->rank > 4 || x->count == 0 || we_call_window(call, NULL, &w) != WE_OK)
+    we_conv conv = {0};
+    if (call->node->output_count > 1 || x->dtype != WE_F32 || x->rank > 4 || x->count == 0 ||
+        we_call_window(call, NULL, &conv.w) != WE_OK)
         return false;
-    if (w.rank == 1) { /* a plane of one row */
-        w.kernel[1] = w.kernel[0], w.stride[1] = w.stride[0], w.dilation[1] = w.dilation[0];
-        w.pad_begin[1] = w.pad_begin[0], w.in[1] = w.in[0], w.out[1] = w.out[0];
-        w.kernel[0] = w.stride[0] = w.dilation[0] = w.in[0] = w.out[0] = 1;
-        w.pad_begin[0] = 0;
-    }
+    we_conv_size(&conv);
+    we_conv_must_store(&conv);
     parameters *p = we_arena_new(arena, sizeof *p);
-    if (!p)
+    if (!p || conv.positions <= 0 || conv.plane > INT32_MAX / 2 || !(p->offsets = we_conv_tap_offsets(&conv, arena)))
         return false;
+    p->conv = conv;
     p->planes = x->dims[0] * x->dims[1];
-    p->w = w;
     *out = p;
     return true;
 }
 
+/* An eighth of a step per tap, as the maximum stays in registers, and the copy. */
 static double cost(const void *given) {
     const parameters *p = given;
-    return (double)(p->planes * p->w.out[0] * p->w.out[1] * p->w.taps);
+    return (double)p->planes *
+           ((double)p->conv.positions * (1 + (double)p->conv.w.taps / 8) + (double)p->conv.plane);
+}
+
+static size_t worker_floats(const we_conv *c) {
+    return (size_t)(c->plane + WE_CONV_SLACK);
+}
+
+static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
+    (void)program;
+    return worker_floats(&((const parameters *)command->u.claim.parameters)->conv) * (size_t)threads * sizeof(float);
 }
 
 typedef struct job {
+    const we_run *run;
+    const we_command *command;
     const parameters *p;
-    const float *x;
-    float *y;
 } job;
 
-static float window_max(const we_window *w, const float *x, int64_t top, int64_t left) {
-    float most = -INFINITY;
-    for (int64_t i = 0; i < w->kernel[0]; i++) {
-        int64_t row = top + i * w->dilation[0];
-        if (row < 0 || row >= w->in[0])
-            continue;
-        for (int64_t j = 0; j < w->kernel[1]; j++) {
-            int64_t column = left + j * w->dilation[1];
-            if (column < 0 || column >= w->in[1])
-                continue;
-            float value = x[row * w->in[1] + column];
-            most = value > most || value != value ? value : most;
-        }
-    }
-    return most;
-}
-
-static void planes(void *context, int64_t begin, int64_t end) {
-    const job *job = context;
-    const we_window *w = &job->p->w;
+static void reduce_planes(void *context, int64_t begin, int64_t end) {
+    const job *j = context;
+    const we_conv *c = &j->p->conv;
+    const float *x = we_run_in(j->run, j->command, 0);
+    float *y = we_run_out(j->run, j->command);
+    float *stored = (float *)j->run->scratch + (size_t)we_run_worker(j->run) * worker_floats(c);
+    we_taps taps = we_conv_taps(c, j->p->offsets);
     for (int64_t plane = begin; plane < end; plane++) {
-        const float *x = job->x + plane * w->in[0] * w->in[1];
-        float *y = job->y + plane * w->out[0] * w->out[1];
-        for (int64_t i = 0; i < w->out[0]; i++) {
-            for (int64_t j = 0; j < w->out[1]; j++)
-                y[i * w->out[1] + j] =
-                    window_max(w, x, i * w->stride[0] - w->pad_begin[0], j * w->stride[1] - w->pad_begin[1]);
-        }
+        we_conv_store(c, x + plane * c->w.in[0] * c->w.in[1], -INFINITY, stored);
+        j->run->kernels->window_max(&taps, stored, y + plane * c->positions);
     }
 }
 
 static void run_claim(const we_run *run, const we_command *command) {
-    const parameters *p = command->u.claim.parameters;
-    job j = {p, we_run_in(run, command, 0), we_run_out(run, command)};
-    we_parallel_for(run->pool, p->planes, 1 + 16384 / (p->w.out[0] * p->w.out[1] * p->w.taps), planes, &j);
+    job j = {run, command, command->u.claim.parameters};
+    const we_conv *c = &j.p->conv;
+    we_parallel_for(run->pool, j.p->planes, 1 + 65536 / (c->plane + c->positions * c->w.taps / 8), reduce_planes, &j);
 }
 
-const we_claim_methods we_claim_max_pool = {.accept = accept, .cost = cost, .run = run_claim};
+const we_claim_methods we_claim_max_pool = {
+    .accept = accept, .cost = cost, .run = run_claim, .scratch_size = scratch_size};

@@ -23,11 +23,19 @@ enum {
 
 /* False where no native way applies: float32, constant weights, one or two spatial dims. */
 bool we_conv_read(const we_call *call, we_conv *out);
+/* The plane sizes of a window over unconvolved images; its filters and weights stay unset. */
+void we_conv_size(we_conv *c);
+/* For kernels that read past what they were given. */
+void we_conv_must_store(we_conv *c);
 /* Where tap (i, j) of output (0, 0) reads, from the start of a plane. */
 int64_t we_conv_tap(const we_conv *c, int64_t i, int64_t j);
+/* The same for all taps in order, in the arena; NULL when out of memory. */
+const int32_t *we_conv_tap_offsets(const we_conv *c, we_arena *arena);
+/* One plane as the window kernels take it. */
+we_taps we_conv_taps(const we_conv *c, const int32_t *offsets);
 /* Distance between what one tap reads for an output row and for the next. */
 int64_t we_conv_row_step(const we_conv *c);
-/* Store one plane. */
-void we_conv_store(const we_conv *c, const float *x, float *to);
+/* Store one plane; `fill` is what padding holds. */
+void we_conv_store(const we_conv *c, const float *x, float fill, float *to);
 
 #endif

@@ -28,4 +28,9 @@ static inline void *we_run_out(const we_run *run, const we_command *command) {
     return run->memory[command->out];
 }
 
+/* Number of the thread at work inside a shared loop of this run, below the threads it was prepared for. */
+static inline int32_t we_run_worker(const we_run *run) {
+    return run->pool ? we_pool_worker() : 0;
+}
+
 #endif

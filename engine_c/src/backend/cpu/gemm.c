@@ -171,7 +171,7 @@ static void run_units(void *context, int64_t begin, int64_t end) {
     const job *j = context;
     const we_gemm *g = j->gemm;
     int64_t rows = we_panels(g->m, g->kernel->rows), columns = we_panels(g->n, g->kernel->columns);
-    float *scratch = g->b ? NULL : g->scratch + (size_t)(we_pool_threads(j->pool) > 1 ? we_pool_worker() : 0) * j->floats;
+    float *scratch = g->b ? NULL : g->scratch + (size_t)(j->pool ? we_pool_worker() : 0) * j->floats;
     for (int64_t unit = begin; unit < end; unit++) {
         int64_t column = unit / j->grid.down * j->grid.width, row = unit % j->grid.down * j->grid.height;
         int64_t column_end = we_least(columns, column + j->grid.width);

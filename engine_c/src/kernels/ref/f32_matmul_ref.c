@@ -18,6 +18,7 @@ void we_f32_matmul_4x4__ref(int64_t k, const float *a, const float *b, float *c,
                 sum += epilogue->column_bias ? epilogue->column_bias[j] : 0;
                 sum += epilogue->residual ? epilogue->residual[i * ldc + j] : 0;
                 sum = epilogue->relu && sum < 0 ? 0 : sum;
+                sum = epilogue->ceiling > 0 && sum > epilogue->ceiling ? epilogue->ceiling : sum;
             }
             c[i * ldc + j] = sum;
         }

@@ -21,4 +21,9 @@
 #define V_LOAD_PART(p, count) _mm256_maskload_ps(p, V_PART_MASK(count))
 #define V_STORE_PART(p, count, v) _mm256_maskstore_ps(p, V_PART_MASK(count), v)
 
+/* MINPS likewise, so NaN stays. */
+#define V_CAP(v, most) _mm256_min_ps(_mm256_set1_ps(most), v)
+/* The larger, NaN where either is: MAXPS hands on a NaN of its second operand only. */
+#define V_LARGER(a, b) _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q))
+
 #endif

@@ -19,4 +19,9 @@
 #define V_LOAD_PART(p, count) _mm512_maskz_loadu_ps((__mmask16)((1u << (count)) - 1), p)
 #define V_STORE_PART(p, count, v) _mm512_mask_storeu_ps(p, (__mmask16)((1u << (count)) - 1), v)
 
+/* MINPS likewise, so NaN stays. */
+#define V_CAP(v, most) _mm512_min_ps(_mm512_set1_ps(most), v)
+/* The larger, NaN where either is: MAXPS hands on a NaN of its second operand only. */
+#define V_LARGER(a, b) _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a)
+
 #endif

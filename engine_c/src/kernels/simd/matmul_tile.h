@@ -1,7 +1,7 @@
 /* One micro-kernel from vector wrappers. Before including define
  *   KERNEL (name), ROWS, VECTORS (columns / lanes), LANES, VEC, V_ZERO(), V_LOAD(p), V_STORE(p, v),
  * V_LOAD_PART(p, count), V_STORE_PART(p, count, v), V_SPLAT(f), V_FMA(a, b, c) = a * b + c, V_ADD(a, b),
- * V_KEEP_POSITIVE(v) = v < 0 ? 0 : v (NaN stays). ROWS * VECTORS accumulators + VECTORS columns of B + 1
+ * V_KEEP_POSITIVE(v) = v < 0 ? 0 : v (NaN stays), V_CAP(v, most) = v > most ? most : v. ROWS * VECTORS accumulators + VECTORS columns of B + 1
  * broadcast of A must fit the register file. A partial tile is computed whole, since panels are padded, and
  * stored in part. */
 #include <stdint.h>
@@ -26,6 +26,8 @@ static inline __attribute__((always_inline)) void finish_vector(VEC sum, float *
             sum = V_ADD(sum, LOAD(epilogue->residual + at));
         if (epilogue->relu)
             sum = V_KEEP_POSITIVE(sum);
+        if (epilogue->ceiling > 0)
+            sum = V_CAP(sum, epilogue->ceiling);
     }
 #undef LOAD
     if (count == LANES)
@@ -49,22 +51,36 @@ static inline __attribute__((always_inline)) void finish_tile(VEC sums[ROWS][VEC
     }
 }
 
-void KERNEL(int64_t k, const float *a, const float *b, float *c, int64_t ldc, int32_t m, int32_t n,
-            bool accumulate, const we_epilogue *epilogue) {
-    VEC sums[ROWS][VECTORS];
+/* The sums over k of the first `vectors` columns of vectors. The caller's next panel of A lies behind this one as a
+ * rule, so it is asked for on the way. */
+static inline __attribute__((always_inline)) void sum_up(int64_t k, const float *a, const float *b,
+                                                         VEC sums[ROWS][VECTORS], const int vectors) {
+    int64_t next = k * ROWS;
     UNROLL for (int i = 0; i < ROWS; i++) {
         UNROLL for (int j = 0; j < VECTORS; j++) sums[i][j] = V_ZERO();
     }
     for (int64_t p = 0; p < k; p++) {
         VEC columns[VECTORS];
-        UNROLL for (int j = 0; j < VECTORS; j++) columns[j] = V_LOAD(b + j * LANES);
+        __builtin_prefetch(a + next, 0, 2);
+        UNROLL for (int j = 0; j < vectors; j++) columns[j] = V_LOAD(b + j * LANES);
         UNROLL for (int i = 0; i < ROWS; i++) {
             VEC row = V_SPLAT(a[i]);
-            UNROLL for (int j = 0; j < VECTORS; j++) sums[i][j] = V_FMA(row, columns[j], sums[i][j]);
+            UNROLL for (int j = 0; j < vectors; j++) sums[i][j] = V_FMA(row, columns[j], sums[i][j]);
         }
         a += ROWS;
         b += VECTORS * LANES;
     }
+}
+
+void KERNEL(int64_t k, const float *a, const float *b, float *c, int64_t ldc, int32_t m, int32_t n,
+            bool accumulate, const we_epilogue *epilogue) {
+    VEC sums[ROWS][VECTORS];
+    if (n <= LANES) { /* the last columns of many a matrix */
+        sum_up(k, a, b, sums, 1);
+        finish_tile(sums, c, ldc, m, n, accumulate, epilogue);
+        return;
+    }
+    sum_up(k, a, b, sums, VECTORS);
     if (m == ROWS && n == VECTORS * LANES)
         finish_tile(sums, c, ldc, ROWS, VECTORS * LANES, accumulate, epilogue);
     else
