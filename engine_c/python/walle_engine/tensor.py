@@ -12,16 +12,15 @@ from walle_shared.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Buffer
 
+_STORED = (
+    "F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ", "F8_E8M0", "F4_E2M1", "I4", "U4", "I2", "U2",
+)  # fmt: skip
 #: Buffer-protocol formats by dtype. BF16 has none of its own and shows its bits as unsigned 16-bit integers;
 #: so do, as 8-bit integers, the types of ``_STORED``, which operators only convert from and to.
 FORMATS = {
     "F32": "f", "F64": "d", "F16": "e", "BF16": "H", "I8": "b", "I16": "h", "I32": "i", "I64": "q",
-    "U8": "B", "U16": "H", "U32": "I", "U64": "Q", "BOOL": "?",
+    "U8": "B", "U16": "H", "U32": "I", "U64": "Q", "BOOL": "?", **dict.fromkeys(_STORED, "B"),
 }  # fmt: skip
-_STORED = (
-    "F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ", "F8_E8M0", "F4_E2M1", "I4", "U4", "I2", "U2",
-)  # fmt: skip
-FORMATS |= dict.fromkeys(_STORED, "B")
 #: What a buffer of each of these types is seen as.
 _BITS = {"BF16": "U16"} | dict.fromkeys(_STORED, "U8")
 _DLPACK_CPU = (1, 0)
@@ -166,7 +165,7 @@ class TextTensor:
         return f"TextTensor(shape={self.shape})"
 
 
-def text_view(value: object, name: str) -> tuple[list[bytes], tuple[int, ...]]:
+def text_view(value: Any, name: str) -> tuple[list[bytes], tuple[int, ...]]:
     """Read texts as UTF-8.
 
     Args:

@@ -309,7 +309,7 @@ UPGRADES = (
     Upgrade("Concat", 4, _default("axis", 1)),
     Upgrade("DFT", 20, _axis_input),
     Upgrade("Dropout", 12, _drop("is_test", "ratio")),
-    Upgrade("GRU", 3, _rename_values("direction", {"foward": "forward"})),
+    Upgrade("GRU", 3, _rename_values("direction", {"foward": "forward"})),  # codespell:ignore
     Upgrade("Gemm", 7, _drop("broadcast")),
     Upgrade("GridSample", 20, _rename_values("mode", {"bilinear": "linear", "bicubic": "cubic"})),
     Upgrade("PRelu", 7, _slope),
