@@ -40,25 +40,41 @@ def pages() -> dict[str, str]:
 
 
 def ops_page() -> str:
-    """The op table."""
+    """The op table: class, rule and what each back end does with an operator."""
+    ops = [op for op in sorted(api.ops(), key=lambda op: op.name) if op.op_class != "RASTER"]
+    backends = sorted({"cpu"}.union(*(op.claims.split(",") for op in ops if op.claims)))
     rows = (
         (
             f"[{op.name}](https://onnx.ai/onnx/operators/onnx__{op.name}.html)",
             op.op_class.lower(),
             _range(op.min_inputs, op.max_inputs),
             _range(op.min_outputs, op.max_outputs),
+            f"`{op.rule}`",
+            *(_runs_as(op, backend) for backend in backends),
             op.tolerance if op.tolerance == "exact" else f"{op.tolerance} {op.tolerance_value:g}",
         )
-        for op in sorted(api.ops(), key=lambda op: op.name)
-        if op.op_class != "RASTER"  # the engine's own command, in no model
+        for op in ops
     )
+    head = ("operator", "class", "inputs", "outputs", "rule", *backends, "tolerance")
     return _page(
         "Operators",
-        "Names, inputs and attributes are ONNX's (default domain, opset 21). Tolerances are against a\n"
-        "float64 answer: `ulp` counts units in the last place of float32; `bound` is relative to the\n"
-        "largest magnitude summed, times 2⁻²⁴ √k for k terms.",
-        _table(("operator", "class", "inputs", "outputs", "tolerance"), rows),
+        "Names, inputs and attributes are ONNX's (default domain). The class says what an operator becomes:\n"
+        "`atomic` one command with a kernel, `transform` regions of a raster, `composite` atomics and\n"
+        "regions by its rule `we_rule_<rule>` in `engine_c/src/geometry/`. A back end may claim one,\n"
+        "and then runs whichever costs less. Tolerances are against a float64 answer: `ulp` counts units in\n"
+        "the last place of float32; `bound` is relative to the largest magnitude summed, times 2⁻²⁴ √k for\n"
+        "k terms.",
+        _table(head, rows),
     )
+
+
+#: How a back end runs an operator of a class, where it makes no claim.
+_RUNS_AS = {"ATOMIC": "kernel", "TRANSFORM": "regions", "COMPOSITE": "rule"}
+
+
+def _runs_as(op: api.OpInfo, backend: str) -> str:
+    way = _RUNS_AS.get(op.op_class, "host")
+    return f"claim or {way}" if backend in op.claims.split(",") else way
 
 
 def http_page() -> str:

@@ -254,7 +254,7 @@ def compare(expected: Sequence[Any], actual: Sequence[Any], rtol: float, atol: f
 def _difference(want: Any, got: Any, rtol: float, atol: float) -> str:
     import numpy as np
 
-    if want.dtype.kind == "V":  # types NumPy borrows; float32 holds all their values
+    if want.dtype.isbuiltin == 2:  # types NumPy borrows; float32 holds all their values
         want, got = want.astype(np.float32), got.astype(np.float32)
     close = np.isclose(got, want, rtol=rtol, atol=atol, equal_nan=True)
     if close.all():

@@ -11,20 +11,23 @@ import numpy as np
 import pytest
 
 from walle_engine import api
-from walle_support import vision_cases
+from walle_support import atom_cases, sequence_cases, vision_cases
 
 Array = np.ndarray[Any, Any]
 _DTYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "bool": "BOOL", "uint8": "U8",
-           "int8": "I8", "int16": "I16", "uint16": "U16"}  # fmt: skip
+           "int8": "I8", "int16": "I16", "uint16": "U16", "uint32": "U32", "uint64": "U64"}  # fmt: skip
 _OPS = {op.name: op for op in api.ops()}
 
 
 @dataclass(frozen=True)
 class Case:
-    """``op`` of ``inputs`` must give ``reference(*inputs)``; inputs from ``constants`` on are weights."""
+    """``op`` of ``inputs`` must give ``reference(*inputs)``; inputs from ``constants`` on are weights.
+
+    An input that is None is omitted.
+    """
 
     op: str
-    inputs: Sequence[Array]
+    inputs: Sequence[Array | None]
     reference: Callable[..., Any]
     attrs: dict[str, Any] = field(default_factory=dict)
     constants: int = 99
@@ -36,8 +39,11 @@ class Case:
 
 def _run(case: Case, **settings: Any) -> list[Array]:
     builder = api.GraphBuilder(case.op)
-    names = [f"x{i}" for i in range(len(case.inputs))]
-    for i, (name, value) in enumerate(zip(names, case.inputs, strict=True)):
+    names = ["" if value is None else f"x{i}" for i, value in enumerate(case.inputs)]
+    given = [
+        (i, name, v) for i, (name, v) in enumerate(zip(names, case.inputs, strict=True)) if v is not None
+    ]
+    for i, name, value in given:
         if i >= case.constants:
             builder.weight(name, np.ascontiguousarray(value))
         else:
@@ -47,15 +53,13 @@ def _run(case: Case, **settings: Any) -> list[Array]:
     builder.node(case.op, names, outputs, name="node", **case.attrs)
     for output in outputs:
         builder.output(output)
-    feeds = {
-        name: v for i, (name, v) in enumerate(zip(names, case.inputs, strict=True)) if i < case.constants
-    }
+    feeds = {name: value for i, name, value in given if i < case.constants}
     results = builder.finish().session(**settings).run(feeds)
     return [np.asarray(results[name]) for name in outputs]
 
 
 def _expected(case: Case) -> list[Array]:
-    wide = [v.astype(np.float64) if v.dtype == np.float32 else v for v in case.inputs]
+    wide = [v if v is None or v.dtype != np.float32 else v.astype(np.float64) for v in case.inputs]
     with np.errstate(all="ignore"):
         result = case.reference(*wide)
     return list(result) if isinstance(result, (list, tuple)) else [np.asarray(result)]
@@ -238,6 +242,8 @@ _CASES = [
     Case("Clip", [_f(50), np.float32(-1), np.float32(2)], lambda x, low, high: np.clip(x, low, high),
          constants=1),
     *(Case(**case) for case in vision_cases.CASES),
+    *(Case(**case) for case in atom_cases.CASES),
+    *(Case(**case) for case in sequence_cases.CASES),
     Case("Shape", [_X], lambda x: np.array(x.shape)),
     Case("ConstantOfShape", [_i(2, 3)], lambda s: np.zeros(s, np.float32), constants=0),
     Case("Constant", [], lambda: np.array([1, 2], np.float32), {"value_floats": [1.0, 2.0]}),

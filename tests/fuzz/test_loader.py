@@ -43,6 +43,36 @@ def _weights() -> dict[str, np.ndarray[Any, Any]]:
     }
 
 
+def _body(read: str = "s") -> dict[str, Any]:
+    """A loop body ``s -> s`` that reads one more name."""
+    return {
+        "name": "body",
+        "inputs": [{"name": "i"}, {"name": "c"}, {"name": "s"}],
+        "outputs": [{"name": "c2"}, {"name": "s2"}],
+        "nodes": [
+            {"op": "Identity", "name": "1", "inputs": ["c"], "outputs": ["c2"], "attrs": {}},
+            {"op": "Add", "name": "2", "inputs": ["s", read], "outputs": ["s2"], "attrs": {}},
+        ],
+    }
+
+
+def _loop(graph: dict[str, Any], body: dict[str, Any]) -> None:
+    """Put a loop before the output."""
+    graph["nodes"][-1]["outputs"] = ["before"]
+    loop = {"op": "Loop", "name": "loop", "inputs": ["", "", "before"], "outputs": ["y"]}
+    graph["nodes"].append({**loop, "attrs": {"body": {"graph": body}}})
+
+
+def _nested(depth: int) -> dict[str, Any]:
+    body = _body()
+    for _ in range(depth):
+        outer: dict[str, Any] = {**_body(), "nodes": _body()["nodes"][:1]}
+        loop = {"op": "Loop", "name": "", "inputs": ["", "c", "s"], "outputs": ["s2"]}
+        outer["nodes"].append({**loop, "attrs": {"body": {"graph": body}}})
+        body = outer
+    return body
+
+
 def _header() -> tuple[dict[str, Any], bytes]:
     header: dict[str, Any] = {"__metadata__": {"walle.format": "1", "walle.graph": json.dumps(_graph())}}
     data = b""
@@ -124,7 +154,15 @@ _LIES: dict[str, tuple[Any, type[EngineError]]] = {
     "undefined output": (lambda h, g, d: g["outputs"][0].update(name="nothing"), ModelError),
     "no outputs": (lambda h, g, d: g.update(outputs=[]), ModelError),
     "nodes no list": (lambda h, g, d: g.update(nodes={}), ModelError),
-    "subgraph": (lambda h, g, d: g["nodes"][0]["attrs"].update(body={"graph": {}}), UnsupportedError),
+    "body without a name": (lambda h, g, d: g["nodes"][0]["attrs"].update(body={"graph": {}}), ModelError),
+    "body no object": (lambda h, g, d: g["nodes"][0]["attrs"].update(body={"graph": 3}), ModelError),
+    "body where none goes": (lambda h, g, d: g["nodes"][0]["attrs"].update(body={"graph": _body()}), UnsupportedError),
+    "body without outputs": (lambda h, g, d: _loop(g, {**_body(), "outputs": []}), ModelError),
+    "body that reads what is nowhere": (lambda h, g, d: _loop(g, _body("nothing")), ModelError),
+    "body that reads what comes of it": (lambda h, g, d: _loop(g, _body("y")), ModelError),
+    "bodies too deep": (lambda h, g, d: _loop(g, _nested(40)), ModelError),
+    "unknown kind": (lambda h, g, d: g["inputs"][0].update(kind="map"), ModelError),
+    "kind no text": (lambda h, g, d: g["inputs"][0].update(kind=7), ModelError),
     "mixed list": (lambda h, g, d: g["nodes"][0]["attrs"].update(pads=[1, "a"]), ModelError),
     "input of rank 9": (lambda h, g, d: g["inputs"][0].update(shape=[1] * 9), ModelError),
 }

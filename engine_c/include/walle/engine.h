@@ -112,6 +112,8 @@ typedef struct we_datum we_datum; /* reference-counted, immutable */
 WE_API we_status we_datum_new_tensor(we_block *block, we_datum **out, we_error *err);
 /* A sequence; retains its items. */
 WE_API we_status we_datum_new_sequence(we_datum *const *items, size_t count, we_datum **out, we_error *err);
+/* A tensor in the caller's memory, which must stay as it is until the run it is passed to is over. */
+WE_API we_status we_datum_new_view(const we_view *view, we_datum **out, we_error *err);
 WE_API we_status we_datum_new_none(we_datum **out, we_error *err);
 WE_API we_datum *we_datum_retain(we_datum *datum);
 WE_API void we_datum_release(we_datum *datum);
@@ -251,6 +253,8 @@ WE_API we_status we_session_run(we_session *session, const we_binding *inputs, s
  * optionals need this call; a tensor's dtype STRING works in either. */
 WE_API we_status we_session_run_values(we_session *session, we_datum *const *inputs, size_t input_count,
                                        we_datum **outputs, we_error *err);
+/* Does the model need module mode (control flow, sequences, text, ...)? Only then can an output be no tensor. */
+WE_API int we_session_is_module(const we_session *session);
 /* End the runs of this session that loop or pass from one part of a model to the next: they fail with
  * INVALID_ARGUMENT. Later runs are not affected. */
 WE_API void we_session_interrupt(we_session *session);
@@ -258,6 +262,25 @@ WE_API void we_session_interrupt(we_session *session);
  * totals. Free with we_string_free. INVALID_ARGUMENT where nothing was prepared yet. */
 WE_API we_status we_session_explain(we_session *session, char **out, we_error *err);
 WE_API void we_string_free(char *text);
+
+/* ---- Profiles: what each step of a session's runs took
+ * ------------------------------------------------------------------------------------------------- */
+
+typedef double (*we_clock)(void *context); /* seconds from an arbitrary start; called from any thread that runs */
+
+typedef struct we_profile_event {
+    const char *node, *op, *command, *candidate; /* a step of the program and how it was run */
+    int64_t thread;                              /* the thread that ran it; its helpers are not told apart */
+    double start_s, end_s;
+} we_profile_event;
+
+/* Record every step of the runs that begin from now on, forgetting what was recorded before. `clock_s` may be NULL:
+ * the monotonic clock. Recording costs two readings of the clock a step. */
+WE_API we_status we_session_profile_start(we_session *session, we_clock clock_s, void *context, we_error *err);
+WE_API void we_session_profile_stop(we_session *session);
+/* How many events there are, and how many more found no room. */
+WE_API size_t we_session_profile_count(we_session *session, int64_t *dropped);
+WE_API we_status we_session_profile_event(we_session *session, size_t index, we_profile_event *out, we_error *err);
 
 /* ---- What this build and this CPU offer
  * ----------------------------------------------------------------------- */

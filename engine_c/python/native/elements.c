@@ -81,6 +81,7 @@ PyObject *we_native_element_get(we_dtype dtype, const void *from) {
         uint16_t u16;
         uint32_t u32;
         uint64_t u64;
+        const char *text;
     } v;
     memcpy(&v, from, we_dtype_size(dtype));
     switch (dtype) {
@@ -110,6 +111,8 @@ PyObject *we_native_element_get(we_dtype dtype, const void *from) {
         return PyLong_FromUnsignedLongLong(v.u64);
     case WE_BOOL:
         return PyBool_FromLong(v.u8 != 0);
+    case WE_STRING:
+        return PyUnicode_FromString(v.text ? v.text : "");
     default: /* types that only store show their bits */
         return PyLong_FromLong(v.u8);
     }
@@ -161,6 +164,10 @@ static_assert(PY_LITTLE_ENDIAN, "model files and integer stores assume a little-
 
 /* Store a Python number; floats are not rounded into integers behind the caller's back. */
 static int element_set(we_dtype dtype, void *to, PyObject *number) {
+    if (dtype == WE_STRING) { /* an element is a pointer: nobody may make one up */
+        PyErr_SetString(PyExc_TypeError, "text tensors are not made here: run such models in the main interpreter");
+        return -1;
+    }
     if (stores_bits(dtype)) {
         dtype = WE_U8;
     }

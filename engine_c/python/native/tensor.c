@@ -103,7 +103,7 @@ static PyObject *tensor_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         return NULL;
     }
     we_dtype dtype;
-    if (!we_dtype_find(dtype_name, &dtype)) {
+    if (!we_dtype_find(dtype_name, &dtype) || dtype == WE_STRING) {
         return PyErr_Format(PyExc_ValueError, "unknown dtype '%.40s': use a name such as F32 or I64",
                             dtype_name);
     }
@@ -205,6 +205,11 @@ static PyObject *tensor_from_handle(PyObject *type, PyObject *number) {
 static int tensor_getbuffer(PyObject *op, Py_buffer *buffer, int flags) {
     static char nothing; /* an empty tensor may have no memory, but a buffer must point somewhere */
     Tensor *self = (Tensor *)op;
+    if (self->view.dtype == WE_STRING) {
+        PyErr_SetString(PyExc_BufferError, "texts have no buffer; use tolist()");
+        buffer->obj = NULL;
+        return -1;
+    }
     if ((flags & PyBUF_F_CONTIGUOUS) == PyBUF_F_CONTIGUOUS && self->view.rank > 1) {
         PyErr_SetString(PyExc_BufferError, "tensors are row-major, not column-major");
         buffer->obj = NULL;

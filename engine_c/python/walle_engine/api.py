@@ -5,8 +5,11 @@ Every call releases the GIL while C runs. Handles are freed when the Python obje
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from os import PathLike, fsencode
@@ -14,7 +17,8 @@ from typing import Any, Literal, NoReturn
 
 from walle_engine._cffi import ffi, lib
 from walle_engine.errors import error_for
-from walle_engine.tensor import FORMATS, Tensor, dense_view
+from walle_engine.profile import Profile, Step
+from walle_engine.tensor import FORMATS, Tensor, TextTensor, dense_view, text_view
 from walle_shared.errors import EngineError
 
 __all__ = [
@@ -25,7 +29,9 @@ __all__ = [
 Precision = Literal["highest", "high", "medium"]
 _MAX_RANK = 8
 # Resolved once: cffi reads a type given as text anew at each call.
-_ERROR, _BINDINGS, _BLOCKS = (ffi.typeof(text) for text in ("we_error *", "we_binding[]", "we_block *[]"))
+_ERROR, _BINDINGS, _BLOCKS, _ANYTHING = (
+    ffi.typeof(text) for text in ("we_error *", "we_binding[]", "we_block *[]", "void *")
+)
 
 
 def _text(pointer: Any) -> str:
@@ -69,12 +75,14 @@ class ValueInfo:
     Attributes:
         name: its name in the graph.
         dtype: e.g. ``"F32"``; ``""`` where an output's type is not stated.
-        shape: extents, a string where symbolic; ``None`` where an output's shape is not stated.
+        shape: extents, a string where symbolic; ``None`` where the shape is not stated.
+        kind: ``"tensor"``, ``"sequence"`` (``dtype`` is then its items') or ``"optional"``.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...] | None
+    kind: str = "tensor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +142,9 @@ def load_bytes(data: bytes) -> Model:
     return Model(out[0])
 
 
+_KINDS = ("tensor", "sequence", "optional")  # of we_io_kind
+
+
 class Model:
     """A verified graph with its weights; immutable. Made by ``load`` or ``GraphBuilder.finish``."""
 
@@ -162,8 +173,8 @@ class Model:
                 _text(info.symbols[i]) if info.dims[i] == -1 else int(info.dims[i])
                 for i in range(max(info.rank, 0))
             )
-            dtype = _text(lib.we_dtype_name(info.dtype)) if stated else ""
-            values.append(ValueInfo(_text(info.name), dtype, dims if stated else None))
+            dtype = _text(lib.we_dtype_name(info.dtype)) if info.dtype != lib.WE_DTYPE_COUNT else ""
+            values.append(ValueInfo(_text(info.name), dtype, dims if stated else None, _KINDS[info.kind]))
         return tuple(values)
 
     def session(
@@ -180,6 +191,8 @@ class Model:
         fuse: bool = True,
         reuse: bool = True,
         verify: bool = False,
+        memory_limit: int = 0,
+        max_trips: int = 0,
     ) -> Session:
         """Make a session; it prepares itself for each new set of input shapes.
 
@@ -196,6 +209,8 @@ class Model:
             fuse: bias and relu inside matrix products.
             reuse: let tensors share memory over their lives.
             verify: check merging element by element while preparing; slow, for debugging the engine.
+            memory_limit: bytes of tensors that one run may hold; 0 is 8 GiB.
+            max_trips: passes that all loops of one run may make together; 0 is 2**24.
 
         Raises:
             ConfigError: a setting, or ``WALLE_ENGINE_ISA``, has an unknown value.
@@ -209,6 +224,8 @@ class Model:
         )
         texts = [ffi.new("char[]", _c_name(text)) for text in (precision, backend, search)]
         options = ffi.new("we_session_options *", {"threads": min(max(threads, -1), 1 << 20), "flags": flags})
+        options.memory_limit = min(max(memory_limit, -1), 1 << 62)
+        options.max_trips = min(max(max_trips, -1), 1 << 62)
         options.precision, options.backend, options.search = texts
         out, error = ffi.new("we_session **"), ffi.new("we_error *")
         _check(lib.we_session_new(self._handle, options, out, error), error)
@@ -234,16 +251,22 @@ class Session:
         self._wanted = {value.name: value.dtype for value in model.inputs}
         self._c_names = {value.name: ffi.new("char[]", _c_name(value.name)) for value in model.inputs}
         self._output_names = tuple(value.name for value in model.outputs)
+        self._on_values = bool(lib.we_session_is_module(self._handle))
+        self._profiling = threading.Lock()
+        self._clocks: list[object] = []  # a step in flight may ask its clock after the profile has ended
 
-    def run(self, inputs: Mapping[str, object]) -> dict[str, Tensor]:
+    def run(self, inputs: Mapping[str, object]) -> dict[str, Any]:
         """Run the model once.
 
         Args:
             inputs: every graph input by name: NumPy arrays, Tensors, any other buffer or DLPack object of the
-                input's dtype, or numbers in nested sequences.
+                input's dtype, or numbers in nested sequences. For an input of dtype STRING texts in nested
+                sequences or an array of them; for a sequence a list of such values; ``None`` for an optional
+                without a value.
 
         Returns:
-            The outputs by name, in the model's order. ``numpy.asarray(output)`` makes no copy.
+            The outputs by name, in the model's order: a ``Tensor`` (``numpy.asarray(output)`` makes no copy), a
+            ``TextTensor``, a list of them for a sequence, ``None`` for an optional without a value.
 
         Raises:
             EngineError: an input is missing, unknown, of the wrong dtype or shape, or holds an index out of
@@ -252,14 +275,39 @@ class Session:
 
         Blocks: for the time of the inference, with the GIL released.
         """
+        if self._on_values:
+            return self._run_values(inputs)
         bindings, keep = self._bind(inputs)
         blocks, error = ffi.new(_BLOCKS, len(self._output_names)), ffi.new(_ERROR)
         _check(lib.we_session_run(self._handle, bindings, len(bindings), blocks, error), error)
         del keep
         return {name: _tensor(block) for name, block in zip(self._output_names, blocks, strict=True)}
 
+    def _run_values(self, inputs: Mapping[str, object]) -> dict[str, Any]:
+        values = self.model.inputs
+        for name in {value.name for value in values} ^ set(inputs):
+            raise _refuse(
+                f"input '{name}' is missing" if name not in inputs else f"the model has no input '{name}'"
+            )
+        keep: list[object] = []
+        data = [_datum(inputs[value.name], value, keep) for value in values]
+        outputs, error = ffi.new("we_datum *[]", len(self._output_names)), ffi.new("we_error *")
+        _check(lib.we_session_run_values(self._handle, data, len(data), outputs, error), error)
+        del keep
+        owned = [ffi.gc(output, lib.we_datum_release) for output in outputs]
+        return {name: _value(datum) for name, datum in zip(self._output_names, owned, strict=True)}
+
+    def interrupt(self) -> None:
+        """End the runs that are in a loop or between two parts of a model, in whichever threads: they raise."""
+        lib.we_session_interrupt(self._handle)
+
     def prepare(self, inputs: Mapping[str, object]) -> None:
-        """Do the work of the first run with inputs of these shapes, without running."""
+        """Do the work of the first run with inputs of these shapes, without running.
+
+        What depends on data, and not on shapes alone, is left to the run.
+        """
+        if self._on_values:
+            return
         bindings, keep = self._bind(inputs)
         error = ffi.new("we_error *")
         _check(lib.we_session_prepare(self._handle, bindings, len(bindings), error), error)
@@ -278,31 +326,131 @@ class Session:
         program: dict[str, Any] = json.loads(ffi.string(text))
         return program
 
+    @contextlib.contextmanager
+    def profile(self, clock: Callable[[], float] | None = None) -> Generator[Profile]:
+        """Time every step of the runs made inside the ``with`` block, by any thread.
+
+        ::
+
+            with session.profile() as profile:
+                session.run(inputs)
+            profile.table()
+            profile.write_trace("trace.json")
+
+        Args:
+            clock: seconds from an arbitrary start; the monotonic clock if omitted.
+
+        Raises:
+            EngineError: if the session is being profiled already.
+        """
+        if not self._profiling.acquire(blocking=False):
+            raise _refuse("this session is being profiled already: leave the other profile first")
+        profile = Profile()
+        try:
+            callback = ffi.NULL
+            if clock is not None:
+                callback = ffi.callback("double(void *)", lambda _context: clock())
+                self._clocks.append(callback)
+            error = ffi.new("we_error *")
+            _check(lib.we_session_profile_start(self._handle, callback, ffi.NULL, error), error)
+            try:
+                yield profile
+            finally:
+                lib.we_session_profile_stop(self._handle)
+                profile.steps, profile.dropped = self._recorded()
+        finally:
+            self._profiling.release()
+
+    def _recorded(self) -> tuple[tuple[Step, ...], int]:
+        dropped, event, error = ffi.new("int64_t *"), ffi.new("we_profile_event *"), ffi.new("we_error *")
+        steps = []
+        for index in range(lib.we_session_profile_count(self._handle, dropped)):
+            _check(lib.we_session_profile_event(self._handle, index, event, error), error)
+            steps.append(
+                Step(
+                    _text(event.node), _text(event.op), _text(event.command), _text(event.candidate),
+                    int(event.thread), event.start_s, event.end_s,
+                )
+            )  # fmt: skip
+        return tuple(steps), int(dropped[0])
+
     def _bind(self, inputs: Mapping[str, object]) -> tuple[Any, list[object]]:
         """C bindings, and what must stay alive while they are used."""
         bindings = ffi.new(_BINDINGS, len(inputs))
         keep: list[object] = []
         for binding, (name, value) in zip(bindings, inputs.items(), strict=True):
-            memory, dtype, shape = dense_view(value, name, self._wanted.get(name, "F32"))
-            if len(shape) > _MAX_RANK:
-                raise _refuse(f"input '{name}' has {len(shape)} dims; at most {_MAX_RANK}")
             c_name = self._c_names.get(name) or ffi.new("char[]", _c_name(name))
-            view, data = binding.view, ffi.from_buffer(memory)
-            keep += (c_name, data)
+            keep.append(c_name)
             binding.name = c_name
-            view.dtype = _find_dtype(dtype)
-            view.rank = len(shape)
-            view.dims[0 : len(shape)] = shape
-            view.data = data
+            _fill_view(binding.view, value, name, self._wanted.get(name, "F32"), keep)
         return bindings, keep
 
 
-def _tensor(block: Any) -> Tensor:
+def _fill_view(view: Any, value: object, name: str, wanted: str, keep: list[object]) -> None:
+    memory: object
+    if wanted == "STRING":
+        texts, shape = text_view(value, name)
+        held = [ffi.new("char[]", text) for text in texts]
+        data, dtype = ffi.new("char *[]", held), wanted
+        memory = held
+    else:
+        memory, dtype, shape = dense_view(value, name, wanted)
+        data = ffi.from_buffer(memory)
+    if len(shape) > _MAX_RANK:
+        raise _refuse(f"input '{name}' has {len(shape)} dims; at most {_MAX_RANK}")
+    keep += [data, memory]
+    view.dtype = _find_dtype(dtype)
+    view.rank = len(shape)
+    view.dims[0 : len(shape)] = shape
+    view.data = ffi.cast(_ANYTHING, data)
+
+
+def _datum(value: Any, info: ValueInfo, keep: list[object]) -> Any:
+    """A value of the engine's that borrows the memory of ours; what must stay alive goes into ``keep``."""
+    out, error = ffi.new("we_datum **"), ffi.new("we_error *")
+    if value is None:
+        _check(lib.we_datum_new_none(out, error), error)
+    elif isinstance(value, (list, tuple)) and _is_sequence(value, info):
+        item = ValueInfo(info.name, info.dtype, None)
+        items = [_datum(part, item, keep) for part in value]
+        _check(lib.we_datum_new_sequence(items, len(items), out, error), error)
+    else:
+        view = ffi.new("we_view *")
+        _fill_view(view, value, info.name, info.dtype or "F32", keep)
+        _check(lib.we_datum_new_view(view, out, error), error)
+    owned = ffi.gc(out[0], lib.we_datum_release)
+    keep.append(owned)
+    return owned
+
+
+def _is_sequence(value: Sequence[Any], info: ValueInfo) -> bool:
+    """Whether a list is a sequence of tensors; an optional may also be one tensor given as nested numbers."""
+    if info.kind == "sequence":
+        return True
+    return info.kind == "optional" and not any(isinstance(item, (int, float, str)) for item in value)
+
+
+def _value(datum: Any) -> Any:
+    """What a value of the engine's is in Python."""
+    kind = lib.we_datum_kind_of(datum)
+    if kind == lib.WE_DATUM_TENSOR:
+        return _tensor(lib.we_datum_block(datum))
+    if kind == lib.WE_DATUM_NONE:
+        return None
+    items = (lib.we_datum_item(datum, index) for index in range(lib.we_datum_count(datum)))
+    return [_value(ffi.gc(item, lib.we_datum_release)) for item in items]
+
+
+def _tensor(block: Any) -> Tensor | TextTensor:
     """Take over one reference to a block."""
     view = lib.we_block_view(block)
+    shape = tuple(view.dims[0 : view.rank])
+    if view.dtype == lib.WE_STRING:
+        owner = ffi.gc(block, lib.we_block_release)
+        texts = ffi.cast("char **", lib.we_block_view(owner).data)
+        return TextTensor([_text(texts[i]) for i in range(math.prod(shape))], shape)
     # A cffi buffer keeps the object it was made from alive, so this one owns the block.
     memory = ffi.gc(view.data, lambda _data: lib.we_block_release(block))
-    shape = tuple(view.dims[0 : view.rank])
     return Tensor(ffi.buffer(memory, lib.we_block_nbytes(block)), _dtype_name(view.dtype), shape)
 
 
@@ -311,8 +459,12 @@ def _dtype_name(dtype: int) -> str:
     return _text(lib.we_dtype_name(dtype))
 
 
+
 class GraphBuilder:
     """Build a model node by node; the verifier checks it at ``finish``.
+
+    A builder given as an attribute of a control-flow node is its body: it sees the values of the graph it is put into,
+    and is spent by that.
 
     Args:
         name: of the graph.
@@ -323,8 +475,23 @@ class GraphBuilder:
         _check(lib.we_builder_new(_c_name(name), out, error), error)
         self._handle = ffi.gc(out[0], lib.we_builder_free)
 
-    def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> None:
-        """Add a graph input; strings are symbolic dims."""
+    def input(
+        self, name: str, dtype: str = "", shape: Sequence[int | str] | None = None, *, kind: str = "tensor"
+    ) -> None:
+        """Add an input.
+
+        Args:
+            name: its name.
+            dtype: of the tensor, or of the items of a sequence; ``""`` where unknown.
+            shape: extents, a string where symbolic; ``None`` where even the rank is unknown.
+            kind: ``"tensor"``, ``"sequence"`` or ``"optional"``.
+        """
+        if shape is None or kind != "tensor":
+            if kind not in _KINDS:
+                raise _refuse(f"input '{name}' has the unknown kind {kind!r}; use one of: {', '.join(_KINDS)}")
+            found = _find_dtype(dtype) if dtype else lib.WE_DTYPE_COUNT
+            self._call(lib.we_builder_input_untyped, _c_name(name), _KINDS.index(kind), found)
+            return
         symbols = [ffi.new("char[]", _c_name(dim)) if isinstance(dim, str) else ffi.NULL for dim in shape]
         dims = [-1 if isinstance(dim, str) else dim for dim in shape]
         if any(dim < 0 for dim in shape if not isinstance(dim, str)):
@@ -377,14 +544,16 @@ class GraphBuilder:
 
 
 def _fill_attr(attr: Any, name: str, value: Any, keep: list[object]) -> None:
-    """Fill a C attribute; strings that start with ``@`` name a weight (tensor attributes)."""
+    """Fill a C attribute; strings that start with ``@`` name a weight (tensor attributes), builders are bodies."""
 
     def kept(made: Any) -> Any:
         keep.append(made)
         return made
 
     attr.name = kept(ffi.new("char[]", _c_name(name)))
-    if isinstance(value, int):
+    if isinstance(value, GraphBuilder):
+        attr.kind, attr.graph = lib.WE_ATTR_GRAPH, value._handle
+    elif isinstance(value, int):
         attr.kind, attr.integer = lib.WE_ATTR_INT, value
     elif isinstance(value, float):
         attr.kind, attr.real = lib.WE_ATTR_FLOAT, value

@@ -14,11 +14,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from walle_engine import wmodel
 from walle_shared.errors import ConfigError, StorageError, WalleError
 from walle_shared.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from walle_engine.profile import OpTime
 
 __all__ = ["main"]
 
@@ -28,6 +31,7 @@ _EXAMPLES = (
     ("info digits.wmodel", "inputs, outputs, operators, weights"),
     ("run digits.wmodel --input image=one.npy --dim N=1", "an input from a file"),
     ("run digits.wmodel --repeat 1000 --json", "random inputs; timing for a script"),
+    ("run digits.wmodel --profile trace.json", "a table of steps, and a trace to look at"),
     ("explain digits.wmodel", "the planned steps and what was chosen for each"),
     ("coverage", "operators, and kernels by instruction set"),
     ("workload", "what a new back end would have to implement"),
@@ -107,6 +111,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="an input; those not named are random",
     )
     run.add_argument("--repeat", type=_positive, default=1, metavar="N", help="timed runs, after one more")
+    run.add_argument(
+        "--profile",
+        type=Path,
+        metavar="TRACE.json",
+        help="time each step of one more run; the file is for ui.perfetto.dev",
+    )
 
     explain = add("explain", _explain, "show the planned steps of a model and what was chosen for each")
     explain.set_defaults(input=[])
@@ -204,7 +214,7 @@ def _info(args: argparse.Namespace) -> None:
     made_by = graph.producer or "an unknown program"
     print(f"{graph.name}  ({format_bytes(model.size_bytes)}, opset {graph.opset}, made by {made_by})\n")
     values = [("input", v) for v in graph.inputs] + [("output", v) for v in graph.outputs]
-    rows = ((kind, value.name, value.dtype, _shape(value.shape)) for kind, value in values)
+    rows = ((kind, value.name, value.dtype or "?", _shape(value.shape)) for kind, value in values)
     _print_table(["", "name", "dtype", "shape"], rows)
     _print_table(["op", "count"], ops.most_common())
     _print_table(
@@ -224,6 +234,7 @@ def _run(args: argparse.Namespace) -> None:
         started = time.perf_counter()
         outputs = session.run(inputs)
         times_ms.append((time.perf_counter() - started) * 1e3)
+    table = _profile(session, inputs, args.profile) if args.profile else ()
     arrays = {name: np.asarray(value) for name, value in outputs.items()}
     timing = {
         "runs": args.repeat,
@@ -236,8 +247,14 @@ def _run(args: argparse.Namespace) -> None:
             n: {"dtype": wmodel.dtype_name(a.dtype), "shape": list(a.shape), "data": a.tolist()}
             for n, a in arrays.items()
         }
-        _print_json({"outputs": described, "timing": timing})
+        profile = {"profile": [asdict(row) for row in table]} if args.profile else {}
+        _print_json({"outputs": described, "timing": timing, **profile})
         return
+    if args.profile:
+        _print_table(
+            ["op", "step", "run by", "count", "ms", "share"],
+            ((r.op, r.command, r.candidate, r.count, f"{r.total_ms:.3f}", f"{r.share:.1%}") for r in table),
+        )
     with np.printoptions(precision=4, suppress=True, threshold=20, linewidth=100):
         for name, array in arrays.items():
             print(f"{name}  {wmodel.dtype_name(array.dtype)} {_shape(array.shape)}\n{array}")
@@ -274,8 +291,9 @@ def _explain(args: argparse.Namespace) -> None:
     before, after = merging["before"], merging["after"]
     print(
         f"merging: {before['rasters']} rasters that moved {format_bytes(before['bytes'])} became "
-        f"{after['rasters']} that move {format_bytes(after['bytes'])}; {merging['composed']} regions read "
-        f"past a raster, {merging['shared']} rasters are shared, {merging['aliases']} move nothing"
+        f"{after['rasters']} that move {format_bytes(after['bytes'])}; {merging['composed']} regions "
+        f"and {merging['operands']} operands read past a raster, {merging['shared']} rasters are "
+        f"shared, {merging['aliases']} move nothing"
     )
     print(f"{program['isa']}, {program['threads']} thread(s), precision {program['precision']}")
     print(
@@ -361,6 +379,14 @@ def workload(class_counts: Mapping[str, int], backends: int) -> dict[str, float]
 # ---- Shared by commands ------------------------------------------------------------------------------------
 
 
+def _profile(session: Any, inputs: Mapping[str, Any], path: Path) -> tuple[OpTime, ...]:
+    with session.profile() as profile:
+        session.run(inputs)
+    profile.write_trace(path)
+    rows: tuple[OpTime, ...] = profile.table()
+    return rows
+
+
 def _session(args: argparse.Namespace) -> Any:
     from walle_engine import api
 
@@ -414,7 +440,9 @@ def _plain_json(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _shape(shape: Sequence[int | str]) -> str:
+def _shape(shape: Sequence[int | str] | None) -> str:
+    if shape is None:
+        return "of unknown rank"
     return "[" + ", ".join(str(dim) for dim in shape) + "]"
 
 

@@ -64,12 +64,12 @@ class WalleRep(BackendRep):
 
 
 def _for_engine(value: Any) -> Any:
-    """Elements without a buffer format of their own (bfloat16) go as unsigned integers of their width."""
+    """Elements that are not NumPy's own (bfloat16, float8) go as unsigned integers of their width."""
     if isinstance(value, (list, tuple)):
         return [_for_engine(item) for item in value]
     if isinstance(value, np.generic):
         value = np.asarray(value)
-    if isinstance(value, np.ndarray) and value.dtype.kind == "V":
+    if isinstance(value, np.ndarray) and value.dtype.isbuiltin == 2:
         return value.view(f"u{value.dtype.itemsize}")
     return value
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from walle_engine import wmodel
+from walle_shared.errors import ModelError
 
 __all__ = ["SYMBOL_SIZES", "Sample", "random_array", "samples"]
 
@@ -19,9 +20,14 @@ INTEGERS_BELOW = 4  # small, because most integer inputs index something
 
 
 def samples(inputs: Sequence[wmodel.Value], sizes: Mapping[str, int], seed: int) -> Iterator[Sample]:
-    """Yield random inputs; one sample where every dim is known, else one for each of ``SYMBOL_SIZES``."""
+    """Yield random inputs; one sample where every dim is known, else one for each of ``SYMBOL_SIZES``.
+
+    Raises:
+        ModelError: if the type of an input says too little to make one.
+    """
     rng = np.random.default_rng(seed)
-    open_dims = any(isinstance(dim, str) and dim not in sizes for value in inputs for dim in value.shape)
+    dims = (dim for value in inputs for dim in value.shape or ())
+    open_dims = any(isinstance(dim, str) and dim not in sizes for dim in dims)
     for default in SYMBOL_SIZES if open_dims else SYMBOL_SIZES[:1]:
         yield {value.name: random_array(value, sizes, default, rng) for value in inputs}
 
@@ -36,7 +42,15 @@ def random_array(
         sizes: sizes of symbolic dims by name.
         default: the size of a symbolic dim not in ``sizes``.
         rng: where numbers come from: standard normal, small non-negative integers, or booleans.
+
+    Raises:
+        ModelError: if the input is no tensor of numbers of known rank.
     """
+    if value.shape is None or value.dtype not in wmodel.DTYPE_BYTES:
+        raise ModelError(
+            f"input {value.name!r} is no tensor of numbers of known rank, so no random one can be made: "
+            "convert without the check"
+        )
     shape = [dim if isinstance(dim, int) else sizes.get(dim, default) for dim in value.shape]
     dtype = wmodel.numpy_dtype(value.dtype)
     if dtype.kind == "b":

@@ -12,8 +12,8 @@ from walle_shared.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Buffer
 
-#: Buffer-protocol formats by dtype. BF16 has none of its own and shows its bits as unsigned 16-bit integers; so do,
-#: as 8-bit integers, the types of ``_STORED``, which operators only convert from and to.
+#: Buffer-protocol formats by dtype. BF16 has none of its own and shows its bits as unsigned 16-bit integers;
+#: so do, as 8-bit integers, the types of ``_STORED``, which operators only convert from and to.
 FORMATS = {
     "F32": "f", "F64": "d", "F16": "e", "BF16": "H", "I8": "b", "I16": "h", "I32": "i", "I64": "q",
     "U8": "B", "U16": "H", "U32": "I", "U64": "Q", "BOOL": "?",
@@ -86,6 +86,73 @@ class Tensor:
 
     def __repr__(self) -> str:
         return f"Tensor({self.dtype}, shape={self.shape})"
+
+
+class TextTensor:
+    """A tensor of texts that the engine made.
+
+    Args:
+        texts: the elements in row-major order.
+        shape: extents; ``()`` for a scalar.
+    """
+
+    __slots__ = ("_texts", "shape")
+
+    dtype = "STRING"
+
+    def __init__(self, texts: Sequence[str], shape: tuple[int, ...]) -> None:
+        self._texts = tuple(texts)
+        self.shape = shape
+
+    def tolist(self) -> Any:
+        """Return the elements as (nested) lists, or one text for a scalar."""
+        if 0 in self.shape:
+            return _empty_lists(self.shape)
+        nested: list[Any] = list(self._texts)
+        for size in reversed(self.shape[1:]):
+            nested = [nested[i : i + size] for i in range(0, len(nested), size)]
+        return nested if self.shape else nested[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        import numpy as np
+
+        return np.array(self._texts, dtype=dtype or object).reshape(self.shape)
+
+    def __repr__(self) -> str:
+        return f"TextTensor(shape={self.shape})"
+
+
+def text_view(value: object, name: str) -> tuple[list[bytes], tuple[int, ...]]:
+    """Read texts as UTF-8.
+
+    Args:
+        value: a text, nested sequences of texts, or anything with ``tolist`` that gives them (a NumPy array of
+            texts or objects, a ``TextTensor``).
+        name: of the input, for messages.
+
+    Raises:
+        EngineError: ``value`` is none of these, is ragged, or a text holds a NUL character.
+    """
+    nested: Any = value.tolist() if hasattr(value, "tolist") else value
+    shape = getattr(value, "shape", None)
+    shape = _shape_of(nested) if shape is None else tuple(int(size) for size in shape)
+    texts: list[Any] = []
+    if 0 not in shape:
+        _flatten_texts(nested, shape, texts)
+    encoded = [text.encode() if isinstance(text, str) else text for text in texts]
+    if len(encoded) != math.prod(shape) or not all(
+        isinstance(text, bytes) and b"\0" not in text for text in encoded
+    ):
+        raise _refuse(f"input '{name}' must hold texts without NUL characters, and not be ragged")
+    return encoded, shape
+
+
+def _flatten_texts(value: Any, shape: tuple[int, ...], out: list[Any]) -> None:
+    if not shape:
+        out.append(value)
+    elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and len(value) == shape[0]:
+        for item in value:
+            _flatten_texts(item, shape[1:], out)
 
 
 def _empty_lists(shape: tuple[int, ...]) -> Any:

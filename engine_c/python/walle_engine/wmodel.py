@@ -52,12 +52,13 @@ __all__ = [
 ]
 
 FORMAT_VERSION = "1"
-OPSET = 21
+OPSET = 28
 ALIGNMENT_BYTES = 64
 HEADER_MAX_BYTES = 64 * 1024 * 1024
 PAD_PREFIX = "walle.pad."
 
-# safetensors' names (or in their manner), with NumPy's beside them (bfloat16 and those after bool are ml_dtypes').
+# safetensors' names (or in their manner), with NumPy's beside them; bfloat16 and what follows bool are
+# ml_dtypes'.
 _NUMPY_NAMES = {
     "F32": "float32",
     "F64": "float64",
@@ -121,16 +122,25 @@ type Attribute = (
     | Sequence[str]
     | Mapping[str, str]
     | Mapping[str, Any]
+    | "Graph"
 )
 
 
 @dataclass(frozen=True)
 class Value:
-    """A graph input or output. ``shape`` holds sizes and names of symbolic dims."""
+    """A graph input or output.
+
+    Args:
+        name: its name.
+        dtype: element type (of a sequence's items too); ``""`` where unknown.
+        shape: sizes and names of symbolic dims; None where the rank is unknown, and for other kinds.
+        kind: ``"tensor"``, ``"sequence"`` or ``"optional"``.
+    """
 
     name: str
     dtype: str
-    shape: tuple[Dim, ...]
+    shape: tuple[Dim, ...] | None
+    kind: str = "tensor"
 
 
 @dataclass(frozen=True)
@@ -161,23 +171,7 @@ class Graph:
         Raises:
             ModelError: if an attribute is not finite (JSON has no such number).
         """
-        document = {
-            "opset": self.opset,
-            "name": self.name,
-            "producer": self.producer,
-            "inputs": [{"name": v.name, "dtype": v.dtype, "shape": list(v.shape)} for v in self.inputs],
-            "outputs": [{"name": v.name, "dtype": v.dtype, "shape": list(v.shape)} for v in self.outputs],
-            "nodes": [
-                {
-                    "op": n.op,
-                    "name": n.name,
-                    "inputs": list(n.inputs),
-                    "outputs": list(n.outputs),
-                    "attrs": dict(n.attrs),
-                }
-                for n in self.nodes
-            ],
-        }
+        document = {"opset": self.opset, "producer": self.producer, **_graph_to_json(self)}
         try:
             return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         except ValueError:
@@ -198,9 +192,7 @@ class Graph:
                 name=_expect(document["name"], str),
                 producer=_expect(document.get("producer", ""), str),
                 opset=_expect(document["opset"], int),
-                inputs=tuple(_value_from_json(v) for v in document["inputs"]),
-                outputs=tuple(_value_from_json(v) for v in document["outputs"]),
-                nodes=tuple(_node_from_json(n) for n in document["nodes"]),
+                **_parts_from_json(document),
             )
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ModelError(f"the model's graph is malformed ({type(error).__name__}: {error})") from error
@@ -411,19 +403,69 @@ def _expect[T](value: object, kind: type[T]) -> T:
     return value
 
 
+def _graph_to_json(graph: Graph) -> dict[str, Any]:
+    """A graph, or a body, as the loader wants it."""
+    return {
+        "name": graph.name,
+        "inputs": [_value_to_json(value) for value in graph.inputs],
+        "outputs": [_value_to_json(value) for value in graph.outputs],
+        "nodes": [
+            {
+                "op": node.op,
+                "name": node.name,
+                "inputs": list(node.inputs),
+                "outputs": list(node.outputs),
+                "attrs": {name: _attribute_to_json(value) for name, value in node.attrs.items()},
+            }
+            for node in graph.nodes
+        ],
+    }
+
+
+def _value_to_json(value: Value) -> dict[str, Any]:
+    shape = None if value.shape is None else list(value.shape)
+    document = {"name": value.name, "dtype": value.dtype or None, "shape": shape}
+    return document if value.kind == "tensor" else {**document, "kind": value.kind}
+
+
+def _attribute_to_json(value: Attribute) -> Any:
+    return {"graph": _graph_to_json(value)} if isinstance(value, Graph) else value
+
+
+def _parts_from_json(document: Any) -> dict[str, Any]:
+    return {
+        "inputs": tuple(_value_from_json(value) for value in document["inputs"]),
+        "outputs": tuple(_value_from_json(value) for value in document["outputs"]),
+        "nodes": tuple(_node_from_json(node) for node in document["nodes"]),
+    }
+
+
 def _value_from_json(document: Any) -> Value:
-    shape = tuple(d if isinstance(d, str) else _expect(d, int) for d in document["shape"])
-    return Value(_expect(document["name"], str), _expect(document["dtype"], str), shape)
+    shape = document["shape"]
+    if shape is not None:
+        shape = tuple(d if isinstance(d, str) else _expect(d, int) for d in _expect(shape, list))
+    dtype = document["dtype"]
+    kind = _expect(document.get("kind", "tensor"), str)
+    return Value(_expect(document["name"], str), "" if dtype is None else _expect(dtype, str), shape, kind)
 
 
 def _node_from_json(document: Any) -> Node:
+    attributes = _expect(document.get("attrs", {}), dict)
     return Node(
         op=_expect(document["op"], str),
         name=_expect(document["name"], str),
         inputs=tuple(_expect(name, str) for name in document["inputs"]),
         outputs=tuple(_expect(name, str) for name in document["outputs"]),
-        attrs=dict(_expect(document.get("attrs", {}), dict)),
+        attrs={name: _attribute_from_json(value) for name, value in attributes.items()},
     )
+
+
+def _attribute_from_json(value: Any) -> Attribute:
+    if isinstance(value, dict) and "graph" in value:
+        body = value["graph"]
+        return Graph(name=_expect(body["name"], str), **_parts_from_json(body))
+    attribute: Attribute = value
+    return attribute
 
 
 def _info_from_json(document: Any, data_start: int) -> WeightInfo:

@@ -4,10 +4,10 @@
 #include <string.h>
 
 typedef enum specials {
-    IEEE,        /* the highest exponent holds infinity and NaN */
-    FINITE,      /* no infinity; NaN where exponent and fraction are all ones */
+    IEEE,                 /* the highest exponent holds infinity and NaN */
+    FINITE,               /* no infinity; NaN where exponent and fraction are all ones */
     FINITE_UNSIGNED_ZERO, /* no infinity; NaN has the code of -0 */
-    NO_SPECIALS, /* every code is a number */
+    NO_SPECIALS,          /* every code is a number */
 } specials;
 
 typedef struct format {
@@ -18,10 +18,8 @@ typedef struct format {
 /* Source: OCP 8-bit Floating Point Specification (E4M3, E5M2), OCP Microscaling Formats (E2M1), and the ONNX
  * page on float8 for the kinds with an unsigned zero. */
 static const format FORMATS[WE_DTYPE_COUNT] = {
-    [WE_F8_E4M3] = {4, 3, 7, FINITE},
-    [WE_F8_E4M3FNUZ] = {4, 3, 8, FINITE_UNSIGNED_ZERO},
-    [WE_F8_E5M2] = {5, 2, 15, IEEE},
-    [WE_F8_E5M2FNUZ] = {5, 2, 16, FINITE_UNSIGNED_ZERO},
+    [WE_F8_E4M3] = {4, 3, 7, FINITE},      [WE_F8_E4M3FNUZ] = {4, 3, 8, FINITE_UNSIGNED_ZERO},
+    [WE_F8_E5M2] = {5, 2, 15, IEEE},       [WE_F8_E5M2FNUZ] = {5, 2, 16, FINITE_UNSIGNED_ZERO},
     [WE_F4_E2M1] = {2, 1, 1, NO_SPECIALS},
 };
 

@@ -46,12 +46,6 @@ void we_rule_mish(we_lower *l) {
     we_emit_binary(l, WE_BINARY_Mul, l->in[0], bent, l->out[0]);
 }
 
-void we_rule_softsign(we_lower *l) {
-    int32_t divisor = we_emit_unary(l, WE_UNARY_Abs, l->in[0], WE_NEW);
-    divisor = we_emit_binary(l, WE_BINARY_Add, divisor, scalar(l, 1), WE_NEW);
-    we_emit_binary(l, WE_BINARY_Div, l->in[0], divisor, l->out[0]);
-}
-
 void we_rule_thresholded_relu(we_lower *l) {
     int32_t alpha = scalar(l, attribute(l, "alpha", 1));
     int32_t above = we_emit_binary(l, WE_BINARY_Greater, l->in[0], alpha, WE_NEW);

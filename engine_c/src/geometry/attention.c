@@ -146,20 +146,19 @@ static int32_t padded_mask(we_lower *l, const we_attention *a) {
     return padded;
 }
 
-/* *scores with -infinity where a query does not see a key; false where every query sees every key. */
-static bool apply_masks(we_lower *l, const we_attention *a, int32_t *scores) {
-    int32_t allowed = positions_allowed(l, a);
-    we_dtype dtype = we_lower_tensor(l, *scores).dtype;
-    bool masked = we_call_input(&l->call, 3) != NULL;
-    if (masked && l->call.in[3]->dtype == WE_BOOL) {
+/* What is added to the scores: the floating mask, and -infinity where a query does not see a key; -1: nothing.
+ * It has the batch and head dims of the masks only, and folds to a constant where positions are known. */
+static int32_t bias_of(we_lower *l, const we_attention *a, we_dtype dtype) {
+    int32_t allowed = positions_allowed(l, a), bias = -1;
+    const we_tensor *mask = we_call_input(&l->call, 3);
+    if (mask && mask->dtype == WE_BOOL)
         allowed = both(l, allowed, padded_mask(l, a));
-    } else if (masked) {
-        int32_t bias = we_emit_as(l, padded_mask(l, a), dtype);
-        *scores = we_emit_binary(l, WE_BINARY_Add, *scores, bias, WE_NEW);
-    }
-    if (allowed >= 0)
-        *scores = we_emit_select(l, allowed, *scores, we_lower_scalar(l, dtype, -INFINITY), WE_NEW);
-    return masked || allowed >= 0;
+    else if (mask)
+        bias = we_emit_as(l, padded_mask(l, a), dtype);
+    if (allowed < 0)
+        return bias;
+    bias = bias < 0 ? we_lower_scalar(l, dtype, 0) : bias;
+    return we_emit_select(l, allowed, bias, we_lower_scalar(l, dtype, -INFINITY), WE_NEW);
 }
 
 /* ---- The rule ---- */
@@ -224,9 +223,11 @@ void we_rule_attention(we_lower *l) {
     int32_t scores = scores_of(l, &a, &key), shown = scores;
     scores = soften(l, scores);
     shown = a.mode == AFTER_CAP ? scores : shown;
-    bool masked = apply_masks(l, &a, &scores);
+    int32_t bias = bias_of(l, &a, we_lower_tensor(l, scores).dtype);
+    if (bias >= 0)
+        scores = we_emit_binary(l, WE_BINARY_Add, scores, bias, WE_NEW);
     shown = a.mode == AFTER_MASK ? scores : shown;
-    int32_t weights = probabilities(l, scores, masked);
+    int32_t weights = probabilities(l, scores, bias >= 0);
     shown = a.mode == AFTER_SOFTMAX ? weights : shown;
     if (l->call.node->output_count > 3)
         we_emit_store(l, shown, l->out[3]);

@@ -87,7 +87,8 @@ void we_rule_one_hot(we_lower *l) {
         dims[i] = i == axis ? 1 : out.dims[i];
     int32_t index = we_emit_cast(l, l->in[0], WE_I64, WE_NEW);
     index = we_emit_reshape(l, index, out.rank, dims, WE_NEW);
-    int32_t ahead = positions(l, depth, axis, out.rank, 0), back = positions(l, depth, axis, out.rank, -depth);
+    int32_t ahead = positions(l, depth, axis, out.rank, 0),
+            back = positions(l, depth, axis, out.rank, -depth);
     int32_t hit = we_emit_binary(l, WE_BINARY_Equal, index, ahead, WE_NEW);
     int32_t other = we_emit_binary(l, WE_BINARY_Equal, index, back, WE_NEW);
     hit = we_emit_binary(l, WE_BINARY_Or, hit, other, WE_NEW);
@@ -107,6 +108,7 @@ void we_rule_hardmax(we_lower *l) {
         return;
     }
     int32_t most = we_emit_arg(l, true, false, l->in[0], axis, WE_NEW);
-    int32_t hit = we_emit_binary(l, WE_BINARY_Equal, positions(l, x->dims[axis], axis, x->rank, 0), most, WE_NEW);
+    int32_t hit =
+        we_emit_binary(l, WE_BINARY_Equal, positions(l, x->dims[axis], axis, x->rank, 0), most, WE_NEW);
     we_emit_cast(l, hit, x->dtype, l->out[0]);
 }

@@ -23,8 +23,10 @@ static we_address beside_axis(const we_tensor *x, int32_t axis, we_loop_index *i
     return at;
 }
 
-/* out[..., i, ...] = x[..., index[...], ...] over out's dims; `at` says which index belongs to which element. */
-static void read_along(we_lower *l, int32_t x, int32_t axis, int32_t index, const we_address *at, int32_t out) {
+/* out[..., i, ...] = x[..., index[...], ...] over out's dims; `at` says which index belongs to which element.
+ */
+static void read_along(we_lower *l, int32_t x, int32_t axis, int32_t index, const we_address *at,
+                       int32_t out) {
     we_tensor from = we_lower_tensor(l, x), to = we_lower_tensor(l, out);
     we_loop_index move = {.tensor = index, .at = *at};
     we_loop_builder loop;
@@ -62,7 +64,8 @@ void we_rule_top_k(we_lower *l) {
     if (!attribute_axis(l, x->rank, -1, &axis) || values.count == 0)
         return;
     we_command command = {.kind = WE_COMMAND_TOP, .node = l->node, .in = {l->in[0], -1, -1}};
-    command.out = l->call.node->output_count > 1 ? l->out[1] : we_lower_temp(l, WE_I64, values.rank, values.dims);
+    command.out =
+        l->call.node->output_count > 1 ? l->out[1] : we_lower_temp(l, WE_I64, values.rank, values.dims);
     command.u.top.largest = we_node_int(l->call.node, "largest", 1) != 0;
     command.u.top.n = x->dims[axis];
     command.u.top.k = values.dims[axis];
@@ -101,7 +104,8 @@ void we_rule_reverse_sequence(we_lower *l) {
 }
 
 /* How the last dim of the indices addresses x: dims `from` and on, whose slices have `slice` elements. */
-static we_loop_index components_of(const we_tensor *x, const we_tensor *indices, int32_t from, int64_t *slice) {
+static we_loop_index components_of(const we_tensor *x, const we_tensor *indices, int32_t from,
+                                   int64_t *slice) {
     int64_t strides[WE_MAX_RANK];
     we_loop_index index = {.components = (int32_t)indices->dims[indices->rank - 1]};
     index.at = dense(indices->rank - 1, indices->dims, index.components);
@@ -245,7 +249,8 @@ void we_rule_tensor_scatter(we_lower *l) {
         ((int64_t *)data)[i] = i;
     bool written = we_call_input(&l->call, 2) != NULL;
     if (written)
-        index = we_emit_binary(l, WE_BINARY_Add, we_emit_reshape(l, l->in[2], 2, column, WE_NEW), index, WE_NEW);
+        index =
+            we_emit_binary(l, WE_BINARY_Add, we_emit_reshape(l, l->in[2], 2, column, WE_NEW), index, WE_NEW);
     if (circular)
         index = we_emit_binary(l, WE_BINARY_Mod, index, we_lower_scalar(l, WE_I64, x->dims[axis]), WE_NEW);
     s.to = beside_axis(x, axis, &s.index);

@@ -406,3 +406,18 @@ int32_t we_emit_matmul(we_lower *l, int32_t a, int32_t b, const we_matmul *matmu
     emit(l, command);
     return narrowed(l, command.out, into);
 }
+
+int32_t we_emit_native(we_lower *l, const we_native *native, const void *parameters, size_t size,
+                       int64_t items, double steps, const int32_t in[3], int32_t into) {
+    if (l->status != WE_OK)
+        return into;
+    we_command command = {.kind = WE_COMMAND_NATIVE, .in = {in[0], in[1], in[2]}, .out = into};
+    command.u.native.native = native;
+    command.u.native.parameters = we_arena_copy(&l->program->arena, parameters, size);
+    command.u.native.items = items;
+    command.u.native.steps = steps;
+    if (!command.u.native.parameters)
+        no_memory(l);
+    emit(l, command);
+    return into;
+}

@@ -44,8 +44,8 @@ int32_t we_emit_cast(we_lower *l, int32_t x, we_dtype dtype, int32_t into);
 int32_t we_emit_cast_as(we_lower *l, we_cast how, int32_t x, we_dtype dtype, int32_t into);
 /* Reduces the flagged axes; a fresh result keeps them as 1. */
 int32_t we_emit_reduce(we_lower *l, we_reduce_fn fn, int32_t x, const bool *reduced, int32_t into);
-/* I64 index of the largest or smallest along an axis, the first or last of equals; a fresh result keeps the axis
- * as 1. */
+/* I64 index of the largest or smallest along an axis, the first or last of equals; a fresh result keeps the
+ * axis as 1. */
 int32_t we_emit_arg(we_lower *l, bool largest, bool last, int32_t x, int32_t axis, int32_t into);
 /* Sum times 1/k. */
 int32_t we_emit_mean(we_lower *l, int32_t x, const bool *reduced, int32_t into);
@@ -54,6 +54,10 @@ int32_t we_emit_matmul(we_lower *l, int32_t a, int32_t b, const we_matmul *matmu
                        const int64_t *dims, int32_t into);
 /* NumPy's matmul of two tensors into one whose shape is inferred already. */
 int32_t we_emit_product(we_lower *l, int32_t a, int32_t b, int32_t into);
+/* `items` items of a native kernel of some `steps` elementary steps each; in is -1 from the first absent one on,
+ * `size` bytes of parameters are copied. */
+int32_t we_emit_native(we_lower *l, const we_native *native, const void *parameters, size_t size, int64_t items,
+                       double steps, const int32_t in[3], int32_t into);
 /* The same elements in order under another shape. */
 int32_t we_emit_reshape(we_lower *l, int32_t x, int32_t rank, const int64_t *dims, int32_t into);
 int32_t we_emit_transpose(we_lower *l, int32_t x, const int32_t *perm, int32_t into);
@@ -87,7 +91,8 @@ void we_loop_move_by(we_lower *l, we_loop_builder *loop, const we_loop_index *in
 void we_loop_seed(we_lower *l, we_loop_builder *loop, int32_t result, int32_t seed);
 void we_loop_end(we_lower *l, we_loop_builder *loop);
 
-/* into[o, i, ...] = from[o, index[i], ...]: `count` indices into an axis of `extent` places, each `inner` elements. */
+/* into[o, i, ...] = from[o, index[i], ...]: `count` indices into an axis of `extent` places, each `inner`
+ * elements. */
 typedef struct we_gathering {
     int64_t outer, extent, count, inner;
 } we_gathering;
@@ -96,8 +101,10 @@ void we_emit_gather(we_lower *l, int32_t from, int32_t indices, const we_gatheri
 /* Row-major strides of a shape. */
 void we_strides(int32_t rank, const int64_t *dims, int64_t *strides);
 
-#define WE_RULE_ROW(name, emits) void we_rule_##name(we_lower *l);
-#include "geometry/rules.inc"
-#undef WE_RULE_ROW
+/* The rule column of the op table names them; several operators may share one. */
+#define WE_OP_ROW(Name, CLASS, min_in, max_in, min_out, max_out, shape, rule, tolerance, value)              \
+    void we_rule_##rule(we_lower *l);
+#include "ops/ops.inc"
+#undef WE_OP_ROW
 
 #endif

@@ -13,8 +13,8 @@ typedef enum pad_mode {
 
 static const char *const MODES[] = {"constant", "edge", "reflect", "wrap"};
 
-/* Where a part of an axis comes from: extent, first source coordinate, source step (0 repeats, -1 mirrors), and
- * where it goes. `inside` where it is of the input itself. */
+/* Where a part of an axis comes from: extent, first source coordinate, source step (0 repeats, -1 mirrors),
+ * and where it goes. `inside` where it is of the input itself. */
 typedef struct stretch {
     int64_t size, src, step, dst;
     bool inside;
@@ -48,8 +48,8 @@ static int32_t stretches_of(pad_mode mode, int64_t n, int64_t begin, int64_t end
     return count;
 }
 
-/* x padded into `out`, a tensor of the right shape. Regions outside the input read `value`, a scalar; where that
- * is -1 they are left to the raster's fill of 0. */
+/* x padded into `out`, a tensor of the right shape. Regions outside the input read `value`, a scalar; where
+ * that is -1 they are left to the raster's fill of 0. */
 static void pad_once(we_lower *l, pad_mode mode, int32_t x, const padding *p, int32_t value, int32_t out) {
     we_tensor from = we_lower_tensor(l, x), to = we_lower_tensor(l, out);
     stretch stretches[WE_MAX_RANK][3];
@@ -89,8 +89,8 @@ static void pad_once(we_lower *l, pad_mode mode, int32_t x, const padding *p, in
     we_emit_raster(l, &raster, out);
 }
 
-/* Take from `rest` what one round can pad: a mirror or a repetition reaches no further than the input. Returns
- * true where nothing is left. */
+/* Take from `rest` what one round can pad: a mirror or a repetition reaches no further than the input.
+ * Returns true where nothing is left. */
 static bool take_round(pad_mode mode, const int64_t *dims, int32_t rank, padding *rest, padding *round) {
     bool last = true;
     for (int32_t i = 0; i < rank; i++) {

@@ -31,13 +31,15 @@ void we_rule_random_normal(we_lower *l) {
     we_emit_cast(l, draw(l, true, scale, mean), WE_DTYPE_COUNT, l->out[0]);
 }
 
-/* In inference all elements are kept; in training each is dropped with probability `ratio`, the others scaled. */
+/* In inference all elements are kept; in training each is dropped with probability `ratio`, the others
+ * scaled. */
 void we_rule_dropout(we_lower *l) {
     const we_tensor *ratio = we_call_input(&l->call, 1), *training = we_call_input(&l->call, 2);
-    double dropped = ratio ? we_tensor_number(ratio, 0) : 0.5;
+    bool trains = training && we_tensor_integer(training, 0);
+    double dropped = trains && ratio ? we_tensor_number(ratio, 0) : 0.5;
     bool mask = l->call.node->output_count > 1;
     we_tensor out = we_lower_tensor(l, l->out[0]);
-    if (!training || !we_tensor_integer(training, 0) || dropped == 0) {
+    if (!trains || dropped == 0) {
         we_raster kept = {.fill = 1};
         we_emit_reshape(l, l->in[0], out.rank, out.dims, l->out[0]);
         if (mask)

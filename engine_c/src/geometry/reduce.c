@@ -1,5 +1,5 @@
-/* Rules of reductions around a sum. They compute in float32 where the type is narrower, in double where it is of
- * integers and the result is rounded anyway, and convert once at the end. */
+/* Rules of reductions around a sum. They compute in float32 where the type is narrower, in double where it is
+ * of integers and the result is rounded anyway, and convert once at the end. */
 #include <math.h>
 
 #include "base/dtype.h"

@@ -121,6 +121,13 @@ we_status we_datum_new_tensor(we_block *block, we_datum **out, we_error *err) {
     return we_datum_adopt(NULL, "", we_block_retain(block), out, err);
 }
 
+we_status we_datum_new_view(const we_view *view, we_datum **out, we_error *err) {
+    int64_t count;
+    if (!view || !we_shape_count(view->rank, view->dims, view->dtype, &count) || (count && !view->data))
+        return we_error_set(err, WE_INVALID_ARGUMENT, "a tensor has an illegal shape or no data");
+    return we_datum_borrow(view, out, err);
+}
+
 we_status we_datum_new_none(we_datum **out, we_error *err) {
     return new_datum(WE_DATUM_NONE, out, err);
 }

@@ -138,6 +138,17 @@ static we_status read_text(const loader *l, const char *where, const we_json *ob
     return WE_OK;
 }
 
+/* The same where nothing is to hold: a negative dim is an unknown one. */
+static we_status read_loose_dims(const loader *l, const char *where, const we_json *list, int32_t *rank,
+                                 int64_t *dims) {
+    if (list->kind != WE_JSON_ARRAY || list->count > WE_MAX_RANK)
+        return bad(l, where, "'shape' must be a list of at most 8 dims");
+    *rank = 0;
+    for (const we_json *dim = list->first; dim; dim = dim->next)
+        dims[(*rank)++] = dim->kind == WE_JSON_NUMBER && dim->whole && dim->integer >= 0 ? dim->integer : -1;
+    return WE_OK;
+}
+
 static bool is_absent(const we_json *json) {
     return !json || json->kind == WE_JSON_NULL;
 }
@@ -160,17 +171,16 @@ static we_status read_loose_info(loader *l, const we_json *json, const char *nam
     const we_json *dtype_json = we_json_get(json, "dtype"), *shape = we_json_get(json, "shape");
     we_dtype dtype = WE_DTYPE_COUNT;
     we_io_kind kind;
-    const char *symbols[WE_MAX_RANK];
     int32_t rank = -1;
     int64_t dims[WE_MAX_RANK];
     WE_TRY(read_io_kind(l, name, we_json_get(json, "kind"), &kind));
     if (!is_absent(dtype_json))
         WE_TRY(read_dtype(l, name, dtype_json, &dtype));
     if (!is_absent(shape))
-        WE_TRY(read_dims(l, name, shape, &rank, dims, symbols));
+        WE_TRY(read_loose_dims(l, name, shape, &rank, dims));
     if (is_input)
         return we_builder_input_untyped(l->builder, name, kind, dtype, l->err);
-    return we_builder_output_hint(l->builder, name, dtype, dtype == WE_DTYPE_COUNT ? -1 : rank, dims, l->err);
+    return we_builder_output_hint(l->builder, name, kind, dtype, dtype == WE_DTYPE_COUNT ? -1 : rank, dims, l->err);
 }
 
 static we_status read_value_info(loader *l, const we_json *json, bool is_input) {

@@ -77,8 +77,8 @@ typedef struct we_window {
 } we_window;
 we_status we_call_window(const we_call *call, const int64_t *kernel_of_weight, we_window *out);
 
-/* The window of ConvTranspose over input 0 [N, C, spatial...]: `in` as given, `out` the extents of the result,
- * paddings what is cut from it. */
+/* The window of ConvTranspose over input 0 [N, C, spatial...]: `in` as given, `out` the extents of the
+ * result, paddings what is cut from it. */
 we_status we_call_transposed_window(const we_call *call, const int64_t *kernel, we_window *out);
 
 /* The window of Col2Im: `in` counts the blocks per dim, `out` is the image. */
@@ -91,6 +91,20 @@ typedef struct we_resize {
 } we_resize;
 /* `scales_input` is 2 for Resize (roi before it, sizes behind it), 1 for Upsample. */
 we_status we_call_resize(const we_call *call, int32_t scales_input, we_resize *out);
+
+/* The extents MaxUnpool's indices were made for. */
+we_status we_call_unpooled(const we_call *call, int64_t *dims);
+
+typedef struct we_dft {
+    int32_t axis;
+    int64_t length, bins; /* of the transform, of the result */
+} we_dft;
+we_status we_call_dft(const we_call *call, we_dft *out);
+
+typedef struct we_stft {
+    int64_t step, length, frames;
+} we_stft;
+we_status we_call_stft(const we_call *call, we_stft *out);
 
 /* How far one scale of QuantizeLinear or DequantizeLinear reaches. */
 typedef enum we_grain_kind { WE_GRAIN_TENSOR, WE_GRAIN_AXIS, WE_GRAIN_BLOCK } we_grain_kind;

@@ -24,7 +24,8 @@ we_status we_shape_none(const we_call *call, we_tensor *out) {
 
 we_status we_shape_module(const we_call *call, we_tensor *out) {
     (void)out;
-    return WE_CALL_FAIL(call, WE_UNSUPPORTED, "%s has no place inside one program", we_op_name(call->node->op));
+    return WE_CALL_FAIL(call, WE_UNSUPPORTED, "%s has no place inside one program",
+                        we_op_name(call->node->op));
 }
 
 we_status we_shape_same(const we_call *call, we_tensor *out) {

@@ -1,5 +1,6 @@
-/* Shape functions, one per name in the shape column of ops.inc, and what they share. Each fills dtype, rank and
- * dims of the node's outputs from its inputs and attributes; families have files of their own, shapes_<family>.c. */
+/* Shape functions, one per name in the shape column of ops.inc, and what they share. Each fills dtype, rank
+ * and dims of the node's outputs from its inputs and attributes; families have files of their own,
+ * shapes_<family>.c. */
 #ifndef WE_OPS_SHAPES_H
 #define WE_OPS_SHAPES_H
 

@@ -20,7 +20,8 @@ we_status we_shape_eye_like(const we_call *call, we_tensor *out) {
     return we_call_dtype(call, "dtype", out->dtype, &out->dtype);
 }
 
-/* How many steps lead from start to before limit. Integers count as integers: doubles would round large ones. */
+/* How many steps lead from start to before limit. Integers count as integers: doubles would round large ones.
+ */
 static we_status range_count(const we_call *call, int64_t *count) {
     const we_tensor *start = call->in[0], *limit = call->in[1], *delta = call->in[2];
     double steps;
@@ -149,9 +150,12 @@ we_status we_shape_random(const we_call *call, we_tensor *out) {
 we_status we_shape_dropout(const we_call *call, we_tensor *out) {
     const we_tensor *training = NULL, *ratio = NULL;
     WE_TRY(we_call_known(call, 2, &training));
-    WE_TRY(we_call_known(call, 1, &ratio));
-    if ((training && (training->count != 1 || training->dtype != WE_BOOL)) || (ratio && ratio->count != 1))
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "ratio and training_mode (BOOL) must be scalars");
+    if (training && (training->count != 1 || training->dtype != WE_BOOL))
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "training_mode must be one BOOL");
+    if (training && we_tensor_integer(training, 0)) /* otherwise the ratio does not matter */
+        WE_TRY(we_call_known(call, 1, &ratio));
+    if (ratio && ratio->count != 1)
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the ratio must be a scalar");
     if (ratio && !(we_tensor_number(ratio, 0) >= 0 && we_tensor_number(ratio, 0) < 1))
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the ratio must be at least 0 and below 1");
     WE_TRY(we_shape_same(call, out));

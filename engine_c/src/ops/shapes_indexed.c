@@ -24,7 +24,8 @@ static we_status check_elements(const we_call *call) {
                             (int)x->rank);
     for (int32_t i = 0; i < x->rank; i++) {
         if (i != axis && indices->dims[i] > x->dims[i])
-            return WE_CALL_FAIL(call, WE_INVALID_MODEL, "there are more indices than elements in dim %d", (int)i);
+            return WE_CALL_FAIL(call, WE_INVALID_MODEL, "there are more indices than elements in dim %d",
+                                (int)i);
     }
     return WE_OK;
 }
@@ -40,7 +41,8 @@ we_status we_shape_scatter_elements(const we_call *call, we_tensor *out) {
     WE_TRY(check_elements(call));
     if (updates->dtype != call->in[0]->dtype || updates->rank != indices->rank ||
         memcmp(updates->dims, indices->dims, (size_t)indices->rank * sizeof *indices->dims) != 0)
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the updates must have the data's type and the indices' shape");
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL,
+                            "the updates must have the data's type and the indices' shape");
     return we_shape_same(call, out);
 }
 
@@ -96,8 +98,9 @@ we_status we_shape_tensor_scatter(const we_call *call, we_tensor *out) {
     int32_t axis = 0;
     WE_TRY(we_call_axis(call, we_node_int(call->node, "axis", -2), x->rank, &axis));
     if (axis == 0 || updates->rank != x->rank || updates->dtype != x->dtype)
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL,
-                            "an axis behind the first, and updates of the cache's rank and type are required");
+        return WE_CALL_FAIL(
+            call, WE_INVALID_MODEL,
+            "an axis behind the first, and updates of the cache's rank and type are required");
     for (int32_t i = 0; i < x->rank; i++) {
         if (i == axis ? updates->dims[i] > x->dims[i] : updates->dims[i] != x->dims[i])
             return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the updates do not fit the cache in dim %d", (int)i);

@@ -5,6 +5,10 @@
 #include "base/error.h"
 #include "ops/shapes.h"
 
+enum {
+    LARGEST = 1 << 26, /* table extents past this are nonsense */
+};
+
 static we_status resized(const we_call *call, int32_t scales_input, we_tensor *out) {
     we_resize resize;
     WE_TRY(we_call_resize(call, scales_input, &resize));
@@ -26,7 +30,7 @@ we_status we_shape_upsample(const we_call *call, we_tensor *out) {
 static we_status whole(const we_call *call, int32_t input, int64_t least, int64_t *out) {
     int32_t count;
     WE_TRY(we_call_ints(call, input, out, 1, &count));
-    if (count != 1 || *out < least || *out > ((int64_t)1 << 40))
+    if (count != 1 || *out < least || *out > LARGEST)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "input %d must be one whole number of at least %lld",
                             (int)input, (long long)least);
     return WE_OK;
@@ -53,6 +57,8 @@ we_status we_shape_mel_weight_matrix(const we_call *call, we_tensor *out) {
             return WE_CALL_FAIL(call, WE_INVALID_MODEL, "an edge must be one frequency in hertz");
     }
     out->dims[0] = length / 2 + 1;
+    if (out->dims[1] && out->dims[0] > LARGEST / out->dims[1])
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the matrix would be absurdly large");
     return WE_OK;
 }
 
@@ -66,6 +72,11 @@ we_status we_shape_affine_grid(const we_call *call, we_tensor *out) {
         theta->dims[2] != dims + 1)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL,
                             "theta must be [N, 2, 3] with 4 sizes, or [N, 3, 4] with 5");
+    int64_t positions = 1;
+    for (int32_t i = 2; i < rank; i++) {
+        if (size[i] < 0 || size[i] > LARGEST || (positions *= size[i]) > LARGEST)
+            return WE_CALL_FAIL(call, WE_INVALID_MODEL, "size %d is illegal", (int)i);
+    }
     out->dtype = theta->dtype;
     out->rank = rank;
     out->dims[0] = size[0];

@@ -47,6 +47,15 @@ static we_status lives(const we_program *program, const bool *kept, we_span **ou
     return WE_OK;
 }
 
+static bool in_order(const we_walk *walk, int32_t operand) {
+    int64_t dense = 1;
+    for (int32_t i = walk->rank; i-- > 0; dense *= walk->size[i]) {
+        if (walk->step[operand][i] != dense)
+            return false;
+    }
+    return true;
+}
+
 /* May the command write over its operand i? The operand must be read element by element in the output's
  * order. */
 static bool can_overwrite(const we_program *program, const we_command *command, int32_t i) {
@@ -55,11 +64,13 @@ static bool can_overwrite(const we_program *program, const we_command *command, 
         return false;
     if (command->kind == WE_COMMAND_UNARY)
         return true;
-    if (command->kind != WE_COMMAND_BINARY)
+    if (command->kind != WE_COMMAND_BINARY || !in_order(&command->u.binary.walk, i))
         return false;
     int64_t offset, other_offset;
-    return command->in[0] == command->in[1] || we_program_root(program, command->in[0], &offset) !=
-                                                   we_program_root(program, command->in[1], &other_offset);
+    if (command->in[0] == command->in[1])
+        return in_order(&command->u.binary.walk, 1 - i);
+    return we_program_root(program, command->in[0], &offset) !=
+           we_program_root(program, command->in[1], &other_offset);
 }
 
 we_status we_plan_in_place(we_program *program, const bool *kept, we_error *err) {

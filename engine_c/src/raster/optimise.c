@@ -1,5 +1,6 @@
 /* Merging the rasters of a program. Each raster in turn, so that what it reads is merged already:
- *   vertical    a region that reads a raster's output reads that raster's sources instead
+ *   vertical    a region that reads a raster's output reads that raster's sources instead; an operand that a
+ *               command walks by steps does so too
  *   alias       a raster that copies a tensor in order becomes a view of it
  *   horizontal  a raster that does what an earlier one does becomes a view of that one's output
  * and what nobody reads any more is dropped. */
@@ -22,10 +23,7 @@ typedef struct merger {
     int32_t *producer_of; /* per tensor: the command that writes it, or -1 */
     int32_t *table;       /* of canonical rasters, open addressing: command or -1 */
     size_t table_size;    /* a power of two */
-    struct lists {        /* working memory of one composition */
-        we_box_list reader, spare;
-        we_region_list through;
-    } *lists;
+    we_composition *lists;
     we_region *regions; /* of the raster being merged */
     size_t count, room;
     we_error *err;
@@ -70,7 +68,7 @@ static bool take_fill(const we_program *program, const we_command *producer, we_
 /* Put the regions that read through `producer` in place of regions[index]; false where they stay as they are.
  */
 static bool compose(merger *m, const we_command *producer, we_command *raster, size_t index, bool *filled) {
-    struct lists *lists = m->lists;
+    we_composition *lists = m->lists;
     lists->reader.count = 1;
     lists->through.count = 0;
     we_box_of_region(&m->regions[index], &lists->reader.at[0]);
@@ -111,6 +109,24 @@ static we_status merge_regions(merger *m, we_command *raster) {
         for (size_t k = 0; k < m->lists->through.count; k++)
             WE_TRY(add_region(m, &m->lists->through.at[k]));
     }
+    return WE_OK;
+}
+
+/* Operands that are walked by steps read past rasters too. */
+static we_status merge_operands(merger *m, int32_t index) {
+    we_command command = m->program->commands[index];
+    for (int32_t i = 0; i < 3 && command.in[i] >= 0 && m->settings->vertical; i++) {
+        int64_t offset;
+        int32_t producer = m->producer_of[we_program_root(m->program, command.in[i], &offset)];
+        bool done = false;
+        if (producer < 0 || m->program->commands[producer].kind != WE_COMMAND_RASTER ||
+            !we_command_takes_steps(&command, i))
+            continue;
+        WE_TRY(we_operand_through(m->program, &command, i, &m->program->commands[producer], m->lists, &done,
+                                  m->err));
+        m->report->operands += done;
+    }
+    m->program->commands[index] = command;
     return WE_OK;
 }
 
@@ -254,6 +270,8 @@ static we_status merge_all(merger *m) {
             continue;
         if (command->kind == WE_COMMAND_RASTER)
             WE_TRY(merge_raster(m, (int32_t)c));
+        else
+            WE_TRY(merge_operands(m, (int32_t)c));
         for (size_t i = 0; !command->removed && i < we_command_writes(command); i++)
             m->producer_of[we_command_write(command, i)] = (int32_t)c;
     }
@@ -285,12 +303,13 @@ we_status we_program_merge(we_program *program, const bool *kept, const we_merge
     *report = (we_merge_report){.before = we_program_traffic(program)};
     while (m.table_size < 2 * program->command_count)
         m.table_size *= 2;
-    m.producer_of = we_memory_new_dirty(program->tensor_count * sizeof *m.producer_of);
+    size_t tensors = program->tensor_count + WE_MERGE_TENSORS * program->command_count;
+    m.producer_of = we_memory_new_dirty(tensors * sizeof *m.producer_of);
     m.table = we_memory_new_dirty(m.table_size * sizeof *m.table);
     m.lists = we_memory_new_dirty(sizeof *m.lists);
     we_status status = m.producer_of && m.table && m.lists ? WE_OK : we_error_no_memory(err);
     if (status == WE_OK) {
-        memset(m.producer_of, -1, program->tensor_count * sizeof *m.producer_of);
+        memset(m.producer_of, -1, tensors * sizeof *m.producer_of);
         memset(m.table, -1, m.table_size * sizeof *m.table);
         status = merge_and_sweep(&m, kept);
     }

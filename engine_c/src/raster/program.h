@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "graph/tensor.h"
 #include "kernels/kernels.h"
+#include "kernels/native.h"
 #include "ops/ops.h"
 #include "raster/region.h"
 
@@ -26,6 +27,7 @@ typedef enum we_command_kind {
     WE_COMMAND_LOOP,
     WE_COMMAND_RASTER,
     WE_COMMAND_CLAIM,
+    WE_COMMAND_NATIVE,
 } we_command_kind;
 
 /* Row-major walk of the output with one step per operand and dim; 0 repeats. Coalesced. */
@@ -118,11 +120,12 @@ typedef struct we_command {
             int64_t outer, k, inner;
         } arg;
         struct {
-            bool largest; /* first, or the smallest */
+            bool largest;               /* first, or the smallest */
             int64_t outer, n, inner, k; /* [outer, n, inner] to I64 indices [outer, k, inner] */
         } top;
         struct {
-            bool normal, seeded; /* standard normal or uniform in [0, 1), float32; without a seed, runs differ */
+            bool normal,
+                seeded; /* standard normal or uniform in [0, 1), float32; without a seed, runs differ */
             double seed;
         } random;
         we_loop loop;
@@ -132,6 +135,12 @@ typedef struct we_command {
             size_t count;
             double fill; /* of what no region covers */
         } raster;
+        struct {
+            const we_native *native;
+            const void *parameters;
+            int64_t items;
+            double steps; /* elementary, per item, for the cost model */
+        } native;
         struct {
             int32_t claim; /* row of claims.inc */
             const void *parameters;
@@ -191,16 +200,35 @@ typedef struct we_traffic {
 typedef struct we_merge_report {
     we_traffic before, after;
     int64_t composed; /* regions that now read past the raster they read from */
+    int64_t operands; /* of other commands that now read past a raster, by steps */
     int64_t shared;   /* rasters that did what an earlier one had done */
     int64_t aliases;  /* rasters that moved nothing */
 } we_merge_report;
 
 we_traffic we_program_traffic(const we_program *program);
 
+enum {
+    WE_MERGE_TENSORS = 3, /* new ones at most, per command */
+};
+
 /* Merge rasters vertically and horizontally, turn identities into aliases, and drop what nobody reads.
- * Tensors flagged in `kept` (one flag per tensor) are wanted outside. */
+ * Tensors flagged in `kept` are wanted outside; it has one flag per tensor, those merging may add included.
+ */
 we_status we_program_merge(we_program *program, const bool *kept, const we_merge_settings *settings,
                            we_merge_report *report, we_error *err);
+
+/* Working memory of one composition. */
+typedef struct we_composition {
+    we_box_list reader, spare;
+    we_region_list through;
+} we_composition;
+
+/* Does the command walk this operand by steps of its own? */
+bool we_command_takes_steps(const we_command *command, int32_t operand);
+/* Let such an operand read the sources of the raster that writes it; *done tells whether that was possible.
+ * The command is not one of the program's array, which may move. */
+we_status we_operand_through(we_program *program, we_command *command, int32_t operand,
+                             const we_command *producer, we_composition *lists, bool *done, we_error *err);
 
 /* Trace every element that `before` (as many commands as the program had) and the merged program move back to
  * what no raster wrote, and compare. INTERNAL where they differ. */

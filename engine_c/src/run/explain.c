@@ -64,9 +64,15 @@ static void put_dims(text *t, const we_tensor *tensor) {
     put(t, "]");
 }
 
-static const char *kind_name(we_command_kind kind) {
-    static const char *const NAMES[] = {"unary", "binary", "select", "cast",   "reduce",
-                                        "arg",   "matmul", "loop",   "raster", "claim"};
+const char *we_command_name(we_command_kind kind) {
+    static const char *const NAMES[] = {
+        [WE_COMMAND_UNARY] = "unary", [WE_COMMAND_BINARY] = "binary", [WE_COMMAND_SELECT] = "select",
+        [WE_COMMAND_CAST] = "cast",   [WE_COMMAND_REDUCE] = "reduce", [WE_COMMAND_ARG] = "arg",
+        [WE_COMMAND_TOP] = "top",     [WE_COMMAND_RANDOM] = "random", [WE_COMMAND_MATMUL] = "matmul",
+        [WE_COMMAND_LOOP] = "loop",   [WE_COMMAND_RASTER] = "raster", [WE_COMMAND_CLAIM] = "claim",
+        [WE_COMMAND_NATIVE] = "native",
+    };
+    _Static_assert(sizeof NAMES / sizeof *NAMES == WE_COMMAND_NATIVE + 1, "every kind has a name");
     return NAMES[kind];
 }
 
@@ -108,7 +114,7 @@ static void put_step(text *t, const we_graph *graph, const we_program *program, 
     put(t, "{\"node\":");
     put_string(t, node->name);
     put(t, ",\"op\":\"%s\",\"command\":\"%s\",\"function\":\"%s\",\"candidate\":\"%s\",\"predicted_ms\":%.6f",
-        we_op_name(node->op), kind_name(c->kind), function_name(c), c->candidate, c->predicted_ms);
+        we_op_name(node->op), we_command_name(c->kind), function_name(c), c->candidate, c->predicted_ms);
     put(t, ",\"out\":{\"dtype\":\"%s\",\"shape\":", we_dtype_name(program->tensors[c->out].dtype));
     put_dims(t, &program->tensors[c->out]);
     put(t, "}");
@@ -142,8 +148,9 @@ static void put_merging(text *t, const we_merge_report *merging) {
     put(t, "\"merging\":{");
     put_traffic(t, "before", &merging->before);
     put_traffic(t, "after", &merging->after);
-    put(t, "\"composed\":%lld,\"shared\":%lld,\"aliases\":%lld},", (long long)merging->composed,
-        (long long)merging->shared, (long long)merging->aliases);
+    put(t, "\"composed\":%lld,\"operands\":%lld,\"shared\":%lld,\"aliases\":%lld},",
+        (long long)merging->composed, (long long)merging->operands, (long long)merging->shared,
+        (long long)merging->aliases);
 }
 
 we_status we_explain(const we_graph *graph, const we_settings *settings, const char *precision,

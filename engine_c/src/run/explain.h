@@ -7,4 +7,7 @@
 we_status we_explain(const we_graph *graph, const we_settings *settings, const char *precision,
                      const we_prepared *prepared, char **out, we_error *err);
 
+/* "matmul" and so on. */
+const char *we_command_name(we_command_kind kind);
+
 #endif

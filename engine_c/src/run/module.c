@@ -500,10 +500,13 @@ static we_status call(we_flow *flow, const we_scope *scope, size_t n, we_datum *
     we_control_fn control = we_control_find(node->op);
     we_host_fn function = control ? NULL : we_host_find(node, in);
     *called = control || function;
-    if (control)
+    if (control) /* its body's steps are timed each */
         return control(flow, scope, n, in, out);
     if (!function)
         return WE_OK;
+    we_profile_event event = {.node = node->name, .op = we_op_name(node->op), .command = "host", .candidate = ""};
+    int64_t recording;
+    bool timed = we_profile_begin(flow->settings->profile, &event, &recording);
     we_host host = {.graph = scope->module->graph,
                     .node = node,
                     .in = in,
@@ -511,7 +514,10 @@ static we_status call(we_flow *flow, const we_scope *scope, size_t n, we_datum *
                     .budget = &flow->budget,
                     .texts = &flow->texts,
                     .err = flow->err};
-    return function(&host);
+    we_status status = function(&host);
+    if (timed)
+        we_profile_end(flow->settings->profile, &event, recording);
+    return status;
 }
 
 static we_status check_tensors(const we_flow *flow, const we_node *node, we_datum *const *in) {

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "geometry/lower.h"
 #include "graph/opspec.h"
+#include "run/explain.h"
 
 enum {
     MAX_FOLDED = 64 << 20, /* bytes: a larger constant is computed at each run rather than kept */
@@ -246,8 +247,11 @@ static we_status lower_links(builder *b, int32_t index, links *k) {
             k->in_views[i] = &k->in_copies[i];
         }
     }
-    we_lower l = {
-        .program = b->program, .node = index, .in = k->in, .out = k->wide_out, .kernels = b->settings->kernels};
+    we_lower l = {.program = b->program,
+                  .node = index,
+                  .in = k->in,
+                  .out = k->wide_out,
+                  .kernels = b->settings->kernels};
     l.call = (we_call){.graph = b->graph, .node = node, .in = k->in_views, .err = b->err};
     WE_TRY(we_shape_infer(&l.call, k->inferred));
     WE_TRY(add_outputs(b, node, k->inferred, k->out));
@@ -274,8 +278,9 @@ static we_status lower_node(builder *b, int32_t index) {
         .out = we_arena_new(&arena, out * sizeof *k.out),
         .wide_out = we_arena_new(&arena, out * sizeof *k.wide_out),
     };
-    we_status status = k.in_copies && k.inferred && k.in_views && k.in && k.out && k.wide_out ? lower_links(b, index, &k)
-                                                                                : we_error_no_memory(b->err);
+    we_status status = k.in_copies && k.inferred && k.in_views && k.in && k.out && k.wide_out
+                           ? lower_links(b, index, &k)
+                           : we_error_no_memory(b->err);
     if (status != WE_OK)
         we_error_locate(b->err, we_op_name(node->op), node->name);
     we_arena_free(&arena);
@@ -355,11 +360,12 @@ static we_status check_limit(const builder *b, we_prepared *prepared) {
         if (bytes_of(&program->tensors[t]) > bytes_of(&program->tensors[largest]))
             largest = (int32_t)t;
     }
-    return we_error_set(b->err, WE_OUT_OF_MEMORY,
-                        "a run needs %lld bytes, %zu of them for tensor '%.100s', more than the session's memory limit "
-                        "of %lld: raise memory_limit if the model is to be trusted",
-                        (long long)prepared->run_bytes, bytes_of(&program->tensors[largest]), name_of(b, largest),
-                        (long long)b->settings->memory_limit);
+    return we_error_set(
+        b->err, WE_OUT_OF_MEMORY,
+        "a run needs %lld bytes, %zu of them for tensor '%.100s', more than the session's memory limit "
+        "of %lld: raise memory_limit if the model is to be trusted",
+        (long long)prepared->run_bytes, bytes_of(&program->tensors[largest]), name_of(b, largest),
+        (long long)b->settings->memory_limit);
 }
 
 static we_status build(builder *b, const we_view *shapes, we_prepared *prepared, size_t *reached) {
@@ -369,10 +375,11 @@ static we_status build(builder *b, const we_view *shapes, we_prepared *prepared,
         WE_TRY(lower_node(b, (int32_t)*reached));
     for (size_t i = 0; i < b->graph->output_count; i++)
         prepared->outputs[i] = b->tensor_of[b->graph->outputs[i]];
-    bool *flags = we_memory_new(2 * b->program->tensor_count * sizeof *flags);
+    size_t tensors = b->program->tensor_count + WE_MERGE_TENSORS * b->program->command_count;
+    bool *flags = we_memory_new(2 * tensors * sizeof *flags);
     if (!flags)
         return we_error_no_memory(b->err);
-    we_status status = optimise(b, prepared, flags, flags + b->program->tensor_count);
+    we_status status = optimise(b, prepared, flags, flags + tensors);
     we_memory_free(flags);
     return status == WE_OK ? check_limit(b, prepared) : status;
 }
@@ -449,6 +456,21 @@ static we_status make_outputs(const we_prepared *prepared, const we_graph *graph
     return WE_OK;
 }
 
+static we_status execute(const we_run *run, const we_settings *settings, const we_command *command,
+                         we_error *err) {
+    const we_node *node = &run->graph->nodes[command->node];
+    we_profile_event event = {.node = node->name,
+                              .op = we_op_name(node->op),
+                              .command = we_command_name(command->kind),
+                              .candidate = command->candidate ? command->candidate : ""};
+    int64_t recording;
+    bool timed = we_profile_begin(settings->profile, &event, &recording);
+    we_status status = settings->backend->execute(run, command, err);
+    if (timed)
+        we_profile_end(settings->profile, &event, recording);
+    return status;
+}
+
 we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, const we_settings *settings,
                           we_pool *pool, void **memory, char *arena, void *scratch, const we_view *inputs,
                           we_block **outputs, we_error *err) {
@@ -463,7 +485,7 @@ we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, co
                   .kernels = settings->kernels,
                   .graph = graph};
     for (size_t c = 0; c < program->command_count; c++)
-        WE_TRY(settings->backend->execute(&run, &program->commands[c], err));
+        WE_TRY(execute(&run, settings, &program->commands[c], err));
     for (size_t i = 0; i < graph->output_count; i++) {
         size_t size = we_block_nbytes(outputs[i]);
         if (!prepared->direct[i] && size)

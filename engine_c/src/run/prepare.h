@@ -3,6 +3,7 @@
 #define WE_RUN_PREPARE_H
 
 #include "plan/plan.h"
+#include "run/profile.h"
 #include "search/search.h"
 
 typedef struct we_settings {
@@ -13,6 +14,7 @@ typedef struct we_settings {
     bool plain_only;
     int64_t memory_limit; /* bytes of one run */
     int64_t max_trips;    /* of all loops of one run */
+    we_profile *profile;  /* of the session; never NULL */
 } we_settings;
 
 typedef struct we_prepared {

@@ -93,10 +93,13 @@ we_status we_session_new(we_model *model, const we_session_options *options, we_
     if (status == WE_OK)
         status = read_precision(options, session->precision, sizeof session->precision, err);
     if (status == WE_OK)
+        status = we_profile_new(&session->settings.profile, err);
+    if (status == WE_OK)
         status = we_pool_new(session->settings.machine.threads, &session->pool, err);
     if (status == WE_OK)
         status = we_module_new(&model->graph, &session->module, err);
     if (status != WE_OK) {
+        we_profile_free(session->settings.profile);
         we_pool_free(session->pool);
         we_memory_free(session);
         return status;
@@ -138,6 +141,7 @@ void we_session_release(we_session *session) {
         session->shapes = next;
     }
     we_module_free(session->module);
+    we_profile_free(session->settings.profile);
     we_pool_free(session->pool);
     we_model_release(session->model);
     pthread_mutex_destroy(&session->lock);
@@ -493,6 +497,10 @@ we_status we_session_run_values(we_session *session, we_datum *const *inputs, si
     return run_module(session, inputs, outputs, err);
 }
 
+int we_session_is_module(const we_session *session) {
+    return we_module_is_dynamic(session->module);
+}
+
 void we_session_interrupt(we_session *session) {
     atomic_fetch_add(&session->interrupts, 1);
 }
@@ -511,6 +519,31 @@ we_status we_session_explain(we_session *session, char **out, we_error *err) {
                                           "nothing is prepared yet: run or prepare the session first");
     pthread_mutex_unlock(&session->lock);
     return status;
+}
+
+we_status we_session_profile_start(we_session *session, we_clock clock_s, void *context, we_error *err) {
+    if (!session)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "the session is NULL");
+    we_profile_start(session->settings.profile, clock_s, context);
+    return WE_OK;
+}
+
+void we_session_profile_stop(we_session *session) {
+    if (session)
+        we_profile_stop(session->settings.profile);
+}
+
+size_t we_session_profile_count(we_session *session, int64_t *dropped) {
+    int64_t ignored;
+    return session ? we_profile_count(session->settings.profile, dropped ? dropped : &ignored) : 0;
+}
+
+we_status we_session_profile_event(we_session *session, size_t index, we_profile_event *out, we_error *err) {
+    if (!session || !out)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "session or out pointer is NULL");
+    if (!we_profile_get(session->settings.profile, index, out))
+        return we_error_set(err, WE_INVALID_ARGUMENT, "there is no event %zu", index);
+    return WE_OK;
 }
 
 void we_string_free(char *text) {

@@ -112,6 +112,9 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
             ns += 20 + bytes / RATES[isa].bytes * (runs ? 1 : 4);
         }
         break;
+    case WE_COMMAND_NATIVE:
+        steps = command->u.native.steps * (double)command->u.native.items;
+        break;
     case WE_COMMAND_CLAIM:
         steps = claim->cost(command->u.claim.parameters);
         if (claim->product)

@@ -26,6 +26,8 @@ static const char *plain_name(const we_program *program, const we_command *comma
         return "raster";
     case WE_COMMAND_CLAIM:
         return we_claim_row(command->u.claim.claim)->name;
+    case WE_COMMAND_NATIVE:
+        return command->u.native.native->name;
     }
     return "?";
 }

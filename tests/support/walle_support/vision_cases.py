@@ -169,6 +169,70 @@ def _affine_grid(theta: Array, *_: Array) -> Array:
     return np.einsum("hwk,ndk->nhwd", np.stack([x, y, np.ones_like(x)], -1), theta)
 
 
+def _bilinear(plane: Array, y: float, x: float) -> float:
+    """Zero outside."""
+    total = 0.0
+    for i, j in itertools.product((math.floor(y), math.floor(y) + 1), (math.floor(x), math.floor(x) + 1)):
+        if 0 <= i < plane.shape[0] and 0 <= j < plane.shape[1]:
+            total += plane[i, j] * (1 - abs(y - i)) * (1 - abs(x - j))
+    return total
+
+
+def _grid_sample(x: Array, grid: Array) -> Array:
+    at = ((grid + 1) * np.array([x.shape[3], x.shape[2]]) - 1) / 2
+    return np.array(
+        [[[[_bilinear(p, v, u) for u, v in row] for row in at[n]] for p in x[n]] for n in range(len(x))]
+    )
+
+
+def _reflected_nearest(x: Array, grid: Array) -> Array:
+    """Coordinates within one length of the input; corners are aligned."""
+    at = np.rint((grid + 1) / 2 * (np.array([x.shape[4], x.shape[3], x.shape[2]]) - 1)).astype(int)
+    ends = np.array([x.shape[4], x.shape[3], x.shape[2]]) - 1
+    at = ends - np.abs(ends - np.abs(at))
+    return np.stack([x[n][:, at[n][..., 2], at[n][..., 1], at[n][..., 0]] for n in range(len(x))])
+
+
+def _roi_align(x: Array, rois: Array, batch: Array) -> Array:
+    """2 x 3 bins of 2 x 2 samples, scaled by 0.5, shifted by half a pixel; regions inside the input."""
+    y = np.zeros((len(rois), x.shape[1], 2, 3))
+    for r, c, i, j in itertools.product(*map(range, y.shape)):
+        x1, y1, x2, y2 = rois[r] / 2 - 0.5
+        across, down = (x2 - x1) / 3, (y2 - y1) / 2
+        samples = itertools.product((i + 0.25, i + 0.75), (j + 0.25, j + 0.75))
+        y[r, c, i, j] = np.mean(
+            [_bilinear(x[batch[r], c], y1 + s * down, x1 + t * across) for s, t in samples]
+        )
+    return y
+
+
+def _deform_conv(x: Array, w: Array, offset: Array, b: Array, mask: Array) -> Array:
+    """3 x 3 taps padded by 1, two groups of offsets."""
+    n, channels, height, width = x.shape
+    seen = np.zeros((n, channels, 9, height, width))
+    for i, c, t, p, q in itertools.product(*map(range, seen.shape)):
+        group = c // (channels // 2)
+        dy, dx = offset[i, group * 18 + 2 * t : group * 18 + 2 * t + 2, p, q]
+        value = _bilinear(x[i, c], p - 1 + t // 3 + dy, q - 1 + t % 3 + dx)
+        seen[i, c, t, p, q] = value * mask[i, group * 9 + t, p, q]
+    return np.einsum("nctpq,oct->nopq", seen, w.reshape(*w.shape[:2], 9)) + b.reshape(-1, 1, 1)
+
+
+def _unpool(x: Array, indices: Array, _: Array) -> Array:
+    y = np.zeros(2 * 4 * 6)
+    y[indices.reshape(-1)] = x.reshape(-1)
+    return np.pad(y.reshape(1, 2, 4, 6), [(0, 0), (0, 0), (0, 1), (0, 2)])
+
+
+def _pairs(z: Array) -> Array:
+    return np.stack([z.real, z.imag], -1)
+
+
+def _stft(x: Array, _: Array, window: Array) -> Array:
+    frames = np.lib.stride_tricks.sliding_window_view(x[..., 0], 16, axis=1)[:, ::5]
+    return _pairs(np.fft.rfft(frames * window))
+
+
 _S = np.float32
 _NONE = np.zeros(0, np.float32)
 _WINDOW = {"kernel_shape": [2, 3], "pads": [1, 1, 1, 1]}
@@ -260,4 +324,28 @@ CASES: list[dict[str, Any]] = [
      "reference": lambda n: np.blackman(10)[:9]},
     {"op": "MelWeightMatrix", "constants": 0, "reference": lambda *_: _mel(4, 64, 8000, 100, 3500),
      "inputs": [np.array(4), np.array(64), np.array(8000), _S(100), _S(3500)]},
+    {"op": "GridSample", "inputs": [_f(2, 3, 4, 5), _f(2, 3, 2, 2, low=-1.2, high=1.2)], "terms": 4,
+     "reference": _grid_sample},
+    {"op": "GridSample", "inputs": [_f(1, 2, 3, 4, 5), _f(1, 2, 3, 4, 3, low=-2, high=2)], "reference":
+     _reflected_nearest, "attrs": {"mode": "nearest", "padding_mode": "reflection", "align_corners": 1}},
+    {"op": "RoiAlign", "reference": _roi_align, "terms": 16,
+     "attrs": {"output_height": 2, "output_width": 3, "sampling_ratio": 2, "spatial_scale": 0.5},
+     "inputs": [_f(2, 3, 6, 7), np.array([[2, 1, 9, 8], [4, 4, 11, 10.5]], "f4"), _i(1, 0)]},
+    {"op": "DeformConv", "attrs": {"pads": [1, 1, 1, 1], "offset_group": 2}, "reference": _deform_conv,
+     "inputs": [_f(1, 4, 3, 4), _f(2, 4, 3, 3), _f(1, 36, 3, 4), _f(2), _f(1, 18, 3, 4)], "terms": 144},
+    {"op": "MaxUnpool", "inputs": [_f(1, 2, 2, 3), _i(0, 3, 5, 12, 15, 16, 25, 27, 29, 38, 40, 47).reshape(
+        1, 2, 2, 3), _i(1, 2, 5, 8)], "attrs": {"kernel_shape": [2, 2], "strides": [2, 2]}, "constants": 2,
+     "reference": lambda *x: _unpool(*x).astype("f4")},
+    {"op": "Det", "inputs": [_f(2, 3, 5, 5)], "reference": np.linalg.det},
+    {"op": "DFT", "inputs": [_f(3, 12, 2, 2)], "reference": lambda x:
+        _pairs(np.fft.fft(x[..., 0] + 1j * x[..., 1], axis=1)), "attrs": {"axis": 1}},
+    {"op": "DFT", "inputs": [_f(2, 600, 1), np.array(462)], "constants": 1, "attrs": {"onesided": 1},
+     "reference": lambda x, _: _pairs(np.fft.rfft(x[..., 0], 462))},
+    {"op": "DFT", "inputs": [_f(2, 41, 2), np.array(80)], "constants": 1,
+     "attrs": {"onesided": 1, "inverse": 1},
+     "reference": lambda x, _: np.fft.irfft(x[..., 0] + 1j * x[..., 1], 80)[..., None]},
+    {"op": "DFT", "inputs": [_f(2, 67, 2)], "attrs": {"inverse": 1}, "reference": lambda x:
+        _pairs(np.fft.ifft(x[..., 0] + 1j * x[..., 1]))},
+    {"op": "STFT", "inputs": [_f(2, 64, 1), np.array(5), np.hanning(16).astype("f4")], "constants": 1,
+     "reference": _stft},
 ]  # fmt: skip

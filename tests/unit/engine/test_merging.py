@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from walle_engine import api
 from walle_support.networks import Network, small
 
 _NETWORKS = dict(small())
@@ -49,3 +50,59 @@ def test_vertical_and_horizontal_merging_are_counted() -> None:
     assert merging["aliases"] > 0
     _, merging = _run(_NETWORKS["DIN"])
     assert merging["shared"] > 0
+
+
+def _graph(build: Any) -> api.Model:
+    builder = api.GraphBuilder("operands")
+    builder.input("x", "F32", (16, 16))
+    build(builder)
+    builder.output("y")
+    return builder.finish()
+
+
+def _squared_by_transposed(builder: api.GraphBuilder) -> None:
+    builder.node("Transpose", ["x"], ["t"], perm=[1, 0])
+    builder.node("MatMul", ["x", "t"], ["y"])
+
+
+def _sum_with_transposed_blocks(builder: api.GraphBuilder) -> None:
+    """Both operands lie in one tensor that dies here, walked in different orders."""
+    builder.weight("shape", np.array([4, 4, 16], np.int64))
+    builder.weight("back", np.array([16, 16], np.int64))
+    builder.node("Neg", ["x"], ["n"])
+    builder.node("Reshape", ["n", "shape"], ["r"])
+    builder.node("Transpose", ["r"], ["t"], perm=[1, 0, 2])
+    builder.node("Reshape", ["t", "back"], ["b"])
+    builder.node("Add", ["n", "b"], ["s"])
+    builder.node("Relu", ["s"], ["y"])
+
+
+def _part_times_expanded(builder: api.GraphBuilder) -> None:
+    for name, values in {"from": [3], "to": [4], "axes": [0], "shape": [5, 16, 16]}.items():
+        builder.weight(name, np.array(values, np.int64))
+    builder.node("Slice", ["x", "from", "to", "axes"], ["part"])
+    builder.node("Expand", ["part", "shape"], ["wide"])
+    builder.node("Mul", ["wide", "x"], ["y"])
+
+
+@pytest.mark.parametrize(
+    ("build", "reference", "rasters"),
+    [
+        (_squared_by_transposed, lambda x: x @ x.T, 0),
+        (
+            _sum_with_transposed_blocks,
+            lambda x: np.maximum(-x - x.reshape(4, 4, 16).transpose(1, 0, 2).reshape(16, 16), 0),
+            0,
+        ),
+        (_part_times_expanded, lambda x: np.broadcast_to(x[3] * x, (5, 16, 16)), 0),
+    ],
+)
+def test_operands_walked_by_steps_need_no_raster(build: Any, reference: Any, rasters: int) -> None:
+    x = np.random.default_rng(0).integers(-4, 5, (16, 16)).astype(np.float32)
+    model = _graph(build)
+    for settings in _KINDS.values():
+        session = model.session(**settings)
+        np.testing.assert_array_equal(np.asarray(session.run({"x": x})["y"]), reference(x))
+    merging = session.explain()["merging"]
+    assert merging["after"]["rasters"] == rasters
+    assert merging["operands"] == 1

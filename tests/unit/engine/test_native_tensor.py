@@ -21,6 +21,9 @@ FORMATS = {
     "F32": "f", "F64": "d", "F16": "e", "BF16": "H", "I8": "b", "I16": "h", "I32": "i", "I64": "q",
     "U8": "B", "U16": "H", "U32": "I", "U64": "Q", "BOOL": "?",
 }  # fmt: skip
+STORED = {
+    "F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ", "F8_E8M0", "F4_E2M1", "I4", "U4", "I2", "U2",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -28,7 +31,7 @@ def test_buffer_is_exact_and_shared(dtype: str) -> None:
     tensor = Tensor((2, 3, 4), dtype)
     view = memoryview(tensor)
     size = wmodel.DTYPE_BYTES[dtype]
-    assert (view.format, view.itemsize, view.nbytes) == (FORMATS[dtype], size, 24 * size)
+    assert (view.format, view.itemsize, view.nbytes) == (FORMATS.get(dtype, "B"), size, 24 * size)
     assert (view.shape, view.strides) == ((2, 3, 4), (12 * size, 4 * size, size))
     assert view.contiguous
     assert not view.readonly
@@ -36,12 +39,20 @@ def test_buffer_is_exact_and_shared(dtype: str) -> None:
     assert view.tobytes() == bytes(23 * size) + b"\x01" * size == bytes(memoryview(tensor))
 
 
-@pytest.mark.parametrize("dtype", [d for d in DTYPES if d not in ("BF16", "BOOL")])
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if d not in {"BF16", "BOOL", "STRING"} | STORED])
 def test_numpy_sees_the_same_numbers(dtype: str) -> None:
     numbers = [[0, 1, 2], [3, 4, 127]]
     seen = np.asarray(Tensor((2, 3), dtype, numbers))
     assert seen.dtype == wmodel.numpy_dtype(dtype)
     assert seen.tolist() == numbers
+
+
+@pytest.mark.parametrize("dtype", sorted(STORED))
+def test_types_that_only_store_show_their_bits(dtype: str) -> None:
+    bits = np.array([0, 1, 3, 2], np.uint8)
+    for tensor in (Tensor((4,), dtype, bits), Tensor((4,), dtype, [0, 1, 3, 2])):
+        assert tensor.dtype == dtype
+        assert tensor.tolist() == np.asarray(tensor).tolist() == [0, 1, 3, 2]
 
 
 def test_memory_starts_at_a_cache_line() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from walle_engine import wmodel
-from walle_engine.convert.check import CheckResult, Tolerance
+from walle_engine.convert.check import CheckResult, Tolerance, newer
 from walle_engine.convert.check import check as _check
 from walle_engine.convert.folding import fold_constants
 from walle_engine.convert.loading import load, translate
@@ -89,19 +89,20 @@ def convert(
     onnx_path, wmodel_path = Path(onnx_path), Path(wmodel_path)
     if wmodel_path.exists() and onnx_path.exists() and wmodel_path.samefile(onnx_path):
         raise StorageError(f"the result would overwrite the original {onnx_path}: name another file")
-    loaded = load(onnx_path)
+    supported = supported_ops()
+    loaded = load(onnx_path, supported)
     draft = loaded.draft
     nodes_before = len(draft.nodes) + len(loaded.untranslated)
     folded = fold_constants(draft)
     rewrites = rewrite(draft)
-    require_supported(draft, loaded.untranslated, supported_ops())
+    require_supported(draft, loaded.untranslated, supported)
     result: CheckResult | None = None
     with wmodel.staged_file(wmodel_path) as staged:
         graph, weights = draft.to_graph(), draft.weights_to_store()
         wmodel.write_in_place(staged, graph, weights)
         require_loadable(staged)
         if check:
-            original = onnx_path if loaded.opset >= ONNX_RUNTIME_OLDEST_OPSET else loaded.model
+            original = onnx_path if loaded.opset >= ONNX_RUNTIME_OLDEST_OPSET else newer(loaded.model)
             result = _check(
                 original, draft, staged, tolerance=tolerance or Tolerance(), sizes=sizes, seed=seed
             )
@@ -128,7 +129,8 @@ def translate_model(model: onnx.ModelProto) -> Draft:
         ModelError: if its shapes or types contradict each other.
         UnsupportedError: naming every operator the engine does not have.
     """
-    loaded = translate(model)
+    supported = supported_ops()
+    loaded = translate(model, supported)
     loaded.draft.prune()
-    require_supported(loaded.draft, loaded.untranslated, supported_ops())
+    require_supported(loaded.draft, loaded.untranslated, supported)
     return loaded.draft

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+import onnx.version_converter
 
 from walle_engine import wmodel
 from walle_engine.convert.draft import Array, Draft
@@ -69,6 +70,24 @@ class CheckResult:
     samples: int
     max_abs_error: float
     tolerance: Tolerance
+
+
+_OPSET_OF_OLD_MODELS = 21
+
+
+def newer(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model too old for ONNX Runtime at an opset it runs.
+
+    Raises:
+        ModelError: if ONNX's version converter cannot do that.
+    """
+    try:
+        return onnx.version_converter.convert_version(model, _OPSET_OF_OLD_MODELS)
+    # The version converter is C++ and raises whatever its assertions become; all mean the same to the author.
+    except RuntimeError as error:
+        raise ModelError(
+            f"the model is too old for ONNX Runtime: convert it without the check ({_one_line(error)})"
+        ) from error
 
 
 def check(

@@ -50,7 +50,7 @@ class Draft:
 
     def uses(self) -> Counter[str]:
         """Count the uses of each value; being a graph output is a use."""
-        counts = Counter(name for node in self.nodes for name in node.inputs if name)
+        counts = Counter(name for node in self.nodes for name in (*node.inputs, *_captures(node)) if name)
         counts.update(value.name for value in self.outputs)
         return counts
 
@@ -79,7 +79,7 @@ class Draft:
         for node in reversed(self.nodes):
             if needed.intersection(node.outputs):
                 kept.append(replace(node, outputs=_used_outputs(node, needed)))
-                needed.update(node.inputs, _attribute_tensors(node))
+                needed.update(node.inputs, _attribute_tensors(node), _captures(node))
         self.nodes = kept[::-1]
         self.weights = {name: array for name, array in self.weights.items() if name in needed}
 
@@ -110,3 +110,12 @@ def _attribute_tensors(node: wmodel.Node) -> Iterator[str]:
     for value in node.attrs.values():
         if isinstance(value, Mapping) and isinstance(value.get("tensor"), str):
             yield value["tensor"]
+
+
+def _captures(node: wmodel.Node) -> Iterator[str]:
+    """Every name that bodies of a node use, those of the graph round it among them."""
+    for body in node.attrs.values():
+        if isinstance(body, wmodel.Graph):
+            yield from (value.name for value in body.outputs)
+            for inner in body.nodes:
+                yield from (*inner.inputs, *_attribute_tensors(inner), *_captures(inner))

@@ -1,5 +1,5 @@
-/* Conversions between element types: every type loads into double or into 64-bit integers, and stores from them,
- * in short runs, so that n types need 2n conversions. */
+/* Conversions between element types: every type loads into double or into 64-bit integers, and stores from
+ * them, in short runs, so that n types need 2n conversions. */
 #include <math.h>
 #include <string.h>
 

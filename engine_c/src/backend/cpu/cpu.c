@@ -1,6 +1,7 @@
 /* One function per kind of command. */
 #include "backend/cpu/cpu.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/dtype.h"
@@ -140,6 +141,33 @@ static void arg_range(void *context, int64_t begin, int64_t end) {
                          c->u.arg.largest, c->u.arg.last);
 }
 
+typedef struct native_job {
+    const we_command *command;
+    const void *in[3];
+    void *out;
+    _Atomic(const char *) problem; /* of any item */
+} native_job;
+
+static void native_items(void *context, int64_t begin, int64_t end) {
+    native_job *j = context;
+    const we_native *native = j->command->u.native.native;
+    const char *problem = native->run(j->command->u.native.parameters, j->in, j->out, begin, end);
+    if (problem)
+        atomic_store(&j->problem, problem);
+}
+
+static we_status run_native(const we_run *run, const we_command *c, we_error *err) {
+    native_job j = {.command = c, .out = we_run_out(run, c)};
+    const we_node *node = &run->graph->nodes[c->node];
+    for (int32_t i = 0; i < 3 && c->in[i] >= 0; i++)
+        j.in[i] = we_run_in(run, c, i);
+    we_parallel_for(run->pool, c->u.native.items, 1 + (int64_t)(GRAIN / (c->u.native.steps + 1)),
+                    native_items, &j);
+    const char *problem = atomic_load(&j.problem);
+    return problem ? we_error_set_at(err, WE_INVALID_ARGUMENT, we_op_name(node->op), node->name, "%s", problem)
+                   : WE_OK;
+}
+
 static we_status execute(const we_run *run, const we_command *c, we_error *err) {
     const we_tensor *out = &run->program->tensors[c->out];
     job j = {run, c};
@@ -186,6 +214,8 @@ static we_status execute(const we_run *run, const we_command *c, we_error *err) 
     case WE_COMMAND_CLAIM:
         we_claim_of(c)->run(run, c);
         return WE_OK;
+    case WE_COMMAND_NATIVE:
+        return run_native(run, c, err);
     }
     return we_error_set(err, WE_INTERNAL, "unknown command %d", (int)c->kind);
 }

@@ -1,4 +1,5 @@
-/* Random numbers by a counter: element i depends on the seed and i alone, so threads do not change the result. */
+/* Random numbers by a counter: element i depends on the seed and i alone, so threads do not change the
+ * result. */
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -24,7 +25,7 @@ static void random_range(void *context, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) {
         uint64_t bits = mixed(job->seed + (uint64_t)i * 2);
         float uniform = (float)(bits >> 40) * 0x1p-24f; /* [0, 1) */
-        if (job->normal) { /* Source: Box and Muller, 1958 */
+        if (job->normal) {                              /* Source: Box and Muller, 1958 */
             float angle = 6.28318530717958647692f * uniform;
             float other = (float)((mixed(job->seed + (uint64_t)i * 2 + 1) >> 40) + 1) * 0x1p-24f; /* (0, 1] */
             uniform = sqrtf(-2 * logf(other)) * cosf(angle);

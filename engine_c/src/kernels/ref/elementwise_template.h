@@ -1,5 +1,6 @@
 /* Unary, binary and reduce kernels of one type, plain C. Define before including, for e.g. float32:
- *   TYPE float, DT f32, M(function) function##f, FLOATING 1, LOWEST, HIGHEST, SUM_TYPE; SIGNED 0 for unsigned types.
+ *   TYPE float, DT f32, M(function) function##f, FLOATING 1, LOWEST, HIGHEST, SUM_TYPE; SIGNED 0 for unsigned
+ * types.
  */
 #ifndef SIGNED
 #define SIGNED 1

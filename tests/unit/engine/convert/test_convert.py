@@ -104,9 +104,9 @@ def test_a_generous_tolerance_lets_it_pass(
 def test_every_unsupported_operator_is_named_at_once(save_model: SaveModel, tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Magic", ["x"], ["m"], "trick", domain="custom"),
-        helper.make_node("Hardmax", ["m"], ["h"], "hard"),
-        helper.make_node("Hardmax", ["h"], ["i"], "harder"),
-        helper.make_node("Mish", ["i"], ["j"], "mishmash"),
+        helper.make_node("Riddle", ["m"], ["h"], "hard", domain="custom"),
+        helper.make_node("Riddle", ["h"], ["i"], "harder", domain="custom"),
+        helper.make_node("Multinomial", ["i"], ["j"], "dice", dtype=onnx.TensorProto.FLOAT),
         helper.make_node("Relu", ["j"], ["y"], "fine"),
     ]
     target = tmp_path / "m.wmodel"
@@ -114,7 +114,7 @@ def test_every_unsupported_operator_is_named_at_once(save_model: SaveModel, tmp_
         convert(save_model(nodes, {"x": [1, 4]}, {"y": [1, 4]}), target)
     message = str(caught.value)
     assert "4 of the model's nodes" in message
-    assert "custom.Magic (trick); Hardmax (hard, harder); Mish (mishmash)" in message
+    assert "custom.Magic (trick); custom.Riddle (hard, harder); Multinomial (dice)" in message
     assert "fine" not in message
     assert "walle-engine coverage" in message
     assert (caught.value.op, caught.value.node) == ("custom.Magic", "trick")
@@ -131,22 +131,29 @@ def test_an_output_the_engine_does_not_compute_is_unsupported(save_model: SaveMo
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_an_attribute_the_engine_does_not_know(save_model: SaveModel, tmp_path: Path, check: bool) -> None:
-    narrow = helper.make_node("Cast", ["x"], ["h"], "odd", to=onnx.TensorProto.FLOAT16, saturate=0)
-    widen = helper.make_node("Cast", ["h"], ["y"], "widen", to=onnx.TensorProto.FLOAT)
-    path = save_model([narrow, widen], {"x": [4]}, {"y": [4]})
-    with pytest.raises(UnsupportedError, match="saturate") as caught:
-        convert(path, tmp_path / "m.wmodel", check=check)
-    assert (caught.value.op, caught.value.node) == ("Cast", "odd")
+def test_an_attribute_the_engine_does_not_know(
+    chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: bool
+) -> None:
+    def invent(_draft: Draft, chain: rewrites.Chain) -> wmodel.Node | None:
+        (node,) = chain
+        return None if "slope" in node.attrs else replace(node, attrs={**node.attrs, "slope": 1})
+
+    monkeypatch.setattr(rewrites, "REWRITES", (rewrites.Rewrite("invent", ("LeakyRelu",), invent),))
+    with pytest.raises(UnsupportedError, match="slope") as caught:
+        convert(chain, tmp_path / "m.wmodel", check=check)
+    assert caught.value.op == "LeakyRelu"
     assert not (tmp_path / "m.wmodel").exists()
 
 
-def test_an_attribute_value_the_engine_does_not_have(save_model: SaveModel, tmp_path: Path) -> None:
-    node = helper.make_node("Pad", ["x", "pads"], ["y"], "mirror", mode="wrap")
-    path = save_model([node], {"x": [4]}, {"y": [6]}, {"pads": np.array([1, 1], np.int64)})
-    with pytest.raises(UnsupportedError, match="must be 'constant'") as caught:
+def test_a_rank_the_engine_does_not_have(save_model: SaveModel, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "axes"], ["t"], "tower"),
+        helper.make_node("Squeeze", ["t", "axes"], ["y"], "flat"),
+    ]
+    path = save_model(nodes, {"x": [4]}, {"y": [4]}, {"axes": np.arange(8, dtype=np.int64)})
+    with pytest.raises(UnsupportedError, match="more than 8 dims") as caught:
         convert(path, tmp_path / "m.wmodel")
-    assert (caught.value.op, caught.value.node) == ("Pad", "mirror")
+    assert (caught.value.op, caught.value.node) == ("Unsqueeze", "tower")
 
 
 def test_folding_and_rewriting_are_reported(save_model: SaveModel, tmp_path: Path) -> None:
