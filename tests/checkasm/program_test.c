@@ -55,7 +55,7 @@ static we_status finish(bench *b, int32_t tensor, float *out) {
     for (size_t c = 0; c < program->command_count; c++) {
         we_search_choose(&machine, program, false, &program->commands[c]);
         CHECK(cpu->prepare(program, &program->commands[c], &b->error) == WE_OK, "%s", b->error.message);
-        size_t size = cpu->scratch_size(program, &program->commands[c], 1);
+        size_t size = cpu->scratch_size(program, &program->commands[c], machine.threads);
         scratch_size = size > scratch_size ? size : scratch_size;
     }
     CHECK(we_plan_memory(program, kept, external, true, &plan, &b->error) == WE_OK, "%s", b->error.message);

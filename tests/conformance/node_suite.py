@@ -22,8 +22,9 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,13 +174,14 @@ class _Guard(importlib.abc.MetaPathFinder):
             raise ImportError(f"{fullname} may not be imported while the engine is tested")
 
 
-def work(peer: bool) -> None:
+def work(peer: bool, settings: Mapping[str, Any]) -> None:
     """Run the cases named on standard input, one line of JSON for each on standard output."""
+    run = _run_peer if peer else partial(_run_walle, settings)
     if not peer:
         sys.meta_path.insert(0, _Guard())
     for line in sys.stdin:
         start = time.perf_counter()
-        reason = _try_case(Path(line.rstrip("\n")), _run_peer if peer else _run_walle)
+        reason = _try_case(Path(line.rstrip("\n")), run)
         loaded = [] if peer else [name for name in FORBIDDEN if name in sys.modules]
         answer = {"reason": reason, "ms": (time.perf_counter() - start) * 1e3, "forbidden": loaded}
         print(json.dumps(answer), flush=True)
@@ -197,12 +199,12 @@ def _try_case(path: Path, run: Any) -> str:
     return ""
 
 
-def _run_walle(model: bytes, inputs: Sequence[Any]) -> Sequence[Any]:
+def _run_walle(settings: Mapping[str, Any], model: bytes, inputs: Sequence[Any]) -> Sequence[Any]:
     import onnx
 
     from walle_engine import onnx_backend
 
-    outputs: Sequence[Any] = onnx_backend.run_model(onnx.load_from_string(model), inputs)
+    outputs: Sequence[Any] = onnx_backend.run_model(onnx.load_from_string(model), inputs, **settings)
     return outputs
 
 
@@ -275,7 +277,9 @@ def _one_line(text: str) -> str:
 class Worker:
     """A worker process that is replaced when it dies."""
 
-    def __init__(self, *, peer: bool) -> None:
+    def __init__(self, *, peer: bool, settings: Mapping[str, Any]) -> None:
+        self._arguments = ["--peer"] if peer else []
+        self._arguments += [f"--set={name}={json.dumps(value)}" for name, value in settings.items()]
         self._peer = peer
         self._process: subprocess.Popen[str] | None = None
 
@@ -306,7 +310,7 @@ class Worker:
         return reason
 
     def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-W", "ignore", __file__, "--worker", *(["--peer"] if self._peer else [])]
+        command = [sys.executable, "-W", "ignore", __file__, "--worker", *self._arguments]
         errors = None if not self._peer else subprocess.DEVNULL
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
@@ -320,9 +324,11 @@ class Worker:
         self._process = None
 
 
-def run_all(files: Iterable[Path], *, peer: bool = False) -> Iterator[Result]:
-    """Run cases one after another."""
-    worker = Worker(peer=peer)
+def run_all(
+    files: Iterable[Path], *, peer: bool = False, settings: Mapping[str, Any] | None = None
+) -> Iterator[Result]:
+    """Run cases one after another; ``settings`` are those of ``Model.session``."""
+    worker = Worker(peer=peer, settings=settings or {})
     try:
         for file in files:
             record = pickle.loads(file.read_bytes())
@@ -362,12 +368,24 @@ def report(ours: Sequence[Result], theirs: Sequence[Result]) -> None:
         print(f"{kind}: passed {passed} of {len(results)}{beside}")
 
 
+def _setting(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=JSON") from None
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run ONNX's own test cases on the Walle engine.")
     parser.add_argument("-k", dest="pattern", default="", help="only cases whose kind/name matches this")
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"comma-separated, of {', '.join(KINDS)}")
     parser.add_argument("--peer", action="store_true", help="run ONNX Runtime beside ours")
     parser.add_argument("--listed", action="store_true", help="only cases that not_passed.txt does not list")
+    parser.add_argument(
+        "--set", action="append", default=[], type=_setting, metavar="NAME=JSON",
+        help="a setting of our sessions, such as merge=false",
+    )  # fmt: skip
     parser.add_argument("-v", dest="verbose", action="store_true", help="print each failure as it happens")
     parser.add_argument("--collect", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -379,8 +397,9 @@ def main() -> int:
     kinds = arguments.kinds.split(",")
     if unknown := set(kinds) - set(KINDS):
         raise SystemExit(f"unknown kinds {', '.join(sorted(unknown))}; known are {', '.join(KINDS)}")
+    settings = dict(arguments.set)
     if arguments.worker:
-        work(arguments.peer)
+        work(arguments.peer, settings)
         return 0
     if arguments.collect:
         collect(kinds, arguments.collect)
@@ -390,12 +409,12 @@ def main() -> int:
         listed = read_not_passed()
         files = [file for file in files if f"{file.parent.name}/{file.stem}" not in listed]
     ours = []
-    for result in run_all(files):
+    for result in run_all(files, settings=settings):
         ours.append(result)
         if result.reason and (arguments.verbose or arguments.listed):
             print(f"{result.key}: {result.reason}", flush=True)
     report(ours, list(run_all(files, peer=True)) if arguments.peer else [])
-    if not arguments.pattern and not arguments.listed and tuple(kinds) == KINDS:
+    if not (arguments.pattern or arguments.listed or settings) and tuple(kinds) == KINDS:
         write_not_passed(ours)
     return int(arguments.listed and any(result.reason for result in ours))
 

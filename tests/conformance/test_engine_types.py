@@ -284,6 +284,24 @@ def test_every_type_moves(dtype: str) -> None:
         np.testing.assert_array_equal(got.astype(np.float64), np.asarray(want).astype(np.float64))
 
 
+@pytest.mark.parametrize("k", [1, 2, 5, 29, 30])
+@pytest.mark.parametrize("largest", [0, 1])
+def test_the_first_of_equals_comes_first(k: int, largest: int) -> None:
+    x = np.random.default_rng(k).integers(0, 6, (4, 30, 3)).astype(np.float32)
+    x[0, 7, 0] = np.nan  # counts as the largest
+    builder = api.GraphBuilder()
+    builder.input("x", "F32", x.shape)
+    builder.weight("k", np.array([k]))
+    builder.node("TopK", ["x", "k"], ["values", "indices"], axis=1, largest=largest)
+    builder.output("values")
+    builder.output("indices")
+    result = builder.finish().session().run({"x": x})
+    rank = np.where(np.isnan(x), np.float32(9), x)
+    want = np.argsort(-rank if largest else rank, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(np.asarray(result["indices"]), want)
+    np.testing.assert_array_equal(np.asarray(result["values"]), np.take_along_axis(x, want, 1))
+
+
 def test_sums_scattered_into_halves_are_rounded_once() -> None:
     x, index = np.array([2048], np.float16), np.zeros((3, 1), np.int64)
     assert _run("ScatterND", [x, index, np.ones(3, np.float16)], reduction="add").tolist() == [2052]

@@ -12,8 +12,17 @@ SUITE = Path(__file__).with_name("node_suite.py")
 
 
 @pytest.mark.slow
-def test_cases_not_listed_as_failing_pass() -> None:
-    command = [sys.executable, str(SUITE), "--listed"]
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--kinds=node", *(f"--set={name}=false" for name in ("merge", "claims", "fuse", "reuse"))],
+        ["--kinds=node", "--set=claims=false", "--set=verify=true"],
+    ],
+    ids=["as usual", "nothing optimised", "merging verified"],
+)
+def test_cases_not_listed_as_failing_pass(arguments: list[str]) -> None:
+    command = [sys.executable, str(SUITE), "--listed", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -10,16 +10,22 @@ enum {
 };
 
 static void run(we_model *model) {
+    const we_session_options options = {.memory_limit = (int64_t)64 << 20, .max_trips = 64};
     we_session *session = NULL;
     we_block *inputs[8], *outputs[64];
     we_binding bindings[8];
     size_t count = we_model_input_count(model), made = 0, output_count = we_model_output_count(model);
-    if (count > 8 || output_count > 64 || we_session_new(model, NULL, &session, NULL) != WE_OK)
+    if (count > 8 || output_count > 64 || we_session_new(model, &options, &session, NULL) != WE_OK)
         return;
     for (; made < count; made++) {
         we_io_info info;
         int64_t elements = 1;
         we_model_input(model, made, &info, NULL);
+        info.dtype = info.dtype == WE_DTYPE_COUNT ? WE_F32 : info.dtype;
+        if (info.rank < 0) {
+            info.rank = 1;
+            info.dims[0] = 2;
+        }
         for (int i = 0; i < info.rank; i++) {
             info.dims[i] = info.dims[i] < 0 ? 2 : info.dims[i];
             elements = info.dims[i] > LARGEST ? LARGEST + 1 : elements * info.dims[i];

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,7 @@ def _valid() -> bytes:
 
 
 def _run(model: api.Model) -> None:
-    session = model.session()
+    session = model.session(max_trips=50, memory_limit=1 << 26)
     session.run({v.name: np.zeros([2 if isinstance(d, str) else d for d in v.shape or ()], np.float32)
                  for v in model.inputs})  # fmt: skip
 
@@ -156,7 +157,10 @@ _LIES: dict[str, tuple[Any, type[EngineError]]] = {
     "nodes no list": (lambda h, g, d: g.update(nodes={}), ModelError),
     "body without a name": (lambda h, g, d: g["nodes"][0]["attrs"].update(body={"graph": {}}), ModelError),
     "body no object": (lambda h, g, d: g["nodes"][0]["attrs"].update(body={"graph": 3}), ModelError),
-    "body where none goes": (lambda h, g, d: g["nodes"][0]["attrs"].update(body={"graph": _body()}), UnsupportedError),
+    "body where none goes": (
+        lambda h, g, d: g["nodes"][0]["attrs"].update(body={"graph": _body()}),
+        UnsupportedError,
+    ),
     "body without outputs": (lambda h, g, d: _loop(g, {**_body(), "outputs": []}), ModelError),
     "body that reads what is nowhere": (lambda h, g, d: _loop(g, _body("nothing")), ModelError),
     "body that reads what comes of it": (lambda h, g, d: _loop(g, _body("y")), ModelError),
@@ -195,10 +199,32 @@ def test_a_wrong_stated_output_is_found_when_preparing() -> None:
         _run(model)
 
 
+def _with_a_loop() -> bytes:
+    """A file whose graph ends in a loop of three passes, with sequences and shapes from data."""
+
+    def change(header: Any, graph: dict[str, Any], data: bytes) -> None:
+        _loop(graph, _body())
+        graph["nodes"][-1]["inputs"] = ["trips", "", "before"]
+        more = [
+            {"op": "Constant", "name": "n", "inputs": [], "outputs": ["trips"], "attrs": {"value_int": 3}},
+            {"op": "NonZero", "name": "z", "inputs": ["v"], "outputs": ["places"], "attrs": {}},
+            {"op": "SplitToSequence", "name": "q", "inputs": ["places"], "outputs": ["parts"],
+             "attrs": {"axis": 1}},
+            {"op": "ConcatFromSequence", "name": "j", "inputs": ["parts"], "outputs": ["joined"],
+             "attrs": {"axis": 1}},
+            {"op": "Unique", "name": "u", "inputs": ["joined"], "outputs": ["kinds"], "attrs": {}},
+        ]  # fmt: skip
+        graph["nodes"] += more
+
+    return _changed(change)
+
+
 @pytest.mark.slow
-def test_random_mutations_never_crash() -> None:
+@pytest.mark.parametrize("make", [_valid, _with_a_loop])
+def test_random_mutations_never_crash(make: Callable[[], bytes]) -> None:
     rng = random.Random(11)
-    whole = _valid()
+    whole = make()
+    _run(api.load_bytes(whole))
     header_size = len(whole) - len(_header()[1])
     survived = 0
     for _ in range(_ROUNDS):

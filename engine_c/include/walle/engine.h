@@ -94,7 +94,8 @@ WE_API we_status we_block_export(we_block *block, uint64_t *handle, we_error *er
  * already. */
 WE_API we_status we_block_import(uint64_t handle, we_block **out, we_error *err);
 
-/* Copy texts into a block of dtype STRING: as many as it has elements, NULL reads as "". The block owns them. */
+/* Copy texts into a block of dtype STRING: as many as it has elements, NULL reads as "". The block owns them.
+ */
 WE_API we_status we_block_set_texts(we_block *block, const char *const *texts, we_error *err);
 
 /* ---- Values: what models with sequences and optionals take and give
@@ -136,9 +137,9 @@ typedef enum we_io_kind {
 typedef struct we_io_info {
     const char *name;
     we_io_kind kind;
-    we_dtype dtype;  /* WE_DTYPE_COUNT where the graph does not state it */
-    int32_t rank;    /* -1 where the graph does not state it */
-    int64_t dims[8]; /* -1 where symbolic */
+    we_dtype dtype;         /* WE_DTYPE_COUNT where the graph does not state it */
+    int32_t rank;           /* -1 where the graph does not state it */
+    int64_t dims[8];        /* -1 where symbolic */
     const char *symbols[8]; /* the symbol's name where dims is -1, else NULL; "" for an unnamed unknown */
 } we_io_info;
 
@@ -180,8 +181,9 @@ typedef struct we_attr {
     const double *reals;
     const char *const *strings;
     size_t count;
-    we_builder *graph; /* a body; names it does not define are those of the graph round it. The call that takes
-                          it spends it, and it still has to be freed. Its inputs and outputs need no type. */
+    we_builder
+        *graph; /* a body; names it does not define are those of the graph round it. The call that takes
+                   it spends it, and it still has to be freed. Its inputs and outputs need no type. */
 } we_attr;
 
 /* Everything passed to a builder is copied and treated as hostile. Op, input and attribute names are ONNX's.
@@ -192,10 +194,10 @@ WE_API void we_builder_free(we_builder *builder);
  * NULL). */
 WE_API we_status we_builder_input(we_builder *builder, const char *name, we_dtype dtype, int32_t rank,
                                   const int64_t *dims, const char *const *symbols, we_error *err);
-/* An input that may be something else than a tensor, or a tensor of unknown rank. `dtype` is that of the tensor or
- * of the items, WE_DTYPE_COUNT where not stated. */
-WE_API we_status we_builder_input_untyped(we_builder *builder, const char *name, we_io_kind kind, we_dtype dtype,
-                                          we_error *err);
+/* An input that may be something else than a tensor, or a tensor of unknown rank. `dtype` is that of the
+ * tensor or of the items, WE_DTYPE_COUNT where not stated. */
+WE_API we_status we_builder_input_untyped(we_builder *builder, const char *name, we_io_kind kind,
+                                          we_dtype dtype, we_error *err);
 WE_API we_status we_builder_weight(we_builder *builder, const char *name, const we_view *value,
                                    we_error *err);
 /* Nodes may come in any order; "" stands for an omitted optional input or output. */
@@ -249,11 +251,12 @@ WE_API we_status we_session_prepare(we_session *session, const we_binding *input
  * session. */
 WE_API we_status we_session_run(we_session *session, const we_binding *inputs, size_t input_count,
                                 we_block **outputs, we_error *err);
-/* The same on values: one per graph input, in the model's order; `outputs` receives one new value each. Sequences and
- * optionals need this call; a tensor's dtype STRING works in either. */
+/* The same on values: one per graph input, in the model's order; `outputs` receives one new value each.
+ * Sequences and optionals need this call; a tensor's dtype STRING works in either. */
 WE_API we_status we_session_run_values(we_session *session, we_datum *const *inputs, size_t input_count,
                                        we_datum **outputs, we_error *err);
-/* Does the model need module mode (control flow, sequences, text, ...)? Only then can an output be no tensor. */
+/* Does the model need module mode (control flow, sequences, text, ...)? Only then can an output be no tensor.
+ */
 WE_API int we_session_is_module(const we_session *session);
 /* End the runs of this session that loop or pass from one part of a model to the next: they fail with
  * INVALID_ARGUMENT. Later runs are not affected. */
@@ -266,7 +269,8 @@ WE_API void we_string_free(char *text);
 /* ---- Profiles: what each step of a session's runs took
  * ------------------------------------------------------------------------------------------------- */
 
-typedef double (*we_clock)(void *context); /* seconds from an arbitrary start; called from any thread that runs */
+typedef double (*we_clock)(
+    void *context); /* seconds from an arbitrary start; called from any thread that runs */
 
 typedef struct we_profile_event {
     const char *node, *op, *command, *candidate; /* a step of the program and how it was run */
@@ -274,13 +278,15 @@ typedef struct we_profile_event {
     double start_s, end_s;
 } we_profile_event;
 
-/* Record every step of the runs that begin from now on, forgetting what was recorded before. `clock_s` may be NULL:
- * the monotonic clock. Recording costs two readings of the clock a step. */
-WE_API we_status we_session_profile_start(we_session *session, we_clock clock_s, void *context, we_error *err);
+/* Record every step of the runs that begin from now on, forgetting what was recorded before. `clock_s` may be
+ * NULL: the monotonic clock. Recording costs two readings of the clock a step. */
+WE_API we_status we_session_profile_start(we_session *session, we_clock clock_s, void *context,
+                                          we_error *err);
 WE_API void we_session_profile_stop(we_session *session);
 /* How many events there are, and how many more found no room. */
 WE_API size_t we_session_profile_count(we_session *session, int64_t *dropped);
-WE_API we_status we_session_profile_event(we_session *session, size_t index, we_profile_event *out, we_error *err);
+WE_API we_status we_session_profile_event(we_session *session, size_t index, we_profile_event *out,
+                                          we_error *err);
 
 /* ---- What this build and this CPU offer
  * ----------------------------------------------------------------------- */

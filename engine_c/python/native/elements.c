@@ -165,7 +165,8 @@ static_assert(PY_LITTLE_ENDIAN, "model files and integer stores assume a little-
 /* Store a Python number; floats are not rounded into integers behind the caller's back. */
 static int element_set(we_dtype dtype, void *to, PyObject *number) {
     if (dtype == WE_STRING) { /* an element is a pointer: nobody may make one up */
-        PyErr_SetString(PyExc_TypeError, "text tensors are not made here: run such models in the main interpreter");
+        PyErr_SetString(PyExc_TypeError,
+                        "text tensors are not made here: run such models in the main interpreter");
         return -1;
     }
     if (stores_bits(dtype)) {

@@ -29,9 +29,7 @@ __all__ = [
 Precision = Literal["highest", "high", "medium"]
 _MAX_RANK = 8
 # Resolved once: cffi reads a type given as text anew at each call.
-_ERROR, _BINDINGS, _BLOCKS, _ANYTHING = (
-    ffi.typeof(text) for text in ("we_error *", "we_binding[]", "we_block *[]", "void *")
-)
+_ERROR, _BINDINGS, _BLOCKS = (ffi.typeof(text) for text in ("we_error *", "we_binding[]", "we_block *[]"))
 
 
 def _text(pointer: Any) -> str:
@@ -265,7 +263,7 @@ class Session:
                 without a value.
 
         Returns:
-            The outputs by name, in the model's order: a ``Tensor`` (``numpy.asarray(output)`` makes no copy), a
+            The outputs by name, in the model's order: a ``Tensor`` (``numpy.asarray`` of it makes no copy), a
             ``TextTensor``, a list of them for a sequence, ``None`` for an optional without a value.
 
         Raises:
@@ -298,7 +296,7 @@ class Session:
         return {name: _value(datum) for name, datum in zip(self._output_names, owned, strict=True)}
 
     def interrupt(self) -> None:
-        """End the runs that are in a loop or between two parts of a model, in whichever threads: they raise."""
+        """End the runs that are in a loop or between two parts of a model, in any thread: they raise."""
         lib.we_session_interrupt(self._handle)
 
     def prepare(self, inputs: Mapping[str, object]) -> None:
@@ -402,7 +400,7 @@ def _fill_view(view: Any, value: object, name: str, wanted: str, keep: list[obje
     view.dtype = _find_dtype(dtype)
     view.rank = len(shape)
     view.dims[0 : len(shape)] = shape
-    view.data = ffi.cast(_ANYTHING, data)
+    view.data = ffi.cast("void *", data)
 
 
 def _datum(value: Any, info: ValueInfo, keep: list[object]) -> Any:
@@ -443,28 +441,17 @@ def _value(datum: Any) -> Any:
 
 def _tensor(block: Any) -> Tensor | TextTensor:
     """Take over one reference to a block."""
-    view = lib.we_block_view(block)
-    shape = tuple(view.dims[0 : view.rank])
-    if view.dtype == lib.WE_STRING:
-        owner = ffi.gc(block, lib.we_block_release)
-        texts = ffi.cast("char **", lib.we_block_view(owner).data)
-        return TextTensor([_text(texts[i]) for i in range(math.prod(shape))], shape)
-    # A cffi buffer keeps the object it was made from alive, so this one owns the block.
-    memory = ffi.gc(view.data, lambda _data: lib.we_block_release(block))
-    return Tensor(ffi.buffer(memory, lib.we_block_nbytes(block)), _dtype_name(view.dtype), shape)
-
-
-@cache
-def _dtype_name(dtype: int) -> str:
-    return _text(lib.we_dtype_name(dtype))
-
+            c_name = self._c_names.get(name) or ffi.new("char[]", _c_name(name))
+            keep.append(c_name)
+            binding.name = c_name
+            _fill_view(binding.view, value, name, self._wanted.get(name, "F32"), keep)
 
 
 class GraphBuilder:
     """Build a model node by node; the verifier checks it at ``finish``.
 
-    A builder given as an attribute of a control-flow node is its body: it sees the values of the graph it is put into,
-    and is spent by that.
+    A builder given as an attribute of a control-flow node is its body: it sees the values of the graph
+    it is put into, and is spent by that.
 
     Args:
         name: of the graph.
@@ -488,7 +475,9 @@ class GraphBuilder:
         """
         if shape is None or kind != "tensor":
             if kind not in _KINDS:
-                raise _refuse(f"input '{name}' has the unknown kind {kind!r}; use one of: {', '.join(_KINDS)}")
+                raise _refuse(
+                    f"input '{name}' has the unknown kind {kind!r}; use one of: {', '.join(_KINDS)}"
+                )
             found = _find_dtype(dtype) if dtype else lib.WE_DTYPE_COUNT
             self._call(lib.we_builder_input_untyped, _c_name(name), _KINDS.index(kind), found)
             return
@@ -544,7 +533,7 @@ class GraphBuilder:
 
 
 def _fill_attr(attr: Any, name: str, value: Any, keep: list[object]) -> None:
-    """Fill a C attribute; strings that start with ``@`` name a weight (tensor attributes), builders are bodies."""
+    """Fill a C attribute; strings that start with ``@`` name a weight (tensor attributes)."""
 
     def kept(made: Any) -> Any:
         keep.append(made)

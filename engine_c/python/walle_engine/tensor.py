@@ -126,14 +126,15 @@ def text_view(value: object, name: str) -> tuple[list[bytes], tuple[int, ...]]:
     """Read texts as UTF-8.
 
     Args:
-        value: a text, nested sequences of texts, or anything with ``tolist`` that gives them (a NumPy array of
+        value: a text, nested sequences of texts, or anything with ``tolist`` that gives them (an array of
             texts or objects, a ``TextTensor``).
         name: of the input, for messages.
 
     Raises:
         EngineError: ``value`` is none of these, is ragged, or a text holds a NUL character.
     """
-    nested: Any = value.tolist() if hasattr(value, "tolist") else value
+    convert: Any = getattr(value, "tolist", None)
+    nested: Any = value if convert is None else convert()
     shape = getattr(value, "shape", None)
     shape = _shape_of(nested) if shape is None else tuple(int(size) for size in shape)
     texts: list[Any] = []

@@ -248,12 +248,13 @@ def numpy_dtype(dtype: str) -> np.dtype[Any]:
     """Return the NumPy type of a dtype name."""
     import numpy as np
 
-    if dtype == "BF16":
-        import ml_dtypes
+    name = _NUMPY_NAMES[dtype]
+    if hasattr(np, name):
+        return np.dtype(name)
+    import ml_dtypes
 
-        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-        return bfloat16
-    return np.dtype(_NUMPY_NAMES[dtype])
+    foreign: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+    return foreign
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:

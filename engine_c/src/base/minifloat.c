@@ -72,23 +72,28 @@ float we_minifloat_decode(we_dtype dtype, uint8_t bits) {
     return negative ? -magnitude : magnitude;
 }
 
-/* The code of a finite magnitude rounded to the format's grid; may pass the largest code. */
-static int rounded_code(const format *f, double magnitude) {
-    int exponent = magnitude > 0 ? ilogb(magnitude) : 0, lowest = 1 - f->bias;
-    exponent = magnitude > 0 && exponent > lowest ? exponent : lowest;
-    /* Steps of the grid at this exponent; 2^fraction of them and more are normal numbers, and rounding up to
-     * 2^(fraction + 1) carries into the exponent by itself. */
-    int steps = (int)rint(ldexp(magnitude, f->fraction - exponent));
-    return ((exponent + f->bias - 1) << f->fraction) + steps;
+/* The code of a magnitude below 2^21 rounded to the format's grid; may pass the largest code. */
+static int rounded_code(const format *f, float magnitude) {
+    uint32_t bits, base;
+    if (magnitude < ldexpf(1, 1 - f->bias)) { /* denormal: let float addition round to the grid's step */
+        float anchor = ldexpf(1, 24 - f->bias - f->fraction), sum = anchor + magnitude;
+        memcpy(&base, &anchor, sizeof base);
+        memcpy(&bits, &sum, sizeof bits);
+        return (int)(bits - base);
+    }
+    int surplus = 23 - f->fraction;
+    memcpy(&bits, &magnitude, sizeof bits);
+    bits += (1u << (surplus - 1)) - 1 + (bits >> surplus & 1); /* a carry moves on into the exponent */
+    return (int)(bits >> surplus) - ((127 - f->bias) << f->fraction);
 }
 
-uint8_t we_minifloat_encode(we_dtype dtype, double value, bool overflow) {
+uint8_t we_minifloat_encode(we_dtype dtype, float value, bool overflow) {
     const format *f = &FORMATS[dtype];
     int sign = signbit(value) ? 1 << (f->exponent + f->fraction) : 0;
     if (value != value)
         return (uint8_t)(nan_code(f) | (f->specials == NO_SPECIALS ? 0 : sign));
     /* Every format's codes end well below 2^20, so rounding needs no larger magnitude. */
-    int code = rounded_code(f, fmin(fabs(value), 0x1p20)), largest = largest_code(f);
+    int code = rounded_code(f, fminf(fabsf(value), 0x1p20f)), largest = largest_code(f);
     if (code > largest) {
         if (overflow && f->specials == IEEE)
             return (uint8_t)(sign | (largest + 1));

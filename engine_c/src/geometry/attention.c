@@ -1,7 +1,7 @@
 /* Attention: softmax(scale * Q x K^T + mask) x V per head.
  *
- * The products read Q, K and V where they lie - packed or not - by their strides, and heads that share keys are
- * one dim of the batch whose step in K and V is 0; so nothing is transposed or repeated on the way in. */
+ * The products read Q, K and V where they lie - packed or not - by their strides, and heads that share keys
+ * are one dim of the batch whose step in K and V is 0; so nothing is transposed or repeated on the way in. */
 #include <math.h>
 #include <string.h>
 
@@ -146,8 +146,9 @@ static int32_t padded_mask(we_lower *l, const we_attention *a) {
     return padded;
 }
 
-/* What is added to the scores: the floating mask, and -infinity where a query does not see a key; -1: nothing.
- * It has the batch and head dims of the masks only, and folds to a constant where positions are known. */
+/* What is added to the scores: the floating mask, and -infinity where a query does not see a key; -1:
+ * nothing. It has the batch and head dims of the masks only, and folds to a constant where positions are
+ * known. */
 static int32_t bias_of(we_lower *l, const we_attention *a, we_dtype dtype) {
     int32_t allowed = positions_allowed(l, a), bias = -1;
     const we_tensor *mask = we_call_input(&l->call, 3);

@@ -1,5 +1,5 @@
-/* BatchNormalization: y = x * s + (bias - mean * s), s = scale / sqrt(variance + epsilon). With known statistics
- * the constants fold and two passes stay; in training the statistics are those of the batch. */
+/* BatchNormalization: y = x * s + (bias - mean * s), s = scale / sqrt(variance + epsilon). With known
+ * statistics the constants fold and two passes stay; in training the statistics are those of the batch. */
 #include "geometry/parts.h"
 
 enum {

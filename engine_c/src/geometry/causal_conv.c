@@ -1,4 +1,5 @@
-/* CausalConvWithState: a convolution per channel that sees the state of the previous step before its input. */
+/* CausalConvWithState: a convolution per channel that sees the state of the previous step before its input.
+ */
 #include <string.h>
 
 #include "base/dtype.h"

@@ -51,8 +51,7 @@ void we_activations_of(we_lower *l, int32_t first, int32_t count, const we_activ
 }
 
 /* x where the condition holds, else other */
-static int32_t x_if(we_lower *l, we_binary_fn compare, int32_t x, double bound, int32_t other,
-                    int32_t into) {
+static int32_t x_if(we_lower *l, we_binary_fn compare, int32_t x, double bound, int32_t other, int32_t into) {
     we_dtype dtype = we_lower_tensor(l, x).dtype;
     int32_t holds = we_emit_binary(l, compare, x, we_lower_scalar(l, dtype, bound), WE_NEW);
     return we_emit_select(l, holds, x, other, into);

@@ -16,8 +16,8 @@ typedef struct we_activation {
     double alpha, beta;
 } we_activation;
 
-/* The `count` functions of one direction: those the node names from `first` on, else `fallback`. alpha and beta
- * are consumed in the order of the functions that have them. */
+/* The `count` functions of one direction: those the node names from `first` on, else `fallback`. alpha and
+ * beta are consumed in the order of the functions that have them. */
 void we_activations_of(we_lower *l, int32_t first, int32_t count, const we_activation_kind *fallback,
                        we_activation *out);
 int32_t we_emit_activation(we_lower *l, const we_activation *activation, int32_t x, int32_t into);

@@ -1,12 +1,13 @@
-/* Discrete Fourier transforms as products with small constant matrices, in float64. A length that is a product a * b
- * becomes transforms of a, a twist, and transforms of b (Cooley and Tukey), so that matrices stay small. */
+/* Discrete Fourier transforms as products with small constant matrices, in float64. A length that is a
+ * product a * b becomes transforms of a, a twist, and transforms of b (Cooley and Tukey), so that matrices
+ * stay small. */
 #include <math.h>
 
 #include "geometry/window.h"
 
 enum {
-    SMALL = 32,            /* lengths up to this are one product */
-    LARGEST_PRIME = 2048,  /* a larger prime length would need a matrix of more than 128 MiB */
+    SMALL = 32,           /* lengths up to this are one product */
+    LARGEST_PRIME = 2048, /* a larger prime length would need a matrix of more than 128 MiB */
 };
 
 static const double PI = 3.14159265358979323846;
@@ -60,11 +61,8 @@ static int32_t twisted(we_lower *l, int32_t x, int64_t lines, int64_t b, int64_t
     }
     int32_t swapped = we_lower_temp(l, WE_F64, 4, dims); /* real and imaginary parts exchanged */
     we_raster raster = {0};
-    we_box box = {.rank = 2,
-                  .size = {lines * a * b, 2},
-                  .src_offset = 1,
-                  .src_stride = {2, -1},
-                  .dst_stride = {2, 1}};
+    we_box box = {
+        .rank = 2, .size = {lines * a * b, 2}, .src_offset = 1, .src_stride = {2, -1}, .dst_stride = {2, 1}};
     we_raster_add(l, &raster, x, &box);
     we_emit_raster(l, &raster, swapped);
     int32_t kept = we_emit_binary(l, WE_BINARY_Mul, x, even, WE_NEW);
@@ -103,7 +101,8 @@ static int32_t wide(we_lower *l, int32_t x) {
     return we_lower_tensor(l, x).dtype == WE_F64 ? x : we_emit_cast(l, x, WE_F64, WE_NEW);
 }
 
-/* Real numbers get an imaginary part of 0, signals are cut or filled with zeros to n: [outer, inner, n, 2]. */
+/* Real numbers get an imaginary part of 0, signals are cut or filled with zeros to n: [outer, inner, n, 2].
+ */
 static int32_t lined_up(we_lower *l, int32_t x, int64_t outer, int64_t have, int64_t inner, int64_t parts,
                         int64_t n) {
     int64_t dims[4] = {outer, inner, n, 2};
@@ -149,8 +148,8 @@ void we_rule_dft(we_lower *l) {
         lines = both_halves(l, lines, d.length);
     lines = transform(l, lines, outer * inner, d.length, inverse ? 1 : -1);
     if (inverse)
-        lines = we_emit_binary(l, WE_BINARY_Mul, lines, we_lower_scalar(l, WE_F64, 1 / (double)d.length),
-                               WE_NEW);
+        lines =
+            we_emit_binary(l, WE_BINARY_Mul, lines, we_lower_scalar(l, WE_F64, 1 / (double)d.length), WE_NEW);
     put_back(l, lines, outer, inner, d.length, d.bins, half ? 1 : 2);
 }
 

@@ -1,7 +1,7 @@
-/* Einsum: operands are taken in from the left, each by one product. Repeated letters of a term become one dim of
- * a diagonal view; letters that only one operand has and the result does not want are summed first; then
- * batch (kept, in both), left, right (kept, in one) and inner (summed, in both) are the dims of a batched matrix
- * product, or of a plain multiplication where nothing is summed. */
+/* Einsum: operands are taken in from the left, each by one product. Repeated letters of a term become one dim
+ * of a diagonal view; letters that only one operand has and the result does not want are summed first; then
+ * batch (kept, in both), left, right (kept, in one) and inner (summed, in both) are the dims of a batched
+ * matrix product, or of a plain multiplication where nothing is summed. */
 #include <string.h>
 
 #include "geometry/parts.h"

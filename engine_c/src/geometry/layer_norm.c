@@ -1,5 +1,5 @@
-/* LayerNormalization and RMSNormalization: the axes from `axis` on are standardised in the wide type; scale and
- * bias come in the type of the tensor, after one rounding to it, as the specification has it. */
+/* LayerNormalization and RMSNormalization: the axes from `axis` on are standardised in the wide type; scale
+ * and bias come in the type of the tensor, after one rounding to it, as the specification has it. */
 #include "geometry/parts.h"
 
 static void axes_from(we_lower *l, bool *reduced) {

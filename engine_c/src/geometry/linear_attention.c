@@ -92,8 +92,8 @@ void we_rule_linear_attention(we_lower *l) {
     we_dtype wide = we_wide_type(l->call.in[0]->dtype);
     int64_t state_dims[4] = {a.batch, a.shared_heads, a.key_size, a.value_size};
     int64_t output_dims[3] = {a.steps, a.batch, a.heads * a.value_size};
-    int32_t first = we_call_input(&l->call, 3) ? we_emit_as(l, l->in[3], wide)
-                                               : we_emit_fill(l, wide, 4, state_dims, 0);
+    int32_t first =
+        we_call_input(&l->call, 3) ? we_emit_as(l, l->in[3], wide) : we_emit_fill(l, wide, 4, state_dims, 0);
     int32_t state = first, outputs = we_lower_temp(l, wide, 3, output_dims);
     if (a.steps > 0) {
         state = we_lower_temp(l, wide, 4, state_dims);

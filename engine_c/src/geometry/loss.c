@@ -1,7 +1,8 @@
 /* NegativeLogLikelihoodLoss and SoftmaxCrossEntropyLoss over x [N, C, ...] and class numbers [N, ...].
  *
- * chosen[n, c, ...] = (target[n, ...] == c) and target is not ignored; the loss of a place is minus the sum over
- * c of weight[c] * x where chosen. A class number outside the classes chooses nothing, and reads nothing. */
+ * chosen[n, c, ...] = (target[n, ...] == c) and target is not ignored; the loss of a place is minus the sum
+ * over c of weight[c] * x where chosen. A class number outside the classes chooses nothing, and reads
+ * nothing. */
 #include "geometry/parts.h"
 #include "ops/sequence.h"
 

@@ -54,10 +54,10 @@ int32_t we_emit_matmul(we_lower *l, int32_t a, int32_t b, const we_matmul *matmu
                        const int64_t *dims, int32_t into);
 /* NumPy's matmul of two tensors into one whose shape is inferred already. */
 int32_t we_emit_product(we_lower *l, int32_t a, int32_t b, int32_t into);
-/* `items` items of a native kernel of some `steps` elementary steps each; in is -1 from the first absent one on,
- * `size` bytes of parameters are copied. */
-int32_t we_emit_native(we_lower *l, const we_native *native, const void *parameters, size_t size, int64_t items,
-                       double steps, const int32_t in[3], int32_t into);
+/* `items` items of a native kernel of some `steps` elementary steps each; in is -1 from the first absent one
+ * on, `size` bytes of parameters are copied. */
+int32_t we_emit_native(we_lower *l, const we_native *native, const void *parameters, size_t size,
+                       int64_t items, double steps, const int32_t in[3], int32_t into);
 /* The same elements in order under another shape. */
 int32_t we_emit_reshape(we_lower *l, int32_t x, int32_t rank, const int64_t *dims, int32_t into);
 int32_t we_emit_transpose(we_lower *l, int32_t x, const int32_t *perm, int32_t into);

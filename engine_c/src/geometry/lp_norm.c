@@ -8,8 +8,7 @@ void we_rule_lp_norm(we_lower *l) {
     if (p != 1 && p != 2)
         we_lower_fail(l, WE_INVALID_MODEL, "attribute 'p' must be 1 or 2");
     if (l->status == WE_OK)
-        l->status =
-            we_call_axis(&l->call, we_node_int(l->call.node, "axis", -1), l->call.in[0]->rank, &axis);
+        l->status = we_call_axis(&l->call, we_node_int(l->call.node, "axis", -1), l->call.in[0]->rank, &axis);
     if (l->status != WE_OK || we_emit_if_empty(l))
         return;
     reduced[axis] = true;

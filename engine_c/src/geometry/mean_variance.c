@@ -1,5 +1,5 @@
-/* MeanVarianceNormalization: (x - mean) / (deviation + 1e-9) over the stated axes. Source of the 1e-9: the ONNX
- * function body. */
+/* MeanVarianceNormalization: (x - mean) / (deviation + 1e-9) over the stated axes. Source of the 1e-9: the
+ * ONNX function body. */
 #include "geometry/parts.h"
 
 void we_rule_mean_variance(we_lower *l) {

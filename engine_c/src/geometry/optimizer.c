@@ -26,11 +26,12 @@ typedef struct update {
 } update;
 
 static void adagrad(we_lower *l, const update *u) {
-    int32_t slowed = we_emit_plus(l, we_emit_times(l, u->t, attribute(l, "decay_factor", 0), WE_NEW), 1, WE_NEW);
+    int32_t slowed =
+        we_emit_plus(l, we_emit_times(l, u->t, attribute(l, "decay_factor", 0), WE_NEW), 1, WE_NEW);
     int32_t rate = binary(l, WE_BINARY_Div, u->r, slowed);
     int32_t sum = binary(l, WE_BINARY_Add, u->state[0], binary(l, WE_BINARY_Mul, u->g, u->g));
-    int32_t root = we_emit_plus(l, we_emit_unary(l, WE_UNARY_Sqrt, sum, WE_NEW),
-                                attribute(l, "epsilon", 0), WE_NEW);
+    int32_t root =
+        we_emit_plus(l, we_emit_unary(l, WE_UNARY_Sqrt, sum, WE_NEW), attribute(l, "epsilon", 0), WE_NEW);
     int32_t change = binary(l, WE_BINARY_Div, binary(l, WE_BINARY_Mul, rate, u->g), root);
     we_emit_store(l, binary(l, WE_BINARY_Sub, u->x, change), u->out[0]);
     we_emit_store(l, sum, u->out[1]);
@@ -53,11 +54,11 @@ static void adam(we_lower *l, const update *u) {
     double alpha = attribute(l, "alpha", 0.9), beta = attribute(l, "beta", 0.999);
     int32_t momentum = blend(l, alpha, u->state[0], u->g);
     int32_t square = blend(l, beta, u->state[1], binary(l, WE_BINARY_Mul, u->g, u->g));
-    int32_t root = we_emit_plus(l, we_emit_unary(l, WE_UNARY_Sqrt, square, WE_NEW),
-                                attribute(l, "epsilon", 0), WE_NEW);
+    int32_t root =
+        we_emit_plus(l, we_emit_unary(l, WE_UNARY_Sqrt, square, WE_NEW), attribute(l, "epsilon", 0), WE_NEW);
     int32_t bias = we_emit_unary(l, WE_UNARY_Sqrt, one_less_power(l, beta, u->t), WE_NEW);
-    int32_t rate = binary(l, WE_BINARY_Div, binary(l, WE_BINARY_Mul, u->r, bias),
-                          one_less_power(l, alpha, u->t));
+    int32_t rate =
+        binary(l, WE_BINARY_Div, binary(l, WE_BINARY_Mul, u->r, bias), one_less_power(l, alpha, u->t));
     rate = if_started(l, u->t, rate, u->r);
     int32_t change = binary(l, WE_BINARY_Mul, rate, binary(l, WE_BINARY_Div, momentum, root));
     int32_t x = binary(l, WE_BINARY_Sub, u->x, change);
@@ -95,7 +96,8 @@ void we_rule_optimizer(we_lower *l) {
     for (int32_t i = 0; i < count; i++) {
         update u = {.r = r, .t = t, .x = we_emit_wide(l, l->in[2 + i])};
         u.g = we_emit_wide(l, l->in[2 + count + i]);
-        u.g = binary(l, WE_BINARY_Add, we_emit_times(l, u.x, attribute(l, "norm_coefficient", 0), WE_NEW), u.g);
+        u.g =
+            binary(l, WE_BINARY_Add, we_emit_times(l, u.x, attribute(l, "norm_coefficient", 0), WE_NEW), u.g);
         for (int32_t k = 2; k < kinds; k++)
             u.state[k - 2] = we_emit_wide(l, l->in[2 + k * count + i]);
         for (int32_t k = 0; k < kinds - 1; k++)

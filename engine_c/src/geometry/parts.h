@@ -27,8 +27,8 @@ int32_t we_emit_part(we_lower *l, int32_t x, int32_t axis, int64_t start, int64_
 /* [rows, depth] times the transpose of [columns, depth]. */
 int32_t we_emit_linear(we_lower *l, int32_t x, int32_t weight);
 
-/* exp(x - most) over one axis and its sum; *shifted gets x - most. Subtracting the largest keeps exp in range.
- * `masked`: rows may be all -infinity; they give zeros. */
+/* exp(x - most) over one axis and its sum; *shifted gets x - most. Subtracting the largest keeps exp in
+ * range. `masked`: rows may be all -infinity; they give zeros. */
 int32_t we_emit_shifted_exp(we_lower *l, int32_t x, int32_t axis, bool masked, int32_t *shifted,
                             int32_t *sum);
 int32_t we_emit_log_softmax(we_lower *l, int32_t x, int32_t axis, int32_t into);

@@ -1,5 +1,5 @@
-/* A table of positions is cut into runs of equal steps, each one region. Where the table is an upscaling, every
- * k-th entry makes a long run though neighbours do not, so several k are tried. */
+/* A table of positions is cut into runs of equal steps, each one region. Where the table is an upscaling,
+ * every k-th entry makes a long run though neighbours do not, so several k are tried. */
 #include "geometry/pick.h"
 
 enum {

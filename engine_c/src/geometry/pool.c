@@ -4,16 +4,19 @@
 #include "base/dtype.h"
 #include "geometry/window.h"
 
-/* The I64 coordinate of dim i of the chosen tap: first coordinate of the window plus tap number times dilation. */
+/* The I64 coordinate of dim i of the chosen tap: first coordinate of the window plus tap number times
+ * dilation. */
 static int32_t coordinate(we_lower *l, int32_t chosen, const we_window *w, int32_t i) {
     int64_t later = we_window_positions(w->rank - i - 1, w->kernel + i + 1), *first;
     int64_t later_out = we_window_positions(w->rank - i - 1, w->out + i + 1), dims[1];
-    int32_t steps = we_emit_binary(l, WE_BINARY_Div, chosen, we_lower_scalar(l, WE_I64, (double)later), WE_NEW);
+    int32_t steps =
+        we_emit_binary(l, WE_BINARY_Div, chosen, we_lower_scalar(l, WE_I64, (double)later), WE_NEW);
     int32_t whole = we_lower_scalar(l, WE_I64, (double)w->kernel[i]);
     int32_t rounds = we_emit_binary(l, WE_BINARY_Div, steps, whole, WE_NEW);
     rounds = we_emit_binary(l, WE_BINARY_Mul, rounds, whole, WE_NEW);
     steps = we_emit_binary(l, WE_BINARY_Sub, steps, rounds, WE_NEW); /* the tap's number within its dim */
-    steps = we_emit_binary(l, WE_BINARY_Mul, steps, we_lower_scalar(l, WE_I64, (double)w->dilation[i]), WE_NEW);
+    steps =
+        we_emit_binary(l, WE_BINARY_Mul, steps, we_lower_scalar(l, WE_I64, (double)w->dilation[i]), WE_NEW);
     dims[0] = we_window_positions(w->rank, w->out);
     int32_t start = we_lower_constant(l, WE_I64, 1, dims, (void **)&first);
     for (int64_t p = 0; first && p < dims[0]; p++)
@@ -24,7 +27,8 @@ static int32_t coordinate(we_lower *l, int32_t chosen, const we_window *w, int32
     return we_emit_binary(l, WE_BINARY_Min, at, we_lower_scalar(l, WE_I64, (double)(w->in[i] - 1)), WE_NEW);
 }
 
-/* Where in x each largest element lies: the number of its tap, turned into coordinates, turned into an index. */
+/* Where in x each largest element lies: the number of its tap, turned into coordinates, turned into an index.
+ */
 static void emit_indices(we_lower *l, int32_t taps, const we_window *w) {
     we_tensor seen = we_lower_tensor(l, taps);
     bool by_column = we_node_int(l->call.node, "storage_order", 0) == 1;
@@ -32,8 +36,7 @@ static void emit_indices(we_lower *l, int32_t taps, const we_window *w) {
     if (l->status != WE_OK)
         return;
     int32_t index = we_lower_temp(l, WE_I64, 2, dims);
-    we_command command = {
-        .kind = WE_COMMAND_ARG, .node = l->node, .in = {taps, -1, -1}, .out = index};
+    we_command command = {.kind = WE_COMMAND_ARG, .node = l->node, .in = {taps, -1, -1}, .out = index};
     command.u.arg.largest = true;
     command.u.arg.outer = 1;
     command.u.arg.k = w->taps;
@@ -42,8 +45,8 @@ static void emit_indices(we_lower *l, int32_t taps, const we_window *w) {
         l->status = we_program_command(l->program, &command, l->call.err);
     int32_t chosen = index, sum = -1;
     for (int32_t i = 0; i < w->rank; i++) {
-        int64_t step = by_column ? we_window_positions(i, w->in)
-                                 : we_window_positions(w->rank - i - 1, w->in + i + 1);
+        int64_t step =
+            by_column ? we_window_positions(i, w->in) : we_window_positions(w->rank - i - 1, w->in + i + 1);
         int32_t part = we_emit_binary(l, WE_BINARY_Mul, coordinate(l, chosen, w, i),
                                       we_lower_scalar(l, WE_I64, (double)step), WE_NEW);
         sum = i == 0 ? part : we_emit_binary(l, WE_BINARY_Add, sum, part, WE_NEW);
@@ -126,7 +129,8 @@ void we_rule_global_lp_pool(we_lower *l) {
     power(l, we_emit_reduce(l, WE_REDUCE_Sum, powers_of_input(l, p), reduced, WE_NEW), 1 / p, l->out[0]);
 }
 
-/* ---- Local response normalisation: x / (bias + alpha / size * sum of squares of `size` channels)^beta ---- */
+/* ---- Local response normalisation: x / (bias + alpha / size * sum of squares of `size` channels)^beta ----
+ */
 
 void we_rule_lrn(we_lower *l) {
     const we_tensor *x = l->call.in[0];

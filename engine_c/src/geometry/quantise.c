@@ -179,8 +179,8 @@ void we_rule_matmul_integer(we_lower *l) {
 /* sums * (a_scale * b_scale / y_scale), stored. */
 static void requantise(we_lower *l, int32_t sums, int32_t a_scale, int32_t b_scale, int32_t y_scale,
                        int32_t zero_point) {
-    int32_t factor = we_emit_binary(l, WE_BINARY_Mul, in_type(l, a_scale, WE_F32),
-                                    in_type(l, b_scale, WE_F32), WE_NEW);
+    int32_t factor =
+        we_emit_binary(l, WE_BINARY_Mul, in_type(l, a_scale, WE_F32), in_type(l, b_scale, WE_F32), WE_NEW);
     factor = we_emit_binary(l, WE_BINARY_Div, factor, in_type(l, as_scalar(l, y_scale), WE_F32), WE_NEW);
     int32_t scaled = we_emit_binary(l, WE_BINARY_Mul, in_type(l, sums, WE_F32), factor, WE_NEW);
     we_emit_quantised(l, scaled, as_scalar(l, zero_point), l->out[0]);

@@ -1,8 +1,8 @@
-/* RNN, GRU and LSTM: a loop over the steps per direction. The product of all inputs with W is one matrix product
- * ahead of the loop; a step multiplies only the hidden state. Each step writes its row of the history of hidden
- * states, from which the next one reads it; the cell of LSTM stays in one place. A row of the batch whose
- * sequence has ended keeps its state, and its further outputs are 0; backward it starts late, which is the same
- * rule. Source: ONNX operator specification. */
+/* RNN, GRU and LSTM: a loop over the steps per direction. The product of all inputs with W is one matrix
+ * product ahead of the loop; a step multiplies only the hidden state. Each step writes its row of the history
+ * of hidden states, from which the next one reads it; the cell of LSTM stays in one place. A row of the batch
+ * whose sequence has ended keeps its state, and its further outputs are 0; backward it starts late, which is
+ * the same rule. Source: ONNX operator specification. */
 #include "geometry/cell_activation.h"
 #include "geometry/parts.h"
 #include "ops/sequence.h"
@@ -19,10 +19,10 @@ typedef struct state {
 typedef struct cell {
     we_recurrence sizes;
     we_dtype dtype;
-    int32_t recurrent;     /* R */
-    int32_t inner_bias;    /* of R, [1, gates * hidden]; -1: none */
-    int32_t peepholes;     /* [1, 3 * hidden]; -1: none */
-    double clip;           /* 0: none */
+    int32_t recurrent;  /* R */
+    int32_t inner_bias; /* of R, [1, gates * hidden]; -1: none */
+    int32_t peepholes;  /* [1, 3 * hidden]; -1: none */
+    double clip;        /* 0: none */
     bool linear_before_reset, input_forget;
     we_activation activation[MAX_ACTIVATIONS];
 } cell;
@@ -48,8 +48,8 @@ static int32_t activate(we_lower *l, const cell *c, int32_t function, int32_t x,
     return we_emit_activation(l, &c->activation[function], x, into);
 }
 
-/* ---- One step of each operator; `given` is the input's part of the gates, biases included. The new state goes
- * to `into` ---- */
+/* ---- One step of each operator; `given` is the input's part of the gates, biases included. The new state
+ * goes to `into` ---- */
 
 static state rnn_step(we_lower *l, const cell *c, int32_t given, state s, state into) {
     int32_t sum = add(l, given, we_emit_linear(l, s.hidden, c->recurrent));
@@ -64,7 +64,8 @@ static state gru_step(we_lower *l, const cell *c, int32_t given, state s, state 
         NEW,
     };
     int64_t hidden = c->sizes.hidden;
-    int32_t ahead = c->linear_before_reset ? c->recurrent : we_emit_part(l, c->recurrent, 0, 0, 1, 2 * hidden);
+    int32_t ahead =
+        c->linear_before_reset ? c->recurrent : we_emit_part(l, c->recurrent, 0, 0, 1, 2 * hidden);
     int32_t inner = we_emit_linear(l, s.hidden, ahead), fresh;
     int32_t z = activate(l, c, 0, add(l, gate(l, c, given, UPDATE), gate(l, c, inner, UPDATE)), WE_NEW);
     int32_t r = activate(l, c, 0, add(l, gate(l, c, given, RESET), gate(l, c, inner, RESET)), WE_NEW);
@@ -183,8 +184,8 @@ static int32_t project(we_lower *l, cell *c, int32_t x, int64_t d) {
 
 /* ---- The loop ---- */
 
-/* A view of `count` elements as [rows, columns] that moves by its own size per step, backward where `back`. The
- * first iteration is `shift` of its sizes further on. */
+/* A view of `count` elements as [rows, columns] that moves by its own size per step, backward where `back`.
+ * The first iteration is `shift` of its sizes further on. */
 static int32_t moving(we_lower *l, we_loop_builder *loop, int32_t base, int64_t rows, int64_t columns,
                       bool back, int64_t shift) {
     int64_t dims[2] = {rows, columns}, each = rows * columns, last = loop->loop.size[0] - 1;

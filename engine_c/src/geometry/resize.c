@@ -1,5 +1,5 @@
-/* Resize and Upsample, one axis after another. Which inputs an output position sees, and with what weights, is
- * known beforehand: the positions become regions, the weights a constant. */
+/* Resize and Upsample, one axis after another. Which inputs an output position sees, and with what weights,
+ * is known beforehand: the positions become regions, the weights a constant. */
 #include <math.h>
 #include <string.h>
 
@@ -45,7 +45,7 @@ static double coordinate(const axis_plan *p, int64_t o) {
 }
 
 static int64_t clipped(double at, int64_t n) {
-    return at < 0 ? 0 : at > (double)(n - 1) ? n - 1 : (int64_t)at;
+    return at<0 ? 0 : at>(double)(n - 1) ? n - 1 : (int64_t)at;
 }
 
 static double nearest(const axis_plan *p, double x) {
@@ -86,8 +86,7 @@ static void weigh(const axis_plan *p, int64_t o, int64_t taps, int64_t step, int
         double place = low + (double)(first_tap(p) + j);
         bool outside = place < 0 || place > (double)(p->in - 1);
         at[j * step] = clipped(place, p->in);
-        weight[j * step] =
-            outside && p->exclude_outside ? 0 : kernel_at(p, (place - x) * stretch_of(p));
+        weight[j * step] = outside && p->exclude_outside ? 0 : kernel_at(p, (place - x) * stretch_of(p));
         total += weight[j * step];
     }
     for (int64_t j = 0; (p->antialias || p->exclude_outside) && total != 0 && j < taps; j++)
@@ -178,9 +177,13 @@ static bool is_known(const char *value, const char *const *known) {
 static void check_modes(we_lower *l, const axis_plan *p) {
     static const char *const MODES[] = {"nearest", "linear", "cubic", NULL};
     static const char *const NEAREST[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", NULL};
-    static const char *const COORDINATES[] = {
-        "half_pixel",   "half_pixel_symmetric", "pytorch_half_pixel", "align_corners",
-        "asymmetric",   "tf_crop_and_resize",   NULL};
+    static const char *const COORDINATES[] = {"half_pixel",
+                                              "half_pixel_symmetric",
+                                              "pytorch_half_pixel",
+                                              "align_corners",
+                                              "asymmetric",
+                                              "tf_crop_and_resize",
+                                              NULL};
     if (!is_known(p->mode, MODES) || !is_known(p->nearest, NEAREST) || !is_known(p->coordinates, COORDINATES))
         we_lower_fail(l, WE_INVALID_MODEL,
                       "attribute 'mode', 'nearest_mode' or 'coordinate_transformation_mode' is unknown");

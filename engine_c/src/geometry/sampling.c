@@ -1,5 +1,5 @@
-/* Rules of operators that read or write at places data decides, and of the determinant: each around one native
- * kernel or one loop. */
+/* Rules of operators that read or write at places data decides, and of the determinant: each around one
+ * native kernel or one loop. */
 #include <string.h>
 
 #include "base/dtype.h"
@@ -43,7 +43,7 @@ void we_rule_grid_sample(we_lower *l) {
     p.mode = strstr(mode, "cubic")     ? WE_SAMPLE_CUBIC
              : strstr(mode, "nearest") ? WE_SAMPLE_NEAREST
                                        : WE_SAMPLE_LINEAR;
-    p.padding = strcmp(padding, "border") == 0   ? WE_PAD_BORDER
+    p.padding = strcmp(padding, "border") == 0  ? WE_PAD_BORDER
                 : strcmp(padding, "zeros") == 0 ? WE_PAD_ZEROS
                                                 : WE_PAD_REFLECTION;
     int32_t in[3] = {working_input(l, 0), working_input(l, 1), -1}, out = working_output(l);
@@ -150,10 +150,8 @@ void we_rule_det(we_lower *l) {
     we_emit_native(l, &we_native_eliminate, &p, sizeof p, out.count, (double)(p.n * p.n * p.n), in, triangle);
     int32_t diagonal = we_lower_temp(l, WE_F64, 2, dims);
     we_raster raster = {0};
-    we_box box = {.rank = 2,
-                  .size = {out.count, p.n},
-                  .src_stride = {p.n * p.n, p.n + 1},
-                  .dst_stride = {p.n, 1}};
+    we_box box = {
+        .rank = 2, .size = {out.count, p.n}, .src_stride = {p.n * p.n, p.n + 1}, .dst_stride = {p.n, 1}};
     we_raster_add(l, &raster, triangle, &box);
     we_emit_raster(l, &raster, diagonal);
     int32_t into = out.dtype == WE_F64 ? l->out[0] : we_lower_temp(l, WE_F64, out.rank, out.dims);

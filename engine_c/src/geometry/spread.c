@@ -1,5 +1,6 @@
-/* Rules of operators whose windows overlap in the result. Regions may not overlap, so every tap gets a plane of
- * its own: what it adds to each position of the result, zero elsewhere; a product or a sum joins the planes. */
+/* Rules of operators whose windows overlap in the result. Regions may not overlap, so every tap gets a plane
+ * of its own: what it adds to each position of the result, zero elsewhere; a product or a sum joins the
+ * planes. */
 #include <string.h>
 
 #include "geometry/window.h"
@@ -20,8 +21,8 @@ int32_t we_emit_spread(we_lower *l, int32_t x, int64_t n, int64_t channels, int6
     int64_t in_strides[WE_MAX_SPATIAL], out_strides[WE_MAX_SPATIAL], position[WE_MAX_SPATIAL] = {0};
     int64_t channel_step = tap_step ? w->taps * tap_step : ins;
     int64_t dims[4] = {w->taps, n * channels, outs}, channel_dims[4] = {n, channels, w->taps, outs};
-    int32_t planes = we_lower_temp(l, we_lower_tensor(l, x).dtype, by_channel ? 4 : 3,
-                                   by_channel ? channel_dims : dims);
+    int32_t planes =
+        we_lower_temp(l, we_lower_tensor(l, x).dtype, by_channel ? 4 : 3, by_channel ? channel_dims : dims);
     we_raster raster = {0};
     we_strides(w->rank, w->in, in_strides);
     we_strides(w->rank, w->out, out_strides);

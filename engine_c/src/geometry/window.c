@@ -77,8 +77,8 @@ int32_t we_emit_window_product(we_lower *l, int32_t weight, int32_t columns, int
     if (bias < 0)
         return sums;
     int64_t bias_dims[WE_MAX_RANK] = {out.dims[1], 1, 1, 1};
-    return we_emit_binary(l, WE_BINARY_Add, sums,
-                          we_emit_reshape(l, bias, out.rank - 1, bias_dims, WE_NEW), into);
+    return we_emit_binary(l, WE_BINARY_Add, sums, we_emit_reshape(l, bias, out.rank - 1, bias_dims, WE_NEW),
+                          into);
 }
 
 int32_t we_emit_conv(we_lower *l, int32_t x, int32_t weight, int32_t bias, const we_window *w, int64_t group,

@@ -400,8 +400,8 @@ we_status we_builder_output_typed(we_builder *builder, const char *name, we_dtyp
     return append(&graph->outputs, &graph->output_room, &graph->output_count, index, err);
 }
 
-we_status we_builder_output_hint(we_builder *builder, const char *name, we_io_kind kind, we_dtype dtype, int32_t rank,
-                                 const int64_t *dims, we_error *err) {
+we_status we_builder_output_hint(we_builder *builder, const char *name, we_io_kind kind, we_dtype dtype,
+                                 int32_t rank, const int64_t *dims, we_error *err) {
     WE_TRY(we_builder_output_typed(builder, name, WE_F32, -1, NULL, NULL, err));
     we_value *value = &builder->graph.values[we_names_find(&builder->graph.names, name)];
     if (value->kind != WE_VALUE_INPUT)

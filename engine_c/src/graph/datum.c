@@ -73,13 +73,15 @@ double we_view_number(const we_view *view, int64_t i) {
 }
 
 static we_status over_limit(const we_budget *budget, const char *what, int64_t bytes, we_error *err) {
-    return we_error_set(err, WE_OUT_OF_MEMORY,
-                        "'%.100s' needs %lld bytes beside the %lld in use, more than the session's memory limit "
-                        "of %lld: raise memory_limit if the model is to be trusted",
-                        what, (long long)bytes, (long long)budget->used, (long long)budget->limit);
+    return we_error_set(
+        err, WE_OUT_OF_MEMORY,
+        "'%.100s' needs %lld bytes beside the %lld in use, more than the session's memory limit "
+        "of %lld: raise memory_limit if the model is to be trusted",
+        what, (long long)bytes, (long long)budget->used, (long long)budget->limit);
 }
 
-we_status we_datum_adopt(we_budget *budget, const char *what, we_block *block, we_datum **out, we_error *err) {
+we_status we_datum_adopt(we_budget *budget, const char *what, we_block *block, we_datum **out,
+                         we_error *err) {
     int64_t bytes = (int64_t)we_block_nbytes(block) + OVERHEAD;
     we_status status = budget && bytes > budget->limit - budget->used ? over_limit(budget, what, bytes, err)
                                                                       : new_datum(WE_DATUM_TENSOR, out, err);
@@ -96,8 +98,8 @@ we_status we_datum_adopt(we_budget *budget, const char *what, we_block *block, w
     return WE_OK;
 }
 
-we_status we_datum_make(we_budget *budget, const char *what, we_dtype dtype, int32_t rank, const int64_t *dims,
-                        we_datum **out, we_error *err) {
+we_status we_datum_make(we_budget *budget, const char *what, we_dtype dtype, int32_t rank,
+                        const int64_t *dims, we_datum **out, we_error *err) {
     we_block *block;
     int64_t count = 0;
     if (!we_shape_count(rank, dims, dtype, &count))

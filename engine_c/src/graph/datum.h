@@ -1,5 +1,6 @@
-/* Values at run time, as the engine handles them; see engine.h for what they are. A tensor either owns its memory
- * (through a block) or borrows it for the length of a run. References are atomic, contents immutable once shared. */
+/* Values at run time, as the engine handles them; see engine.h for what they are. A tensor either owns its
+ * memory (through a block) or borrows it for the length of a run. References are atomic, contents immutable
+ * once shared. */
 #ifndef WE_GRAPH_DATUM_H
 #define WE_GRAPH_DATUM_H
 
@@ -25,8 +26,8 @@ struct we_datum {
 };
 
 /* A zeroed tensor. OUT_OF_MEMORY past the budget (NULL: none), naming `what`. */
-we_status we_datum_make(we_budget *budget, const char *what, we_dtype dtype, int32_t rank, const int64_t *dims,
-                        we_datum **out, we_error *err);
+we_status we_datum_make(we_budget *budget, const char *what, we_dtype dtype, int32_t rank,
+                        const int64_t *dims, we_datum **out, we_error *err);
 /* Takes over the block, also on failure. */
 we_status we_datum_adopt(we_budget *budget, const char *what, we_block *block, we_datum **out, we_error *err);
 /* A tensor in memory that outlives the run or belongs to its caller. */

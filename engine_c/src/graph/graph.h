@@ -85,8 +85,8 @@ we_status we_builder_weight_borrowed(we_builder *builder, const char *name, cons
 we_status we_builder_output_typed(we_builder *builder, const char *name, we_dtype dtype, int32_t rank,
                                   const int64_t *dims, const char *const *symbols, we_error *err);
 /* An output of a kind or a type that is stated in part: the type only matters where a body never runs. */
-we_status we_builder_output_hint(we_builder *builder, const char *name, we_io_kind kind, we_dtype dtype, int32_t rank,
-                                 const int64_t *dims, we_error *err);
+we_status we_builder_output_hint(we_builder *builder, const char *name, we_io_kind kind, we_dtype dtype,
+                                 int32_t rank, const int64_t *dims, we_error *err);
 /* Verify, order, and move the graph out of the builder. On failure *out is untouched. */
 we_status we_builder_seal(we_builder *builder, we_graph *out, we_error *err);
 

@@ -1,5 +1,5 @@
-/* Kernels for what no region and no atomic operator expresses: reads at places that data decides, and elimination.
- * One sees whole tensors and makes a range of independent items of the result. */
+/* Kernels for what no region and no atomic operator expresses: reads at places that data decides, and
+ * elimination. One sees whole tensors and makes a range of independent items of the result. */
 #ifndef WE_KERNELS_NATIVE_H
 #define WE_KERNELS_NATIVE_H
 
@@ -9,7 +9,8 @@
 
 typedef struct we_native {
     const char *name;
-    /* Make items [begin, end). Returns NULL, or what is wrong with the inputs. in[i] is NULL where omitted. */
+    /* Make items [begin, end). Returns NULL, or what is wrong with the inputs. in[i] is NULL where omitted.
+     */
     const char *(*run)(const void *parameters, const void *const *in, void *out, int64_t begin, int64_t end);
 } we_native;
 
@@ -28,8 +29,8 @@ typedef struct we_grid_sample {
 } we_grid_sample;
 extern const we_native we_native_grid_sample;
 
-/* in: x [N, C, size...], offsets [N, groups, taps, rank, positions], mask [N, groups, taps, positions] or NULL.
- * out: columns [N, C, taps, positions] of what each tap sees, linearly interpolated, zero outside.
+/* in: x [N, C, size...], offsets [N, groups, taps, rank, positions], mask [N, groups, taps, positions] or
+ * NULL. out: columns [N, C, taps, positions] of what each tap sees, linearly interpolated, zero outside.
  * Item: one tap of one group of one n. */
 typedef struct we_deform {
     bool wide;

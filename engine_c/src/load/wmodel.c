@@ -180,7 +180,8 @@ static we_status read_loose_info(loader *l, const we_json *json, const char *nam
         WE_TRY(read_loose_dims(l, name, shape, &rank, dims));
     if (is_input)
         return we_builder_input_untyped(l->builder, name, kind, dtype, l->err);
-    return we_builder_output_hint(l->builder, name, kind, dtype, dtype == WE_DTYPE_COUNT ? -1 : rank, dims, l->err);
+    return we_builder_output_hint(l->builder, name, kind, dtype, dtype == WE_DTYPE_COUNT ? -1 : rank, dims,
+                                  l->err);
 }
 
 static we_status read_value_info(loader *l, const we_json *json, bool is_input) {
@@ -190,7 +191,8 @@ static we_status read_value_info(loader *l, const we_json *json, bool is_input) 
     int64_t dims[WE_MAX_RANK];
     WE_TRY(read_text(l, "an input or output", json, "name", &name));
     const we_json *kind = we_json_get(json, "kind");
-    if (l->depth > 0 || is_absent(we_json_get(json, "shape")) || (!is_absent(kind) && strcmp(kind->text ? kind->text : "", "tensor") != 0))
+    if (l->depth > 0 || is_absent(we_json_get(json, "shape")) ||
+        (!is_absent(kind) && strcmp(kind->text ? kind->text : "", "tensor") != 0))
         return read_loose_info(l, json, name, is_input);
     WE_TRY(read_dtype(l, name, we_json_get(json, "dtype"), &dtype));
     WE_TRY(read_dims(l, name, we_json_get(json, "shape"), &rank, dims, symbols));

@@ -96,9 +96,8 @@ we_status we_call_blocks(const we_call *call, we_window *w) {
             return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the block is absurdly large");
     }
     if (positions != x->dims[2] || x->dims[1] % w->taps)
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL,
-                            "%lld rows of %lld columns do not make blocks of %lld at %lld positions",
-                            (long long)x->dims[1], (long long)x->dims[2], (long long)w->taps,
-                            (long long)positions);
+        return WE_CALL_FAIL(
+            call, WE_INVALID_MODEL, "%lld rows of %lld columns do not make blocks of %lld at %lld positions",
+            (long long)x->dims[1], (long long)x->dims[2], (long long)w->taps, (long long)positions);
     return WE_OK;
 }

@@ -104,16 +104,17 @@ we_status we_host_make(const we_host *host, int32_t index, we_dtype dtype, int32
 
 we_status we_host_axis(const we_host *host, int64_t axis, int32_t rank, int32_t *out) {
     if (axis < -(int64_t)rank || axis >= rank)
-        return WE_HOST_FAIL(host, WE_INVALID_MODEL, "axis %lld is outside a tensor of rank %d", (long long)axis,
-                            (int)rank);
+        return WE_HOST_FAIL(host, WE_INVALID_MODEL, "axis %lld is outside a tensor of rank %d",
+                            (long long)axis, (int)rank);
     *out = (int32_t)(axis < 0 ? axis + rank : axis);
     return WE_OK;
 }
 
 we_status we_host_text(const we_host *host, const char *text, size_t length, const char **out) {
     *out = we_texts_add(host->texts, text, length);
-    return *out ? WE_OK
-                : WE_HOST_FAIL(host, WE_OUT_OF_MEMORY, "the texts of the run pass the session's memory limit");
+    return *out
+               ? WE_OK
+               : WE_HOST_FAIL(host, WE_OUT_OF_MEMORY, "the texts of the run pass the session's memory limit");
 }
 
 we_along we_view_along(const we_view *view, int32_t axis) {

@@ -1,5 +1,5 @@
-/* Host operators: functions from values to values, for what no static program can say: results whose shape depends on
- * data, text, sequences, optionals. run/module.c calls them between the programs of a model. */
+/* Host operators: functions from values to values, for what no static program can say: results whose shape
+ * depends on data, text, sequences, optionals. run/module.c calls them between the programs of a model. */
 #ifndef WE_OPS_HOST_H
 #define WE_OPS_HOST_H
 
@@ -7,8 +7,8 @@
 #include "graph/datum.h"
 #include "graph/graph.h"
 
-/* A node with its values. `in[i]` is NULL where omitted; every entry of `out` must be filled unless the function fails
- * (whoever calls it releases what is there). Inputs are only read. */
+/* A node with its values. `in[i]` is NULL where omitted; every entry of `out` must be filled unless the
+ * function fails (whoever calls it releases what is there). Inputs are only read. */
 typedef struct we_host {
     const we_graph *graph;
     const we_node *node;
@@ -28,8 +28,8 @@ typedef enum we_host_when {
     WE_HOST_VALUE, /* an input is a sequence or an empty optional */
 } we_host_when;
 
-/* The function for this node given its inputs (`in` may be NULL: then by its attributes alone), or NULL where it runs
- * in a program. */
+/* The function for this node given its inputs (`in` may be NULL: then by its attributes alone), or NULL where
+ * it runs in a program. */
 we_host_fn we_host_find(const we_node *node, we_datum *const *in);
 /* Does the operator only move elements, so that its program may hold STRING tensors? */
 bool we_op_moves_text(int32_t op);

@@ -40,8 +40,8 @@ static we_status check_past(const we_call *call, const we_attention *a) {
     int64_t values[4] = {a->batch, a->shared_heads, a->past, a->value_size};
     if (!key != !value)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "past_key and past_value must be given together");
-    if (key && (!has_dims(key, 4, keys) || !has_dims(value, 4, values) ||
-                key->dtype != call->in[1]->dtype || value->dtype != call->in[2]->dtype))
+    if (key && (!has_dims(key, 4, keys) || !has_dims(value, 4, values) || key->dtype != call->in[1]->dtype ||
+                value->dtype != call->in[2]->dtype))
         return WE_CALL_FAIL(call, WE_INVALID_MODEL,
                             "past_key and past_value must be [batch, heads, length, size] of the types of K "
                             "and V");
@@ -76,7 +76,8 @@ we_status we_call_attention(const we_call *call, we_attention *out) {
     if ((q->rank != 3 && q->rank != 4) || k->rank != q->rank || v->rank != q->rank)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "Q, K and V must all have rank 3 or all rank 4");
     if (!is_float(q) || k->dtype != q->dtype || !is_float(v))
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "Q and K must have one floating type, and V a floating one");
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL,
+                            "Q and K must have one floating type, and V a floating one");
     out->packed = q->rank == 3;
     out->heads = we_node_int(call->node, "q_num_heads", out->packed ? 0 : q->dims[1]);
     out->shared_heads = we_node_int(call->node, "kv_num_heads", out->packed ? 0 : k->dims[1]);
@@ -84,7 +85,8 @@ we_status we_call_attention(const we_call *call, we_attention *out) {
     WE_TRY(read_heads(call, 1, out->shared_heads, &key_batch, &out->keys, &key_size));
     WE_TRY(read_heads(call, 2, out->shared_heads, &value_batch, &values, &out->value_size));
     if (key_batch != out->batch || value_batch != out->batch || key_size != out->size || values != out->keys)
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the batches, lengths or head sizes of Q, K and V differ");
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL,
+                            "the batches, lengths or head sizes of Q, K and V differ");
     if (out->heads % out->shared_heads)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "%lld query heads cannot share %lld key heads",
                             (long long)out->heads, (long long)out->shared_heads);
@@ -357,8 +359,8 @@ we_status we_call_einsum(const we_call *call, we_einsum *out) {
         out->size[i] = -1;
     out->operands = call->node->input_count;
     if (out->operands > WE_EINSUM_OPERANDS)
-        return WE_CALL_FAIL(call, WE_UNSUPPORTED, "%d operands; at most %d are supported",
-                            (int)out->operands, WE_EINSUM_OPERANDS);
+        return WE_CALL_FAIL(call, WE_UNSUPPORTED, "%d operands; at most %d are supported", (int)out->operands,
+                            WE_EINSUM_OPERANDS);
     for (int32_t n = 0; n < out->operands; n++) {
         int32_t dots = call->in[n] ? dots_of(at, call->in[n]->rank) : 0;
         most_dots = dots > most_dots ? dots : most_dots;
@@ -384,7 +386,7 @@ we_status we_call_einsum(const we_call *call, we_einsum *out) {
 
 we_loss_kind we_loss_reduction(const we_node *node) {
     const char *reduction = we_node_string(node, "reduction", "mean");
-    return strcmp(reduction, "none") == 0 ? WE_LOSS_NONE
+    return strcmp(reduction, "none") == 0  ? WE_LOSS_NONE
            : strcmp(reduction, "sum") == 0 ? WE_LOSS_SUM
                                            : WE_LOSS_MEAN;
 }

@@ -5,7 +5,8 @@
 
 #include "ops/ops.h"
 
-/* Sizes of Attention. Inputs may be [batch, heads, length, size] or, packed, [batch, length, heads * size]. */
+/* Sizes of Attention. Inputs may be [batch, heads, length, size] or, packed, [batch, length, heads * size].
+ */
 typedef struct we_attention {
     bool packed;
     int64_t batch, heads, shared_heads; /* of queries; of keys and values */

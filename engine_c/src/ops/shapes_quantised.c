@@ -27,17 +27,18 @@ we_status we_call_grain(const we_call *call, const we_tensor *scale, we_grain *o
         fits = fits && scale->dims[0] == x->dims[out->axis];
     for (int32_t i = 0; block && fits && i < x->rank; i++)
         fits = scale->dims[i] == (i == out->axis ? (x->dims[i] + block - 1) / block : x->dims[i]);
-    return fits ? WE_OK
-                : WE_CALL_FAIL(call, WE_INVALID_MODEL,
-                               "the scale must have one element, one per entry of the axis, or one per block");
+    return fits
+               ? WE_OK
+               : WE_CALL_FAIL(call, WE_INVALID_MODEL,
+                              "the scale must have one element, one per entry of the axis, or one per block");
 }
 
 static we_status check_zero_point(const we_call *call, const we_tensor *scale, const we_tensor *zero_point) {
-    bool same = !zero_point || zero_point->rank == scale->rank || (zero_point->count == 1 && scale->count == 1);
+    bool same =
+        !zero_point || zero_point->rank == scale->rank || (zero_point->count == 1 && scale->count == 1);
     for (int32_t i = 0; zero_point && same && zero_point->count != 1 && i < scale->rank; i++)
         same = zero_point->dims[i] == scale->dims[i];
-    return same ? WE_OK
-                : WE_CALL_FAIL(call, WE_INVALID_MODEL, "scale and zero point have different shapes");
+    return same ? WE_OK : WE_CALL_FAIL(call, WE_INVALID_MODEL, "scale and zero point have different shapes");
 }
 
 static we_status check_scale(const we_call *call, const we_tensor *scale) {

@@ -14,9 +14,9 @@ static bool is_one_of(const char *value, const char *const *known) {
 static we_status check_named(const we_call *call, const char *attribute, const char *fallback,
                              const char *const *known) {
     const char *value = we_node_string(call->node, attribute, fallback);
-    return is_one_of(value, known) ? WE_OK
-                                   : WE_CALL_FAIL(call, WE_INVALID_MODEL, "attribute '%s' cannot be '%.30s'",
-                                                  attribute, value);
+    return is_one_of(value, known)
+               ? WE_OK
+               : WE_CALL_FAIL(call, WE_INVALID_MODEL, "attribute '%s' cannot be '%.30s'", attribute, value);
 }
 
 we_status we_shape_grid_sample(const we_call *call, we_tensor *out) {
@@ -25,8 +25,8 @@ we_status we_shape_grid_sample(const we_call *call, we_tensor *out) {
     const we_tensor *x = call->in[0], *grid = call->in[1];
     WE_TRY(check_named(call, "mode", "linear", MODES));
     WE_TRY(check_named(call, "padding_mode", "zeros", PADDINGS));
-    if (x->rank < 3 || x->rank > 2 + WE_MAX_SPATIAL || grid->rank != x->rank ||
-        grid->dims[0] != x->dims[0] || grid->dims[grid->rank - 1] != x->rank - 2)
+    if (x->rank < 3 || x->rank > 2 + WE_MAX_SPATIAL || grid->rank != x->rank || grid->dims[0] != x->dims[0] ||
+        grid->dims[grid->rank - 1] != x->rank - 2)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL,
                             "the input must be [N, C, 1 to 3 dims], the grid [N, as many dims, coordinates]");
     we_shape_set(out, x->dtype, x->rank, x->dims);

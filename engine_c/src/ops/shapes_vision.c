@@ -42,10 +42,9 @@ we_status we_shape_conv_transpose(const we_call *call, we_tensor *out) {
     WE_TRY(we_call_transposed_window(call, w->dims + 2, &window));
     if (group < 1 || x->dims[1] != w->dims[0] || x->dims[1] % group ||
         __builtin_mul_overflow(w->dims[1], group, &channels))
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL,
-                            "%lld input channels, %lld x %lld weights and %lld groups do not fit",
-                            (long long)x->dims[1], (long long)w->dims[0], (long long)w->dims[1],
-                            (long long)group);
+        return WE_CALL_FAIL(
+            call, WE_INVALID_MODEL, "%lld input channels, %lld x %lld weights and %lld groups do not fit",
+            (long long)x->dims[1], (long long)w->dims[0], (long long)w->dims[1], (long long)group);
     WE_TRY(check_bias(call, we_call_input(call, 2), x->dtype, channels));
     same_as(x, out);
     out->dims[1] = channels;
@@ -68,7 +67,8 @@ we_status we_shape_causal_conv(const we_call *call, we_tensor *out) {
     const char *activation = we_node_string(call->node, "activation", "none");
     if (strcmp(activation, "none") != 0 && strcmp(activation, "silu") != 0 &&
         strcmp(activation, "swish") != 0)
-        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "attribute 'activation' must be 'none', 'silu' or 'swish'");
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL,
+                            "attribute 'activation' must be 'none', 'silu' or 'swish'");
     if (x->rank != 3 || w->rank != 3 || w->dtype != x->dtype || w->dims[0] != x->dims[1] || w->dims[1] != 1 ||
         w->dims[2] < 1)
         return WE_CALL_FAIL(call, WE_INVALID_MODEL,

@@ -20,6 +20,7 @@ typedef struct merger {
     we_program *program;
     const we_merge_settings *settings;
     we_merge_report *report;
+    we_command *before;   /* the commands as they were */
     int32_t *producer_of; /* per tensor: the command that writes it, or -1 */
     int32_t *table;       /* of canonical rasters, open addressing: command or -1 */
     size_t table_size;    /* a power of two */
@@ -112,21 +113,31 @@ static we_status merge_regions(merger *m, we_command *raster) {
     return WE_OK;
 }
 
-/* Operands that are walked by steps read past rasters too. */
+/* A raster that repeats a small tensor. */
+static bool repeats(const we_program *program, const we_command *raster) {
+    return raster->u.raster.count == 1 &&
+           program->tensors[raster->u.raster.regions[0].source].count < program->tensors[raster->out].count;
+}
+
+/* Operands that are walked by steps read past rasters too. Where a repeating raster was merged with those
+ * before it into too many regions, reading past it alone still saves the repetition. */
 static we_status merge_operands(merger *m, int32_t index) {
-    we_command command = m->program->commands[index];
+    we_program *program = m->program;
+    we_command command = program->commands[index];
     for (int32_t i = 0; i < 3 && command.in[i] >= 0 && m->settings->vertical; i++) {
         int64_t offset;
-        int32_t producer = m->producer_of[we_program_root(m->program, command.in[i], &offset)];
+        int32_t producer = m->producer_of[we_program_root(program, command.in[i], &offset)];
         bool done = false;
-        if (producer < 0 || m->program->commands[producer].kind != WE_COMMAND_RASTER ||
+        if (producer < 0 || program->commands[producer].kind != WE_COMMAND_RASTER ||
             !we_command_takes_steps(&command, i))
             continue;
-        WE_TRY(we_operand_through(m->program, &command, i, &m->program->commands[producer], m->lists, &done,
-                                  m->err));
+        WE_TRY(
+            we_operand_through(program, &command, i, &program->commands[producer], m->lists, &done, m->err));
+        if (!done && repeats(program, &m->before[producer]))
+            WE_TRY(we_operand_through(program, &command, i, &m->before[producer], m->lists, &done, m->err));
         m->report->operands += done;
     }
-    m->program->commands[index] = command;
+    program->commands[index] = command;
     return WE_OK;
 }
 
@@ -280,21 +291,12 @@ static we_status merge_all(merger *m) {
 
 static we_status merge_and_sweep(merger *m, const bool *kept) {
     we_program *program = m->program;
-    we_command *before = NULL;
     size_t count = program->command_count;
-    if (m->settings->verify && count) {
-        before = we_memory_new(count * sizeof *before);
-        if (!before)
-            return we_error_no_memory(m->err);
-        memcpy(before, program->commands, count * sizeof *before);
-    }
-    we_status status = merge_all(m);
-    if (status == WE_OK)
-        status = sweep(program, kept, m->err);
-    if (status == WE_OK && m->settings->verify)
-        status = we_program_verify(program, before, count, m->err);
-    we_memory_free(before);
-    return status;
+    if (count)
+        memcpy(m->before, program->commands, count * sizeof *m->before);
+    WE_TRY(merge_all(m));
+    WE_TRY(sweep(program, kept, m->err));
+    return m->settings->verify ? we_program_verify(program, m->before, count, m->err) : WE_OK;
 }
 
 we_status we_program_merge(we_program *program, const bool *kept, const we_merge_settings *settings,
@@ -307,7 +309,8 @@ we_status we_program_merge(we_program *program, const bool *kept, const we_merge
     m.producer_of = we_memory_new_dirty(tensors * sizeof *m.producer_of);
     m.table = we_memory_new_dirty(m.table_size * sizeof *m.table);
     m.lists = we_memory_new_dirty(sizeof *m.lists);
-    we_status status = m.producer_of && m.table && m.lists ? WE_OK : we_error_no_memory(err);
+    m.before = we_memory_new_dirty(program->command_count * sizeof *m.before);
+    we_status status = m.producer_of && m.table && m.lists && m.before ? WE_OK : we_error_no_memory(err);
     if (status == WE_OK) {
         memset(m.producer_of, -1, tensors * sizeof *m.producer_of);
         memset(m.table, -1, m.table_size * sizeof *m.table);
@@ -317,6 +320,7 @@ we_status we_program_merge(we_program *program, const bool *kept, const we_merge
     we_memory_free(m.producer_of);
     we_memory_free(m.table);
     we_memory_free(m.lists);
+    we_memory_free(m.before);
     we_memory_free(m.regions);
     return status;
 }

@@ -225,8 +225,7 @@ typedef struct we_composition {
 
 /* Does the command walk this operand by steps of its own? */
 bool we_command_takes_steps(const we_command *command, int32_t operand);
-/* Let such an operand read the sources of the raster that writes it; *done tells whether that was possible.
- * The command is not one of the program's array, which may move. */
+/* Let such an operand read the source of the raster that writes it; *done tells whether it does. */
 we_status we_operand_through(we_program *program, we_command *command, int32_t operand,
                              const we_command *producer, we_composition *lists, bool *done, we_error *err);
 

@@ -141,15 +141,15 @@ static we_status slice(we_flow *flow, const we_view *x, int32_t axis, int64_t t,
     y.rank--;
     WE_TRY(we_datum_make(&flow->budget, "a slice", y.dtype, y.rank, y.dims, out, flow->err));
     for (int64_t o = 0; o < all.outer && run; o++)
-        memcpy((char *)(*out)->view.data + (size_t)o * run, (const char *)x->data + (size_t)(o * all.n + t) * run,
-               run);
+        memcpy((char *)(*out)->view.data + (size_t)o * run,
+               (const char *)x->data + (size_t)(o * all.n + t) * run, run);
     return WE_OK;
 }
 
 /* ---- Passes: what Loop and Scan have in common ---- */
 
-/* `in` and `results` belong to one pass; `state` passes from one to the next. `fixed` counts what comes before the
- * state: in the body's inputs, and in its outputs. */
+/* `in` and `results` belong to one pass; `state` passes from one to the next. `fixed` counts what comes
+ * before the state: in the body's inputs, and in its outputs. */
 typedef struct passes {
     we_module *body;
     const we_graph *graph;
@@ -158,8 +158,9 @@ typedef struct passes {
     rows *scans;
 } passes;
 
-static we_status open_passes(we_flow *flow, const we_scope *scope, size_t n, size_t state_count, size_t fixed_in,
-                             size_t fixed_out, size_t scan_inputs, we_datum *const *state, passes *p) {
+static we_status open_passes(we_flow *flow, const we_scope *scope, size_t n, size_t state_count,
+                             size_t fixed_in, size_t fixed_out, size_t scan_inputs, we_datum *const *state,
+                             passes *p) {
     *p = (passes){.state_count = state_count, .fixed_in = fixed_in, .fixed_out = fixed_out};
     WE_TRY(we_scope_body(scope, flow, n, "body", &p->body));
     p->graph = we_module_graph(p->body);
@@ -193,8 +194,8 @@ static void close_passes(passes *p) {
     we_memory_free(p->state);
 }
 
-/* One pass. The caller has filled `in` before and after the state; what the body gives before the state stays in
- * `results`. */
+/* One pass. The caller has filled `in` before and after the state; what the body gives before the state stays
+ * in `results`. */
 static we_status pass(we_flow *flow, const we_scope *scope, passes *p) {
     release_all(p->results, p->graph->output_count);
     WE_TRY(we_flow_trip(flow));
@@ -248,7 +249,8 @@ static we_status loop_passes(we_flow *flow, const we_scope *scope, passes *p, in
     return WE_OK;
 }
 
-static we_status run_loop(we_flow *flow, const we_scope *scope, size_t n, we_datum *const *in, we_datum **out) {
+static we_status run_loop(we_flow *flow, const we_scope *scope, size_t n, we_datum *const *in,
+                          we_datum **out) {
     const we_node *node = node_of(scope, n);
     size_t given = (size_t)node->input_count, outputs = (size_t)node->output_count;
     int64_t trips;
@@ -257,11 +259,13 @@ static we_status run_loop(we_flow *flow, const we_scope *scope, size_t n, we_dat
     WE_TRY(trip_count(flow, given > 0 ? in[0] : NULL, &trips));
     if (given > 1 && in[1])
         WE_TRY(truth(flow, in[1], &going));
-    we_status status = open_passes(flow, scope, n, given > 2 ? given - 2 : 0, 2, 1, 0, in + (given > 2 ? 2 : 0), &p);
+    we_status status =
+        open_passes(flow, scope, n, given > 2 ? given - 2 : 0, 2, 1, 0, in + (given > 2 ? 2 : 0), &p);
     if (status == WE_OK)
         status = loop_passes(flow, scope, &p, trips, going);
     for (size_t i = p.state_count; status == WE_OK && i < outputs; i++)
-        status = join(flow, &p.scans[i - p.state_count], scan_value(&p, i - p.state_count), 0, false, &out[i]);
+        status =
+            join(flow, &p.scans[i - p.state_count], scan_value(&p, i - p.state_count), 0, false, &out[i]);
     if (status == WE_OK)
         give_state(&p, outputs, out);
     close_passes(&p);
@@ -307,7 +311,8 @@ static we_status scan_passes(we_flow *flow, const we_scope *scope, const we_node
     return WE_OK;
 }
 
-static we_status run_scan(we_flow *flow, const we_scope *scope, size_t n, we_datum *const *in, we_datum **out) {
+static we_status run_scan(we_flow *flow, const we_scope *scope, size_t n, we_datum *const *in,
+                          we_datum **out) {
     const we_node *node = node_of(scope, n);
     int64_t scanned = we_node_int(node, "num_scan_inputs", 0), length = 0;
     size_t outputs = (size_t)node->output_count;
@@ -345,7 +350,8 @@ static we_status map_passes(we_flow *flow, const we_scope *scope, const we_node 
     return WE_OK;
 }
 
-static we_status run_map(we_flow *flow, const we_scope *scope, size_t n, we_datum *const *in, we_datum **out) {
+static we_status run_map(we_flow *flow, const we_scope *scope, size_t n, we_datum *const *in,
+                         we_datum **out) {
     const we_node *node = node_of(scope, n);
     passes p;
     if (in[0]->kind != WE_DATUM_SEQUENCE)

@@ -66,10 +66,10 @@ static void put_dims(text *t, const we_tensor *tensor) {
 
 const char *we_command_name(we_command_kind kind) {
     static const char *const NAMES[] = {
-        [WE_COMMAND_UNARY] = "unary", [WE_COMMAND_BINARY] = "binary", [WE_COMMAND_SELECT] = "select",
-        [WE_COMMAND_CAST] = "cast",   [WE_COMMAND_REDUCE] = "reduce", [WE_COMMAND_ARG] = "arg",
-        [WE_COMMAND_TOP] = "top",     [WE_COMMAND_RANDOM] = "random", [WE_COMMAND_MATMUL] = "matmul",
-        [WE_COMMAND_LOOP] = "loop",   [WE_COMMAND_RASTER] = "raster", [WE_COMMAND_CLAIM] = "claim",
+        [WE_COMMAND_UNARY] = "unary",   [WE_COMMAND_BINARY] = "binary", [WE_COMMAND_SELECT] = "select",
+        [WE_COMMAND_CAST] = "cast",     [WE_COMMAND_REDUCE] = "reduce", [WE_COMMAND_ARG] = "arg",
+        [WE_COMMAND_TOP] = "top",       [WE_COMMAND_RANDOM] = "random", [WE_COMMAND_MATMUL] = "matmul",
+        [WE_COMMAND_LOOP] = "loop",     [WE_COMMAND_RASTER] = "raster", [WE_COMMAND_CLAIM] = "claim",
         [WE_COMMAND_NATIVE] = "native",
     };
     _Static_assert(sizeof NAMES / sizeof *NAMES == WE_COMMAND_NATIVE + 1, "every kind has a name");

@@ -1,6 +1,7 @@
 /* Invariants:
  *  - `lock` guards a module's list of segments; it is not held while one runs.
- *  - A segment in use is never freed; of idle ones at most KEPT per first node are, least recently used out first.
+ *  - A segment in use is never freed; of idle ones at most KEPT per first node are, least recently used out
+ * first.
  *  - A value is released after the last node that reads it, itself or through a body. */
 #include "run/module.h"
 
@@ -26,9 +27,10 @@ typedef struct segment {
     struct segment *next; /* most recently used first */
     we_arena arena;
     size_t start, end; /* nodes */
-    we_graph graph;    /* a view: values, inputs and outputs are the segment's, the rest is the module's graph's */
-    we_view *shapes;   /* of the inputs */
-    int32_t *fixed;    /* values whose contents became constant */
+    we_graph
+        graph; /* a view: values, inputs and outputs are the segment's, the rest is the module's graph's */
+    we_view *shapes; /* of the inputs */
+    int32_t *fixed;  /* values whose contents became constant */
     size_t fixed_count;
     we_prepared *prepared;
     we_workspace *idle;
@@ -39,8 +41,8 @@ struct we_module {
     const we_graph *graph;
     pthread_mutex_t lock;
     segment *segments;
-    int32_t *producer; /* per value: the node that writes it, or -1 */
-    size_t *last_use;  /* per value: the last node that reads it; SIZE_MAX for outputs */
+    int32_t *producer;   /* per value: the node that writes it, or -1 */
+    size_t *last_use;    /* per value: the last node that reads it; SIZE_MAX for outputs */
     we_module ***bodies; /* per node, per attribute; NULL where there is none */
 };
 
@@ -95,7 +97,8 @@ we_status we_module_new(const we_graph *graph, we_module **out, we_error *err) {
     module->producer = we_memory_new(graph->value_count * sizeof *module->producer);
     module->last_use = we_memory_new(graph->value_count * sizeof *module->last_use);
     module->bodies = we_memory_new(graph->node_count * sizeof *module->bodies);
-    we_status status = module->producer && module->last_use && module->bodies ? WE_OK : we_error_no_memory(err);
+    we_status status =
+        module->producer && module->last_use && module->bodies ? WE_OK : we_error_no_memory(err);
     if (status == WE_OK)
         index_uses(module);
     for (size_t n = 0; n < graph->node_count && status == WE_OK; n++)
@@ -200,9 +203,10 @@ static bool is_outside(const we_module *module, size_t start, size_t end, int32_
     return producer < (int32_t)start || producer >= (int32_t)end;
 }
 
-/* May the node follow the segment that begins at `start`? Values written inside it are not known yet; what they are is
- * seen when the segment is prepared. */
-static we_status may_follow(we_flow *flow, const we_scope *scope, size_t start, size_t n, we_datum **in, bool *yes) {
+/* May the node follow the segment that begins at `start`? Values written inside it are not known yet; what
+ * they are is seen when the segment is prepared. */
+static we_status may_follow(we_flow *flow, const we_scope *scope, size_t start, size_t n, we_datum **in,
+                            bool *yes) {
     const we_node *node = &scope->module->graph->nodes[n];
     *yes = false;
     if (we_control_find(node->op))
@@ -241,7 +245,8 @@ typedef enum fixing {
 static bool is_fixed(const we_node *first, const we_datum *datum, int32_t v, fixing level) {
     if (level == FIX_NOTHING || datum->view.dtype == WE_STRING)
         return false; /* texts live as long as a run, segments longer */
-    int64_t most = level == FIX_PARAMETERS ? SMALL : (int64_t)(MAX_FIXED_BYTES / we_dtype_size(datum->view.dtype));
+    int64_t most =
+        level == FIX_PARAMETERS ? SMALL : (int64_t)(MAX_FIXED_BYTES / we_dtype_size(datum->view.dtype));
     if (we_view_elements(&datum->view) > most)
         return false;
     for (int32_t i = level == FIX_PARAMETERS; i < first->input_count; i++) {
@@ -407,7 +412,8 @@ static void trim(we_module *module, size_t start) {
     }
 }
 
-static we_status enter(we_flow *flow, const we_scope *scope, size_t start, segment **out, we_workspace **space) {
+static we_status enter(we_flow *flow, const we_scope *scope, size_t start, segment **out,
+                       we_workspace **space) {
     we_module *module = scope->module;
     we_status status = WE_OK;
     pthread_mutex_lock(&module->lock);
@@ -449,15 +455,16 @@ static we_status check_room(const we_flow *flow, const segment *s) {
     const we_node *last = &s->graph.nodes[s->graph.node_count - 1];
     if (s->prepared->run_bytes <= flow->budget.limit - flow->budget.used)
         return WE_OK;
-    return we_error_set_at(flow->err, WE_OUT_OF_MEMORY, we_op_name(last->op), last->name,
-                           "the nodes up to '%.100s' need %lld bytes beside the %lld in use, more than the session's "
-                           "memory limit of %lld: raise memory_limit if the model is to be trusted",
-                           last->name, (long long)s->prepared->run_bytes, (long long)flow->budget.used,
-                           (long long)flow->budget.limit);
+    return we_error_set_at(
+        flow->err, WE_OUT_OF_MEMORY, we_op_name(last->op), last->name,
+        "the nodes up to '%.100s' need %lld bytes beside the %lld in use, more than the session's "
+        "memory limit of %lld: raise memory_limit if the model is to be trusted",
+        last->name, (long long)s->prepared->run_bytes, (long long)flow->budget.used,
+        (long long)flow->budget.limit);
 }
 
-static we_status run_program(we_flow *flow, const we_scope *scope, const segment *s, const we_workspace *space,
-                             we_view *views, we_block **blocks) {
+static we_status run_program(we_flow *flow, const we_scope *scope, const segment *s,
+                             const we_workspace *space, we_view *views, we_block **blocks) {
     WE_TRY(check_room(flow, s));
     for (size_t i = 0; i < s->graph.input_count; i++)
         views[i] = scope->values[s->graph.inputs[i]]->view;
@@ -504,7 +511,8 @@ static we_status call(we_flow *flow, const we_scope *scope, size_t n, we_datum *
         return control(flow, scope, n, in, out);
     if (!function)
         return WE_OK;
-    we_profile_event event = {.node = node->name, .op = we_op_name(node->op), .command = "host", .candidate = ""};
+    we_profile_event event = {
+        .node = node->name, .op = we_op_name(node->op), .command = "host", .candidate = ""};
     int64_t recording;
     bool timed = we_profile_begin(flow->settings->profile, &event, &recording);
     we_host host = {.graph = scope->module->graph,
@@ -524,14 +532,15 @@ static we_status check_tensors(const we_flow *flow, const we_node *node, we_datu
     for (int32_t i = 0; i < node->input_count; i++) {
         if (in[i] && in[i]->kind != WE_DATUM_TENSOR)
             return we_error_set_at(flow->err, WE_INVALID_MODEL, we_op_name(node->op), node->name,
-                                   "input %d of %s must be a tensor, not a sequence or an empty optional", (int)i,
-                                   we_op_name(node->op));
+                                   "input %d of %s must be a tensor, not a sequence or an empty optional",
+                                   (int)i, we_op_name(node->op));
     }
     return WE_OK;
 }
 
 /* One node outside of programs, if that is where it runs. */
-static we_status run_node(we_flow *flow, const we_scope *scope, size_t n, we_datum **in, we_datum **out, bool *ran) {
+static we_status run_node(we_flow *flow, const we_scope *scope, size_t n, we_datum **in, we_datum **out,
+                          bool *ran) {
     const we_node *node = &scope->module->graph->nodes[n];
     for (int32_t i = 0; i < node->input_count; i++) {
         in[i] = NULL;
@@ -574,10 +583,11 @@ static we_status check_interrupt(const we_flow *flow) {
 
 we_status we_flow_trip(we_flow *flow) {
     if (flow->trips++ >= flow->settings->max_trips)
-        return we_error_set(flow->err, WE_OUT_OF_MEMORY,
-                            "the loops of one run pass the limit of %lld trips: raise max_trips if the model is to "
-                            "be trusted",
-                            (long long)flow->settings->max_trips);
+        return we_error_set(
+            flow->err, WE_OUT_OF_MEMORY,
+            "the loops of one run pass the limit of %lld trips: raise max_trips if the model is to "
+            "be trusted",
+            (long long)flow->settings->max_trips);
     return check_interrupt(flow);
 }
 
@@ -618,7 +628,8 @@ static we_status take_outputs(we_flow *flow, const we_scope *scope, we_datum **o
 we_status we_body_run(we_module *body, we_flow *flow, const we_scope *outer, we_datum *const *inputs,
                       we_datum **outputs) {
     const we_graph *graph = body->graph;
-    we_scope scope = {.module = body, .outer = outer, .values = we_memory_new(graph->value_count * sizeof(we_datum *))};
+    we_scope scope = {
+        .module = body, .outer = outer, .values = we_memory_new(graph->value_count * sizeof(we_datum *))};
     memset(outputs, 0, graph->output_count * sizeof *outputs);
     if (!scope.values)
         return we_error_no_memory(flow->err);
@@ -640,14 +651,16 @@ we_status we_body_run(we_module *body, we_flow *flow, const we_scope *outer, we_
 /* Texts of the caller become texts of the run. */
 static we_status take_texts(we_flow *flow, const we_datum *from, we_datum **out) {
     int64_t count = we_view_elements(&from->view);
-    WE_TRY(we_datum_make(&flow->budget, "an input", WE_STRING, from->view.rank, from->view.dims, out, flow->err));
+    WE_TRY(we_datum_make(&flow->budget, "an input", WE_STRING, from->view.rank, from->view.dims, out,
+                         flow->err));
     for (int64_t i = 0; i < count; i++) {
         const char *text = ((const char *const *)from->view.data)[i];
         const char *own = we_texts_add(&flow->texts, text ? text : "", text ? strlen(text) : 0);
         if (!own) {
             we_datum_release(*out);
             *out = NULL;
-            return we_error_set(flow->err, WE_OUT_OF_MEMORY, "the texts of the inputs pass the session's memory limit");
+            return we_error_set(flow->err, WE_OUT_OF_MEMORY,
+                                "the texts of the inputs pass the session's memory limit");
         }
         ((const char **)(*out)->view.data)[i] = own;
     }
@@ -733,7 +746,8 @@ we_status we_module_explain(we_module *module, const we_settings *settings, cons
     pthread_mutex_lock(&module->lock);
     for (const segment *s = module->segments; s && status == WE_OK; s = s->next) {
         char head[96], *program = NULL;
-        snprintf(head, sizeof head, "%s{\"first_node\":%zu,\"nodes\":%zu,\"program\":", s == module->segments ? "" : ",",
+        snprintf(head, sizeof head,
+                 "%s{\"first_node\":%zu,\"nodes\":%zu,\"program\":", s == module->segments ? "" : ",",
                  s->start, s->end - s->start);
         status = we_explain(&s->graph, settings, precision, s->prepared, &program, err);
         if (status != WE_OK)

@@ -1,12 +1,13 @@
-/* Module mode: a graph that is no single program runs node by node where it must and program by program where it can.
+/* Module mode: a graph that is no single program runs node by node where it must and program by program where
+ * it can.
  *
- *   graph ─► [ nodes 0..k: program ] ─► host function ─► [ program ] ─► Loop ─► ... each on values (graph/datum.h)
- *                                                                       └► its body: a module of its own
+ *   graph ─► [ nodes 0..k: program ] ─► host function ─► [ program ] ─► Loop ─► ... each on values
+ * (graph/datum.h) └► its body: a module of its own
  *
- * Where a program ends is found when it is prepared, with the values at hand: at control flow, at a host function, and
- * before any node that no program takes. If that node is the first, what it reads becomes constant for a program of its
- * own: so every shape may depend on data, whatever the operator. Programs are kept by the shapes of what they read
- * (and by the contents of what became constant). */
+ * Where a program ends is found when it is prepared, with the values at hand: at control flow, at a host
+ * function, and before any node that no program takes. If that node is the first, what it reads becomes
+ * constant for a program of its own: so every shape may depend on data, whatever the operator. Programs are
+ * kept by the shapes of what they read (and by the contents of what became constant). */
 #ifndef WE_RUN_MODULE_H
 #define WE_RUN_MODULE_H
 
@@ -38,7 +39,8 @@ typedef struct we_scope {
 
 we_status we_module_new(const we_graph *graph, we_module **out, we_error *err);
 void we_module_free(we_module *module);
-/* Does the graph need module mode whatever the shapes: control flow, host functions, inputs that are no typed tensors? */
+/* Does the graph need module mode whatever the shapes: control flow, host functions, inputs that are no typed
+ * tensors? */
 bool we_module_is_dynamic(const we_module *module);
 /* Fills `outputs`, in the graph's order, on success; all are NULL otherwise. */
 we_status we_module_run(we_module *module, we_flow *flow, we_datum *const *inputs, we_datum **outputs);

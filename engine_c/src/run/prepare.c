@@ -132,7 +132,8 @@ static we_status fold_from(builder *b, size_t mark) {
 
 /* ---- Nodes ---- */
 
-/* The cheapest claim the back end has on this call, as a command with its price; kind stays UNARY where there is none. */
+/* The cheapest claim the back end has on this call, as a command with its price; kind stays UNARY where there
+ * is none. */
 static we_command best_claim(const builder *b, const we_lower *l) {
     we_command best = {.kind = WE_COMMAND_UNARY};
     int32_t row = 0;

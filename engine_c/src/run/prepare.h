@@ -27,9 +27,9 @@ typedef struct we_prepared {
     int64_t run_bytes; /* that a run takes: arena, scratch, outputs */
 } we_prepared;
 
-/* `shapes` has one view per graph input, checked by the caller; data pointers are not read. Where a node has no place
- * in the program (UNSUPPORTED), *reached is the number of nodes before it (NULL allowed). OUT_OF_MEMORY past the memory
- * limit. */
+/* `shapes` has one view per graph input, checked by the caller; data pointers are not read. Where a node has
+ * no place in the program (UNSUPPORTED), *reached is the number of nodes before it (NULL allowed).
+ * OUT_OF_MEMORY past the memory limit. */
 we_status we_prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
                      we_prepared **out, size_t *reached, we_error *err);
 void we_prepared_free(we_prepared *prepared);

@@ -248,7 +248,8 @@ static we_status wrong_shape(const we_value *value, const we_view *view, int32_t
 static we_status check_input(const we_value *value, const we_view *view, bool with_data, we_error *err) {
     int64_t count = 0;
     if (value->io == WE_IO_SEQUENCE)
-        return we_error_set(err, WE_INVALID_ARGUMENT, "input '%.100s' is a sequence, not a tensor", value->name);
+        return we_error_set(err, WE_INVALID_ARGUMENT, "input '%.100s' is a sequence, not a tensor",
+                            value->name);
     if (view->dtype != value->dtype && (value->typed || value->dtype != WE_DTYPE_COUNT))
         return we_error_set(err, WE_INVALID_ARGUMENT, "input '%.100s' is %s, not %s: convert it", value->name,
                             we_dtype_name(view->dtype), we_dtype_name(value->dtype));
@@ -390,7 +391,8 @@ static we_status run_module(we_session *session, we_datum *const *inputs, we_dat
     return status;
 }
 
-static we_status only_tensors(const we_graph *graph, we_datum *const *values, we_block **outputs, we_error *err) {
+static we_status only_tensors(const we_graph *graph, we_datum *const *values, we_block **outputs,
+                              we_error *err) {
     for (size_t i = 0; i < graph->output_count; i++) {
         if (values[i]->kind != WE_DATUM_TENSOR)
             return we_error_set(err, WE_UNSUPPORTED, "output '%.100s' is no tensor: run on values instead",
@@ -477,7 +479,7 @@ static we_status check_value(const we_value *value, const we_datum *datum, we_er
     bool sequence = datum->kind == WE_DATUM_SEQUENCE;
     if (value->io == WE_IO_OPTIONAL || (sequence && value->io == WE_IO_SEQUENCE))
         return WE_OK;
-    if (datum->kind != WE_DATUM_TENSOR)
+    if (datum->kind != WE_DATUM_TENSOR || value->io == WE_IO_SEQUENCE)
         return we_error_set(err, WE_INVALID_ARGUMENT, "input '%.100s' must be a %s", value->name,
                             value->io == WE_IO_SEQUENCE ? "sequence" : "tensor");
     return check_input(value, &datum->view, true, err);

@@ -39,7 +39,8 @@ def _conv(x: Array, w: Array, pad: int = 0, group: int = 1) -> Array:
     ):
         window = tuple(slice(a, a + k) for a, k in zip(at, w.shape[2:], strict=True))
         first = o // outs * ins
-        y[(n, o, *at)] = (x[(n, slice(first, first + ins), *window)] * w[o]).sum()
+        seen: Any = (n, slice(first, first + ins), *window)
+        y[(n, o, *at)] = (x[seen] * w[o]).sum()
     return y
 
 
@@ -104,7 +105,7 @@ def _lrn(x: Array) -> Array:
 
 def _quantize(x: Array, scale: Array, zero_point: Array) -> Array:
     low, high = np.iinfo(zero_point.dtype).min, np.iinfo(zero_point.dtype).max
-    return np.clip(np.rint(x.astype("f4") / scale.astype("f4")) + zero_point, low, high)
+    return np.asarray(np.clip(np.rint(x.astype("f4") / scale.astype("f4")) + zero_point, low, high))
 
 
 def _dynamic_quantize(x: Array) -> list[Array]:
@@ -120,14 +121,14 @@ def _qlinear_conv(x: Array, xs: Array, xz: Array, w: Array, ws: Array, wz: Array
                   b: Array) -> Array:  # fmt: skip
     sums = _conv(x.astype("i4") - xz, w.astype("i4") - wz.astype("i4").reshape(-1, 1, 1, 1), pad=1)
     scale = (xs.astype("f4") * ws.astype("f4") / ys.astype("f4")).reshape(-1, 1, 1)
-    return np.clip(np.rint((sums + b.reshape(-1, 1, 1)).astype("f4") * scale) + yz, 0, 255)
+    return np.asarray(np.clip(np.rint((sums + b.reshape(-1, 1, 1)).astype("f4") * scale) + yz, 0, 255))
 
 
 def _qlinear_matmul(a: Array, az_scale: Array, az: Array, b: Array, b_scale: Array, bz: Array, ys: Array,
                     yz: Array) -> Array:  # fmt: skip
     sums = (a.astype("i4") - az.reshape(-1, 1)) @ (b.astype("i4") - bz)
     factor = az_scale.astype("f4").reshape(-1, 1) * b_scale.astype("f4") / ys.astype("f4")
-    return np.clip(np.rint(sums.astype("f4") * factor) + yz, -128, 127)
+    return np.asarray(np.clip(np.rint(sums.astype("f4") * factor) + yz, -128, 127))
 
 
 def _keys(t: Array, a: float = -0.75) -> Array:
@@ -153,7 +154,7 @@ def _half_pixel(outputs: int, scale: float) -> Array:
 
 
 def _resized(x: Array, vertical: Array, horizontal: Array) -> Array:
-    return np.einsum("oh,nchw,pw->ncop", vertical, x, horizontal)
+    return np.asarray(np.einsum("oh,nchw,pw->ncop", vertical, x, horizontal))
 
 
 def _mel(bands: int, length: int, rate: int, low: float, high: float) -> Array:
@@ -166,7 +167,7 @@ def _mel(bands: int, length: int, rate: int, low: float, high: float) -> Array:
 
 def _affine_grid(theta: Array, *_: Array) -> Array:
     y, x = np.meshgrid(np.linspace(-1, 1, 4), np.linspace(-1, 1, 5), indexing="ij")
-    return np.einsum("hwk,ndk->nhwd", np.stack([x, y, np.ones_like(x)], -1), theta)
+    return np.asarray(np.einsum("hwk,ndk->nhwd", np.stack([x, y, np.ones_like(x)], -1), theta))
 
 
 def _bilinear(plane: Array, y: float, x: float) -> float:
@@ -215,7 +216,7 @@ def _deform_conv(x: Array, w: Array, offset: Array, b: Array, mask: Array) -> Ar
         dy, dx = offset[i, group * 18 + 2 * t : group * 18 + 2 * t + 2, p, q]
         value = _bilinear(x[i, c], p - 1 + t // 3 + dy, q - 1 + t % 3 + dx)
         seen[i, c, t, p, q] = value * mask[i, group * 9 + t, p, q]
-    return np.einsum("nctpq,oct->nopq", seen, w.reshape(*w.shape[:2], 9)) + b.reshape(-1, 1, 1)
+    return np.asarray(np.einsum("nctpq,oct->nopq", seen, w.reshape(*w.shape[:2], 9)) + b.reshape(-1, 1, 1))
 
 
 def _unpool(x: Array, indices: Array, _: Array) -> Array:

@@ -119,7 +119,7 @@ class Drafting:
                 nodes += self._constant(node.output[0], _constant_value(node, name), names)
             elif node.domain not in DOMAINS:
                 self.untranslated.append((f"{node.domain}.{node.op_type}", name))
-            elif any(attribute.type not in _KINDS for attribute in node.attribute):
+            elif any(a.type not in _KINDS and not _is_default(node, a) for a in node.attribute):
                 self.untranslated.append((node.op_type, name))
             else:
                 nodes.append(self._node(node, name, names or {}))
@@ -225,6 +225,8 @@ def _value_of(info: onnx.ValueInfoProto) -> wmodel.Value | None:
 
 def _is_default(node: onnx.NodeProto, attribute: AttributeProto) -> bool:
     """Whether an attribute says what holds anyway; an engine need not know it then."""
+    if node.op_type == "Optional" and attribute.type == AttributeProto.TYPE_PROTO:
+        return True  # what an empty optional might have held
     domain = "" if node.domain == "ai.onnx" else node.domain
     try:
         known = onnx.defs.get_schema(node.op_type, wmodel.OPSET, domain).attributes.get(attribute.name)

@@ -127,7 +127,7 @@ static void store(we_cast how, we_dtype dtype, void *to, int64_t n, const wide_r
         STORE(WE_U2, uint8_t, w & 3)
         STORE(WE_F8_E8M0, uint8_t, to_e8m0(r, how))
     default: /* another minifloat */
-        STORE(WE_DTYPE_COUNT, uint8_t, we_minifloat_encode(dtype, r, how.overflow))
+        STORE(WE_DTYPE_COUNT, uint8_t, we_minifloat_encode(dtype, to_odd_float(r), how.overflow))
 #undef STORE
     }
 }

@@ -9,11 +9,12 @@ typedef struct parameters {
     const int32_t *offsets; /* per tap */
 } parameters;
 
-/* Float32 over one or two spatial dims. */
+/* Float32 over one or two spatial dims, the values alone. */
 static bool accept(const we_call *call, we_arena *arena, const void **out) {
     const we_tensor *x = call->in[0];
     we_conv conv = {0};
-    if (x->dtype != WE_F32 || x->rank > 4 || x->count == 0 || we_call_window(call, NULL, &conv.w) != WE_OK)
+    if (call->node->output_count > 1 || x->dtype != WE_F32 || x->rank > 4 || x->count == 0 ||
+        we_call_window(call, NULL, &conv.w) != WE_OK)
         return false;
     we_conv_size(&conv);
     we_conv_must_store(&conv);

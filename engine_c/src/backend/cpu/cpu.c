@@ -164,8 +164,9 @@ static we_status run_native(const we_run *run, const we_command *c, we_error *er
     we_parallel_for(run->pool, c->u.native.items, 1 + (int64_t)(GRAIN / (c->u.native.steps + 1)),
                     native_items, &j);
     const char *problem = atomic_load(&j.problem);
-    return problem ? we_error_set_at(err, WE_INVALID_ARGUMENT, we_op_name(node->op), node->name, "%s", problem)
-                   : WE_OK;
+    return problem
+               ? we_error_set_at(err, WE_INVALID_ARGUMENT, we_op_name(node->op), node->name, "%s", problem)
+               : WE_OK;
 }
 
 static we_status execute(const we_run *run, const we_command *c, we_error *err) {

@@ -56,9 +56,9 @@ static double pool(const we_roi_align *p, const void *x, int64_t plane, const sp
     for (int64_t i = 0; i < rows->samples; i++) {
         double row = rows->start + ((double)bin_row + ((double)i + 0.5) / (double)rows->samples) * rows->bin;
         for (int64_t j = 0; j < columns->samples; j++) {
-            double column = columns->start + ((double)bin_column + ((double)j + 0.5) /
-                                                                       (double)columns->samples) *
-                                                 columns->bin;
+            double column =
+                columns->start +
+                ((double)bin_column + ((double)j + 0.5) / (double)columns->samples) * columns->bin;
             double value = sample(p, x, plane, row, column);
             bool first = i == 0 && j == 0;
             result = !p->largest ? result + value : first ? value : fmax(result, value);

@@ -26,8 +26,8 @@ static double cubic(double x) {
     return x <= 1 ? (1.25 * x - 2.25) * x * x + 1 : x < 2 ? ((-0.75 * x + 3.75) * x - 6) * x + 3 : 0;
 }
 
-static void add_tap(we_sample_padding padding, double place, double weight, int64_t n, double low, double high,
-                    we_sample_line *out) {
+static void add_tap(we_sample_padding padding, double place, double weight, int64_t n, double low,
+                    double high, we_sample_line *out) {
     if (padding == WE_PAD_REFLECTION)
         place = mirrored(place, low, high);
     bool outside = place < 0 || place > (double)(n - 1);
@@ -105,9 +105,9 @@ static const char *grid_sample(const void *parameters, const void *const *in, vo
         }
         int64_t n = item / p->positions, position = item % p->positions;
         for (int64_t c = n * p->channels; c < (n + 1) * p->channels; c++)
-            we_sample_store(out, p->wide, c * p->positions + position,
-                            we_sample_plane(offset_of(in[0], p->wide, c * plane), p->wide, p->rank, p->size,
-                                            lines));
+            we_sample_store(
+                out, p->wide, c * p->positions + position,
+                we_sample_plane(offset_of(in[0], p->wide, c * plane), p->wide, p->rank, p->size, lines));
     }
     return NULL;
 }
@@ -136,8 +136,8 @@ static void deform_tap(const we_deform *p, const void *const *in, void *out, int
         double mask = in[2] ? we_sample_load(in[2], p->wide, number * p->positions + position) : 1;
         for (int64_t j = 0; j < share; j++) {
             int64_t c = n * p->channels + group * share + j;
-            double value = we_sample_plane(offset_of(in[0], p->wide, c * plane), p->wide, p->rank, p->size,
-                                           lines);
+            double value =
+                we_sample_plane(offset_of(in[0], p->wide, c * plane), p->wide, p->rank, p->size, lines);
             we_sample_store(out, p->wide, (c * p->taps + tap) * p->positions + position, mask * value);
         }
     }

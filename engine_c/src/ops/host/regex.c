@@ -1,9 +1,11 @@
 /* RegexFullMatch: a pattern against whole texts, in time linear in the text.
  *
- * The pattern becomes a small program (Thompson's construction); all its threads step through the text at once, so no
- * pattern can make the match explode. Source: K. Thompson, Regular Expression Search Algorithm, CACM 11(6), 1968.
+ * The pattern becomes a small program (Thompson's construction); all its threads step through the text at
+ * once, so no pattern can make the match explode. Source: K. Thompson, Regular Expression Search Algorithm,
+ * CACM 11(6), 1968.
  *
- * Understood: literals, . [] [^] | () (?:) * + ? {m} {m,} {m,n} (lazy forms too: whole matches are the same), ^ $ \b \B
+ * Understood: literals, . [] [^] | () (?:) * + ? {m} {m,} {m,n} (lazy forms too: whole matches are the same),
+ * ^ $ \b \B
  * \A \z, \d \w \s and their opposites, \t \n \r \f \v, escaped punctuation. Characters are code points. */
 #include <string.h>
 
@@ -22,10 +24,10 @@ typedef enum step_kind { STEP_SET, STEP_SPLIT, STEP_JUMP, STEP_ASSERT, STEP_MATC
 
 typedef struct step {
     step_kind kind;
-    bool negated;          /* sets */
-    int32_t first, count;  /* sets: their ranges */
-    int32_t next, other;   /* where to go on */
-    char what;             /* assertions: ^ $ b B */
+    bool negated;         /* sets */
+    int32_t first, count; /* sets: their ranges */
+    int32_t next, other;  /* where to go on */
+    char what;            /* assertions: ^ $ b B */
 } step;
 
 typedef struct range {
@@ -58,7 +60,8 @@ static uint32_t code_point(const char **text) {
 }
 
 static we_status refuse(const regex *r, const char *problem) {
-    return WE_HOST_FAIL(r->host, WE_UNSUPPORTED, "the pattern holds %s, which is not understood here", problem);
+    return WE_HOST_FAIL(r->host, WE_UNSUPPORTED, "the pattern holds %s, which is not understood here",
+                        problem);
 }
 
 static we_status add_step(regex *r, step made, int32_t *index) {
@@ -175,7 +178,8 @@ static we_status bracket(regex *r, step *set) {
     return WE_OK;
 }
 
-/* ---- The pattern to steps. Every piece begins at its first step and falls through to the step after its last. ---- */
+/* ---- The pattern to steps. Every piece begins at its first step and falls through to the step after its
+ * last. ---- */
 
 static we_status alternatives(regex *r);
 
@@ -311,7 +315,8 @@ static we_status repeated(regex *r, int32_t from, int32_t least, int32_t most) {
         WE_TRY(most < 0 ? any_number(r, copy) : perhaps(r, copy));
     }
     /* The copies stand behind the piece itself: drop that. */
-    memmove(&r->steps[from], &r->steps[from + size], (r->step_count - (size_t)(from + size)) * sizeof *r->steps);
+    memmove(&r->steps[from], &r->steps[from + size],
+            (r->step_count - (size_t)(from + size)) * sizeof *r->steps);
     r->step_count -= (size_t)size;
     return WE_OK;
 }

@@ -43,7 +43,8 @@ we_status we_host_compress(const we_host *host) {
     WE_TRY(we_host_tensor(host, 0, &x));
     WE_TRY(we_host_typed(host, 1, WE_BOOL, &wanted));
     if (wanted->rank != 1)
-        return WE_HOST_FAIL(host, WE_INVALID_MODEL, "the condition must have rank 1, not %d", (int)wanted->rank);
+        return WE_HOST_FAIL(host, WE_INVALID_MODEL, "the condition must have rank 1, not %d",
+                            (int)wanted->rank);
     bool flat = !we_node_attr(host->node, "axis");
     we_view out = {.dtype = x->dtype, .rank = 1};
     if (flat) {
@@ -91,7 +92,7 @@ static int compare_elements(const we_view *x, int64_t a, int64_t b) {
     if (x->dtype == WE_I64 || x->dtype == WE_U64) { /* a double does not hold them all */
         int64_t p = we_view_integer(x, a), q = we_view_integer(x, b);
         if (x->dtype == WE_U64)
-            return (uint64_t)p < (uint64_t)q ? -1 : (uint64_t)p > (uint64_t)q;
+            return (uint64_t)p<(uint64_t)q ? -1 : (uint64_t)p>(uint64_t) q;
         return p < q ? -1 : p > q;
     }
     double p = we_view_number(x, a), q = we_view_number(x, b);
@@ -120,7 +121,8 @@ static void sort_slices(const slices *s, int64_t *order, int64_t *spare, int64_t
     sort_slices(s, order, spare, half);
     sort_slices(s, order + half, spare, count - half);
     for (int64_t i = 0; i < count; i++)
-        spare[i] = b == count || (a < half && compare_slices(s, order[a], order[b]) <= 0) ? order[a++] : order[b++];
+        spare[i] =
+            b == count || (a < half && compare_slices(s, order[a], order[b]) <= 0) ? order[a++] : order[b++];
     memcpy(order, spare, (size_t)count * sizeof *order);
 }
 
@@ -241,7 +243,8 @@ typedef struct corners {
 static corners corners_of(const float *box, bool centred) {
     corners c;
     for (int i = 0; i < 2; i++) {
-        float a = centred ? box[1 - i] - box[3 - i] / 2 : box[i], b = centred ? box[1 - i] + box[3 - i] / 2 : box[i + 2];
+        float a = centred ? box[1 - i] - box[3 - i] / 2 : box[i],
+              b = centred ? box[1 - i] + box[3 - i] / 2 : box[i + 2];
         c.low[i] = a < b ? a : b;
         c.high[i] = a < b ? b : a;
     }
@@ -339,7 +342,8 @@ we_status we_host_nms(const we_host *host) {
     WE_TRY(threshold(host, 4, &s.least, &s.scored));
     if (boxes->rank != 3 || scores->rank != 3 || boxes->dims[2] != 4 || boxes->dims[0] != scores->dims[0] ||
         boxes->dims[1] != scores->dims[2])
-        return WE_HOST_FAIL(host, WE_INVALID_MODEL, "boxes [batch, n, 4] and scores [batch, classes, n] are required");
+        return WE_HOST_FAIL(host, WE_INVALID_MODEL,
+                            "boxes [batch, n, 4] and scores [batch, classes, n] are required");
     s.count = boxes->dims[1];
     candidate *room = we_memory_new((size_t)s.count * sizeof *room);
     int64_t *kept = we_memory_new((size_t)s.count * sizeof *kept);

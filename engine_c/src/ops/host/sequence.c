@@ -90,8 +90,8 @@ we_status we_host_sequence_length(const we_host *host) {
 /* ---- Between tensors and sequences ---- */
 
 /* Rows [from, from + size) along the axis as a tensor of their own; with `drop` without that axis. */
-static we_status cut(const we_host *host, const we_view *x, int32_t axis, int64_t from, int64_t size, bool drop,
-                     we_datum **out) {
+static we_status cut(const we_host *host, const we_view *x, int32_t axis, int64_t from, int64_t size,
+                     bool drop, we_datum **out) {
     we_view part = *x;
     we_along all = we_view_along(x, axis);
     size_t element = we_dtype_size(x->dtype), run = (size_t)(size * all.inner) * element;
@@ -134,7 +134,8 @@ static we_status read_parts(const we_host *host, int64_t n, parts *out) {
     for (int64_t i = 0; i < out->count; i++) {
         int64_t length = we_view_integer(lengths, i);
         if (length < 0 || length > n - total)
-            return WE_HOST_FAIL(host, WE_INVALID_MODEL, "the parts do not add up to the dim (%lld)", (long long)n);
+            return WE_HOST_FAIL(host, WE_INVALID_MODEL, "the parts do not add up to the dim (%lld)",
+                                (long long)n);
         total += length;
     }
     return total == n ? WE_OK
@@ -169,7 +170,8 @@ we_status we_host_split_to_sequence(const we_host *host) {
     return status;
 }
 
-/* Shape of the joined tensor: the items' with their sum along the axis, or with a new axis of their number. */
+/* Shape of the joined tensor: the items' with their sum along the axis, or with a new axis of their number.
+ */
 static we_status joined_shape(const we_host *host, const we_datum *sequence, bool fresh, we_view *out,
                               int32_t *axis) {
     if (sequence->count == 0)
@@ -181,11 +183,13 @@ static we_status joined_shape(const we_host *host, const we_datum *sequence, boo
     int64_t total = 0;
     for (size_t n = 0; n < sequence->count; n++) {
         const we_datum *item = sequence->items[n];
-        bool same = item->kind == WE_DATUM_TENSOR && item->view.dtype == out->dtype && item->view.rank == out->rank;
+        bool same =
+            item->kind == WE_DATUM_TENSOR && item->view.dtype == out->dtype && item->view.rank == out->rank;
         for (int32_t i = 0; same && i < out->rank; i++)
             same = item->view.dims[i] == out->dims[i] || (!fresh && i == *axis);
         if (!same)
-            return WE_HOST_FAIL(host, WE_INVALID_ARGUMENT, "item %zu has another type or shape than the first", n);
+            return WE_HOST_FAIL(host, WE_INVALID_ARGUMENT,
+                                "item %zu has another type or shape than the first", n);
         total += fresh ? 1 : item->view.dims[*axis];
     }
     if (fresh) {

@@ -1,4 +1,5 @@
-/* Operators on STRING tensors. Every text made comes from the run's set, so that equal texts are equal pointers. */
+/* Operators on STRING tensors. Every text made comes from the run's set, so that equal texts are equal
+ * pointers. */
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
@@ -52,7 +53,8 @@ we_status we_host_equal_texts(const we_host *host) {
     WE_TRY(we_host_make(host, 0, WE_BOOL, p.out.rank, p.out.dims, &to));
     int64_t count = we_view_elements(&p.out);
     for (int64_t i = 0; i < count; i++)
-        to[i] = strcmp(text_of(p.a, broadcast_index(p.a, &p.out, i)), text_of(p.b, broadcast_index(p.b, &p.out, i))) == 0;
+        to[i] = strcmp(text_of(p.a, broadcast_index(p.a, &p.out, i)),
+                       text_of(p.b, broadcast_index(p.b, &p.out, i))) == 0;
     return WE_OK;
 }
 
@@ -82,14 +84,16 @@ we_status we_host_string_concat(const we_host *host) {
 
 /* ---- Splitting ---- */
 
-/* Calls `take` for each part of the text. An empty delimiter splits at runs of blanks, as Python's str.split does. */
+/* Calls `take` for each part of the text. An empty delimiter splits at runs of blanks, as Python's str.split
+ * does. */
 typedef we_status (*take_part)(const we_host *host, void *into, const char *part, size_t length);
 
 static bool is_blank(char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-static we_status split_blanks(const we_host *host, const char *text, int64_t most, take_part take, void *into) {
+static we_status split_blanks(const we_host *host, const char *text, int64_t most, take_part take,
+                              void *into) {
     for (int64_t splits = 0;; splits++) {
         while (is_blank(*text))
             text++;
@@ -250,7 +254,8 @@ we_status we_host_string_normalizer(const we_host *host) {
 /* ---- Constants and casts ---- */
 
 we_status we_host_constant_text(const we_host *host) {
-    const we_attr *one = we_node_attr(host->node, "value_string"), *many = we_node_attr(host->node, "value_strings");
+    const we_attr *one = we_node_attr(host->node, "value_string"),
+                  *many = we_node_attr(host->node, "value_strings");
     const char **to;
     if (host->node->attr_count != 1)
         return WE_HOST_FAIL(host, WE_INVALID_MODEL, "exactly one value attribute is required");
@@ -263,7 +268,8 @@ we_status we_host_constant_text(const we_host *host) {
     return WE_OK;
 }
 
-/* The shortest decimal that reads back as the same number, the way NumPy prints it: 1.0, 0.1, 1e-05, nan, inf. */
+/* The shortest decimal that reads back as the same number, the way NumPy prints it: 1.0, 0.1, 1e-05, nan,
+ * inf. */
 static void print_number(const we_view *x, int64_t i, char *to, size_t room) {
     char kind = we_dtype_kind(x->dtype);
     if (x->dtype == WE_BOOL) {
@@ -308,7 +314,8 @@ static we_status store_number(const we_host *host, we_dtype dtype, const char *t
     bool whole = we_dtype_kind(dtype) == 'i' || we_dtype_kind(dtype) == 'u';
     long long integer = whole ? strtoll(text, &end, 10) : 0;
     if (end == text || *end)
-        return WE_HOST_FAIL(host, WE_INVALID_ARGUMENT, "'%.60s' is no number of type %s", text, we_dtype_name(dtype));
+        return WE_HOST_FAIL(host, WE_INVALID_ARGUMENT, "'%.60s' is no number of type %s", text,
+                            we_dtype_name(dtype));
     switch (dtype) {
     case WE_F32:
         ((float *)to)[i] = strtof(text, NULL);
@@ -329,7 +336,8 @@ static we_status store_number(const we_host *host, we_dtype dtype, const char *t
         ((int64_t *)to)[i] = integer;
         return WE_OK;
     default:
-        return WE_HOST_FAIL(host, WE_UNSUPPORTED, "text becomes F16, BF16, F32, F64, I32 or I64 only: cast again");
+        return WE_HOST_FAIL(host, WE_UNSUPPORTED,
+                            "text becomes F16, BF16, F32, F64, I32 or I64 only: cast again");
     }
 }
 

@@ -56,7 +56,8 @@ static we_status read_mode(const we_host *host, vectorizer *v) {
 }
 
 static we_status read_attrs(const we_host *host, vectorizer *v) {
-    const we_attr *texts = we_node_attr(host->node, "pool_strings"), *weights = we_node_attr(host->node, "weights");
+    const we_attr *texts = we_node_attr(host->node, "pool_strings"),
+                  *weights = we_node_attr(host->node, "weights");
     *v = (vectorizer){.shortest = we_node_int(host->node, "min_gram_length", 1),
                       .longest = we_node_int(host->node, "max_gram_length", 1),
                       .skips = we_node_int(host->node, "max_skip_count", 0)};
@@ -85,8 +86,8 @@ static bool same_item(const vectorizer *v, const we_view *x, int64_t at, int64_t
 }
 
 /* Count the n-gram of items first, first + step, ... wherever the pool has it. */
-static void count_gram(const vectorizer *v, const we_view *x, int64_t first, int64_t step, int64_t n, int64_t gram,
-                       float *to) {
+static void count_gram(const vectorizer *v, const we_view *x, int64_t first, int64_t step, int64_t n,
+                       int64_t gram, float *to) {
     for (int64_t at = v->counts[n - 1]; at < end_of(v, n); at += n, gram++) {
         int64_t i = 0;
         while (i < n && same_item(v, x, first + i * step, at + i))

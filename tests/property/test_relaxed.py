@@ -1,0 +1,220 @@
+"""Extended triggers against a brute-force oracle that follows each run of each path by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import event as note
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from walle_agent.streams.relaxed import RelaxedMatcher
+from walle_shared.ids import ScenarioName, TaskName
+from walle_shared.targeting.policy import TaskKey
+from walle_shared.triggers import (
+    Atom,
+    Compiled,
+    Path,
+    Predicate,
+    Sequence,
+    Step,
+    TriggerError,
+    compile_trigger,
+    parse,
+)
+
+Fire = tuple[int, int, str]
+
+
+@dataclass(frozen=True)
+class Seen:
+    ids: tuple[str, ...]
+    pause_ms: int
+    visit: str
+    args: Mapping[str, Any]
+    aside: bool
+
+
+@dataclass(frozen=True)
+class Tick:
+    pause_ms: int
+
+
+@dataclass(frozen=True)
+class At:
+    seq: int
+    ms: int
+    seen: Seen
+
+
+def task_key(number: int) -> TaskKey:
+    return ScenarioName("demo"), TaskName(f"t{number}")
+
+
+def hits(atom: Atom, seen: Seen) -> bool:
+    return (atom.id == "*" or atom.id in seen.ids) and atom.accepts(seen.args)
+
+
+def run_end(path: Path, history: list[At]) -> At | None:
+    """Where the run that begins at ``history[0]`` completes ``path``, if it does."""
+    if not hits(path[0].atom, history[0].seen):
+        return None
+    place, last = 1, history[0]
+    for at in history[1:]:
+        if place == len(path):
+            break
+        edge = path[place]
+        if hits(edge.atom, at.seen):
+            if edge.gap_ms is not None and at.ms - last.ms > edge.gap_ms:
+                return None
+            place, last = place + 1, at
+        elif (any(hits(atom, at.seen) for atom in edge.absent)) or (not edge.relaxed and not at.seen.aside):
+            return None
+    return last if place == len(path) else None
+
+
+def key_of(per: str, seen: Seen) -> str | None:
+    if per == "device":
+        return ""
+    if per == "visit":
+        return seen.visit or None
+    value = seen.args.get("n")
+    return None if value is None else f"int:{value}"
+
+
+def fires_of(trigger: Compiled, history: list[At], since_seq: int, now_ms: int) -> set[Fire]:
+    """Every fire of one trigger from its registration until now."""
+    sequence = trigger.sequence
+    fires: set[Fire] = set()
+    for key in {key_of(sequence.per, at.seen) for at in history} - {None}:
+        own = [at for at in history if at.seq >= since_seq and key_of(sequence.per, at.seen) == key]
+        best: dict[int, At] = {}  # by last event: the latest start
+        for start, first in enumerate(own):
+            for path in trigger.paths:
+                last = run_end(path, own[start:])
+                in_time = last and (sequence.within_ms is None or last.ms - first.ms <= sequence.within_ms)
+                if last and in_time:
+                    best[last.seq] = first
+        order = sorted(best.items())
+        if sequence.trailing:
+            limit = sequence.within_ms or 0
+            order = [
+                (last, first)
+                for last, first in sorted(order, key=lambda item: (item[1].ms, item[0]))
+                if now_ms - first.ms > limit
+                and not any(
+                    at.seq > last
+                    and at.ms - first.ms <= limit
+                    and any(hits(x, at.seen) for x in sequence.trailing)
+                    for at in own
+                )
+            ]
+        fired = 0
+        for last_seq, first in order:
+            if sequence.every or first.seq > fired:
+                fires.add((first.seq, last_seq, str(key)))
+                fired = last_seq
+    return fires
+
+
+atoms = st.builds(
+    Atom,
+    st.sampled_from(["event:a", "event:b", "event:c", "page:p", "event:a", "event:b", "*"]),
+    st.sampled_from([(), (), (), (Predicate("n", ">=", 1),), (Predicate("n", "in", (0, 2)),)]),
+)
+choices = st.lists(atoms, min_size=1, max_size=2, unique=True).map(tuple)
+repeats = st.sampled_from([(1, 1), (1, 1), (1, 1), (0, 1), (2, 2), (1, 3), (0, 2)])
+negations = st.one_of(st.just(()), st.just(()), st.tuples(atoms))
+
+
+@st.composite
+def triggers(draw: st.DrawFn) -> Compiled:
+    steps = []
+    for _ in range(draw(st.integers(1, 4))):
+        low, high = draw(repeats)
+        relaxed = bool(steps) and draw(st.booleans())
+        steps.append(Step(draw(choices), low, high, relaxed, draw(negations) if relaxed else ()))
+    sequence = Sequence(
+        tuple(steps),
+        draw(negations),
+        draw(st.sampled_from([3, 8, 30, 1_000])),
+        draw(st.sampled_from([None, None, 2, 6])),
+        draw(st.sampled_from(["device", "device", "visit", "arg(n)"])),
+        draw(st.booleans()),
+    )
+    try:
+        return compile_trigger(sequence)
+    except TriggerError:
+        step = Step((draw(atoms),))
+        return compile_trigger(Sequence((step,), sequence.trailing, 8))
+
+
+seens = st.builds(
+    Seen,
+    st.lists(
+        st.sampled_from(["event:a", "event:b", "event:c", "page:p"]), min_size=1, max_size=2, unique=True
+    ).map(tuple),
+    st.integers(0, 4),
+    st.sampled_from(["", "v", "w"]),
+    st.sampled_from([{}, {"n": 0}, {"n": 1}, {"n": 2}]),
+    st.integers(0, 7).map(lambda n: n == 0),
+)
+registers = st.tuples(st.integers(0, 4), triggers())
+steps = st.lists(
+    st.one_of(seens, seens, seens, seens, seens, st.builds(Tick, st.integers(0, 12)), registers), max_size=50
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(registers, min_size=1, max_size=4), steps)
+def test_tries_fire_as_the_oracle_does(
+    first: list[tuple[int, Compiled]], later: list[Seen | Tick | tuple[int, Compiled]]
+) -> None:
+    matcher = RelaxedMatcher()
+    now, history = 0, list[At]()
+    live: dict[int, tuple[Compiled, int, set[Fire]]] = {}
+    for step in [*first, *later]:
+        if isinstance(step, tuple):
+            number, trigger = step
+            matcher.register(task_key(number), {0: trigger})
+            live[number] = (trigger, len(history) + 1, set())
+            continue
+        now += step.pause_ms
+        if isinstance(step, Seen):
+            history.append(At(len(history) + 1, now, step))
+            matches = matcher.feed(
+                step.ids, len(history), now, visit_id=step.visit, args=step.args, aside=step.aside
+            )
+        else:
+            matches = matcher.tick(now)
+        for match in matches:
+            fire = (match.first_seq, match.last_seq, match.key)
+            fires = live[int(match.task[1][1:])][2]
+            assert fire not in fires
+            fires.add(fire)
+        for trigger, since, fires in live.values():
+            assert fires == fires_of(trigger, history, since, now), str(trigger.sequence)
+    note(f"fired: {any(fires for _, _, fires in live.values())}")
+
+
+@given(triggers())
+def test_text_form_round_trips(trigger: Compiled) -> None:
+    assert parse(str(trigger.sequence)) == trigger.sequence
+
+
+@given(st.lists(registers, min_size=1, max_size=8), st.lists(seens, max_size=20))
+def test_deregistering_everything_leaves_nothing(
+    registered: list[tuple[int, Compiled]], stream: list[Seen]
+) -> None:
+    matcher = RelaxedMatcher()
+    for number, trigger in registered:
+        matcher.register(task_key(number), {0: trigger})
+    for seq, seen in enumerate(stream, 1):
+        matcher.feed(seen.ids, seq, seq, visit_id=seen.visit, args=seen.args)
+    for number, _ in registered:
+        matcher.deregister(task_key(number))
+    statistics = matcher.statistics()
+    assert (statistics.triggers, statistics.nodes, statistics.pending, statistics.absences) == (0, 0, 0, 0)
+    assert matcher.oldest_seq() is None
