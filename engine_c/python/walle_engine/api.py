@@ -441,10 +441,20 @@ def _value(datum: Any) -> Any:
 
 def _tensor(block: Any) -> Tensor | TextTensor:
     """Take over one reference to a block."""
-            c_name = self._c_names.get(name) or ffi.new("char[]", _c_name(name))
-            keep.append(c_name)
-            binding.name = c_name
-            _fill_view(binding.view, value, name, self._wanted.get(name, "F32"), keep)
+    view = lib.we_block_view(block)
+    shape = tuple(view.dims[0 : view.rank])
+    if view.dtype == lib.WE_STRING:
+        owner = ffi.gc(block, lib.we_block_release)
+        texts = ffi.cast("char **", lib.we_block_view(owner).data)
+        return TextTensor([_text(texts[i]) for i in range(math.prod(shape))], shape)
+    # A cffi buffer keeps the object it was made from alive, so this one owns the block.
+    memory = ffi.gc(view.data, lambda _data: lib.we_block_release(block))
+    return Tensor(ffi.buffer(memory, lib.we_block_nbytes(block)), _dtype_name(view.dtype), shape)
+
+
+@cache
+def _dtype_name(dtype: int) -> str:
+    return _text(lib.we_dtype_name(dtype))
 
 
 class GraphBuilder:
