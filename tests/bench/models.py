@@ -42,9 +42,7 @@ class Draft:
         self.nodes.append(helper.make_node(op, list(inputs), [out], name=out, **attributes))
         return out
 
-    def conv(
-        self, x: str, channels: tuple[int, int], kernel: int, stride: int = 1, *, group: int = 1
-    ) -> str:
+    def conv(self, x: str, channels: tuple[int, int], kernel: int, stride: int = 1, *, group: int = 1) -> str:
         """Add a convolution with bias that keeps (or divides by the stride) the spatial extents."""
         fan_in = channels[0] // group * kernel * kernel
         weight = self.weight(channels[1], channels[0] // group, kernel, kernel, fan_in=fan_in)

@@ -88,9 +88,7 @@ def test_native_convolution_equals_its_decomposition(case: dict[str, Any]) -> No
     np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * (terms + 8))
 
 
-@pytest.mark.parametrize(
-    ("tail", "steps"), [("Relu", 1), ("Add Relu", 1), ("Clip", 1), ("Add", 1), ("", 1)]
-)
+@pytest.mark.parametrize(("tail", "steps"), [("Relu", 1), ("Add Relu", 1), ("Clip", 1), ("Add", 1), ("", 1)])
 def test_what_follows_a_convolution_is_part_of_it(tail: str, steps: int) -> None:
     case = {
         "kernel": [3, 3], "dilation": [1, 1], "size": [12, 12], "pads": [1, 1, 1, 1], "stride": [1, 1],
@@ -103,7 +101,7 @@ def test_what_follows_a_convolution_is_part_of_it(tail: str, steps: int) -> None
 
 
 def test_a_tensor_made_later_is_added_by_itself() -> None:
-    """The skip connection is computed after the convolution: adding it inside would read what is not there."""
+    # Added inside, the skip connection would be read before it is computed.
     random = np.random.default_rng(0)
     builder = api.GraphBuilder("skip")
     builder.input("x", "F32", [1, 16, 8, 8])
