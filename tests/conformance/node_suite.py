@@ -209,6 +209,7 @@ def _run_walle(settings: Mapping[str, Any], model: bytes, inputs: Sequence[Any])
 
 
 def _run_peer(model: bytes, inputs: Sequence[Any]) -> Sequence[Any]:
+    import numpy as np
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -216,7 +217,9 @@ def _run_peer(model: bytes, inputs: Sequence[Any]) -> Sequence[Any]:
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
-    outputs: Sequence[Any] = session.run(None, dict(zip(names, inputs, strict=False)))
+    # It takes no NumPy scalars, which some cases hold.
+    arrays = [np.asarray(value) if isinstance(value, np.generic) else value for value in inputs]
+    outputs: Sequence[Any] = session.run(None, dict(zip(names, arrays, strict=False)))
     return outputs
 
 

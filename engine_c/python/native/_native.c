@@ -59,6 +59,7 @@ static int native_exec(PyObject *module) {
         {&we_native_tensor_spec, &state->tensor_type},
         {&we_native_model_spec, &state->model_type},
         {&we_native_session_spec, &state->session_type},
+        {&we_native_lent_spec, &state->lent_type},
     };
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         *types[i].slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, types[i].spec, NULL);
@@ -74,6 +75,7 @@ static int native_traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->tensor_type);
     Py_VISIT(state->model_type);
     Py_VISIT(state->session_type);
+    Py_VISIT(state->lent_type);
     return 0;
 }
 
@@ -82,6 +84,7 @@ static int native_clear(PyObject *module) {
     Py_CLEAR(state->tensor_type);
     Py_CLEAR(state->model_type);
     Py_CLEAR(state->session_type);
+    Py_CLEAR(state->lent_type);
     return 0;
 }
 
@@ -93,6 +96,10 @@ static PyMethodDef native_functions[] = {
     {"live_blocks", native_live_blocks, METH_NOARGS,
      "Return the number of tensor blocks alive in the process."},
     {"isa", native_isa, METH_NOARGS, "Return the best instruction set in use."},
+    {"dlpack_capsule", we_native_dlpack_capsule, METH_VARARGS,
+     "Return a DLPack capsule of an exported block: dlpack_capsule(handle, versioned)."},
+    {"dlpack_take", we_native_dlpack_take, METH_O,
+     "Take what a DLPack capsule lends: its bytes as a buffer, dtype and shape."},
     {0},
 };
 static PyModuleDef_Slot native_slots[] = {

@@ -14,6 +14,7 @@ typedef struct {
     PyTypeObject *tensor_type;
     PyTypeObject *model_type;
     PyTypeObject *session_type;
+    PyTypeObject *lent_type;
 } native_state;
 
 /* The state of the module that made this object's type; our types have no subclasses. */
@@ -62,5 +63,13 @@ we_model *we_native_registry_model(const shared_model *entry);
 
 extern PyType_Spec we_native_model_spec;
 extern PyType_Spec we_native_session_spec;
+
+/* ---- DLPack (dlpack.c) ---- */
+
+extern PyType_Spec we_native_lent_spec;
+/* (handle of an exported block, versioned) to a capsule. */
+PyObject *we_native_dlpack_capsule(PyObject *module, PyObject *args);
+/* A capsule to (buffer of its bytes, dtype, shape). */
+PyObject *we_native_dlpack_take(PyObject *module, PyObject *capsule);
 
 #endif

@@ -25,7 +25,7 @@ from onnx.backend.base import Backend, BackendRep
 
 from walle_engine import api, wmodel
 from walle_engine.convert import translate_model
-from walle_engine.tensor import Tensor
+from walle_engine.tensor import Tensor, TextTensor
 from walle_shared.errors import ConfigError, ModelError
 
 __all__ = ["WalleBackend", "WalleRep", "is_compatible", "prepare", "run_model", "run_node", "supports_device"]
@@ -75,6 +75,8 @@ def _for_engine(value: Any) -> Any:
 
 
 def _from_engine(value: Any) -> Any:
+    if isinstance(value, TextTensor):
+        return np.asarray(value)
     if isinstance(value, Tensor):
         return np.asarray(value).view(wmodel.numpy_dtype(value.dtype))
     if isinstance(value, (list, tuple)):

@@ -84,7 +84,7 @@ class Profile:
         return tuple(sorted(rows, key=lambda row: -row.total_ms))
 
     def trace(self) -> str:
-        """Return the steps in the Chrome trace event format; times are in microseconds from the first step."""
+        """Return the steps in the Chrome trace event format; times are microseconds from the first step."""
         start_s = min((step.start_s for step in self.steps), default=0.0)
         threads = {
             thread: number for number, thread in enumerate(dict.fromkeys(s.thread for s in self.steps))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import array
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from walle_shared.errors import EngineError
@@ -24,6 +24,7 @@ _STORED = (
 FORMATS |= dict.fromkeys(_STORED, "B")
 #: What a buffer of each of these types is seen as.
 _BITS = {"BF16": "U16"} | dict.fromkeys(_STORED, "U8")
+_DLPACK_CPU = (1, 0)
 _SIGNED = {1: "I8", 2: "I16", 4: "I32", 8: "I64"}
 _UNSIGNED = {1: "U8", 2: "U16", 4: "U32", 8: "U64"}
 _FLOATING = {"e": "F16", "f": "F32", "d": "F64"}
@@ -39,14 +40,18 @@ class Tensor:
         memory: the elements, ``nbytes`` bytes.
         dtype: element type, e.g. ``"F32"``.
         shape: extents; ``()`` for a scalar.
+        export: gives a handle of the engine's block that ``memory`` is of; without it, ``__dlpack__`` fails.
     """
 
-    __slots__ = ("_memory", "dtype", "shape")
+    __slots__ = ("_export", "_memory", "dtype", "shape")
 
-    def __init__(self, memory: Buffer, dtype: str, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, memory: Buffer, dtype: str, shape: tuple[int, ...], export: Callable[[], int] | None = None
+    ) -> None:
         self._memory = memoryview(memory)
         self.dtype = dtype
         self.shape = shape
+        self._export = export
 
     @property
     def memory(self) -> memoryview:
@@ -71,6 +76,45 @@ class Tensor:
         import numpy as np
 
         return np.empty(self.shape, dtype=dtype or np.dtype(FORMATS[self.dtype]))
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Say where the memory is: the CPU."""
+        return _DLPACK_CPU
+
+    def __dlpack__(
+        self,
+        *,
+        stream: object = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> object:
+        """Lend the memory through DLPack, without copying.
+
+        Args:
+            stream: must be None, for the CPU has none.
+            max_version: of DLPack; from 1.0 on the capsule says its version.
+            dl_device: the CPU if anything.
+            copy: must not be True.
+
+        Raises:
+            BufferError: if that cannot be had, or DLPack has no such element type.
+        """
+        if stream is not None or copy or dl_device not in (None, _DLPACK_CPU) or self._export is None:
+            raise BufferError("this tensor can only be lent as it is, from the CPU's memory")
+        from walle_engine import _native
+
+        return _native.dlpack_capsule(self._export(), max_version is not None and max_version >= (1, 0))
+
+    @staticmethod
+    def from_dlpack(source: Any, /) -> Tensor:
+        """View the memory of an object that speaks DLPack (PyTorch, NumPy, ...), without copying.
+
+        Raises:
+            EngineError: if it is not a dense tensor in the CPU's memory of a type the engine has.
+        """
+        memory, dtype, shape = _from_dlpack(source, "from_dlpack")
+        return Tensor(memory, dtype, shape)
 
     def tolist(self) -> Any:
         """Return the elements as (nested) lists of Python numbers, or one number for a scalar.
@@ -126,8 +170,8 @@ def text_view(value: object, name: str) -> tuple[list[bytes], tuple[int, ...]]:
     """Read texts as UTF-8.
 
     Args:
-        value: a text, nested sequences of texts, or anything with ``tolist`` that gives them (an array of
-            texts or objects, a ``TextTensor``).
+        value: a text, nested sequences of texts, or anything with ``tolist`` that gives them (a NumPy array
+            of texts or objects, a ``TextTensor``).
         name: of the input, for messages.
 
     Raises:
@@ -203,7 +247,7 @@ def dense_view(value: object, name: str, dtype: str) -> tuple[memoryview, str, t
         view = memoryview(value)  # type: ignore[arg-type]
     except (TypeError, BufferError, ValueError):
         if hasattr(value, "__dlpack__"):
-            return dense_view(_from_dlpack(value, name), name, dtype)
+            return _from_dlpack(value, name)
         return _pack(value, name, dtype)
     found = dtype_of_format(view.format, view.itemsize)
     if not found:
@@ -218,15 +262,18 @@ def _refuse(message: str) -> EngineError:
     return EngineError(message, status="INVALID_ARGUMENT")
 
 
-def _from_dlpack(value: object, name: str) -> object:
+def _from_dlpack(source: Any, name: str) -> tuple[memoryview, str, tuple[int, ...]]:
+    from walle_engine import _native
+
     try:
-        import numpy as np
-    except ImportError as error:
-        raise _refuse(f"input '{name}' speaks DLPack only: install NumPy or pass a buffer") from error
-    try:
-        return np.from_dlpack(value)  # type: ignore[arg-type]
+        try:
+            capsule = source.__dlpack__(max_version=(1, 0))
+        except TypeError:  # a producer from before versions
+            capsule = source.__dlpack__()
+        lent, dtype, shape = _native.dlpack_take(capsule)
     except (BufferError, TypeError, ValueError, RuntimeError) as error:
         raise _refuse(f"input '{name}' cannot be read through DLPack: {error}") from error
+    return memoryview(lent), dtype, shape
 
 
 def _shape_of(value: object) -> tuple[int, ...]:

@@ -50,6 +50,8 @@ _DTYPES: dict[int, str] = {
 _SCALAR_KINDS = {AttributeProto.INT, AttributeProto.FLOAT, AttributeProto.STRING}
 _LIST_KINDS = {AttributeProto.INTS, AttributeProto.FLOATS, AttributeProto.STRINGS}
 _KINDS = _SCALAR_KINDS | _LIST_KINDS | {AttributeProto.TENSOR, AttributeProto.GRAPH}
+# Says what the engine finds out by itself: of what an empty optional would be.
+_DROPPED_KINDS = {AttributeProto.TYPE_PROTO}
 # Attributes that hold a number of ONNX's for an element type; the engine takes the type's name.
 _TYPE_ATTRIBUTES = {"to", "dtype", "output_dtype", "output_datatype", "precision"}
 
@@ -119,7 +121,10 @@ class Drafting:
                 nodes += self._constant(node.output[0], _constant_value(node, name), names)
             elif node.domain not in DOMAINS:
                 self.untranslated.append((f"{node.domain}.{node.op_type}", name))
-            elif any(a.type not in _KINDS and not _is_default(node, a) for a in node.attribute):
+            elif any(
+                attribute.type not in _KINDS | _DROPPED_KINDS and not _is_default(node, attribute)
+                for attribute in node.attribute
+            ):
                 self.untranslated.append((node.op_type, name))
             else:
                 nodes.append(self._node(node, name, names or {}))
@@ -137,7 +142,7 @@ class Drafting:
         attributes = {
             a.name: self._attribute(a, node.op_type, name, names)
             for a in node.attribute
-            if not _is_default(node, a)
+            if a.type not in _DROPPED_KINDS and not _is_default(node, a)
         }
         inputs = tuple(names.get(value, value) for value in node.input)
         return wmodel.Node(node.op_type, name, inputs, tuple(node.output), attributes)

@@ -156,8 +156,35 @@ def _tile(node: onnx.NodeProto, _scope: Scope) -> list[onnx.NodeProto]:
     raise _refuse(node, "it repeats along one axis only")
 
 
-def _scan(node: onnx.NodeProto, _scope: Scope) -> list[onnx.NodeProto]:
-    raise _refuse(node, "it loops over a batch")
+def _scan(node: onnx.NodeProto, scope: Scope) -> list[onnx.NodeProto]:
+    """The first Scan ran over each row of a batch; now that is a scan of its own round the other."""
+    if node.input[0]:
+        raise _refuse(node, "its sequences have lengths of their own")
+    if any(attribute_of(node, "directions", [])):
+        raise _refuse(node, "it runs backwards over a batch")
+    body = attribute_of(node, "body")
+    rows = [scope.fresh(f"{name}.row") for name in node.input[1:]]
+    results = [scope.fresh(f"{name}.row") for name in node.output]
+    count = attribute_of(node, "num_scan_inputs")
+    inner = helper.make_node("Scan", rows, results, body=body, num_scan_inputs=count)
+    outer = helper.make_graph(
+        [inner],
+        "rows",
+        [_row_of(scope, name, row) for name, row in zip(node.input[1:], rows, strict=True)],
+        [_row_of(scope, name, row) for name, row in zip(node.output, results, strict=True)],
+    )
+    return [
+        helper.make_node(
+            "Scan", node.input[1:], node.output, node.name, body=outer, num_scan_inputs=len(rows)
+        )
+    ]
+
+
+def _row_of(scope: Scope, name: str, row: str) -> onnx.ValueInfoProto:
+    """The type of a value without its first dim."""
+    dims = scope.dims(name)
+    shape = None if dims is None else list(dims[1:])
+    return helper.make_tensor_value_info(row, scope.element_type(name), shape)
 
 
 def _cast(node: onnx.NodeProto, _scope: Scope) -> list[onnx.NodeProto]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx.defs
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -106,6 +107,36 @@ def test_upsample_becomes_resize(save_model: SaveModel, opset: int) -> None:
     assert resize.inputs[:2] == ("x", "")
     assert draft.weights[resize.inputs[2]].tolist() == scales
     assert resize.attrs == {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+
+
+def _scan_of_a_batch(lengths: str, **attrs: Any) -> onnx.NodeProto:
+    """Running sums over [batch, time, 2], as opset 8 had it."""
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in ("s", "x", "t", "y")]
+    nodes = [helper.make_node("Add", ["s", "x"], ["t"]), helper.make_node("Identity", ["t"], ["y"])]
+    body = helper.make_graph(nodes, "sum", value[:2], value[2:])
+    inputs = [lengths, "start", "seen"]
+    return helper.make_node("Scan", inputs, ["end", "sums"], "scan", body=body, num_scan_inputs=1, **attrs)
+
+
+def test_a_scan_over_a_batch_becomes_one_round_another() -> None:
+    types = {
+        "start": helper.make_tensor_type_proto(TensorProto.FLOAT, [3, 2]),
+        "seen": helper.make_tensor_type_proto(TensorProto.FLOAT, [3, 4, 2]),
+    }
+    (outer,) = upgrade([_scan_of_a_batch("")], 8, Scope(types, set(types)))
+    attributes = {attribute.name: attribute for attribute in outer.attribute}
+    assert list(outer.input) == ["start", "seen"]
+    assert attributes["num_scan_inputs"].i == 2
+    (inner,) = attributes["body"].g.node
+    assert inner.op_type == "Scan"
+    dims = [[dim.dim_value for dim in info.type.tensor_type.shape.dim] for info in attributes["body"].g.input]
+    assert dims == [[2], [4, 2]]
+
+
+@pytest.mark.parametrize(("lengths", "attrs"), [("lengths", {}), ("", {"directions": [1]})])
+def test_scans_over_uneven_batches_are_refused(lengths: str, attrs: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedError, match="Scan 'scan' is of an old form"):
+        upgrade([_scan_of_a_batch(lengths, **attrs)], 8, Scope({}, set()))
 
 
 def test_forms_without_a_new_one_are_refused(save_model: SaveModel) -> None:
