@@ -166,13 +166,13 @@ class Model:
         values = []
         for index in range(count(self._handle)):
             _check(get(self._handle, index, info, error), error)
-            stated = info.rank >= 0
             dims = tuple(
                 _text(info.symbols[i]) if info.dims[i] == -1 else int(info.dims[i])
                 for i in range(max(info.rank, 0))
             )
             dtype = _text(lib.we_dtype_name(info.dtype)) if info.dtype != lib.WE_DTYPE_COUNT else ""
-            values.append(ValueInfo(_text(info.name), dtype, dims if stated else None, _KINDS[info.kind]))
+            shape = dims if info.rank >= 0 else None
+            values.append(ValueInfo(_text(info.name), dtype, shape, _KINDS[info.kind]))
         return tuple(values)
 
     def session(
@@ -263,8 +263,8 @@ class Session:
                 without a value.
 
         Returns:
-            The outputs by name, in the model's order: a ``Tensor`` (``numpy.asarray`` of it makes no copy), a
-            ``TextTensor``, a list of them for a sequence, ``None`` for an optional without a value.
+            The outputs by name, in the model's order: a ``Tensor`` (``numpy.asarray(output)`` makes no copy),
+            a ``TextTensor``, a list of them for a sequence, ``None`` for an optional without a value.
 
         Raises:
             EngineError: an input is missing, unknown, of the wrong dtype or shape, or holds an index out of
@@ -441,15 +441,16 @@ def _value(datum: Any) -> Any:
 
 def _tensor(block: Any) -> Tensor | TextTensor:
     """Take over one reference to a block."""
-    view = lib.we_block_view(block)
+    owner = ffi.gc(block, lib.we_block_release)
+    view = lib.we_block_view(owner)
     shape = tuple(view.dims[0 : view.rank])
     if view.dtype == lib.WE_STRING:
-        owner = ffi.gc(block, lib.we_block_release)
-        texts = ffi.cast("char **", lib.we_block_view(owner).data)
+        texts = ffi.cast("char **", view.data)
         return TextTensor([_text(texts[i]) for i in range(math.prod(shape))], shape)
     # A cffi buffer keeps the object it was made from alive, so this one owns the block.
-    memory = ffi.gc(view.data, lambda _data: lib.we_block_release(block))
-    return Tensor(ffi.buffer(memory, lib.we_block_nbytes(block)), _dtype_name(view.dtype), shape)
+    memory = ffi.gc(view.data, lambda _data, _owner=owner: None)
+    dtype = _dtype_name(view.dtype)
+    return Tensor(ffi.buffer(memory, lib.we_block_nbytes(owner)), dtype, shape, lambda: _export(owner))
 
 
 @cache
@@ -457,11 +458,18 @@ def _dtype_name(dtype: int) -> str:
     return _text(lib.we_dtype_name(dtype))
 
 
+def _export(block: Any) -> int:
+    """Name a reference to a block for one import."""
+    handle, error = ffi.new("uint64_t *"), ffi.new("we_error *")
+    _check(lib.we_block_export(block, handle, error), error)
+    return int(handle[0])
+
+
 class GraphBuilder:
     """Build a model node by node; the verifier checks it at ``finish``.
 
-    A builder given as an attribute of a control-flow node is its body: it sees the values of the graph
-    it is put into, and is spent by that.
+    A builder given as an attribute of a control-flow node is its body: it sees the values of the graph it is
+    put into, and is spent by that.
 
     Args:
         name: of the graph.
@@ -543,7 +551,7 @@ class GraphBuilder:
 
 
 def _fill_attr(attr: Any, name: str, value: Any, keep: list[object]) -> None:
-    """Fill a C attribute; strings that start with ``@`` name a weight (tensor attributes)."""
+    """Fill a C attribute; strings that start with ``@`` name a weight, builders are bodies."""
 
     def kept(made: Any) -> Any:
         keep.append(made)
