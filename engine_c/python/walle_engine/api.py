@@ -450,13 +450,26 @@ def _tensor(block: Any) -> Tensor | TextTensor:
     """Take over one reference to a block."""
     owner = ffi.gc(block, lib.we_block_release)
     view = lib.we_block_view(owner)
-    shape = tuple(int(view.dims[i]) for i in range(view.rank))
+    shape = tuple(view.dims[0 : view.rank])
     if view.dtype == lib.WE_STRING:
         texts = ffi.cast("char **", view.data)
         return TextTensor([_text(texts[i]) for i in range(math.prod(shape))], shape)
     # A cffi buffer keeps the object it was made from alive, so this one owns the block.
     memory = ffi.gc(view.data, lambda _data, _owner=owner: None)
-    return Tensor(ffi.buffer(memory, lib.we_block_nbytes(owner)), _text(lib.we_dtype_name(view.dtype)), shape)
+    dtype = _dtype_name(view.dtype)
+    return Tensor(ffi.buffer(memory, lib.we_block_nbytes(owner)), dtype, shape, lambda: _export(owner))
+
+
+@cache
+def _dtype_name(dtype: int) -> str:
+    return _text(lib.we_dtype_name(dtype))
+
+
+def _export(block: Any) -> int:
+    """Name a reference to a block for one import."""
+    handle, error = ffi.new("uint64_t *"), ffi.new("we_error *")
+    _check(lib.we_block_export(block, handle, error), error)
+    return int(handle[0])
 
 
 class GraphBuilder:

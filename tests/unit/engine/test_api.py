@@ -248,7 +248,9 @@ def test_tables_describe_ops_and_kernels() -> None:
     rows = {op.name: op for op in api.ops()}
     assert rows["Conv"].op_class == "COMPOSITE"
     assert rows["MaxPool"].claims == "cpu"
-    assert {kernel.family for kernel in api.kernels()} == {"unary", "binary", "reduce", "matmul"}
+    assert {kernel.family for kernel in api.kernels()} == {
+        "unary", "binary", "reduce", "matmul", "depthwise", "window",
+    }  # fmt: skip
     assert api.isas()[0] == "ref"
     assert all(cells["ref"] in {"chosen", "available"} for cells in api.coverage().values())
 

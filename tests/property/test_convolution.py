@@ -1,0 +1,135 @@
+"""Native convolution and pooling: equal to their decomposition, with whatever is fused behind them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from walle_engine import api
+
+Array = np.ndarray[Any, Any]
+
+
+@st.composite
+def _cases(draw: st.DrawFn) -> dict[str, Any]:
+    kernel = [draw(st.integers(1, 4)) for _ in range(2)]
+    dilation = [draw(st.integers(1, 3)) for _ in range(2)]
+    size = [(k - 1) * d + draw(st.integers(1, 40)) for k, d in zip(kernel, dilation, strict=True)]
+    return {
+        "kernel": kernel, "dilation": dilation, "size": size,
+        "pads": [draw(st.integers(0, kernel[i % 2] - 1)) for i in range(4)],
+        "stride": [draw(st.integers(1, 3)) for _ in range(2)],
+        "batch": draw(st.integers(1, 5)), "group": draw(st.integers(1, 3)),
+        "ins": draw(st.sampled_from([1, 2, 9])), "outs": draw(st.sampled_from([1, 3, 17])),
+        "bias": draw(st.booleans()), "tail": draw(st.sampled_from(["", "Relu", "Add", "Add Relu", "Clip"])),
+        "threads": draw(st.integers(1, 2)), "seed": draw(st.integers(0, 99)),
+    }  # fmt: skip
+
+
+def _model(case: dict[str, Any]) -> tuple[api.Model, dict[str, Array]]:
+    """A convolution with that tail; the added tensor is a graph input of the result's shape."""
+    random = np.random.default_rng(case["seed"])
+
+    def numbers(*shape: int) -> Array:
+        return random.standard_normal(shape).astype(np.float32)
+
+    x = numbers(case["batch"], case["group"] * case["ins"], *case["size"])
+    filters = case["group"] * case["outs"]
+    builder = api.GraphBuilder("convolution")
+    builder.input("x", "F32", x.shape)
+    builder.weight("w", numbers(filters, case["ins"], *case["kernel"]))
+    builder.weight("b", numbers(filters))
+    builder.node(
+        "Conv", ["x", "w", "b"] if case["bias"] else ["x", "w"], ["t"],
+        strides=case["stride"], dilations=case["dilation"], pads=case["pads"], group=case["group"],
+    )  # fmt: skip
+    inputs, last = {"x": x}, "t"
+    if "Add" in case["tail"]:
+        spatial = [
+            (n + before + after - (k - 1) * d - 1) // s + 1
+            for n, before, after, k, d, s in zip(
+                case["size"], case["pads"][:2], case["pads"][2:], case["kernel"], case["dilation"],
+                case["stride"], strict=True,
+            )
+        ]  # fmt: skip
+        inputs["z"] = numbers(case["batch"], filters, *spatial)
+        builder.input("z", "F32", inputs["z"].shape)
+        builder.node("Add", ["z", last], ["a"])
+        last = "a"
+    if "Relu" in case["tail"]:
+        builder.node("Relu", [last], ["r"])
+        last = "r"
+    if case["tail"] == "Clip":
+        builder.weight("low", np.float32(0))
+        builder.weight("high", np.float32(2))
+        builder.node("Clip", [last, "low", "high"], ["c"])
+        last = "c"
+    builder.output(last)
+    return builder.finish(), inputs
+
+
+def _only(outputs: dict[str, Any]) -> Array:
+    (value,) = outputs.values()
+    return np.asarray(value)
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
+@given(_cases())
+def test_native_convolution_equals_its_decomposition(case: dict[str, Any]) -> None:
+    model, inputs = _model(case)
+    want = _only(model.session(search="reference", claims=False, fuse=False).run(inputs))
+    got = _only(model.session(threads=case["threads"]).run(inputs))
+    terms = case["ins"] * case["kernel"][0] * case["kernel"][1]
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * (terms + 8))
+
+
+@pytest.mark.parametrize(("tail", "steps"), [("Relu", 1), ("Add Relu", 1), ("Clip", 1), ("Add", 1), ("", 1)])
+def test_what_follows_a_convolution_is_part_of_it(tail: str, steps: int) -> None:
+    case = {
+        "kernel": [3, 3], "dilation": [1, 1], "size": [12, 12], "pads": [1, 1, 1, 1], "stride": [1, 1],
+        "batch": 2, "group": 1, "ins": 16, "outs": 16, "bias": True, "tail": tail, "threads": 1, "seed": 0,
+    }  # fmt: skip
+    model, inputs = _model(case)
+    session = model.session()
+    session.run(inputs)
+    assert [step["command"] for step in session.explain()["steps"]] == ["claim"] * steps
+
+
+def test_a_tensor_made_later_is_added_by_itself() -> None:
+    # Added inside, the skip connection would be read before it is computed.
+    random = np.random.default_rng(0)
+    builder = api.GraphBuilder("skip")
+    builder.input("x", "F32", [1, 16, 8, 8])
+    builder.weight("w", random.standard_normal((16, 16, 3, 3)).astype(np.float32))
+    builder.node("Conv", ["x", "w"], ["t"], pads=[1, 1, 1, 1])
+    builder.node("Sigmoid", ["x"], ["s"])
+    builder.node("Add", ["t", "s"], ["y"])
+    builder.output("y")
+    model = builder.finish()
+    inputs = {"x": random.standard_normal((1, 16, 8, 8)).astype(np.float32)}
+    want = _only(model.session(search="reference", claims=False, fuse=False).run(inputs))
+    np.testing.assert_allclose(_only(model.session().run(inputs)), want, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(_cases())
+def test_native_max_pool_equals_its_decomposition(case: dict[str, Any]) -> None:
+    random = np.random.default_rng(case["seed"])
+    x = random.standard_normal((case["batch"], case["ins"], *case["size"])).astype(np.float32)
+    x.flat[random.integers(x.size)] = np.nan
+    builder = api.GraphBuilder("pool")
+    builder.input("x", "F32", x.shape)
+    builder.node(
+        "MaxPool", ["x"], ["y"],
+        kernel_shape=case["kernel"], strides=case["stride"], dilations=case["dilation"], pads=case["pads"],
+    )  # fmt: skip
+    builder.output("y")
+    model = builder.finish()
+    want = _only(model.session(search="reference", claims=False).run({"x": x}))
+    np.testing.assert_array_equal(_only(model.session(threads=case["threads"]).run({"x": x})), want)
