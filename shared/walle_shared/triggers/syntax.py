@@ -114,7 +114,8 @@ class Sequence:
 
     Attributes:
         trailing: atoms none of which may come until ``within_ms`` is over.
-        within_ms, gap_ms: milliseconds from first to last event, and between steps; None = no limit. Inclusive.
+        within_ms, gap_ms: milliseconds from first to last event, and between steps;
+            None = no limit. Inclusive.
         per: ``device``, ``visit`` or ``arg(<name>)``.
         every: fire at each completing event; else a match starts behind the end of the last one.
     """
