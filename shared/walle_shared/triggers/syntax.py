@@ -14,8 +14,8 @@ Grammar::
     clause    = "within" time | "gap" time | "per" ( "device" | "visit" | "arg(" NAME ")" ) | "once" | "every"
     time      = a whole number of ms, s, min or h
 
-A bare NAME is an event kind where there is one of that name (``click``), else an event id. Repeats of a step are
-linked as the step itself is; those of the first step are strict. Negations behind the last step mean that
+A bare NAME is an event kind where there is one of that name (``click``), else an event id. Repeats of a step
+are linked as the step itself is; those of the first step are strict. Negations behind the last step mean that
 none of these comes until ``within``, counted from the first event, is over.
 """
 
