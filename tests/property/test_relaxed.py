@@ -133,7 +133,7 @@ negations = st.one_of(st.just(()), st.just(()), st.tuples(atoms))
 
 @st.composite
 def triggers(draw: st.DrawFn) -> Compiled:
-    steps = []
+    steps: list[Step] = []
     for _ in range(draw(st.integers(1, 4))):
         low, high = draw(repeats)
         relaxed = bool(steps) and draw(st.booleans())
