@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import event as note
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -131,7 +133,7 @@ negations = st.one_of(st.just(()), st.just(()), st.tuples(atoms))
 
 @st.composite
 def triggers(draw: st.DrawFn) -> Compiled:
-    steps = []
+    steps: list[Step] = []
     for _ in range(draw(st.integers(1, 4))):
         low, high = draw(repeats)
         relaxed = bool(steps) and draw(st.booleans())
@@ -218,3 +220,53 @@ def test_deregistering_everything_leaves_nothing(
     statistics = matcher.statistics()
     assert (statistics.triggers, statistics.nodes, statistics.pending, statistics.absences) == (0, 0, 0, 0)
     assert matcher.oldest_seq() is None
+
+
+def dense_trigger(random: Random) -> Compiled:
+    """Two or three steps over few ids, mostly relaxed, so that streams fire it and negations decide."""
+
+    def atom() -> Atom:
+        tests = random.choice([(), (), (Predicate("n", ">=", 1),)])
+        return Atom(random.choice(["event:a", "event:b", "event:c", "*"]), tests)
+
+    def negation() -> tuple[Atom, ...]:
+        return (atom(),) if random.random() < 0.4 else ()
+
+    steps = [Step((atom(),))]
+    for _ in range(random.randint(1, 2)):
+        relaxed = random.random() < 0.6
+        low, high = random.choice([(1, 1), (1, 1), (1, 2)])
+        steps.append(Step((atom(),), low, high, relaxed, negation() if relaxed else ()))
+    within, gap = random.choice([5, 15]), random.choice([None, 3])
+    per = random.choice(["device", "visit"])
+    return compile_trigger(Sequence(tuple(steps), negation(), within, gap, per, random.random() < 0.5))
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_dense_streams_fire_as_the_oracle_does(block: int) -> None:
+    """Long streams, which Hypothesis seldom draws: thousands of fires, each kind of refusal many times."""
+    total = 0
+    for seed in range(block * 100, block * 100 + 100):
+        random = Random(seed)
+        matcher = RelaxedMatcher()
+        live = {number: dense_trigger(random) for number in range(3)}
+        for number, trigger in live.items():
+            matcher.register(task_key(number), {0: trigger})
+        got: list[tuple[int, Fire]] = []
+        history: list[At] = []
+        now = 0
+        for seq in range(1, 31):
+            now += random.randint(0, 3)
+            ids = (random.choice(["event:a", "event:b", "event:c"]),)
+            aside = random.random() < 0.2
+            seen = Seen(ids, 0, random.choice(["v", "w"]), {"n": random.randint(0, 1)}, aside)
+            history.append(At(seq, now, seen))
+            matches = matcher.feed(ids, seq, now, visit_id=seen.visit, args=seen.args, aside=aside)
+            got += [(int(m.task[1][1:]), (m.first_seq, m.last_seq, m.key)) for m in matches]
+        got += [(int(m.task[1][1:]), (m.first_seq, m.last_seq, m.key)) for m in matcher.tick(now + 100)]
+        for number, trigger in live.items():
+            mine = [fire for owner, fire in got if owner == number]
+            assert len(mine) == len(set(mine))
+            assert set(mine) == fires_of(trigger, history, 1, now + 100), str(trigger.sequence)
+        total += len(got)
+    assert total > 500

@@ -1,13 +1,13 @@
 """Matching of extended triggers: gaps, negation, time limits, keys, timers.
 
-Per ``per`` clause there is one trie of edges, and per key one state. Each trie edge (that is, the node it leads to)
-has at most one run waiting for it: that with the latest start. All runs at an edge advance or die at the same event,
-and a later start, and a later last step, pass every time limit that an earlier one passes, so nothing is lost,
-and what waits is bounded by the trie. Relaxed edges are found by the id they wait for: an event touches only the
-nodes that wait for one of its ids.
+Per ``per`` clause there is one trie of edges, and per key one state. Each trie edge (that is, the node it
+leads to) has at most one run waiting for it: that with the latest start. All runs at an edge advance or die
+at the same event, and a later start, and a later last step, pass every time limit that an earlier one
+passes, so nothing is lost, and what waits is bounded by the trie. Relaxed edges are found by the id they
+wait for: an event touches only the nodes that wait for one of its ids.
 
-An event that completes a step is consumed by it: it is not also tested as a negation of that step. Time never runs
-backwards: an event with an earlier time counts as of the latest time seen.
+An event that completes a step is consumed by it: it is not also tested as a negation of that step. Time
+never runs backwards: an event with an earlier time counts as of the latest time seen.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class RelaxedMatch:
 
     Attributes:
         rank: the trigger's position among its task's.
-        first_seq, last_seq: first and last event of the match; that of an absence ends at its last step, not at
-            the event or tick that showed the time to be over.
+        first_seq, last_seq: first and last event of the match; that of an absence ends at its last step,
+            not at the event or tick that showed the time to be over.
         key: the visit or argument matched in; empty for ``per device``.
     """
 
@@ -88,7 +88,7 @@ _Waiting = dict[str, dict[_Node, _Run]]
 
 @dataclass(slots=True, eq=False)
 class _State:
-    """Of one key. ``relaxed`` is by awaited id, ``blocked`` by the ids of negations; ``strict`` lives one event."""
+    """Of one key: ``relaxed`` by awaited id, ``blocked`` by ids of negations; ``strict`` lives one event."""
 
     strict: dict[_Node, _Run] = field(default_factory=dict)
     relaxed: _Waiting = field(default_factory=dict)
@@ -187,7 +187,7 @@ class RelaxedMatcher:
             ids: the event's ids, all different.
             seq: its number; rising.
             at_ms: its time.
-            visit_id, args: for ``per`` and predicates. An event without the key is not seen by ``per`` triggers.
+            visit_id, args: for ``per`` and predicates; without its key, a ``per`` trigger sees no event.
             aside: it breaks no strict step.
 
         Returns:

@@ -1,7 +1,7 @@
 """The trigger language (extended profile): text form, builder and compiler. Pure, no I/O.
 
-``parse`` reads the text, ``str`` of its result writes it back, ``compile_trigger`` checks it and expands it to
-the paths that a matcher puts into its trie. ``syntax`` holds the grammar.
+``parse`` reads the text, ``str`` of its result writes it back, ``compile_trigger`` checks it and expands it
+to the paths that a matcher puts into its trie. ``syntax`` holds the grammar.
 """
 
 from walle_shared.triggers.builder import Builder, enter, event, exit_, kind, page, step

@@ -44,8 +44,8 @@ def compile_trigger(sequence: Sequence) -> Compiled:
     """Check a trigger and write its paths out.
 
     Raises:
-        TriggerError: too many paths, events or repeats; no event at all; a negation behind an optional step; an
-            open-ended wait.
+        TriggerError: too many paths, events or repeats; no event at all; a negation beside an optional step;
+            an open-ended wait.
     """
     _check(sequence)
     count = 1

@@ -14,8 +14,8 @@ Grammar::
     clause    = "within" time | "gap" time | "per" ( "device" | "visit" | "arg(" NAME ")" ) | "once" | "every"
     time      = a whole number of ms, s, min or h
 
-A bare NAME is an event kind where there is one of that name (``click``), else an event id. Repeats of a step are
-linked as the step itself is; those of the first step are strict. Negations behind the last step mean that
+A bare NAME is an event kind where there is one of that name (``click``), else an event id. Repeats of a step
+are linked as the step itself is; those of the first step are strict. Negations behind the last step mean that
 none of these comes until ``within``, counted from the first event, is over.
 """
 
@@ -114,7 +114,8 @@ class Sequence:
 
     Attributes:
         trailing: atoms none of which may come until ``within_ms`` is over.
-        within_ms, gap_ms: milliseconds from first to last event, and between steps; None = no limit. Inclusive.
+        within_ms, gap_ms: milliseconds from first to last event, and between steps;
+            None = no limit. Inclusive.
         per: ``device``, ``visit`` or ``arg(<name>)``.
         every: fire at each completing event; else a match starts behind the end of the last one.
     """
