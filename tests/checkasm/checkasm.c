@@ -200,13 +200,15 @@ static void check_matmul(const we_matmul_row *row) {
         row->kernel(k, left, right, c, ldc, m, n, accumulate, mode ? &epilogue : NULL);
         for (int32_t i = 0; i < row->rows; i++) {
             for (int64_t j = 0; j < ldc; j++) {
-                double want = accumulate ? before[i * ldc + j] : 0, size = fabs(want) + 12; /* 12: what is added */
+                double want = accumulate ? before[i * ldc + j] : 0,
+                       size = fabs(want) + 12; /* 12: what is added */
                 for (int64_t p = 0; p < k; p++) {
                     double term = (double)left[p * row->rows + i] * right[p * row->columns + j];
                     want += term;
                     size += fabs(term);
                 }
-                want += (mode & 1 ? bias_r[i] : 0) + (mode & 2 ? bias_c[j] : 0) + (mode & 4 ? residual[i * ldc + j] : 0);
+                want += (mode & 1 ? bias_r[i] : 0) + (mode & 2 ? bias_c[j] : 0) +
+                        (mode & 4 ? residual[i * ldc + j] : 0);
                 want = mode && epilogue.relu && want < 0 ? 0 : want;
                 want = mode && epilogue.ceiling > 0 && want > epilogue.ceiling ? epilogue.ceiling : want;
                 float got = c[i * ldc + j];
@@ -271,7 +273,8 @@ static void check_pack_runs(void) {
 /* A filter over a plane: partial vectors, any number of rows, strides, and what is added. */
 static void check_depthwise(const char *name, we_depthwise_kernel kernel) {
     enum { ROWS = 9, COLUMNS = 37, TAPS = 9, X_ROW = 45, Y_ROW = 41 };
-    static float x[(2 * ROWS + 6) * X_ROW + COLUMNS + 16], y[ROWS * Y_ROW], want[ROWS * Y_ROW], added[ROWS * Y_ROW];
+    static float x[(2 * ROWS + 6) * X_ROW + COLUMNS + 16], y[ROWS * Y_ROW], want[ROWS * Y_ROW],
+        added[ROWS * Y_ROW];
     float weights[TAPS];
     int32_t offsets[TAPS];
     for (int round = 0; round < 300; round++) {
@@ -299,8 +302,8 @@ static void check_depthwise(const char *name, we_depthwise_kernel kernel) {
             for (int64_t j = 0; j < Y_ROW; j++) {
                 float got = y[i * Y_ROW + j], expected = want[i * Y_ROW + j];
                 int inside = i < d.taps.rows && j < d.taps.columns;
-                CHECK(inside ? fabsf(got - expected) <= 2e-4f : got == expected, "%s: (%" PRId64 ", %" PRId64
-                      ") is %g, not %g", name, i, j, got, expected);
+                CHECK(inside ? fabsf(got - expected) <= 2e-4f : got == expected,
+                      "%s: (%" PRId64 ", %" PRId64 ") is %g, not %g", name, i, j, got, expected);
             }
         }
     }

@@ -526,17 +526,14 @@ def _import_model(world: World, tmp_path: Path, task: str, model: bytes, name: s
 def test_an_operator_the_engine_lacks_is_refused_at_import(world: World, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     value = onnx.helper.make_tensor_value_info
-    node = onnx.helper.make_node("NonMaxSuppression", ["boxes", "scores"], ["kept"], name="pick_boxes")
+    node = onnx.helper.make_node("Multinomial", ["chances"], ["drawn"], name="draw")
     graph = onnx.helper.make_graph(
-        [node],
-        "boxes",
-        [value("boxes", 1, [1, 4, 4]), value("scores", 1, [1, 1, 4])],
-        [value("kept", 7, ["k", 3])],
+        [node], "lottery", [value("chances", 1, [1, 4])], [value("drawn", 6, [1, 1])]
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)])
-    problem = _import_model(world, tmp_path, "boxes", model.SerializeToString())
+    problem = _import_model(world, tmp_path, "lottery", model.SerializeToString())
     assert problem.code == "unsupported"
-    for name in ("model/net.onnx", "NonMaxSuppression", "pick_boxes"):
+    for name in ("model/net.onnx", "Multinomial", "draw"):
         assert name in problem.detail
     world.visit("after-an-unsupported-operator")
 

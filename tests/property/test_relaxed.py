@@ -153,7 +153,7 @@ def triggers(draw: st.DrawFn) -> Compiled:
         return compile_trigger(Sequence((step,), sequence.trailing, 8))
 
 
-seens = st.builds(
+sights = st.builds(
     Seen,
     st.lists(
         st.sampled_from(["event:a", "event:b", "event:c", "page:p"]), min_size=1, max_size=2, unique=True
@@ -165,7 +165,8 @@ seens = st.builds(
 )
 registers = st.tuples(st.integers(0, 4), triggers())
 steps = st.lists(
-    st.one_of(seens, seens, seens, seens, seens, st.builds(Tick, st.integers(0, 12)), registers), max_size=50
+    st.one_of(sights, sights, sights, sights, sights, st.builds(Tick, st.integers(0, 12)), registers),
+    max_size=50,
 )
 
 
@@ -206,7 +207,7 @@ def test_text_form_round_trips(trigger: Compiled) -> None:
     assert parse(str(trigger.sequence)) == trigger.sequence
 
 
-@given(st.lists(registers, min_size=1, max_size=8), st.lists(seens, max_size=20))
+@given(st.lists(registers, min_size=1, max_size=8), st.lists(sights, max_size=20))
 def test_deregistering_everything_leaves_nothing(
     registered: list[tuple[int, Compiled]], stream: list[Seen]
 ) -> None:

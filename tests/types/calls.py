@@ -112,9 +112,9 @@ def task_test() -> None:
 def engine(path: Path) -> None:
     loaded = assert_type(api.load(path), api.Model)
     session = assert_type(loaded.session(threads=2), api.Session)
-    answer = session.run({"image": [[0.0]]})["scores"]
-    assert_type(answer, walle_engine.Tensor)
-    assert_type(answer.shape, tuple[int, ...])
+    answers = assert_type(session.run({"image": [[0.0]]}), dict[str, Any])  # tensors, texts, lists, None
+    scores: walle_engine.Tensor = answers["scores"]
+    assert_type(scores.shape, tuple[int, ...])
     assert_type(api.isa(), str)
     session.run([[0.0]])  # type: ignore[arg-type]
     loaded.session(2)  # type: ignore[call-arg]

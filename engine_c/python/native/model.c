@@ -174,8 +174,8 @@ static int bind_buffer(we_dtype wanted, PyObject *value, lease *held, we_view *v
                      buffer->format ? buffer->format : "B", buffer->ndim);
         return -1;
     }
-    *view = (we_view){we_native_shows_as(wanted, dtype) ? wanted : (we_dtype)dtype, buffer->ndim, {0},
-                      buffer->buf};
+    *view = (we_view){
+        we_native_shows_as(wanted, dtype) ? wanted : (we_dtype)dtype, buffer->ndim, {0}, buffer->buf};
     for (int axis = 0; axis < buffer->ndim; axis++) {
         view->dims[axis] = buffer->shape[axis];
     }

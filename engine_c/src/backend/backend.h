@@ -34,7 +34,8 @@ typedef struct we_claim_methods {
     /* Elementary steps, in the unit of the cost model's vector class; of what the product does not count. */
     double (*cost)(const void *parameters);
     void (*run)(const we_run *run, const we_command *command);
-    /* The rest may be NULL. The float32 product inside: the search picks its micro-kernel (u.claim.kernel). */
+    /* The rest may be NULL. The float32 product inside: the search picks its micro-kernel (u.claim.kernel).
+     */
     const we_matmul *(*product)(const void *parameters);
     /* Once, after the choice: pack constants into the program's arena. */
     we_status (*prepare)(we_program *program, we_command *command, we_error *err);

@@ -12,8 +12,8 @@ we_status we_pool_new(int32_t threads, we_pool **out, we_error *err); /* *out is
 void we_pool_free(we_pool *pool);
 int32_t we_pool_threads(const we_pool *pool);
 
-/* Inside work shared by a pool: the number of the running thread, below we_pool_threads; no two run under one number
- * at once. */
+/* Inside work shared by a pool: the number of the running thread, below we_pool_threads; no two run under one
+ * number at once. */
 int32_t we_pool_worker(void);
 
 /* Split [0, count) into pieces of at least `grain` items and return when all are done. Runs in the caller

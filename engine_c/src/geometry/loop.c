@@ -174,8 +174,8 @@ void we_emit_gather(we_lower *l, int32_t from, int32_t indices, const we_gatheri
                                      .at.stride = {0, 1},
                                      .step = {g->inner},
                                      .extent = {g->extent}});
-    int32_t place =
-        we_loop_view_of(l, &loop, into, 1, &g->inner, &(we_address){.stride = {g->count * g->inner, g->inner}});
+    int32_t place = we_loop_view_of(l, &loop, into, 1, &g->inner,
+                                    &(we_address){.stride = {g->count * g->inner, g->inner}});
     we_emit_reshape(l, row, 1, &g->inner, place);
     we_loop_end(l, &loop);
 }

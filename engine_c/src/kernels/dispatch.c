@@ -133,7 +133,8 @@ static const we_kernel_info KERNELS[] = {
 #include "kernels/depthwise.inc"
 #undef WE_DEPTHWISE_KERNEL_ROW
 #define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
-    {"window", #isa, "we_" #dt "_window_" #name "__" #isa, WE_##DT, 0, 0, 0, 1, WE_ISA_##ISA, WE_REDUCE_##Name},
+    {"window",        #isa, "we_" #dt "_window_" #name "__" #isa, WE_##DT, 0, 0, 0, 1, WE_ISA_##ISA,         \
+     WE_REDUCE_##Name},
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
 };

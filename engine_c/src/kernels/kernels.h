@@ -66,8 +66,8 @@ typedef struct we_matmul_row {
     we_matmul_kernel kernel;
 } we_matmul_row;
 
-/* Where a window reads of a stored plane: tap t of output (i, j) at x[i * x_row + j + offsets[t]]. Up to WE_TAPS_SLACK
- * elements past the last column are read. */
+/* Where a window reads of a stored plane: tap t of output (i, j) at x[i * x_row + j + offsets[t]]. Up to
+ * WE_TAPS_SLACK elements past the last column are read. */
 typedef struct we_taps {
     int64_t rows, columns, x_row, y_row; /* of outputs; row strides */
     int32_t count;
@@ -81,8 +81,8 @@ enum {
 /* y[i * y_row + j] = reduction over the taps, NaN where any is. x and y must not overlap. No alignment. */
 typedef void (*we_window_kernel)(const we_taps *taps, const float *x, float *y);
 
-/* y[i * y_row + j] = bias + sum over taps of weights[t] * its element, plus the residual (laid out as y, NULL where
- * absent), then relu, then the ceiling. x and y must not overlap. No alignment. */
+/* y[i * y_row + j] = bias + sum over taps of weights[t] * its element, plus the residual (laid out as y, NULL
+ * where absent), then relu, then the ceiling. x and y must not overlap. No alignment. */
 typedef struct we_depthwise {
     we_taps taps;
     const float *weights, *residual;

@@ -2,8 +2,8 @@
  * so a bias must be a constant or a graph input. */
 #include <string.h>
 
-#include "base/error.h"
 #include "backend/backend.h"
+#include "base/error.h"
 #include "plan/plan.h"
 
 /* How often each root is read, by commands or from outside. */
@@ -82,8 +82,8 @@ static bool is_number(const we_program *program, int32_t tensor, float *out) {
 }
 
 /* An addition of a tensor of the same shape that is there before the claim runs, a relu, a clip from 0. */
-static bool fuse_into_claim(const we_program *program, we_command *claim, const we_command *next, int32_t operand,
-                            const int32_t *writer, int32_t place) {
+static bool fuse_into_claim(const we_program *program, we_command *claim, const we_command *next,
+                            int32_t operand, const int32_t *writer, int32_t place) {
     float bound;
     if (!we_claim_of(claim)->fuses || claim->u.claim.ceiling > 0)
         return false;
@@ -104,20 +104,22 @@ static bool fuse_into_claim(const we_program *program, we_command *claim, const 
     int64_t offset;
     int32_t other = next->in[1 - operand];
     int32_t root = we_program_root(program, other, &offset);
-    bool written = program->tensors[root].kind == WE_TENSOR_TEMP || program->tensors[root].kind == WE_TENSOR_VIEW;
+    bool written =
+        program->tensors[root].kind == WE_TENSOR_TEMP || program->tensors[root].kind == WE_TENSOR_VIEW;
     if (written && (writer[root] < 0 || writer[root] >= place))
         return false;
     claim->in[1] = other;
     return true;
 }
 
-static bool fuse_into(const we_program *program, we_command *product, const we_command *next,
-                      int32_t operand, const int32_t *writer) {
+static bool fuse_into(const we_program *program, we_command *product, const we_command *next, int32_t operand,
+                      const int32_t *writer) {
     const we_tensor *out = &program->tensors[next->out];
     if (out->dtype != WE_F32 || out->count != program->tensors[product->out].count)
         return false;
     if (product->kind == WE_COMMAND_CLAIM)
-        return fuse_into_claim(program, product, next, operand, writer, (int32_t)(product - program->commands));
+        return fuse_into_claim(program, product, next, operand, writer,
+                               (int32_t)(product - program->commands));
     if (next->kind == WE_COMMAND_BINARY && next->u.binary.fn == WE_BINARY_Add)
         return fuse_bias(program, product, next, operand);
     if (next->kind == WE_COMMAND_UNARY && next->u.unary == WE_UNARY_Relu && !product->u.matmul.relu)
@@ -144,7 +146,8 @@ we_status we_plan_fuse(we_program *program, const bool *kept, we_error *err) {
             int64_t offset;
             int32_t root = we_program_root(program, command->in[i], &offset);
             we_command *product = writer[root] >= 0 ? &program->commands[writer[root]] : NULL;
-            if (!product || (product->kind != WE_COMMAND_MATMUL && product->kind != WE_COMMAND_CLAIM) || reads[root] != 1 || offset != 0 ||
+            if (!product || (product->kind != WE_COMMAND_MATMUL && product->kind != WE_COMMAND_CLAIM) ||
+                reads[root] != 1 || offset != 0 ||
                 program->tensors[command->in[i]].count != program->tensors[root].count ||
                 !fuse_into(program, product, command, i, writer))
                 continue;

@@ -1,6 +1,6 @@
-/* Convolution as one product without the matrix of patches: filters are packed once, and patches are packed straight
- * from the stored images while the product runs. The columns of a whole chunk of images form one matrix, so small
- * images fill tiles as well as large ones. */
+/* Convolution as one product without the matrix of patches: filters are packed once, and patches are packed
+ * straight from the stored images while the product runs. The columns of a whole chunk of images form one
+ * matrix, so small images fill tiles as well as large ones. */
 #include <string.h>
 
 #include "backend/cpu/conv.h"
@@ -26,7 +26,8 @@ static int64_t chunk_items(const we_conv *c) {
 }
 
 static const int32_t *row_offsets(const we_conv *c, we_arena *arena) {
-    int32_t *offsets = we_arena_new(arena, (size_t)(c->channels * c->w.taps) * sizeof *offsets), *to = offsets;
+    int32_t *offsets = we_arena_new(arena, (size_t)(c->channels * c->w.taps) * sizeof *offsets),
+            *to = offsets;
     for (int64_t channel = 0; offsets && channel < c->channels; channel++) {
         for (int64_t i = 0; i < c->w.kernel[0]; i++) {
             for (int64_t j = 0; j < c->w.kernel[1]; j++)
@@ -70,8 +71,8 @@ static we_status prepare(we_program *program, we_command *command, we_error *err
     if (!p->packed)
         return we_error_no_memory(err);
     for (int64_t g = 0; g < p->conv.group; g++)
-        we_gemm_pack(NULL, p->conv.weights + g * p->product.m * p->product.k, p->product.k, 1, p->product.m, rows,
-                     p->product.k, p->packed + g * each);
+        we_gemm_pack(NULL, p->conv.weights + g * p->product.m * p->product.k, p->product.k, 1, p->product.m,
+                     rows, p->product.k, p->packed + g * each);
     return WE_OK;
 }
 
@@ -83,7 +84,8 @@ static size_t scratch_size(const we_program *program, const we_command *command,
     const parameters *p = command->u.claim.parameters;
     (void)program;
     return (size_t)stored_floats(&p->conv) * sizeof(float) +
-           we_gemm_scratch(command->u.claim.kernel, chunk_items(&p->conv) * p->conv.positions, p->product.k, threads);
+           we_gemm_scratch(command->u.claim.kernel, chunk_items(&p->conv) * p->conv.positions, p->product.k,
+                           threads);
 }
 
 /* ---- Running ---- */
@@ -110,16 +112,17 @@ static int32_t list_runs(const we_conv *c, int64_t column, int64_t count, we_pac
     for (int64_t done = 0; done < count; found++) {
         int64_t position = (column + done) % c->positions, at = position % width;
         int64_t run = we_least(count - done, width - at);
-        runs[found] = (we_pack_run){
-            .from = (int32_t)((column + done) / c->positions * image + position / width * we_conv_row_step(c) + at),
-            .to = (int32_t)done,
-            .count = (int32_t)run};
+        runs[found] = (we_pack_run){.from = (int32_t)((column + done) / c->positions * image +
+                                                      position / width * we_conv_row_step(c) + at),
+                                    .to = (int32_t)done,
+                                    .count = (int32_t)run};
         done += run;
     }
     return found;
 }
 
-static void pack_patches(const void *source, int64_t column, int64_t count, int64_t at, int64_t depth, float *to) {
+static void pack_patches(const void *source, int64_t column, int64_t count, int64_t at, int64_t depth,
+                         float *to) {
     const chunk *k = source;
     we_pack_run runs[LARGEST_PANEL];
     int32_t found = list_runs(&k->p->conv, column, count, runs);

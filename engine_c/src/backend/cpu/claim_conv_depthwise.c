@@ -1,4 +1,5 @@
-/* Convolution where every filter sees one channel: plane by plane, through a stored copy that stays in cache. */
+/* Convolution where every filter sees one channel: plane by plane, through a stored copy that stays in cache.
+ */
 #include "backend/cpu/conv.h"
 
 typedef struct parameters {
@@ -32,7 +33,8 @@ static size_t worker_floats(const we_conv *c) {
 
 static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
     (void)program;
-    return worker_floats(&((const parameters *)command->u.claim.parameters)->conv) * (size_t)threads * sizeof(float);
+    return worker_floats(&((const parameters *)command->u.claim.parameters)->conv) * (size_t)threads *
+           sizeof(float);
 }
 
 typedef struct job {

@@ -19,7 +19,8 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
     we_conv_size(&conv);
     we_conv_must_store(&conv);
     parameters *p = we_arena_new(arena, sizeof *p);
-    if (!p || conv.positions <= 0 || conv.plane > INT32_MAX / 2 || !(p->offsets = we_conv_tap_offsets(&conv, arena)))
+    if (!p || conv.positions <= 0 || conv.plane > INT32_MAX / 2 ||
+        !(p->offsets = we_conv_tap_offsets(&conv, arena)))
         return false;
     p->conv = conv;
     p->planes = x->dims[0] * x->dims[1];
@@ -40,7 +41,8 @@ static size_t worker_floats(const we_conv *c) {
 
 static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
     (void)program;
-    return worker_floats(&((const parameters *)command->u.claim.parameters)->conv) * (size_t)threads * sizeof(float);
+    return worker_floats(&((const parameters *)command->u.claim.parameters)->conv) * (size_t)threads *
+           sizeof(float);
 }
 
 typedef struct job {
@@ -65,7 +67,8 @@ static void reduce_planes(void *context, int64_t begin, int64_t end) {
 static void run_claim(const we_run *run, const we_command *command) {
     job j = {run, command, command->u.claim.parameters};
     const we_conv *c = &j.p->conv;
-    we_parallel_for(run->pool, j.p->planes, 1 + 65536 / (c->plane + c->positions * c->w.taps / 8), reduce_planes, &j);
+    we_parallel_for(run->pool, j.p->planes, 1 + 65536 / (c->plane + c->positions * c->w.taps / 8),
+                    reduce_planes, &j);
 }
 
 const we_claim_methods we_claim_max_pool = {

@@ -1,7 +1,7 @@
 /* What the ways to convolve share: the sizes of a call, and images stored with their padding.
  *
- * A stored image has its zeros around it, and its columns are parted by their remainder modulo the stride, so that what
- * one tap sees along an output row lies together whatever the stride:
+ * A stored image has its zeros around it, and its columns are parted by their remainder modulo the stride, so
+ * that what one tap sees along an output row lies together whatever the stride:
  *   [channels][rows][remainder][columns]. */
 #ifndef WE_BACKEND_CPU_CONV_H
 #define WE_BACKEND_CPU_CONV_H

@@ -67,8 +67,8 @@ static void pack_panels(void *context, int64_t begin, int64_t end) {
     }
 }
 
-void we_gemm_pack(we_pool *pool, const float *from, int64_t line_step, int64_t step, int64_t lines, int64_t width,
-                  int64_t k, float *to) {
+void we_gemm_pack(we_pool *pool, const float *from, int64_t line_step, int64_t step, int64_t lines,
+                  int64_t width, int64_t k, float *to) {
     pack_job j = {from, line_step, step, lines, width, k, to};
     we_parallel_for(pool, we_panels(lines, width), 1 + 65536 / (width * (k + 1)), pack_panels, &j);
 }
@@ -129,7 +129,8 @@ static void multiply(const we_gemm *g, tile *t, bool last) {
     if (inside + t->n > g->item)
         multiply_scattered(g, t);
     else
-        g->kernel->kernel(t->depth, t->a, t->b, g->c + offset, g->ldc, t->m, t->n, t->accumulate, t->epilogue);
+        g->kernel->kernel(t->depth, t->a, t->b, g->c + offset, g->ldc, t->m, t->n, t->accumulate,
+                          t->epilogue);
 }
 
 /* ---- Units ---- */

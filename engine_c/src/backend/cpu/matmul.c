@@ -1,6 +1,6 @@
 /* Matrix products. Two ways: the plain loop over strided operands (any type), and packed panels through a
- * micro-kernel (gemm.h). Constants that serve the whole batch are packed once at preparation; other operands are packed
- * per batch item, A whole and B unit by unit. */
+ * micro-kernel (gemm.h). Constants that serve the whole batch are packed once at preparation; other operands
+ * are packed per batch item, A whole and B unit by unit. */
 #include <string.h>
 
 #include "backend/cpu/cpu.h"
@@ -74,11 +74,12 @@ typedef struct right {
     const float *b;
 } right;
 
-static void pack_right(const void *source, int64_t column, int64_t count, int64_t at, int64_t depth, float *to) {
+static void pack_right(const void *source, int64_t column, int64_t count, int64_t at, int64_t depth,
+                       float *to) {
     const right *r = source;
     const we_matmul *p = r->p;
-    we_pack_panel(r->b + column * p->b_column + at * p->b_row, p->b_column, p->b_row, count, p->kernel->columns,
-                  depth, to);
+    we_pack_panel(r->b + column * p->b_column + at * p->b_row, p->b_column, p->b_row, count,
+                  p->kernel->columns, depth, to);
 }
 
 static void multiply_item(const we_run *run, const we_matmul *p, const float *a, const float *b, float *c,

@@ -21,8 +21,9 @@ enum {
 };
 
 /* Pack a panel whose row p is made of runs of from + offsets[p]. Runs are in order of `to` and may spill
- * WE_PACK_SLACK elements past their end, on both sides, unless `exact`. Columns that no run covers are left alone. */
-void we_pack_runs(const float *from, const int32_t *offsets, int64_t depth, const we_pack_run *runs, int32_t count,
-                  int64_t width, bool exact, float *to);
+ * WE_PACK_SLACK elements past their end, on both sides, unless `exact`. Columns that no run covers are left
+ * alone. */
+void we_pack_runs(const float *from, const int32_t *offsets, int64_t depth, const we_pack_run *runs,
+                  int32_t count, int64_t width, bool exact, float *to);
 
 #endif

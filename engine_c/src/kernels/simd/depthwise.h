@@ -1,18 +1,20 @@
-/* One depthwise kernel from vector wrappers (see matmul_tile.h), to be defined as KERNEL. Blocks of four rows give the
- * FMA units independent sums and read each weight once. */
+/* One depthwise kernel from vector wrappers (see matmul_tile.h), to be defined as KERNEL. Blocks of four rows
+ * give the FMA units independent sums and read each weight once. */
 #include "kernels/kernels.h"
 
 #define UNROLL _Pragma("GCC unroll 4")
 
 static inline __attribute__((always_inline)) void block(const we_depthwise *d, const float *x, int64_t row,
-                                                        int64_t column, const int rows, int32_t count, float *y) {
+                                                        int64_t column, const int rows, int32_t count,
+                                                        float *y) {
     VEC sums[4];
     const float *from = x + row * d->taps.x_row + column;
     UNROLL for (int i = 0; i < rows; i++) sums[i] = V_SPLAT(d->bias);
     for (int32_t t = 0; t < d->taps.count; t++) {
         VEC weight = V_SPLAT(d->weights[t]);
         const float *at = from + d->taps.offsets[t];
-        UNROLL for (int i = 0; i < rows; i++) sums[i] = V_FMA(weight, V_LOAD(at + i * d->taps.x_row), sums[i]);
+        UNROLL for (int i = 0; i < rows; i++) sums[i] =
+            V_FMA(weight, V_LOAD(at + i * d->taps.x_row), sums[i]);
     }
     UNROLL for (int i = 0; i < rows; i++) {
         int64_t to = (row + i) * d->taps.y_row + column;

@@ -1,9 +1,9 @@
 /* One micro-kernel from vector wrappers. Before including define
  *   KERNEL (name), ROWS, VECTORS (columns / lanes), LANES, VEC, V_ZERO(), V_LOAD(p), V_STORE(p, v),
  * V_LOAD_PART(p, count), V_STORE_PART(p, count, v), V_SPLAT(f), V_FMA(a, b, c) = a * b + c, V_ADD(a, b),
- * V_KEEP_POSITIVE(v) = v < 0 ? 0 : v (NaN stays), V_CAP(v, most) = v > most ? most : v. ROWS * VECTORS accumulators + VECTORS columns of B + 1
- * broadcast of A must fit the register file. A partial tile is computed whole, since panels are padded, and
- * stored in part. */
+ * V_KEEP_POSITIVE(v) = v < 0 ? 0 : v (NaN stays), V_CAP(v, most) = v > most ? most : v. ROWS * VECTORS
+ * accumulators + VECTORS columns of B + 1 broadcast of A must fit the register file. A partial tile is
+ * computed whole, since panels are padded, and stored in part. */
 #include <stdint.h>
 
 #include "kernels/kernels.h"
@@ -51,8 +51,8 @@ static inline __attribute__((always_inline)) void finish_tile(VEC sums[ROWS][VEC
     }
 }
 
-/* The sums over k of the first `vectors` columns of vectors. The caller's next panel of A lies behind this one as a
- * rule, so it is asked for on the way. */
+/* The sums over k of the first `vectors` columns of vectors. The caller's next panel of A lies behind this
+ * one as a rule, so it is asked for on the way. */
 static inline __attribute__((always_inline)) void sum_up(int64_t k, const float *a, const float *b,
                                                          VEC sums[ROWS][VECTORS], const int vectors) {
     int64_t next = k * ROWS;

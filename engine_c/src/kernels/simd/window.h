@@ -1,4 +1,5 @@
-/* One window kernel from vector wrappers, to be defined as KERNEL: V_LARGER(a, b) is the larger, NaN where either is. */
+/* One window kernel from vector wrappers, to be defined as KERNEL: V_LARGER(a, b) is the larger, NaN where
+ * either is. */
 #include <math.h>
 
 #include "kernels/kernels.h"
@@ -6,7 +7,8 @@
 #define UNROLL _Pragma("GCC unroll 4")
 
 static inline __attribute__((always_inline)) void block(const we_taps *taps, const float *x, int64_t row,
-                                                        int64_t column, const int rows, int32_t count, float *y) {
+                                                        int64_t column, const int rows, int32_t count,
+                                                        float *y) {
     VEC most[4];
     const float *from = x + row * taps->x_row + column;
     UNROLL for (int i = 0; i < rows; i++) most[i] = V_SPLAT(-INFINITY);
