@@ -1,8 +1,8 @@
 """Measure Walle on this machine: ``nox -s bench [-- section ...] [--keep]``.
 
 Prints a table, writes ``build/bench/latest.json`` with machine facts, and shows each figure beside the last
-kept run (``tests/bench/kept.json``; ``--keep`` replaces it). Ratios between contestants of one run are what
-to trust: absolute figures move with the machine and its neighbours.
+kept run (``tests/bench/kept.json``; ``--keep`` replaces it and ``docs/benchmarks.md``). Ratios between contestants
+of one run are what to trust: absolute figures move with the machine and its neighbours.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import bench_engine_merge
 import bench_pipeline
 import bench_platform
 import machine
-from reporting import Row, print_rows
+from reporting import Row, markdown, print_rows
 from walle_shared.observe import configure_logging
 
 SECTIONS: Mapping[str, Callable[[], list[Row]]] = {
@@ -34,6 +34,7 @@ SECTIONS: Mapping[str, Callable[[], list[Row]]] = {
 }
 ROOT = Path(__file__).parents[2]
 KEPT = Path(__file__).parent / "kept.json"
+PAGE = ROOT / "docs" / "benchmarks.md"
 LATEST = ROOT / "build" / "bench" / "latest.json"
 
 
@@ -61,6 +62,8 @@ def main() -> None:
     for path in [LATEST, KEPT] if args.keep else [LATEST]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(result + "\n")
+    if args.keep:
+        PAGE.write_text(markdown(rows, facts))
 
 
 def _kept() -> dict[str, float]:

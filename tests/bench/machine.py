@@ -15,7 +15,7 @@ def facts() -> dict[str, object]:
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "isa": sorted(_cpu_flags() & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd"}),
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "python": platform.python_version(),
         "load_1min": round(os.getloadavg()[0], 2),
         "versions": {name: _version(name) for name in packages},

@@ -44,6 +44,41 @@ def print_rows(console: Console, rows: list[Row], kept: Mapping[str, float]) -> 
     console.print(table)
 
 
+def markdown(rows: list[Row], facts: Mapping[str, object]) -> str:
+    """The kept run as a page: what it was measured on, then a table per section."""
+    lines = [
+        "# What it costs",
+        "",
+        "Written by `nox -s bench -- --keep`; `nox -s bench` measures your machine and prints it beside this run.",
+        "Contestants of one row group took turns within one run; trust the ratios, not the absolute figures.",
+        "",
+        "| measured on | |",
+        "|---|---|",
+        *(f"| {name} | {_plain(value)} |" for name, value in facts.items()),
+    ]
+    for section in dict.fromkeys(row.section for row in rows):
+        lines += [
+            "",
+            f"## {section}",
+            "",
+            "| what | median | fastest .. slowest turn | note |",
+            "|---|---|---|---|",
+        ]
+        lines += [_markdown_row(row) for row in rows if row.section == section]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _markdown_row(row: Row) -> str:
+    span = f"{_number(row.low)} .. {_number(row.high)}"
+    return f"| {row.what} | {_number(row.value)} {row.unit} | {span} | {row.note} |"
+
+
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
