@@ -1,8 +1,8 @@
 """Measure Walle on this machine: ``nox -s bench [-- section ...] [--keep]``.
 
 Prints a table, writes ``build/bench/latest.json`` with machine facts, and shows each figure beside the last
-kept run (``tests/bench/kept.json``; ``--keep`` replaces it and ``docs/benchmarks.md``). Ratios between contestants
-of one run are what to trust: absolute figures move with the machine and its neighbours.
+kept run (``tests/bench/kept.json``; ``--keep`` replaces it and ``docs/benchmarks.md``). Ratios between the
+contestants of one run are what to trust: absolute figures move with the machine and its neighbours.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def markdown(rows: list[Row], facts: Mapping[str, object]) -> str:
     lines = [
         "# What it costs",
         "",
-        "Written by `nox -s bench -- --keep`; `nox -s bench` measures your machine and prints it beside this run.",
+        "Written by `nox -s bench -- --keep`; `nox -s bench` measures your machine beside it.",
         "Contestants of one row group took turns within one run; trust the ratios, not the absolute figures.",
         "",
         "| measured on | |",
