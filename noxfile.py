@@ -120,6 +120,24 @@ def engine_san(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the model loader for a minute under the sanitizers (needs clang with its libFuzzer)."""
+    names = ["clang", *(f"clang-{version}" for version in range(30, 13, -1))]
+    clang = next(filter(None, map(shutil.which, names)), None)
+    if clang is None:
+        session.error(
+            "no clang found: install clang and its compiler-rt, for example 'apt-get install clang'"
+        )
+    build, corpus = ROOT / "build" / "fuzz", ROOT / "build" / "fuzz-corpus"
+    corpus.mkdir(parents=True, exist_ok=True)
+    options = ("-DWALLE_FUZZ=ON", "-DWALLE_SANITIZE=address,undefined", f"-DCMAKE_C_COMPILER={clang}")
+    _tool(session, "cmake", "-S", "engine_c", "-B", str(build), "-G", "Ninja", *options)
+    _tool(session, "cmake", "--build", str(build))
+    (target,) = build.glob("**/fuzz_loader")
+    session.run(str(target), str(corpus), "-max_total_time=60", external=True)
+
+
+@nox.session
 def conformance(session: nox.Session) -> None:
     """Run ONNX's own cases on the engine and list what does not pass; ``-- -k OP``, ``-- --peer``."""
     _python(session, "tests/conformance/node_suite.py", *session.posargs)
