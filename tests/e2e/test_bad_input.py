@@ -10,7 +10,7 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -600,16 +600,21 @@ def test_settings_that_cannot_be_right_end_the_program_with_one_sentence(
 # Crashes
 
 
-def _on_disk(world: World, prefix: str) -> int:
-    """How many events of these visits had reached the agent's log when it died."""
+def _on_disk(world: World, prefix: str, events: Sequence[Mapping[str, Any]]) -> int:
+    """How many of ``events`` had reached the agent's log when it died.
+
+    Told by the last one: the log is cut behind what has been dealt with, so its rows are fewer than it took.
+    """
     database = sqlite3.connect(world.device.folder / "data" / "streams.db")
     try:
-        found = database.execute(
-            "SELECT count(*) FROM events WHERE substr(visit_id, 1, ?) = ?", (len(prefix), prefix)
+        taken = database.execute(
+            "SELECT visit_id, event_id FROM events WHERE substr(visit_id, 1, ?) = ? ORDER BY seq",
+            (len(prefix), prefix),
         )
-        return int(found.fetchone()[0])
+        last = taken.fetchall()[-1]
     finally:
         database.close()
+    return 1 + [(event["visit_id"], event["event_id"]) for event in events].index(last)
 
 
 def _burst(prefix: str, visits: Iterable[int]) -> list[dict[str, Any]]:
@@ -634,7 +639,7 @@ def test_an_agent_killed_in_a_burst_neither_loses_nor_repeats_a_feature(world: W
     wait_for("the first features", lambda: len(world.arrived(prefix)) > 5 or None, every_s=0.01)
     world.device.emit(events[middle : middle + 60])
     world.device.crash()
-    arrived, on_disk = len(world.arrived(prefix)), _on_disk(world, prefix)
+    arrived, on_disk = len(world.arrived(prefix)), _on_disk(world, prefix, events)
     assert 3 * arrived < on_disk < len(events), "it died too late to prove anything"
     world.device.run()
     world.device.await_ready()
