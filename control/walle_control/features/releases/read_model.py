@@ -18,9 +18,3 @@ def scenario_of(db: sqlite3.Connection, release_id: ReleaseId) -> ScenarioName |
     """The scenario of a release; ``None`` for an id that was never given out."""
     row = store.find_release(db, release_id)
     return row.scenario if row else None
-
-
-def epoch_number(db: sqlite3.Connection) -> int:
-    """The newest epoch; 0 before the first."""
-    row = store.newest_epoch(db)
-    return row.n if row else 0

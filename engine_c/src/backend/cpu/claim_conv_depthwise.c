@@ -27,13 +27,9 @@ static double cost(const void *given) {
     return planes * (outputs * (1 + (double)c->w.taps / 8) + (double)c->plane);
 }
 
-static size_t worker_floats(const we_conv *c) {
-    return (size_t)(c->plane + WE_CONV_SLACK);
-}
-
 static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
     (void)program;
-    return worker_floats(&((const parameters *)command->u.claim.parameters)->conv) * (size_t)threads *
+    return we_conv_plane_floats(&((const parameters *)command->u.claim.parameters)->conv) * (size_t)threads *
            sizeof(float);
 }
 
@@ -48,7 +44,7 @@ static void filter_planes(void *context, int64_t begin, int64_t end) {
     const we_conv *c = &j->p->conv;
     const float *x = we_run_in(j->run, j->command, 0);
     const float *residual = j->command->in[1] >= 0 ? we_run_in(j->run, j->command, 1) : NULL;
-    float *stored = (float *)j->run->scratch + (size_t)we_run_worker(j->run) * worker_floats(c);
+    float *stored = (float *)j->run->scratch + (size_t)we_run_worker(j->run) * we_conv_plane_floats(c);
     we_depthwise d = {.taps = we_conv_taps(c, j->p->offsets),
                       .relu = j->command->u.claim.relu,
                       .ceiling = j->command->u.claim.ceiling};

@@ -35,13 +35,9 @@ static double cost(const void *given) {
            ((double)p->conv.positions * (1 + (double)p->conv.w.taps / 8) + (double)p->conv.plane);
 }
 
-static size_t worker_floats(const we_conv *c) {
-    return (size_t)(c->plane + WE_CONV_SLACK);
-}
-
 static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
     (void)program;
-    return worker_floats(&((const parameters *)command->u.claim.parameters)->conv) * (size_t)threads *
+    return we_conv_plane_floats(&((const parameters *)command->u.claim.parameters)->conv) * (size_t)threads *
            sizeof(float);
 }
 
@@ -56,7 +52,7 @@ static void reduce_planes(void *context, int64_t begin, int64_t end) {
     const we_conv *c = &j->p->conv;
     const float *x = we_run_in(j->run, j->command, 0);
     float *y = we_run_out(j->run, j->command);
-    float *stored = (float *)j->run->scratch + (size_t)we_run_worker(j->run) * worker_floats(c);
+    float *stored = (float *)j->run->scratch + (size_t)we_run_worker(j->run) * we_conv_plane_floats(c);
     we_taps taps = we_conv_taps(c, j->p->offsets);
     for (int64_t plane = begin; plane < end; plane++) {
         we_conv_store(c, x + plane * c->w.in[0] * c->w.in[1], -INFINITY, stored);

@@ -64,6 +64,10 @@ const int32_t *we_conv_tap_offsets(const we_conv *c, we_arena *arena) {
     return offsets;
 }
 
+size_t we_conv_plane_floats(const we_conv *c) {
+    return (size_t)(c->plane + WE_CONV_SLACK);
+}
+
 we_taps we_conv_taps(const we_conv *c, const int32_t *offsets) {
     return (we_taps){.rows = c->w.out[0],
                      .columns = c->w.out[1],

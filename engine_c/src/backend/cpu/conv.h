@@ -31,6 +31,8 @@ void we_conv_must_store(we_conv *c);
 int64_t we_conv_tap(const we_conv *c, int64_t i, int64_t j);
 /* The same for all taps in order, in the arena; NULL when out of memory. */
 const int32_t *we_conv_tap_offsets(const we_conv *c, we_arena *arena);
+/* Scratch of one worker that takes plane by plane through a stored copy, in floats. */
+size_t we_conv_plane_floats(const we_conv *c);
 /* One plane as the window kernels take it. */
 we_taps we_conv_taps(const we_conv *c, const int32_t *offsets);
 /* Distance between what one tap reads for an output row and for the next. */

@@ -7,8 +7,13 @@
 enum {
     UNIT_FLOATS = 64 << 10,  /* of packed B: 256 KiB, a part of the second-level cache */
     UNIT_STEPS = 1000000,    /* products worth waking a thread for: some 20 us */
-    LARGEST_TILE = 14 * 128, /* floats; checked where kernels are listed */
+    LARGEST_TILE = 14 * 128, /* floats */
 };
+
+#define WE_MATMUL_KERNEL_ROW(ISA, isa, DT, dt, rows, columns)                                                \
+    _Static_assert((rows) * (columns) <= LARGEST_TILE, "a tile fits the buffers of tails");
+#include "kernels/matmul.inc"
+#undef WE_MATMUL_KERNEL_ROW
 
 /* How C is cut: units of `width` column panels by `height` row panels. */
 typedef struct grid {
