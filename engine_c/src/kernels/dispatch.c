@@ -57,7 +57,7 @@ const char *we_reduce_name(we_reduce_fn fn) {
 void we_kernels_fill(uint32_t isas, we_kernels *out) {
     memset(out, 0, sizeof *out);
     out->isas = isas;
-#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                             \
+#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, ulps)                                              \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
         out->unary[WE_UNARY_##Name][WE_##DT] = we_##dt##_unary_##name##__##isa;
 #include "kernels/unary.inc"
@@ -108,8 +108,8 @@ we_status we_kernels_get(const we_kernels **out, we_error *err) {
 /* ---- The kernel list of the public header ---- */
 
 static const we_kernel_info KERNELS[] = {
-#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                             \
-    {"unary",      #isa,           "we_" #dt "_unary_" #name "__" #isa, WE_##DT, 0, 0, 0, exact,             \
+#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, ulps)                                              \
+    {"unary",      #isa,           "we_" #dt "_unary_" #name "__" #isa, WE_##DT, 0, 0, 0, (ulps) == 0,       \
      WE_ISA_##ISA, WE_UNARY_##Name},
 #include "kernels/unary.inc"
 #undef WE_UNARY_KERNEL_ROW

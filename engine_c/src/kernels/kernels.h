@@ -116,7 +116,7 @@ const char *we_binary_name(we_binary_fn fn);
 const char *we_reduce_name(we_reduce_fn fn);
 
 /* Every kernel of every table. */
-#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, exact)                                             \
+#define WE_UNARY_KERNEL_ROW(ISA, isa, DT, dt, Name, name, ulps)                                              \
     void we_##dt##_unary_##name##__##isa(int64_t n, const void *x, void *y);
 #include "kernels/unary.inc"
 #undef WE_UNARY_KERNEL_ROW

@@ -12,6 +12,21 @@
 #define V_SPLAT(f) _mm256_set1_ps(f)
 #define V_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define V_ADD(a, b) _mm256_add_ps(a, b)
+#define V_SUB(a, b) _mm256_sub_ps(a, b)
+#define V_MUL(a, b) _mm256_mul_ps(a, b)
+#define V_DIV(a, b) _mm256_div_ps(a, b)
+#define V_FNMA(a, b, c) _mm256_fnmadd_ps(a, b, c) /* c - a * b */
+#define V_SQRT(v) _mm256_sqrt_ps(v)
+/* The second operand where either is NaN. */
+#define V_MAX(a, b) _mm256_max_ps(a, b)
+#define V_MIN(a, b) _mm256_min_ps(a, b)
+#define V_NEAREST(v) _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define V_FLOOR(v) _mm256_floor_ps(v)
+#define V_CEIL(v) _mm256_ceil_ps(v)
+#define V_NEGATE(v) _mm256_xor_ps(v, V_SPLAT(-0.0f))
+#define V_ABS(v) _mm256_andnot_ps(V_SPLAT(-0.0f), v)
+/* `size`, which is not negative, with the sign of v. */
+#define V_SIGNED(size, v) _mm256_or_ps(size, _mm256_and_ps(v, V_SPLAT(-0.0f)))
 /* MAXPS returns its second operand when either is NaN or both are zero. */
 #define V_KEEP_POSITIVE(v) _mm256_max_ps(_mm256_setzero_ps(), v)
 
@@ -25,5 +40,42 @@
 #define V_CAP(v, most) _mm256_min_ps(_mm256_set1_ps(most), v)
 /* The larger, NaN where either is: MAXPS hands on a NaN of its second operand only. */
 #define V_LARGER(a, b) _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q))
+#define V_SMALLER(a, b) _mm256_blendv_ps(_mm256_min_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q))
+
+#define V_MASK __m256
+#define V_IS_LESS(a, b) _mm256_cmp_ps(a, b, _CMP_LT_OQ)
+#define V_IS_NAN(v) _mm256_cmp_ps(v, v, _CMP_UNORD_Q)
+#define V_SELECT(mask, yes, no) _mm256_blendv_ps(no, yes, mask)
+
+/* 2^n for whole n in [-126, 127]. */
+static inline VEC v_power(VEC n) {
+    __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
+}
+
+/* v * 2^n for whole n in [-252, 254], rounded once: the power is applied in two halves, the first of which
+ * keeps the result normal. */
+static inline VEC v_scale(VEC v, VEC n) {
+    VEC half = V_FLOOR(V_MUL(n, V_SPLAT(0.5f)));
+    return V_MUL(V_MUL(v, v_power(half)), v_power(V_SUB(n, half)));
+}
+
+/* *mantissa in [1, 2) and the exponent with v = *mantissa * 2^exponent, for finite positive v. Values below
+ * the normal ones are made larger first. */
+static inline VEC v_split(VEC v, VEC *mantissa) {
+    VEC tiny = V_IS_LESS(v, V_SPLAT(0x1p-126f));
+    v = V_SELECT(tiny, V_MUL(v, V_SPLAT(0x1p23f)), v);
+    __m256i bits = _mm256_castps_si256(v);
+    VEC exponent = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srli_epi32(bits, 23), _mm256_set1_epi32(127)));
+    bits = _mm256_and_si256(bits, _mm256_set1_epi32(0x7fffff));
+    *mantissa = _mm256_castsi256_ps(_mm256_or_si256(bits, _mm256_set1_epi32(127 << 23)));
+    return V_SUB(exponent, _mm256_and_ps(tiny, V_SPLAT(23.0f)));
+}
+
+static inline float v_sum(VEC v) {
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+}
 
 #endif

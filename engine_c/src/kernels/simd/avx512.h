@@ -1,4 +1,4 @@
-/* float32 wrappers over AVX-512F, 16 lanes. */
+/* float32 wrappers over AVX-512 (F and DQ), 16 lanes. */
 #ifndef WE_KERNELS_SIMD_AVX512_H
 #define WE_KERNELS_SIMD_AVX512_H
 
@@ -12,6 +12,21 @@
 #define V_SPLAT(f) _mm512_set1_ps(f)
 #define V_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define V_ADD(a, b) _mm512_add_ps(a, b)
+#define V_SUB(a, b) _mm512_sub_ps(a, b)
+#define V_MUL(a, b) _mm512_mul_ps(a, b)
+#define V_DIV(a, b) _mm512_div_ps(a, b)
+#define V_FNMA(a, b, c) _mm512_fnmadd_ps(a, b, c) /* c - a * b */
+#define V_SQRT(v) _mm512_sqrt_ps(v)
+/* The second operand where either is NaN. */
+#define V_MAX(a, b) _mm512_max_ps(a, b)
+#define V_MIN(a, b) _mm512_min_ps(a, b)
+#define V_NEAREST(v) _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define V_FLOOR(v) _mm512_floor_ps(v)
+#define V_CEIL(v) _mm512_ceil_ps(v)
+#define V_NEGATE(v) _mm512_xor_ps(v, V_SPLAT(-0.0f))
+#define V_ABS(v) _mm512_andnot_ps(V_SPLAT(-0.0f), v)
+/* `size`, which is not negative, with the sign of v. */
+#define V_SIGNED(size, v) _mm512_or_ps(size, _mm512_and_ps(v, V_SPLAT(-0.0f)))
 /* MAXPS returns its second operand when either is NaN or both are zero. */
 #define V_KEEP_POSITIVE(v) _mm512_max_ps(_mm512_setzero_ps(), v)
 
@@ -23,5 +38,31 @@
 #define V_CAP(v, most) _mm512_min_ps(_mm512_set1_ps(most), v)
 /* The larger, NaN where either is: MAXPS hands on a NaN of its second operand only. */
 #define V_LARGER(a, b) _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a)
+#define V_SMALLER(a, b) _mm512_mask_mov_ps(_mm512_min_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a)
+
+#define V_MASK __mmask16
+#define V_IS_LESS(a, b) _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
+#define V_IS_NAN(v) _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q)
+#define V_SELECT(mask, yes, no) _mm512_mask_mov_ps(no, mask, yes)
+
+/* 2^n for whole n in [-126, 127]. */
+static inline VEC v_power(VEC n) {
+    return _mm512_scalef_ps(V_SPLAT(1.0f), n);
+}
+
+/* v * 2^n for whole n, rounded once. */
+static inline VEC v_scale(VEC v, VEC n) {
+    return _mm512_scalef_ps(v, n);
+}
+
+/* *mantissa in [1, 2) and the exponent with v = *mantissa * 2^exponent, for finite positive v. */
+static inline VEC v_split(VEC v, VEC *mantissa) {
+    *mantissa = _mm512_getmant_ps(v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src);
+    return _mm512_getexp_ps(v);
+}
+
+static inline float v_sum(VEC v) {
+    return _mm512_reduce_add_ps(v);
+}
 
 #endif
