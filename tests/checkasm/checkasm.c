@@ -343,6 +343,73 @@ static void check_window(const char *name, we_window_kernel kernel, we_window_ke
     }
 }
 
+/* A result of several roundings against the reference in double: so many units of what it is made of. */
+static void check_near(const char *name, int64_t k, float got, float want, double size, double units) {
+    double error = fabs((double)got - want);
+    CHECK(got == want || (got != got && want != want) || error <= units * 0x1p-24 * size,
+          "%s: k %" PRId64 ": %.9g, not %.9g", name, k, got, want);
+}
+
+static void check_softmax(const char *name, we_softmax_kernel kernel) {
+    static float x[LONGEST + 1], added[LONGEST + 1], want[LONGEST];
+    output got;
+    for (int s = SIZE_COUNT; s < SIZE_COUNT * 8; s++) {
+        int64_t k = SIZES[s % SIZE_COUNT] + (SIZES[s % SIZE_COUNT] == 0);
+        int skew = (int)check_below(2), infinite = s / SIZE_COUNT == 7;
+        we_softmax how = {.k = k,
+                          .factor = s & 1 ? 0.125f : 1,
+                          .added = s & 2 ? added + skew : NULL,
+                          .masked = check_below(2)};
+        fill(WE_F32, x, k + 1, s % 5 == 0);
+        fill(WE_F32, added, k + 1, 0);
+        for (int64_t i = 0; i <= k; i++) {
+            x[i] = infinite ? -INFINITY : x[i];
+            added[i] = check_below(4) == 0 ? -INFINITY : added[i];
+        }
+        we_f32_softmax__ref(&how, x + skew, want);
+        open_output(&got, (size_t)k * 4, 4 * (size_t)check_below(2));
+        for (int in_place = 0; in_place < 2; in_place++) {
+            if (in_place)
+                memcpy(got.data, x + skew, (size_t)k * 4);
+            kernel(&how, in_place ? (float *)got.data : x + skew, (float *)got.data);
+            CHECK(guards_hold(&got), "%s wrote outside its output", name);
+            for (int64_t i = 0; i < k; i++)
+                check_near(name, k, ((float *)got.data)[i], want[i], 1 + fabs(want[i]), 8);
+        }
+    }
+}
+
+static void check_norm(const char *name, we_norm_kernel kernel) {
+    static float x[LONGEST + 1], scale[LONGEST + 1], bias[LONGEST + 1], want[LONGEST];
+    output got;
+    for (int s = SIZE_COUNT; s < SIZE_COUNT * 8; s++) {
+        int64_t k = SIZES[s % SIZE_COUNT] + (SIZES[s % SIZE_COUNT] == 0);
+        int skew = (int)check_below(2);
+        we_norm how = {.k = k,
+                       .epsilon = 1e-5f,
+                       .centred = s / SIZE_COUNT & 1,
+                       .scale = s & 1 ? scale + skew : NULL,
+                       .bias = s & 2 ? bias + skew : NULL};
+        fill(WE_F32, x, k + 1, 0);
+        fill(WE_F32, scale, k + 1, 0);
+        fill(WE_F32, bias, k + 1, 0);
+        double odd = special(check_below(1000));
+        if (s % 11 == 0 &&
+            !(isfinite(odd) && fabs(odd) > 1)) /* squares of large ones are infinite in float32 */
+            x[check_below(k) + skew] = (float)odd;
+        we_moments expected = we_f32_norm__ref(&how, x + skew, want);
+        open_output(&got, (size_t)k * 4, 4 * (size_t)check_below(2));
+        memcpy(got.data, x + skew, (size_t)k * 4);
+        we_moments found = kernel(&how, (float *)got.data, (float *)got.data);
+        CHECK(guards_hold(&got), "%s wrote outside its output", name);
+        check_near(name, k, found.mean, expected.mean, 4, 4);
+        check_near(name, k, found.inverse, expected.inverse, fabs(expected.inverse), 64);
+        for (int64_t i = 0; i < k; i++)
+            check_near(name, k, ((float *)got.data)[i], want[i],
+                       16 * fabs(expected.inverse) + fabs(want[i]) + 4, 64);
+    }
+}
+
 static void check_all(uint32_t isas) {
     const we_matmul_row *rows;
     size_t count = we_matmul_rows(&rows);
@@ -376,6 +443,16 @@ static void check_all(uint32_t isas) {
                      we_##dt##_window_##name##__ref);
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
+#define WE_SOFTMAX_KERNEL_ROW(ISA, isa, DT, dt)                                                              \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_softmax("we_" #dt "_softmax__" #isa, we_##dt##_softmax__##isa);
+#include "kernels/softmax.inc"
+#undef WE_SOFTMAX_KERNEL_ROW
+#define WE_NORM_KERNEL_ROW(ISA, isa, DT, dt)                                                                 \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_norm("we_" #dt "_norm__" #isa, we_##dt##_norm__##isa);
+#include "kernels/norm.inc"
+#undef WE_NORM_KERNEL_ROW
     for (size_t i = 0; i < count; i++) {
         if (isas >> rows[i].isa & 1)
             check_matmul(&rows[i]);
@@ -414,6 +491,27 @@ static void bench_unary(const char *name, we_unary_kernel kernel) {
     printf("%-28s %7.2f elements/ns\n", name, 1e-9 * 4096 * 500 / best);
 }
 
+/* Rows of 512, as a sequence model has them. */
+static void bench_rows(const char *name, we_softmax_kernel softmax, we_norm_kernel norm) {
+    static _Alignas(64) float x[512], y[512];
+    we_softmax soft = {.k = 512, .factor = 0.125f, .added = x};
+    we_norm how = {.k = 512, .centred = true, .scale = x, .bias = x};
+    double best = 1e9;
+    fill(WE_F32, x, 512, 0);
+    for (int round = 0; round < 5; round++) {
+        double start = we_clock_now_s();
+        for (int i = 0; i < 4000; i++) {
+            if (softmax)
+                softmax(&soft, x, y);
+            else
+                norm(&how, x, y);
+        }
+        double seconds = we_clock_now_s() - start;
+        best = seconds < best ? seconds : best;
+    }
+    printf("%-28s %7.2f elements/ns\n", name, 1e-9 * 512 * 4000 / best);
+}
+
 static void bench_all(uint32_t isas) {
     const we_matmul_row *rows;
     size_t count = we_matmul_rows(&rows);
@@ -426,6 +524,16 @@ static void bench_all(uint32_t isas) {
         bench_unary("we_" #dt "_unary_" #name "__" #isa, we_##dt##_unary_##name##__##isa);
 #include "kernels/unary.inc"
 #undef WE_UNARY_KERNEL_ROW
+#define WE_SOFTMAX_KERNEL_ROW(ISA, isa, DT, dt)                                                              \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        bench_rows("we_" #dt "_softmax__" #isa, we_##dt##_softmax__##isa, NULL);
+#include "kernels/softmax.inc"
+#undef WE_SOFTMAX_KERNEL_ROW
+#define WE_NORM_KERNEL_ROW(ISA, isa, DT, dt)                                                                 \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        bench_rows("we_" #dt "_norm__" #isa, NULL, we_##dt##_norm__##isa);
+#include "kernels/norm.inc"
+#undef WE_NORM_KERNEL_ROW
 }
 
 int main(int argc, char **argv) {

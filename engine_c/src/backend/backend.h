@@ -40,6 +40,7 @@ typedef struct we_claim_methods {
     /* Once, after the choice: pack constants into the program's arena. */
     we_status (*prepare)(we_program *program, we_command *command, we_error *err);
     size_t (*scratch_size)(const we_program *program, const we_command *command, int32_t threads);
+    uint32_t reads, writes; /* bit sets of node inputs and outputs past the first that it has while running */
     bool fuses; /* takes a following addition of a tensor like its result (in[1]) and a following relu */
 } we_claim_methods;
 

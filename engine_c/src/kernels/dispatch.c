@@ -82,6 +82,16 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
         out->window_##name = we_##dt##_window_##name##__##isa;
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
+#define WE_SOFTMAX_KERNEL_ROW(ISA, isa, DT, dt)                                                              \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->softmax = we_##dt##_softmax__##isa;
+#include "kernels/softmax.inc"
+#undef WE_SOFTMAX_KERNEL_ROW
+#define WE_NORM_KERNEL_ROW(ISA, isa, DT, dt)                                                                 \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->norm = we_##dt##_norm__##isa;
+#include "kernels/norm.inc"
+#undef WE_NORM_KERNEL_ROW
 }
 
 static struct {
@@ -137,6 +147,14 @@ static const we_kernel_info KERNELS[] = {
      WE_REDUCE_##Name},
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
+#define WE_SOFTMAX_KERNEL_ROW(ISA, isa, DT, dt)                                                              \
+    {"softmax", #isa, "we_" #dt "_softmax__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},
+#include "kernels/softmax.inc"
+#undef WE_SOFTMAX_KERNEL_ROW
+#define WE_NORM_KERNEL_ROW(ISA, isa, DT, dt)                                                                 \
+    {"norm", #isa, "we_" #dt "_norm__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},
+#include "kernels/norm.inc"
+#undef WE_NORM_KERNEL_ROW
 };
 
 size_t we_kernel_count(void) {

@@ -92,6 +92,29 @@ typedef struct we_depthwise {
 } we_depthwise;
 typedef void (*we_depthwise_kernel)(const we_depthwise *filter, const float *x, float *y);
 
+/* One row: y = softmax(factor * x + added) over k >= 1 elements; added: NULL where absent. masked: a row of
+ * nothing but -infinity gives zeros, not NaN. y may be x. */
+typedef struct we_softmax {
+    int64_t k;
+    float factor;
+    const float *added;
+    bool masked;
+} we_softmax;
+typedef void (*we_softmax_kernel)(const we_softmax *how, const float *x, float *y);
+
+/* One row: y = (x - mean) * inverse * scale + bias over k >= 1 elements, inverse = 1 / sqrt(mean of (x -
+ * mean)^2 + epsilon); uncentred, the mean is left out (0). scale and bias: NULL where absent. y may be x. */
+typedef struct we_norm {
+    int64_t k;
+    float epsilon;
+    bool centred;
+    const float *scale, *bias;
+} we_norm;
+typedef struct we_moments {
+    float mean, inverse;
+} we_moments;
+typedef we_moments (*we_norm_kernel)(const we_norm *how, const float *x, float *y);
+
 typedef struct we_kernels {
     uint32_t isas;                                         /* bit set of we_isa */
     we_unary_kernel unary[WE_UNARY_COUNT][WE_DTYPE_COUNT]; /* NULL where the dtype has none */
@@ -99,6 +122,8 @@ typedef struct we_kernels {
     we_reduce_kernel reduce[WE_REDUCE_COUNT][WE_DTYPE_COUNT];
     we_depthwise_kernel depthwise;
     we_window_kernel window_max;
+    we_softmax_kernel softmax;
+    we_norm_kernel norm;
 } we_kernels;
 
 /* The process's table, filled at first use. CONFIG where WALLE_ENGINE_ISA is wrong. */
@@ -143,5 +168,13 @@ const char *we_reduce_name(we_reduce_fn fn);
     void we_##dt##_window_##name##__##isa(const we_taps *taps, const float *x, float *y);
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
+#define WE_SOFTMAX_KERNEL_ROW(ISA, isa, DT, dt)                                                              \
+    void we_##dt##_softmax__##isa(const we_softmax *how, const float *x, float *y);
+#include "kernels/softmax.inc"
+#undef WE_SOFTMAX_KERNEL_ROW
+#define WE_NORM_KERNEL_ROW(ISA, isa, DT, dt)                                                                 \
+    we_moments we_##dt##_norm__##isa(const we_norm *how, const float *x, float *y);
+#include "kernels/norm.inc"
+#undef WE_NORM_KERNEL_ROW
 
 #endif

@@ -29,6 +29,25 @@ we_status we_program_command(we_program *program, const we_command *command, we_
     return WE_OK;
 }
 
+static const we_ports *ports_of(const we_command *command) {
+    return command->kind == WE_COMMAND_CLAIM ? command->u.claim.ports : NULL;
+}
+
+static size_t count_ports(const int32_t *ports, size_t room) {
+    size_t count = 0;
+    for (size_t i = 0; i < room; i++)
+        count += ports[i] >= 0;
+    return count;
+}
+
+/* The n-th that is present. */
+static int32_t nth_port(const int32_t *ports, size_t n) {
+    size_t i = 0;
+    while (ports[i] < 0 || n-- > 0)
+        i++;
+    return ports[i];
+}
+
 size_t we_command_reads(const we_command *command) {
     if (command->kind == WE_COMMAND_RASTER)
         return command->u.raster.count;
@@ -37,21 +56,32 @@ size_t we_command_reads(const we_command *command) {
     size_t count = 0;
     while (count < 3 && command->in[count] >= 0)
         count++;
-    return count;
+    const we_ports *ports = ports_of(command);
+    return count + (ports ? count_ports(ports->in, WE_CLAIM_INPUTS) : 0);
 }
 
 int32_t we_command_read(const we_command *command, size_t i) {
     if (command->kind == WE_COMMAND_LOOP)
         return command->u.loop.reads[i];
-    return command->kind == WE_COMMAND_RASTER ? command->u.raster.regions[i].source : command->in[i];
+    if (command->kind == WE_COMMAND_RASTER)
+        return command->u.raster.regions[i].source;
+    size_t count = 0;
+    while (count < 3 && command->in[count] >= 0)
+        count++;
+    return i < count ? command->in[i] : nth_port(ports_of(command)->in, i - count);
 }
 
 size_t we_command_writes(const we_command *command) {
-    return command->kind == WE_COMMAND_LOOP ? command->u.loop.write_count : 1;
+    const we_ports *ports = ports_of(command);
+    if (command->kind == WE_COMMAND_LOOP)
+        return command->u.loop.write_count;
+    return 1 + (ports ? count_ports(ports->out, WE_CLAIM_OUTPUTS) : 0);
 }
 
 int32_t we_command_write(const we_command *command, size_t i) {
-    return command->kind == WE_COMMAND_LOOP ? command->u.loop.writes[i] : command->out;
+    if (command->kind == WE_COMMAND_LOOP)
+        return command->u.loop.writes[i];
+    return i == 0 ? command->out : nth_port(ports_of(command)->out, i - 1);
 }
 
 int64_t we_loop_iterations(const we_loop *loop) {

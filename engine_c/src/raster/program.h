@@ -12,6 +12,8 @@
 
 enum {
     WE_LOOP_VIEWS = 24, /* of one loop */
+    WE_CLAIM_INPUTS = 8,
+    WE_CLAIM_OUTPUTS = 4,
 };
 
 typedef enum we_command_kind {
@@ -97,6 +99,12 @@ typedef struct we_loop {
     size_t view_count, body_count, read_count, write_count;
 } we_loop;
 
+/* Tensors of a claim beyond the first input and output, by their place at the node; -1: absent, or not read
+ * while running. Place 0 stays -1: in[0] and out have it. */
+typedef struct we_ports {
+    int32_t in[WE_CLAIM_INPUTS], out[WE_CLAIM_OUTPUTS];
+} we_ports;
+
 typedef struct we_command {
     we_command_kind kind;
     int32_t node;  /* of the graph, for messages */
@@ -144,6 +152,7 @@ typedef struct we_command {
         struct {
             int32_t claim; /* row of claims.inc */
             const void *parameters;
+            const we_ports *ports;       /* NULL: one input, one output */
             const we_matmul_row *kernel; /* where the claim holds a product */
             bool relu;                   /* fused */
             float ceiling;               /* of what relu leaves, fused; 0: none */
@@ -167,7 +176,7 @@ we_status we_program_command(we_program *program, const we_command *command, we_
 /* What a command reads, in order; a raster's sources may repeat. */
 size_t we_command_reads(const we_command *command);
 int32_t we_command_read(const we_command *command, size_t i);
-/* What it writes; only a loop may have several results. */
+/* What it writes; only loops and claims may have several results. */
 size_t we_command_writes(const we_command *command);
 int32_t we_command_write(const we_command *command, size_t i);
 /* True where the body is one command between views: no memory of its own, and no pass through the back end's

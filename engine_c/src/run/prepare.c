@@ -132,6 +132,21 @@ static we_status fold_from(builder *b, size_t mark) {
 
 /* ---- Nodes ---- */
 
+/* What a claim reads and writes beyond the first input and output. NULL where that is nothing, or memory is
+ * out. */
+static const we_ports *ports_of(const we_claim_methods *claim, const we_lower *l, we_arena *arena) {
+    const we_node *node = l->call.node;
+    we_ports *ports = claim->reads || claim->writes ? we_arena_new(arena, sizeof *ports) : NULL;
+    if (!ports)
+        return NULL;
+    memset(ports, -1, sizeof *ports);
+    for (int32_t i = 1; i < node->input_count && i < WE_CLAIM_INPUTS; i++)
+        ports->in[i] = claim->reads >> i & 1 ? l->in[i] : -1;
+    for (int32_t i = 1; i < node->output_count && i < WE_CLAIM_OUTPUTS; i++)
+        ports->out[i] = (claim->writes >> i & 1) && node->outputs[i] >= 0 ? l->out[i] : -1;
+    return ports;
+}
+
 /* The cheapest claim the back end has on this call, as a command with its price; kind stays UNARY where there
  * is none. */
 static we_command best_claim(const builder *b, const we_lower *l) {
@@ -144,6 +159,9 @@ static we_command best_claim(const builder *b, const we_lower *l) {
         command.u.claim.claim = row;
         if ((claim->methods->product && b->settings->plain_only) ||
             !claim->methods->accept(&l->call, &b->program->arena, &command.u.claim.parameters))
+            continue;
+        command.u.claim.ports = ports_of(claim->methods, l, &b->program->arena);
+        if (!command.u.claim.ports && (claim->methods->reads || claim->methods->writes))
             continue;
         we_search_choose(&b->settings->machine, b->program, b->settings->plain_only, &command);
         if (best.kind != WE_COMMAND_CLAIM || command.predicted_ms < best.predicted_ms)

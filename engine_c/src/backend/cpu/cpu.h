@@ -28,6 +28,18 @@ static inline void *we_run_out(const we_run *run, const we_command *command) {
     return run->memory[command->out];
 }
 
+/* The same by place at the node; NULL where the claim has no such input or output. */
+static inline const void *we_claim_in(const we_run *run, const we_command *command, int32_t i) {
+    const we_ports *ports = command->u.claim.ports;
+    int32_t tensor = i == 0 ? command->in[0] : ports ? ports->in[i] : -1;
+    return tensor < 0 ? NULL : run->memory[tensor];
+}
+static inline void *we_claim_out(const we_run *run, const we_command *command, int32_t i) {
+    const we_ports *ports = command->u.claim.ports;
+    int32_t tensor = i == 0 ? command->out : ports ? ports->out[i] : -1;
+    return tensor < 0 ? NULL : run->memory[tensor];
+}
+
 /* Number of the thread at work inside a shared loop of this run, below the threads it was prepared for. */
 static inline int32_t we_run_worker(const we_run *run) {
     return run->pool ? we_pool_worker() : 0;

@@ -65,4 +65,9 @@ static inline float v_sum(VEC v) {
     return _mm512_reduce_add_ps(v);
 }
 
+/* Of lanes that are not NaN. */
+static inline float v_largest(VEC v) {
+    return _mm512_reduce_max_ps(v);
+}
+
 #endif
