@@ -8,10 +8,10 @@ contestants of one run are what to trust: absolute figures move with the machine
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -19,18 +19,28 @@ from rich.console import Console
 import bench_container
 import bench_engine
 import bench_engine_merge
+import bench_engine_nets
 import bench_pipeline
 import bench_platform
 import machine
-from reporting import Row, markdown, print_rows
+from reporting import Measured, Report, Row, load_report, markdown, print_report
 from walle_shared.observe import configure_logging
 
-SECTIONS: Mapping[str, Callable[[], list[Row]]] = {
-    "engine": bench_engine.run,
-    "engine-merge": bench_engine_merge.run,
-    "container": bench_container.run,
-    "pipeline": bench_pipeline.run,
-    "platform": bench_platform.run,
+type Section = Callable[[argparse.Namespace], Report]
+
+
+def _listed(run: Callable[[], list[Row]]) -> Section:
+    """A section without options whose figures are one list."""
+    return lambda _args: Report(run())
+
+
+SECTIONS: Mapping[str, Section] = {
+    "engine": _listed(bench_engine.run),
+    "engine-merge": _listed(bench_engine_merge.run),
+    bench_engine_nets.SECTION: bench_engine_nets.run,
+    "container": _listed(bench_container.run),
+    "pipeline": _listed(bench_pipeline.run),
+    "platform": _listed(bench_platform.run),
 }
 ROOT = Path(__file__).parents[2]
 KEPT = Path(__file__).parent / "kept.json"
@@ -43,33 +53,48 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="section", help=", ".join(SECTIONS))
     parser.add_argument(
-        "--keep", action="store_true", help="make this run the one later runs are compared with"
+        "--keep",
+        action="store_true",
+        help="make this run of these sections the one later runs are compared with",
     )
+    bench_engine_nets.add_options(parser)
     args = parser.parse_args()
     unknown = set(args.sections) - SECTIONS.keys()
     if unknown:
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     configure_logging(level="warning")
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 200)
     facts = machine.facts()
     console.print_json(json.dumps(facts))
-    rows: list[Row] = []
+    kept = load_kept(KEPT)
+    measured: dict[str, Measured] = {}
     for name in args.sections or SECTIONS:
         with console.status(f"measuring {name}"):
-            rows += SECTIONS[name]()
-    print_rows(console, rows, _kept())
-    result = json.dumps({"machine": facts, "rows": [dataclasses.asdict(row) for row in rows]}, indent=1)
-    for path in [LATEST, KEPT] if args.keep else [LATEST]:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(result + "\n")
+            report = SECTIONS[name](args)
+        known = kept[name].report.figures() if name in kept else {}
+        print_report(console, report, known)
+        measured[name] = Measured(report, facts)
+    _write(LATEST, measured)
     if args.keep:
-        PAGE.write_text(markdown(rows, facts))
+        merged = {**kept, **measured}
+        kept = {name: merged[name] for name in sorted(merged, key=list(SECTIONS).index)}
+        _write(KEPT, kept)
+        PAGE.write_text(markdown(kept))
 
 
-def _kept() -> dict[str, float]:
-    if not KEPT.exists():
+def load_kept(path: Path) -> dict[str, Measured]:
+    """The kept run of each section."""
+    if not path.exists():
         return {}
-    return {row.key: row.value for row in (Row(**entry) for entry in json.loads(KEPT.read_text())["rows"])}
+    document = json.loads(path.read_text())
+    return {
+        name: Measured(load_report(entry["report"]), entry["machine"]) for name, entry in document.items()
+    }
+
+
+def _write(path: Path, measured: Mapping[str, Measured]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({name: asdict(entry) for name, entry in measured.items()}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,309 @@
+"""Start workers, let them take turns, and keep the figures.
+
+- While one worker has its turn the others are stopped, so no engine's spinning threads slow another.
+- A turn in which other processes took the cores it needed is disturbed: it is repeated while patience lasts.
+- What a worker says is checked no further: it runs our own ``worker.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+__all__ = [
+    "ENGINES",
+    "Contestant",
+    "Loaded",
+    "Racer",
+    "Samples",
+    "Turn",
+    "Worker",
+    "WorkerError",
+    "cores",
+    "race",
+]
+
+#: Where the files of the engines that come with Walle are.
+ENGINES = Path(__file__).parent / "engines"
+WORKER = Path(__file__).parent / "worker.py"
+
+LOAD_LIMIT_S = 600.0
+TURN_LIMIT_S = 120.0
+#: Share of the cores of a turn that others may take before it counts as disturbed.
+FOREIGN_SHARE = 0.08
+TICK_S = 0.02  # the kernel counts in ticks of 10 ms; two may fall beside a turn
+
+
+class WorkerError(Exception):
+    """An engine could not load or run the model; says why in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """An engine with settings, in an environment.
+
+    Args:
+        name: in tables.
+        engine: its file.
+        settings: what that file understands.
+        python: the interpreter that has it.
+        environment: variables it needs besides those of this process.
+    """
+
+    name: str
+    engine: Path
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    python: str = sys.executable
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What loading a model cost.
+
+    Args:
+        version: of the engine.
+        load_s: from the file to the outputs of the first inference, the package being imported.
+        growth_bytes: by how much the peak of that exceeds what was resident before.
+        outputs: an ``.npz`` of the outputs, in order.
+    """
+
+    version: str
+    load_s: float
+    growth_bytes: int
+    outputs: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn: the median of its calls, and whether others took cores that it needed."""
+
+    median_s: float
+    disturbed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Seconds per call, one value a turn."""
+
+    turns_s: tuple[float, ...]
+    disturbed: int = 0
+
+    @property
+    def median_s(self) -> float:
+        """Median of the turns."""
+        return statistics.median(self.turns_s)
+
+    @property
+    def span_s(self) -> tuple[float, float]:
+        """Fastest and slowest turn."""
+        return min(self.turns_s), max(self.turns_s)
+
+
+class Racer(Protocol):
+    """What takes turns: a worker, or a fake of one."""
+
+    def turn(self, turn_s: float) -> Turn:
+        """Run for about so long."""
+        ...
+
+
+def race(
+    racers: Mapping[str, Racer], *, turns: int = 7, turn_s: float = 0.3, patience: int = 7
+) -> tuple[dict[str, Samples], dict[str, str]]:
+    """Let all take turns, in rounds.
+
+    Args:
+        racers: by name.
+        turns: undisturbed turns wanted of each.
+        turn_s: how long a turn lasts.
+        patience: further rounds to make up for disturbed turns.
+
+    Returns:
+        The samples of those that lasted, and for each that did not, why. The samples are of the undisturbed
+        turns, or of all where fewer than half of those wanted were undisturbed.
+    """
+    quiet: dict[str, list[float]] = {name: [] for name in racers}
+    disturbed: dict[str, list[float]] = {name: [] for name in racers}
+    failures: dict[str, str] = {}
+    for _ in range(turns + patience):
+        for name, racer in racers.items():
+            if name in failures or len(quiet[name]) == turns:
+                continue
+            try:
+                turn = racer.turn(turn_s)
+            except WorkerError as error:
+                failures[name] = str(error)
+            else:
+                (disturbed if turn.disturbed else quiet)[name].append(turn.median_s)
+    samples = {}
+    for name in racers.keys() - failures.keys():
+        enough = 2 * len(quiet[name]) >= turns
+        kept = quiet[name] if enough else quiet[name] + disturbed[name]
+        samples[name] = Samples(tuple(kept), 0 if enough else len(disturbed[name]))
+    return {name: samples[name] for name in racers if name in samples}, failures
+
+
+class Worker:
+    """The process of a contestant with a model loaded; stopped but for its turns. A context manager."""
+
+    def __init__(self, contestant: Contestant, job: Mapping[str, Any]) -> None:
+        """Start the process and load the model.
+
+        Args:
+            contestant: the engine.
+            job: what ``worker.py`` says, without ``settings``; ``inputs`` is the path of an ``.npz``.
+
+        Raises:
+            WorkerError: the engine is not installed there, or cannot load or run the model.
+        """
+        self._threads: int = job["threads"]
+        self._folder = tempfile.TemporaryDirectory()
+        path = Path(self._folder.name) / "job.json"
+        path.write_text(json.dumps({**job, "settings": dict(contestant.settings)}))
+        self._errors = (Path(self._folder.name) / "stderr").open("w+b")
+        command = [contestant.python, "-P", str(WORKER), str(contestant.engine), str(path)]
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+                env={**os.environ, **contestant.environment},
+            )  # fmt: skip
+        except OSError as error:
+            self._errors.close()
+            self._folder.cleanup()
+            raise WorkerError(f"cannot run {contestant.python}: {error.strerror or error}") from error
+        try:
+            message = self._receive(LOAD_LIMIT_S)
+        except BaseException:
+            self.close()
+            raise
+        self.loaded = Loaded(
+            message["version"], message["load_s"], message["growth_bytes"], Path(message["outputs"])
+        )
+        self._process.send_signal(signal.SIGSTOP)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def turn(self, turn_s: float) -> Turn:
+        """Let the worker run for about ``turn_s`` seconds.
+
+        Raises:
+            WorkerError: it died or took far longer.
+        """
+        self._process.send_signal(signal.SIGCONT)
+        busy_s, started = busy_seconds(), time.perf_counter()
+        self._send({"turn_s": turn_s})
+        message = self._receive(turn_s + TURN_LIMIT_S)
+        wall_s = time.perf_counter() - started
+        foreign_s = busy_seconds() - busy_s - message["cpu_s"]
+        self._process.send_signal(signal.SIGSTOP)
+        return Turn(message["median_s"], is_disturbed(foreign_s, wall_s, self._threads, cores()))
+
+    def close(self) -> None:
+        """End the process and remove its files."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            if stream is not None:
+                stream.close()
+        self._folder.cleanup()
+
+    def _send(self, message: Mapping[str, object]) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise WorkerError(self._last_words()) from None
+
+    def _receive(self, limit_s: float) -> dict[str, Any]:
+        stream = self._process.stdout
+        assert stream is not None
+        if not select.select([stream], [], [], limit_s)[0]:
+            raise WorkerError(f"no answer within {limit_s:.0f} s")
+        line = stream.readline()
+        if not line.endswith(b"\n"):
+            raise WorkerError(self._last_words())
+        message: dict[str, Any] = json.loads(line)
+        if "failed" in message:
+            raise WorkerError(_one_line(message["failed"]))
+        return message
+
+    def _last_words(self) -> str:
+        """Why the process ended: the last line it wrote, or its exit status."""
+        status = self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").split("\n")
+        said = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        ended = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        return f"{ended}: {_one_line(said)}"
+
+
+def _one_line(text: str, limit: int = 160) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def is_disturbed(foreign_s: float, wall_s: float, threads: int, cores: int) -> bool:
+    """Whether others took more of the machine than a turn on ``threads`` of ``cores`` cores left them.
+
+    Args:
+        foreign_s: processor time of everybody else during the turn.
+        wall_s: how long it lasted.
+        threads: cores that it needed.
+        cores: cores there are.
+    """
+    needed = min(threads, cores)
+    return foreign_s > TICK_S + wall_s * (cores - needed + FOREIGN_SHARE * needed)
+
+
+def busy_seconds(path: Path = Path("/proc/stat")) -> float:
+    """Processor time used on this machine since it started, but for that of processes that yield (are nice)."""
+    try:
+        user, _nice, system, _idle, _wait, irq, softirq, steal, *_ = map(
+            int, path.read_text().split("\n", 1)[0].split()[1:]
+        )
+    except OSError:
+        return 0.0  # not Linux: no turn counts as disturbed
+    return (user + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def fastest(samples: Mapping[str, Samples], names: Sequence[str]) -> str | None:
+    """The one of ``names`` with the lowest median; None where none of them ran."""
+    present = [name for name in names if name in samples]
+    return min(present, key=lambda name: samples[name].median_s, default=None)
+
+
+def started(
+    contestants: Sequence[Contestant], job: Mapping[str, Any], tell: Callable[[str], object] = lambda _: None
+) -> tuple[dict[str, Worker], dict[str, str]]:
+    """Start a worker for each contestant, one by one; the second result says why some are missing."""
+    workers: dict[str, Worker] = {}
+    failures: dict[str, str] = {}
+    for contestant in contestants:
+        tell(contestant.name)
+        try:
+            workers[contestant.name] = Worker(contestant, job)
+        except WorkerError as error:
+            failures[contestant.name] = str(error)
+    return workers, failures

@@ -1,0 +1,185 @@
+"""The engine beside all others on whole networks: latency, load, memory and accuracy."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from reference import float64_outputs, frobenius_error, largest_error
+from reporting import Cell, Grid, Report
+from walle_engine.bench.driver import ENGINES, Contestant, Samples, Worker, fastest, race, started
+from walle_engine.bench.peers import PEERS, interpreters, resolve
+from walle_engine.convert import convert
+
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+from walle_support import networks
+from walle_support.networks import NETWORKS
+
+SECTION = "engine-nets"
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build" / "bench"
+HERE = Path(__file__).parent / "peers"
+
+PRECISIONS = ("highest", "high", "medium")
+ALL_PEERS = PEERS
+_FULL = [peer.name for peer in ALL_PEERS if peer.full]
+#: Of our precisions: who it is compared with, and the column that says how much faster it is than their best.
+RATIOS = (
+    ("walle highest", _FULL, "highest / best f32"),
+    ("walle high", _FULL, "high / best f32"),
+    ("walle medium", [peer.name for peer in ALL_PEERS if not peer.full], "medium / best of less"),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What can be said after ``nox -s bench -- engine-nets``."""
+    group = parser.add_argument_group(f"options of {SECTION}")
+    group.add_argument(
+        "--models", type=_names(NETWORKS), default=list(NETWORKS), metavar="A,B", help=", ".join(NETWORKS)
+    )
+    group.add_argument("--threads", type=_numbers, default=[1, 2], metavar="1,2")
+    names = [peer.name for peer in ALL_PEERS]
+    group.add_argument("--peers", type=_names(names), default=names, metavar="A,B", help=", ".join(names))
+    group.add_argument("--precisions", type=_names(PRECISIONS), default=list(PRECISIONS), metavar="A,B")
+    group.add_argument(
+        "--isa", help="cap the instruction set of all engines that can be capped: avx2, avx512, ..."
+    )
+    group.add_argument("--turns", type=int, default=7, metavar="N", help="undisturbed turns of each engine")
+    group.add_argument("--turn-s", type=float, default=0.3, metavar="S", help="how long a turn lasts")
+    group.add_argument(
+        "--quick", action="store_true", help="three short turns, 'high' alone of our precisions"
+    )
+
+
+def _names(known: Sequence[str] | Mapping[str, object]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        names = [name for name in text.split(",") if name]
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+        return names
+
+    return parse
+
+
+def _numbers(text: str) -> list[int]:
+    if not all(part.isdecimal() and int(part) for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers above 0")
+    return [int(part) for part in text.split(",")]
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Measure every model with every number of threads."""
+    if args.quick:
+        args = argparse.Namespace(**{**vars(args), "turns": 3, "turn_s": 0.1, "precisions": ["high"]})
+    peers, missing = resolve([p for p in ALL_PEERS if p.name in args.peers], _pythons(), args.isa)
+    tables = _Tables(args.isa)
+    for name, why in missing.items():
+        tables.note(f"{name}: {why}")
+    for model in args.models:
+        folder = model_folder(model)
+        for threads in args.threads:
+            _measure(model, folder, threads, peers, args, tables)
+    return tables.report()
+
+
+def _pythons() -> list[str]:
+    return interpreters([str(BUILD / "peers" / "bin" / "python")])
+
+
+def model_folder(model: str) -> Path:
+    """Write a network and its inputs once for each version of its source; convert it anew each time."""
+    source = Path(networks.__file__).read_bytes()
+    folder = BUILD / "networks" / f"{model}-{hashlib.sha256(source).hexdigest()[:12]}"
+    if not (folder / "inputs.npz").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        network = NETWORKS[model]()
+        network.save(folder / "model.onnx")
+        np.savez(folder / "inputs.npz", **network.inputs)
+    convert(folder / "model.onnx", folder / "model.wmodel", check=False)
+    return folder
+
+
+def _ours(folder: Path, precision: str, isa: str | None) -> Contestant:
+    settings = {"converted": str(folder / "model.wmodel"), "precision": precision}
+    environment = {"WALLE_ENGINE_ISA": isa} if isa else {}
+    return Contestant(f"walle {precision}", ENGINES / "walle.py", settings, environment=environment)
+
+
+def _measure(
+    model: str,
+    folder: Path,
+    threads: int,
+    peers: Sequence[Contestant],
+    args: argparse.Namespace,
+    tables: _Tables,
+) -> None:
+    contestants = [*(_ours(folder, precision, args.isa) for precision in args.precisions), *peers]
+    job = {
+        "model": str(folder / "model.onnx"), "folder": str(folder), "inputs": str(folder / "inputs.npz"),
+        "threads": threads,
+    }  # fmt: skip
+    with ExitStack() as stack:
+        workers, failures = started(contestants, job)
+        for worker in workers.values():
+            stack.enter_context(worker)
+        samples, died = race(workers, turns=args.turns, turn_s=args.turn_s, patience=args.turns)
+        row = f"{model}, {threads} thread{'s' * (threads > 1)}"
+        for name, why in {**failures, **died}.items():
+            tables.note(f"{name} on {row}: {why}")
+        tables.add_latency(row, samples)
+        tables.add_costs(row, workers)
+        if not args.quick:
+            tables.add_errors(row, workers, float64_outputs(folder))
+
+
+class _Tables:
+    """The grids of the section, as they fill."""
+
+    def __init__(self, isa: str | None) -> None:
+        capped = f", capped to {isa}" if isa else ""
+        section = f"{SECTION}-{isa}" if isa else SECTION
+        self.latency = Grid(section, f"Latency{capped}", "ms")
+        self.load = Grid(section, f"Load and first inference{capped}", "ms")
+        self.memory = Grid(section, f"Growth of peak memory by load and first inference{capped}", "MB")
+        self.frobenius = Grid(section, f"Relative Frobenius error against float64{capped}", "")
+        self.largest = Grid(section, f"Largest error over largest magnitude, against float64{capped}", "")
+
+    def report(self) -> Report:
+        grids = (self.latency, self.load, self.memory, self.frobenius, self.largest)
+        return Report(grids=[grid for grid in grids if grid.cells])
+
+    def note(self, text: str) -> None:
+        if text not in self.latency.notes:
+            self.latency.notes.append(text)
+
+    def add_latency(self, row: str, samples: Mapping[str, Samples]) -> None:
+        for name, sample in samples.items():
+            low, high = sample.span_s
+            self.latency.put(row, name, Cell(sample.median_s * 1e3, low * 1e3, high * 1e3))
+        disturbed = [name for name, sample in samples.items() if sample.disturbed]
+        if disturbed:
+            self.note(f"{row}: other processes disturbed most turns of {', '.join(disturbed)}")
+        for ours, peers, column in RATIOS:
+            best = fastest(samples, peers)
+            if best is not None and ours in samples:
+                ratio = samples[best].median_s / samples[ours].median_s
+                self.latency.put(row, column, Cell(ratio, unit="x", text=best))
+
+    def add_costs(self, row: str, workers: Mapping[str, Worker]) -> None:
+        for name, worker in workers.items():
+            self.load.put(row, name, Cell(worker.loaded.load_s * 1e3))
+            self.memory.put(row, name, Cell(worker.loaded.growth_bytes / 1e6))
+
+    def add_errors(self, row: str, workers: Mapping[str, Worker], reference: Sequence[np.ndarray]) -> None:
+        for name, worker in workers.items():
+            with np.load(worker.loaded.outputs) as arrays:
+                outputs = [arrays[key] for key in arrays.files]
+            self.frobenius.put(row, name, Cell(frobenius_error(outputs, reference)))
+            self.largest.put(row, name, Cell(largest_error(outputs, reference)))
