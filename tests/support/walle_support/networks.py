@@ -4,9 +4,10 @@ Batch norms are folded. Weights are scaled so that activations keep their size f
 saturation are as tame as in a trained network.
 
 Sources: He et al., "Deep Residual Learning" (2016), the stride in a bottleneck's 3x3 as all have it since;
-Howard et al., "MobileNets" (2017); Sandler et al., "MobileNetV2" (2018); Iandola et al., "SqueezeNet" (2016) in its
-version 1.1; Ma et al., "ShuffleNet V2" (2018), the 1.0x row of table 5; Devlin et al., "BERT" (2019); Zhou et
-al., "Deep Interest Network" (2018), figure 2. The voice networks are acoustic models of the usual size.
+Howard et al., "MobileNets" (2017); Sandler et al., "MobileNetV2" (2018); Iandola et al., "SqueezeNet"
+(2016) in its version 1.1; Ma et al., "ShuffleNet V2" (2018), the 1.0x row of table 5; Devlin et al., "BERT"
+(2019); Zhou et al., "Deep Interest Network" (2018), figure 2. The voice networks are acoustic models of the
+usual size.
 """
 
 from __future__ import annotations

@@ -278,7 +278,7 @@ def is_disturbed(foreign_s: float, wall_s: float, threads: int, cores: int) -> b
 
 
 def busy_seconds(path: Path = Path("/proc/stat")) -> float:
-    """Processor time used on this machine since it started, without that of nice processes: they yield."""
+    """Processor time used on this machine since it started; not of nice processes, which yield."""
     try:
         user, _nice, system, _idle, _wait, irq, softirq, steal, *_ = map(
             int, path.read_text().split("\n", 1)[0].split()[1:]
