@@ -119,6 +119,12 @@ def engine_san(session: nox.Session) -> None:
     _engine(session, "engine-san", "-DCMAKE_BUILD_TYPE=Debug", "-DWALLE_SANITIZE=address,undefined")
 
 
+@nox.session(name="engine-tsan")
+def engine_tsan(session: nox.Session) -> None:
+    """The same under the thread sanitizer."""
+    _engine(session, "engine-tsan", "-DCMAKE_BUILD_TYPE=Debug", "-DWALLE_SANITIZE=thread")
+
+
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Fuzz the model loader for a minute under the sanitizers (needs clang with its libFuzzer)."""

@@ -195,7 +195,7 @@ class Model:
         """Make a session; it prepares itself for each new set of input shapes.
 
         Args:
-            threads: 1 to 64, this session's share of the CPU.
+            threads: 1 to 64; at most so many of the process's cores work for one run of this session.
             precision: ``"highest"`` is true fp32; ``"high"`` may trade within 1e-5 per product; ``"medium"``
                 may use half-width inputs.
             backend: ``"cpu"``.

@@ -18,7 +18,6 @@
 
 enum {
     CACHE_SIZE = 4,
-    MAX_THREADS = 64,
     DEFAULT_MAX_TRIPS = 1 << 24,
 };
 
@@ -60,8 +59,8 @@ static we_status read_precision(const we_session_options *options, char *out, si
 static we_status read_settings(const we_session_options *options, we_settings *out, we_error *err) {
     const char *backend = options->backend ? options->backend : "cpu";
     const char *search = options->search ? options->search : "model";
-    if (options->threads < 0 || options->threads > MAX_THREADS)
-        return we_error_set(err, WE_CONFIG, "threads must be 1 to %d, not %d", MAX_THREADS,
+    if (options->threads < 0 || options->threads > WE_POOL_THREADS)
+        return we_error_set(err, WE_CONFIG, "threads must be 1 to %d, not %d", WE_POOL_THREADS,
                             (int)options->threads);
     if (!(out->backend = we_backend_find(backend)))
         return we_error_set(err, WE_CONFIG, "backend '%.30s' is unknown; use 'cpu'", backend);
@@ -96,6 +95,7 @@ we_status we_session_new(we_model *model, const we_session_options *options, we_
         status = we_profile_new(&session->settings.profile, err);
     if (status == WE_OK)
         status = we_pool_new(session->settings.machine.threads, &session->pool, err);
+    session->settings.machine.threads = we_pool_threads(session->pool); /* no more than there are cores */
     if (status == WE_OK)
         status = we_module_new(&model->graph, &session->module, err);
     if (status != WE_OK) {
@@ -464,7 +464,9 @@ we_status we_session_run(we_session *session, const we_binding *inputs, size_t i
     size_t count = session->model->graph.output_count;
     memset(outputs, 0, count * sizeof *outputs);
     WE_TRY(bound(session, inputs, input_count, true, &views, err));
+    we_pool_run_begins();
     we_status status = run_bound(session, views, outputs, err);
+    we_pool_run_ends();
     for (size_t i = 0; status != WE_OK && i < count; i++) {
         we_block_release(outputs[i]);
         outputs[i] = NULL;
@@ -496,7 +498,10 @@ we_status we_session_run_values(we_session *session, we_datum *const *inputs, si
                             graph->input_count);
     for (size_t i = 0; i < input_count; i++)
         WE_TRY(check_value(&graph->values[graph->inputs[i]], inputs[i], err));
-    return run_module(session, inputs, outputs, err);
+    we_pool_run_begins();
+    we_status status = run_module(session, inputs, outputs, err);
+    we_pool_run_ends();
+    return status;
 }
 
 int we_session_is_module(const we_session *session) {

@@ -1,0 +1,77 @@
+"""Threads: many callers of many sessions get the results of one, and a forked child works on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from walle_engine import api
+
+CALLERS = 6
+
+
+def _product(rows: int = 256, width: int = 256) -> api.Model:
+    """Two products and what lies between them: loops of several kinds, long enough to be shared out."""
+    builder = api.GraphBuilder("product")
+    rng = np.random.default_rng(0)
+    builder.input("x", "F32", (rows, width))
+    builder.weight("w", rng.normal(size=(width, width)).astype(np.float32))
+    builder.node("MatMul", ["x", "w"], ["p"])
+    builder.node("Softmax", ["p"], ["s"])
+    builder.node("MatMul", ["s", "x"], ["y"])
+    builder.output("y")
+    return builder.finish()
+
+
+@pytest.mark.slow
+def test_callers_at_once_get_the_results_of_one() -> None:
+    model = _product()
+    x = np.random.default_rng(1).normal(size=(256, 256)).astype(np.float32)
+    want = np.asarray(model.session(threads=1).run({"x": x})["y"])
+    sessions = [model.session(threads=threads) for threads in (1, 2, 3, 64)]
+    failures: list[str] = []
+
+    def work(number: int) -> None:
+        for turn in range(20):
+            got = np.asarray(sessions[(number + turn) % len(sessions)].run({"x": x})["y"])
+            if not np.allclose(got, want, rtol=1e-5, atol=1e-5):
+                failures.append(f"caller {number}, turn {turn}")
+
+    callers = [threading.Thread(target=work, args=(number,)) for number in range(CALLERS)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert failures == []
+
+
+_FORK = """
+import os, sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from test_threads import _product
+
+session = _product().session(threads=2)
+x = np.ones((256, 256), np.float32)
+want = np.asarray(session.run({"x": x})["y"])
+child = os.fork()
+same = np.array_equal(np.asarray(session.run({"x": x})["y"]), want)
+if child == 0:
+    os._exit(0 if same else 3)
+assert same and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+@pytest.mark.slow
+def test_a_forked_child_runs_its_sessions() -> None:
+    here = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", _FORK, here],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
