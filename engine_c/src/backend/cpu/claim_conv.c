@@ -155,7 +155,7 @@ static void run_chunk(const we_run *run, const we_command *command, int64_t begi
                .stored = run->scratch,
                .columns = command->u.claim.kernel->columns};
     if (c->stored)
-        we_parallel_for(run->pool, items * planes, 1 + 32768 / c->plane, store_planes, &k);
+        we_parallel_for(run->pool, items * planes, 1 + 8192 / c->plane, store_planes, &k);
     we_gemm gemm = {.kernel = command->u.claim.kernel,
                     .m = p->product.m,
                     .n = items * c->positions,

@@ -64,7 +64,7 @@ static void run_claim(const we_run *run, const we_command *command) {
     job j = {run, command, command->u.claim.parameters};
     const we_conv *c = &j.p->conv;
     int64_t steps = c->plane + c->filters * c->positions * c->w.taps / 8;
-    we_parallel_for(run->pool, c->items * c->group, 1 + 65536 / steps, filter_planes, &j);
+    we_parallel_for(run->pool, c->items * c->group, 1 + 16384 / steps, filter_planes, &j);
 }
 
 const we_claim_methods we_claim_conv_depthwise = {

@@ -63,7 +63,7 @@ static void reduce_planes(void *context, int64_t begin, int64_t end) {
 static void run_claim(const we_run *run, const we_command *command) {
     job j = {run, command, command->u.claim.parameters};
     const we_conv *c = &j.p->conv;
-    we_parallel_for(run->pool, j.p->planes, 1 + 65536 / (c->plane + c->positions * c->w.taps / 8),
+    we_parallel_for(run->pool, j.p->planes, 1 + 16384 / (c->plane + c->positions * c->w.taps / 8),
                     reduce_planes, &j);
 }
 

@@ -9,7 +9,7 @@
 #include "graph/opspec.h"
 
 enum {
-    GRAIN = 32768, /* elements per piece of an element-wise loop: some 10 us */
+    GRAIN = 8192, /* elements per piece of an element-wise loop: some 2 us */
 };
 
 typedef struct job {

@@ -6,7 +6,7 @@
 
 enum {
     UNIT_FLOATS = 64 << 10,  /* of packed B: 256 KiB, a part of the second-level cache */
-    UNIT_STEPS = 1000000,    /* products worth waking a thread for: some 20 us */
+    UNIT_STEPS = 200000,     /* products worth a thread: some 4 us */
     LARGEST_TILE = 14 * 128, /* floats */
 };
 
