@@ -95,6 +95,9 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_argument("model", type=Path, metavar="MODEL.onnx")
     convert.add_argument("-o", "--output", type=Path, metavar="OUT", help="default: MODEL.wmodel")
     convert.add_argument("--no-check", action="store_true", help="do not compare with ONNX Runtime")
+    convert.add_argument(
+        "--no-optimise", action="store_true", help="keep the graph as it is: no folding, no rewrites"
+    )
     _add_dims(convert)
 
     info = add("info", _info, "show what a model file holds")
@@ -175,7 +178,13 @@ def _convert(args: argparse.Namespace) -> None:
     from walle_engine.convert import convert
 
     output = args.output or args.model.with_suffix(".wmodel")
-    report = convert(args.model, output, check=not args.no_check, sizes=dict(args.dim))
+    report = convert(
+        args.model,
+        output,
+        check=not args.no_check,
+        optimise=not args.no_optimise,
+        sizes=dict(args.dim),
+    )
     if args.json:
         _print_json({**asdict(report), "path": str(report.path)})
         return

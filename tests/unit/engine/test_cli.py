@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -61,6 +62,18 @@ def test_convert_to_another_place_without_the_check(
     assert report["check"] is None
     assert (report["nodes_before"], report["nodes_after"]) == (2, 2)
     assert report["size_bytes"] == target.stat().st_size
+
+
+def test_convert_leaves_the_graph_as_it_is_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 21]> g (float[4] x) => (float[4] y)'
+        "{ s = Sigmoid(x) \n m = Mul(x, s) \n y = Identity(m) }"
+    )
+    source = tmp_path / "swish.onnx"
+    onnx.save(model, source)
+    assert json_of(capsys, "convert", str(source))["rewrites"] == {"no_op": 1, "swish": 1}
+    report = json_of(capsys, "convert", str(source), "--no-optimise")
+    assert (report["rewrites"], report["nodes_after"]) == ({}, 3)
 
 
 def test_convert_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

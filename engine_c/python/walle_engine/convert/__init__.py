@@ -2,7 +2,7 @@
 
 ::
 
-    load ─► fold constants ─► rewrite ─► supported? ─► write aside ─► loads? ─► same answers? ─► rename
+  load ─► fold what is known ─► rewrite ─► supported? ─► write aside ─► loads? ─► same answers? ─► rename
 
 Needs the ``convert`` extra (NumPy, onnx, onnxruntime); a device has none of them.
 """
@@ -20,6 +20,7 @@ from walle_engine.convert.check import check as _check
 from walle_engine.convert.folding import fold_constants
 from walle_engine.convert.loading import load, translate
 from walle_engine.convert.rewrites import rewrite
+from walle_engine.convert.shape_arithmetic import fold_shapes
 from walle_engine.convert.support import require_loadable, require_supported, supported_ops
 from walle_shared.errors import StorageError
 
@@ -66,6 +67,7 @@ def convert(
     wmodel_path: Path | str,
     *,
     check: bool = True,
+    optimise: bool = True,
     tolerance: Tolerance | None = None,
     sizes: Mapping[str, int] = _NO_SIZES,
     seed: int = 0,
@@ -76,6 +78,8 @@ def convert(
         onnx_path: the model; external data is looked for beside it.
         wmodel_path: the file to write; replaced atomically.
         check: compare with ONNX Runtime on random inputs.
+        optimise: compute now what does not depend on inputs, and rewrite what has a shorter form; without it
+            the graph stays as its author wrote it.
         tolerance: how far floating results may differ; ``Tolerance()`` where omitted.
         sizes: sizes of symbolic dims for the check, by name.
         seed: of the random inputs.
@@ -93,8 +97,8 @@ def convert(
     loaded = load(onnx_path, supported)
     draft = loaded.draft
     nodes_before = len(draft.nodes) + len(loaded.untranslated)
-    folded = fold_constants(draft)
-    rewrites = rewrite(draft)
+    folded, rewrites = _optimised(draft) if optimise else (0, {})
+    draft.prune()
     require_supported(draft, loaded.untranslated, supported)
     result: CheckResult | None = None
     with wmodel.staged_file(wmodel_path) as staged:
@@ -117,6 +121,14 @@ def convert(
         size_bytes=size_bytes,
         check=result,
     )
+
+
+def _optimised(draft: Draft) -> tuple[int, dict[str, int]]:
+    """Fold, then rewrite; returns how many nodes were folded, and how often each rewrite was applied."""
+    folded = fold_constants(draft)
+    while now := fold_shapes(draft):
+        folded += now + fold_constants(draft)
+    return folded, rewrite(draft)
 
 
 def translate_model(model: onnx.ModelProto) -> Draft:

@@ -137,8 +137,9 @@ def run_engine(path: Path, sample: Sample) -> dict[str, Array]:
 
 
 def _largest_difference(expected: Array, actual: Array) -> float:
-    difference = np.abs(expected.astype(np.float64) - actual.astype(np.float64))
-    return float(difference[np.isfinite(difference)].max(initial=0.0))
+    a, b = expected.astype(np.float64), actual.astype(np.float64)
+    finite = np.isfinite(a) & np.isfinite(b)
+    return float(np.abs(a[finite] - b[finite]).max(initial=0.0))
 
 
 def _reference_session(original: Original) -> onnxruntime.InferenceSession:

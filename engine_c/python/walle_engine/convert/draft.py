@@ -9,7 +9,6 @@ Invariants every pass keeps:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -42,35 +41,23 @@ class Draft:
     outputs: list[wmodel.Value]
     nodes: list[wmodel.Node]
     weights: dict[str, Array] = field(default_factory=dict)
-    values: Mapping[str, wmodel.Value] = field(default_factory=dict)
+    values: dict[str, wmodel.Value] = field(default_factory=dict)
 
     def producers(self) -> dict[str, wmodel.Node]:
         """Map each value a node computes to that node."""
         return {name: node for node in self.nodes for name in node.outputs if name}
 
-    def uses(self) -> Counter[str]:
-        """Count the uses of each value; being a graph output is a use."""
-        counts = Counter(name for node in self.nodes for name in (*node.inputs, *_captures(node)) if name)
-        counts.update(value.name for value in self.outputs)
-        return counts
+    def known_values(self) -> dict[str, wmodel.Value]:
+        """Map the name of each value whose type or shape is known to what is known."""
+        return {
+            **self.values,
+            **{value.name: value for value in self.outputs if value.shape is not None},
+            **{value.name: value for value in self.inputs},
+        }
 
     def constant(self, name: str) -> Array | None:
         """Return a value known at conversion, or None."""
         return self.weights.get(name)
-
-    def replace_node(self, old: wmodel.Node, new: wmodel.Node) -> None:
-        """Put ``new`` where ``old`` was."""
-        self.nodes[self.nodes.index(old)] = new
-
-    def fresh_name(self, wish: str) -> str:
-        """Return a value name that is not taken, ``wish`` if possible."""
-        taken = {*self.weights, *self.producers(), *(value.name for value in self.inputs)}
-        name = wish
-        suffix = 1
-        while name in taken:
-            suffix += 1
-            name = f"{wish}.{suffix}"
-        return name
 
     def prune(self) -> None:
         """Drop nodes that no output needs, outputs that nobody uses, then weights that nobody names."""
@@ -79,7 +66,7 @@ class Draft:
         for node in reversed(self.nodes):
             if needed.intersection(node.outputs):
                 kept.append(replace(node, outputs=_used_outputs(node, needed)))
-                needed.update(node.inputs, _attribute_tensors(node), _captures(node))
+                needed.update(node.inputs, _attribute_tensors(node), captures(node))
         self.nodes = kept[::-1]
         self.weights = {name: array for name, array in self.weights.items() if name in needed}
 
@@ -91,7 +78,13 @@ class Draft:
 
     def with_outputs(self, outputs: list[wmodel.Value]) -> Draft:
         """Return the same graph with other outputs."""
-        return replace(self, outputs=outputs, nodes=list(self.nodes), weights=dict(self.weights))
+        return replace(
+            self,
+            outputs=outputs,
+            nodes=list(self.nodes),
+            weights=dict(self.weights),
+            values=dict(self.values),
+        )
 
     def weights_to_store(self) -> dict[str, wmodel.Weight]:
         """Return the weights in the form the writer takes."""
@@ -112,10 +105,10 @@ def _attribute_tensors(node: wmodel.Node) -> Iterator[str]:
             yield value["tensor"]
 
 
-def _captures(node: wmodel.Node) -> Iterator[str]:
-    """Every name that bodies of a node use, those of the graph round it among them."""
+def captures(node: wmodel.Node) -> Iterator[str]:
+    """Yield every name that bodies of a node use, those of the graph round it among them."""
     for body in node.attrs.values():
         if isinstance(body, wmodel.Graph):
             yield from (value.name for value in body.outputs)
             for inner in body.nodes:
-                yield from (*inner.inputs, *_attribute_tensors(inner), *_captures(inner))
+                yield from (*inner.inputs, *_attribute_tensors(inner), *captures(inner))

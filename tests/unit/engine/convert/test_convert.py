@@ -16,8 +16,9 @@ from onnx import helper
 from walle_engine import wmodel
 from walle_engine.convert import Tolerance, convert, rewrites
 from walle_engine.convert.check import run_engine
-from walle_engine.convert.draft import Draft
 from walle_engine.convert.loading import load
+from walle_engine.convert.rewrites.index import Index
+from walle_engine.convert.rewrites.patterns import Match, op
 from walle_engine.convert.support import require_supported
 from walle_shared.errors import ModelError, StorageError, UnsupportedError
 
@@ -59,16 +60,16 @@ def test_the_same_model_gives_the_same_bytes(chain: Path, tmp_path: Path) -> Non
     assert (tmp_path / "a.wmodel").read_bytes() == (tmp_path / "b.wmodel").read_bytes()
 
 
-def spoil_leak(_draft: Draft, nodes: tuple[wmodel.Node, ...]) -> wmodel.Node | None:
+def spoil_leak(_index: Index, match: Match) -> list[wmodel.Node] | None:
     """A wrong rewrite: the leak gets another slope."""
-    (leak,) = nodes
-    return None if leak.attrs["alpha"] == 0.5 else replace(leak, attrs={"alpha": 0.5})
+    leak = match.root
+    return None if leak.attrs["alpha"] == 0.5 else [replace(leak, attrs={"alpha": 0.5})]
 
 
 def test_a_wrong_result_names_the_first_wrong_node(
     chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wrong = rewrites.Rewrite("spoil", ("LeakyRelu",), spoil_leak)
+    wrong = rewrites.Rewrite("spoil", op("LeakyRelu"), spoil_leak)
     monkeypatch.setattr(rewrites, "REWRITES", (wrong,))
     target = tmp_path / "chain.wmodel"
     target.write_bytes(b"the model from before")
@@ -94,7 +95,7 @@ def test_a_model_older_than_onnx_runtime_is_checked_at_our_opset(
 def test_a_generous_tolerance_lets_it_pass(
     chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rewrites, "REWRITES", (rewrites.Rewrite("spoil", ("LeakyRelu",), spoil_leak),))
+    monkeypatch.setattr(rewrites, "REWRITES", (rewrites.Rewrite("spoil", op("LeakyRelu"), spoil_leak),))
     report = convert(chain, tmp_path / "chain.wmodel", tolerance=Tolerance(relative=10.0))
     assert report.rewrites == {"spoil": 1}
     assert report.check is not None
@@ -134,11 +135,11 @@ def test_an_output_the_engine_does_not_compute_is_unsupported(save_model: SaveMo
 def test_an_attribute_the_engine_does_not_know(
     chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: bool
 ) -> None:
-    def invent(_draft: Draft, chain: rewrites.Chain) -> wmodel.Node | None:
-        (node,) = chain
-        return None if "slope" in node.attrs else replace(node, attrs={**node.attrs, "slope": 1})
+    def invent(_index: Index, match: Match) -> list[wmodel.Node] | None:
+        node = match.root
+        return None if "slope" in node.attrs else [replace(node, attrs={**node.attrs, "slope": 1})]
 
-    monkeypatch.setattr(rewrites, "REWRITES", (rewrites.Rewrite("invent", ("LeakyRelu",), invent),))
+    monkeypatch.setattr(rewrites, "REWRITES", (rewrites.Rewrite("invent", op("LeakyRelu"), invent),))
     with pytest.raises(UnsupportedError, match="slope") as caught:
         convert(chain, tmp_path / "m.wmodel", check=check)
     assert caught.value.op == "LeakyRelu"
