@@ -45,11 +45,12 @@ def normalised_error(expected: np.ndarray[Any, Any], actual: np.ndarray[Any, Any
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("optimise", [True, False], ids=["optimised", "as it is"])
 @pytest.mark.parametrize("family", MODELS)
-def test_same_as_onnx_runtime(family: str, tmp_path: Path) -> None:
+def test_same_as_onnx_runtime(family: str, optimise: bool, tmp_path: Path) -> None:
     source, target = tmp_path / "m.onnx", tmp_path / "m.wmodel"
     onnx.save(MODELS[family](SCALE), source)
-    convert(source, target, check=False)
+    convert(source, target, check=False, optimise=optimise)
     reference = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
     model = api.load(target)
     sessions = [model.session(), model.session(threads=2), model.session(**PLAIN)]
