@@ -64,7 +64,9 @@ def test_convert_to_another_place_without_the_check(
     assert report["size_bytes"] == target.stat().st_size
 
 
-def test_convert_leaves_the_graph_as_it_is_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_leaves_the_graph_as_it_is_where_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["" : 21]> g (float[4] x) => (float[4] y)'
         "{ s = Sigmoid(x) \n m = Mul(x, s) \n y = Identity(m) }"

@@ -34,12 +34,13 @@ def _attention(index: Index, match: Match) -> Built:
         return None
     perm = perm_of(match.nodes["turn"], len(k))
     turned = tuple(k[axis] for axis in perm)
-    scores = (*q[:-1], turned[-1])
-    if not q[:-2] == turned[:-2] == v[:-2] or turned[-1] != v[-2] or q[-1] != turned[-2]:
-        return None
+    if not q[:-2] == turned[:-2] == v[:-2]:
+        return None  # MatMul would repeat the heads of one
     if match.nodes["softmax"].attrs.get("axis", -1) not in (-1, len(q) - 1):
         return None
-    if match.has("mask") and not _is_mask(index.shape(match.values["mask"]), scores):
+    scores = ((*q[:-1], keys) for keys in (turned[-1], v[-2]))  # two names of one size
+    mask = match.values.get("mask")
+    if mask and not any(_is_mask(index.shape(mask), dims) for dims in scores):
         return None
     scale = _scale(index, match)
     return None if scale is None else _build(index, match, (*perm[:-2], perm[-1], perm[-2]), scale)

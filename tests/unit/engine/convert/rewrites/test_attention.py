@@ -58,6 +58,14 @@ def test_keys_turned_from_another_layout(rewritten: Any) -> None:
     assert result.node("Transpose").attrs == {"perm": [0, 2, 1, 3]}
 
 
+def test_keys_and_values_behind_those_of_the_past(rewritten: Any) -> None:
+    text = """(float[N, 2, 1, 4] q, float[N, 2, T, 4] kp, float[N, 2, 1, 4] kn, float[N, 2, T, 3] vp,
+        float[N, 2, 1, 3] vn) => (float[N, 2, 1, 3] y, float[N, 2, U, 4] k, float[N, 2, V, 3] v)
+        { k = Concat <axis = 2> (kp, kn) \n v = Concat <axis = 2> (vp, vn)
+        t = Transpose <perm = [0, 1, 3, 2]> (k) \n s = MatMul(q, t) \n w = Softmax(s) \n y = MatMul(w, v) }"""
+    assert rewritten(text).ops == ["Concat", "Concat", "Attention"]
+
+
 HEADS = "(float[N, S, 8] q, float[N, T, 8] k, float[N, T, 6] v) => (float[N, S, 6] y)"
 SPLIT = """a = Reshape(q, #[0, 0, 2, 4]) \n qh = Transpose <perm = [0, 2, 1, 3]> (a)
     b = Reshape(k, #[0, 0, 2, 4]) \n kh = Transpose <perm = [0, 2, 3, 1]> (b)
