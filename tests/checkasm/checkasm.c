@@ -186,49 +186,57 @@ static void check_reduce(const char *name, we_dtype dtype, int exact, we_reduce_
 
 /* A packed product against the plain sum in double. */
 static void check_matmul(const we_matmul_row *row) {
-    static const int64_t DEPTHS[] = {0, 1, 2, 7, 64, 129};
-    static float a[14 * 129 + 16], b[128 * 129 + 16], c[14 * 140], before[14 * 140], bias_r[16], bias_c[140],
-        residual[14 * 140];
-    int64_t ldc = row->columns + 5;
-    for (int round = 0; round < 200; round++) {
-        int64_t k = DEPTHS[check_below(6)];
+    enum { RUNS = 3, DEPTH = 129, LDC = 70 };
+    static float a[WE_TILE_ROWS * RUNS * DEPTH + 16], b[64 * RUNS * DEPTH + 16], c[WE_TILE_ROWS * LDC],
+        before[WE_TILE_ROWS * LDC], bias[LDC], residual[WE_TILE_ROWS * LDC];
+    static const int64_t DEPTHS[] = {0, 1, 2, 7, 64, DEPTH};
+    for (int round = 0; round < 400; round++) {
         int32_t m = round % 3 ? 1 + (int32_t)check_below(row->rows) : row->rows;
         int32_t n = round % 5 ? 1 + (int32_t)check_below(row->columns) : row->columns;
-        int skew = (int)check_below(2), accumulate = (int)check_below(2), mode = (int)check_below(8);
-        float *left = a + skew, *right = b + skew;
-        fill(WE_F32, left, row->rows * k, 0);
-        fill(WE_F32, right, row->columns * k, 0);
-        fill(WE_F32, c, row->rows * ldc, 0);
-        fill(WE_F32, bias_r, 16, 0);
-        fill(WE_F32, bias_c, 140, 0);
-        fill(WE_F32, residual, row->rows * ldc, 0);
+        int skew = (int)check_below(2), mode = (int)check_below(3);
+        const float *rows[RUNS * WE_TILE_ROWS];
+        we_tile t = {.runs = 1 + check_below(RUNS),
+                     .depth = DEPTHS[check_below(6)],
+                     .rows = rows,
+                     .b = b + skew,
+                     .c = c,
+                     .ldc = LDC,
+                     .m = m,
+                     .n = n,
+                     .accumulate = check_below(3) == 0,
+                     .row_bias = mode == 1 ? bias : NULL,
+                     .column_bias = mode == 2 ? bias : NULL,
+                     .residual = check_below(2) ? residual : NULL,
+                     .low = check_below(2) ? 0 : -INFINITY,
+                     .high = check_below(2) ? 3 : INFINITY};
+        int64_t k = t.runs * t.depth;
+        fill(WE_F32, a, sizeof a / sizeof *a, 0);
+        fill(WE_F32, b, sizeof b / sizeof *b, 0);
+        fill(WE_F32, c, WE_TILE_ROWS * LDC, 0);
+        fill(WE_F32, bias, LDC, 0);
+        fill(WE_F32, residual, WE_TILE_ROWS * LDC, 0);
         memcpy(before, c, sizeof c);
-        we_epilogue epilogue = {.row_bias = mode & 1 ? bias_r : NULL,
-                                .column_bias = mode & 2 ? bias_c : NULL,
-                                .relu = check_below(2),
-                                .residual = mode & 4 ? residual : NULL};
-        epilogue.ceiling = epilogue.relu && check_below(2) ? 3 : 0;
-        row->kernel(k, left, right, c, ldc, m, n, accumulate, mode ? &epilogue : NULL);
-        for (int32_t i = 0; i < row->rows; i++) {
-            for (int64_t j = 0; j < ldc; j++) {
-                double want = accumulate ? before[i * ldc + j] : 0,
-                       size = fabs(want) + 12; /* 12: what is added */
+        for (int64_t i = 0; i < t.runs * m; i++) /* anywhere, overlapping too */
+            rows[i] = a + check_below((int64_t)(sizeof a / sizeof *a) - DEPTH);
+        row->kernel(&t);
+        for (int32_t i = 0; i < WE_TILE_ROWS; i++) {
+            for (int64_t j = 0; j < LDC; j++) {
+                float got = c[i * LDC + j];
+                if (i >= m || j >= n) {
+                    CHECK(got == before[i * LDC + j], "%s wrote outside its tile", row->name);
+                    continue;
+                }
+                double want = t.accumulate ? before[i * LDC + j] : mode ? bias[mode == 1 ? i : j] : 0;
+                double size = fabs(want) + 8; /* 8: what is added */
                 for (int64_t p = 0; p < k; p++) {
-                    double term = (double)left[p * row->rows + i] * right[p * row->columns + j];
+                    double term = (double)rows[p / t.depth * m + i][p % t.depth] * t.b[p * row->columns + j];
                     want += term;
                     size += fabs(term);
                 }
-                want += (mode & 1 ? bias_r[i] : 0) + (mode & 2 ? bias_c[j] : 0) +
-                        (mode & 4 ? residual[i * ldc + j] : 0);
-                want = mode && epilogue.relu && want < 0 ? 0 : want;
-                want = mode && epilogue.ceiling > 0 && want > epilogue.ceiling ? epilogue.ceiling : want;
-                float got = c[i * ldc + j];
-                if (i >= m || j >= n)
-                    CHECK(got == before[i * ldc + j], "%s wrote outside its tile", row->name);
-                else
-                    CHECK(fabs(got - want) <=
-                              (double)(k + 4) * 0x1p-24 * size, /* the bound for any order of summation */
-                          "%s: m %d n %d k %" PRId64 ": %g, not %g", row->name, m, n, k, got, want);
+                want += t.residual ? residual[i * LDC + j] : 0;
+                want = fmin(fmax(want, t.low), t.high);
+                CHECK(fabs(got - want) <= (double)(k + 4) * 0x1p-24 * size, /* for any order of summation */
+                      "%s: m %d n %d k %" PRId64 ": %g, not %g", row->name, m, n, k, got, want);
             }
         }
     }
@@ -251,94 +259,61 @@ static void check_pack(void) {
     }
 }
 
-/* Random runs of a source, within and beyond whole vectors; `exact` ones must not touch their neighbours. */
-static void check_pack_runs(void) {
-    enum { WIDTH = 48, DEPTH = 9 };
-    float from[600 + WE_PACK_SLACK], to[WIDTH * DEPTH + WE_PACK_SLACK];
-    fill(WE_F32, from, 600, 0);
-    for (int round = 0; round < 300; round++) {
-        we_pack_run runs[WIDTH];
-        int32_t offsets[DEPTH], count = 0, end = 0, width = 1 + (int32_t)check_below(WIDTH);
-        while (end < width) {
-            int32_t left = width - end, length = round % 4 ? 1 + (int32_t)check_below(left) : left;
-            runs[count++] = (we_pack_run){.from = (int32_t)check_below(200), .to = end, .count = length};
-            end += length;
-        }
-        for (int p = 0; p < DEPTH; p++)
-            offsets[p] = (int32_t)check_below(300);
-        for (size_t i = 0; i < sizeof to / sizeof *to; i++)
-            to[i] = 42;
-        we_pack_runs(from, offsets, DEPTH, runs, count, WIDTH, round & 1, to);
-        for (int p = 0; p < DEPTH; p++) {
-            for (int32_t r = 0; r < count; r++) {
-                for (int32_t j = 0; j < runs[r].count; j++)
-                    CHECK(to[p * WIDTH + runs[r].to + j] == from[offsets[p] + runs[r].from + j],
-                          "we_pack_runs differs");
-            }
-            for (int32_t j = width; (round & 1) && j < WIDTH; j++)
-                CHECK(to[p * WIDTH + j] == 42, "we_pack_runs spilled an exact run");
-        }
-    }
+/* Stretches of outputs: partial vectors of channels, any taps and steps, and what is added. */
+enum { MOST_CHANNELS = 37, MOST_OUTPUTS = 6, MOST_TAPS = 5, IMAGE = 40 * MOST_CHANNELS * 8 };
+
+static we_stretch some_stretch(void) {
+    we_stretch s = {.channels = 1 + check_below(MOST_CHANNELS),
+                    .count = 1 + check_below(MOST_OUTPUTS),
+                    .rows = (int32_t)check_below(MOST_TAPS + 1),
+                    .columns = (int32_t)check_below(MOST_TAPS + 1)};
+    if (check_below(2))
+        s.rows = s.columns = check_below(2) ? 3 : 5;
+    s.x_step = s.channels * (1 + check_below(2));
+    s.x_column = s.channels * (1 + check_below(2));
+    s.x_row = s.channels * (10 + check_below(9));
+    return s;
 }
 
-/* A filter over a plane: partial vectors, any number of rows, strides, and what is added. */
 static void check_depthwise(const char *name, we_depthwise_kernel kernel) {
-    enum { ROWS = 9, COLUMNS = 37, TAPS = 9, X_ROW = 45, Y_ROW = 41 };
-    static float x[(2 * ROWS + 6) * X_ROW + COLUMNS + 16], y[ROWS * Y_ROW], want[ROWS * Y_ROW],
-        added[ROWS * Y_ROW];
-    float weights[TAPS];
-    int32_t offsets[TAPS];
-    for (int round = 0; round < 300; round++) {
-        we_depthwise d = {.taps = {.rows = 1 + check_below(ROWS),
-                                   .columns = 1 + check_below(COLUMNS),
-                                   .x_row = X_ROW * (1 + check_below(2)),
-                                   .y_row = Y_ROW,
-                                   .count = 1 + (int32_t)check_below(TAPS),
-                                   .offsets = offsets},
+    enum { OUT = MOST_OUTPUTS * MOST_CHANNELS + 16 };
+    static float x[IMAGE], y[OUT], want[OUT], added[OUT], weights[MOST_TAPS * MOST_TAPS * MOST_CHANNELS * 2],
+        bias[MOST_CHANNELS];
+    for (int round = 0; round < 400; round++) {
+        we_depthwise d = {.stretch = some_stretch(),
                           .weights = weights,
+                          .bias = check_below(2) ? bias : NULL,
                           .residual = check_below(2) ? added : NULL,
-                          .relu = check_below(2)};
-        d.ceiling = d.relu && check_below(2) ? 2 : 0;
-        fill(WE_F32, x, sizeof x / sizeof *x, 0);
-        fill(WE_F32, y, ROWS * Y_ROW, 0);
-        fill(WE_F32, added, ROWS * Y_ROW, 0);
-        fill(WE_F32, weights, TAPS, 0);
-        fill(WE_F32, &d.bias, 1, 0);
-        for (int t = 0; t < TAPS; t++)
-            offsets[t] = (int32_t)(check_below(3) * X_ROW + check_below(8));
+                          .low = check_below(2) ? 0 : -INFINITY,
+                          .high = check_below(2) ? 2 : INFINITY};
+        d.w_row = d.stretch.channels * (MOST_TAPS + check_below(2));
+        fill(WE_F32, x, IMAGE, 0);
+        fill(WE_F32, y, OUT, 0);
+        fill(WE_F32, added, OUT, 0);
+        fill(WE_F32, weights, sizeof weights / sizeof *weights, 0);
+        fill(WE_F32, bias, MOST_CHANNELS, 0);
         memcpy(want, y, sizeof y);
         we_f32_depthwise__ref(&d, x, want);
         kernel(&d, x, y);
-        for (int64_t i = 0; i < ROWS; i++) {
-            for (int64_t j = 0; j < Y_ROW; j++) {
-                float got = y[i * Y_ROW + j], expected = want[i * Y_ROW + j];
-                int inside = i < d.taps.rows && j < d.taps.columns;
-                CHECK(inside ? fabsf(got - expected) <= 2e-4f : got == expected,
-                      "%s: (%" PRId64 ", %" PRId64 ") is %g, not %g", name, i, j, got, expected);
-            }
+        for (int64_t i = 0; i < OUT; i++) {
+            int inside = i < d.stretch.count * d.stretch.channels;
+            CHECK(inside ? fabsf(y[i] - want[i]) <= 2e-4f : y[i] == want[i],
+                  "%s: element %" PRId64 " is %g, not %g", name, i, y[i], want[i]);
         }
     }
 }
 
 static void check_window(const char *name, we_window_kernel kernel, we_window_kernel ref) {
-    enum { ROWS = 9, COLUMNS = 37, TAPS = 9, X_ROW = 45, Y_ROW = 41 };
-    static float x[(2 * ROWS + 6) * X_ROW + COLUMNS + 16], y[ROWS * Y_ROW], want[ROWS * Y_ROW];
-    int32_t offsets[TAPS];
-    for (int round = 0; round < 300; round++) {
-        we_taps taps = {.rows = 1 + check_below(ROWS),
-                        .columns = 1 + check_below(COLUMNS),
-                        .x_row = X_ROW * (1 + check_below(2)),
-                        .y_row = Y_ROW,
-                        .count = 1 + (int32_t)check_below(TAPS),
-                        .offsets = offsets};
-        fill(WE_F32, x, sizeof x / sizeof *x, 1);
-        fill(WE_F32, y, ROWS * Y_ROW, 0);
-        for (int t = 0; t < TAPS; t++)
-            offsets[t] = (int32_t)(check_below(3) * X_ROW + check_below(8));
+    enum { OUT = MOST_OUTPUTS * MOST_CHANNELS + 16 };
+    static float x[IMAGE], y[OUT], want[OUT];
+    for (int round = 0; round < 400; round++) {
+        we_stretch s = some_stretch();
+        fill(WE_F32, x, IMAGE, 1);
+        fill(WE_F32, y, OUT, 0);
         memcpy(want, y, sizeof y);
-        ref(&taps, x, want);
-        kernel(&taps, x, y);
-        for (int64_t i = 0; i < ROWS * Y_ROW; i++)
+        ref(&s, x, want);
+        kernel(&s, x, y);
+        for (int64_t i = 0; i < OUT; i++)
             CHECK(ulps(y[i], want[i]) == 0, "%s: element %" PRId64 " is %g, not %g", name, i, y[i], want[i]);
     }
 }
@@ -458,23 +433,29 @@ static void check_all(uint32_t isas) {
             check_matmul(&rows[i]);
     }
     check_pack();
-    check_pack_runs();
 }
 
 static void bench_matmul(const we_matmul_row *row) {
-    static _Alignas(64) float a[14 * 256], b[128 * 256], c[14 * 128];
-    int64_t calls = 20000;
-    fill(WE_F32, a, 14 * 256, 0);
-    fill(WE_F32, b, 128 * 256, 0);
+    enum { DEPTH = 256, LDC = 64, CALLS = 20000 };
+    static _Alignas(64) float a[WE_TILE_ROWS * DEPTH], b[LDC * DEPTH], c[WE_TILE_ROWS * LDC];
+    const float *rows[WE_TILE_ROWS];
+    we_tile t = {.runs = 1, .depth = DEPTH, .rows = rows, .b = b, .c = c, .ldc = LDC, .low = -INFINITY};
+    fill(WE_F32, a, WE_TILE_ROWS * DEPTH, 0);
+    fill(WE_F32, b, LDC * DEPTH, 0);
+    t.high = INFINITY;
+    t.m = row->rows;
+    t.n = row->columns;
+    for (int i = 0; i < WE_TILE_ROWS; i++)
+        rows[i] = a + i * DEPTH;
     double best = 1e9;
     for (int round = 0; round < 5; round++) {
         double start = we_clock_now_s();
-        for (int64_t i = 0; i < calls; i++)
-            row->kernel(256, a, b, c, row->columns, row->rows, row->columns, false, NULL);
+        for (int64_t i = 0; i < CALLS; i++)
+            row->kernel(&t);
         double seconds = we_clock_now_s() - start;
         best = seconds < best ? seconds : best;
     }
-    printf("%-28s %7.1f GFLOP/s\n", row->name, 2e-9 * 256 * row->rows * row->columns * (double)calls / best);
+    printf("%-28s %7.1f GFLOP/s\n", row->name, 2e-9 * DEPTH * row->rows * row->columns * CALLS / best);
 }
 
 static void bench_unary(const char *name, we_unary_kernel kernel) {

@@ -41,6 +41,10 @@ typedef struct we_claim_methods {
     we_status (*prepare)(we_program *program, we_command *command, we_error *err);
     size_t (*scratch_size)(const we_program *program, const we_command *command, int32_t threads);
     uint32_t reads, writes; /* bit sets of node inputs and outputs past the first that it has while running */
+    /* Inputs and outputs of the command are channels last, [N, spatial..., C], though the node's are channels
+     * first. reads_plain: input 0 is given channels first nevertheless. */
+    bool channels_last;
+    bool (*reads_plain)(const void *parameters);
     bool fuses; /* takes a following addition of a tensor like its result (in[1]) and a following relu */
 } we_claim_methods;
 

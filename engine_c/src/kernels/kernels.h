@@ -44,20 +44,30 @@ typedef void (*we_binary_kernel)(int64_t n, const void *a, int64_t a_step, const
                                  void *y);
 typedef void (*we_reduce_kernel)(int64_t k, int64_t inner, const void *x, void *y);
 
-/* What happens to a finished tile. Pointers are at the tile's first row or column; NULL where absent. */
-typedef struct we_epilogue {
-    const float *row_bias, *column_bias;
-    bool relu;
-    float ceiling;         /* of what relu leaves; 0: none */
-    const float *residual; /* added before relu; at the tile, row stride as C */
-} we_epilogue;
+/* One tile of a product whose rows of A are read where they lie: k = runs * depth, and
+ *   C[i, j] (+)= sum over r < runs, p < depth of rows[r * m + i][p] * b[(r * depth + p) * columns + j]
+ * for i < m <= the kernel's rows and j < n <= its columns. A plain matrix is one run; a convolution has a run
+ * for every tap. b is packed in panels of the kernel's columns, with zeros past n. C must not overlap the
+ * operands. No alignment. */
+typedef struct we_tile {
+    int64_t runs, depth;
+    const float *const *rows; /* [runs][m] */
+    const float *b;
+    float *c;
+    int64_t ldc; /* elements between rows of C */
+    int32_t m, n;
+    bool accumulate; /* sums start from what C holds; else from a bias, where there is one */
+    const float *row_bias, *column_bias; /* of the tile's first row or column; NULL where absent */
+    const float *residual;               /* laid out as C, added to the sum; NULL where absent */
+    float low, high;                     /* then the result is kept within; NaN stays. -INFINITY, INFINITY */
+} we_tile;
 
-/* C[0..m, 0..n] (+)= A·B over k, m <= rows, n <= columns of the kernel's tile.
- * a: packed [k][rows], b: packed [k][columns], padded with zeros to the full tile; c: row stride ldc
- * elements. accumulate: add to what C holds. epilogue: NULL, or applied after the sum. a, b and c must not
- * overlap. No alignment. */
-typedef void (*we_matmul_kernel)(int64_t k, const float *a, const float *b, float *c, int64_t ldc, int32_t m,
-                                 int32_t n, bool accumulate, const we_epilogue *epilogue);
+typedef void (*we_matmul_kernel)(const we_tile *tile);
+
+enum {
+    WE_TILE_ROWS = 14, /* of any kernel, at most */
+    WE_TILE_RUNS = 64, /* of one call, at most */
+};
 
 typedef struct we_matmul_row {
     const char *name;
@@ -66,29 +76,26 @@ typedef struct we_matmul_row {
     we_matmul_kernel kernel;
 } we_matmul_row;
 
-/* Where a window reads of a stored plane: tap t of output (i, j) at x[i * x_row + j + offsets[t]]. Up to
- * WE_TAPS_SLACK elements past the last column are read. */
-typedef struct we_taps {
-    int64_t rows, columns, x_row, y_row; /* of outputs; row strides */
-    int32_t count;
-    const int32_t *offsets;
-} we_taps;
+/* A stretch of outputs along a row of an image whose channels lie together: output i is y[i * channels + c],
+ * and its tap (row, column) sees x[i * x_step + row * x_row + column * x_column + c]. Taps outside the image
+ * are left out beforehand, so all that is named may be read. */
+typedef struct we_stretch {
+    int64_t channels, count;
+    int32_t rows, columns; /* of taps */
+    int64_t x_step, x_row, x_column;
+} we_stretch;
 
-enum {
-    WE_TAPS_SLACK = 15,
-};
+/* y = the largest over the taps, NaN where any is; -INFINITY where there are none. x and y must not overlap.
+ * No alignment. */
+typedef void (*we_window_kernel)(const we_stretch *s, const float *x, float *y);
 
-/* y[i * y_row + j] = reduction over the taps, NaN where any is. x and y must not overlap. No alignment. */
-typedef void (*we_window_kernel)(const we_taps *taps, const float *x, float *y);
-
-/* y[i * y_row + j] = bias + sum over taps of weights[t] * its element, plus the residual (laid out as y, NULL
- * where absent), then relu, then the ceiling. x and y must not overlap. No alignment. */
+/* y = bias + sum over taps of weights[row * w_row + column * channels + c] * its element, plus the residual
+ * (laid out as y), kept within low and high as in we_tile. x and y must not overlap. No alignment. */
 typedef struct we_depthwise {
-    we_taps taps;
-    const float *weights, *residual;
-    float bias;
-    bool relu;
-    float ceiling; /* as in we_epilogue */
+    we_stretch stretch;
+    int64_t w_row;
+    const float *weights, *bias, *residual; /* bias and residual: NULL where absent */
+    float low, high;
 } we_depthwise;
 typedef void (*we_depthwise_kernel)(const we_depthwise *filter, const float *x, float *y);
 
@@ -155,9 +162,7 @@ const char *we_reduce_name(we_reduce_fn fn);
 #include "kernels/reduce.inc"
 #undef WE_REDUCE_KERNEL_ROW
 #define WE_MATMUL_KERNEL_ROW(ISA, isa, DT, dt, rows, columns)                                                \
-    void we_##dt##_matmul_##rows##x##columns##__##isa(int64_t k, const float *a, const float *b, float *c,   \
-                                                      int64_t ldc, int32_t m, int32_t n, bool accumulate,    \
-                                                      const we_epilogue *epilogue);
+    void we_##dt##_matmul_##rows##x##columns##__##isa(const we_tile *tile);
 #include "kernels/matmul.inc"
 #undef WE_MATMUL_KERNEL_ROW
 #define WE_DEPTHWISE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
@@ -165,7 +170,7 @@ const char *we_reduce_name(we_reduce_fn fn);
 #include "kernels/depthwise.inc"
 #undef WE_DEPTHWISE_KERNEL_ROW
 #define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
-    void we_##dt##_window_##name##__##isa(const we_taps *taps, const float *x, float *y);
+    void we_##dt##_window_##name##__##isa(const we_stretch *s, const float *x, float *y);
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
 #define WE_SOFTMAX_KERNEL_ROW(ISA, isa, DT, dt)                                                              \

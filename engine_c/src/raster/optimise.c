@@ -302,7 +302,6 @@ static we_status merge_and_sweep(merger *m, const bool *kept) {
 we_status we_program_merge(we_program *program, const bool *kept, const we_merge_settings *settings,
                            we_merge_report *report, we_error *err) {
     merger m = {.program = program, .settings = settings, .report = report, .table_size = 16, .err = err};
-    *report = (we_merge_report){.before = we_program_traffic(program)};
     while (m.table_size < 2 * program->command_count)
         m.table_size *= 2;
     size_t tensors = program->tensor_count + WE_MERGE_TENSORS * program->command_count;

@@ -54,8 +54,8 @@ typedef struct we_matmul {
     we_bias_kind bias; /* in[2] */
     int64_t period;    /* of a row bias */
     bool relu;
-    const we_matmul_row *kernel;      /* NULL: the plain loop */
-    const float *packed_a, *packed_b; /* made once where the operand is constant, else NULL */
+    const we_matmul_row *kernel; /* NULL: the plain loop; set for float32 alone */
+    const float *packed_b;       /* made once where B is constant, else NULL */
 } we_matmul;
 
 /* How a conversion treats values outside the target type, as attributes of Cast say; 0 is their default. */
@@ -197,6 +197,10 @@ bool we_raster_is_alias(const we_program *program, const we_command *raster, int
 /* True where the regions cover the whole output, so that nothing is filled. */
 bool we_raster_is_full(const we_program *program, const we_command *raster);
 
+/* Move permutations behind the element-wise commands and reductions that read them, so that those between two
+ * claims meet and merge (layout.c). Adds at most one tensor and one command per command. */
+we_status we_program_move_permutations(we_program *program, we_error *err);
+
 typedef struct we_merge_settings {
     bool vertical, horizontal;
     bool verify; /* trace every element through both programs; slow */
@@ -222,7 +226,7 @@ enum {
 
 /* Merge rasters vertically and horizontally, turn identities into aliases, and drop what nobody reads.
  * Tensors flagged in `kept` are wanted outside; it has one flag per tensor, those merging may add included.
- */
+ * The report's counts are added to; its traffic before is the caller's. */
 we_status we_program_merge(we_program *program, const bool *kept, const we_merge_settings *settings,
                            we_merge_report *report, we_error *err);
 

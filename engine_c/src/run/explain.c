@@ -103,9 +103,9 @@ static void put_details(text *t, const we_program *program, const we_command *c)
     if (c->kind == WE_COMMAND_MATMUL) {
         static const char *const BIAS[] = {"none", "row", "column"};
         const we_matmul *p = &c->u.matmul;
-        put(t, ",\"m\":%lld,\"n\":%lld,\"k\":%lld,\"bias\":\"%s\",\"relu\":%s,\"packed\":[%s,%s]",
-            (long long)p->m, (long long)p->n, (long long)p->k, BIAS[p->bias], p->relu ? "true" : "false",
-            p->packed_a ? "true" : "false", p->packed_b ? "true" : "false");
+        put(t, ",\"m\":%lld,\"n\":%lld,\"k\":%lld,\"bias\":\"%s\",\"relu\":%s,\"packed\":%s", (long long)p->m,
+            (long long)p->n, (long long)p->k, BIAS[p->bias], p->relu ? "true" : "false",
+            p->packed_b ? "true" : "false");
     }
 }
 

@@ -1,6 +1,6 @@
 /* The pipeline, in the order it runs:
  *   shapes -> decompose (or claim) -> fold constants        per node
- *   -> merge rasters -> fuse -> search -> plan -> pack       for the program
+ *   -> move layouts -> merge rasters -> fuse -> search -> plan -> pack       for the program
  *   -> execute                                               per run */
 #include "run/prepare.h"
 
@@ -170,6 +170,28 @@ static we_command best_claim(const builder *b, const we_lower *l) {
     return best;
 }
 
+/* The claim between rasters that bring its tensors from channels first to channels last and back. */
+static we_status emit_channels_last(we_lower *l, we_command *claim) {
+    const we_claim_methods *methods = we_claim_of(claim);
+    const we_tensor out = we_lower_tensor(l, claim->out);
+    int32_t last[WE_MAX_RANK] = {0}, first[WE_MAX_RANK] = {0, out.rank - 1};
+    int32_t node_out = claim->out;
+    int64_t dims[WE_MAX_RANK];
+    for (int32_t i = 1; i < out.rank; i++)
+        last[i] = i + 1 < out.rank ? i + 1 : 1;
+    for (int32_t i = 2; i < out.rank; i++)
+        first[i] = i - 1;
+    for (int32_t i = 0; i < out.rank; i++)
+        dims[i] = out.dims[last[i]];
+    if (!methods->reads_plain || !methods->reads_plain(claim->u.claim.parameters))
+        claim->in[0] = we_emit_transpose(l, claim->in[0], last, WE_NEW);
+    claim->out = we_lower_temp(l, out.dtype, out.rank, dims);
+    if (l->status == WE_OK)
+        l->status = we_program_command(l->program, claim, l->call.err);
+    we_emit_transpose(l, claim->out, first, node_out);
+    return l->status;
+}
+
 /* Replace the commands from the marks on by the back end's claim, if it has one that costs less. */
 static we_status consider_claim(const builder *b, we_lower *l, size_t command_mark, size_t tensor_mark) {
     if (b->settings->flags & WE_SESSION_NO_CLAIMS)
@@ -187,7 +209,8 @@ static we_status consider_claim(const builder *b, we_lower *l, size_t command_ma
         return WE_OK;
     b->program->command_count = command_mark;
     b->program->tensor_count = tensor_mark;
-    return we_program_command(b->program, &claim, b->err);
+    return we_claim_of(&claim)->channels_last ? emit_channels_last(l, &claim)
+                                              : we_program_command(b->program, &claim, b->err);
 }
 
 /* Does the graph's statement about a value hold? */
@@ -335,7 +358,7 @@ static we_status optimise(builder *b, we_prepared *prepared, bool *kept, bool *e
     size_t outputs = b->graph->output_count;
     for (size_t i = 0; i < outputs; i++)
         kept[prepared->outputs[i]] = true;
-    prepared->merging.before = prepared->merging.after = we_program_traffic(program);
+    prepared->merging.after = we_program_traffic(program);
     if (!(flags & WE_SESSION_NO_MERGE)) {
         we_merge_settings merging = {.vertical = !(flags & WE_SESSION_NO_VERTICAL),
                                      .horizontal = !(flags & WE_SESSION_NO_HORIZONTAL),
@@ -395,6 +418,9 @@ static we_status build(builder *b, const we_view *shapes, we_prepared *prepared,
         WE_TRY(lower_node(b, (int32_t)*reached));
     for (size_t i = 0; i < b->graph->output_count; i++)
         prepared->outputs[i] = b->tensor_of[b->graph->outputs[i]];
+    prepared->merging = (we_merge_report){.before = we_program_traffic(b->program)};
+    if (!(b->settings->flags & (WE_SESSION_NO_MERGE | WE_SESSION_NO_VERTICAL)))
+        WE_TRY(we_program_move_permutations(b->program, b->err));
     size_t tensors = b->program->tensor_count + WE_MERGE_TENSORS * b->program->command_count;
     bool *flags = we_memory_new(2 * tensors * sizeof *flags);
     if (!flags)

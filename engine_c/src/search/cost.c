@@ -19,8 +19,9 @@ enum {
     STEPS_ARG = 8,
     STEPS_SORT = 512, /* some ten comparisons through a pointer */
     STEPS_RANDOM = 16,
-    START_NS = 100, /* S of any command on the CPU: the call, its walk */
-    STEP_NS = 5,    /* of a loop, to its next iteration */
+    TILE_CYCLES = 40, /* a call, its pointers, the latency of its last sums */
+    START_NS = 100,   /* S of any command on the CPU: the call, its walk */
+    STEP_NS = 5,      /* of a loop, to its next iteration */
 };
 
 static int best_isa(const we_machine *machine) {
@@ -30,31 +31,40 @@ static int best_isa(const we_machine *machine) {
     return best;
 }
 
-static double rounded_up(int64_t lines, int32_t width) {
-    return (double)((lines + width - 1) / width * width);
+/* Cycles of a tile per step of k: two multiply-adds a cycle, two loads a cycle, and the latency of a chain of
+ * sums where there are few (see CHAINS in simd/matmul_tile.h). B comes from the second-level cache at half a
+ * vector a cycle. */
+static double tile_cycles(int64_t rows, int64_t vectors) {
+    double sums = (double)(rows * vectors), chains = sums <= 2 ? 4 : sums <= 4 ? 2 : 1;
+    double cycles = sums / 2;
+    cycles = cycles < (double)(rows + vectors) / 2 ? (double)(rows + vectors) / 2 : cycles;
+    cycles = cycles < 4 / chains ? 4 / chains : cycles;
+    return cycles < (double)vectors * 2 ? (double)vectors * 2 : cycles;
 }
 
-/* Operations counting the padding of partial tiles, loads of both panels per tile
- * (source: the tiled product's traffic m*n*k*(1/rows + 1/columns)), and packing what is not constant. */
-static double product_ns(const we_matmul *p, bool pack_a, bool pack_b, const we_matmul_row *kernel) {
+/* Cycles of all tiles in a column of panels, per step of k. */
+static double panel_cycles(int64_t m, int64_t rows, int64_t vectors) {
+    double cycles = (double)(m / rows) * tile_cycles(rows, vectors);
+    return m % rows ? cycles + tile_cycles(m % rows, vectors) : cycles;
+}
+
+/* Tiles at their cycles, what starting each costs, B once from memory, and packing what is not constant. */
+static double product_ns(const we_matmul *p, bool pack_b, const we_matmul_row *kernel) {
     double batch = 1, k = (double)p->k, m = (double)p->m, n = (double)p->n;
     for (int32_t i = 0; i < p->batch_rank; i++)
         batch *= (double)p->batch[i];
     if (!kernel)
         return batch * (2 * m * n * k / RATES[WE_ISA_REF].product + 5);
-    double padded_m = rounded_up(p->m, kernel->rows), padded_n = rounded_up(p->n, kernel->columns);
-    double tiles = padded_m * padded_n;
-    double compute = 2 * tiles * k / RATES[kernel->isa].product;
-    /* 64 bytes loaded per ns from the first-level cache by 32-byte vectors, twice that by 64-byte ones. */
-    double loads = 4 * tiles * k * (1.0 / kernel->rows + 1.0 / kernel->columns);
-    double load_ns = loads / (RATES[kernel->isa].product * 1.5);
-    double packing = 0;
-    if (pack_a)
-        packing += padded_m * k;
-    if (pack_b)
-        packing += padded_n * k;
-    double calls = tiles / (kernel->rows * kernel->columns) * 10;
-    return batch * ((compute > load_ns ? compute : load_ns) + calls + packing / 2);
+    int32_t lanes = kernel->isa == WE_ISA_AVX2 ? 8 : kernel->isa == WE_ISA_REF ? 1 : 16;
+    double per_ns = RATES[kernel->isa].product / (4 * lanes); /* cycles */
+    int64_t whole = p->n / kernel->columns, rest = p->n % kernel->columns;
+    double cycles = (double)whole * panel_cycles(p->m, kernel->rows, kernel->columns / lanes);
+    if (rest)
+        cycles += panel_cycles(p->m, kernel->rows, (rest + lanes - 1) / lanes);
+    double tiles = (m + kernel->rows - 1) / kernel->rows * ((double)whole + (rest > 0));
+    double compute = (cycles * k + tiles * TILE_CYCLES) / per_ns;
+    double memory = n * k * 4 / RATES[kernel->isa].bytes;
+    return batch * ((compute > memory ? compute : memory) + (pack_b ? n * k / 2 : 0));
 }
 
 /* Every iteration costs its body; a simple one starts without the call. */
@@ -99,8 +109,8 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
         steps = STEPS_RANDOM * count;
         break;
     case WE_COMMAND_MATMUL:
-        ns = product_ns(&command->u.matmul, program->tensors[command->in[0]].kind != WE_TENSOR_CONST,
-                        program->tensors[command->in[1]].kind != WE_TENSOR_CONST, candidate->kernel);
+        ns = product_ns(&command->u.matmul, program->tensors[command->in[1]].kind != WE_TENSOR_CONST,
+                        candidate->kernel);
         break;
     case WE_COMMAND_LOOP:
         return loop_ms(machine, program, &command->u.loop);
@@ -118,7 +128,7 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
     case WE_COMMAND_CLAIM:
         steps = claim->cost(command->u.claim.parameters);
         if (claim->product)
-            ns = product_ns(claim->product(command->u.claim.parameters), false, true, candidate->kernel);
+            ns = product_ns(claim->product(command->u.claim.parameters), false, candidate->kernel);
         break;
     }
     return ((ns + steps / RATES[isa].element) / machine->threads + START_NS) * 1e-6;

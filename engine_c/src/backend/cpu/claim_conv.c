@@ -1,40 +1,40 @@
-/* Convolution as one product without the matrix of patches: filters are packed once, and patches are packed
- * straight from the stored images while the product runs. The columns of a whole chunk of images form one
- * matrix, so small images fill tiles as well as large ones. */
+/* Convolution as a product without the matrix of patches: an output position is a row of A, made of one run
+ * for every tap, [channels] long, that lies in the image or in a stretch of zeros. Where channels are few,
+ * runs that short would not pay: the images are then stored with their padding around them, so that all taps
+ * of a kernel row make one run. Such an image may also be given channels first, as a model's input is, and is
+ * turned while it is stored. */
+#include <math.h>
 #include <string.h>
 
 #include "backend/cpu/conv.h"
 #include "backend/cpu/gemm.h"
-#include "kernels/pack/pack.h"
+#include "base/error.h"
 
 enum {
-    CHUNK_COLUMNS = 4096, /* columns of images that are stored and multiplied together */
-    LARGEST_PANEL = 128,
+    FEW_CHANNELS = 32,      /* below which images are stored */
+    CHUNK_POSITIONS = 4096, /* of images that are stored and multiplied together */
 };
 
 typedef struct parameters {
     we_conv conv;
-    we_matmul product;      /* of one group */
-    const int32_t *offsets; /* per row of the patches: from the start of a stored image of the group */
-    float *packed;          /* filters, group by group; made at preparation */
+    bool stored, plain;    /* images need storing; they come channels first */
+    int64_t rows, columns; /* of a stored image */
+    int64_t chunk;         /* images stored at once */
+    we_matmul product;     /* of one group */
+    int64_t runs, depth;   /* its k */
+    float *packed, *zeros; /* filters, group by group, and a run outside the image; made at preparation */
 } parameters;
 
-static int64_t chunk_items(const we_conv *c) {
-    int64_t items = we_least(we_panels(CHUNK_COLUMNS, c->positions), c->items);
-    int64_t most = INT32_MAX / (c->group * c->channels * c->plane); /* runs count in 32 bits */
-    return we_least(items, most);
+/* Columns or rows that the taps reach, padding included. */
+static int64_t reach(const we_window *w, int32_t i) {
+    return (w->out[i] - 1) * w->stride[i] + (w->kernel[i] - 1) * w->dilation[i] + 1;
 }
 
-static const int32_t *row_offsets(const we_conv *c, we_arena *arena) {
-    int32_t *offsets = we_arena_new(arena, (size_t)(c->channels * c->w.taps) * sizeof *offsets),
-            *to = offsets;
-    for (int64_t channel = 0; offsets && channel < c->channels; channel++) {
-        for (int64_t i = 0; i < c->w.kernel[0]; i++) {
-            for (int64_t j = 0; j < c->w.kernel[1]; j++)
-                *to++ = (int32_t)(channel * c->plane + we_conv_tap(c, i, j));
-        }
-    }
-    return offsets;
+/* Are rows of A the image's own? */
+static bool is_pointwise(const we_conv *c) {
+    const we_window *w = &c->w;
+    return w->taps == 1 && w->stride[0] == 1 && w->stride[1] == 1 && w->out[0] == w->in[0] &&
+           w->out[1] == w->in[1];
 }
 
 static bool accept(const we_call *call, we_arena *arena, const void **out) {
@@ -42,22 +42,39 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
     if (!we_conv_read(call, &conv))
         return false;
     parameters *p = we_arena_new(arena, sizeof *p);
-    if (!p || !(p->offsets = row_offsets(&conv, arena)))
+    if (!p)
         return false;
+    const we_window *w = &conv.w;
     p->conv = conv;
-    p->product = (we_matmul){.m = conv.filters,
-                             .n = conv.items * conv.positions,
-                             .k = conv.channels * conv.w.taps,
+    p->stored =
+        !is_pointwise(&conv) && conv.group == 1 && conv.channels < FEW_CHANNELS && w->dilation[1] == 1;
+    p->plain = p->stored && call->in[0]->kind == WE_TENSOR_INPUT;
+    p->rows = reach(w, 0);
+    p->columns = reach(w, 1);
+    p->chunk = we_least(we_panels(CHUNK_POSITIONS, conv.positions), conv.items);
+    p->runs = p->stored ? w->kernel[0] : w->taps;
+    p->depth = p->stored ? w->kernel[1] * conv.channels : conv.channels;
+    p->product = (we_matmul){.m = conv.items * conv.positions,
+                             .n = conv.filters,
+                             .k = conv.channels * w->taps,
                              .batch_rank = 1,
                              .batch = {conv.group}};
     *out = p;
-    return true;
+    return conv.channels > 0;
+}
+
+static bool reads_plain(const void *given) {
+    return ((const parameters *)given)->plain;
+}
+
+static int64_t stored_floats(const parameters *p) {
+    return p->stored ? p->rows * p->columns * p->conv.channels : 0; /* of one image */
 }
 
 /* Storing the images; the product is priced by the search. */
 static double cost(const void *given) {
-    const we_conv *c = &((const parameters *)given)->conv;
-    return c->stored ? (double)(c->items * c->group * c->channels * c->plane) : 0;
+    const parameters *p = given;
+    return (double)(p->conv.items * stored_floats(p)) * (p->plain ? 4 : 1);
 }
 
 static const we_matmul *product(const void *given) {
@@ -66,117 +83,166 @@ static const we_matmul *product(const void *given) {
 
 static we_status prepare(we_program *program, we_command *command, we_error *err) {
     parameters *p = (parameters *)command->u.claim.parameters; /* of this command alone */
-    int64_t rows = command->u.claim.kernel->rows, each = we_gemm_packed(p->product.m, rows, p->product.k);
-    p->packed = we_arena_new(&program->arena, (size_t)(each * p->conv.group) * sizeof *p->packed);
-    if (!p->packed)
+    const we_conv *c = &p->conv;
+    const we_matmul_row *kernel = command->u.claim.kernel;
+    int64_t taps = c->w.taps, each = we_gemm_packed(kernel, c->filters, p->product.k);
+    p->packed = we_arena_new(&program->arena, (size_t)(each * c->group) * sizeof *p->packed);
+    p->zeros = we_arena_new(&program->arena, (size_t)p->depth * sizeof *p->zeros);
+    if (!p->packed || !p->zeros)
         return we_error_no_memory(err);
-    for (int64_t g = 0; g < p->conv.group; g++)
-        we_gemm_pack(NULL, p->conv.weights + g * p->product.m * p->product.k, p->product.k, 1, p->product.m,
-                     rows, p->product.k, p->packed + g * each);
+    memset(p->zeros, 0, (size_t)p->depth * sizeof *p->zeros);
+    for (int64_t g = 0; g < c->group; g++)
+        we_gemm_pack(NULL, kernel,
+                     &(we_gemm_right){.b = c->weights + g * c->filters * c->channels * taps,
+                                      .run = 1,
+                                      .row = taps,
+                                      .column = c->channels * taps,
+                                      .n = c->filters,
+                                      .runs = taps,
+                                      .depth = c->channels},
+                     p->packed + g * each);
     return WE_OK;
-}
-
-static int64_t stored_floats(const we_conv *c) {
-    return c->stored ? chunk_items(c) * c->group * c->channels * c->plane + WE_CONV_SLACK : 0;
 }
 
 static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
     const parameters *p = command->u.claim.parameters;
     (void)program;
-    return (size_t)stored_floats(&p->conv) * sizeof(float) +
-           we_gemm_scratch(command->u.claim.kernel, chunk_items(&p->conv) * p->conv.positions, p->product.k,
-                           threads);
+    (void)threads;
+    return (size_t)(p->chunk * stored_floats(p)) * sizeof(float);
+}
+
+/* ---- Storing images ---- */
+
+typedef struct images {
+    const parameters *p;
+    const float *x;  /* of the first image at work */
+    float *stored;   /* likewise, where images are stored */
+    int64_t channel; /* the first of the group at work */
+} images;
+
+/* One row of an image, channels last, into its place between the padding. */
+static void store_row(const images *k, int64_t item, int64_t row, float *to) {
+    const we_conv *c = &k->p->conv;
+    const we_window *w = &c->w;
+    int64_t n = c->channels, count = we_least(w->in[1], k->p->columns - w->pad_begin[1]);
+    float *inside = to + w->pad_begin[1] * n;
+    count = count < 0 ? 0 : count;
+    memset(to, 0, (size_t)(we_least(w->pad_begin[1], k->p->columns) * n) * sizeof *to);
+    if (!k->p->plain)
+        memcpy(inside, k->x + (item * w->in[0] + row) * w->in[1] * n, (size_t)(count * n) * sizeof *to);
+    for (int64_t channel = 0; k->p->plain && channel < n; channel++) {
+        const float *from = k->x + ((item * n + channel) * w->in[0] + row) * w->in[1];
+        for (int64_t j = 0; j < count; j++)
+            inside[j * n + channel] = from[j];
+    }
+    int64_t end = w->pad_begin[1] + count;
+    if (end < k->p->columns)
+        memset(to + end * n, 0, (size_t)((k->p->columns - end) * n) * sizeof *to);
+}
+
+static void store_rows(void *context, int64_t begin, int64_t end) {
+    const images *k = context;
+    const we_window *w = &k->p->conv.w;
+    int64_t width = k->p->columns * k->p->conv.channels;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t row = i % k->p->rows - w->pad_begin[0];
+        if (row >= 0 && row < w->in[0])
+            store_row(k, i / k->p->rows, row, k->stored + i * width);
+        else
+            memset(k->stored + i * width, 0, (size_t)width * sizeof(float));
+    }
+}
+
+/* ---- Rows of A ---- */
+
+static void stored_rows(const void *source, int64_t row, int32_t count, int64_t run, int64_t runs,
+                        const float **to) {
+    const images *k = source;
+    const we_window *w = &k->p->conv.w;
+    int64_t width = k->p->columns * k->p->conv.channels;
+    for (int32_t i = 0; i < count; i++) {
+        int64_t position = (row + i) % k->p->conv.positions, item = (row + i) / k->p->conv.positions;
+        int64_t y = position / w->out[1] * w->stride[0], x = position % w->out[1] * w->stride[1];
+        const float *first = k->stored + (item * k->p->rows + y) * width + x * k->p->conv.channels;
+        for (int64_t r = 0; r < runs; r++)
+            to[r * count + i] = first + (run + r) * w->dilation[0] * width;
+    }
+}
+
+static void image_rows(const void *source, int64_t row, int32_t count, int64_t run, int64_t runs,
+                       const float **to) {
+    const images *k = source;
+    const we_conv *c = &k->p->conv;
+    const we_window *w = &c->w;
+    int64_t channels = we_conv_channels_in(c), item = row / c->positions, position = row % c->positions;
+    int64_t out_y = position / w->out[1], out_x = position % w->out[1];
+    for (int32_t i = 0; i < count; i++) {
+        int64_t top = out_y * w->stride[0] - w->pad_begin[0], left = out_x * w->stride[1] - w->pad_begin[1];
+        const float *image = k->x + item * w->in[0] * w->in[1] * channels + k->channel;
+        int64_t tap_y = run / w->kernel[1], tap_x = run % w->kernel[1];
+        for (int64_t r = 0; r < runs; r++) {
+            int64_t y = top + tap_y * w->dilation[0], x = left + tap_x * w->dilation[1];
+            bool inside = y >= 0 && y < w->in[0] && x >= 0 && x < w->in[1];
+            to[r * count + i] = inside ? image + (y * w->in[1] + x) * channels : k->p->zeros;
+            if (++tap_x == w->kernel[1])
+                tap_x = 0, tap_y++;
+        }
+        if (++out_x == w->out[1]) {
+            out_x = 0;
+            if (++out_y == w->out[0])
+                out_y = 0, item++;
+        }
+    }
 }
 
 /* ---- Running ---- */
 
-typedef struct chunk {
-    const parameters *p;
-    const float *x; /* the first image of the chunk */
-    float *stored;
-    const float *images; /* stored, or x itself; of the group at work */
-    int64_t columns;     /* of the kernel's tile */
-} chunk;
-
-static void store_planes(void *context, int64_t begin, int64_t end) {
-    const chunk *k = context;
-    const we_conv *c = &k->p->conv;
-    for (int64_t plane = begin; plane < end; plane++)
-        we_conv_store(c, k->x + plane * c->w.in[0] * c->w.in[1], 0, k->stored + plane * c->plane);
-}
-
-/* The stretches of output rows that `count` columns from `column` on are made of. */
-static int32_t list_runs(const we_conv *c, int64_t column, int64_t count, we_pack_run *runs) {
-    int64_t image = c->group * c->channels * c->plane, width = c->stored ? c->w.out[1] : c->positions;
-    int32_t found = 0;
-    for (int64_t done = 0; done < count; found++) {
-        int64_t position = (column + done) % c->positions, at = position % width;
-        int64_t run = we_least(count - done, width - at);
-        runs[found] = (we_pack_run){.from = (int32_t)((column + done) / c->positions * image +
-                                                      position / width * we_conv_row_step(c) + at),
-                                    .to = (int32_t)done,
-                                    .count = (int32_t)run};
-        done += run;
-    }
-    return found;
-}
-
-static void pack_patches(const void *source, int64_t column, int64_t count, int64_t at, int64_t depth,
-                         float *to) {
-    const chunk *k = source;
-    we_pack_run runs[LARGEST_PANEL];
-    int32_t found = list_runs(&k->p->conv, column, count, runs);
-    if (count < k->columns)
-        memset(to, 0, (size_t)(k->columns * depth) * sizeof *to);
-    we_pack_runs(k->images, k->p->offsets + at, depth, runs, found, k->columns, !k->p->conv.stored, to);
-}
-
-static void run_group(const we_run *run, const we_command *command, chunk *k, we_gemm *gemm, int64_t g) {
-    const we_conv *c = &k->p->conv;
-    int64_t first = g * c->filters * c->positions;
+static void run_group(const we_run *run, const we_gemm *gemm, images *k, int64_t g) {
+    const parameters *p = k->p;
+    const we_conv *c = &p->conv;
     we_gemm own = *gemm;
-    k->images = (c->stored ? k->stored : k->x) + g * c->channels * c->plane;
-    own.a = k->p->packed + g * we_gemm_packed(own.m, own.kernel->rows, own.k);
-    own.c += first;
-    own.epilogue.relu = command->u.claim.relu;
-    own.epilogue.ceiling = command->u.claim.ceiling;
-    own.epilogue.row_bias = c->bias ? c->bias + g * c->filters : NULL;
-    own.epilogue.residual += own.epilogue.residual ? first : 0;
-    we_gemm_run(run->pool, &own);
+    k->channel = g * c->channels;
+    own.a = k->x + k->channel;
+    own.packed = p->packed + g * we_gemm_packed(own.kernel, c->filters, p->product.k);
+    own.c += g * c->filters;
+    own.column_bias = c->bias ? c->bias + g * c->filters : NULL;
+    own.residual += own.residual ? g * c->filters : 0;
+    we_gemm_run(run->pool, &own, NULL);
 }
 
-static void run_chunk(const we_run *run, const we_command *command, int64_t begin, int64_t items) {
+static void run_images(const we_run *run, const we_command *command, int64_t begin, int64_t items) {
     const parameters *p = command->u.claim.parameters;
     const we_conv *c = &p->conv;
-    int64_t planes = c->group * c->channels, image_out = c->group * c->filters * c->positions;
-    const float *residual = command->in[1] >= 0 ? we_run_in(run, command, 1) : NULL;
-    chunk k = {.p = p,
-               .x = (const float *)we_run_in(run, command, 0) + begin * planes * c->w.in[0] * c->w.in[1],
-               .stored = run->scratch,
-               .columns = command->u.claim.kernel->columns};
-    if (c->stored)
-        we_parallel_for(run->pool, items * planes, 1 + 8192 / c->plane, store_planes, &k);
+    int64_t in = we_conv_channels_in(c) * c->w.in[0] * c->w.in[1], width = c->group * c->filters;
+    int64_t out = begin * c->positions * width;
+    images k = {p, (const float *)we_run_in(run, command, 0) + begin * in, run->scratch, 0};
+    if (p->stored)
+        we_parallel_for(run->pool, items * p->rows, 1 + 16384 / (p->columns * c->channels), store_rows, &k);
     we_gemm gemm = {.kernel = command->u.claim.kernel,
-                    .m = p->product.m,
-                    .n = items * c->positions,
-                    .k = p->product.k,
-                    .pack = pack_patches,
+                    .m = items * c->positions,
+                    .n = c->filters,
+                    .runs = p->runs,
+                    .depth = p->depth,
+                    .rows = p->stored         ? stored_rows
+                            : is_pointwise(c) ? NULL
+                                              : image_rows,
                     .source = &k,
-                    .scratch = (float *)run->scratch + stored_floats(c),
-                    .c = (float *)we_run_out(run, command) + begin * image_out,
-                    .ldc = c->positions,
-                    .item = c->positions,
-                    .item_step = image_out,
-                    .epilogue = {.residual = residual ? residual + begin * image_out : NULL}};
+                    .a_row = we_conv_channels_in(c),
+                    .c = (float *)we_run_out(run, command) + out,
+                    .ldc = width,
+                    .low = command->u.claim.relu ? 0 : -INFINITY,
+                    .high = command->u.claim.ceiling > 0 ? command->u.claim.ceiling : INFINITY};
+    if (command->in[1] >= 0)
+        gemm.residual = (const float *)we_run_in(run, command, 1) + out;
     for (int64_t g = 0; g < c->group; g++)
-        run_group(run, command, &k, &gemm, g);
+        run_group(run, &gemm, &k, g);
 }
 
 static void run_claim(const we_run *run, const we_command *command) {
-    const we_conv *c = &((const parameters *)command->u.claim.parameters)->conv;
-    int64_t each = chunk_items(c);
-    for (int64_t begin = 0; begin < c->items; begin += each)
-        run_chunk(run, command, begin, we_least(each, c->items - begin));
+    const parameters *p = command->u.claim.parameters;
+    int64_t each = p->stored ? p->chunk : p->conv.items;
+    for (int64_t begin = 0; begin < p->conv.items; begin += each)
+        run_images(run, command, begin, we_least(each, p->conv.items - begin));
 }
 
 const we_claim_methods we_claim_conv = {
@@ -187,4 +253,6 @@ const we_claim_methods we_claim_conv = {
     .prepare = prepare,
     .scratch_size = scratch_size,
     .fuses = true,
+    .channels_last = true,
+    .reads_plain = reads_plain,
 };

@@ -1,141 +1,90 @@
 #include "backend/cpu/gemm.h"
 
-#include <string.h>
-
 #include "kernels/pack/pack.h"
 
 enum {
-    UNIT_FLOATS = 64 << 10,  /* of packed B: 256 KiB, a part of the second-level cache */
-    UNIT_STEPS = 200000,     /* products worth a thread: some 4 us */
-    LARGEST_TILE = 14 * 128, /* floats */
+    BLOCK_DEPTH = 640,       /* of k: a tile's rows of A (14 x 640 floats) fit the first-level cache */
+    BLOCK_FLOATS = 96 << 10, /* of B: 384 KiB, a good part of the second-level cache */
+    UNIT_FLOATS = 32 << 10,  /* of C, which every block of k passes over */
+    UNIT_STEPS = 400000,     /* products worth handing to a thread: some 3 us */
+    UNITS_PER_THREAD = 4,    /* so that a slow core sheds load */
 };
 
-#define WE_MATMUL_KERNEL_ROW(ISA, isa, DT, dt, rows, columns)                                                \
-    _Static_assert((rows) * (columns) <= LARGEST_TILE, "a tile fits the buffers of tails");
-#include "kernels/matmul.inc"
-#undef WE_MATMUL_KERNEL_ROW
+/* How a product is cut. */
+typedef struct cut {
+    int64_t runs, depth;  /* of a block of k: whole runs, or a piece of one */
+    int64_t panels, rows; /* of a unit */
+    int64_t across, down; /* units */
+} cut;
 
-/* How C is cut: units of `width` column panels by `height` row panels. */
-typedef struct grid {
-    int64_t width, height, across, down;
-} grid;
-
-static int64_t unit_width(const we_matmul_row *kernel, int64_t n, int64_t k, int32_t threads) {
-    int64_t most = UNIT_FLOATS / (we_least(k, WE_GEMM_DEPTH) * kernel->columns + 1);
-    int64_t fair = we_panels(we_panels(n, kernel->columns), threads);
-    int64_t width = we_least(most, fair);
-    return width < 1 ? 1 : width;
+/* The least piece of `total` so that as few pieces of at most `most` are needed. */
+static int64_t even(int64_t total, int64_t most) {
+    return we_panels(total, we_panels(total, most));
 }
 
-static grid cut(const we_gemm *g, int32_t threads) {
-    int64_t rows = we_panels(g->m, g->kernel->rows), columns = we_panels(g->n, g->kernel->columns);
-    grid out = {.width = unit_width(g->kernel, g->n, g->k, threads), .height = rows};
-    out.across = we_panels(columns, out.width);
-    if (threads > 1 && out.across < 2 * threads && out.across % threads != 0)
-        out.height = we_panels(rows, we_least(rows, we_panels(2 * threads, out.across)));
-    out.down = we_panels(rows, out.height);
+static int64_t at_least_one(int64_t value) {
+    return value < 1 ? 1 : value;
+}
+
+static cut cut_of(const we_gemm *g, int32_t threads) {
+    int64_t columns = g->kernel->columns, rows = g->kernel->rows;
+    int64_t panels = we_panels(g->n, columns), tiles = we_panels(g->m, rows);
+    cut out = {.depth = even(g->depth, BLOCK_DEPTH)};
+    out.runs = out.depth < g->depth
+                   ? 1
+                   : even(g->runs, we_least(at_least_one(BLOCK_DEPTH / g->depth), WE_TILE_RUNS));
+    out.panels = we_least(at_least_one(BLOCK_FLOATS / (out.runs * out.depth * columns)), panels);
+    int64_t unit_tiles = g->packed
+                             ? we_least(at_least_one(UNIT_FLOATS / (out.panels * columns * rows)), tiles)
+                             : tiles; /* every unit packs its B anew */
+    if (threads > 1 && tiles > panels && (g->packed || panels < threads))
+        unit_tiles = we_least(unit_tiles, we_panels(tiles, threads * UNITS_PER_THREAD));
+    else if (threads > 1)
+        out.panels = we_least(out.panels, we_panels(panels, threads * UNITS_PER_THREAD));
+    out.panels = even(panels, out.panels);
+    out.rows = even(tiles, unit_tiles) * rows;
+    out.across = we_panels(panels, out.panels);
+    out.down = we_panels(g->m, out.rows);
     return out;
 }
 
-static size_t unit_floats(const we_matmul_row *kernel, int64_t n, int64_t k, int32_t threads) {
-    return (size_t)(unit_width(kernel, n, k, threads) * kernel->columns * we_least(k, WE_GEMM_DEPTH) +
-                    WE_GEMM_SLACK);
+static int64_t block_floats(const we_gemm *g, const cut *cut) {
+    return cut->panels * g->kernel->columns * cut->runs * cut->depth;
 }
 
-size_t we_gemm_scratch(const we_matmul_row *kernel, int64_t n, int64_t k, int32_t threads) {
-    return unit_floats(kernel, n, k, threads) * (size_t)threads * sizeof(float);
+size_t we_gemm_scratch(const we_gemm *g, int32_t threads) {
+    cut cut = cut_of(g, threads);
+    return g->packed ? 0 : (size_t)(block_floats(g, &cut) * threads) * sizeof(float);
 }
 
-int64_t we_gemm_packed(int64_t lines, int64_t width, int64_t k) {
-    return we_panels(lines, width) * width * k;
+int64_t we_gemm_packed(const we_matmul_row *kernel, int64_t n, int64_t k) {
+    return we_panels(n, kernel->columns) * kernel->columns * k;
 }
 
-/* ---- Packing a whole operand ---- */
+/* ---- Packing ---- */
 
 typedef struct pack_job {
-    const float *from;
-    int64_t line_step, step, lines, width, k;
+    const we_gemm_right *right;
+    int64_t columns;
     float *to;
 } pack_job;
 
 static void pack_panels(void *context, int64_t begin, int64_t end) {
     const pack_job *j = context;
-    int64_t count = we_panels(j->lines, j->width);
+    const we_gemm_right *b = j->right;
+    float *to = j->to + begin * j->columns * b->runs * b->depth;
     for (int64_t panel = begin; panel < end; panel++) {
-        int64_t line = panel * j->width;
-        for (int64_t at = 0; at < j->k; at += WE_GEMM_DEPTH) {
-            int64_t depth = we_least(WE_GEMM_DEPTH, j->k - at);
-            we_pack_panel(j->from + line * j->line_step + at * j->step, j->line_step, j->step,
-                          we_least(j->width, j->lines - line), j->width, depth,
-                          j->to + count * j->width * at + line * depth);
-        }
+        int64_t column = panel * j->columns, count = we_least(j->columns, b->n - column);
+        for (int64_t r = 0; r < b->runs; r++, to += j->columns * b->depth)
+            we_pack_panel(b->b + r * b->run + column * b->column, b->column, b->row, count, j->columns,
+                          b->depth, to);
     }
 }
 
-void we_gemm_pack(we_pool *pool, const float *from, int64_t line_step, int64_t step, int64_t lines,
-                  int64_t width, int64_t k, float *to) {
-    pack_job j = {from, line_step, step, lines, width, k, to};
-    we_parallel_for(pool, we_panels(lines, width), 1 + 65536 / (width * (k + 1)), pack_panels, &j);
-}
-
-/* ---- One tile ---- */
-
-typedef struct tile {
-    const float *a, *b;
-    int64_t row, column, depth;
-    int32_t m, n;
-    bool accumulate;
-    const we_epilogue *epilogue; /* at the tile's row and column; NULL before the last block of depth */
-} tile;
-
-/* Copy a tile between C's layout and a dense [rows][width]. */
-static void move_tile(const we_gemm *g, const tile *t, float *layout, float *dense, bool out) {
-    for (int32_t j = 0; j < t->n;) {
-        int64_t column = t->column + j, at = column % g->item;
-        int32_t run = (int32_t)we_least(t->n - j, g->item - at);
-        for (int32_t i = 0; i < t->m; i++) {
-            float *far = layout + column / g->item * g->item_step + at + (t->row + i) * g->ldc;
-            float *near = dense + i * g->kernel->columns + j;
-            memcpy(out ? far : near, out ? near : far, (size_t)run * sizeof(float));
-        }
-        j += run;
-    }
-}
-
-/* A tile whose columns belong to several items goes through a buffer. */
-static void multiply_scattered(const we_gemm *g, const tile *t) {
-    float sums[LARGEST_TILE], residual[LARGEST_TILE];
-    we_epilogue epilogue;
-    if (t->accumulate)
-        move_tile(g, t, g->c, sums, false);
-    if (t->epilogue) {
-        epilogue = *t->epilogue;
-        if (epilogue.residual) {
-            move_tile(g, t, (float *)g->epilogue.residual, residual, false); /* only read */
-            epilogue.residual = residual;
-        }
-    }
-    g->kernel->kernel(t->depth, t->a, t->b, sums, g->kernel->columns, t->m, t->n, t->accumulate,
-                      t->epilogue ? &epilogue : NULL);
-    move_tile(g, t, g->c, sums, true);
-}
-
-static void multiply(const we_gemm *g, tile *t, bool last) {
-    const we_epilogue *whole = &g->epilogue;
-    we_epilogue epilogue = *whole;
-    int64_t inside = t->column % g->item;
-    int64_t offset = t->column / g->item * g->item_step + inside + t->row * g->ldc;
-    if (last && (whole->row_bias || whole->column_bias || whole->residual || whole->relu)) {
-        epilogue.row_bias += whole->row_bias ? t->row : 0;
-        epilogue.column_bias += whole->column_bias ? t->column : 0;
-        epilogue.residual += whole->residual ? offset : 0;
-        t->epilogue = &epilogue;
-    }
-    if (inside + t->n > g->item)
-        multiply_scattered(g, t);
-    else
-        g->kernel->kernel(t->depth, t->a, t->b, g->c + offset, g->ldc, t->m, t->n, t->accumulate,
-                          t->epilogue);
+void we_gemm_pack(we_pool *pool, const we_matmul_row *kernel, const we_gemm_right *right, float *to) {
+    pack_job j = {right, kernel->columns, to};
+    int64_t steps = kernel->columns * right->runs * right->depth;
+    we_parallel_for(pool, we_panels(right->n, kernel->columns), 1 + 65536 / (steps + 1), pack_panels, &j);
 }
 
 /* ---- Units ---- */
@@ -143,59 +92,101 @@ static void multiply(const we_gemm *g, tile *t, bool last) {
 typedef struct job {
     const we_pool *pool;
     const we_gemm *gemm;
-    grid grid;
-    size_t floats; /* of scratch per thread */
+    cut cut;
+    float *scratch;
 } job;
 
-/* All products of one block of depth: a panel of A serves all columns of the unit while it is in cache. */
-static void multiply_block(const we_gemm *g, const float *b, int64_t at, int64_t depth, int64_t row_begin,
-                           int64_t row_end, int64_t column_begin, int64_t column_end) {
-    int64_t rows = g->kernel->rows, columns = g->kernel->columns;
-    const float *a = g->a + we_panels(g->m, rows) * rows * at;
-    for (int64_t i = row_begin; i < row_end; i++) {
-        for (int64_t j = column_begin; j < column_end; j++) {
-            tile t = {.a = a + i * rows * depth,
-                      .b = b + (j - column_begin) * columns * depth,
-                      .row = i * rows,
-                      .column = j * columns,
-                      .depth = depth,
-                      .accumulate = at > 0};
-            t.m = (int32_t)we_least(rows, g->m - t.row);
-            t.n = (int32_t)we_least(columns, g->n - t.column);
-            multiply(g, &t, at + depth == g->k);
+/* A block of k: runs [run, run + runs), elements [at, at + depth) of each. */
+typedef struct block {
+    int64_t run, runs, at, depth;
+    const float *b; /* its first panel of the unit */
+    int64_t panel;  /* floats from one panel to the next */
+    bool first, last;
+} block;
+
+static void fill_rows(const we_gemm *g, const block *b, int64_t row, int32_t count, const float **to) {
+    if (!g->rows) {
+        for (int32_t i = 0; i < count; i++)
+            to[i] = g->a + (row + i) * g->a_row + b->at;
+        return;
+    }
+    g->rows(g->source, row, count, b->run, b->runs, to);
+    for (int64_t i = 0; b->at && i < b->runs * count; i++)
+        to[i] += b->at;
+}
+
+/* All tiles of a unit over one block: the rows of a tile serve all panels while they are in cache. */
+static void multiply_block(const we_gemm *g, const block *b, int64_t row, int64_t row_end, int64_t column,
+                           int64_t column_end) {
+    const float *rows[WE_TILE_RUNS * WE_TILE_ROWS];
+    we_tile t = {.runs = b->runs, .depth = b->depth, .rows = rows, .ldc = g->ldc, .accumulate = !b->first};
+    t.low = b->last ? g->low : -__builtin_inff();
+    t.high = b->last ? g->high : __builtin_inff();
+    for (; row < row_end; row += t.m) {
+        t.m = (int32_t)we_least(g->kernel->rows, row_end - row);
+        fill_rows(g, b, row, t.m, rows);
+        t.row_bias = g->row_bias ? g->row_bias + row : NULL;
+        t.b = b->b;
+        for (int64_t j = column; j < column_end; j += t.n, t.b += b->panel) {
+            t.n = (int32_t)we_least(g->kernel->columns, column_end - j);
+            t.c = g->c + row * g->ldc + j;
+            t.column_bias = g->column_bias ? g->column_bias + j : NULL;
+            t.residual = b->last && g->residual ? g->residual + row * g->ldc + j : NULL;
+            g->kernel->kernel(&t);
         }
     }
 }
 
-static void pack_unit(const we_gemm *g, int64_t begin, int64_t end, int64_t at, int64_t depth, float *to) {
-    int64_t columns = g->kernel->columns;
-    for (int64_t j = begin; j < end; j++, to += columns * depth)
-        g->pack(g->source, j * columns, we_least(columns, g->n - j * columns), at, depth, to);
+/* The block of B that a unit multiplies with, packed now if it is not yet. */
+static void find_columns(const job *j, block *b, int64_t first_panel, int64_t last_panel) {
+    const we_gemm *g = j->gemm;
+    int64_t k = g->runs * g->depth, at = b->run * g->depth + b->at, count = b->runs * b->depth;
+    if (g->packed) {
+        b->panel = k * g->kernel->columns;
+        b->b = g->packed + first_panel * b->panel + at * g->kernel->columns;
+        return;
+    }
+    float *own = j->scratch + (j->pool ? we_pool_worker() : 0) * block_floats(g, &j->cut);
+    int64_t column = first_panel * g->kernel->columns;
+    we_gemm_right right = {.b = g->b + at * g->b_row + column * g->b_column,
+                           .row = g->b_row,
+                           .column = g->b_column,
+                           .n = g->n - column,
+                           .runs = 1,
+                           .depth = count};
+    pack_panels(&(pack_job){&right, g->kernel->columns, own}, 0, last_panel - first_panel);
+    b->b = own;
+    b->panel = count * g->kernel->columns;
 }
 
 static void run_units(void *context, int64_t begin, int64_t end) {
     const job *j = context;
     const we_gemm *g = j->gemm;
-    int64_t rows = we_panels(g->m, g->kernel->rows), columns = we_panels(g->n, g->kernel->columns);
-    float *scratch = g->b ? NULL : g->scratch + (size_t)(j->pool ? we_pool_worker() : 0) * j->floats;
+    const cut *cut = &j->cut;
+    int64_t columns = g->kernel->columns, panels = we_panels(g->n, columns);
     for (int64_t unit = begin; unit < end; unit++) {
-        int64_t column = unit / j->grid.down * j->grid.width, row = unit % j->grid.down * j->grid.height;
-        int64_t column_end = we_least(columns, column + j->grid.width);
-        for (int64_t at = 0; at < g->k || at == 0; at += WE_GEMM_DEPTH) {
-            int64_t depth = we_least(WE_GEMM_DEPTH, g->k - at);
-            const float *b = scratch;
-            if (g->b)
-                b = g->b + columns * g->kernel->columns * at + column * g->kernel->columns * depth;
-            else
-                pack_unit(g, column, column_end, at, depth, scratch);
-            multiply_block(g, b, at, depth, row, we_least(rows, row + j->grid.height), column, column_end);
+        int64_t panel = unit / cut->down * cut->panels, row = unit % cut->down * cut->rows;
+        int64_t panel_end = we_least(panels, panel + cut->panels);
+        block b = {.first = true};
+        while (b.run < g->runs) {
+            b.runs = we_least(cut->runs, g->runs - b.run);
+            b.depth = we_least(cut->depth, g->depth - b.at);
+            b.last = b.run + b.runs == g->runs && b.at + b.depth == g->depth;
+            find_columns(j, &b, panel, panel_end);
+            multiply_block(g, &b, row, we_least(g->m, row + cut->rows), panel * columns,
+                           we_least(g->n, panel_end * columns));
+            b.first = false;
+            b.at += b.depth;
+            if (b.at == g->depth) {
+                b.at = 0;
+                b.run += b.runs;
+            }
         }
     }
 }
 
-void we_gemm_run(we_pool *pool, const we_gemm *g) {
-    int32_t threads = we_pool_threads(pool);
-    job j = {pool, g, cut(g, threads), unit_floats(g->kernel, g->n, g->k, threads)};
-    int64_t steps = g->m * g->n * (g->k + 1) / (j.grid.across * j.grid.down);
-    we_parallel_for(pool, j.grid.across * j.grid.down, 1 + UNIT_STEPS / (steps + 1), run_units, &j);
+void we_gemm_run(we_pool *pool, const we_gemm *g, float *scratch) {
+    job j = {pool, g, cut_of(g, we_pool_threads(pool)), scratch};
+    int64_t units = j.cut.across * j.cut.down, steps = g->m * g->n * g->runs * g->depth / units;
+    we_parallel_for(pool, units, 1 + UNIT_STEPS / (steps + 1), run_units, &j);
 }

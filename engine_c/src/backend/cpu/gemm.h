@@ -1,37 +1,33 @@
-/* The blocked product behind matrix products and convolutions: packed panels through a micro-kernel.
+/* The blocked product behind matrix products and convolutions: C = A * B, all row by row.
  *
- * C's columns are cut into units that threads take whole: a unit packs its part of B block by block of
- * WE_GEMM_DEPTH into memory of its own and multiplies every row panel of A with it, so threads meet only at
- * the end. Where columns are few, units share them and split the rows. */
+ * A is read where it lies: a row is a number of runs, and `rows` says where each starts, so a convolution
+ * needs no matrix of patches. B is packed in panels as wide as the kernel's tile: once where it is constant,
+ * else by each unit of work. k is cut into blocks; within a unit, a block of B stays in the second-level
+ * cache while the rows of A pass by. Units are what threads take, and they meet only at the end. */
 #ifndef WE_BACKEND_CPU_GEMM_H
 #define WE_BACKEND_CPU_GEMM_H
 
 #include "backend/backend.h"
 
-enum {
-    WE_GEMM_DEPTH = 256, /* a panel of A (14 x 256 floats) stays in the first-level cache while B goes by */
-};
-
 typedef struct we_gemm {
     const we_matmul_row *kernel;
-    int64_t m, n, k;
-    const float *a; /* packed: blocks of WE_GEMM_DEPTH, each [row panels][depth][rows] */
-    const float *b; /* packed likewise, or NULL: `pack` is asked */
-    /* Write rows [at, at + depth) of B's columns [column, column + count), count <= kernel->columns, as one
-     * panel [depth][kernel->columns]. It may write up to WE_GEMM_SLACK floats past the panel's end. */
-    void (*pack)(const void *source, int64_t column, int64_t count, int64_t at, int64_t depth, float *to);
+    int64_t m, n;
+    int64_t runs, depth; /* k = runs * depth; both 1 or more */
+    /* Write where the runs [run, run + run_count) of rows [row, row + count) start to to[run_count][count].
+     * NULL: there is one run, and row i starts at a + i * a_row. */
+    void (*rows)(const void *source, int64_t row, int32_t count, int64_t run, int64_t run_count,
+                 const float **to);
     const void *source;
-    float *scratch; /* we_gemm_scratch bytes; may be NULL where b is given */
-    /* Column j lies at c + j / item * item_step + j % item, rows are ldc apart. A plain matrix has item = n.
-     */
+    const float *a;
+    int64_t a_row;
+    const float *packed; /* B by we_gemm_pack, or NULL: element (p, j) is at b + p * b_row + j * b_column */
+    const float *b;
+    int64_t b_row, b_column;
     float *c;
-    int64_t ldc, item, item_step;
-    we_epilogue epilogue; /* at row 0, column 0; the residual lies as C does */
+    int64_t ldc;
+    const float *row_bias, *column_bias, *residual; /* as in we_tile */
+    float low, high;
 } we_gemm;
-
-enum {
-    WE_GEMM_SLACK = 16,
-};
 
 static inline int64_t we_least(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -41,14 +37,20 @@ static inline int64_t we_panels(int64_t lines, int64_t width) {
     return (lines + width - 1) / width;
 }
 
-void we_gemm_run(we_pool *pool, const we_gemm *gemm);
-/* Bytes of scratch with that many threads. */
-size_t we_gemm_scratch(const we_matmul_row *kernel, int64_t n, int64_t k, int32_t threads);
+/* scratch: we_gemm_scratch bytes; may be NULL where B is packed. */
+void we_gemm_run(we_pool *pool, const we_gemm *gemm, float *scratch);
+/* Bytes of scratch for products of that shape with that many threads. */
+size_t we_gemm_scratch(const we_gemm *gemm, int32_t threads);
 
-/* Floats of a packed operand, and packing it whole: element (line, p) is at from[line * line_step + p *
- * step]. */
-int64_t we_gemm_packed(int64_t lines, int64_t width, int64_t k);
-void we_gemm_pack(we_pool *pool, const float *from, int64_t line_step, int64_t step, int64_t lines,
-                  int64_t width, int64_t k, float *to);
+/* A B to pack: element p of run r of column j is at b + r * run + p * row + j * column. */
+typedef struct we_gemm_right {
+    const float *b;
+    int64_t run, row, column;
+    int64_t n, runs, depth;
+} we_gemm_right;
+
+/* Floats of a packed B, and packing it whole: [panels][k][columns]. */
+int64_t we_gemm_packed(const we_matmul_row *kernel, int64_t n, int64_t k);
+void we_gemm_pack(we_pool *pool, const we_matmul_row *kernel, const we_gemm_right *right, float *to);
 
 #endif

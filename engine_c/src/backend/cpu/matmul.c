@@ -1,13 +1,15 @@
-/* Matrix products. Two ways: the plain loop over strided operands (any type), and packed panels through a
- * micro-kernel (gemm.h). Constants that serve the whole batch are packed once at preparation; other operands
- * are packed per batch item, A whole and B unit by unit. */
-#include <string.h>
+/* Matrix products. Two ways: the plain loop over strided operands (any type), and the blocked product of
+ * gemm.h. A constant B that serves the whole batch is packed once at preparation. */
+#include <math.h>
 
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/gemm.h"
 #include "base/dtype.h"
 #include "base/error.h"
-#include "kernels/pack/pack.h"
+
+enum {
+    ITEM_STEPS = 400000, /* products worth handing to a thread: some 3 us */
+};
 
 static bool shared_by_batch(const we_matmul *p, const int64_t *steps) {
     for (int32_t i = 0; i < p->batch_rank; i++) {
@@ -32,31 +34,50 @@ static int64_t batch_offset(const we_matmul *p, const int64_t *steps, int64_t b)
     return offset;
 }
 
-static const float *pack_constant(we_program *program, int32_t tensor, int64_t line_step, int64_t step,
-                                  int64_t lines, int64_t width, int64_t k) {
-    float *to = we_arena_new(&program->arena, (size_t)we_gemm_packed(lines, width, k) * sizeof *to);
-    if (to)
-        we_gemm_pack(NULL, program->tensors[tensor].data, line_step, step, lines, width, k, to);
-    return to;
-}
-
 we_status we_cpu_matmul_prepare(we_program *program, we_command *command, we_error *err) {
     we_matmul *p = &command->u.matmul;
-    if (!p->kernel)
+    const we_tensor *b = &program->tensors[command->in[1]];
+    if (!p->kernel || b->kind != WE_TENSOR_CONST || !shared_by_batch(p, p->b_batch))
         return WE_OK;
-    if (program->tensors[command->in[0]].kind == WE_TENSOR_CONST && shared_by_batch(p, p->a_batch)) {
-        p->packed_a =
-            pack_constant(program, command->in[0], p->a_row, p->a_column, p->m, p->kernel->rows, p->k);
-        if (!p->packed_a)
-            return we_error_no_memory(err);
-    }
-    if (program->tensors[command->in[1]].kind == WE_TENSOR_CONST && shared_by_batch(p, p->b_batch)) {
-        p->packed_b =
-            pack_constant(program, command->in[1], p->b_column, p->b_row, p->n, p->kernel->columns, p->k);
-        if (!p->packed_b)
-            return we_error_no_memory(err);
-    }
+    float *to = we_arena_new(&program->arena, (size_t)we_gemm_packed(p->kernel, p->n, p->k) * sizeof *to);
+    if (!to)
+        return we_error_no_memory(err);
+    we_gemm_right right = {
+        .b = b->data, .row = p->b_row, .column = p->b_column, .n = p->n, .runs = 1, .depth = p->k};
+    we_gemm_pack(NULL, p->kernel, &right, to);
+    p->packed_b = to;
     return WE_OK;
+}
+
+static we_gemm gemm_of(const we_matmul *p) {
+    return (we_gemm){.kernel = p->kernel,
+                     .m = p->m,
+                     .n = p->n,
+                     .runs = 1,
+                     .depth = p->k,
+                     .a_row = p->a_row,
+                     .packed = p->packed_b,
+                     .b_row = p->b_row,
+                     .b_column = p->b_column,
+                     .ldc = p->n,
+                     .low = p->relu ? 0 : -INFINITY,
+                     .high = INFINITY};
+}
+
+/* Rows of A are read in place unless their elements are apart. */
+static int64_t copied_floats(const we_matmul *p) {
+    return p->a_column == 1 || p->k == 1 ? 0 : p->m * p->k;
+}
+
+/* Items of the batch run side by side where there are enough of them, else each is shared out. */
+static bool items_at_once(const we_matmul *p, int32_t threads) {
+    return threads > 1 && batch_count(p) >= threads;
+}
+
+/* Scratch of one thread that takes whole items, or of all that share one, in floats. */
+static size_t item_floats(const we_matmul *p, int32_t threads) {
+    we_gemm g = gemm_of(p);
+    return (size_t)copied_floats(p) + we_gemm_scratch(&g, threads) / sizeof(float);
 }
 
 size_t we_cpu_matmul_scratch(const we_program *program, const we_command *command, int32_t threads) {
@@ -64,48 +85,58 @@ size_t we_cpu_matmul_scratch(const we_program *program, const we_command *comman
     (void)program;
     if (!p->kernel)
         return 0;
-    size_t a = p->packed_a ? 0 : (size_t)we_gemm_packed(p->m, p->kernel->rows, p->k) * sizeof(float);
-    return a + (p->packed_b ? 0 : we_gemm_scratch(p->kernel, p->n, p->k, threads));
+    size_t floats = items_at_once(p, threads) ? (size_t)threads * item_floats(p, 1) : item_floats(p, threads);
+    return floats * sizeof(float);
 }
 
-/* B of one batch item, as the blocked product asks for it. */
-typedef struct right {
-    const we_matmul *p;
-    const float *b;
-} right;
+typedef struct item_job {
+    const we_run *run;
+    const we_command *command;
+    we_pool *pool; /* within an item */
+} item_job;
 
-static void pack_right(const void *source, int64_t column, int64_t count, int64_t at, int64_t depth,
-                       float *to) {
-    const right *r = source;
-    const we_matmul *p = r->p;
-    we_pack_panel(r->b + column * p->b_column + at * p->b_row, p->b_column, p->b_row, count,
-                  p->kernel->columns, depth, to);
-}
-
-static void multiply_item(const we_run *run, const we_matmul *p, const float *a, const float *b, float *c,
-                          const float *bias) {
-    right r = {p, b};
-    we_gemm g = {.kernel = p->kernel,
-                 .m = p->m,
-                 .n = p->n,
-                 .k = p->k,
-                 .a = p->packed_a,
-                 .b = p->packed_b,
-                 .pack = pack_right,
-                 .source = &r,
-                 .scratch = run->scratch,
-                 .c = c,
-                 .ldc = p->n,
-                 .item = p->n,
-                 .epilogue = {.row_bias = p->bias == WE_BIAS_ROW ? bias : NULL,
-                              .column_bias = p->bias == WE_BIAS_COLUMN ? bias : NULL,
-                              .relu = p->relu}};
-    if (!g.a) {
-        we_gemm_pack(run->pool, a, p->a_row, p->a_column, p->m, p->kernel->rows, p->k, g.scratch);
-        g.a = g.scratch;
-        g.scratch += we_gemm_packed(p->m, p->kernel->rows, p->k);
+static void multiply_item(const item_job *j, int64_t item, float *scratch) {
+    const we_matmul *p = &j->command->u.matmul;
+    const float *bias = p->bias == WE_BIAS_NONE ? NULL : we_run_in(j->run, j->command, 2);
+    we_gemm g = gemm_of(p);
+    g.a = (const float *)we_run_in(j->run, j->command, 0) + batch_offset(p, p->a_batch, item);
+    g.b = (const float *)we_run_in(j->run, j->command, 1) + batch_offset(p, p->b_batch, item);
+    g.c = (float *)we_run_out(j->run, j->command) + item * p->m * p->n;
+    g.row_bias = p->bias == WE_BIAS_ROW ? bias + item * p->m % p->period : NULL;
+    g.column_bias = p->bias == WE_BIAS_COLUMN ? bias : NULL;
+    if (copied_floats(p) > 0) {
+        we_region turned = {.rank = 2,
+                            .size = {p->m, p->k},
+                            .src = {.stride = {p->a_row, p->a_column}},
+                            .dst = {.stride = {p->k, 1}}};
+        we_region_copy(&turned, sizeof(float), g.a, scratch);
+        g.a = scratch;
+        g.a_row = p->k;
+        scratch += copied_floats(p);
     }
-    we_gemm_run(run->pool, &g);
+    we_gemm_run(j->pool, &g, scratch);
+}
+
+static void multiply_items(void *context, int64_t begin, int64_t end) {
+    const item_job *j = context;
+    const we_matmul *p = &j->command->u.matmul;
+    bool alone = items_at_once(p, we_pool_threads(j->run->pool));
+    float *scratch =
+        (float *)j->run->scratch + (alone ? (size_t)we_run_worker(j->run) * item_floats(p, 1) : 0);
+    for (int64_t item = begin; item < end; item++)
+        multiply_item(j, item, scratch);
+}
+
+static void multiply_tiled(const we_run *run, const we_command *command) {
+    const we_matmul *p = &command->u.matmul;
+    item_job j = {run, command, NULL};
+    if (items_at_once(p, we_pool_threads(run->pool))) {
+        we_parallel_for(run->pool, batch_count(p), 1 + ITEM_STEPS / (p->m * p->n * p->k + 1), multiply_items,
+                        &j);
+        return;
+    }
+    j.pool = run->pool;
+    multiply_items(&j, 0, batch_count(p));
 }
 
 #define PLAIN(TYPE, SUM)                                                                                     \
@@ -132,6 +163,10 @@ void we_cpu_matmul(const we_run *run, const we_command *command) {
     const we_matmul *p = &command->u.matmul;
     we_dtype dtype = run->program->tensors[command->out].dtype;
     int64_t width = (int64_t)we_dtype_size(dtype), count = batch_count(p);
+    if (p->kernel) {
+        multiply_tiled(run, command);
+        return;
+    }
     for (int64_t b = 0; b < count; b++) {
         const char *left = we_run_in(run, command, 0), *right = we_run_in(run, command, 1);
         const char *bias = p->bias == WE_BIAS_NONE ? NULL : we_run_in(run, command, 2);
@@ -142,9 +177,7 @@ void we_cpu_matmul(const we_run *run, const we_command *command) {
             bias += b * p->m % p->period * width;
         const void *l = left, *r = right, *e = bias;
         void *o = out;
-        if (dtype == WE_F32 && p->kernel)
-            multiply_item(run, p, l, r, o, e);
-        else if (dtype == WE_F32)
+        if (dtype == WE_F32)
             plain_float(p, l, r, o, e);
         else if (dtype == WE_F64)
             plain_double(p, l, r, o, e);

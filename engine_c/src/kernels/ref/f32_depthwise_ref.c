@@ -2,14 +2,18 @@
 #include "kernels/kernels.h"
 
 void we_f32_depthwise__ref(const we_depthwise *d, const float *x, float *y) {
-    for (int64_t i = 0; i < d->taps.rows; i++) {
-        for (int64_t j = 0; j < d->taps.columns; j++) {
-            float sum = d->bias;
-            for (int32_t t = 0; t < d->taps.count; t++)
-                sum += d->weights[t] * x[i * d->taps.x_row + j + d->taps.offsets[t]];
-            sum += d->residual ? d->residual[i * d->taps.y_row + j] : 0;
-            sum = d->relu && sum < 0 ? 0 : sum;
-            y[i * d->taps.y_row + j] = d->ceiling > 0 && sum > d->ceiling ? d->ceiling : sum;
+    const we_stretch *s = &d->stretch;
+    for (int64_t i = 0; i < s->count; i++) {
+        for (int64_t c = 0; c < s->channels; c++) {
+            float sum = d->bias ? d->bias[c] : 0;
+            for (int32_t row = 0; row < s->rows; row++) {
+                for (int32_t column = 0; column < s->columns; column++)
+                    sum += d->weights[row * d->w_row + column * s->channels + c] *
+                           x[i * s->x_step + row * s->x_row + column * s->x_column + c];
+            }
+            sum += d->residual ? d->residual[i * s->channels + c] : 0;
+            sum = sum < d->low ? d->low : sum;
+            y[i * s->channels + c] = sum > d->high ? d->high : sum;
         }
     }
 }

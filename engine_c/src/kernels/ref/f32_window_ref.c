@@ -3,15 +3,17 @@
 
 #include "kernels/kernels.h"
 
-void we_f32_window_max__ref(const we_taps *taps, const float *x, float *y) {
-    for (int64_t i = 0; i < taps->rows; i++) {
-        for (int64_t j = 0; j < taps->columns; j++) {
+void we_f32_window_max__ref(const we_stretch *s, const float *x, float *y) {
+    for (int64_t i = 0; i < s->count; i++) {
+        for (int64_t c = 0; c < s->channels; c++) {
             float most = -INFINITY;
-            for (int32_t t = 0; t < taps->count; t++) {
-                float value = x[i * taps->x_row + j + taps->offsets[t]];
-                most = value > most || value != value ? value : most;
+            for (int32_t row = 0; row < s->rows; row++) {
+                for (int32_t column = 0; column < s->columns; column++) {
+                    float value = x[i * s->x_step + row * s->x_row + column * s->x_column + c];
+                    most = value > most || value != value ? value : most;
+                }
             }
-            y[i * taps->y_row + j] = most;
+            y[i * s->channels + c] = most;
         }
     }
 }

@@ -28,13 +28,24 @@
 /* `size`, which is not negative, with the sign of v. */
 #define V_SIGNED(size, v) _mm256_or_ps(size, _mm256_and_ps(v, V_SPLAT(-0.0f)))
 /* MAXPS returns its second operand when either is NaN or both are zero. */
-#define V_KEEP_POSITIVE(v) _mm256_max_ps(_mm256_setzero_ps(), v)
+#define V_FLOOR(v, least) _mm256_max_ps(_mm256_set1_ps(least), v)
+#define V_KEEP_POSITIVE(v) V_FLOOR(v, 0)
 
 /* The first `count` < LANES lanes; the others read as zero and are not written. */
 #define V_PART_MASK(count)                                                                                   \
     _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
 #define V_LOAD_PART(p, count) _mm256_maskload_ps(p, V_PART_MASK(count))
 #define V_STORE_PART(p, count, v) _mm256_maskstore_ps(p, V_PART_MASK(count), v)
+
+/* The same for count <= LANES. */
+#define V_LOAD_UP_TO(p, count) ((count) == LANES ? V_LOAD(p) : V_LOAD_PART(p, count))
+#define V_STORE_UP_TO(p, count, v)                                                                           \
+    do {                                                                                                     \
+        if ((count) == LANES)                                                                                \
+            V_STORE(p, v);                                                                                   \
+        else                                                                                                 \
+            V_STORE_PART(p, count, v);                                                                       \
+    } while (0)
 
 /* MINPS likewise, so NaN stays. */
 #define V_CAP(v, most) _mm256_min_ps(_mm256_set1_ps(most), v)

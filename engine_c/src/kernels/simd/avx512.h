@@ -28,11 +28,16 @@
 /* `size`, which is not negative, with the sign of v. */
 #define V_SIGNED(size, v) _mm512_or_ps(size, _mm512_and_ps(v, V_SPLAT(-0.0f)))
 /* MAXPS returns its second operand when either is NaN or both are zero. */
-#define V_KEEP_POSITIVE(v) _mm512_max_ps(_mm512_setzero_ps(), v)
+#define V_FLOOR(v, least) _mm512_max_ps(_mm512_set1_ps(least), v)
+#define V_KEEP_POSITIVE(v) V_FLOOR(v, 0)
 
 /* The first `count` < LANES lanes; the others read as zero and are not written. */
-#define V_LOAD_PART(p, count) _mm512_maskz_loadu_ps((__mmask16)((1u << (count)) - 1), p)
-#define V_STORE_PART(p, count, v) _mm512_mask_storeu_ps(p, (__mmask16)((1u << (count)) - 1), v)
+#define V_LOAD_PART(p, count) _mm512_maskz_loadu_ps((__mmask16)((0xffffu >> (16 - (count)))), p)
+#define V_STORE_PART(p, count, v) _mm512_mask_storeu_ps(p, (__mmask16)((0xffffu >> (16 - (count)))), v)
+
+/* The same for count <= LANES. */
+#define V_LOAD_UP_TO(p, count) V_LOAD_PART(p, count)
+#define V_STORE_UP_TO(p, count, v) V_STORE_PART(p, count, v) /* a mask costs nothing */
 
 /* MINPS likewise, so NaN stays. */
 #define V_CAP(v, most) _mm512_min_ps(_mm512_set1_ps(most), v)

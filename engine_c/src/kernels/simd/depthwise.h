@@ -1,44 +1,57 @@
-/* One depthwise kernel from vector wrappers (see matmul_tile.h), to be defined as KERNEL. Blocks of four rows
- * give the FMA units independent sums and read each weight once. */
+/* One depthwise kernel from vector wrappers (see matmul_tile.h), to be defined as KERNEL. Four outputs at a
+ * time give the FMA units independent sums and read each weight once; the usual windows have constant bounds.
+ */
 #include "kernels/kernels.h"
 
-#define UNROLL _Pragma("GCC unroll 4")
+#define UNROLL _Pragma("GCC unroll 8")
+#define INLINE static inline __attribute__((always_inline))
 
-static inline __attribute__((always_inline)) void block(const we_depthwise *d, const float *x, int64_t row,
-                                                        int64_t column, const int rows, int32_t count,
-                                                        float *y) {
-    VEC sums[4];
-    const float *from = x + row * d->taps.x_row + column;
-    UNROLL for (int i = 0; i < rows; i++) sums[i] = V_SPLAT(d->bias);
-    for (int32_t t = 0; t < d->taps.count; t++) {
-        VEC weight = V_SPLAT(d->weights[t]);
-        const float *at = from + d->taps.offsets[t];
-        UNROLL for (int i = 0; i < rows; i++) sums[i] =
-            V_FMA(weight, V_LOAD(at + i * d->taps.x_row), sums[i]);
+/* `count` <= LANES channels from `channel` on, of `outs` outputs from `out` on. */
+INLINE void filter(const we_depthwise *d, const float *x, float *y, int64_t out, const int outs,
+                   int64_t channel, const int32_t rows, const int32_t columns, const int32_t count) {
+    const we_stretch *s = &d->stretch;
+    VEC sums[4], start = d->bias ? V_LOAD_UP_TO(d->bias + channel, count) : V_ZERO();
+    const float *from = x + out * s->x_step + channel, *weights = d->weights + channel;
+    UNROLL for (int i = 0; i < outs; i++) sums[i] = start;
+    UNROLL for (int32_t row = 0; row < rows; row++) {
+        UNROLL for (int32_t column = 0; column < columns; column++) {
+            VEC weight = V_LOAD_UP_TO(weights + row * d->w_row + column * s->channels, count);
+            const float *at = from + row * s->x_row + column * s->x_column;
+            UNROLL for (int i = 0; i < outs; i++) sums[i] =
+                V_FMA(weight, V_LOAD_UP_TO(at + i * s->x_step, count), sums[i]);
+        }
     }
-    UNROLL for (int i = 0; i < rows; i++) {
-        int64_t to = (row + i) * d->taps.y_row + column;
+    UNROLL for (int i = 0; i < outs; i++) {
+        int64_t to = (out + i) * s->channels + channel;
         if (d->residual)
-            sums[i] = V_ADD(sums[i],
-                            count == LANES ? V_LOAD(d->residual + to) : V_LOAD_PART(d->residual + to, count));
-        if (d->relu)
-            sums[i] = V_KEEP_POSITIVE(sums[i]);
-        if (d->ceiling > 0)
-            sums[i] = V_CAP(sums[i], d->ceiling);
-        if (count == LANES)
-            V_STORE(y + to, sums[i]);
-        else
-            V_STORE_PART(y + to, count, sums[i]);
+            sums[i] = V_ADD(sums[i], V_LOAD_UP_TO(d->residual + to, count));
+        V_STORE_UP_TO(y + to, count, V_CAP(V_FLOOR(sums[i], d->low), d->high));
     }
 }
 
+INLINE void filter_channels(const we_depthwise *d, const float *x, float *y, int64_t out, const int outs,
+                            const int32_t rows, const int32_t columns) {
+    int64_t channel = 0, channels = d->stretch.channels;
+    for (; channel + LANES <= channels; channel += LANES)
+        filter(d, x, y, out, outs, channel, rows, columns, LANES);
+    if (channel < channels)
+        filter(d, x, y, out, outs, channel, rows, columns, (int32_t)(channels - channel));
+}
+
+INLINE void filter_stretch(const we_depthwise *d, const float *x, float *y, const int32_t rows,
+                           const int32_t columns) {
+    int64_t out = 0;
+    for (; out + 4 <= d->stretch.count; out += 4)
+        filter_channels(d, x, y, out, 4, rows, columns);
+    for (; out < d->stretch.count; out++)
+        filter_channels(d, x, y, out, 1, rows, columns);
+}
+
 void KERNEL(const we_depthwise *d, const float *x, float *y) {
-    for (int64_t column = 0; column < d->taps.columns; column += LANES) {
-        int32_t count = d->taps.columns - column < LANES ? (int32_t)(d->taps.columns - column) : LANES;
-        int64_t row = 0;
-        for (; row + 4 <= d->taps.rows; row += 4)
-            block(d, x, row, column, 4, count, y);
-        for (; row < d->taps.rows; row++)
-            block(d, x, row, column, 1, count, y);
-    }
+    if (d->stretch.rows == 3 && d->stretch.columns == 3)
+        filter_stretch(d, x, y, 3, 3);
+    else if (d->stretch.rows == 5 && d->stretch.columns == 5)
+        filter_stretch(d, x, y, 5, 5);
+    else
+        filter_stretch(d, x, y, d->stretch.rows, d->stretch.columns);
 }

@@ -1,88 +1,110 @@
 /* One micro-kernel from vector wrappers. Before including define
- *   KERNEL (name), ROWS, VECTORS (columns / lanes), LANES, VEC, V_ZERO(), V_LOAD(p), V_STORE(p, v),
- * V_LOAD_PART(p, count), V_STORE_PART(p, count, v), V_SPLAT(f), V_FMA(a, b, c) = a * b + c, V_ADD(a, b),
- * V_KEEP_POSITIVE(v) = v < 0 ? 0 : v (NaN stays), V_CAP(v, most) = v > most ? most : v. ROWS * VECTORS
- * accumulators + VECTORS columns of B + 1 broadcast of A must fit the register file. A partial tile is
- * computed whole, since panels are padded, and stored in part. */
+ *   KERNEL (name), ROWS, VECTORS (columns / lanes)
+ * and include simd/<isa>.h for LANES, VEC and the V_ functions.
+ *
+ * Every number of rows and of column vectors up to the tile's is a variant of its own with constant bounds,
+ * so that sums live in registers and no row is computed in vain. */
 #include <stdint.h>
 
 #include "kernels/kernels.h"
 
 #define UNROLL _Pragma("GCC unroll 64")
+#define INLINE static inline __attribute__((always_inline))
 
-/* One vector of `count` <= LANES results of row i, columns from j on. */
-static inline __attribute__((always_inline)) void finish_vector(VEC sum, float *c, int64_t at, int32_t count,
-                                                                int32_t i, int32_t j, bool accumulate,
-                                                                const we_epilogue *epilogue) {
-#define LOAD(p) (count == LANES ? V_LOAD(p) : V_LOAD_PART(p, count))
-    if (accumulate)
-        sum = V_ADD(sum, LOAD(c + at));
-    if (epilogue) {
-        if (epilogue->row_bias)
-            sum = V_ADD(sum, V_SPLAT(epilogue->row_bias[i]));
-        if (epilogue->column_bias)
-            sum = V_ADD(sum, LOAD(epilogue->column_bias + j));
-        if (epilogue->residual)
-            sum = V_ADD(sum, LOAD(epilogue->residual + at));
-        if (epilogue->relu)
-            sum = V_KEEP_POSITIVE(sum);
-        if (epilogue->ceiling > 0)
-            sum = V_CAP(sum, epilogue->ceiling);
-    }
-#undef LOAD
-    if (count == LANES)
-        V_STORE(c + at, sum);
-    else
-        V_STORE_PART(c + at, count, sum);
+/* What a sum starts from: C, a bias, or nothing. */
+INLINE VEC start_of(const we_tile *t, int32_t i, int32_t j, int32_t count) {
+    if (t->accumulate)
+        return V_LOAD_UP_TO(t->c + i * t->ldc + j, count);
+    if (t->column_bias)
+        return V_LOAD_UP_TO(t->column_bias + j, count);
+    return t->row_bias ? V_SPLAT(t->row_bias[i]) : V_ZERO();
 }
 
-static inline __attribute__((always_inline)) void finish_tile(VEC sums[ROWS][VECTORS], float *c, int64_t ldc,
-                                                              int32_t m, int32_t n, bool accumulate,
-                                                              const we_epilogue *epilogue) {
-    UNROLL for (int i = 0; i < ROWS; i++) {
-        if (i < m) {
-            UNROLL for (int j = 0; j < VECTORS; j++) {
-                int32_t left = n - j * LANES;
-                if (left > 0)
-                    finish_vector(sums[i][j], c, i * ldc + j * LANES, left < LANES ? left : LANES, i,
-                                  j * LANES, accumulate, epilogue);
+INLINE void finish(const we_tile *t, VEC sum, int32_t i, int32_t j, int32_t count) {
+    int64_t at = i * t->ldc + j;
+    if (t->residual)
+        sum = V_ADD(sum, V_LOAD_UP_TO(t->residual + at, count));
+    V_STORE_UP_TO(t->c + at, count, V_CAP(V_FLOOR(sum, t->low), t->high));
+}
+
+/* A tile of few sums waits for the FMA's latency, so neighbouring elements of k get sums of their own: some
+ * eight chains keep two units of four cycles busy. */
+#define CHAINS(rows, vectors) ((rows) * (vectors) <= 2 ? 4 : (rows) * (vectors) <= 4 ? 2 : 1)
+
+INLINE void multiply(const we_tile *t, const int rows, const int vectors) {
+    const int chains = CHAINS(rows, vectors);
+    VEC sums[ROWS][VECTORS], more[3][4];
+    const float *b = t->b;
+    const float *const *starts = t->rows;
+    const int32_t last = t->n - (vectors - 1) * LANES; /* columns of the last vector */
+    UNROLL for (int i = 0; i < rows; i++) {
+        UNROLL for (int j = 0; j < vectors; j++) sums[i][j] =
+            start_of(t, i, j * LANES, j < vectors - 1 ? LANES : last);
+    }
+    UNROLL for (int s = 0; s < chains - 1; s++) {
+        UNROLL for (int i = 0; i < rows * vectors; i++) more[s][i] = V_ZERO();
+    }
+    for (int64_t r = 0; r < t->runs; r++, starts += rows) {
+        const float *a[ROWS];
+        UNROLL for (int i = 0; i < rows; i++) a[i] = starts[i] + t->depth;
+        int64_t p = -t->depth;
+        if (chains > 1) {
+            for (; p + chains <= 0; p += chains, b += chains * VECTORS * LANES) {
+                UNROLL for (int s = 0; s < chains; s++) {
+                    UNROLL for (int i = 0; i < rows; i++) {
+                        VEC row = V_SPLAT(a[i][p + s]);
+                        UNROLL for (int j = 0; j < vectors; j++) {
+                            VEC *sum = s ? &more[s - 1][i * vectors + j] : &sums[i][j];
+                            *sum = V_FMA(row, V_LOAD(b + (s * VECTORS + j) * LANES), *sum);
+                        }
+                    }
+                }
+            }
+        }
+        for (; p < 0; p++, b += VECTORS * LANES) {
+            VEC columns[VECTORS];
+            UNROLL for (int j = 0; j < vectors; j++) columns[j] = V_LOAD(b + j * LANES);
+            UNROLL for (int i = 0; i < rows; i++) {
+                VEC row = V_SPLAT(a[i][p]);
+                UNROLL for (int j = 0; j < vectors; j++) sums[i][j] = V_FMA(row, columns[j], sums[i][j]);
             }
         }
     }
-}
-
-/* The sums over k of the first `vectors` columns of vectors. The caller's next panel of A lies behind this
- * one as a rule, so it is asked for on the way. */
-static inline __attribute__((always_inline)) void sum_up(int64_t k, const float *a, const float *b,
-                                                         VEC sums[ROWS][VECTORS], const int vectors) {
-    int64_t next = k * ROWS;
-    UNROLL for (int i = 0; i < ROWS; i++) {
-        UNROLL for (int j = 0; j < VECTORS; j++) sums[i][j] = V_ZERO();
+    UNROLL for (int s = 0; s < chains - 1; s++) {
+        UNROLL for (int i = 0; i < rows * vectors; i++) sums[i / vectors][i % vectors] =
+            V_ADD(sums[i / vectors][i % vectors], more[s][i]);
     }
-    for (int64_t p = 0; p < k; p++) {
-        VEC columns[VECTORS];
-        __builtin_prefetch(a + next, 0, 2);
-        UNROLL for (int j = 0; j < vectors; j++) columns[j] = V_LOAD(b + j * LANES);
-        UNROLL for (int i = 0; i < ROWS; i++) {
-            VEC row = V_SPLAT(a[i]);
-            UNROLL for (int j = 0; j < vectors; j++) sums[i][j] = V_FMA(row, columns[j], sums[i][j]);
-        }
-        a += ROWS;
-        b += VECTORS * LANES;
+    UNROLL for (int i = 0; i < rows; i++) {
+        UNROLL for (int j = 0; j < vectors; j++)
+            finish(t, sums[i][j], i, j * LANES, j < vectors - 1 ? LANES : last);
     }
 }
 
-void KERNEL(int64_t k, const float *a, const float *b, float *c, int64_t ldc, int32_t m, int32_t n,
-            bool accumulate, const we_epilogue *epilogue) {
-    VEC sums[ROWS][VECTORS];
-    if (n <= LANES) { /* the last columns of many a matrix */
-        sum_up(k, a, b, sums, 1);
-        finish_tile(sums, c, ldc, m, n, accumulate, epilogue);
-        return;
+/* One function per number of rows. */
+#define AT_MOST(count) (VECTORS < (count) ? VECTORS : (count))
+#define VARIANT(rows)                                                                                        \
+    static void multiply_##rows(const we_tile *t) {                                                          \
+        int32_t vectors = (t->n + LANES - 1) / LANES;                                                        \
+        if (vectors <= 1)                                                                                    \
+            multiply(t, rows, 1);                                                                            \
+        else if (VECTORS == 2 || vectors == 2)                                                               \
+            multiply(t, rows, AT_MOST(2));                                                                   \
+        else if (VECTORS == 3 || vectors == 3)                                                               \
+            multiply(t, rows, AT_MOST(3));                                                                   \
+        else                                                                                                 \
+            multiply(t, rows, AT_MOST(4));                                                                   \
     }
-    sum_up(k, a, b, sums, VECTORS);
-    if (m == ROWS && n == VECTORS * LANES)
-        finish_tile(sums, c, ldc, ROWS, VECTORS * LANES, accumulate, epilogue);
-    else
-        finish_tile(sums, c, ldc, m, n, accumulate, epilogue);
+#define ENTRY(rows) [rows] = multiply_##rows,
+#define UP_TO_4(X) X(1) X(2) X(3) X(4)
+#define UP_TO_6(X) UP_TO_4(X) X(5) X(6)
+#define UP_TO_9(X) UP_TO_6(X) X(7) X(8) X(9)
+#define UP_TO_14(X) UP_TO_9(X) X(10) X(11) X(12) X(13) X(14)
+#define PASTE(a, b) a##b
+#define UP_TO(rows, X) PASTE(UP_TO_, rows)(X)
+
+UP_TO(ROWS, VARIANT)
+
+void KERNEL(const we_tile *t) {
+    static const we_matmul_kernel VARIANTS[ROWS + 1] = {UP_TO(ROWS, ENTRY)};
+    VARIANTS[t->m](t);
 }

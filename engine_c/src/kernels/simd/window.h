@@ -4,34 +4,23 @@
 
 #include "kernels/kernels.h"
 
-#define UNROLL _Pragma("GCC unroll 4")
+#define INLINE static inline __attribute__((always_inline))
 
-static inline __attribute__((always_inline)) void block(const we_taps *taps, const float *x, int64_t row,
-                                                        int64_t column, const int rows, int32_t count,
-                                                        float *y) {
-    VEC most[4];
-    const float *from = x + row * taps->x_row + column;
-    UNROLL for (int i = 0; i < rows; i++) most[i] = V_SPLAT(-INFINITY);
-    for (int32_t t = 0; t < taps->count; t++) {
-        const float *at = from + taps->offsets[t];
-        UNROLL for (int i = 0; i < rows; i++) most[i] = V_LARGER(most[i], V_LOAD(at + i * taps->x_row));
+INLINE void reduce(const we_stretch *s, const float *x, const int32_t count, float *y) {
+    VEC most = V_SPLAT(-INFINITY);
+    for (int32_t row = 0; row < s->rows; row++) {
+        for (int32_t column = 0; column < s->columns; column++)
+            most = V_LARGER(most, V_LOAD_UP_TO(x + row * s->x_row + column * s->x_column, count));
     }
-    UNROLL for (int i = 0; i < rows; i++) {
-        float *to = y + (row + i) * taps->y_row + column;
-        if (count == LANES)
-            V_STORE(to, most[i]);
-        else
-            V_STORE_PART(to, count, most[i]);
-    }
+    V_STORE_UP_TO(y, count, most);
 }
 
-void KERNEL(const we_taps *taps, const float *x, float *y) {
-    for (int64_t column = 0; column < taps->columns; column += LANES) {
-        int32_t count = taps->columns - column < LANES ? (int32_t)(taps->columns - column) : LANES;
-        int64_t row = 0;
-        for (; row + 4 <= taps->rows; row += 4)
-            block(taps, x, row, column, 4, count, y);
-        for (; row < taps->rows; row++)
-            block(taps, x, row, column, 1, count, y);
+void KERNEL(const we_stretch *s, const float *x, float *y) {
+    for (int64_t i = 0; i < s->count; i++, x += s->x_step, y += s->channels) {
+        int64_t channel = 0;
+        for (; channel + LANES <= s->channels; channel += LANES)
+            reduce(s, x + channel, LANES, y + channel);
+        if (channel < s->channels)
+            reduce(s, x + channel, (int32_t)(s->channels - channel), y + channel);
     }
 }

@@ -1,4 +1,4 @@
-/* 28 accumulators + 2 columns + 1 broadcast (memory operands take none): 31 of 32 registers. */
+/* 28 sums + 2 columns + 1 broadcast: 31 of 32 registers. */
 #include "kernels/simd/avx512.h"
 
 #define KERNEL we_f32_matmul_14x32__avx512

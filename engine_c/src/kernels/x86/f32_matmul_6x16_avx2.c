@@ -1,4 +1,4 @@
-/* 12 accumulators + 2 columns + 1 broadcast: 15 of 16 registers. */
+/* 12 sums + 2 columns + 1 broadcast: 15 of 16 registers. */
 #include "kernels/simd/avx2.h"
 
 #define KERNEL we_f32_matmul_6x16__avx2
