@@ -183,7 +183,7 @@ static void check_verifier(int64_t shift) {
     const int64_t dims[] = {4, 6}, half = 12;
     const int32_t perm[] = {1, 0};
     const we_merge_settings settings = {.vertical = true, .horizontal = true};
-    we_merge_report report;
+    we_merge_report report = {0};
     bench b;
     begin(&b);
     int32_t x = we_lower_temp(&b.l, WE_F32, 2, dims);

@@ -28,8 +28,8 @@
 /* `size`, which is not negative, with the sign of v. */
 #define V_SIGNED(size, v) _mm256_or_ps(size, _mm256_and_ps(v, V_SPLAT(-0.0f)))
 /* MAXPS returns its second operand when either is NaN or both are zero. */
-#define V_FLOOR(v, least) _mm256_max_ps(_mm256_set1_ps(least), v)
-#define V_KEEP_POSITIVE(v) V_FLOOR(v, 0)
+#define V_RAISE(v, least) _mm256_max_ps(_mm256_set1_ps(least), v)
+#define V_KEEP_POSITIVE(v) V_RAISE(v, 0)
 
 /* The first `count` < LANES lanes; the others read as zero and are not written. */
 #define V_PART_MASK(count)                                                                                   \

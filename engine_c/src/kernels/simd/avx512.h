@@ -28,8 +28,8 @@
 /* `size`, which is not negative, with the sign of v. */
 #define V_SIGNED(size, v) _mm512_or_ps(size, _mm512_and_ps(v, V_SPLAT(-0.0f)))
 /* MAXPS returns its second operand when either is NaN or both are zero. */
-#define V_FLOOR(v, least) _mm512_max_ps(_mm512_set1_ps(least), v)
-#define V_KEEP_POSITIVE(v) V_FLOOR(v, 0)
+#define V_RAISE(v, least) _mm512_max_ps(_mm512_set1_ps(least), v)
+#define V_KEEP_POSITIVE(v) V_RAISE(v, 0)
 
 /* The first `count` < LANES lanes; the others read as zero and are not written. */
 #define V_LOAD_PART(p, count) _mm512_maskz_loadu_ps((__mmask16)((0xffffu >> (16 - (count)))), p)

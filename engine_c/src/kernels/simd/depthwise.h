@@ -25,7 +25,7 @@ INLINE void filter(const we_depthwise *d, const float *x, float *y, int64_t out,
         int64_t to = (out + i) * s->channels + channel;
         if (d->residual)
             sums[i] = V_ADD(sums[i], V_LOAD_UP_TO(d->residual + to, count));
-        V_STORE_UP_TO(y + to, count, V_CAP(V_FLOOR(sums[i], d->low), d->high));
+        V_STORE_UP_TO(y + to, count, V_CAP(V_RAISE(sums[i], d->low), d->high));
     }
 }
 

@@ -24,7 +24,7 @@ INLINE void finish(const we_tile *t, VEC sum, int32_t i, int32_t j, int32_t coun
     int64_t at = i * t->ldc + j;
     if (t->residual)
         sum = V_ADD(sum, V_LOAD_UP_TO(t->residual + at, count));
-    V_STORE_UP_TO(t->c + at, count, V_CAP(V_FLOOR(sum, t->low), t->high));
+    V_STORE_UP_TO(t->c + at, count, V_CAP(V_RAISE(sum, t->low), t->high));
 }
 
 /* A tile of few sums waits for the FMA's latency, so neighbouring elements of k get sums of their own: some
