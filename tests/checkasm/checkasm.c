@@ -385,6 +385,42 @@ static void check_norm(const char *name, we_norm_kernel kernel) {
     }
 }
 
+/* Rows times a panel against the plain sum in double; start may be y itself. */
+static void check_gemv(const char *name, we_gemv_kernel kernel, int32_t columns) {
+    enum { ROWS = 9, DEPTH = 67, WIDTH = 70 };
+    static float x[ROWS * (DEPTH + 3)], w[DEPTH * 64 + 1], start[ROWS * WIDTH], y[ROWS * WIDTH + 1],
+        before[ROWS * WIDTH + 1];
+    for (int round = 0; round < 300; round++) {
+        int skew = (int)check_below(2), mode = (int)check_below(3);
+        int32_t count = round % 4 ? 1 + (int32_t)check_below(columns) : columns;
+        we_gemv g = {.k = check_below(DEPTH + 1), .rows = check_below(ROWS + 1), .x = x, .w = w + skew};
+        g.x_row = DEPTH + 3, g.y_row = WIDTH, g.y = y + skew, g.count = count;
+        fill(WE_F32, x, sizeof x / sizeof *x, 0);
+        fill(WE_F32, w, sizeof w / sizeof *w, 0);
+        fill(WE_F32, start, sizeof start / sizeof *start, 0);
+        fill(WE_F32, y, sizeof y / sizeof *y, 0);
+        memcpy(before, y, sizeof y);
+        g.start = mode == 0 ? NULL : mode == 1 ? start : g.y;
+        g.start_row = mode == 1 ? 0 : WIDTH;
+        kernel(&g);
+        for (int64_t i = 0; i < ROWS * WIDTH; i++) {
+            int64_t r = i / WIDTH, j = i % WIDTH;
+            double want = mode == 0 ? 0 : mode == 1 ? start[j] : before[skew + i], size = 4;
+            if (r >= g.rows || j >= count) {
+                CHECK(y[skew + i] == before[skew + i], "%s wrote outside its output", name);
+                continue;
+            }
+            for (int64_t p = 0; p < g.k; p++) {
+                double term = (double)x[r * g.x_row + p] * g.w[p * columns + j];
+                want += term;
+                size += fabs(term);
+            }
+            CHECK(fabs(y[skew + i] - want) <= (double)(g.k + 2) * 0x1p-24 * size,
+                  "%s: k %" PRId64 ": %g, not %g", name, g.k, y[skew + i], want);
+        }
+    }
+}
+
 static void check_all(uint32_t isas) {
     const we_matmul_row *rows;
     size_t count = we_matmul_rows(&rows);
@@ -428,6 +464,11 @@ static void check_all(uint32_t isas) {
         check_norm("we_" #dt "_norm__" #isa, we_##dt##_norm__##isa);
 #include "kernels/norm.inc"
 #undef WE_NORM_KERNEL_ROW
+#define WE_GEMV_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                        \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_gemv("we_" #dt "_gemv_" #columns "__" #isa, we_##dt##_gemv_##columns##__##isa, columns);
+#include "kernels/gemv.inc"
+#undef WE_GEMV_KERNEL_ROW
     for (size_t i = 0; i < count; i++) {
         if (isas >> rows[i].isa & 1)
             check_matmul(&rows[i]);
@@ -493,6 +534,27 @@ static void bench_rows(const char *name, we_softmax_kernel softmax, we_norm_kern
     printf("%-28s %7.2f elements/ns\n", name, 1e-9 * 512 * 4000 / best);
 }
 
+/* A matrix of 128 KiB, from the second-level cache. */
+static void bench_gemv(const char *name, we_gemv_kernel kernel, int32_t columns, int64_t rows) {
+    static _Alignas(64) float x[12 * 128], w[128 * 256], y[12 * 64];
+    we_gemv g = {.k = 128, .rows = rows, .x = x, .w = w, .y = y, .x_row = 128, .y_row = 64, .count = columns};
+    int64_t panels = 256 / columns, calls = 2000;
+    double best = 1e9;
+    fill(WE_F32, x, 12 * 128, 0);
+    fill(WE_F32, w, 128 * 256, 0);
+    for (int round = 0; round < 5; round++) {
+        double start = we_clock_now_s();
+        for (int64_t i = 0; i < calls; i++) {
+            g.w = w + i % panels * 128 * columns;
+            kernel(&g);
+        }
+        double seconds = we_clock_now_s() - start;
+        best = seconds < best ? seconds : best;
+    }
+    printf("%-24s %2d rows %7.1f GFLOP/s\n", name, (int)rows,
+           2e-9 * 128 * columns * (double)(rows * calls) / best);
+}
+
 static void bench_all(uint32_t isas) {
     const we_matmul_row *rows;
     size_t count = we_matmul_rows(&rows);
@@ -515,6 +577,11 @@ static void bench_all(uint32_t isas) {
         bench_rows("we_" #dt "_norm__" #isa, NULL, we_##dt##_norm__##isa);
 #include "kernels/norm.inc"
 #undef WE_NORM_KERNEL_ROW
+#define WE_GEMV_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                        \
+    for (int64_t rows = 1; rows <= 12 && (isas >> WE_ISA_##ISA & 1); rows += 11)                             \
+        bench_gemv("we_" #dt "_gemv_" #columns "__" #isa, we_##dt##_gemv_##columns##__##isa, columns, rows);
+#include "kernels/gemv.inc"
+#undef WE_GEMV_KERNEL_ROW
 }
 
 int main(int argc, char **argv) {

@@ -31,6 +31,13 @@ static double next(const we_attr *list, size_t *used, double fallback) {
     return list->reals[(*used)++];
 }
 
+const we_activation_kind *we_usual_activations(int32_t op, int32_t *count) {
+    static const we_activation_kind GATED[] = {WE_ACTIVATION_Sigmoid, WE_ACTIVATION_Tanh, WE_ACTIVATION_Tanh};
+    static const we_activation_kind PLAIN[] = {WE_ACTIVATION_Tanh};
+    *count = op == WE_OP_LSTM ? 3 : op == WE_OP_GRU ? 2 : 1;
+    return op == WE_OP_RNN ? PLAIN : GATED;
+}
+
 void we_activations_of(we_lower *l, int32_t first, int32_t count, const we_activation_kind *fallback,
                        we_activation *out) {
     const we_attr *names = we_node_attr(l->call.node, "activations");

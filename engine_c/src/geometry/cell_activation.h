@@ -16,6 +16,8 @@ typedef struct we_activation {
     double alpha, beta;
 } we_activation;
 
+/* What RNN, GRU or LSTM use where the node names nothing; *count of them per direction. */
+const we_activation_kind *we_usual_activations(int32_t op, int32_t *count);
 /* The `count` functions of one direction: those the node names from `first` on, else `fallback`. alpha and
  * beta are consumed in the order of the functions that have them. */
 void we_activations_of(we_lower *l, int32_t first, int32_t count, const we_activation_kind *fallback,

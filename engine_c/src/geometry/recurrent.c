@@ -144,10 +144,8 @@ static int32_t initial(we_lower *l, const cell *c, int32_t index, int64_t d) {
 }
 
 static cell cell_of(we_lower *l, const we_recurrence *sizes, int64_t d) {
-    static const we_activation_kind GATED[MAX_ACTIVATIONS] = {WE_ACTIVATION_Sigmoid, WE_ACTIVATION_Tanh,
-                                                              WE_ACTIVATION_Tanh};
-    static const we_activation_kind PLAIN[MAX_ACTIVATIONS] = {WE_ACTIVATION_Tanh};
-    int32_t op = l->call.node->op, count = op == WE_OP_LSTM ? 3 : op == WE_OP_GRU ? 2 : 1;
+    int32_t count;
+    const we_activation_kind *usual = we_usual_activations(l->call.node->op, &count);
     cell c = {.sizes = *sizes,
               .dtype = we_wide_type(l->call.in[0]->dtype),
               .inner_bias = -1,
@@ -155,8 +153,8 @@ static cell cell_of(we_lower *l, const we_recurrence *sizes, int64_t d) {
               .linear_before_reset = we_node_int(l->call.node, "linear_before_reset", 0) != 0,
               .input_forget = we_node_int(l->call.node, "input_forget", 0) != 0};
     c.recurrent = of_direction(l, &c, 2, d);
-    c.peepholes = op == WE_OP_LSTM ? of_direction(l, &c, 7, d) : -1;
-    we_activations_of(l, (int32_t)d * count, count, op == WE_OP_RNN ? PLAIN : GATED, c.activation);
+    c.peepholes = l->call.node->op == WE_OP_LSTM ? of_direction(l, &c, 7, d) : -1;
+    we_activations_of(l, (int32_t)d * count, count, usual, c.activation);
     return c;
 }
 

@@ -92,6 +92,13 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
         out->norm = we_##dt##_norm__##isa;
 #include "kernels/norm.inc"
 #undef WE_NORM_KERNEL_ROW
+#define WE_GEMV_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                        \
+    if (isas >> WE_ISA_##ISA & 1) {                                                                          \
+        out->gemv = we_##dt##_gemv_##columns##__##isa;                                                       \
+        out->gemv_columns = columns;                                                                         \
+    }
+#include "kernels/gemv.inc"
+#undef WE_GEMV_KERNEL_ROW
 }
 
 static struct {
@@ -155,6 +162,10 @@ static const we_kernel_info KERNELS[] = {
     {"norm", #isa, "we_" #dt "_norm__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},
 #include "kernels/norm.inc"
 #undef WE_NORM_KERNEL_ROW
+#define WE_GEMV_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                        \
+    {"gemv", #isa, "we_" #dt "_gemv_" #columns "__" #isa, WE_##DT, 0, columns, 0, 0, WE_ISA_##ISA, 0},
+#include "kernels/gemv.inc"
+#undef WE_GEMV_KERNEL_ROW
 };
 
 size_t we_kernel_count(void) {

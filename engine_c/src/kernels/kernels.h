@@ -122,6 +122,19 @@ typedef struct we_moments {
 } we_moments;
 typedef we_moments (*we_norm_kernel)(const we_norm *how, const float *x, float *y);
 
+/* A few rows times one panel of a packed matrix, for vectors and steps of recurrences, where reading the
+ * matrix is what costs: y[r, j] = start[r, j] + sum over p < k of x[r, p] * w[p * columns + j], j < count <=
+ * the kernel's columns. w is padded to whole rows of a panel. start: NULL for 0; it may be y. y must not
+ * overlap x or w. */
+typedef struct we_gemv {
+    int64_t k, rows;
+    const float *x, *w, *start;
+    float *y;
+    int64_t x_row, start_row, y_row; /* elements between rows */
+    int32_t count;
+} we_gemv;
+typedef void (*we_gemv_kernel)(const we_gemv *g);
+
 typedef struct we_kernels {
     uint32_t isas;                                         /* bit set of we_isa */
     we_unary_kernel unary[WE_UNARY_COUNT][WE_DTYPE_COUNT]; /* NULL where the dtype has none */
@@ -131,6 +144,8 @@ typedef struct we_kernels {
     we_window_kernel window_max;
     we_softmax_kernel softmax;
     we_norm_kernel norm;
+    we_gemv_kernel gemv;
+    int32_t gemv_columns; /* of its panels */
 } we_kernels;
 
 /* The process's table, filled at first use. CONFIG where WALLE_ENGINE_ISA is wrong. */
@@ -181,5 +196,9 @@ const char *we_reduce_name(we_reduce_fn fn);
     we_moments we_##dt##_norm__##isa(const we_norm *how, const float *x, float *y);
 #include "kernels/norm.inc"
 #undef WE_NORM_KERNEL_ROW
+#define WE_GEMV_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                        \
+    void we_##dt##_gemv_##columns##__##isa(const we_gemv *g);
+#include "kernels/gemv.inc"
+#undef WE_GEMV_KERNEL_ROW
 
 #endif
