@@ -249,7 +249,7 @@ def test_tables_describe_ops_and_kernels() -> None:
     assert rows["Conv"].op_class == "COMPOSITE"
     assert rows["MaxPool"].claims == "cpu"
     assert {kernel.family for kernel in api.kernels()} == {
-        "unary", "binary", "reduce", "matmul", "depthwise", "window", "softmax", "norm",
+        "unary", "binary", "reduce", "matmul", "depthwise", "window", "softmax", "norm", "gemv",
     }  # fmt: skip
     assert api.isas()[0] == "ref"
     assert all(cells["ref"] in {"chosen", "available"} for cells in api.coverage().values())

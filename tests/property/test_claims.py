@@ -1,0 +1,132 @@
+"""Operators the back end runs natively equal their decomposition over random shapes and options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from walle_engine import api
+
+Array = np.ndarray[Any, Any]
+
+
+class _Node:
+    """One node with float32 inputs, some of them constants, others omitted (None)."""
+
+    def __init__(self, op: str, outputs: int, **attrs: Any) -> None:
+        self.builder = api.GraphBuilder(op)
+        self.op, self.attrs = op, attrs
+        self.names: list[str] = []
+        self.feeds: dict[str, Array] = {}
+        self.outputs = [f"y{i}" for i in range(outputs)]
+
+    def add(self, value: Array | None, *, constant: bool = False) -> None:
+        name = "" if value is None else f"x{len(self.names)}"
+        self.names.append(name)
+        if value is None:
+            return
+        if constant:
+            self.builder.weight(name, value)
+        else:
+            dtype = "BOOL" if value.dtype == np.bool_ else "F32"
+            self.builder.input(name, dtype, value.shape)
+            self.feeds[name] = value
+
+    def check(self, claim: str, tolerance: float, threads: int, *, omitted: tuple[int, ...] = ()) -> None:
+        """Run with the claim, which must have been chosen, and without; compare the outputs kept."""
+        kept = [name for i, name in enumerate(self.outputs) if i not in omitted]
+        outputs = [name if name in kept else "" for name in self.outputs]
+        self.builder.node(self.op, self.names, outputs, **self.attrs)
+        for name in kept:
+            self.builder.output(name)
+        model = self.builder.finish()
+        session = model.session(threads=threads)
+        got = session.run(self.feeds)
+        assert claim in {step["candidate"] for step in session.explain()["steps"]}
+        want = model.session(claims=False).run(self.feeds)
+        for name in kept:
+            np.testing.assert_allclose(got[name], want[name], rtol=tolerance, atol=tolerance)
+
+
+def _values(seed: int, *shape: int, scale: float = 1.0) -> Array:
+    return np.random.default_rng([seed, *shape]).normal(0, scale, shape).astype(np.float32)
+
+
+SEEDS = st.integers(0, 99)
+THREADS = st.integers(1, 3)
+
+
+@st.composite
+def _recurrences(draw: st.DrawFn) -> dict[str, Any]:
+    op = draw(st.sampled_from(["RNN", "GRU", "LSTM"]))
+    direction = draw(st.sampled_from(["forward", "reverse", "bidirectional"]))
+    count = {"RNN": 1, "GRU": 2, "LSTM": 3}[op] * (1 + (direction == "bidirectional"))
+    attrs: dict[str, Any] = {"direction": direction, "layout": draw(st.integers(0, 1))}
+    bounded = ["Sigmoid", "Tanh"]
+    if draw(st.booleans()):
+        attrs["clip"] = 0.5
+        bounded += ["Relu", "Softplus"]  # without a clip, rounding grows from step to step
+    if draw(st.booleans()):
+        attrs["activations"] = draw(st.lists(st.sampled_from(bounded), min_size=count, max_size=count))
+    if op == "GRU":
+        attrs["linear_before_reset"] = draw(st.integers(0, 1))
+    if op == "LSTM":
+        attrs["input_forget"] = draw(st.integers(0, 1))
+    return {
+        "op": op, "attrs": attrs, "steps": draw(st.integers(1, 5)), "batch": draw(st.integers(1, 9)),
+        "inputs": draw(st.integers(1, 20)), "hidden": draw(st.sampled_from([1, 7, 32, 64, 65, 130, 192])),
+        "bias": draw(st.booleans()), "peepholes": draw(st.booleans()),
+        "states": [draw(st.booleans()) for _ in range(2)],
+        "omitted": tuple(i for i in range(3 if op == "LSTM" else 2) if draw(st.integers(0, 3)) == 0),
+        "seed": draw(SEEDS), "threads": draw(THREADS),
+    }  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(_recurrences())
+def test_recurrences(case: dict[str, Any]) -> None:
+    op, seed, hidden, batch = case["op"], case["seed"], case["hidden"], case["batch"]
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[op]
+    directions = 2 if case["attrs"]["direction"] == "bidirectional" else 1
+    sequences = (case["steps"], batch) if case["attrs"]["layout"] == 0 else (batch, case["steps"])
+    state = (directions, batch, hidden) if case["attrs"]["layout"] == 0 else (batch, directions, hidden)
+    outputs = 3 if op == "LSTM" else 2
+    node = _Node(op, outputs, hidden_size=hidden, **case["attrs"])
+    node.add(_values(seed, *sequences, case["inputs"]))
+    scale = 1 / np.sqrt(hidden)
+    node.add(_values(seed, directions, gates * hidden, case["inputs"], scale=0.3), constant=True)
+    node.add(_values(seed, directions, gates * hidden, hidden, scale=scale), constant=True)
+    node.add(_values(seed, directions, 2 * gates * hidden) if case["bias"] else None, constant=True)
+    node.add(None)
+    node.add(_values(seed, *state) if case["states"][0] else None)
+    if op == "LSTM":
+        node.add(_values(seed + 100, *state) if case["states"][1] else None)
+        node.add(_values(seed, directions, 3 * hidden) if case["peepholes"] else None, constant=True)
+    omitted = case["omitted"] if len(case["omitted"]) < outputs else ()
+    node.check("recurrent", 2e-5, case["threads"], omitted=omitted)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 9), st.integers(2, 70), st.integers(0, 2), SEEDS, THREADS)
+def test_softmax(rows: int, k: int, trailing: int, seed: int, threads: int) -> None:
+    node = _Node("Softmax", 1, axis=1)
+    node.add(_values(seed, rows, k, *[1] * trailing, scale=5))
+    node.check("softmax", 1e-6, threads)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.booleans(), st.booleans(), st.booleans(), st.integers(1, 9), st.integers(1, 70), SEEDS, THREADS)
+def test_normalisation(
+    centred: bool, constant: bool, shifted: bool, rows: int, k: int, seed: int, threads: int
+) -> None:
+    node = _Node(
+        "LayerNormalization" if centred else "RMSNormalization", 3 if centred else 1, axis=1, epsilon=1e-3
+    )
+    node.add(_values(seed, rows, k, 2))
+    node.add(_values(seed, k, 2), constant=constant)
+    if centred and shifted:
+        node.add(_values(seed + 1, k, 2))
+    node.check("norm", 1e-5, threads, omitted=(1,) if constant else ())
