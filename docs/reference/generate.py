@@ -39,13 +39,20 @@ def pages() -> dict[str, str]:
     return {"ops.md": ops_page(), "http.md": http_page(), "cli.md": cli_page()}
 
 
+# Operators of other domains than the default one, as the addresses of their pages say it.
+_DOMAINS = {
+    **dict.fromkeys(("LabelEncoder", "TreeEnsemble"), "aionnxml"),
+    **dict.fromkeys(("Adagrad", "Adam", "Momentum"), "aionnxpreviewtraining"),
+}
+
+
 def ops_page() -> str:
     """The op table: class, rule and what each back end does with an operator."""
     ops = [op for op in sorted(api.ops(), key=lambda op: op.name) if op.op_class != "RASTER"]
     backends = sorted({"cpu"}.union(*(op.claims.split(",") for op in ops if op.claims)))
     rows = (
         (
-            f"[{op.name}](https://onnx.ai/onnx/operators/onnx__{op.name}.html)",
+            f"[{op.name}](https://onnx.ai/onnx/operators/onnx_{_DOMAINS.get(op.name, '')}_{op.name}.html)",
             op.op_class.lower(),
             _range(op.min_inputs, op.max_inputs),
             _range(op.min_outputs, op.max_outputs),

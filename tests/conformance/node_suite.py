@@ -37,6 +37,22 @@ FORBIDDEN = (
     "onnx.reference", "onnx.backend.test", "onnxruntime", "torch", "tensorflow", "openvino", "MNN", "ncnn",
     "tvm", "tinygrad", "jax",
 )  # fmt: skip
+# Why cases do not pass, by the key of the case; the first that fits counts.
+REASONS = (
+    (r"node/test_bernoulli", "ONNX defines no random stream: the answer is what NumPy drew"),
+    (r"node/test_training_dropout", "ONNX defines no random stream: the answer is what NumPy drew"),
+    (r"node/test_image_decoder", "the engine decodes no image files: an app has the system's decoders"),
+    (
+        r"node/test_dft_inverse",
+        "the answer holds the noise of a float32 transform, ours is exact where it is 0",
+    ),
+    (
+        r"node/test_attention_4d_causal_fp16_expanded",
+        "the answer is rounded to float16 at each step, a composite of ours once at its end",
+    ),
+    (r"simple/test_gradient", "Gradient is of the training domain: the engine infers"),
+)
+UNEXPLAINED = "nobody has looked into it yet"
 
 
 @dataclass(frozen=True)
@@ -346,10 +362,20 @@ def read_not_passed() -> set[str]:
     return {line.split(":", 1)[0] for line in lines if line and not line.startswith("#")}
 
 
+def explain(key: str) -> str:
+    """Return why a case does not pass."""
+    return next((reason for pattern, reason in REASONS if re.match(pattern, key)), UNEXPLAINED)
+
+
 def write_not_passed(results: Iterable[Result]) -> None:
-    lines = sorted(f"{result.key}: {result.reason}" for result in results if result.reason)
-    head = "# ONNX's own cases that do not pass, each with its reason. Written by `nox -s conformance`.\n"
-    NOT_PASSED.write_text(head + "".join(f"{line}\n" for line in lines))
+    """List the cases that do not pass: why, and what was seen."""
+    failed = sorted((result for result in results if result.reason), key=lambda result: result.key)
+    head = (
+        "# ONNX's own cases that do not pass: why (REASONS of node_suite.py), and what was seen.\n"
+        "# Written by `nox -s conformance`.\n"
+    )
+    lines = [f"{result.key}: {explain(result.key)} | {result.reason}\n" for result in failed]
+    NOT_PASSED.write_text(head + "".join(lines))
 
 
 def report(ours: Sequence[Result], theirs: Sequence[Result]) -> None:

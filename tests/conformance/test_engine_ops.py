@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from walle_engine import api
-from walle_support import atom_cases, sequence_cases, vision_cases
+from walle_support import atom_cases, sequence_cases, tree_cases, vision_cases
 
 Array = np.ndarray[Any, Any]
 _DTYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "bool": "BOOL", "uint8": "U8",
@@ -23,7 +23,7 @@ _OPS = {op.name: op for op in api.ops()}
 class Case:
     """``op`` of ``inputs`` must give ``reference(*inputs)``; inputs from ``constants`` on are weights.
 
-    An input that is None is omitted.
+    An input that is None is omitted. An attribute that is an array is stored as a weight.
     """
 
     op: str
@@ -34,7 +34,8 @@ class Case:
     terms: int = 1  # summed per output element
 
     def __str__(self) -> str:
-        return f"{self.op}-{'-'.join(f'{k}={v}' for k, v in self.attrs.items())}"
+        said = (f"{k}={v}" for k, v in self.attrs.items() if not isinstance(v, np.ndarray))
+        return f"{self.op}-{'-'.join(said)}"
 
 
 def _run(case: Case, **settings: Any) -> list[Array]:
@@ -50,7 +51,11 @@ def _run(case: Case, **settings: Any) -> list[Array]:
             builder.input(name, _DTYPES[str(value.dtype)], value.shape)
     expected = _expected(case)
     outputs = [f"y{i}" for i in range(len(expected))]
-    builder.node(case.op, names, outputs, name="node", **case.attrs)
+    arrays = {name: value for name, value in case.attrs.items() if isinstance(value, np.ndarray)}
+    for name, value in arrays.items():
+        builder.weight(name, value)
+    attrs = {**case.attrs, **{name: f"@{name}" for name in arrays}}
+    builder.node(case.op, names, outputs, name="node", **attrs)
     for output in outputs:
         builder.output(output)
     feeds = {name: value for i, name, value in given if i < case.constants}
@@ -244,6 +249,7 @@ _CASES = [
     *(Case(**case) for case in vision_cases.CASES),
     *(Case(**case) for case in atom_cases.CASES),
     *(Case(**case) for case in sequence_cases.CASES),
+    *(Case(**case) for case in tree_cases.CASES),
     Case("Shape", [_X], lambda x: np.array(x.shape)),
     Case("ConstantOfShape", [_i(2, 3)], lambda s: np.zeros(s, np.float32), constants=0),
     Case("Constant", [], lambda: np.array([1, 2], np.float32), {"value_floats": [1.0, 2.0]}),

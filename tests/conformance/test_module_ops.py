@@ -62,7 +62,11 @@ def _run(case: Case, attrs: Mapping[str, Any], **settings: Any) -> list[Any]:
     for name, value in given.items():
         _declare(builder, name, value)
     outputs = [f"y{i}" for i in range(len(case.expected))]
-    builder.node(case.op, names, outputs, name="node", **attrs)
+    arrays = {name: value for name, value in attrs.items() if isinstance(value, np.ndarray)}
+    for name, value in arrays.items():
+        builder.weight(name, value)
+    given_attrs = {**attrs, **{name: f"@{name}" for name in arrays}}
+    builder.node(case.op, names, outputs, name="node", **given_attrs)
     for name in outputs:
         builder.output(name)
     results = builder.finish().session(**settings).run(given)
@@ -151,6 +155,12 @@ _CASES = [
          {**_GRAMS, "mode": "IDF", "weights": [2.0, 3.0, 4.0]}),
     Case("TfIdfVectorizer", [_i(5, 5, 6, 7)], [[2, 1, 0, 2]],
          {**_GRAMS, "mode": "TFIDF", "max_skip_count": 1, "weights": [1.0, 1.0, 1.0]}),
+    Case("LabelEncoder", [_texts("b", "q", "a")], [[2, 9, 1]],
+         {"keys_strings": ["a", "b"], "values_tensor": _i(1, 2), "default_tensor": _i(9)}),
+    Case("LabelEncoder", [_f(0.5, 3, np.nan)], [["y", "_Unused", "z"]],
+         {"keys_tensor": _f(1, 0.5, np.nan), "values_strings": ["x", "y", "z"]}),
+    Case("LabelEncoder", [np.array([[4], [4]])], [[["?"], ["?"]]],
+         {"keys_tensor": _i(), "values_strings": [], "default_string": "?"}),
     Case("Equal", [_texts("a", "b"), _texts("b")], [[False, True]]),
     Case("Cast", [_texts("1.5", "-2")], [[1.5, -2]], {"to": "F32"}),
     Case("Cast", [_f(0.1, 1, 1e10)], [["0.1", "1.0", "1e+10"]], {"to": "STRING"}),

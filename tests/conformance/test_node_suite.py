@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -32,3 +34,10 @@ def test_an_unknown_kind_is_refused() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "unknown kinds nod" in done.stderr
+
+
+def test_every_case_not_passed_has_a_reason() -> None:
+    suite = runpy.run_path(str(SUITE))
+    listed = suite["read_not_passed"]()
+    assert not [key for key in listed if suite["explain"](key) == suite["UNEXPLAINED"]]
+    assert not [p for p, _ in suite["REASONS"] if not any(re.match(p, key) for key in listed)]

@@ -55,6 +55,58 @@ typedef struct we_eliminate {
 } we_eliminate;
 extern const we_native we_native_eliminate;
 
+/* A node of a decision tree. Leaves are nodes too, behind the others, and their own children, so that a walk
+ * may take a step too many. */
+typedef struct we_tree_node {
+    double split;         /* WE_TREE_MEMBER: where its set begins */
+    uint32_t feature;     /* below WE_TREE_FEATURES */
+    uint8_t mode;         /* we_tree_mode */
+    uint8_t missing_true; /* where NaN leads: 1 to the true branch, 0 to where the comparison says */
+    int32_t child[2];     /* if the comparison holds, and if not */
+} we_tree_node;
+
+/* x compared with the split; ONNX's numbers. */
+typedef enum we_tree_mode {
+    WE_TREE_LEQ,
+    WE_TREE_LT,
+    WE_TREE_GTE,
+    WE_TREE_GT,
+    WE_TREE_EQ,
+    WE_TREE_NEQ,
+    WE_TREE_MEMBER,
+    WE_TREE_MODES,
+} we_tree_mode;
+
+/* What a leaf adds to the result. */
+typedef struct we_tree_vote {
+    int32_t target;
+    double weight;
+} we_tree_vote;
+
+/* How the votes for a target become one; ONNX's numbers. */
+typedef enum we_tree_aggregate {
+    WE_TREE_AVERAGE,
+    WE_TREE_SUM,
+    WE_TREE_MIN,
+    WE_TREE_MAX,
+    WE_TREE_AGGREGATES,
+} we_tree_aggregate;
+
+/* in: x [N, features]. out: F64 [N, targets]. Item: one row. A target without a vote is 0. Nodes below
+ * `inner` compare, node inner + i is leaf i, whose votes are first_vote[i] .. first_vote[i + 1]. */
+typedef struct we_trees {
+    bool wide;       /* x is F64, not F32 */
+    bool less_equal; /* all comparisons are WE_TREE_LEQ and NaN goes where they say */
+    we_tree_aggregate aggregate;
+    int32_t inner;
+    int64_t features, targets, trees;
+    const we_tree_node *nodes;
+    const int32_t *roots, *first_vote;
+    const we_tree_vote *votes;
+    const double *members; /* sets, each ended by NaN */
+} we_trees;
+extern const we_native we_native_trees;
+
 /* ---- Shared by the sampling kernels ---- */
 
 static inline double we_sample_load(const void *x, bool wide, int64_t i) {

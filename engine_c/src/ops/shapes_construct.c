@@ -169,3 +169,16 @@ we_status we_shape_random_like(const we_call *call, we_tensor *out) {
     WE_TRY(we_shape_same(call, out));
     return we_call_dtype(call, "dtype", out->dtype, &out->dtype);
 }
+
+/* Rows of features to rows of targets. */
+we_status we_shape_tree_ensemble(const we_call *call, we_tensor *out) {
+    const we_tensor *x = call->in[0];
+    int64_t targets = we_node_int(call->node, "n_targets", 1), dims[2] = {1, targets};
+    if (x->rank < 1 || x->rank > 2 || we_dtype_kind(x->dtype) != 'f')
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "rows of floats are required");
+    if (targets < 1 || targets > INT32_MAX)
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "attribute 'n_targets' must be 1 or more");
+    dims[0] = x->rank == 2 ? x->dims[0] : 1;
+    we_shape_set(out, x->dtype, 2, dims);
+    return WE_OK;
+}

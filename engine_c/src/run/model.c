@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "ops/trees.h"
 
 /* Takes over the builder's graph and, on success, the mapping. */
 static we_status seal(we_builder *builder, we_mapping mapping, we_model **out, we_error *err) {
@@ -10,7 +11,10 @@ static we_status seal(we_builder *builder, we_mapping mapping, we_model **out, w
     if (!model)
         return we_error_no_memory(err);
     we_status status = we_builder_seal(builder, &model->graph, err);
+    if (status == WE_OK)
+        status = we_trees_check(&model->graph, err);
     if (status != WE_OK) {
+        we_graph_free(&model->graph);
         we_memory_free(model);
         return status;
     }

@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from onnx import helper
 
 from walle_engine import wmodel
+from walle_engine.convert import ml
 from walle_engine.convert.draft import Draft
 from walle_engine.convert.drafting import Drafting
 from walle_engine.convert.expansion import expand, state_defaults
@@ -121,7 +122,9 @@ def _with_our_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     nodes = upgrade(model.graph.node, opset or wmodel.OPSET, Scope.of(model))
     del newest.graph.node[:]
     newest.graph.node.extend(nodes)
-    others = [entry for entry in model.opset_import if entry.domain not in ("", "ai.onnx")]
+    others = [entry for entry in newest.opset_import if entry.domain not in ("", "ai.onnx")]
+    for entry in others:
+        entry.version = max(entry.version, ml.VERSION) if entry.domain == ml.DOMAIN else entry.version
     del newest.opset_import[:]
     newest.opset_import.extend([helper.make_opsetid("", max(opset, wmodel.OPSET)), *others])
     return newest

@@ -1,7 +1,8 @@
 """Old forms of operators brought to their newest, so that the engine has to know only that.
 
 ``UPGRADES`` is the whole list: an operator, the first version of the operator set that has the new form, and
-the function that rewrites a node of an older version. What changed in types alone needs no row.
+the function that rewrites a node of an older version. What changed in types alone needs no row. Operators of
+``ai.onnx.ml`` have a package of their own.
 
 Source: the change log of ONNX's operators.
 """
@@ -16,6 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from walle_engine.convert import ml
 from walle_engine.convert.scopes import (
     Scope,
     attribute_of,
@@ -40,7 +42,7 @@ class Upgrade:
 
 
 def upgrade(nodes: Iterable[onnx.NodeProto], version: int, scope: Scope) -> list[onnx.NodeProto]:
-    """Return the newest form of nodes of the default domain's ``version``; bodies are upgraded too.
+    """Return the newest form of nodes, those of the default domain of ``version``; bodies are upgraded too.
 
     Raises:
         UnsupportedError: naming a node whose old form has no new one.
@@ -53,7 +55,11 @@ def upgrade(nodes: Iterable[onnx.NodeProto], version: int, scope: Scope) -> list
             inner = upgrade(body.node, version, scope)
             del body.node[:]
             body.node.extend(inner)
-        new += _upgrade_node(copy, version, scope) if node.domain in ("", "ai.onnx") else [copy]
+        new += (
+            _upgrade_node(copy, version, scope)
+            if node.domain in ("", "ai.onnx")
+            else ml.in_our_form(copy, scope)
+        )
     return new
 
 
