@@ -98,6 +98,8 @@ static PyMethodDef native_functions[] = {
     {"isa", native_isa, METH_NOARGS, "Return the best instruction set in use."},
     {"dlpack_capsule", we_native_dlpack_capsule, METH_VARARGS,
      "Return a DLPack capsule of an exported block: dlpack_capsule(handle, versioned)."},
+    {"run_buffers", (PyCFunction)(void (*)(void))we_native_run_buffers, METH_FASTCALL,
+     "Run the session at an address on a dict of buffers; None unless all are dense and plain."},
     {"dlpack_take", we_native_dlpack_take, METH_O,
      "Take what a DLPack capsule lends: its bytes as a buffer, dtype and shape."},
     {0},

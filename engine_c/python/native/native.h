@@ -64,6 +64,12 @@ we_model *we_native_registry_model(const shared_model *entry);
 extern PyType_Spec we_native_model_spec;
 extern PyType_Spec we_native_session_spec;
 
+/* ---- Runs for the cffi binding (run_buffers.c) ---- */
+
+/* (address of a we_session, inputs, number of outputs) to the outputs; None, with nothing done, unless all
+ * inputs are dense buffers of types that have a format of their own. */
+PyObject *we_native_run_buffers(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
 /* ---- DLPack (dlpack.c) ---- */
 
 extern PyType_Spec we_native_lent_spec;

@@ -15,10 +15,11 @@ from functools import cache
 from os import PathLike, fsencode
 from typing import Any, Literal, NoReturn
 
+from walle_engine import _native
 from walle_engine._cffi import ffi, lib
 from walle_engine.errors import error_for
 from walle_engine.profile import Profile, Step
-from walle_engine.tensor import FORMATS, Tensor, TextTensor, dense_view, text_view
+from walle_engine.tensor import FORMATS, PLAIN, Tensor, TextTensor, dense_view, text_view
 from walle_shared.errors import EngineError
 
 __all__ = [
@@ -255,6 +256,9 @@ class Session:
         self._c_names = {value.name: ffi.new("char[]", _c_name(value.name)) for value in model.inputs}
         self._output_names = tuple(value.name for value in model.outputs)
         self.is_module = bool(lib.we_session_is_module(self._handle))
+        # What has no buffer format of its own is told apart by what the model wants: not by run_buffers.
+        plain = not self.is_module and all(value.dtype in PLAIN for value in model.inputs)
+        self._address = int(ffi.cast("uintptr_t", self._handle)) if plain else 0
         self._profiling = threading.Lock()
         self._clocks: list[object] = []  # a step in flight may ask its clock after the profile has ended
 
@@ -280,6 +284,10 @@ class Session:
         """
         if self.is_module:
             return self._run_values(inputs)
+        if self._address and isinstance(inputs, dict):
+            tensors = _native.run_buffers(self._address, inputs, len(self._output_names))
+            if tensors is not None:
+                return dict(zip(self._output_names, map(_adopted, tensors), strict=True))
         bindings, keep = self._bind(inputs)
         blocks, error = ffi.new(_BLOCKS, len(self._output_names)), ffi.new(_ERROR)
         _check(lib.we_session_run(self._handle, bindings, len(bindings), blocks, error), error)
@@ -444,6 +452,16 @@ def _value(datum: Any) -> Any:
         return None
     items = (lib.we_datum_item(datum, index) for index in range(lib.we_datum_count(datum)))
     return [_value(ffi.gc(item, lib.we_datum_release)) for item in items]
+
+
+def _adopted(tensor: _native.Tensor) -> Tensor | TextTensor:
+    """A tensor of the other extension as one of ours, with the same memory."""
+    dtype = tensor.dtype
+    if dtype == "STRING":
+        out, error = ffi.new("we_block **"), ffi.new(_ERROR)
+        _check(lib.we_block_import(tensor.handle(), out, error), error)
+        return _tensor(out[0])
+    return Tensor(tensor, dtype, tensor.shape, tensor.handle)
 
 
 def _tensor(block: Any) -> Tensor | TextTensor:

@@ -23,6 +23,8 @@ FORMATS = {
 }  # fmt: skip
 #: What a buffer of each of these types is seen as.
 _BITS = {"BF16": "U16"} | dict.fromkeys(_STORED, "U8")
+#: Types that a buffer's own format tells.
+PLAIN = FORMATS.keys() - _BITS.keys()
 _DLPACK_CPU = (1, 0)
 _SIGNED = {1: "I8", 2: "I16", 4: "I32", 8: "I64"}
 _UNSIGNED = {1: "U8", 2: "U16", 4: "U32", 8: "U64"}
