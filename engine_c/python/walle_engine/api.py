@@ -454,14 +454,9 @@ def _value(datum: Any) -> Any:
     return [_value(ffi.gc(item, lib.we_datum_release)) for item in items]
 
 
-def _adopted(tensor: _native.Tensor) -> Tensor | TextTensor:
+def _adopted(tensor: _native.Tensor) -> Tensor:
     """A tensor of the other extension as one of ours, with the same memory."""
-    dtype = tensor.dtype
-    if dtype == "STRING":
-        out, error = ffi.new("we_block **"), ffi.new(_ERROR)
-        _check(lib.we_block_import(tensor.handle(), out, error), error)
-        return _tensor(out[0])
-    return Tensor(tensor, dtype, tensor.shape, tensor.handle)
+    return Tensor(tensor, tensor.dtype, tensor.shape, tensor.handle)
 
 
 def _tensor(block: Any) -> Tensor | TextTensor:

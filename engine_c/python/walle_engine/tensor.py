@@ -49,7 +49,7 @@ class Tensor:
     def __init__(
         self, memory: Buffer, dtype: str, shape: tuple[int, ...], export: Callable[[], int] | None = None
     ) -> None:
-        self._memory = memoryview(memory)
+        self._memory = memory
         self.dtype = dtype
         self.shape = shape
         self._export = export
@@ -57,18 +57,18 @@ class Tensor:
     @property
     def memory(self) -> memoryview:
         """The elements as they lie in memory, without shape."""
-        return self._memory
+        return memoryview(self._memory)
 
     @property
     def nbytes(self) -> int:
         """Size of the elements in bytes."""
-        return self._memory.nbytes
+        return self.memory.nbytes
 
     def __buffer__(self, flags: int, /) -> memoryview:
         if 0 in self.shape:
             raise BufferError("memoryview has no empty shapes; use numpy.asarray(tensor) or tensor.tolist()")
         # The type of the format is a Literal in the stubs; ours comes from a table.
-        cast: Any = self._memory.cast("B").cast
+        cast: Any = self.memory.cast("B").cast
         view: memoryview = cast(FORMATS[self.dtype], self.shape)
         return view
 
@@ -125,7 +125,7 @@ class Tensor:
         if 0 in self.shape:
             return _empty_lists(self.shape)
         if self.dtype == "BF16":
-            bits = array.array("I", (half << 16 for half in self._memory.cast("B").cast("H")))
+            bits = array.array("I", (half << 16 for half in self.memory.cast("B").cast("H")))
             return memoryview(bits).cast("B").cast("f", self.shape).tolist()
         return memoryview(self).tolist()
 

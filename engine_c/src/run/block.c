@@ -12,6 +12,7 @@ struct we_block {
     we_view view;
     size_t size;
     char *texts; /* of a STRING block: what its elements point to */
+    _Alignas(WE_ALIGNMENT) char elements[];
 };
 
 static _Atomic int64_t live_blocks;
@@ -27,16 +28,13 @@ we_status we_block_new(we_dtype dtype, int32_t rank, const int64_t *dims, we_blo
             "illegal tensor: dims must be non-negative, rank at most %d, the dtype known and the size "
             "sane",
             WE_MAX_RANK);
-    we_block *block = we_memory_new(sizeof *block);
+    size_t size = (size_t)count * we_dtype_size(dtype);
+    we_block *block = we_memory_new(sizeof *block + size);
     if (!block)
         return we_error_no_memory(err);
     atomic_init(&block->references, 1);
-    block->size = (size_t)count * we_dtype_size(dtype);
-    block->view = (we_view){.dtype = dtype, .rank = rank, .data = we_memory_new(block->size)};
-    if (!block->view.data) {
-        we_memory_free(block);
-        return we_error_no_memory(err);
-    }
+    block->size = size;
+    block->view = (we_view){.dtype = dtype, .rank = rank, .data = block->elements};
     if (rank)
         memcpy(block->view.dims, dims, (size_t)rank * sizeof *dims);
     atomic_fetch_add_explicit(&live_blocks, 1, memory_order_relaxed);
@@ -52,7 +50,6 @@ we_block *we_block_retain(we_block *block) {
 void we_block_release(we_block *block) {
     if (!block || atomic_fetch_sub_explicit(&block->references, 1, memory_order_acq_rel) != 1)
         return;
-    we_memory_free(block->view.data);
     we_memory_free(block->texts);
     we_memory_free(block);
     atomic_fetch_sub_explicit(&live_blocks, 1, memory_order_relaxed);

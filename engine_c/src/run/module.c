@@ -13,7 +13,6 @@
 #include "base/error.h"
 #include "graph/opspec.h"
 #include "run/explain.h"
-#include "run/workspace.h"
 
 enum {
     KEPT = 4,
@@ -468,8 +467,8 @@ static we_status run_program(we_flow *flow, const we_scope *scope, const segment
     WE_TRY(check_room(flow, s));
     for (size_t i = 0; i < s->graph.input_count; i++)
         views[i] = scope->values[s->graph.inputs[i]]->view;
-    WE_TRY(we_prepared_run(s->prepared, &s->graph, flow->settings, flow->pool, space->memory, space->arena,
-                           space->scratch, views, blocks, flow->err));
+    WE_TRY(
+        we_prepared_run(s->prepared, &s->graph, flow->settings, flow->pool, space, views, blocks, flow->err));
     for (size_t i = 0; i < s->graph.output_count; i++) {
         int32_t v = s->graph.outputs[i];
         we_block *block = blocks[i];
@@ -489,7 +488,7 @@ static we_status run_segment(we_flow *flow, const we_scope *scope, size_t start,
         we_view *views = we_memory_new(s->graph.input_count * sizeof *views);
         we_block **blocks = we_memory_new(s->graph.output_count * sizeof *blocks);
         if (!space)
-            space = we_workspace_new(s->prepared);
+            space = we_prepared_workspace(s->prepared);
         status = views && blocks && space ? run_program(flow, scope, s, space, views, blocks)
                                           : we_error_no_memory(flow->err);
         for (size_t i = 0; blocks && i < s->graph.output_count; i++)

@@ -352,6 +352,26 @@ static void mark_direct(const we_program *program, size_t count, const int32_t *
     }
 }
 
+/* List the tensors that lie in inputs and in outputs of the caller's. */
+static we_status list_moving(builder *b, we_prepared *prepared, const bool *external) {
+    we_program *program = b->program;
+    int64_t offset;
+    prepared->moving = we_arena_new(&program->arena, program->tensor_count * sizeof *prepared->moving);
+    if (!prepared->moving)
+        return we_error_no_memory(b->err);
+    for (int32_t roots = 1; roots >= 0; roots--) {
+        for (int32_t t = 0; t < (int32_t)program->tensor_count; t++) {
+            int32_t root = we_program_root(program, t, &offset);
+            bool moves = program->tensors[root].kind == WE_TENSOR_INPUT || external[root];
+            if (!moves || (root == t) != roots)
+                continue;
+            offset *= (int64_t)we_dtype_size(program->tensors[t].dtype);
+            prepared->moving[prepared->moving_count++] = (we_moving){t, root, offset};
+        }
+    }
+    return WE_OK;
+}
+
 static we_status optimise(builder *b, we_prepared *prepared, bool *kept, bool *external) {
     we_program *program = b->program;
     uint32_t flags = b->settings->flags;
@@ -378,6 +398,7 @@ static we_status optimise(builder *b, we_prepared *prepared, bool *kept, bool *e
     if (!(flags & WE_SESSION_NO_REUSE))
         WE_TRY(we_plan_in_place(program, kept, b->err));
     mark_direct(program, outputs, prepared->outputs, prepared->direct, external);
+    WE_TRY(list_moving(b, prepared, external));
     return we_plan_memory(program, kept, external, !(flags & WE_SESSION_NO_REUSE), &prepared->plan, b->err);
 }
 
@@ -467,27 +488,18 @@ void we_prepared_free(we_prepared *prepared) {
 
 /* ---- Execution ---- */
 
-static void place_tensors(const we_prepared *prepared, void **memory, char *arena, const we_view *inputs) {
-    const we_program *program = &prepared->program;
-    for (size_t t = 0; t < program->tensor_count; t++) {
-        const we_tensor *tensor = &program->tensors[t];
-        if (tensor->alias_of >= 0)
-            continue;
-        if (tensor->kind == WE_TENSOR_CONST)
-            memory[t] = (void *)tensor->data; /* commands only read it */
-        else if (tensor->kind == WE_TENSOR_INPUT)
-            memory[t] = inputs[tensor->index].data;
-        else if (prepared->plan.spans[t].offset >= 0)
-            memory[t] = arena + prepared->plan.spans[t].offset;
-    }
+we_workspace *we_prepared_workspace(const we_prepared *prepared) {
+    return we_workspace_new(&prepared->program, &prepared->plan, prepared->scratch_bytes);
 }
 
-static void place_aliases(const we_program *program, void **memory) {
-    for (size_t t = 0; t < program->tensor_count; t++) {
-        int64_t offset;
-        int32_t root = we_program_root(program, (int32_t)t, &offset);
-        if (root != (int32_t)t)
-            memory[t] = (char *)memory[root] + offset * (int64_t)we_dtype_size(program->tensors[t].dtype);
+static void place_moving(const we_prepared *prepared, void **memory, const we_view *inputs) {
+    const we_tensor *tensors = prepared->program.tensors;
+    for (size_t i = 0; i < prepared->moving_count; i++) {
+        const we_moving *m = &prepared->moving[i];
+        if (m->tensor != m->root)
+            memory[m->tensor] = (char *)memory[m->root] + m->offset;
+        else if (tensors[m->root].kind == WE_TENSOR_INPUT)
+            memory[m->root] = inputs[tensors[m->root].index].data;
     }
 }
 
@@ -502,8 +514,8 @@ static we_status make_outputs(const we_prepared *prepared, const we_graph *graph
     return WE_OK;
 }
 
-static we_status execute(const we_run *run, const we_settings *settings, const we_command *command,
-                         we_error *err) {
+static we_status execute_timed(const we_run *run, const we_settings *settings, const we_command *command,
+                               we_error *err) {
     const we_node *node = &run->graph->nodes[command->node];
     we_profile_event event = {.node = node->name,
                               .op = we_op_name(node->op),
@@ -517,21 +529,27 @@ static we_status execute(const we_run *run, const we_settings *settings, const w
     return status;
 }
 
+static we_status execute(const we_run *run, const we_settings *settings, const we_command *command,
+                         we_error *err) {
+    return settings->backend->execute(run, command, err);
+}
+
 we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, const we_settings *settings,
-                          we_pool *pool, void **memory, char *arena, void *scratch, const we_view *inputs,
-                          we_block **outputs, we_error *err) {
+                          we_pool *pool, const we_workspace *space, const we_view *inputs, we_block **outputs,
+                          we_error *err) {
     const we_program *program = &prepared->program;
-    place_tensors(prepared, memory, arena, inputs);
+    void **memory = space->memory;
     WE_TRY(make_outputs(prepared, graph, memory, outputs, err));
-    place_aliases(program, memory);
+    place_moving(prepared, memory, inputs);
     we_run run = {.program = program,
                   .memory = memory,
-                  .scratch = scratch,
+                  .scratch = space->scratch,
                   .pool = pool,
                   .kernels = settings->kernels,
                   .graph = graph};
+    bool timed = we_profile_is_on(settings->profile);
     for (size_t c = 0; c < program->command_count; c++)
-        WE_TRY(execute(&run, settings, &program->commands[c], err));
+        WE_TRY((timed ? execute_timed : execute)(&run, settings, &program->commands[c], err));
     for (size_t i = 0; i < graph->output_count; i++) {
         size_t size = we_block_nbytes(outputs[i]);
         if (!prepared->direct[i] && size)

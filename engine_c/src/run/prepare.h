@@ -4,6 +4,7 @@
 
 #include "plan/plan.h"
 #include "run/profile.h"
+#include "run/workspace.h"
 #include "search/search.h"
 
 typedef struct we_settings {
@@ -17,11 +18,19 @@ typedef struct we_settings {
     we_profile *profile;  /* of the session; never NULL */
 } we_settings;
 
+/* A tensor that lies elsewhere in each run: in an input, or in an output that the program writes itself. */
+typedef struct we_moving {
+    int32_t tensor, root;
+    int64_t offset; /* bytes from the root's start */
+} we_moving;
+
 typedef struct we_prepared {
     we_program program;
     we_plan plan;
     int32_t *inputs, *outputs; /* tensors, in the graph's order */
     bool *direct;              /* per output: the program writes the caller's block itself */
+    we_moving *moving;         /* roots come first */
+    size_t moving_count;
     size_t scratch_bytes;
     we_merge_report merging;
     int64_t run_bytes; /* that a run takes: arena, scratch, outputs */
@@ -34,10 +43,12 @@ we_status we_prepare(const we_graph *graph, const we_settings *settings, const w
                      we_prepared **out, size_t *reached, we_error *err);
 void we_prepared_free(we_prepared *prepared);
 
-/* Execute. `memory` has room for one pointer per tensor and is scratch of this call; `arena` and `scratch`
- * are of the planned sizes. Outputs are dense blocks of the planned shapes. */
+we_workspace *we_prepared_workspace(const we_prepared *prepared); /* a new one; NULL when out of memory */
+
+/* Execute. The workspace is one of this program and nobody else's meanwhile. Outputs are dense blocks of the
+ * planned shapes. */
 we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, const we_settings *settings,
-                          we_pool *pool, void **memory, char *arena, void *scratch, const we_view *inputs,
-                          we_block **outputs, we_error *err);
+                          we_pool *pool, const we_workspace *space, const we_view *inputs, we_block **outputs,
+                          we_error *err);
 
 #endif

@@ -52,6 +52,10 @@ void we_profile_start(we_profile *profile, we_clock clock_s, void *context) {
     atomic_store(&profile->on, true);
 }
 
+bool we_profile_is_on(we_profile *profile) {
+    return atomic_load_explicit(&profile->on, memory_order_relaxed);
+}
+
 void we_profile_stop(we_profile *profile) {
     atomic_store(&profile->on, false);
 }
@@ -83,7 +87,7 @@ static double now(we_profile *profile, int64_t *recording) {
 }
 
 bool we_profile_begin(we_profile *profile, we_profile_event *event, int64_t *recording) {
-    if (!atomic_load_explicit(&profile->on, memory_order_relaxed))
+    if (!we_profile_is_on(profile))
         return false;
     event->start_s = now(profile, recording);
     return true;

@@ -24,6 +24,8 @@ void we_profile_stop(we_profile *profile);
 size_t we_profile_count(we_profile *profile, int64_t *dropped);
 bool we_profile_get(we_profile *profile, size_t index, we_profile_event *out); /* false past the end */
 
+bool we_profile_is_on(we_profile *profile);
+
 /* Begin a step: fill start_s, and name the recording it belongs to. False where nothing is recorded, and then
  * it must not be ended. */
 bool we_profile_begin(we_profile *profile, we_profile_event *event, int64_t *recording);

@@ -14,10 +14,10 @@
 #include "run/explain.h"
 #include "run/model.h"
 #include "run/module.h"
-#include "run/workspace.h"
 
 enum {
     CACHE_SIZE = 4,
+    FEW_INPUTS = 8,
     DEFAULT_MAX_TRIPS = 1 << 24,
 };
 
@@ -31,6 +31,15 @@ typedef struct shape_entry {
     int32_t users;
 } shape_entry;
 
+typedef struct input_axis {
+    int32_t input, axis;
+} input_axis;
+
+/* Two dims of inputs that bear one symbol: the first that does, and another. */
+typedef struct symbol_pair {
+    input_axis first, again;
+} symbol_pair;
+
 struct we_session {
     _Atomic int64_t references;
     pthread_mutex_t lock;
@@ -38,6 +47,8 @@ struct we_session {
     we_settings settings;
     we_pool *pool;
     char precision[16];
+    symbol_pair *pairs;
+    size_t pair_count;
     shape_entry *shapes;
     we_module *module;
     _Atomic bool dynamic; /* the graph is no single program: run the module */
@@ -78,6 +89,42 @@ static we_status read_settings(const we_session_options *options, we_settings *o
     return WE_OK;
 }
 
+typedef struct symbols {
+    we_names known;
+    input_axis *firsts; /* by number in `known` */
+    int32_t count;
+    size_t room; /* of the session's pairs */
+} symbols;
+
+static we_status pair_symbol(we_session *session, symbols *s, const char *symbol, input_axis here,
+                             we_error *err) {
+    int32_t first = we_names_find(&s->known, symbol);
+    if (first < 0) {
+        s->firsts[s->count] = here;
+        return we_names_add(&s->known, symbol, s->count++) ? WE_OK : we_error_no_memory(err);
+    }
+    if (!we_memory_grow((void **)&session->pairs, &s->room, session->pair_count, sizeof *session->pairs))
+        return we_error_no_memory(err);
+    session->pairs[session->pair_count++] = (symbol_pair){s->firsts[first], here};
+    return WE_OK;
+}
+
+/* Find the dims of inputs that must be equal. */
+static we_status pair_symbols(const we_graph *graph, we_session *session, we_error *err) {
+    symbols s = {.firsts = we_memory_new(graph->input_count * WE_MAX_RANK * sizeof *s.firsts)};
+    we_status status = s.firsts ? WE_OK : we_error_no_memory(err);
+    for (size_t n = 0; n < graph->input_count; n++) {
+        const we_value *value = &graph->values[graph->inputs[n]];
+        for (int32_t i = 0; value->typed && i < value->rank && status == WE_OK; i++) {
+            if (value->symbols[i] && value->symbols[i][0])
+                status = pair_symbol(session, &s, value->symbols[i], (input_axis){(int32_t)n, i}, err);
+        }
+    }
+    we_names_free(&s.known);
+    we_memory_free(s.firsts);
+    return status;
+}
+
 we_status we_session_new(we_model *model, const we_session_options *options, we_session **out,
                          we_error *err) {
     const we_session_options defaults = {.threads = 1};
@@ -97,8 +144,11 @@ we_status we_session_new(we_model *model, const we_session_options *options, we_
         status = we_pool_new(session->settings.machine.threads, &session->pool, err);
     session->settings.machine.threads = we_pool_threads(session->pool); /* no more than there are cores */
     if (status == WE_OK)
+        status = pair_symbols(&model->graph, session, err);
+    if (status == WE_OK)
         status = we_module_new(&model->graph, &session->module, err);
     if (status != WE_OK) {
+        we_memory_free(session->pairs);
         we_profile_free(session->settings.profile);
         we_pool_free(session->pool);
         we_memory_free(session);
@@ -141,6 +191,7 @@ void we_session_release(we_session *session) {
         session->shapes = next;
     }
     we_module_free(session->module);
+    we_memory_free(session->pairs);
     we_profile_free(session->settings.profile);
     we_pool_free(session->pool);
     we_model_release(session->model);
@@ -267,31 +318,25 @@ static we_status check_input(const we_value *value, const we_view *view, bool wi
 }
 
 /* Equal symbols must have equal extents. */
-static we_status check_symbols(const we_graph *graph, const we_view *views, we_error *err) {
-    we_names extents = {0};
-    we_status status = WE_OK;
-    for (size_t n = 0; n < graph->input_count && status == WE_OK; n++) {
-        const we_value *value = &graph->values[graph->inputs[n]];
-        for (int32_t i = 0; i < value->rank && status == WE_OK; i++) {
-            const char *symbol = value->symbols[i];
-            if (!symbol || !symbol[0] || views[n].dims[i] > INT32_MAX)
-                continue;
-            int32_t known = we_names_find(&extents, symbol);
-            if (known < 0 && !we_names_add(&extents, symbol, (int32_t)views[n].dims[i]))
-                status = we_error_no_memory(err);
-            else if (known >= 0 && known != views[n].dims[i])
-                status = we_error_set(err, WE_INVALID_ARGUMENT,
-                                      "dim '%.60s' is %d in one input and %lld in '%.60s'", symbol,
-                                      (int)known, (long long)views[n].dims[i], value->name);
-        }
+static we_status check_symbols(const we_session *session, const we_view *views, we_error *err) {
+    const we_graph *graph = &session->model->graph;
+    for (size_t i = 0; i < session->pair_count; i++) {
+        const symbol_pair *p = &session->pairs[i];
+        int64_t first = views[p->first.input].dims[p->first.axis],
+                again = views[p->again.input].dims[p->again.axis];
+        const we_value *value = &graph->values[graph->inputs[p->again.input]];
+        if (first != again)
+            return we_error_set(
+                err, WE_INVALID_ARGUMENT, "dim '%.60s' is %lld in one input and %lld in '%.60s'",
+                value->symbols[p->again.axis], (long long)first, (long long)again, value->name);
     }
-    we_names_free(&extents);
-    return status;
+    return WE_OK;
 }
 
 /* Bindings by name to views in the graph's order. */
-static we_status bind(const we_graph *graph, const we_binding *inputs, size_t count, bool with_data,
+static we_status bind(const we_session *session, const we_binding *inputs, size_t count, bool with_data,
                       we_view *views, we_error *err) {
+    const we_graph *graph = &session->model->graph;
     for (size_t n = 0; n < graph->input_count; n++) {
         const we_value *value = &graph->values[graph->inputs[n]];
         const we_binding *found = NULL;
@@ -307,55 +352,57 @@ static we_status bind(const we_graph *graph, const we_binding *inputs, size_t co
         WE_TRY(check_input(value, &found->view, with_data, err));
         views[n] = found->view;
     }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; count != graph->input_count && i < count; i++) {
         const char *name = inputs[i].name ? inputs[i].name : "";
         int32_t index = we_names_find(&graph->names, name);
         if (index < 0 || graph->values[index].kind != WE_VALUE_INPUT)
             return we_error_set(err, WE_INVALID_ARGUMENT, "the model has no input '%.100s'", name);
     }
-    return check_symbols(graph, views, err);
+    return check_symbols(session, views, err);
 }
 
 /* ---- The public calls ---- */
 
-static we_status bound(we_session *session, const we_binding *inputs, size_t count, bool with_data,
-                       we_view **out, we_error *err) {
-    const we_graph *graph = &session->model->graph;
-    *out = NULL;
-    if (count && !inputs)
-        return we_error_set(err, WE_INVALID_ARGUMENT, "inputs is NULL");
-    we_view *views = we_memory_new((graph->input_count + 1) * sizeof *views);
-    if (!views)
-        return we_error_no_memory(err);
-    we_status status = bind(graph, inputs, count, with_data, views, err);
-    if (status != WE_OK) {
+/* Room for a call's views: on the caller's stack where they are few. NULL when out of memory. */
+static we_view *view_room(const we_session *session, we_view *few) {
+    size_t count = session->model->graph.input_count;
+    return count <= FEW_INPUTS ? few : we_memory_new(count * sizeof *few);
+}
+
+static void free_views(we_view *views, const we_view *few) {
+    if (views != few)
         we_memory_free(views);
-        return status;
+}
+
+static we_status prepare(we_session *session, const we_view *views, we_error *err) {
+    shape_entry *entry;
+    we_workspace *space = NULL;
+    if (atomic_load(&session->dynamic))
+        return WE_OK;
+    we_status status = enter(session, views, &entry, &space, err);
+    if (status == WE_UNSUPPORTED) { /* what shapes alone do not settle is prepared when data are there */
+        we_error_clear(err);
+        return WE_OK;
     }
-    *out = views;
-    return WE_OK;
+    WE_TRY(status);
+    if (!space)
+        space = we_prepared_workspace(entry->prepared);
+    leave(session, entry, space);
+    return space ? WE_OK : we_error_no_memory(err);
 }
 
 we_status we_session_prepare(we_session *session, const we_binding *inputs, size_t input_count,
                              we_error *err) {
-    we_view *views;
-    shape_entry *entry;
-    we_workspace *space = NULL;
-    if (!session)
-        return we_error_set(err, WE_INVALID_ARGUMENT, "the session is NULL");
-    WE_TRY(bound(session, inputs, input_count, false, &views, err));
-    we_status status =
-        atomic_load(&session->dynamic) ? WE_UNSUPPORTED : enter(session, views, &entry, &space, err);
-    if (status == WE_OK) {
-        if (!space)
-            space = we_workspace_new(entry->prepared);
-        status = space ? WE_OK : we_error_no_memory(err);
-        leave(session, entry, space);
-    } else if (status == WE_UNSUPPORTED) {
-        we_error_clear(err); /* what shapes alone do not settle is prepared when data are there */
-        status = WE_OK;
-    }
-    we_memory_free(views);
+    we_view few[FEW_INPUTS];
+    if (!session || (input_count && !inputs))
+        return we_error_set(err, WE_INVALID_ARGUMENT, "session or inputs is NULL");
+    we_view *views = view_room(session, few);
+    if (!views)
+        return we_error_no_memory(err);
+    we_status status = bind(session, inputs, input_count, false, views, err);
+    if (status == WE_OK)
+        status = prepare(session, views, err);
+    free_views(views, few);
     return status;
 }
 
@@ -434,9 +481,9 @@ static we_status run_program(we_session *session, const we_view *views, we_block
     if (status != WE_OK)
         return status;
     if (!space)
-        space = we_workspace_new(entry->prepared);
-    status = space ? we_prepared_run(entry->prepared, graph, &session->settings, session->pool, space->memory,
-                                     space->arena, space->scratch, views, outputs, err)
+        space = we_prepared_workspace(entry->prepared);
+    status = space ? we_prepared_run(entry->prepared, graph, &session->settings, session->pool, space, views,
+                                     outputs, err)
                    : we_error_no_memory(err);
     leave(session, entry, space);
     return status;
@@ -458,20 +505,25 @@ static we_status run_bound(we_session *session, const we_view *views, we_block *
 
 we_status we_session_run(we_session *session, const we_binding *inputs, size_t input_count,
                          we_block **outputs, we_error *err) {
-    we_view *views;
-    if (!session || !outputs)
-        return we_error_set(err, WE_INVALID_ARGUMENT, "session or outputs is NULL");
+    we_view few[FEW_INPUTS];
+    if (!session || !outputs || (input_count && !inputs))
+        return we_error_set(err, WE_INVALID_ARGUMENT, "session, inputs or outputs is NULL");
     size_t count = session->model->graph.output_count;
     memset(outputs, 0, count * sizeof *outputs);
-    WE_TRY(bound(session, inputs, input_count, true, &views, err));
-    we_pool_run_begins();
-    we_status status = run_bound(session, views, outputs, err);
-    we_pool_run_ends();
+    we_view *views = view_room(session, few);
+    if (!views)
+        return we_error_no_memory(err);
+    we_status status = bind(session, inputs, input_count, true, views, err);
+    if (status == WE_OK) {
+        we_pool_run_begins();
+        status = run_bound(session, views, outputs, err);
+        we_pool_run_ends();
+    }
     for (size_t i = 0; status != WE_OK && i < count; i++) {
         we_block_release(outputs[i]);
         outputs[i] = NULL;
     }
-    we_memory_free(views);
+    free_views(views, few);
     return status;
 }
 

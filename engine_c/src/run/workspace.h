@@ -2,16 +2,17 @@
 #ifndef WE_RUN_WORKSPACE_H
 #define WE_RUN_WORKSPACE_H
 
-#include "run/prepare.h"
+#include "plan/plan.h"
 
 typedef struct we_workspace {
     struct we_workspace *next; /* for the owner's list of idle ones */
-    void **memory;
+    void **memory;             /* per tensor; what does not move between runs is placed once */
     char *arena;
     void *scratch;
 } we_workspace;
 
-we_workspace *we_workspace_new(const we_prepared *prepared); /* NULL when out of memory */
+/* NULL when out of memory. */
+we_workspace *we_workspace_new(const we_program *program, const we_plan *plan, size_t scratch_bytes);
 void we_workspace_free(we_workspace *w);
 
 #endif

@@ -330,3 +330,46 @@ def test_unsigned_64_bit_arithmetic_wraps() -> None:
     builder.node("Add", ["x", "x"], ["y"], name="sum")
     builder.output("y")
     assert builder.finish().session().run({"x": [1, 2**63 + 1]})["y"].tolist() == [2, 2]
+
+
+def test_many_inputs_and_odd_buffers_take_the_long_way() -> None:
+    builder = api.GraphBuilder("sum")
+    names = [f"x{i}" for i in range(20)]
+    for name in names:
+        builder.input(name, "F32", [2])
+    builder.node("Sum", names, ["y"])
+    builder.output("y")
+    session = builder.finish().session()
+    inputs: dict[str, object] = {name: np.full(2, i, np.float32) for i, name in enumerate(names)}
+    assert session.run(inputs)["y"].tolist() == [190, 190]
+    inputs["x0"] = np.arange(4, dtype=np.float32)[::2]
+    assert session.run(inputs)["y"].tolist() == [190, 192]
+    mlp = _mlp().session()
+    for value in (np.ones((4, 4), np.float32)[::2, ::2], np.asfortranarray(np.ones((2, 2), np.float32))):
+        assert mlp.run({"x": value})["y"].shape == (2, 2)
+    with pytest.raises(EngineError, match="F64, not F32"):
+        mlp.run({"x": np.ones((1, 2))})
+    with pytest.raises(EngineError, match="no input 'z'"):
+        mlp.run({"x": np.ones((1, 2), np.float32), "z": np.ones(1, np.float32)})
+
+
+def test_a_buffer_may_change_the_inputs_it_is_read_from() -> None:
+    class Greedy:
+        def __buffer__(self, flags: int, /) -> memoryview:
+            inputs.clear()
+            return memoryview(np.ones((1, 2), np.float32))
+
+    session = _mlp().session()
+    inputs: dict[str, object] = {"x": Greedy()}
+    with pytest.raises(EngineError, match="missing"):
+        session.run(inputs)
+    assert session.run({"x": np.ones((1, 2), np.float32)})["y"].shape == (1, 2)
+
+
+def test_the_result_outlives_its_session() -> None:
+    before = api.live_blocks()
+    y = _mlp().session().run({"x": np.ones((1, 2), np.float32)})["y"]
+    assert memoryview(y).tolist() == [[3.5, 0.0]]
+    assert np.from_dlpack(y).tolist() == [[3.5, 0.0]]
+    del y
+    assert api.live_blocks() == before
