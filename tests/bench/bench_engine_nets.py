@@ -14,7 +14,7 @@ import numpy as np
 from reference import float64_outputs, frobenius_error, largest_error
 from reporting import Cell, Grid, Report
 from walle_engine.bench.driver import ENGINES, Contestant, Samples, Worker, fastest, race, started
-from walle_engine.bench.peers import PEERS, interpreters, resolve
+from walle_engine.bench.peers import PEERS, Peer, interpreters, resolve
 from walle_engine.convert import convert
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
@@ -27,7 +27,21 @@ BUILD = ROOT / "build" / "bench"
 HERE = Path(__file__).parent / "peers"
 
 PRECISIONS = ("highest", "high", "medium")
-ALL_PEERS = PEERS
+ALL_PEERS = (
+    *PEERS,
+    Peer("MNN", "MNN", HERE / "mnn.py"),
+    Peer("ncnn", "ncnn", HERE / "ncnn.py"),
+    Peer("PyTorch", "torch", HERE / "pytorch.py"),
+    Peer("PyTorch compiled", "torch", HERE / "pytorch.py", {"compile": "yes"}),
+)
+#: Left out unless asked for: compiling takes ten seconds and more for each model.
+SLOW = ("PyTorch compiled",)
+#: What a reader of the table has to know about a peer.
+REMARKS = {
+    "MNN": "MNN: the wheel, which uses AVX2 alone; a build with AVX-512 on was up to 1.7 times faster",
+    "OpenVINO": "OpenVINO: its own choice of precision, bfloat16 where the processor has instructions for it",
+    "PyTorch": "PyTorch: load includes building the module",
+}
 _FULL = [peer.name for peer in ALL_PEERS if peer.full]
 #: Of our precisions: who it is compared with, and the column that says how much faster it is than their best.
 RATIOS = (
@@ -45,7 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--threads", type=_numbers, default=[1, 2], metavar="1,2")
     names = [peer.name for peer in ALL_PEERS]
-    group.add_argument("--peers", type=_names(names), default=names, metavar="A,B", help=", ".join(names))
+    group.add_argument("--peers", type=_names(names), default=[name for name in names if name not in SLOW], metavar="A,B", help=", ".join(names))
     group.add_argument("--precisions", type=_names(PRECISIONS), default=list(PRECISIONS), metavar="A,B")
     group.add_argument(
         "--isa", help="cap the instruction set of all engines that can be capped: avx2, avx512, ..."
@@ -82,6 +96,8 @@ def run(args: argparse.Namespace) -> Report:
     tables = _Tables(args.isa)
     for name, why in missing.items():
         tables.note(f"{name}: {why}")
+    for peer in peers:
+        tables.note(REMARKS.get(peer.name, ""))
     for model in args.models:
         folder = model_folder(model)
         for threads in args.threads:
@@ -156,7 +172,7 @@ class _Tables:
         return Report(grids=[grid for grid in grids if grid.cells])
 
     def note(self, text: str) -> None:
-        if text not in self.latency.notes:
+        if text and text not in self.latency.notes:
             self.latency.notes.append(text)
 
     def add_latency(self, row: str, samples: Mapping[str, Samples]) -> None:

@@ -364,15 +364,15 @@ def din(
 
 def voice_lstm(frames: int = 100, width: int = 256, batch: int = 1) -> Network:
     """Two LSTM layers over frames of 40 filter banks, and a letter for each frame."""
-    return _voice("LSTM", 4, frames, width, batch)
+    return _voice("LSTM", 4, 2, frames, width, batch)
 
 
 def voice_gru(frames: int = 100, width: int = 256, batch: int = 1) -> Network:
     """The same with GRU layers, in the form PyTorch exports (the reset gate after the product)."""
-    return _voice("GRU", 3, frames, width, batch, linear_before_reset=1)
+    return _voice("GRU", 3, 1, frames, width, batch, linear_before_reset=1)
 
 
-def _voice(op: str, gates: int, frames: int, width: int, batch: int, **attrs: int) -> Network:
+def _voice(op: str, gates: int, states: int, frames: int, width: int, batch: int, **attrs: int) -> Network:
     net = _Net(f"voice_{op.lower()}")
     banks, letters = 40, 32
     x, ins = net.input("frames", net.rng.standard_normal((frames, batch, banks), np.float32)), banks
@@ -383,7 +383,8 @@ def _voice(op: str, gates: int, frames: int, width: int, batch: int, **attrs: in
             net.weight(1, gates * width, width, terms=width),
         )
         bias = net.weight(1, 2 * gates * width, terms=100)
-        y = net.ops(op, 1, x, *weights, bias, hidden_size=width, **attrs)[0]
+        still = [net.constant(np.zeros((1, batch, width), np.float32))] * states
+        y = net.ops(op, 1 + states, x, *weights, bias, "", *still, hidden_size=width, **attrs)[0]
         x, ins = net.op("Squeeze", y, net.ints(1)), width
     return net.finish(net.op("Softmax", net.linear(x, width, letters, gain=16), axis=-1))
 
