@@ -167,6 +167,26 @@ def bench(session: nox.Session) -> None:
     _python(session, "tests/bench", *session.posargs)
 
 
+@nox.session(name="bench-peers")
+def bench_peers(session: nox.Session) -> None:
+    """Install the engines to compare with into ``build/bench/peers``, where ``bench`` finds them."""
+    env = ROOT / "build" / "bench" / "peers"
+    if not (env / "bin" / "python").exists():
+        python = _python_311()
+        if python is None:
+            session.error("no Python 3.11 on PATH or in pyenv: install one, for example 'pyenv install 3.11'")
+        session.run(python, "-m", "venv", str(env), external=True)
+    wanted = "tests/bench/peers/requirements.txt"
+    session.run(str(env / "bin" / "pip"), "install", "--quiet", "--requirement", wanted, external=True)
+
+
+def _python_311() -> str | None:
+    """The newest Python that all peers have wheels for."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = sorted(map(str, pyenv.glob("3.11.*/bin/python")))
+    return found[-1] if found else shutil.which("python3.11")
+
+
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Build the wheel, install it in a clean environment and smoke-test it away from the checkout."""

@@ -59,7 +59,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--threads", type=_numbers, default=[1, 2], metavar="1,2")
     names = [peer.name for peer in ALL_PEERS]
-    group.add_argument("--peers", type=_names(names), default=[name for name in names if name not in SLOW], metavar="A,B", help=", ".join(names))
+    group.add_argument(
+        "--peers",
+        type=_names(names),
+        default=[name for name in names if name not in SLOW],
+        metavar="A,B",
+        help=", ".join(names),
+    )
     group.add_argument("--precisions", type=_names(PRECISIONS), default=list(PRECISIONS), metavar="A,B")
     group.add_argument(
         "--isa", help="cap the instruction set of all engines that can be capped: avx2, avx512, ..."

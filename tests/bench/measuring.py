@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from walle_engine.bench.driver import Samples
 
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Seconds per call, one value a turn."""
-
-    turns_s: tuple[float, ...]
-
-    @property
-    def median_s(self) -> float:
-        """Median of the turns."""
-        return statistics.median(self.turns_s)
-
-    @property
-    def span_s(self) -> tuple[float, float]:
-        """Fastest and slowest turn."""
-        return min(self.turns_s), max(self.turns_s)
+__all__ = ["Samples", "interleave"]
 
 
 def interleave(

@@ -33,6 +33,7 @@ _EXAMPLES = (
     ("run digits.wmodel --repeat 1000 --json", "random inputs; timing for a script"),
     ("run digits.wmodel --profile trace.json", "a table of steps, and a trace to look at"),
     ("explain digits.wmodel", "the planned steps and what was chosen for each"),
+    ("bench digits.onnx --peers --threads 1,2", "a bar chart beside ONNX Runtime and OpenVINO"),
     ("coverage", "operators, and kernels by instruction set"),
     ("workload", "what a new back end would have to implement"),
 )
@@ -125,6 +126,30 @@ def build_parser() -> argparse.ArgumentParser:
     explain.set_defaults(input=[])
     _add_model(explain)
 
+    bench = add("bench", _bench, "time a model, beside other engines where asked")
+    bench.add_argument("model", type=Path, metavar="MODEL.onnx|MODEL.wmodel")
+    bench.add_argument(
+        "--peers",
+        action="store_true",
+        help="also ONNX Runtime and OpenVINO, where installed; needs the .onnx",
+    )
+    bench.add_argument("--threads", type=_positives, default=[1], metavar="N[,N...]", help="default: 1")
+    bench.add_argument("--precision", choices=_PRECISIONS, default="high", help="of Walle; default: high")
+    bench.add_argument("--batch", type=_positive, metavar="N", help="size of a symbolic first dim")
+    bench.add_argument(
+        "--shape",
+        action="append",
+        default=[],
+        type=_named_shape,
+        metavar="NAME=N,N,...",
+        help="an input's shape",
+    )
+    bench.add_argument("--turns", type=_positive, default=7, metavar="N", help="of each engine; default: 7")
+    bench.add_argument(
+        "--turn-s", type=_seconds, default=0.3, metavar="S", help="how long one lasts; default: 0.3"
+    )
+    _add_dims(bench)
+
     add(
         "coverage",
         _coverage,
@@ -146,10 +171,14 @@ def _add_dims(parser: argparse.ArgumentParser) -> None:
     )
 
 
+_PRECISIONS = ("highest", "high", "medium")
+_LONGEST_TURN_S = 60
+
+
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL.wmodel")
     parser.add_argument("--threads", type=_positive, default=1, metavar="N")
-    parser.add_argument("--precision", choices=["highest", "high", "medium"], default="high")
+    parser.add_argument("--precision", choices=_PRECISIONS, default="high")
     _add_dims(parser)
 
 
@@ -163,6 +192,27 @@ def _named(text: str) -> tuple[str, str]:
 def _dim(text: str) -> tuple[str, int]:
     name, value = _named(text)
     return name, _positive(value)
+
+
+def _positives(text: str) -> list[int]:
+    return [_positive(part) for part in text.split(",")]
+
+
+def _named_shape(text: str) -> tuple[str, list[int]]:
+    name, value = _named(text)
+    return name, _positives(value)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= _LONGEST_TURN_S:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds above 0, at most {_LONGEST_TURN_S}"
+        )
+    return value
 
 
 def _positive(text: str) -> int:
@@ -332,6 +382,26 @@ def _step_size(step: Mapping[str, Any]) -> str:
     if "regions" in step:
         return f"{step['regions']} regions, {format_bytes(step['bytes_moved'])} moved"
     return ""
+
+
+def _bench(args: argparse.Namespace) -> None:
+    from walle_engine.bench.compare import Request, compare
+
+    request = Request(
+        args.model, args.peers, args.threads, args.precision, args.batch, dict(args.shape), dict(args.dim),
+        args.turns, args.turn_s,
+    )  # fmt: skip
+    if args.json:
+        _print_json(asdict(compare(request)))
+        return
+
+    from rich.console import Console
+
+    from walle_engine.bench.chart import print_chart
+
+    with Console(stderr=True).status("starting") as status:
+        comparison = compare(request, status.update)
+    print_chart(Console(), comparison)
 
 
 def _coverage(args: argparse.Namespace) -> None:

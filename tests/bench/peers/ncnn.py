@@ -35,7 +35,9 @@ def prepare(job: Mapping[str, Any]) -> None:
 
 def _convert(folder: Path, name: str, *options: str) -> None:
     program = Path(sys.executable).parent / "pnnx"
-    subprocess.run([program, name, "fp16=0", *options], cwd=folder, check=False, stdout=sys.stderr, timeout=300)
+    subprocess.run(
+        [program, name, "fp16=0", *options], cwd=folder, check=False, stdout=sys.stderr, timeout=300
+    )
 
 
 def _drop_casts(param: Path) -> None:

@@ -69,7 +69,9 @@ class _Translation:
         self._kept = {value.name for value in graph.output}
         self._done: set[str] = set()
         lines = [line for node in graph.node if node.name not in self._done for line in self._lines(node)]
-        inputs, outputs = (", ".join(value.name for value in values) for values in (graph.input, graph.output))
+        inputs, outputs = (
+            ", ".join(value.name for value in values) for values in (graph.input, graph.output)
+        )
         body = "\n    ".join([*lines, f"return ({outputs},)"])
         scope: dict[str, Any] = {"torch": torch, "functional": functional}
         exec(f"def forward(self, {inputs}):\n    {body}", scope)

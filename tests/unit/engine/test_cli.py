@@ -191,3 +191,26 @@ def test_workload_applies_the_formula(capsys: pytest.CaptureFixture[str]) -> Non
     assert document["with"] < document["without"]
     assert main(["workload"]) == 0
     assert "fewer" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_bench_beside_a_peer(onnx_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["bench", str(onnx_model), "--turns", "1", "--turn-s", "0.01", "--batch", "5"]
+    document = json_of(capsys, *arguments, "--threads", "1,2", "--peers")
+    assert document["inputs"] == {"x": [5, 3]}
+    times = {(row["engine"], row["threads"]): row for row in document["results"]}
+    assert {("Walle", 1), ("Walle", 2), ("ONNX Runtime", 1), ("ONNX Runtime", 2)} <= times.keys()
+    for threads in (1, 2):
+        ours, peer = times["Walle", threads], times["ONNX Runtime", threads]
+        assert ours["times"] is None
+        assert peer["times"] == pytest.approx(peer["median_ms"] / ours["median_ms"])
+    assert main(arguments) == 0
+    assert "Walle" in capsys.readouterr().out
+
+
+def test_bench_says_what_is_wrong(perceptron: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(perceptron)
+    assert "give the .onnx" in failure_of(capsys, "bench", model, "--peers", code=2)
+    assert "no input 'z'" in failure_of(capsys, "bench", model, "--shape", "z=1", code=2)
+    assert "not [1, 4]" in failure_of(capsys, "bench", model, "--shape", "x=1,4", code=2)
+    assert "no such file" in failure_of(capsys, "bench", "none.onnx", code=2)

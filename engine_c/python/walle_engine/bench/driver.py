@@ -193,6 +193,11 @@ class Worker:
         )
         self._process.send_signal(signal.SIGSTOP)
 
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
     def __enter__(self) -> Worker:
         return self
 
