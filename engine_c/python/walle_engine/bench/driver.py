@@ -191,7 +191,7 @@ class Worker:
         self.loaded = Loaded(
             message["version"], message["load_s"], message["growth_bytes"], Path(message["outputs"])
         )
-        self._process.send_signal(signal.SIGSTOP)
+        self._stop()
 
     @property
     def pid(self) -> int:
@@ -216,7 +216,7 @@ class Worker:
         message = self._receive(turn_s + TURN_LIMIT_S)
         wall_s = time.perf_counter() - started
         foreign_s = busy_seconds() - busy_s - message["cpu_s"]
-        self._process.send_signal(signal.SIGSTOP)
+        self._stop()
         return Turn(message["median_s"], is_disturbed(foreign_s, wall_s, self._threads, cores()))
 
     def close(self) -> None:
@@ -227,6 +227,11 @@ class Worker:
             if stream is not None:
                 stream.close()
         self._folder.cleanup()
+
+    def _stop(self) -> None:
+        """Stop the process, and see that it has stopped (or ended) before another has its turn."""
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def _send(self, message: Mapping[str, object]) -> None:
         assert self._process.stdin is not None
