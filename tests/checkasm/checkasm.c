@@ -208,7 +208,8 @@ static void check_matmul(const we_matmul_row *row) {
                      .column_bias = mode == 2 ? bias : NULL,
                      .residual = check_below(2) ? residual : NULL,
                      .low = check_below(2) ? 0 : -INFINITY,
-                     .high = check_below(2) ? 3 : INFINITY};
+                     .high = check_below(2) ? 3 : INFINITY,
+                     .ahead = b};
         int64_t k = t.runs * t.depth;
         fill(WE_F32, a, sizeof a / sizeof *a, 0);
         fill(WE_F32, b, sizeof b / sizeof *b, 0);
@@ -480,7 +481,8 @@ static void bench_matmul(const we_matmul_row *row) {
     enum { DEPTH = 256, LDC = 64, CALLS = 20000 };
     static _Alignas(64) float a[WE_TILE_ROWS * DEPTH], b[LDC * DEPTH], c[WE_TILE_ROWS * LDC];
     const float *rows[WE_TILE_ROWS];
-    we_tile t = {.runs = 1, .depth = DEPTH, .rows = rows, .b = b, .c = c, .ldc = LDC, .low = -INFINITY};
+    we_tile t = {.runs = 1, .depth = DEPTH, .rows = rows, .b = b, .c = c, .ldc = LDC, .ahead = b};
+    t.low = -INFINITY;
     fill(WE_F32, a, WE_TILE_ROWS * DEPTH, 0);
     fill(WE_F32, b, LDC * DEPTH, 0);
     t.high = INFINITY;

@@ -60,6 +60,7 @@ typedef struct we_tile {
     const float *row_bias, *column_bias; /* of the tile's first row or column; NULL where absent */
     const float *residual;               /* laid out as C, added to the sum; NULL where absent */
     float low, high;                     /* then the result is kept within; NaN stays. -INFINITY, INFINITY */
+    const float *ahead; /* `runs * depth` cache lines from here on are wanted soon; any address will do */
 } we_tile;
 
 typedef void (*we_matmul_kernel)(const we_tile *tile);

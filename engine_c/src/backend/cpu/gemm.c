@@ -7,6 +7,7 @@ enum {
     BLOCK_FLOATS = 96 << 10, /* of B: 384 KiB, a good part of the second-level cache */
     UNIT_FLOATS = 32 << 10,  /* of C, which every block of k passes over */
     UNIT_STEPS = 400000,     /* products worth handing to a thread: some 3 us */
+    LINE_FLOATS = 16,
     UNITS_PER_THREAD = 4,    /* so that a slow core sheds load */
 };
 
@@ -101,6 +102,7 @@ typedef struct block {
     int64_t run, runs, at, depth;
     const float *b; /* its first panel of the unit */
     int64_t panel;  /* floats from one panel to the next */
+    int64_t next;   /* floats from a block to the one that follows it in the panel; 0: none does */
     bool first, last;
 } block;
 
@@ -115,6 +117,14 @@ static void fill_rows(const we_gemm *g, const block *b, int64_t row, int32_t cou
         to[i] += b->at;
 }
 
+/* A tile brings as many cache lines near as it takes steps of k, so the first tiles of a block share the next
+ * block of their panel among them: weights then arrive from memory while others are multiplied (7 x 7 images
+ * of 512 channels: 1.27 to 1.03 ms, Zen 5). */
+static const float *ahead_of(const we_gemm *g, const block *b, const float *panel, int64_t tile) {
+    int64_t part = tile * LINE_FLOATS;
+    return b->next && part < g->kernel->columns ? panel + b->next + part * b->runs * b->depth : panel;
+}
+
 /* All tiles of a unit over one block: the rows of a tile serve all panels while they are in cache. */
 static void multiply_block(const we_gemm *g, const block *b, int64_t row, int64_t row_end, int64_t column,
                            int64_t column_end) {
@@ -122,7 +132,7 @@ static void multiply_block(const we_gemm *g, const block *b, int64_t row, int64_
     we_tile t = {.runs = b->runs, .depth = b->depth, .rows = rows, .ldc = g->ldc, .accumulate = !b->first};
     t.low = b->last ? g->low : -__builtin_inff();
     t.high = b->last ? g->high : __builtin_inff();
-    for (; row < row_end; row += t.m) {
+    for (int64_t tile = 0; row < row_end; row += t.m, tile++) {
         t.m = (int32_t)we_least(g->kernel->rows, row_end - row);
         fill_rows(g, b, row, t.m, rows);
         t.row_bias = g->row_bias ? g->row_bias + row : NULL;
@@ -132,6 +142,7 @@ static void multiply_block(const we_gemm *g, const block *b, int64_t row, int64_
             t.c = g->c + row * g->ldc + j;
             t.column_bias = g->column_bias ? g->column_bias + j : NULL;
             t.residual = b->last && g->residual ? g->residual + row * g->ldc + j : NULL;
+            t.ahead = ahead_of(g, b, t.b, tile);
             g->kernel->kernel(&t);
         }
     }
@@ -144,6 +155,7 @@ static void find_columns(const job *j, block *b, int64_t first_panel, int64_t la
     if (g->packed) {
         b->panel = k * g->kernel->columns;
         b->b = g->packed + first_panel * b->panel + at * g->kernel->columns;
+        b->next = b->last ? 0 : count * g->kernel->columns;
         return;
     }
     float *own = j->scratch + (j->pool ? we_pool_worker() : 0) * block_floats(g, &j->cut);
@@ -157,6 +169,7 @@ static void find_columns(const job *j, block *b, int64_t first_panel, int64_t la
     pack_panels(&(pack_job){&right, g->kernel->columns, own}, 0, last_panel - first_panel);
     b->b = own;
     b->panel = count * g->kernel->columns;
+    b->next = 0;
 }
 
 static void run_units(void *context, int64_t begin, int64_t end) {

@@ -8,6 +8,10 @@
 
 #include "kernels/kernels.h"
 
+enum {
+    LINE = 16, /* floats of a cache line */
+};
+
 #define UNROLL _Pragma("GCC unroll 64")
 #define INLINE static inline __attribute__((always_inline))
 
@@ -34,7 +38,7 @@ INLINE void finish(const we_tile *t, VEC sum, int32_t i, int32_t j, int32_t coun
 INLINE void multiply(const we_tile *t, const int rows, const int vectors) {
     const int chains = CHAINS(rows, vectors);
     VEC sums[ROWS][VECTORS], more[3][4];
-    const float *b = t->b;
+    const float *b = t->b, *ahead = t->ahead;
     const float *const *starts = t->rows;
     const int32_t last = t->n - (vectors - 1) * LANES; /* columns of the last vector */
     UNROLL for (int i = 0; i < rows; i++) {
@@ -61,8 +65,9 @@ INLINE void multiply(const we_tile *t, const int rows, const int vectors) {
                 }
             }
         }
-        for (; p < 0; p++, b += VECTORS * LANES) {
+        for (; p < 0; p++, b += VECTORS * LANES, ahead += LINE) {
             VEC columns[VECTORS];
+            __builtin_prefetch(ahead, 0, 2);
             UNROLL for (int j = 0; j < vectors; j++) columns[j] = V_LOAD(b + j * LANES);
             UNROLL for (int i = 0; i < rows; i++) {
                 VEC row = V_SPLAT(a[i][p]);
