@@ -422,6 +422,52 @@ static void check_gemv(const char *name, we_gemv_kernel kernel, int32_t columns)
     }
 }
 
+/* Patches anywhere, partial vectors of channels, places that are left out. */
+static void check_winograd(const char *name, we_winograd_in_kernel in, we_winograd_out_kernel out) {
+    enum { CHANNELS = 37, PLANE = 40, PLACES = WE_WINOGRAD_SIZE * WE_WINOGRAD_SIZE };
+    static float x[2000], v[PLACES * PLANE], want[PLACES * PLANE], y[2000], expected[2000], added[2000], bias[CHANNELS];
+    for (int round = 0; round < 200; round++) {
+        int32_t outputs = check_below(2) ? 4 : 2, size = outputs + 2;
+        int64_t channels = 1 + check_below(CHANNELS);
+        const float *patch[PLACES], *residual[PLACES];
+        float *to[PLACES], *to_ref[PLACES];
+        fill(WE_F32, x, 2000, 0);
+        fill(WE_F32, v, PLACES * PLANE, 0);
+        for (int i = 0; i < size * size; i++)
+            patch[i] = x + check_below(2000 - CHANNELS);
+        memcpy(want, v, sizeof v);
+        we_f32_winograd_in__ref(outputs, channels, patch, want, PLANE);
+        in(outputs, channels, patch, v, PLANE);
+        for (int64_t i = 0; i < PLACES * PLANE; i++) /* 400: what the matrices may blow an error up by, squared */
+            CHECK(fabsf(v[i] - want[i]) <= 400 * 0x1p-22f && (i % PLANE < channels || v[i] == want[i]),
+                  "%s: patch %" PRId64 " is %g, not %g", name, i, v[i], want[i]);
+        fill(WE_F32, y, 2000, 0);
+        fill(WE_F32, added, 2000, 0);
+        fill(WE_F32, bias, CHANNELS, 0);
+        memcpy(expected, y, sizeof y);
+        for (int i = 0; i < outputs * outputs; i++) { /* places apart, as no two may overlap */
+            bool skipped = check_below(4) == 0;
+            to[i] = skipped ? NULL : y + i * 41;
+            to_ref[i] = skipped ? NULL : expected + i * 41;
+            residual[i] = added + i * 41;
+        }
+        we_winograd_out o = {.channels = channels,
+                             .plane = PLANE,
+                             .from = x,
+                             .bias = check_below(2) ? bias : NULL,
+                             .to = to_ref,
+                             .residual = check_below(2) ? residual : NULL,
+                             .low = check_below(2) ? 0 : -INFINITY,
+                             .high = check_below(2) ? 30 : INFINITY};
+        we_f32_winograd_out__ref(outputs, &o);
+        o.to = to;
+        out(outputs, &o);
+        for (int64_t i = 0; i < 2000; i++)
+            CHECK(fabsf(y[i] - expected[i]) <= 1024 * 0x1p-20f, "%s: output %" PRId64 " is %g, not %g", name, i, y[i],
+                  expected[i]);
+    }
+}
+
 static void check_all(uint32_t isas) {
     const we_matmul_row *rows;
     size_t count = we_matmul_rows(&rows);
@@ -455,6 +501,11 @@ static void check_all(uint32_t isas) {
                      we_##dt##_window_##name##__ref);
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
+#define WE_WINOGRAD_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_winograd("we_" #dt "_winograd__" #isa, we_##dt##_winograd_in__##isa, we_##dt##_winograd_out__##isa);
+#include "kernels/winograd.inc"
+#undef WE_WINOGRAD_KERNEL_ROW
 #define WE_SOFTMAX_KERNEL_ROW(ISA, isa, DT, dt)                                                              \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
         check_softmax("we_" #dt "_softmax__" #isa, we_##dt##_softmax__##isa);

@@ -99,7 +99,7 @@ def test_what_follows_a_convolution_is_part_of_it(tail: str) -> None:
         "batch": 2, "group": 1, "ins": 16, "outs": 16, "bias": True, "tail": tail, "threads": 1, "seed": 0,
     }  # fmt: skip
     model, inputs = _model(case)
-    session = model.session()
+    session = model.session(precision="highest")
     session.run(inputs)
     assert _steps(session) == [
         "claim",
@@ -126,11 +126,51 @@ def test_layouts_meet_between_convolutions() -> None:
     builder.output("y")
     model = builder.finish()
     inputs = {"x": random.standard_normal((2, 16, 12, 12)).astype(np.float32)}
-    session = model.session(verify=True)
+    session = model.session(verify=True, precision="highest")
     got = session.run(inputs)["y"]
     want = model.session(search="reference", claims=False, merge=False, fuse=False).run(inputs)["y"]
     np.testing.assert_allclose(np.asarray(got), np.asarray(want), atol=1e-5)
     assert "raster" not in _steps(session)
+
+
+@st.composite
+def _small_filters(draw: st.DrawFn) -> dict[str, Any]:
+    """Convolutions that Winograd's way takes: 3 x 3, dense, any padding and tail."""
+    return {
+        "kernel": [3, 3], "dilation": [1, 1], "stride": [1, 1], "group": 1,
+        "size": [draw(st.integers(3, 23)) for _ in range(2)], "pads": [draw(st.integers(0, 2)) for _ in range(4)],
+        "batch": draw(st.integers(1, 3)), "ins": draw(st.sampled_from([1, 16, 33, 64])),
+        "outs": draw(st.sampled_from([1, 16, 40])), "bias": draw(st.booleans()),
+        "tail": draw(st.sampled_from(["", "Relu", "Add", "Add Relu", "Clip"])),
+        "threads": draw(st.integers(1, 2)), "seed": draw(st.integers(0, 99)),
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+@settings(max_examples=80, deadline=None)
+@given(_small_filters())
+def test_small_filters_keep_the_precision_asked_for(case: dict[str, Any]) -> None:
+    model, inputs = _model(case)
+    want = _only(model.session(search="reference", claims=False, fuse=False).run(inputs)).astype(np.float64)
+    for precision, bound in (("highest", 2e-6), ("high", 1e-5)):
+        session = model.session(threads=case["threads"], precision=precision)
+        error = np.linalg.norm(_only(session.run(inputs)) - want) / max(float(np.linalg.norm(want)), 1e-30)
+        assert error <= bound
+
+
+def test_winograd_is_left_alone_where_the_precision_is_highest() -> None:
+    case = {
+        "kernel": [3, 3], "dilation": [1, 1], "size": [56, 56], "pads": [1, 1, 1, 1], "stride": [1, 1],
+        "batch": 1, "group": 1, "ins": 64, "outs": 64, "bias": True, "tail": "", "threads": 1, "seed": 0,
+    }  # fmt: skip
+    model, inputs = _model(case)
+    functions = {}
+    for precision in ("highest", "high"):
+        session = model.session(precision=precision)
+        session.run(inputs)
+        functions[precision] = [step["function"] for step in session.explain()["steps"]]
+    assert "conv" in functions["highest"]
+    assert "conv_winograd_4" in functions["high"]
 
 
 def test_a_tensor_made_later_is_added_by_itself() -> None:

@@ -3,12 +3,17 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static _Atomic int64_t fail_countdown = -1;
 
 void we_memory_fail_after(int64_t countdown) {
     atomic_store(&fail_countdown, countdown);
 }
+
+enum {
+    HUGE_PAGE = 2 << 20,
+};
 
 static bool must_fail(void) {
     int64_t left = atomic_load_explicit(&fail_countdown, memory_order_relaxed);
@@ -24,7 +29,13 @@ void *we_memory_new_dirty(size_t size) {
     if (size > SIZE_MAX / 2 || must_fail())
         return NULL;
     size = (size + WE_ALIGNMENT - 1) / WE_ALIGNMENT * WE_ALIGNMENT;
-    return aligned_alloc(WE_ALIGNMENT, size ? size : WE_ALIGNMENT);
+    if (size < HUGE_PAGE)
+        return aligned_alloc(WE_ALIGNMENT, size ? size : WE_ALIGNMENT);
+    /* Weights and activations are walked in strides of whole rows: with pages of 2 MiB they miss the TLB less. */
+    void *memory = aligned_alloc(HUGE_PAGE, size);
+    if (memory)
+        madvise(memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a wish: it may be refused */
+    return memory;
 }
 
 void *we_memory_new(size_t size) {
@@ -58,13 +69,13 @@ bool we_memory_grow(void **items, size_t *capacity, size_t count, size_t size) {
 
 enum {
     CHUNK_SIZE = 16 * 1024,
-    ARENA_ALIGNMENT = 16,
+    ARENA_ALIGNMENT = 16, /* of small pieces; large ones begin a chunk */
 };
 
 struct we_arena_chunk {
     we_arena_chunk *next;
     size_t used, size;
-    _Alignas(ARENA_ALIGNMENT) unsigned char bytes[];
+    _Alignas(WE_ALIGNMENT) unsigned char bytes[];
 };
 
 void *we_arena_new(we_arena *arena, size_t size) {

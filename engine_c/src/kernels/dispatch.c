@@ -82,6 +82,13 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
         out->window_##name = we_##dt##_window_##name##__##isa;
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
+#define WE_WINOGRAD_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
+    if (isas >> WE_ISA_##ISA & 1) {                                                                          \
+        out->winograd_in = we_##dt##_winograd_in__##isa;                                                     \
+        out->winograd_out = we_##dt##_winograd_out__##isa;                                                   \
+    }
+#include "kernels/winograd.inc"
+#undef WE_WINOGRAD_KERNEL_ROW
 #define WE_SOFTMAX_KERNEL_ROW(ISA, isa, DT, dt)                                                              \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
         out->softmax = we_##dt##_softmax__##isa;
@@ -154,6 +161,11 @@ static const we_kernel_info KERNELS[] = {
      WE_REDUCE_##Name},
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
+#define WE_WINOGRAD_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
+    {"winograd", #isa, "we_" #dt "_winograd_in__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},               \
+        {"winograd", #isa, "we_" #dt "_winograd_out__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 1},
+#include "kernels/winograd.inc"
+#undef WE_WINOGRAD_KERNEL_ROW
 #define WE_SOFTMAX_KERNEL_ROW(ISA, isa, DT, dt)                                                              \
     {"softmax", #isa, "we_" #dt "_softmax__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},
 #include "kernels/softmax.inc"

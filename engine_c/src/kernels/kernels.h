@@ -136,6 +136,29 @@ typedef struct we_gemv {
 } we_gemv;
 typedef void (*we_gemv_kernel)(const we_gemv *g);
 
+/* The two ends of Winograd's convolution with filters of 3 x 3 (source: Lavin and Gray, Fast Algorithms for
+ * Convolutional Neural Networks, 2015): a patch of size x size positions, size = outputs + 2, becomes size * size
+ * values that are multiplied by transformed filters, and the sums over channels become outputs x outputs
+ * positions. Outputs is 2 or 4. */
+enum {
+    WE_WINOGRAD_SIZE = 6, /* the largest patch */
+};
+
+/* v[p * plane + c] = (Bt d B)[p] for every channel, d[p] = patch[p][c]. v must not overlap the patch. */
+typedef void (*we_winograd_in_kernel)(int32_t outputs, int64_t channels, const float *const *patch, float *v,
+                                      int64_t plane);
+
+/* to[p][c] = (At m A)[p] + bias[c] + residual[p][c], kept within low and high, m[p] = from[p * plane + c]; a place
+ * of `to` that is NULL is left out. bias and residual: NULL where absent. */
+typedef struct we_winograd_out {
+    int64_t channels, plane;
+    const float *from, *bias;
+    float *const *to;             /* [outputs][outputs] */
+    const float *const *residual; /* likewise */
+    float low, high;
+} we_winograd_out;
+typedef void (*we_winograd_out_kernel)(int32_t outputs, const we_winograd_out *o);
+
 typedef struct we_kernels {
     uint32_t isas;                                         /* bit set of we_isa */
     we_unary_kernel unary[WE_UNARY_COUNT][WE_DTYPE_COUNT]; /* NULL where the dtype has none */
@@ -143,6 +166,8 @@ typedef struct we_kernels {
     we_reduce_kernel reduce[WE_REDUCE_COUNT][WE_DTYPE_COUNT];
     we_depthwise_kernel depthwise;
     we_window_kernel window_max;
+    we_winograd_in_kernel winograd_in;
+    we_winograd_out_kernel winograd_out;
     we_softmax_kernel softmax;
     we_norm_kernel norm;
     we_gemv_kernel gemv;
@@ -189,6 +214,12 @@ const char *we_reduce_name(we_reduce_fn fn);
     void we_##dt##_window_##name##__##isa(const we_stretch *s, const float *x, float *y);
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
+#define WE_WINOGRAD_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
+    void we_##dt##_winograd_in__##isa(int32_t outputs, int64_t channels, const float *const *patch,          \
+                                      float *v, int64_t plane);                                              \
+    void we_##dt##_winograd_out__##isa(int32_t outputs, const we_winograd_out *o);
+#include "kernels/winograd.inc"
+#undef WE_WINOGRAD_KERNEL_ROW
 #define WE_SOFTMAX_KERNEL_ROW(ISA, isa, DT, dt)                                                              \
     void we_##dt##_softmax__##isa(const we_softmax *how, const float *x, float *y);
 #include "kernels/softmax.inc"

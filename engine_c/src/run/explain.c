@@ -84,6 +84,8 @@ static const char *function_name(const we_command *c) {
         return we_binary_name(c->u.binary.fn);
     case WE_COMMAND_REDUCE:
         return we_reduce_name(c->u.reduce.fn);
+    case WE_COMMAND_CLAIM:
+        return we_claim_row(c->u.claim.claim)->name;
     default:
         return "";
     }
@@ -153,7 +155,7 @@ static void put_merging(text *t, const we_merge_report *merging) {
         (long long)merging->aliases);
 }
 
-we_status we_explain(const we_graph *graph, const we_settings *settings, const char *precision,
+we_status we_explain(const we_graph *graph, const we_settings *settings,
                      const we_prepared *prepared, char **out, we_error *err) {
     text t = {0};
     const char *isa;
@@ -161,7 +163,7 @@ we_status we_explain(const we_graph *graph, const we_settings *settings, const c
     put(&t, "{\"model\":");
     put_string(&t, graph->name);
     put(&t, ",\"backend\":\"%s\",\"isa\":\"%s\",\"threads\":%d,\"precision\":\"%s\",\"steps\":[",
-        settings->backend->name, isa, (int)settings->machine.threads, precision);
+        settings->backend->name, isa, (int)settings->machine.threads, we_precision_name(settings->machine.precision));
     for (size_t c = 0; c < prepared->program.command_count; c++) {
         put(&t, "%s", c ? "," : "");
         put_step(&t, graph, &prepared->program, &prepared->program.commands[c]);

@@ -737,7 +737,7 @@ static void add(text *t, const char *bytes) {
     t->size += length;
 }
 
-we_status we_module_explain(we_module *module, const we_settings *settings, const char *precision, char **out,
+we_status we_module_explain(we_module *module, const we_settings *settings, char **out,
                             we_error *err) {
     text t = {0};
     we_status status = WE_OK;
@@ -748,7 +748,7 @@ we_status we_module_explain(we_module *module, const we_settings *settings, cons
         snprintf(head, sizeof head,
                  "%s{\"first_node\":%zu,\"nodes\":%zu,\"program\":", s == module->segments ? "" : ",",
                  s->start, s->end - s->start);
-        status = we_explain(&s->graph, settings, precision, s->prepared, &program, err);
+        status = we_explain(&s->graph, settings, s->prepared, &program, err);
         if (status != WE_OK)
             break;
         add(&t, head);

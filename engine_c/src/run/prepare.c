@@ -158,6 +158,7 @@ static we_command best_claim(const builder *b, const we_lower *l) {
             .kind = WE_COMMAND_CLAIM, .node = l->node, .in = {l->in[0], -1, -1}, .out = l->out[0]};
         command.u.claim.claim = row;
         if ((claim->methods->product && b->settings->plain_only) ||
+            (claim->methods->approximate && b->settings->machine.precision == WE_PRECISION_HIGHEST) ||
             !claim->methods->accept(&l->call, &b->program->arena, &command.u.claim.parameters))
             continue;
         command.u.claim.ports = ports_of(claim->methods, l, &b->program->arena);

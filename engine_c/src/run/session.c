@@ -46,7 +46,6 @@ struct we_session {
     we_model *model;
     we_settings settings;
     we_pool *pool;
-    char precision[16];
     symbol_pair *pairs;
     size_t pair_count;
     shape_entry *shapes;
@@ -57,19 +56,13 @@ struct we_session {
 
 /* ---- Settings ---- */
 
-static we_status read_precision(const we_session_options *options, char *out, size_t room, we_error *err) {
-    const char *precision = options->precision ? options->precision : "high";
-    if (strcmp(precision, "highest") != 0 && strcmp(precision, "high") != 0 &&
-        strcmp(precision, "medium") != 0)
-        return we_error_set(err, WE_CONFIG, "precision '%.30s' is unknown; use 'highest', 'high' or 'medium'",
-                            precision);
-    snprintf(out, room, "%s", precision);
-    return WE_OK;
-}
-
 static we_status read_settings(const we_session_options *options, we_settings *out, we_error *err) {
     const char *backend = options->backend ? options->backend : "cpu";
     const char *search = options->search ? options->search : "model";
+    const char *precision = options->precision ? options->precision : "high";
+    if (we_precision_find(precision) == WE_PRECISION_COUNT)
+        return we_error_set(err, WE_CONFIG, "precision '%.30s' is unknown; use 'highest', 'high' or 'medium'",
+                            precision);
     if (options->threads < 0 || options->threads > WE_POOL_THREADS)
         return we_error_set(err, WE_CONFIG, "threads must be 1 to %d, not %d", WE_POOL_THREADS,
                             (int)options->threads);
@@ -85,7 +78,9 @@ static we_status read_settings(const we_session_options *options, we_settings *o
     out->max_trips = options->max_trips ? options->max_trips : DEFAULT_MAX_TRIPS;
     out->flags = options->flags;
     out->machine =
-        (we_machine){.isas = out->kernels->isas, .threads = options->threads ? options->threads : 1};
+        (we_machine){.isas = out->kernels->isas,
+                     .threads = options->threads ? options->threads : 1,
+                     .precision = we_precision_find(precision)};
     return WE_OK;
 }
 
@@ -136,8 +131,6 @@ we_status we_session_new(we_model *model, const we_session_options *options, we_
     if (!session)
         return we_error_no_memory(err);
     we_status status = read_settings(options, &session->settings, err);
-    if (status == WE_OK)
-        status = read_precision(options, session->precision, sizeof session->precision, err);
     if (status == WE_OK)
         status = we_profile_new(&session->settings.profile, err);
     if (status == WE_OK)
@@ -569,11 +562,10 @@ we_status we_session_explain(we_session *session, char **out, we_error *err) {
         return we_error_set(err, WE_INVALID_ARGUMENT, "session or out pointer is NULL");
     *out = NULL;
     if (atomic_load(&session->dynamic))
-        return we_module_explain(session->module, &session->settings, session->precision, out, err);
+        return we_module_explain(session->module, &session->settings, out, err);
     pthread_mutex_lock(&session->lock);
     we_status status = session->shapes
-                           ? we_explain(&session->model->graph, &session->settings, session->precision,
-                                        session->shapes->prepared, out, err)
+                           ? we_explain(&session->model->graph, &session->settings, session->shapes->prepared, out, err)
                            : we_error_set(err, WE_INVALID_ARGUMENT,
                                           "nothing is prepared yet: run or prepare the session first");
     pthread_mutex_unlock(&session->lock);

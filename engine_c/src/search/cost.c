@@ -19,6 +19,7 @@ enum {
     STEPS_ARG = 8,
     STEPS_SORT = 512, /* some ten comparisons through a pointer */
     STEPS_RANDOM = 16,
+    WEIGHT_BYTES = 16, /* per ns, of a B that was last used a whole run ago */
     TILE_CYCLES = 40, /* a call, its pointers, the latency of its last sums */
     START_NS = 100,   /* S of any command on the CPU: the call, its walk */
     STEP_NS = 5,      /* of a loop, to its next iteration */
@@ -63,7 +64,7 @@ static double product_ns(const we_matmul *p, bool pack_b, const we_matmul_row *k
         cycles += panel_cycles(p->m, kernel->rows, (rest + lanes - 1) / lanes);
     double tiles = (m + kernel->rows - 1) / kernel->rows * ((double)whole + (rest > 0));
     double compute = (cycles * k + tiles * TILE_CYCLES) / per_ns;
-    double memory = n * k * 4 / RATES[kernel->isa].bytes;
+    double memory = n * k * 4 / WEIGHT_BYTES;
     return batch * ((compute > memory ? compute : memory) + (pack_b ? n * k / 2 : 0));
 }
 

@@ -5,9 +5,23 @@
 
 #include "backend/backend.h"
 
+/* How exact float32 products are, in PyTorch's words; elsewhere float32 is float32. */
+typedef enum we_precision {
+    WE_PRECISION_HIGHEST, /* sums of float32 products */
+    WE_PRECISION_HIGH,    /* relative Frobenius error of a product up to 1e-5: Winograd */
+    WE_PRECISION_MEDIUM,  /* bfloat16 inputs, float32 sums */
+    WE_PRECISION_COUNT,
+} we_precision;
+
+/* The name as users write it, and back; WE_PRECISION_COUNT where it is none. */
+const char *we_precision_name(we_precision precision);
+we_precision we_precision_find(const char *name);
+
+/* What a session may use. */
 typedef struct we_machine {
     uint32_t isas;
     int32_t threads;
+    we_precision precision;
 } we_machine;
 
 enum {

@@ -1,5 +1,20 @@
 #include "search/search.h"
 
+#include <string.h>
+
+static const char *const PRECISIONS[WE_PRECISION_COUNT] = {"highest", "high", "medium"};
+
+const char *we_precision_name(we_precision precision) {
+    return PRECISIONS[precision];
+}
+
+we_precision we_precision_find(const char *name) {
+    int found = 0;
+    while (found < WE_PRECISION_COUNT && strcmp(PRECISIONS[found], name) != 0)
+        found++;
+    return (we_precision)found;
+}
+
 static const char *plain_name(const we_program *program, const we_command *command) {
     switch (command->kind) {
     case WE_COMMAND_UNARY:

@@ -1,0 +1,102 @@
+/* Both ends of Winograd's convolution from vector wrappers, to be defined as KERNEL_IN and KERNEL_OUT. The matrices
+ * are those of ref/f32_winograd_ref.c, with common terms taken together. */
+#include "kernels/kernels.h"
+
+#define UNROLL _Pragma("GCC unroll 8")
+#define INLINE static inline __attribute__((always_inline))
+
+/* Bt times a column of vectors. */
+INLINE void in_column(const int outputs, const VEC *d, VEC *to) {
+    if (outputs == 2) {
+        to[0] = V_SUB(d[0], d[2]);
+        to[1] = V_ADD(d[1], d[2]);
+        to[2] = V_SUB(d[2], d[1]);
+        to[3] = V_SUB(d[1], d[3]);
+        return;
+    }
+    VEC four = V_SPLAT(4), five = V_SPLAT(5), two = V_SPLAT(2);
+    VEC even = V_FNMA(four, d[2], d[4]), odd = V_FNMA(four, d[1], d[3]);
+    VEC near = V_SUB(d[4], d[2]), far = V_MUL(two, V_SUB(d[3], d[1]));
+    to[0] = V_FMA(four, d[0], V_FNMA(five, d[2], d[4]));
+    to[1] = V_ADD(even, odd);
+    to[2] = V_SUB(even, odd);
+    to[3] = V_ADD(near, far);
+    to[4] = V_SUB(near, far);
+    to[5] = V_FMA(four, d[1], V_FNMA(five, d[3], d[5]));
+}
+
+/* At times a column likewise. */
+INLINE void out_column(const int outputs, const VEC *m, VEC *to) {
+    if (outputs == 2) {
+        to[0] = V_ADD(V_ADD(m[0], m[1]), m[2]);
+        to[1] = V_SUB(V_SUB(m[1], m[2]), m[3]);
+        return;
+    }
+    VEC sum = V_ADD(m[1], m[2]), difference = V_SUB(m[1], m[2]);
+    VEC far_sum = V_ADD(m[3], m[4]), far_difference = V_SUB(m[3], m[4]);
+    to[0] = V_ADD(V_ADD(m[0], sum), far_sum);
+    to[1] = V_FMA(V_SPLAT(2), far_difference, difference);
+    to[2] = V_FMA(V_SPLAT(4), far_sum, sum);
+    to[3] = V_ADD(V_FMA(V_SPLAT(8), far_difference, difference), m[5]);
+}
+
+/* `count` <= LANES channels from `channel` on. */
+INLINE void in_channels(const int outputs, const float *const *patch, int64_t channel, int32_t count, float *v,
+                        int64_t plane) {
+    const int size = outputs + 2;
+    VEC d[WE_WINOGRAD_SIZE], half[WE_WINOGRAD_SIZE][WE_WINOGRAD_SIZE], row[WE_WINOGRAD_SIZE];
+    UNROLL for (int j = 0; j < size; j++) {
+        UNROLL for (int i = 0; i < size; i++) d[i] = V_LOAD_UP_TO(patch[i * size + j] + channel, count);
+        in_column(outputs, d, row);
+        UNROLL for (int i = 0; i < size; i++) half[i][j] = row[i];
+    }
+    UNROLL for (int i = 0; i < size; i++) {
+        in_column(outputs, half[i], row);
+        UNROLL for (int j = 0; j < size; j++)
+            V_STORE_UP_TO(v + (i * size + j) * plane + channel, count, row[j]);
+    }
+}
+
+INLINE void out_channels(const int outputs, const we_winograd_out *o, int64_t channel, int32_t count) {
+    const int size = outputs + 2;
+    VEC m[WE_WINOGRAD_SIZE], half[4][WE_WINOGRAD_SIZE], row[4];
+    VEC bias = o->bias ? V_LOAD_UP_TO(o->bias + channel, count) : V_ZERO();
+    UNROLL for (int j = 0; j < size; j++) {
+        UNROLL for (int i = 0; i < size; i++)
+            m[i] = V_LOAD_UP_TO(o->from + (i * size + j) * o->plane + channel, count);
+        out_column(outputs, m, row);
+        UNROLL for (int i = 0; i < outputs; i++) half[i][j] = row[i];
+    }
+    UNROLL for (int i = 0; i < outputs; i++) {
+        out_column(outputs, half[i], row);
+        UNROLL for (int j = 0; j < outputs; j++) {
+            float *to = o->to[i * outputs + j];
+            VEC sum = V_ADD(row[j], bias);
+            if (!to)
+                continue;
+            if (o->residual)
+                sum = V_ADD(sum, V_LOAD_UP_TO(o->residual[i * outputs + j] + channel, count));
+            V_STORE_UP_TO(to + channel, count, V_CAP(V_RAISE(sum, o->low), o->high));
+        }
+    }
+}
+
+void KERNEL_IN(int32_t outputs, int64_t channels, const float *const *patch, float *v, int64_t plane) {
+    for (int64_t c = 0; c < channels; c += LANES) {
+        int32_t count = channels - c < LANES ? (int32_t)(channels - c) : LANES;
+        if (outputs == 2)
+            in_channels(2, patch, c, count, v, plane);
+        else
+            in_channels(4, patch, c, count, v, plane);
+    }
+}
+
+void KERNEL_OUT(int32_t outputs, const we_winograd_out *o) {
+    for (int64_t c = 0; c < o->channels; c += LANES) {
+        int32_t count = o->channels - c < LANES ? (int32_t)(o->channels - c) : LANES;
+        if (outputs == 2)
+            out_channels(2, o, c, count);
+        else
+            out_channels(4, o, c, count);
+    }
+}
