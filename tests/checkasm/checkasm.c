@@ -425,7 +425,8 @@ static void check_gemv(const char *name, we_gemv_kernel kernel, int32_t columns)
 /* Patches anywhere, partial vectors of channels, places that are left out. */
 static void check_winograd(const char *name, we_winograd_in_kernel in, we_winograd_out_kernel out) {
     enum { CHANNELS = 37, PLANE = 40, PLACES = WE_WINOGRAD_SIZE * WE_WINOGRAD_SIZE };
-    static float x[2000], v[PLACES * PLANE], want[PLACES * PLANE], y[2000], expected[2000], added[2000], bias[CHANNELS];
+    static float x[2000], v[PLACES * PLANE], want[PLACES * PLANE], y[2000], expected[2000], added[2000],
+        bias[CHANNELS];
     for (int round = 0; round < 200; round++) {
         int32_t outputs = check_below(2) ? 4 : 2, size = outputs + 2;
         int64_t channels = 1 + check_below(CHANNELS);
@@ -438,7 +439,8 @@ static void check_winograd(const char *name, we_winograd_in_kernel in, we_winogr
         memcpy(want, v, sizeof v);
         we_f32_winograd_in__ref(outputs, channels, patch, want, PLANE);
         in(outputs, channels, patch, v, PLANE);
-        for (int64_t i = 0; i < PLACES * PLANE; i++) /* 400: what the matrices may blow an error up by, squared */
+        for (int64_t i = 0; i < PLACES * PLANE;
+             i++) /* 400: what the matrices may blow an error up by, squared */
             CHECK(fabsf(v[i] - want[i]) <= 400 * 0x1p-22f && (i % PLANE < channels || v[i] == want[i]),
                   "%s: patch %" PRId64 " is %g, not %g", name, i, v[i], want[i]);
         fill(WE_F32, y, 2000, 0);
@@ -463,8 +465,8 @@ static void check_winograd(const char *name, we_winograd_in_kernel in, we_winogr
         o.to = to;
         out(outputs, &o);
         for (int64_t i = 0; i < 2000; i++)
-            CHECK(fabsf(y[i] - expected[i]) <= 1024 * 0x1p-20f, "%s: output %" PRId64 " is %g, not %g", name, i, y[i],
-                  expected[i]);
+            CHECK(fabsf(y[i] - expected[i]) <= 1024 * 0x1p-20f, "%s: output %" PRId64 " is %g, not %g", name,
+                  i, y[i], expected[i]);
     }
 }
 
@@ -503,7 +505,8 @@ static void check_all(uint32_t isas) {
 #undef WE_WINDOW_KERNEL_ROW
 #define WE_WINOGRAD_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
-        check_winograd("we_" #dt "_winograd__" #isa, we_##dt##_winograd_in__##isa, we_##dt##_winograd_out__##isa);
+        check_winograd("we_" #dt "_winograd__" #isa, we_##dt##_winograd_in__##isa,                           \
+                       we_##dt##_winograd_out__##isa);
 #include "kernels/winograd.inc"
 #undef WE_WINOGRAD_KERNEL_ROW
 #define WE_SOFTMAX_KERNEL_ROW(ISA, isa, DT, dt)                                                              \

@@ -31,7 +31,8 @@ void *we_memory_new_dirty(size_t size) {
     size = (size + WE_ALIGNMENT - 1) / WE_ALIGNMENT * WE_ALIGNMENT;
     if (size < HUGE_PAGE)
         return aligned_alloc(WE_ALIGNMENT, size ? size : WE_ALIGNMENT);
-    /* Weights and activations are walked in strides of whole rows: with pages of 2 MiB they miss the TLB less. */
+    /* Weights and activations are walked in strides of whole rows: with pages of 2 MiB they miss the TLB
+     * less. */
     void *memory = aligned_alloc(HUGE_PAGE, size);
     if (memory)
         madvise(memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a wish: it may be refused */

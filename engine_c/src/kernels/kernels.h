@@ -137,8 +137,8 @@ typedef struct we_gemv {
 typedef void (*we_gemv_kernel)(const we_gemv *g);
 
 /* The two ends of Winograd's convolution with filters of 3 x 3 (source: Lavin and Gray, Fast Algorithms for
- * Convolutional Neural Networks, 2015): a patch of size x size positions, size = outputs + 2, becomes size * size
- * values that are multiplied by transformed filters, and the sums over channels become outputs x outputs
+ * Convolutional Neural Networks, 2015): a patch of size x size positions, size = outputs + 2, becomes size *
+ * size values that are multiplied by transformed filters, and the sums over channels become outputs x outputs
  * positions. Outputs is 2 or 4. */
 enum {
     WE_WINOGRAD_SIZE = 6, /* the largest patch */
@@ -148,8 +148,8 @@ enum {
 typedef void (*we_winograd_in_kernel)(int32_t outputs, int64_t channels, const float *const *patch, float *v,
                                       int64_t plane);
 
-/* to[p][c] = (At m A)[p] + bias[c] + residual[p][c], kept within low and high, m[p] = from[p * plane + c]; a place
- * of `to` that is NULL is left out. bias and residual: NULL where absent. */
+/* to[p][c] = (At m A)[p] + bias[c] + residual[p][c], kept within low and high, m[p] = from[p * plane + c]; a
+ * place of `to` that is NULL is left out. bias and residual: NULL where absent. */
 typedef struct we_winograd_out {
     int64_t channels, plane;
     const float *from, *bias;

@@ -155,15 +155,16 @@ static void put_merging(text *t, const we_merge_report *merging) {
         (long long)merging->aliases);
 }
 
-we_status we_explain(const we_graph *graph, const we_settings *settings,
-                     const we_prepared *prepared, char **out, we_error *err) {
+we_status we_explain(const we_graph *graph, const we_settings *settings, const we_prepared *prepared,
+                     char **out, we_error *err) {
     text t = {0};
     const char *isa;
     WE_TRY(we_isa_current(&isa, err));
     put(&t, "{\"model\":");
     put_string(&t, graph->name);
     put(&t, ",\"backend\":\"%s\",\"isa\":\"%s\",\"threads\":%d,\"precision\":\"%s\",\"steps\":[",
-        settings->backend->name, isa, (int)settings->machine.threads, we_precision_name(settings->machine.precision));
+        settings->backend->name, isa, (int)settings->machine.threads,
+        we_precision_name(settings->machine.precision));
     for (size_t c = 0; c < prepared->program.command_count; c++) {
         put(&t, "%s", c ? "," : "");
         put_step(&t, graph, &prepared->program, &prepared->program.commands[c]);

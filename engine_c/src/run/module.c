@@ -737,8 +737,7 @@ static void add(text *t, const char *bytes) {
     t->size += length;
 }
 
-we_status we_module_explain(we_module *module, const we_settings *settings, char **out,
-                            we_error *err) {
+we_status we_module_explain(we_module *module, const we_settings *settings, char **out, we_error *err) {
     text t = {0};
     we_status status = WE_OK;
     add(&t, "{\"segments\":[");

@@ -45,8 +45,7 @@ bool we_module_is_dynamic(const we_module *module);
 /* Fills `outputs`, in the graph's order, on success; all are NULL otherwise. */
 we_status we_module_run(we_module *module, we_flow *flow, we_datum *const *inputs, we_datum **outputs);
 /* The programs kept as JSON; freed with we_memory_free. */
-we_status we_module_explain(we_module *module, const we_settings *settings, char **out,
-                            we_error *err);
+we_status we_module_explain(we_module *module, const we_settings *settings, char **out, we_error *err);
 
 /* ---- For control flow ---- */
 

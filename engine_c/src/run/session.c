@@ -77,10 +77,9 @@ static we_status read_settings(const we_session_options *options, we_settings *o
     out->memory_limit = options->memory_limit ? options->memory_limit : DEFAULT_MEMORY_LIMIT;
     out->max_trips = options->max_trips ? options->max_trips : DEFAULT_MAX_TRIPS;
     out->flags = options->flags;
-    out->machine =
-        (we_machine){.isas = out->kernels->isas,
-                     .threads = options->threads ? options->threads : 1,
-                     .precision = we_precision_find(precision)};
+    out->machine = (we_machine){.isas = out->kernels->isas,
+                                .threads = options->threads ? options->threads : 1,
+                                .precision = we_precision_find(precision)};
     return WE_OK;
 }
 
@@ -564,10 +563,11 @@ we_status we_session_explain(we_session *session, char **out, we_error *err) {
     if (atomic_load(&session->dynamic))
         return we_module_explain(session->module, &session->settings, out, err);
     pthread_mutex_lock(&session->lock);
-    we_status status = session->shapes
-                           ? we_explain(&session->model->graph, &session->settings, session->shapes->prepared, out, err)
-                           : we_error_set(err, WE_INVALID_ARGUMENT,
-                                          "nothing is prepared yet: run or prepare the session first");
+    we_status status =
+        session->shapes
+            ? we_explain(&session->model->graph, &session->settings, session->shapes->prepared, out, err)
+            : we_error_set(err, WE_INVALID_ARGUMENT,
+                           "nothing is prepared yet: run or prepare the session first");
     pthread_mutex_unlock(&session->lock);
     return status;
 }

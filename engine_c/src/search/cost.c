@@ -20,9 +20,9 @@ enum {
     STEPS_SORT = 512, /* some ten comparisons through a pointer */
     STEPS_RANDOM = 16,
     WEIGHT_BYTES = 16, /* per ns, of a B that was last used a whole run ago */
-    TILE_CYCLES = 40, /* a call, its pointers, the latency of its last sums */
-    START_NS = 100,   /* S of any command on the CPU: the call, its walk */
-    STEP_NS = 5,      /* of a loop, to its next iteration */
+    TILE_CYCLES = 40,  /* a call, its pointers, the latency of its last sums */
+    START_NS = 100,    /* S of any command on the CPU: the call, its walk */
+    STEP_NS = 5,       /* of a loop, to its next iteration */
 };
 
 static int best_isa(const we_machine *machine) {

@@ -3,8 +3,8 @@
  * multiplications where the direct way needs 144, 2 x 2 outputs 16 for 36; the results differ from the direct
  * way's by a few units in float32's last places (relative Frobenius error some 1e-6).
  *
- * Tiles are taken in chunks whose transformed patches and sums stay near. Threads take whole chunks; where there are
- * few of them, each is shared out step by step. */
+ * Tiles are taken in chunks whose transformed patches and sums stay near. Threads take whole chunks; where
+ * there are few of them, each is shared out step by step. */
 #include <math.h>
 #include <string.h>
 
@@ -22,10 +22,11 @@ enum {
 
 typedef struct parameters {
     we_conv conv;
-    int32_t outputs, size;  /* of a tile and of its patch, per side */
-    int64_t down, across;   /* tiles of an image */
-    we_matmul product;      /* [tiles, channels] by [channels, filters], for every place of the patch */
-    float *packed, *zeros;  /* filters, place by place, and a position outside the image; made at preparation */
+    int32_t outputs, size; /* of a tile and of its patch, per side */
+    int64_t down, across;  /* tiles of an image */
+    we_matmul product;     /* [tiles, channels] by [channels, filters], for every place of the patch */
+    float *packed,
+        *zeros; /* filters, place by place, and a position outside the image; made at preparation */
 } parameters;
 
 static bool accept(const we_call *call, we_arena *arena, int32_t outputs, const void **out) {
@@ -61,7 +62,8 @@ static bool accept_4(const we_call *call, we_arena *arena, const void **out) {
     return accept(call, arena, 4, out);
 }
 
-/* Both transforms, some cycles per tile and channel (measured on Zen 5); the products are priced by the search. */
+/* Both transforms, some cycles per tile and channel (measured on Zen 5); the products are priced by the
+ * search. */
 static double cost(const void *given) {
     const parameters *p = given;
     double in = p->outputs == 4 ? 4 : 1.5, out = p->outputs == 4 ? 3 : 1;
@@ -101,18 +103,20 @@ static void transform_block(const float (*g)[3], int32_t size, float taps[TAPS][
     }
 }
 
-/* The filters of one channel, a block of them from `first` on, to their columns of a panel. */
-static void pack_block(const parameters *p, int64_t channel, int64_t first, int64_t each, float *to) {
+/* The filters of one channel, `count` <= BLOCK of them from `first` on, to their columns of a panel; those
+ * past the last filter are zeros. */
+static void pack_block(const parameters *p, int64_t channel, int64_t first, int64_t count, int64_t each,
+                       float *to) {
     const we_conv *c = &p->conv;
     float taps[TAPS][BLOCK] = {{0}}, out[PATCHES][BLOCK];
-    for (int64_t f = 0; f < BLOCK && first + f < c->filters; f++) {
+    for (int64_t f = 0; f < count && first + f < c->filters; f++) {
         const float *from = c->weights + ((first + f) * c->channels + channel) * TAPS;
         for (int32_t t = 0; t < TAPS; t++)
             taps[t][f] = from[t];
     }
     transform_block(p->outputs == 4 ? G4 : G2, p->size, taps, out);
     for (int32_t place = 0; place < p->size * p->size; place++)
-        memcpy(to + place * each, out[place], sizeof out[place]);
+        memcpy(to + place * each, out[place], (size_t)count * sizeof **out);
 }
 
 static we_status prepare(we_program *program, we_command *command, we_error *err) {
@@ -125,10 +129,12 @@ static we_status prepare(we_program *program, we_command *command, we_error *err
     if (!p->packed || !p->zeros)
         return we_error_no_memory(err);
     memset(p->zeros, 0, (size_t)c->channels * sizeof *p->zeros);
-    for (int64_t first = 0; first < we_panels(c->filters, columns) * columns; first += BLOCK) {
-        float *panel = p->packed + first / columns * columns * c->channels + first % columns;
-        for (int64_t channel = 0; channel < c->channels; channel++)
-            pack_block(p, channel, first, each, panel + channel * columns);
+    for (int64_t panel = 0; panel * columns < c->filters; panel++) {
+        for (int64_t channel = 0; channel < c->channels; channel++) {
+            float *to = p->packed + (panel * c->channels + channel) * columns;
+            for (int64_t f = 0; f < columns; f += BLOCK)
+                pack_block(p, channel, panel * columns + f, we_least(BLOCK, columns - f), each, to + f);
+        }
     }
     return WE_OK;
 }

@@ -8,7 +8,7 @@ enum {
     UNIT_FLOATS = 32 << 10,  /* of C, which every block of k passes over */
     UNIT_STEPS = 400000,     /* products worth handing to a thread: some 3 us */
     LINE_FLOATS = 16,
-    UNITS_PER_THREAD = 4,    /* so that a slow core sheds load */
+    UNITS_PER_THREAD = 4, /* so that a slow core sheds load */
 };
 
 /* How a product is cut. */
@@ -102,7 +102,7 @@ typedef struct block {
     int64_t run, runs, at, depth;
     const float *b; /* its first panel of the unit */
     int64_t panel;  /* floats from one panel to the next */
-    int64_t next;   /* floats from a panel's block to the one that is multiplied next; 0: it is near already */
+    int64_t next; /* floats from a panel's block to the one that is multiplied next; 0: it is near already */
     bool first, last;
 } block;
 

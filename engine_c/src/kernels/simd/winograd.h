@@ -1,5 +1,5 @@
-/* Both ends of Winograd's convolution from vector wrappers, to be defined as KERNEL_IN and KERNEL_OUT. The matrices
- * are those of ref/f32_winograd_ref.c, with common terms taken together. */
+/* Both ends of Winograd's convolution from vector wrappers, to be defined as KERNEL_IN and KERNEL_OUT. The
+ * matrices are those of ref/f32_winograd_ref.c, with common terms taken together. */
 #include "kernels/kernels.h"
 
 #define UNROLL _Pragma("GCC unroll 8")
@@ -41,8 +41,8 @@ INLINE void out_column(const int outputs, const VEC *m, VEC *to) {
 }
 
 /* `count` <= LANES channels from `channel` on. */
-INLINE void in_channels(const int outputs, const float *const *patch, int64_t channel, int32_t count, float *v,
-                        int64_t plane) {
+INLINE void in_channels(const int outputs, const float *const *patch, int64_t channel, int32_t count,
+                        float *v, int64_t plane) {
     const int size = outputs + 2;
     VEC d[WE_WINOGRAD_SIZE], half[WE_WINOGRAD_SIZE][WE_WINOGRAD_SIZE], row[WE_WINOGRAD_SIZE];
     UNROLL for (int j = 0; j < size; j++) {
@@ -62,8 +62,8 @@ INLINE void out_channels(const int outputs, const we_winograd_out *o, int64_t ch
     VEC m[WE_WINOGRAD_SIZE], half[4][WE_WINOGRAD_SIZE], row[4];
     VEC bias = o->bias ? V_LOAD_UP_TO(o->bias + channel, count) : V_ZERO();
     UNROLL for (int j = 0; j < size; j++) {
-        UNROLL for (int i = 0; i < size; i++)
-            m[i] = V_LOAD_UP_TO(o->from + (i * size + j) * o->plane + channel, count);
+        UNROLL for (int i = 0; i < size; i++) m[i] =
+            V_LOAD_UP_TO(o->from + (i * size + j) * o->plane + channel, count);
         out_column(outputs, m, row);
         UNROLL for (int i = 0; i < outputs; i++) half[i][j] = row[i];
     }
