@@ -99,6 +99,23 @@ bool we_loop_is_simple(const we_program *program, const we_loop *loop) {
                                            : body->kind == WE_COMMAND_BINARY && body->u.binary.walk.rank <= 1;
 }
 
+bool we_loop_has_pieces(const we_program *program, const we_loop *loop) {
+    if (!we_loop_is_simple(program, loop))
+        return false;
+    for (size_t v = 0; v < loop->view_count; v++) {
+        if (loop->views[v].first >= 0)
+            return false;
+    }
+    const we_command *body = &loop->body[0];
+    if (body->kind == WE_COMMAND_BINARY)
+        return true;
+    we_region region = body->u.raster.regions[0];
+    we_region_coalesce(&region);
+    return region.src.offset == 0 && region.dst.offset == 0 &&
+           we_region_count(&region) == program->tensors[body->out].count &&
+           (region.rank == 0 || (region.rank == 1 && region.src.stride[0] == 1 && region.dst.stride[0] == 1));
+}
+
 int32_t we_program_root(const we_program *program, int32_t tensor, int64_t *offset) {
     *offset = 0;
     while (program->tensors[tensor].alias_of >= 0) {

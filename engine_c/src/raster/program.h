@@ -92,6 +92,7 @@ typedef struct we_loop {
     int32_t rank;
     int64_t size[WE_MAX_RANK];
     bool independent; /* iterations may run in any order and at once */
+    bool pieces;      /* chosen by the search: run in pieces (see backend/cpu/loop_pieces.c) */
     const we_loop_view *views;
     struct we_command *body;
     const int32_t *reads;          /* tensors from outside */
@@ -182,6 +183,8 @@ int32_t we_command_write(const we_command *command, size_t i);
 /* True where the body is one command between views: no memory of its own, and no pass through the back end's
  * table per iteration. */
 bool we_loop_is_simple(const we_program *program, const we_loop *loop);
+/* True for such a one whose body is one dense copy, or one binary function, wherever the iteration is. */
+bool we_loop_has_pieces(const we_program *program, const we_loop *loop);
 int64_t we_loop_iterations(const we_loop *loop);
 
 /* The tensor whose memory this one uses, and where in it (elements). */

@@ -23,6 +23,7 @@ enum {
     TILE_CYCLES = 40,  /* a call, its pointers, the latency of its last sums */
     START_NS = 100,    /* S of any command on the CPU: the call, its walk */
     STEP_NS = 5,       /* of a loop, to its next iteration */
+    PIECE_STEP_NS = 2, /* of one that runs in pieces */
 };
 
 static int best_isa(const we_machine *machine) {
@@ -69,11 +70,12 @@ static double product_ns(const we_matmul *p, bool pack_b, const we_matmul_row *k
 }
 
 /* Every iteration costs its body; a simple one starts without the call. */
-static double loop_ms(const we_machine *machine, const we_program *program, const we_loop *loop) {
+static double loop_ms(const we_machine *machine, const we_program *program, const we_loop *loop,
+                      bool pieces) {
     double body = 0, each = we_loop_is_simple(program, loop) ? -START_NS * 1e-6 : 0;
     for (size_t i = 0; i < loop->body_count; i++)
         body += loop->body[i].predicted_ms + each;
-    return (double)we_loop_iterations(loop) * (body + STEP_NS * 1e-6) /
+    return (double)we_loop_iterations(loop) * (body + (pieces ? PIECE_STEP_NS : STEP_NS) * 1e-6) /
                (loop->independent ? machine->threads : 1) +
            START_NS * 1e-6;
 }
@@ -114,7 +116,7 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
                         candidate->kernel);
         break;
     case WE_COMMAND_LOOP:
-        return loop_ms(machine, program, &command->u.loop);
+        return loop_ms(machine, program, &command->u.loop, candidate->pieces);
     case WE_COMMAND_RASTER:
         for (size_t i = 0; i < command->u.raster.count; i++) {
             const we_region *r = &command->u.raster.regions[i];

@@ -18,6 +18,8 @@ void we_search_choose(const we_machine *machine, const we_program *program, bool
     command->predicted_ms = least;
     if (command->kind == WE_COMMAND_MATMUL)
         command->u.matmul.kernel = candidates[best].kernel;
+    if (command->kind == WE_COMMAND_LOOP)
+        command->u.loop.pieces = candidates[best].pieces;
     if (command->kind == WE_COMMAND_CLAIM)
         command->u.claim.kernel = candidates[best].kernel;
 }

@@ -31,6 +31,7 @@ enum {
 typedef struct we_candidate {
     const char *name;
     const we_matmul_row *kernel; /* of a product: NULL for the plain loop */
+    bool pieces;                 /* of a loop */
 } we_candidate;
 
 /* Candidates of a command on this machine; always at least one. `plain_only` leaves the reference alone. */

@@ -54,6 +54,8 @@ size_t we_space_candidates(const we_machine *machine, const we_program *program,
     bool claimed = claim && claim->product;
     if (!claimed)
         out[count++] = (we_candidate){.name = plain_name(program, command)};
+    if (command->kind == WE_COMMAND_LOOP && !plain_only && we_loop_has_pieces(program, &command->u.loop))
+        out[count++] = (we_candidate){.name = "loop in pieces", .pieces = true};
     bool product = command->kind == WE_COMMAND_MATMUL && program->tensors[command->out].dtype == WE_F32 &&
                    command->u.matmul.k > 0;
     if (!claimed && (!product || plain_only))

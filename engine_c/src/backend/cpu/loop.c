@@ -1,9 +1,9 @@
 /* The loop command. A cursor steps through the iterations and keeps every view's place; a simple body (one
  * copy or one binary function between views) then runs straight on pointers, any other through the table of
- * commands with the views' entries in `memory` moved. */
+ * commands with the views' entries in `memory` moved. The fast way for simple bodies is in loop_pieces.c. */
 #include <string.h>
 
-#include "backend/cpu/cpu.h"
+#include "backend/cpu/loop.h"
 #include "base/dtype.h"
 #include "base/error.h"
 #include "graph/opspec.h"
@@ -21,7 +21,7 @@ typedef struct cursor {
     place places[WE_LOOP_VIEWS];
 } cursor;
 
-/* ---- Indices are checked before the loop starts ---- */
+/* ---- Indices are checked before the loop starts, or by who uses them ---- */
 
 static we_status check_index(const we_run *run, const we_command *command, const we_loop_index *index,
                              we_error *err) {
@@ -34,6 +34,15 @@ static we_status check_index(const we_run *run, const we_command *command, const
             return we_error_set_at(err, WE_INVALID_ARGUMENT, we_op_name(node->op), node->name,
                                    "index %lld is outside an axis of %lld", (long long)value,
                                    (long long)extent);
+    }
+    return WE_OK;
+}
+
+static we_status check_indices(const we_run *run, const we_command *command, we_error *err) {
+    const we_loop *loop = &command->u.loop;
+    for (size_t v = 0; v < loop->view_count; v++) {
+        if (loop->views[v].index.tensor >= 0)
+            WE_TRY(check_index(run, command, &loop->views[v].index, err));
     }
     return WE_OK;
 }
@@ -173,10 +182,8 @@ static we_status run_body(const we_run *run, const we_loop *loop, we_error *err)
 we_status we_cpu_loop(const we_run *run, const we_command *command, we_error *err) {
     const we_loop *loop = &command->u.loop;
     int64_t count = we_loop_iterations(loop);
-    for (size_t v = 0; v < loop->view_count; v++) {
-        if (loop->views[v].index.tensor >= 0)
-            WE_TRY(check_index(run, command, &loop->views[v].index, err));
-    }
+    if (!loop->pieces) /* which looks at each index itself */
+        WE_TRY(check_indices(run, command, err));
     for (size_t i = 0; i < loop->write_count; i++) {
         const we_tensor *result = &run->program->tensors[loop->writes[i]];
         if (loop->seeds[i] >= 0 && result->count)
@@ -187,8 +194,10 @@ we_status we_cpu_loop(const we_run *run, const we_command *command, we_error *er
         return WE_OK;
     if (!we_loop_is_simple(run->program, loop))
         return run_body(run, loop, err);
-    int64_t each = run->program->tensors[loop->body[0].out].count;
+    int64_t each = run->program->tensors[loop->body[0].out].count, grain = 1 + 32768 / (each + 8);
+    if (loop->pieces)
+        return we_cpu_loop_pieces(run, loop, grain) ? WE_OK : check_indices(run, command, err);
     simple_job job = {run, loop};
-    we_parallel_for(loop->independent ? run->pool : NULL, count, 1 + 32768 / (each + 8), simple_range, &job);
+    we_parallel_for(loop->independent ? run->pool : NULL, count, grain, simple_range, &job);
     return WE_OK;
 }

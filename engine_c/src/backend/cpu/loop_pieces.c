@@ -1,0 +1,212 @@
+/* Loops that copy or combine little per iteration, as indexed reads and writes do: the places of some
+ * iterations are worked out together, in passes that do one thing, and then the elements move. The plain way,
+ * a cursor that steps from iteration to iteration, is in loop.c. */
+#include "backend/cpu/loop.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/dtype.h"
+#include "ops/ops.h"
+
+enum {
+    PIECE = 256, /* iterations: their places stay in the first-level cache */
+};
+
+/* Where the iterations find one operand, in bytes from `base`. */
+typedef struct side {
+    const we_loop_view *view; /* NULL: at the same place always */
+    char *base;
+    int64_t width;
+    we_tensor index; /* with data */
+} side;
+
+typedef struct job {
+    const we_run *run;
+    const we_loop *loop;
+    side from[2], to;     /* from[1] of a binary function */
+    _Atomic bool outside; /* an index was */
+} job;
+
+/* ---- Places ---- */
+
+/* out[j] = start + j * step, how a side moves that no index moves. */
+static void place_evenly(int64_t start, int64_t step, int64_t count, int64_t *out) {
+    for (int64_t j = 0; j < count; j++)
+        out[j] = start + j * step;
+}
+
+/* The same plus the index at j times `by`, which must lie in [-extent, extent). */
+static bool place_by(const int64_t *index, int64_t stride, int64_t extent, int64_t by, int64_t start,
+                     int64_t step, int64_t count, int64_t *out) {
+    uint64_t inside = 1;
+    for (int64_t j = 0; j < count; j++) {
+        int64_t value = index[j * stride];
+        value += value < 0 ? extent : 0;
+        inside &= (uint64_t)value < (uint64_t)extent;
+        out[j] = start + j * step + value * by;
+    }
+    return inside;
+}
+
+/* out[j] += what the components of its index say, in any type. */
+static bool add_components(const side *s, int64_t at, int64_t stride, int64_t count, int64_t *out) {
+    const we_loop_index *index = &s->view->index;
+    bool inside = true;
+    for (int64_t j = 0; j < count; j++) {
+        for (int32_t c = 0; c < index->components; c++) {
+            int64_t value = we_tensor_integer(&s->index, at + j * stride + c);
+            value += value < 0 ? index->extent[c] : 0;
+            inside &= value >= 0 && value < index->extent[c];
+            out[j] += value * index->step[c] * s->width;
+        }
+    }
+    return inside;
+}
+
+/* Iterations along the innermost dim: places from `start`, `step` apart, indices from `number`, `stride`
+ * apart. */
+static bool place_row(const side *s, int64_t start, int64_t step, int64_t number, int64_t stride,
+                      int64_t count, int64_t *out) {
+    const we_loop_index *index = &s->view->index;
+    if (index->tensor >= 0 && index->components == 1 && s->index.dtype == WE_I64) {
+        const int64_t *from = (const int64_t *)s->index.data + number;
+        int64_t extent = index->extent[0], by = index->step[0] * s->width;
+        return stride == 1 ? place_by(from, 1, extent, by, start, step, count, out)
+                           : place_by(from, stride, extent, by, start, step, count, out);
+    }
+    place_evenly(start, step, count, out);
+    return index->tensor < 0 || add_components(s, number, stride, count, out);
+}
+
+/* Iterations [begin, begin + count) of one side; false where an index is outside. */
+static bool place(const we_loop *loop, const side *s, int64_t begin, int64_t count, int64_t *out) {
+    int64_t x[WE_MAX_RANK] = {0}, row = loop->rank ? loop->size[loop->rank - 1] : 1;
+    int32_t last = loop->rank - 1;
+    bool inside = true;
+    if (!s->view) {
+        memset(out, 0, (size_t)count * sizeof *out);
+        return true;
+    }
+    for (int32_t i = loop->rank; i-- > 0; begin /= loop->size[i])
+        x[i] = begin % loop->size[i];
+    const we_address *at = &s->view->at, *index = &s->view->index.at;
+    while (count > 0) {
+        int64_t run = row - (last >= 0 ? x[last] : 0), from = at->offset, number = index->offset;
+        run = run < count ? run : count;
+        for (int32_t i = 0; i < loop->rank; i++) {
+            from += x[i] * at->stride[i];
+            number += x[i] * index->stride[i];
+        }
+        int64_t step = last >= 0 ? at->stride[last] * s->width : 0;
+        inside &= place_row(s, from * s->width, step, number, last >= 0 ? index->stride[last] : 0, run, out);
+        out += run;
+        count -= run;
+        if (last >= 0)
+            x[last] = 0;
+        for (int32_t i = last; i-- > 0 && ++x[i] == loop->size[i];)
+            x[i] = 0;
+    }
+    return inside;
+}
+
+/* ---- Elements ---- */
+
+static inline __attribute__((always_inline)) void
+move(int64_t count, size_t bytes, const char *from, const int64_t *from_at, char *to, const int64_t *to_at) {
+    for (int64_t j = 0; j < count; j++)
+        memcpy(to + to_at[j], from + from_at[j], bytes);
+}
+
+/* `bytes` is a constant in each case, so that a copy is a load and a store. */
+static void move_sized(int64_t count, size_t bytes, const char *from, const int64_t *from_at, char *to,
+                       const int64_t *to_at) {
+    switch (bytes) {
+    case 1:
+        move(count, 1, from, from_at, to, to_at);
+        return;
+    case 2:
+        move(count, 2, from, from_at, to, to_at);
+        return;
+    case 4:
+        move(count, 4, from, from_at, to, to_at);
+        return;
+    case 8:
+        move(count, 8, from, from_at, to, to_at);
+        return;
+    case 16:
+        move(count, 16, from, from_at, to, to_at);
+        return;
+    case 32:
+        move(count, 32, from, from_at, to, to_at);
+        return;
+    default:
+        move(count, bytes, from, from_at, to, to_at);
+    }
+}
+
+static void combine(const job *j, int64_t count, const int64_t *left, const int64_t *right,
+                    const int64_t *to) {
+    const we_command *body = &j->loop->body[0];
+    const we_walk *walk = &body->u.binary.walk;
+    we_binary_kernel kernel =
+        j->run->kernels->binary[body->u.binary.fn][j->run->program->tensors[body->in[0]].dtype];
+    int64_t n = walk->rank ? walk->size[0] : 1;
+    int64_t left_step = walk->rank ? walk->step[0][0] : 0, right_step = walk->rank ? walk->step[1][0] : 0;
+    for (int64_t i = 0; i < count; i++)
+        kernel(n, j->from[0].base + left[i], left_step, j->from[1].base + right[i], right_step,
+               j->to.base + to[i]);
+}
+
+static bool run_piece(job *j, int64_t begin, int64_t count) {
+    const we_command *body = &j->loop->body[0];
+    int64_t from[PIECE], other[PIECE], to[PIECE];
+    if (!place(j->loop, &j->to, begin, count, to) || !place(j->loop, &j->from[0], begin, count, from))
+        return false;
+    if (body->kind == WE_COMMAND_RASTER) {
+        size_t bytes = (size_t)j->run->program->tensors[body->out].count * (size_t)j->to.width;
+        move_sized(count, bytes, j->from[0].base, from, j->to.base, to);
+        return true;
+    }
+    if (!place(j->loop, &j->from[1], begin, count, other))
+        return false;
+    combine(j, count, from, other, to);
+    return true;
+}
+
+static void run_range(void *context, int64_t begin, int64_t end) {
+    job *j = context;
+    for (int64_t at = begin; at < end && !atomic_load_explicit(&j->outside, memory_order_relaxed);
+         at += PIECE) {
+        if (!run_piece(j, at, end - at < PIECE ? end - at : PIECE))
+            atomic_store_explicit(&j->outside, true, memory_order_relaxed);
+    }
+}
+
+static side side_of(const we_run *run, const we_loop *loop, int32_t tensor) {
+    side s = {.base = run->memory[tensor]};
+    for (size_t v = 0; v < loop->view_count; v++) {
+        const we_loop_view *view = &loop->views[v];
+        if (view->view != tensor)
+            continue;
+        s.view = view;
+        s.base = run->memory[view->base];
+        s.width = (int64_t)we_dtype_size(run->program->tensors[tensor].dtype);
+        if (view->index.tensor >= 0) {
+            s.index = run->program->tensors[view->index.tensor];
+            s.index.data = run->memory[view->index.tensor];
+        }
+    }
+    return s;
+}
+
+bool we_cpu_loop_pieces(const we_run *run, const we_loop *loop, int64_t grain) {
+    const we_command *body = &loop->body[0];
+    bool raster = body->kind == WE_COMMAND_RASTER;
+    job j = {.run = run, .loop = loop, .to = side_of(run, loop, body->out)};
+    j.from[0] = side_of(run, loop, raster ? body->u.raster.regions[0].source : body->in[0]);
+    if (!raster)
+        j.from[1] = side_of(run, loop, body->in[1]);
+    we_parallel_for(loop->independent ? run->pool : NULL, we_loop_iterations(loop), grain, run_range, &j);
+    return !atomic_load(&j.outside);
+}
