@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -20,6 +20,7 @@ import bench_container
 import bench_engine
 import bench_engine_merge
 import bench_engine_nets
+import bench_engine_sessions
 import bench_pipeline
 import bench_platform
 import machine
@@ -38,6 +39,7 @@ SECTIONS: Mapping[str, Section] = {
     "engine": _listed(bench_engine.run),
     "engine-merge": _listed(bench_engine_merge.run),
     bench_engine_nets.SECTION: bench_engine_nets.run,
+    bench_engine_sessions.SECTION: _listed(bench_engine_sessions.run),
     "container": _listed(bench_container.run),
     "pipeline": _listed(bench_pipeline.run),
     "platform": _listed(bench_platform.run),
@@ -71,15 +73,28 @@ def main() -> None:
     for name in args.sections or SECTIONS:
         with console.status(f"measuring {name}"):
             report = SECTIONS[name](args)
-        known = kept[name].report.figures() if name in kept else {}
-        print_report(console, report, known)
+        if name == bench_engine_nets.SECTION:
+            name = bench_engine_nets.section_name(args.isa)
+        print_report(console, report, kept[name].report.figures() if name in kept else {})
         measured[name] = Measured(report, facts)
     _write(LATEST, measured)
     if args.keep:
-        merged = {**kept, **measured}
-        kept = {name: merged[name] for name in sorted(merged, key=list(SECTIONS).index)}
+        kept = updated(kept, measured)
         _write(KEPT, kept)
         PAGE.write_text(markdown(kept))
+
+
+def updated(kept: Mapping[str, Measured], measured: Mapping[str, Measured]) -> dict[str, Measured]:
+    """The kept run of each section with what was measured now, in the order of ``SECTIONS``."""
+    both = {
+        **kept,
+        **{
+            name: replace(new, report=kept[name].report.updated(new.report)) if name in kept else new
+            for name, new in measured.items()
+        },
+    }
+    order = [*SECTIONS, *sorted(both.keys() - SECTIONS.keys())]
+    return {name: both[name] for name in order if name in both}
 
 
 def load_kept(path: Path) -> dict[str, Measured]:

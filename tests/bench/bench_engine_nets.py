@@ -13,6 +13,7 @@ import numpy as np
 
 from reference import float64_outputs, frobenius_error, largest_error
 from reporting import Cell, Grid, Report
+from walle_engine import api
 from walle_engine.bench.driver import ENGINES, Contestant, Samples, Worker, fastest, race, started
 from walle_engine.bench.peers import PEERS, Peer, interpreters, resolve
 from walle_engine.convert import convert
@@ -49,6 +50,11 @@ RATIOS = (
     ("walle high", _FULL, "high / best f32"),
     ("walle medium", [peer.name for peer in ALL_PEERS if not peer.full], "medium / best of less"),
 )
+
+
+def section_name(isa: str | None) -> str:
+    """Under which figures are kept: those of a capped run apart."""
+    return f"{SECTION}-{isa}" if isa else SECTION
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -101,11 +107,13 @@ def run(args: argparse.Namespace) -> Report:
     peers, missing = resolve([p for p in ALL_PEERS if p.name in args.peers], _pythons(), args.isa)
     tables = _Tables(args.isa)
     for name, why in missing.items():
-        tables.note(f"{name}: {why}")
+        tables.note("", f"{name}: {why}")
     for peer in peers:
-        tables.note(REMARKS.get(peer.name, ""))
+        if peer.name in REMARKS:
+            tables.note("", REMARKS[peer.name])
     for model in args.models:
         folder = model_folder(model)
+        tables.add_plan(model, planned_memory(folder))
         for threads in args.threads:
             _measure(model, folder, threads, peers, args, tables)
     return tables.report()
@@ -126,6 +134,15 @@ def model_folder(model: str) -> Path:
         np.savez(folder / "inputs.npz", **network.inputs)
     convert(folder / "model.onnx", folder / "model.wmodel", check=False)
     return folder
+
+
+def planned_memory(folder: Path) -> Mapping[str, int]:
+    """The memory plan of our engine for a network; empty where it is more than one program."""
+    session = api.load(folder / "model.wmodel").session()
+    with np.load(folder / "inputs.npz") as arrays:
+        session.prepare(dict(arrays))
+    memory: Mapping[str, int] = session.explain().get("memory", {})
+    return memory
 
 
 def _ours(folder: Path, precision: str, isa: str | None) -> Contestant:
@@ -154,7 +171,7 @@ def _measure(
         samples, died = race(workers, turns=args.turns, turn_s=args.turn_s, patience=args.turns)
         row = f"{model}, {threads} thread{'s' * (threads > 1)}"
         for name, why in {**failures, **died}.items():
-            tables.note(f"{name} on {row}: {why}")
+            tables.note(row, f"{name}: {why}")
         tables.add_latency(row, samples)
         tables.add_costs(row, workers)
         if not args.quick:
@@ -166,20 +183,20 @@ class _Tables:
 
     def __init__(self, isa: str | None) -> None:
         capped = f", capped to {isa}" if isa else ""
-        section = f"{SECTION}-{isa}" if isa else SECTION
+        section = section_name(isa)
         self.latency = Grid(section, f"Latency{capped}", "ms")
         self.load = Grid(section, f"Load and first inference{capped}", "ms")
         self.memory = Grid(section, f"Growth of peak memory by load and first inference{capped}", "MB")
         self.frobenius = Grid(section, f"Relative Frobenius error against float64{capped}", "")
+        self.plan = Grid(section, f"Plan of our tensors' memory{capped}", "MB")
         self.largest = Grid(section, f"Largest error over largest magnitude, against float64{capped}", "")
 
     def report(self) -> Report:
-        grids = (self.latency, self.load, self.memory, self.frobenius, self.largest)
+        grids = (self.latency, self.load, self.memory, self.plan, self.frobenius, self.largest)
         return Report(grids=[grid for grid in grids if grid.cells])
 
-    def note(self, text: str) -> None:
-        if text and text not in self.latency.notes:
-            self.latency.notes.append(text)
+    def note(self, row: str, text: str) -> None:
+        self.latency.note(row, text)
 
     def add_latency(self, row: str, samples: Mapping[str, Samples]) -> None:
         for name, sample in samples.items():
@@ -187,7 +204,7 @@ class _Tables:
             self.latency.put(row, name, Cell(sample.median_s * 1e3, low * 1e3, high * 1e3))
         disturbed = [name for name, sample in samples.items() if sample.disturbed]
         if disturbed:
-            self.note(f"{row}: other processes disturbed most turns of {', '.join(disturbed)}")
+            self.note(row, f"other processes disturbed most turns of {', '.join(disturbed)}")
         for ours, peers, column in RATIOS:
             best = fastest(samples, peers)
             if best is not None and ours in samples:
@@ -196,8 +213,18 @@ class _Tables:
 
     def add_costs(self, row: str, workers: Mapping[str, Worker]) -> None:
         for name, worker in workers.items():
+            self.note("", f"{name}: version {worker.loaded.version}")
             self.load.put(row, name, Cell(worker.loaded.load_s * 1e3))
             self.memory.put(row, name, Cell(worker.loaded.growth_bytes / 1e6))
+
+    def add_plan(self, model: str, memory: Mapping[str, int]) -> None:
+        for column, key in (
+            ("arena", "arena_bytes"),
+            ("no plan can take less", "lower_bound_bytes"),
+            ("scratch", "scratch_bytes"),
+        ):
+            if key in memory:
+                self.plan.put(model, column, Cell(memory[key] / 1e6))
 
     def add_errors(self, row: str, workers: Mapping[str, Worker], reference: Sequence[np.ndarray]) -> None:
         for name, worker in workers.items():

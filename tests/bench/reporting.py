@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rich.console import Console
@@ -44,18 +44,33 @@ class Grid:
     """Figures by row and column, where a list would be too long to compare; less is better.
 
     Attributes:
-        notes: sentences printed below it.
+        notes: sentences printed below it, by the row they are about; those about none under ``""``.
     """
 
     section: str
     title: str
     unit: str
     cells: dict[str, dict[str, Cell]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
     def put(self, row: str, column: str, cell: Cell) -> None:
         """Fill in a figure."""
         self.cells.setdefault(row, {})[column] = cell
+
+    def note(self, row: str, text: str) -> None:
+        """Add a sentence about a row, or about none."""
+        known = self.notes.setdefault(row, [])
+        if text not in known:
+            known.append(text)
+
+    def sentences(self) -> list[str]:
+        """All notes, each with the row it is about."""
+        return [f"{row}: {text}" if row else text for row, texts in self.notes.items() for text in texts]
+
+    def updated(self, newer: Grid) -> Grid:
+        """This grid with the rows that a newer run measured replaced, in this one's order."""
+        notes = {row: texts for row, texts in self.notes.items() if row and row not in newer.cells}
+        return replace(newer, cells={**self.cells, **newer.cells}, notes={**newer.notes, **notes})
 
     @property
     def columns(self) -> list[str]:
@@ -74,6 +89,15 @@ class Report:
 
     rows: list[Row] = field(default_factory=list)
     grids: list[Grid] = field(default_factory=list)
+
+    def updated(self, newer: Report) -> Report:
+        """This report with what a newer run of the section measured: whole lists, and rows of grids."""
+        known = {grid.title: grid for grid in self.grids}
+        grids = {
+            grid.title: known[grid.title].updated(grid) if grid.title in known else grid
+            for grid in newer.grids
+        }
+        return Report(newer.rows, list({**known, **grids}.values()))
 
     def figures(self) -> dict[str, float]:
         """Every figure by the name under which it is compared."""
@@ -155,7 +179,7 @@ def _print_grid(console: Console, grid: Grid, kept: Mapping[str, float]) -> None
             ),
         )
     console.print(table)
-    for note in grid.notes:
+    for note in grid.sentences():
         console.print(f"  {note}", highlight=False, markup=False)
 
 
@@ -185,7 +209,7 @@ def _page(sections: Mapping[str, Measured]) -> Iterator[str]:
         for grid in measured.report.grids:
             yield from ("", f"### {_title(grid)}", "", *_markdown_grid(grid, _cell))
             if grid.notes:
-                yield from ("", *(f"- {note}" for note in grid.notes))
+                yield from ("", *(f"- {note}" for note in grid.sentences()))
             if any(cell.low is not None for columns in grid.cells.values() for cell in columns.values()):
                 yield from ("", f"#### {grid.title}: fastest .. slowest turn", "")
                 yield from _markdown_grid(grid, _cell_span)

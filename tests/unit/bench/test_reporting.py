@@ -17,7 +17,7 @@ from reporting import Cell, Grid, Measured, Report, Row, load_report, markdown, 
 
 @pytest.fixture
 def report() -> Report:
-    grid = Grid("nets", "Latency", "ms", notes=["c is absent"])
+    grid = Grid("nets", "Latency", "ms", notes={"": ["c is absent"]})
     grid.put("m, 1 thread", "a", Cell(2.0, 1.5, 3.0))
     grid.put("m, 1 thread", "a / b", Cell(0.5, unit="x", text="b"))
     grid.put("m, 1 thread", "b", Cell(1.0, 1.0, 1.0))
@@ -56,6 +56,19 @@ def test_the_page_has_the_grid_and_its_spans(report: Report) -> None:
     assert "| m, 2 threads | - | 0.25 | - |" in lines
     assert "| m, 1 thread | 1.5 .. 3 | 1 .. 1 | - |" in lines
     assert "- c is absent" in lines
+
+
+def test_a_newer_run_replaces_the_rows_it_measured(report: Report) -> None:
+    report.grids[0].note("m, 1 thread", "was noisy")
+    report.grids[0].note("m, 2 threads", "a failed")
+    grid = Grid("nets", "Latency", "ms", notes={"": ["d is absent"]})
+    grid.put("m, 1 thread", "b", Cell(7.0))
+    grid.put("n, 1 thread", "b", Cell(8.0))
+    (merged,) = report.updated(Report(report.rows, [grid])).grids
+    assert list(merged.cells) == ["m, 1 thread", "m, 2 threads", "n, 1 thread"]
+    assert merged.cells["m, 1 thread"] == {"b": Cell(7.0)}
+    assert merged.cells["m, 2 threads"] == {"b": Cell(0.25, 0.2, 0.3)}
+    assert merged.sentences() == ["d is absent", "m, 2 threads: a failed"]
 
 
 def test_errors_are_those_of_the_worst_output() -> None:
