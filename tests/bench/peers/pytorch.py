@@ -1,6 +1,7 @@
 """PyTorch, eager or compiled: the ONNX graph as the module a person would write.
 
-A product with a bias becomes ``linear``, GELU by erf becomes ``gelu``; every other operator is one call.
+A product with a bias becomes ``linear``, GELU by erf ``gelu``, attention ``scaled_dot_product_attention``; every
+other operator is one call.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class _Translation:
         self.module.forward = scope["forward"].__get__(self.module)
 
     def _lines(self, node: onnx.NodeProto) -> Iterable[str]:
-        fused = self._linear(node) or self._gelu(node)
+        fused = self._linear(node) or self._gelu(node) or self._attention(node)
         if fused:
             last, value = fused
             return [f"{last.output[0]} = {value}"]
@@ -132,14 +133,28 @@ class _Translation:
         return add, f"functional.linear({self.arg(node, 0)}, {self.hold(weight.T.copy())}, {self.hold(bias)})"
 
     def _gelu(self, node: onnx.NodeProto) -> tuple[onnx.NodeProto, str] | None:
-        chain = [node]
-        for op in ("Erf", "Add", "Mul", "Mul"):
-            following = self._next(chain[-1], op) if node.op_type == "Div" else None
+        chain = self._chain(node, ("Div", "Erf", "Add", "Mul", "Mul"))
+        return (chain[-1], f"functional.gelu({self.arg(node, 0)})") if chain else None
+
+    def _attention(self, node: onnx.NodeProto) -> tuple[onnx.NodeProto, str] | None:
+        """With an additive mask, keys transposed, scores divided by the root of the head's width."""
+        chain = self._chain(node, ("MatMul", "Div", "Add", "Softmax", "MatMul"))
+        if not chain:
+            return None
+        queries, keys, mask, values = node.input[0], node.input[1], chain[2].input[1], chain[4].input[1]
+        call = "functional.scaled_dot_product_attention"
+        return chain[-1], f"{call}({queries}, {keys}.transpose(-1, -2), {values}, {mask})"
+
+    def _chain(self, node: onnx.NodeProto, ops: Sequence[str]) -> list[onnx.NodeProto]:
+        """The node and its readers, if they are these operators and nobody else reads between; else nothing."""
+        chain = [node] if node.op_type == ops[0] else []
+        for op in ops[1:]:
+            following = self._next(chain[-1], op) if chain else None
             if following is None:
-                return None
+                return []
             chain.append(following)
         self._done.update(part.name for part in chain[1:])
-        return chain[-1], f"functional.gelu({self.arg(node, 0)})"
+        return chain
 
 
 def _call(name: str) -> Callable[..., str]:

@@ -42,6 +42,7 @@ LOAD_LIMIT_S = 600.0
 TURN_LIMIT_S = 120.0
 #: Share of the cores of a turn that others may take before it counts as disturbed.
 FOREIGN_SHARE = 0.08
+REST_S = 1.0
 TICK_S = 0.02  # the kernel counts in ticks of 10 ms; two may fall beside a turn
 
 
@@ -120,7 +121,12 @@ class Racer(Protocol):
 
 
 def race(
-    racers: Mapping[str, Racer], *, turns: int = 7, turn_s: float = 0.3, patience: int = 7
+    racers: Mapping[str, Racer],
+    *,
+    turns: int = 7,
+    turn_s: float = 0.3,
+    patience: int = 7,
+    rest: Callable[[float], object] = time.sleep,
 ) -> tuple[dict[str, Samples], dict[str, str]]:
     """Let all take turns, in rounds.
 
@@ -129,6 +135,7 @@ def race(
         turns: undisturbed turns wanted of each.
         turn_s: how long a turn lasts.
         patience: further rounds to make up for disturbed turns.
+        rest: waits so many seconds after a round with a disturbed turn: a neighbour's burst may pass.
 
     Returns:
         The samples of those that lasted, and for each that did not, why. The samples are of the undisturbed
@@ -138,6 +145,7 @@ def race(
     disturbed: dict[str, list[float]] = {name: [] for name in racers}
     failures: dict[str, str] = {}
     for _ in range(turns + patience):
+        calm = True
         for name, racer in racers.items():
             if name in failures or len(quiet[name]) == turns:
                 continue
@@ -147,6 +155,9 @@ def race(
                 failures[name] = str(error)
             else:
                 (disturbed if turn.disturbed else quiet)[name].append(turn.median_s)
+                calm &= not turn.disturbed
+        if not calm:
+            rest(REST_S)
     samples = {}
     for name in racers.keys() - failures.keys():
         enough = 2 * len(quiet[name]) >= turns

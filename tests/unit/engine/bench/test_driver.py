@@ -43,7 +43,9 @@ def test_disturbed_turns_are_repeated_and_left_out() -> None:
         "a": FakeRacer("a", [Turn(9.0, disturbed=True), Turn(1.0), Turn(2.0), Turn(3.0)], log),
         "b": FakeRacer("b", [Turn(5.0)] * 3, log),
     }
-    samples, _ = race(racers, turns=3, patience=3)
+    rests: list[float] = []
+    samples, _ = race(racers, turns=3, patience=3, rest=rests.append)
+    assert len(rests) == 1
     assert log == list("abababa")
     assert samples == {"a": Samples((1.0, 2.0, 3.0)), "b": Samples((5.0,) * 3)}
     assert samples["a"].median_s == 2.0
@@ -52,7 +54,7 @@ def test_disturbed_turns_are_repeated_and_left_out() -> None:
 
 def test_where_hardly_a_turn_was_quiet_all_count_and_that_is_told() -> None:
     turns: list[Turn | str] = [Turn(9.0, disturbed=True)] * 4 + [Turn(1.0)]
-    samples, _ = race({"a": FakeRacer("a", turns, [])}, turns=3, patience=2)
+    samples, _ = race({"a": FakeRacer("a", turns, [])}, turns=3, patience=2, rest=lambda _: None)
     assert samples == {"a": Samples((1.0, 9.0, 9.0, 9.0, 9.0), disturbed=4)}
 
 
