@@ -1,7 +1,7 @@
 """PyTorch, eager or compiled: the ONNX graph as the module a person would write.
 
-A product with a bias becomes ``linear``, GELU by erf ``gelu``, attention ``scaled_dot_product_attention``; every
-other operator is one call.
+A product with a bias becomes ``linear``, GELU by erf ``gelu``, attention ``scaled_dot_product_attention``;
+any other operator is one call.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class _Translation:
         return chain[-1], f"{call}({queries}, {keys}.transpose(-1, -2), {values}, {mask})"
 
     def _chain(self, node: onnx.NodeProto, ops: Sequence[str]) -> list[onnx.NodeProto]:
-        """The node and its readers, if they are these operators and nobody else reads between; else nothing."""
+        """The node and its readers, if they are these operators and nobody else reads between."""
         chain = [node] if node.op_type == ops[0] else []
         for op in ops[1:]:
             following = self._next(chain[-1], op) if chain else None
