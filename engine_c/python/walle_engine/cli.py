@@ -65,8 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+LIST_MARK = "\n  - "  # what begins a line of a list in a message; other line breaks go
+
+
 def _fail(sentence: str) -> int:
-    print(f"walle-engine: error: {' '.join(sentence.split())}", file=sys.stderr)
+    text, *lines = (" ".join(part.split()) for part in sentence.split(LIST_MARK))
+    print(f"walle-engine: error: {LIST_MARK.join((text, *lines))}", file=sys.stderr)
     return 1
 
 

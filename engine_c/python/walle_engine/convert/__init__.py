@@ -99,7 +99,7 @@ def convert(
     nodes_before = len(draft.nodes) + len(loaded.untranslated)
     folded, rewrites = _optimised(draft) if optimise else (0, {})
     draft.prune()
-    require_supported(draft, loaded.untranslated, supported)
+    require_supported(draft, loaded.untranslated, supported, loaded.versions)
     result: CheckResult | None = None
     with wmodel.staged_file(wmodel_path) as staged:
         graph, weights = draft.to_graph(), draft.weights_to_store()
@@ -144,5 +144,5 @@ def translate_model(model: onnx.ModelProto) -> Draft:
     supported = supported_ops()
     loaded = translate(model, supported)
     loaded.draft.prune()
-    require_supported(loaded.draft, loaded.untranslated, supported)
+    require_supported(loaded.draft, loaded.untranslated, supported, loaded.versions)
     return loaded.draft

@@ -6,6 +6,7 @@ among weights and stays in ``Constant`` nodes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from walle_engine import wmodel
 from walle_engine.convert.draft import Array, Draft
 from walle_engine.convert.scopes import DOMAINS, Scope
-from walle_shared.errors import UnsupportedError
+from walle_engine.convert.support import Missing, foreign
 
 _DTYPES: dict[int, str] = {
     TensorProto.FLOAT: "F32",
@@ -47,6 +48,9 @@ _DTYPES: dict[int, str] = {
 }
 
 
+# A sparse tensor is small on disk whatever its dims say.
+DENSE_MAX_BYTES = 1 << 28
+_DENSE = "store it as a dense tensor"
 _SCALAR_KINDS = {AttributeProto.INT, AttributeProto.FLOAT, AttributeProto.STRING}
 _LIST_KINDS = {AttributeProto.INTS, AttributeProto.FLOATS, AttributeProto.STRINGS}
 _KINDS = _SCALAR_KINDS | _LIST_KINDS | {AttributeProto.TENSOR, AttributeProto.GRAPH}
@@ -57,14 +61,14 @@ _TYPE_ATTRIBUTES = {"to", "dtype", "output_dtype", "output_datatype", "precision
 
 
 class Drafting:
-    """One translation; ``untranslated`` collects (op, node) that have no form in our graphs."""
+    """One translation; ``untranslated`` collects what has no form in our graphs."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._model = model
         self._weights: dict[str, Array] = {}
         self._node_names: set[str] = set()
         self._taken = Scope.of(model).taken
-        self.untranslated: list[tuple[str, str]] = []
+        self.untranslated: list[Missing] = []
 
     def draft(self) -> Draft:
         """Translate the whole model."""
@@ -89,7 +93,8 @@ class Drafting:
     def _value(self, info: onnx.ValueInfoProto) -> wmodel.Value:
         value = _value_of(info)
         if value is None:
-            self.untranslated.append((f"value of type {info.type.WhichOneof('value')}", info.name))
+            kind = f"value of type {info.type.WhichOneof('value')}"
+            self.untranslated.append(Missing(kind, info.name, hint="hand in and out tensors instead"))
         return value or wmodel.Value(info.name, "", None)
 
     def _fresh(self, wish: str) -> str:
@@ -110,22 +115,32 @@ class Drafting:
             names: of a body: its constants' names as weights, which this adds to; None for the model's graph,
                 whose constants keep theirs.
         """
-        sparse = [("sparse initializer", tensor.values.name) for tensor in graph.sparse_initializer]
-        self.untranslated += sparse
         nodes: list[wmodel.Node] = []
+        for sparse in graph.sparse_initializer:
+            dense = _dense(sparse)
+            if dense is None:
+                self.untranslated.append(Missing("sparse initializer", sparse.values.name, hint=_DENSE))
+            else:
+                nodes += self._constant(sparse.values.name, dense, names)
         for tensor in graph.initializer:
             nodes += self._constant(tensor.name, numpy_helper.to_array(tensor), names)
         for node in graph.node:
             name = self._node_name(node)
             if node.op_type == "Constant" and node.domain in DOMAINS:
-                nodes += self._constant(node.output[0], _constant_value(node, name), names)
+                value = _constant_value(node)
+                if value is None:
+                    what = f"Constant of {node.attribute[0].name}"
+                    self.untranslated.append(Missing(what, name, hint=_DENSE))
+                else:
+                    nodes += self._constant(node.output[0], value, names)
             elif node.domain not in DOMAINS:
-                self.untranslated.append((f"{node.domain}.{node.op_type}", name))
+                self.untranslated.append(foreign(node.domain, node.op_type, name))
             elif any(
                 attribute.type not in _KINDS | _DROPPED_KINDS and not _is_default(node, attribute)
                 for attribute in node.attribute
             ):
-                self.untranslated.append((node.op_type, name))
+                kinds = "it has an attribute of a kind no operator of the engine takes: replace the operator"
+                self.untranslated.append(Missing(node.op_type, name, node.domain, kinds))
             else:
                 nodes.append(self._node(node, name, names or {}))
         return nodes
@@ -189,7 +204,8 @@ class Drafting:
 
     def _type_name(self, number: int, op: str, node_name: str) -> str:
         if number not in _DTYPES:
-            self.untranslated.append((f"{op} to type {number}", node_name))
+            hint = "the engine has no such element type: use another"
+            self.untranslated.append(Missing(f"{op} to type {number}", node_name, hint=hint))
         return _DTYPES.get(number, "")
 
     def _body(self, graph: onnx.GraphProto, outer: Mapping[str, str]) -> wmodel.Graph:
@@ -247,9 +263,28 @@ def _plain(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _constant_value(node: onnx.NodeProto, name: str) -> Array:
+def _dense(sparse: onnx.SparseTensorProto) -> Array | None:
+    """A sparse tensor with its zeros; None where that is too large, or it is malformed."""
+    values, places = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    shape = tuple(sparse.dims)
+    size = math.prod(shape)
+    if not 0 <= size * values.itemsize <= DENSE_MAX_BYTES or any(dim < 0 for dim in shape):
+        return None
+    try:
+        flat = places if places.ndim < 2 else np.ravel_multi_index(tuple(places.T), shape)
+        dense = np.zeros(size, values.dtype)
+        dense[flat] = values
+    except (ValueError, IndexError):
+        return None
+    return dense.reshape(shape)
+
+
+def _constant_value(node: onnx.NodeProto) -> Array | None:
+    """A Constant's value; None for one that has none here."""
     attribute = node.attribute[0]
     value: Any = helper.get_attribute_value(attribute)
+    if attribute.name == "sparse_value":
+        return _dense(value)
     if attribute.name == "value":
         return numpy_helper.to_array(value)
     if attribute.name in ("value_float", "value_floats"):
@@ -260,6 +295,4 @@ def _constant_value(node: onnx.NodeProto, name: str) -> Array:
         return np.array(
             [_plain(item) for item in value] if isinstance(value, list) else _plain(value), object
         )
-    raise UnsupportedError(
-        f"constant {name!r} holds {attribute.name}: store it as a dense tensor", op="Constant", node=name
-    )
+    return None

@@ -24,19 +24,31 @@ from walle_engine.convert.draft import Draft
 from walle_engine.convert.drafting import Drafting
 from walle_engine.convert.expansion import expand, state_defaults
 from walle_engine.convert.scopes import Scope
-from walle_engine.convert.support import supported_ops
+from walle_engine.convert.support import Missing, supported_ops
 from walle_engine.convert.upgrades import upgrade
 from walle_shared.errors import ModelError, StorageError
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A draft and what it was made from: the original, local functions inlined, and its opset."""
+    """A draft and what it was made from.
+
+    Args:
+        draft: the graph in our form.
+        model: the original, local functions inlined.
+        versions: its operator sets, by domain.
+        untranslated: what has no form in our graphs.
+    """
 
     draft: Draft
     model: onnx.ModelProto
-    opset: int
-    untranslated: tuple[tuple[str, str], ...]  # (op, node) that have no form in our graphs
+    versions: Mapping[str, int]
+    untranslated: tuple[Missing, ...]
+
+    @property
+    def opset(self) -> int:
+        """The version of the default operator set; 0 where the model imports none."""
+        return self.versions.get("ai.onnx", 0)
 
 
 def load(path: Path, supported: Mapping[str, int] | None = None) -> Loaded:
@@ -68,7 +80,8 @@ def translate(
         ModelError: if its shapes or types contradict each other.
         UnsupportedError: as ``load``.
     """
-    opset = opset_of(model)
+    versions = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    opset = versions.get("ai.onnx", 0)
     known = supported_ops() if supported is None else supported
     inlined = onnx.inliner.inline_local_functions(model) if model.functions else _copy(model)
     state_defaults(inlined)
@@ -79,16 +92,11 @@ def translate(
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(f"{origin}: the shapes or types contradict each other: {error}") from error
     drafting = Drafting(expanded)
-    return Loaded(drafting.draft(), inlined, opset, tuple(drafting.untranslated))
+    return Loaded(drafting.draft(), inlined, versions, tuple(drafting.untranslated))
 
 
 def _is_known(node: onnx.NodeProto, supported: Mapping[str, int]) -> bool:
     return node.op_type == "Constant" or len(node.output) <= supported.get(node.op_type, 0)
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """Return the version of the default operator set; 0 where the model imports none."""
-    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
 def _read(path: Path) -> onnx.ModelProto:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,7 +12,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from walle_engine import wmodel
+from walle_engine.convert import convert
 from walle_engine.convert.loading import load, translate
+from walle_engine.convert.support import Missing
 from walle_shared.errors import ModelError, StorageError, UnsupportedError
 
 type SaveModel = Callable[..., Path]
@@ -73,13 +76,35 @@ def test_constants_of_text_stay_nodes(save_model: SaveModel) -> None:
     assert draft.weights[draft.nodes[2].inputs[1]].tolist() == [2, 1]
 
 
-def test_a_sparse_constant_is_refused(save_model: SaveModel) -> None:
-    values = helper.make_tensor("v", onnx.TensorProto.FLOAT, [1], [2.0])
-    places = helper.make_tensor("p", onnx.TensorProto.INT64, [1], [0])
-    sparse = helper.make_sparse_tensor(values, places, [3])
-    nodes = [helper.make_node("Constant", [], ["t"], "thin", sparse_value=sparse), RELU]
-    with pytest.raises(UnsupportedError, match="'thin' holds sparse_value: store it as a dense tensor"):
-        load(save_model(nodes, {"x": [1]}, {"y": [1]}))
+def sparse(places: list[int], shape: list[int], dims: list[int]) -> onnx.SparseTensorProto:
+    values = helper.make_tensor("thin", onnx.TensorProto.FLOAT, [2], [2.0, 3.0])
+    return helper.make_sparse_tensor(
+        values, helper.make_tensor("p", onnx.TensorProto.INT64, dims, places), shape
+    )
+
+
+@pytest.mark.parametrize(
+    ("places", "dims", "shape", "dense"),
+    [
+        ([0, 2], [2], [3], [2, 0, 3]),
+        ([0, 1, 1, 0], [2, 2], [2, 2], [[0, 2], [3, 0]]),
+    ],
+)
+def test_a_sparse_constant_gets_its_zeros(
+    save_model: SaveModel, places: list[int], dims: list[int], shape: list[int], dense: Any
+) -> None:
+    constant = helper.make_node("Constant", [], ["t"], "thin", sparse_value=sparse(places, shape, dims))
+    nodes = [constant, helper.make_node("Add", ["x", "t"], ["y"])]
+    draft = load(save_model(nodes, {"x": shape}, {"y": shape})).draft
+    np.testing.assert_array_equal(draft.weights["t"], np.array(dense, np.float32))
+
+
+def test_a_sparse_constant_too_large_with_its_zeros(save_model: SaveModel, tmp_path: Path) -> None:
+    huge = [1 << 20, 1 << 20]
+    constant = helper.make_node("Constant", [], ["t"], "thin", sparse_value=sparse([0, 2], huge, [2]))
+    nodes = [constant, helper.make_node("ReduceSum", ["t"], ["y"], keepdims=0)]
+    with pytest.raises(UnsupportedError, match=r"Constant of sparse_value .* store it as a dense tensor"):
+        convert(save_model(nodes, {}, {"y": []}), tmp_path / "m.wmodel")
 
 
 def test_old_opsets_are_brought_up(save_model: SaveModel) -> None:
@@ -109,7 +134,8 @@ def test_local_functions_are_inlined(save_model: SaveModel) -> None:
 
 def test_foreign_domains_are_listed(save_model: SaveModel) -> None:
     nodes = [helper.make_node("Magic", ["x"], ["m"], "trick", domain="custom"), RELU]
-    assert load(save_model(nodes, {"x": [1]}, {"y": [1]})).untranslated == (("custom.Magic", "trick"),)
+    (missing,) = load(save_model(nodes, {"x": [1]}, {"y": [1]})).untranslated
+    assert (missing.domain, missing.what, missing.node) == ("custom", "Magic", "trick")
 
 
 def test_bodies_are_carried_and_their_constants_hoisted(save_model: SaveModel) -> None:
@@ -206,7 +232,9 @@ def test_kinds_we_have_not_are_listed(save_model: SaveModel) -> None:
     model = onnx.load(save_model([RELU], {"x": [1]}, {"y": [1]}))
     odd = helper.make_sparse_tensor_type_proto(onnx.TensorProto.FLOAT, [1])
     model.graph.input.append(helper.make_value_info("odd", odd))
-    assert translate(model).untranslated == (("value of type sparse_tensor_type", "odd"),)
+    assert translate(model).untranslated == (
+        Missing("value of type sparse_tensor_type", "odd", hint="hand in and out tensors instead"),
+    )
 
 
 def test_attributes_that_say_the_default_are_dropped(save_model: SaveModel) -> None:
