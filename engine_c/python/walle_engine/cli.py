@@ -28,6 +28,7 @@ __all__ = ["main"]
 #: Examples: the command first, then what it does.
 _EXAMPLES = (
     ("convert digits.onnx", "check against ONNX Runtime, write digits.wmodel"),
+    ("convert bert-mini/ encoder.wmodel", "a BERT encoder: config.json and model.safetensors"),
     ("info digits.wmodel", "inputs, outputs, operators, weights"),
     ("run digits.wmodel --input image=one.npy --dim N=1", "an input from a file"),
     ("run digits.wmodel --repeat 1000 --json", "random inputs; timing for a script"),
@@ -96,9 +97,15 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print JSON for a script")
         return sub
 
-    convert = add("convert", _convert, "convert an ONNX model and check that it computes the same")
-    convert.add_argument("model", type=Path, metavar="MODEL.onnx")
-    convert.add_argument("-o", "--output", type=Path, metavar="OUT", help="default: MODEL.wmodel")
+    convert = add("convert", _convert, "convert a model and check that it computes the same")
+    convert.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="an ONNX file, or a folder with config.json and model.safetensors of a BERT encoder",
+    )
+    convert.add_argument("target", type=Path, nargs="?", metavar="OUT", help="default: MODEL.wmodel")
+    convert.add_argument("-o", "--output", type=Path, metavar="OUT", help="the same")
     convert.add_argument("--no-check", action="store_true", help="do not compare with ONNX Runtime")
     convert.add_argument(
         "--no-optimise", action="store_true", help="keep the graph as it is: no folding, no rewrites"
@@ -231,7 +238,12 @@ def _positive(text: str) -> int:
 def _convert(args: argparse.Namespace) -> None:
     from walle_engine.convert import convert
 
-    output = args.output or args.model.with_suffix(".wmodel")
+    if args.output and args.target:
+        raise _UsageError(f"both {args.target} and {args.output} are to be written: leave one out")
+    beside = args.model.with_name(f"{args.model.name}.wmodel")
+    output = (
+        args.output or args.target or (beside if args.model.is_dir() else args.model.with_suffix(".wmodel"))
+    )
     report = convert(
         args.model,
         output,

@@ -16,7 +16,7 @@ type Array = np.ndarray[Any, Any]
 type Sample = Mapping[str, Array]
 
 SYMBOL_SIZES = (1, 3)
-INTEGERS_BELOW = 4  # small, because most integer inputs index something
+INTEGERS_BELOW = 2  # because most integer inputs index something, and of token types there are two
 
 
 def samples(inputs: Sequence[wmodel.Value], sizes: Mapping[str, int], seed: int) -> Iterator[Sample]:

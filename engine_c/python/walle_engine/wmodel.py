@@ -370,16 +370,7 @@ def read(path: Path | str) -> WModel:
         StorageError: if the file cannot be read.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            file_bytes = os.fstat(file.fileno()).st_size
-            prefix = file.read(8)
-            header_bytes = int.from_bytes(prefix, "little")
-            if len(prefix) < 8 or header_bytes > min(file_bytes - 8, HEADER_MAX_BYTES):
-                raise ModelError(f"{path} is truncated or not a .wmodel file: convert the model again")
-            text = file.read(header_bytes)
-    except OSError as error:
-        raise _storage_error("read", path, error) from error
+    text, data_start, file_bytes = _read_header(path, "a .wmodel file: convert the model again")
     try:
         header = json.loads(text)
         metadata = header.pop("__metadata__")
@@ -389,13 +380,46 @@ def read(path: Path | str) -> WModel:
                 f"{FORMAT_VERSION!r}: convert the model again"
             )
         graph = Graph.from_json(_expect(metadata["walle.graph"], str))
-        data_start = 8 + header_bytes
         infos = {name: _info_from_json(entry, data_start) for name, entry in header.items()}
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} has a malformed header ({type(error).__name__}: {error})") from error
     _check_layout(path, infos, data_start, file_bytes)
     weights = {name: info for name, info in infos.items() if not name.startswith(PAD_PREFIX)}
     return WModel(path, graph, weights, file_bytes)
+
+
+def read_table(path: Path) -> dict[str, WeightInfo]:
+    """Read the weight table of any safetensors file, checking every claim of its header.
+
+    Raises:
+        ModelError: if the file is truncated or malformed.
+        StorageError: if the file cannot be read.
+    """
+    text, data_start, file_bytes = _read_header(path, "a safetensors file: download it again")
+    try:
+        header = json.loads(text)
+        header.pop("__metadata__", None)
+        infos = {name: _info_from_json(entry, data_start) for name, entry in header.items()}
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path} has a malformed header ({type(error).__name__}: {error})") from error
+    for name, info in infos.items():
+        if info.offset + info.size_bytes > file_bytes:
+            raise ModelError(f"{path} ends before its weight {name!r} does: download it again")
+    return infos
+
+
+def _read_header(path: Path, what: str) -> tuple[bytes, int, int]:
+    """The text of a safetensors header, where the data begin, and the file's size."""
+    try:
+        with path.open("rb") as file:
+            file_bytes = os.fstat(file.fileno()).st_size
+            prefix = file.read(8)
+            header_bytes = int.from_bytes(prefix, "little")
+            if len(prefix) < 8 or header_bytes > min(file_bytes - 8, HEADER_MAX_BYTES):
+                raise ModelError(f"{path} is truncated or not {what}")
+            return file.read(header_bytes), 8 + header_bytes, file_bytes
+    except OSError as error:
+        raise _storage_error("read", path, error) from error
 
 
 def _expect[T](value: object, kind: type[T]) -> T:

@@ -64,6 +64,33 @@ def test_convert_to_another_place_without_the_check(
     assert report["size_bytes"] == target.stat().st_size
 
 
+def test_convert_names_the_file_to_write_once(
+    onnx_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "other.wmodel"
+    assert json_of(capsys, "convert", str(onnx_model), str(target))["path"] == str(target)
+    assert main(["convert", str(onnx_model), "a.wmodel", "-o", "b.wmodel"]) == 2
+    assert "leave one out" in capsys.readouterr().err
+
+
+def test_convert_a_folder_that_holds_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "has no config.json" in failure_of(capsys, "convert", str(tmp_path))
+
+
+def test_convert_lists_what_is_missing_line_by_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 21, "custom" : 1]> g (float[4] x) => (float[4] y)'
+        "{ m = custom.Magic(x) \n y = custom.Riddle(m) }"
+    )
+    source = tmp_path / "odd.onnx"
+    onnx.save(model, source)
+    assert main(["convert", str(source)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[:20] for line in lines[1:]] == ["  - custom.Magic (do", "  - custom.Riddle (d"]
+
+
 def test_convert_leaves_the_graph_as_it_is_where_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

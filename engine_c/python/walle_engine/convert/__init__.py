@@ -1,4 +1,4 @@
-"""The converter: an ONNX file in, a checked ``.wmodel`` file out.
+"""The converter: an ONNX file or a BERT encoder in, a checked ``.wmodel`` file out.
 
 ::
 
@@ -18,7 +18,7 @@ from walle_engine import wmodel
 from walle_engine.convert.check import CheckResult, Tolerance, newer
 from walle_engine.convert.check import check as _check
 from walle_engine.convert.folding import fold_constants
-from walle_engine.convert.loading import load, translate
+from walle_engine.convert.loading import Loaded, load, translate
 from walle_engine.convert.rewrites import rewrite
 from walle_engine.convert.shape_arithmetic import fold_shapes
 from walle_engine.convert.support import require_loadable, require_supported, supported_ops
@@ -63,7 +63,7 @@ _NO_SIZES: Mapping[str, int] = {}
 
 
 def convert(
-    onnx_path: Path | str,
+    source: Path | str,
     wmodel_path: Path | str,
     *,
     check: bool = True,
@@ -72,10 +72,11 @@ def convert(
     sizes: Mapping[str, int] = _NO_SIZES,
     seed: int = 0,
 ) -> ConversionReport:
-    """Convert an ONNX model, and write it only if it computes what the original computes.
+    """Convert a model, and write it only if it computes what the original computes.
 
     Args:
-        onnx_path: the model; external data is looked for beside it.
+        source: the ONNX file, external data beside it; or a folder with ``config.json`` and
+            ``model.safetensors`` of a BERT encoder.
         wmodel_path: the file to write; replaced atomically.
         check: compare with ONNX Runtime on random inputs.
         optimise: compute now what does not depend on inputs, and rewrite what has a shorter form; without it
@@ -90,11 +91,11 @@ def convert(
         UnsupportedError: naming every operator the engine does not have, or the first node that uses one in
             a way the engine does not have.
     """
-    onnx_path, wmodel_path = Path(onnx_path), Path(wmodel_path)
-    if wmodel_path.exists() and onnx_path.exists() and wmodel_path.samefile(onnx_path):
-        raise StorageError(f"the result would overwrite the original {onnx_path}: name another file")
+    source, wmodel_path = Path(source), Path(wmodel_path)
+    if wmodel_path.exists() and source.exists() and wmodel_path.samefile(source):
+        raise StorageError(f"the result would overwrite the original {source}: name another file")
     supported = supported_ops()
-    loaded = load(onnx_path, supported)
+    loaded = load(source, supported)
     draft = loaded.draft
     nodes_before = len(draft.nodes) + len(loaded.untranslated)
     folded, rewrites = _optimised(draft) if optimise else (0, {})
@@ -106,7 +107,7 @@ def convert(
         wmodel.write_in_place(staged, graph, weights)
         require_loadable(staged)
         if check:
-            original = onnx_path if loaded.opset >= ONNX_RUNTIME_OLDEST_OPSET else newer(loaded.model)
+            original = _original(source, loaded)
             result = _check(
                 original, draft, staged, tolerance=tolerance or Tolerance(), sizes=sizes, seed=seed
             )
@@ -121,6 +122,13 @@ def convert(
         size_bytes=size_bytes,
         check=result,
     )
+
+
+def _original(source: Path, loaded: Loaded) -> Path | onnx.ModelProto:
+    """What ONNX Runtime is asked about: the author's own file wherever there is one that it reads."""
+    if loaded.opset < ONNX_RUNTIME_OLDEST_OPSET:
+        return newer(loaded.model)
+    return loaded.model if source.is_dir() else source
 
 
 def _optimised(draft: Draft) -> tuple[int, dict[str, int]]:

@@ -20,6 +20,7 @@ from onnx import helper
 
 from walle_engine import wmodel
 from walle_engine.convert import ml
+from walle_engine.convert.bert import read_bert
 from walle_engine.convert.draft import Draft
 from walle_engine.convert.drafting import Drafting
 from walle_engine.convert.expansion import expand, state_defaults
@@ -52,10 +53,10 @@ class Loaded:
 
 
 def load(path: Path, supported: Mapping[str, int] | None = None) -> Loaded:
-    """Read an ONNX file, with external data beside it.
+    """Read an ONNX file, with external data beside it, or a folder with a BERT encoder.
 
     Args:
-        path: the file.
+        path: the file or folder.
         supported: operators to leave as they are, with how many outputs; the engine's own if omitted.
 
     Raises:
@@ -100,6 +101,8 @@ def _is_known(node: onnx.NodeProto, supported: Mapping[str, int]) -> bool:
 
 
 def _read(path: Path) -> onnx.ModelProto:
+    if path.is_dir():
+        return read_bert(path)
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model if _is_small(model) else path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum, auto
 
 import numpy as np
 
@@ -38,19 +39,32 @@ def _attention(index: Index, match: Match) -> Built:
         return None  # MatMul would repeat the heads of one
     if match.nodes["softmax"].attrs.get("axis", -1) not in (-1, len(q) - 1):
         return None
-    scores = ((*q[:-1], keys) for keys in (turned[-1], v[-2]))  # two names of one size
     mask = match.values.get("mask")
-    if mask and not any(_is_mask(index.shape(mask), dims) for dims in scores):
-        return None
+    reach = _reach(index.shape(mask), (*q[:-1], turned[-1]), v[-2]) if mask else _Reach.ALL
     scale = _scale(index, match)
-    return None if scale is None else _build(index, match, (*perm[:-2], perm[-1], perm[-2]), scale)
+    if reach is _Reach.UNFIT or scale is None:
+        return None
+    return _build(index, match, (*perm[:-2], perm[-1], perm[-2]), scale, reach)
 
 
-def _is_mask(shape: tuple[Dim, ...] | None, scores: Sequence[Dim]) -> bool:
-    """Whether a mask reaches over all keys, and spreads to the scores without spreading them."""
-    if not shape or len(shape) > len(scores) or shape[-1] != scores[-1]:
-        return False
-    return all(dim in (1, score) for dim, score in zip(shape[::-1], scores[::-1], strict=False))
+class _Reach(Enum):
+    """Whether a mask, spread to the scores without spreading them, reaches over all keys."""
+
+    ALL = auto()
+    UNKNOWN = auto()  # its last dim has another name than the number of keys
+    UNFIT = auto()
+
+
+def _reach(mask: tuple[Dim, ...] | None, scores: Sequence[Dim], keys: Dim) -> _Reach:
+    if not mask or len(mask) > len(scores):
+        return _Reach.UNFIT
+    *others, last = mask
+    if not all(dim in (1, score) for dim, score in zip(others[::-1], scores[-2::-1], strict=False)):
+        return _Reach.UNFIT
+    if last in (scores[-1], keys):
+        return _Reach.ALL
+    # The operator would take what one number says of all keys for what it says of the first.
+    return _Reach.UNKNOWN if isinstance(last, str) else _Reach.UNFIT
 
 
 def _scale(index: Index, match: Match) -> float | None:
@@ -66,7 +80,7 @@ def _scale(index: Index, match: Match) -> float | None:
     return scale if 0 < scale < float("inf") else None
 
 
-def _build(index: Index, match: Match, perm: Sequence[int], scale: float) -> list[wmodel.Node]:
+def _build(index: Index, match: Match, perm: Sequence[int], scale: float, reach: _Reach) -> list[wmodel.Node]:
     """The operator on four dims; of three, the first becomes that of the heads of one batch."""
     name = match.root.name
     operands = [match.values[hole] for hole in "qkv"]
@@ -77,6 +91,8 @@ def _build(index: Index, match: Match, perm: Sequence[int], scale: float) -> lis
         operands[1] = index.value(f"{keys}.upright", [dims[axis] for axis in perm], like=keys)
         nodes.append(wmodel.Node("Transpose", f"{name}.keys", (keys,), (operands[1],), {"perm": list(perm)}))
     mask = [match.values["mask"]] if match.has("mask") else []
+    if reach is _Reach.UNKNOWN:
+        mask = [_stretched(index, mask[0], match.values["k"], perm[-2], name, nodes)]
     if len(perm) == 4:
         return [*nodes, _node(name, [*operands, *mask], match.output, scale)]
     axes = index.weight(f"{name}.axes", np.zeros(1, np.int64))
@@ -88,6 +104,16 @@ def _build(index: Index, match: Match, perm: Sequence[int], scale: float) -> lis
     result = index.value(f"{match.output}.heads", (1, *(index.shape(match.output) or ())), like=match.output)
     nodes.append(_node(name, [*lifted, *mask], result, scale))
     return [*nodes, wmodel.Node("Squeeze", f"{name}.result", (result, axes), match.root.outputs)]
+
+
+def _stretched(index: Index, mask: str, keys: str, axis: int, name: str, nodes: list[wmodel.Node]) -> str:
+    """Add the nodes that spread a mask over all keys, which are its own at most."""
+    count, wide = index.fresh(f"{name}.key_count"), index.fresh(f"{mask}.wide")
+    nodes.append(
+        wmodel.Node("Shape", f"{name}.key_count", (keys,), (count,), {"start": axis, "end": axis + 1})
+    )
+    nodes.append(wmodel.Node("Expand", f"{name}.mask", (mask, count), (wide,)))
+    return wide
 
 
 def _node(name: str, inputs: Sequence[str], output: str, scale: float) -> wmodel.Node:

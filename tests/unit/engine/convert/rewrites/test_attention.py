@@ -39,6 +39,13 @@ def test_a_mask(rewritten: Any, mask: str) -> None:
     assert result.node("Attention").inputs == ("q", "k", "v", "m")
 
 
+def test_a_mask_whose_length_has_another_name_is_spread_over_all_keys(rewritten: Any) -> None:
+    head = FOUR.replace(") =>", ", float[N, 1, 1, L] m) =>")
+    text = f"{head} {{ {SCORES['divided'][0]} \n a = Add(s, m) \n w = Softmax(a) \n y = MatMul(w, v) }}"
+    result = rewritten(text)  # with one key, and with three
+    assert result.ops == ["Shape", "Expand", "Attention"]
+
+
 def test_three_dims(rewritten: Any) -> None:
     text = """(float[N, S, 4] q, float[N, T, 4] k, float[N, T, 3] v, float[N, S, T] m) => (float[N, S, 3] y)
         { t = Transpose <perm = [0, 2, 1]> (k) \n s = MatMul(q, t) \n a = Add(m, s)
