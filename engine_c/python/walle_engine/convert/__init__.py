@@ -9,12 +9,14 @@ Needs the ``convert`` extra (NumPy, onnx, onnxruntime); a device has none of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from walle_engine import wmodel
+from walle_engine.convert import pytorch
 from walle_engine.convert.check import CheckResult, Tolerance, newer
 from walle_engine.convert.check import check as _check
 from walle_engine.convert.folding import fold_constants
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from walle_engine.convert.draft import Draft
 
-__all__ = ["CheckResult", "ConversionReport", "Tolerance", "convert", "translate_model"]
+__all__ = ["CheckResult", "ConversionReport", "Tolerance", "convert", "from_torch", "translate_model"]
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,46 @@ def convert(
         size_bytes=size_bytes,
         check=result,
     )
+
+
+def from_torch(
+    module: Any,
+    example_inputs: Sequence[Any] | Mapping[str, Any],
+    path: Path | str,
+    *,
+    dynamic: Mapping[str, Mapping[int, str]] | None = None,
+    check: bool = True,
+    optimise: bool = True,
+    tolerance: Tolerance | None = None,
+    sizes: Mapping[str, int] = _NO_SIZES,
+    seed: int = 0,
+) -> ConversionReport:
+    """Convert a PyTorch module: export it with ``torch.onnx``, then convert what comes out.
+
+    Args:
+        module: an ``nn.Module``, exported as in evaluation, or a ``torch.export.ExportedProgram``.
+        example_inputs: tensors to call it with, in order or by name; shapes and types become the model's.
+        path: the file to write; replaced atomically.
+        dynamic: by parameter of ``forward``, the axes that may differ from the example's, each with a name:
+            ``{"x": {0: "batch"}}``.
+        check: as for ``convert``, and so are the others.
+        optimise: as there.
+        tolerance: as there.
+        sizes: as there.
+        seed: as there.
+
+    Raises:
+        ConfigError: if PyTorch, or what its exporter needs, is not installed.
+        UnsupportedError: if PyTorch cannot export the module, or as for ``convert``.
+        ModelError: as for ``convert``.
+        StorageError: as for ``convert``.
+    """
+    with tempfile.TemporaryDirectory(prefix="walle-") as folder:
+        exported = Path(folder) / "module.onnx"
+        pytorch.export(module, example_inputs, exported, dynamic)
+        return convert(
+            exported, path, check=check, optimise=optimise, tolerance=tolerance, sizes=sizes, seed=seed
+        )
 
 
 def _original(source: Path, loaded: Loaded) -> Path | onnx.ModelProto:

@@ -8,6 +8,8 @@ learns it.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,6 +54,20 @@ def reshape_target(source: Sequence[Dim], wanted: Sequence[Dim]) -> list[int] | 
             target.append(-1)
     known = all(dim > 0 for dim in wanted if isinstance(dim, int))
     return target if known and target.count(-1) <= 1 else None
+
+
+def rest_of(source: Sequence[Dim], others: Sequence[Dim]) -> Dim:
+    """The dim that ``-1`` stands for beside others; None where it has no name."""
+    left, taken = Counter(source), Counter(others)
+    left, taken = left - taken, taken - left
+    if any(not isinstance(dim, int) for dim in taken):
+        return None
+    symbols = [dim for dim in left.elements() if not isinstance(dim, int)]
+    elements = math.prod(dim for dim in left.elements() if isinstance(dim, int))
+    wanted = math.prod(dim for dim in taken.elements() if isinstance(dim, int))
+    if not symbols:
+        return elements // wanted if wanted > 0 and elements % wanted == 0 else None
+    return symbols[0] if len(symbols) == 1 and elements == wanted else None
 
 
 class _Pass:
@@ -123,9 +139,11 @@ class _Pass:
 
     def _reshape(self, node: wmodel.Node) -> wmodel.Node:
         wanted, source = self._known.get(node.inputs[1]), self._shape(node.inputs[0])
-        if wanted is None or source is None or node.attrs.get("allowzero", 0):
+        if wanted is None or source is None:
             return node
         entries = [self._resolved(dim) if isinstance(dim, str) else dim for dim in wanted.entries]
+        if entries.count(-1) == 1:
+            entries[entries.index(-1)] = rest_of(source, [entry for entry in entries if entry != -1])
         if not all(isinstance(entry, str) or (entry is not None and entry > 0) for entry in entries):
             return node
         self._learn(node.outputs[0], entries)
@@ -136,7 +154,7 @@ class _Pass:
         if name in self._values or name in self._draft.weights:
             return node
         self._draft.weights[name] = np.array(target, np.int64)
-        return replace(node, inputs=(node.inputs[0], name))
+        return replace(node, inputs=(node.inputs[0], name), attrs={})
 
     def _learn(self, name: str, entries: Sequence[Dim]) -> None:
         """Note which symbols of a value's shape are dims known by another name."""

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from walle_engine.convert.draft import Draft
 from walle_engine.convert.loading import translate
-from walle_engine.convert.shape_arithmetic import fold_shapes, reshape_target
+from walle_engine.convert.shape_arithmetic import fold_shapes, reshape_target, rest_of
 
 CONSTANTS = {
     "zero": np.int64(0),
@@ -21,6 +21,7 @@ CONSTANTS = {
     "two": np.int64(2),
     "first": np.array([0]),
     "second": np.array([1]),
+    "minus": np.array([-1]),
     "third": np.array([2]),
     "end": np.array([99]),
     "four": np.array([4]),
@@ -114,3 +115,31 @@ def test_a_size_that_inference_gave_up_on_is_learnt_everywhere() -> None:
 )
 def test_reshape_target(source: Sequence[Any], wanted: Sequence[Any], expected: list[int] | None) -> None:
     assert reshape_target(source, wanted) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "others", "rest"),
+    [
+        (["N", "S", 4, 4], ["N", "S"], 16),
+        (["N", 12], ["N", 4], 3),
+        (["N", 4], [4], "N"),
+        (["N", 4], [2, 2], "N"),
+        (["N", 4], [2], None),
+        (["N", "S"], [], None),
+        (["N", 4], ["M"], None),
+        ([6], [4], None),
+        ([0, 6], [0], 6),
+        ([6], [0], None),
+    ],
+)
+def test_what_is_left_for_one_dim(source: Sequence[Any], others: Sequence[Any], rest: Any) -> None:
+    assert rest_of(source, others) == rest
+
+
+def test_the_rest_of_a_reshape_is_learnt() -> None:
+    draft, _count = folded(
+        f"{DIMS} \n to = Concat <axis = 0> (n0, n1, minus) \n r = Reshape(x, to) \n y = Relu(r)",
+        "(float[N, S, 4, 4] x) => (float[a, b, c] y)",
+    )
+    assert target_of(draft) == [0, 0, 16]
+    assert draft.values["r"].shape == ("N", "S", 16)

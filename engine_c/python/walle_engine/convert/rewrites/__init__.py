@@ -36,8 +36,8 @@ REWRITES: tuple[Rewrite, ...] = (
 def rewrite(draft: Draft) -> dict[str, int]:
     """Apply every row wherever it fits, until none does; returns how often each was applied."""
     applied: Counter[str] = Counter()
-    draft.prune()
     for _ in range(MAX_PASSES):
+        draft.prune()  # a node that nobody needs must not keep what it reads
         merged = merge_duplicates(draft)
         index = Index(draft)
         changes = Counter({row.name: count for row in REWRITES if (count := _apply(index, row))})

@@ -69,22 +69,25 @@ def _split_first(index: Index, match: Match) -> Built:
     if x is None or y is None:
         return None
     perm = perm_of(match.nodes["first"], len(x))
-    turned = [x[axis] for axis in perm]
-    at, count = _split_dim(turned, y)
+    at, count = _split_dim([x[axis] for axis in perm], y)
     if count < 2:
         return None
     split = perm[at]
     before = (*x[:split], *y[at : at + count], *x[split + 1 :])
+    places = [axis + (count - 1) * (axis > split) for axis in perm]
+    places[at : at + 1] = range(split, split + count)
+    turned = replace(match.nodes["first"], outputs=match.root.outputs, attrs={"perm": places})
+    joined = index.producer(match.values["x"])
+    if joined is not None and joined.op == "Reshape" and index.shape(joined.inputs[0]) == before:
+        return [replace(turned, inputs=joined.inputs[:1])]  # what was split was joined just before
     target = reshape_target(x, before)
     if target is None:
         return None
-    places = [axis + (count - 1) * (axis > split) for axis in perm]
-    places[at : at + 1] = range(split, split + count)
     middle = index.value(f"{match.output}.split", before, like=match.output)
     shape = index.weight(f"{match.output}.shape", np.array(target, np.int64))
     return [
         wmodel.Node("Reshape", f"{match.root.name}.split", (match.values["x"], shape), (middle,)),
-        wmodel.Node("Transpose", match.root.name, (middle,), match.root.outputs, {"perm": places}),
+        replace(turned, inputs=(middle,)),
     ]
 
 
