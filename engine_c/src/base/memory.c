@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static _Atomic int64_t fail_countdown = -1;
 
@@ -25,6 +26,8 @@ static bool must_fail(void) {
     return false;
 }
 
+static const size_t HUGE_PAGE = (size_t)2 << 20;
+
 void *we_memory_new_dirty(size_t size) {
     if (size > SIZE_MAX / 2 || must_fail())
         return NULL;
@@ -37,6 +40,14 @@ void *we_memory_new_dirty(size_t size) {
     if (memory)
         madvise(memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a wish: it may be refused */
     return memory;
+}
+
+void we_memory_forget(const void *bytes, size_t size) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = ((uintptr_t)bytes + page - 1) / page * page,
+              end = ((uintptr_t)bytes + size) / page * page;
+    if (begin < end)
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
 void *we_memory_new(size_t size) {

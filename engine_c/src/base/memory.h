@@ -15,6 +15,9 @@ void *we_memory_new(size_t size);       /* zeroed, WE_ALIGNMENT-aligned; NULL wh
 void *we_memory_new_dirty(size_t size); /* the same, contents undefined */
 void we_memory_free(void *memory);
 
+/* Let go of the pages that lie wholly in part of a mapped file; they come back from it when read. */
+void we_memory_forget(const void *bytes, size_t size);
+
 /* Fail the allocation `countdown` calls from now and all after it; negative: never. For fault tests only. */
 void we_memory_fail_after(int64_t countdown);
 

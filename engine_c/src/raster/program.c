@@ -7,8 +7,24 @@
 void we_program_free(we_program *program) {
     we_memory_free(program->tensors);
     we_memory_free(program->commands);
+    for (size_t i = 0; i < program->held_count; i++)
+        we_pack_release(program->packs, program->held[i]);
+    we_memory_free(program->held);
     we_arena_free(&program->arena);
     memset(program, 0, sizeof *program);
+}
+
+we_status we_program_pack(we_program *program, const we_pack_key *key, size_t bytes, we_pack_work work,
+                          const void *context, const void **out, we_error *err) {
+    if (!we_memory_grow((void **)&program->held, &program->held_room, program->held_count,
+                        sizeof *program->held))
+        return we_error_no_memory(err);
+    we_pack **pack = &program->held[program->held_count];
+    WE_TRY(we_packs_get(program->packs, program->pool, key, bytes, work, context, pack, err));
+    program->held_count++;
+    program->packed_bytes += (int64_t)bytes;
+    *out = we_pack_bytes(*pack);
+    return WE_OK;
 }
 
 we_status we_program_tensor(we_program *program, const we_tensor *tensor, int32_t *index, we_error *err) {

@@ -4,6 +4,7 @@
 #define WE_RASTER_PROGRAM_H
 
 #include "base/memory.h"
+#include "base/packs.h"
 #include "graph/tensor.h"
 #include "kernels/kernels.h"
 #include "kernels/native.h"
@@ -168,11 +169,20 @@ typedef struct we_program {
     we_tensor *tensors;
     we_command *commands;
     size_t tensor_count, command_count, tensor_room, command_room;
+    we_packs *packs; /* of the model; NULL: what is packed is not shared */
+    we_pool *pool;   /* for packing */
+    we_pack **held;
+    size_t held_count, held_room;
+    int64_t packed_bytes; /* of those */
 } we_program;
 
 void we_program_free(we_program *program);
 we_status we_program_tensor(we_program *program, const we_tensor *tensor, int32_t *index, we_error *err);
 we_status we_program_command(we_program *program, const we_command *command, we_error *err);
+
+/* A constant in the form a kernel wants; it lives as long as the program. See we_packs_get. */
+we_status we_program_pack(we_program *program, const we_pack_key *key, size_t bytes, we_pack_work work,
+                          const void *context, const void **out, we_error *err);
 
 /* What a command reads, in order; a raster's sources may repeat. */
 size_t we_command_reads(const we_command *command);

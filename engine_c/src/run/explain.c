@@ -127,9 +127,10 @@ static void put_step(text *t, const we_graph *graph, const we_program *program, 
 static void put_memory(text *t, const we_prepared *prepared) {
     const we_program *program = &prepared->program;
     bool first = true;
-    put(t, "\"memory\":{\"arena_bytes\":%lld,\"lower_bound_bytes\":%lld,\"scratch_bytes\":%zu,\"spans\":[",
+    put(t, "\"memory\":{\"arena_bytes\":%lld,\"lower_bound_bytes\":%lld,\"scratch_bytes\":%zu,",
         (long long)prepared->plan.arena_bytes, (long long)prepared->plan.lower_bound,
         prepared->scratch_bytes);
+    put(t, "\"packed_bytes\":%lld,\"spans\":[", (long long)program->packed_bytes);
     for (size_t i = 0; i < program->tensor_count; i++) {
         const we_span *span = &prepared->plan.spans[i];
         if (span->offset < 0)

@@ -14,12 +14,14 @@ static we_status seal(we_builder *builder, we_mapping mapping, we_model **out, w
     if (status == WE_OK)
         status = we_trees_check(&model->graph, err);
     if (status != WE_OK) {
+        we_packs_close(&model->packs);
         we_graph_free(&model->graph);
         we_memory_free(model);
         return status;
     }
     atomic_init(&model->references, 1);
     model->mapping = mapping;
+    we_packs_init(&model->packs, mapping.mapped ? mapping.bytes : NULL, mapping.size);
     *out = model;
     return WE_OK;
 }

@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "base/packs.h"
 #include "graph/graph.h"
 #include "load/load.h"
 
@@ -11,6 +12,7 @@ struct we_model {
     _Atomic int64_t references;
     we_graph graph;
     we_mapping mapping;
+    we_packs packs;
 };
 
 #endif

@@ -461,6 +461,8 @@ we_status we_prepare(const we_graph *graph, const we_settings *settings, const w
     if (!prepared)
         return we_error_no_memory(err);
     we_arena *arena = &prepared->program.arena;
+    prepared->program.packs = settings->packs;
+    prepared->program.pool = settings->pool;
     prepared->inputs = we_arena_new(arena, graph->input_count * sizeof *prepared->inputs);
     prepared->outputs = we_arena_new(arena, graph->output_count * sizeof *prepared->outputs);
     prepared->direct = we_arena_new(arena, graph->output_count * sizeof *prepared->direct);

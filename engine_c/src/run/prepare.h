@@ -16,6 +16,8 @@ typedef struct we_settings {
     int64_t memory_limit; /* bytes of one run */
     int64_t max_trips;    /* of all loops of one run */
     we_profile *profile;  /* of the session; never NULL */
+    we_packs *packs;      /* of the model */
+    we_pool *pool;        /* of the session, for packing */
 } we_settings;
 
 /* A tensor that lies elsewhere in each run: in an input, or in an output that the program writes itself. */

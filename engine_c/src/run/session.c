@@ -135,6 +135,8 @@ we_status we_session_new(we_model *model, const we_session_options *options, we_
     if (status == WE_OK)
         status = we_pool_new(session->settings.machine.threads, &session->pool, err);
     session->settings.machine.threads = we_pool_threads(session->pool); /* no more than there are cores */
+    session->settings.pool = session->pool;
+    session->settings.packs = &model->packs;
     if (status == WE_OK)
         status = pair_symbols(&model->graph, session, err);
     if (status == WE_OK)
@@ -392,8 +394,11 @@ we_status we_session_prepare(we_session *session, const we_binding *inputs, size
     if (!views)
         return we_error_no_memory(err);
     we_status status = bind(session, inputs, input_count, false, views, err);
-    if (status == WE_OK)
+    if (status == WE_OK) {
+        we_pool_run_begins();
         status = prepare(session, views, err);
+        we_pool_run_ends();
+    }
     free_views(views, few);
     return status;
 }

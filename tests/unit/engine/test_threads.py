@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from walle_engine import api
+from walle_engine import api, wmodel
 
 CALLERS = 6
 
@@ -75,3 +75,25 @@ def test_a_forked_child_runs_its_sessions() -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_sessions_share_packed_weights_in_any_order_of_their_ends(tmp_path: Path) -> None:
+    graph = wmodel.Graph(
+        name="wide",
+        inputs=(wmodel.Value("x", "F32", ("N", 64)),),
+        outputs=(wmodel.Value("y", "F32", ("N", 96)),),
+        nodes=(wmodel.Node("MatMul", "product", ("x", "w"), ("y",)),),
+    )
+    w = np.random.default_rng(0).normal(size=(64, 96)).astype(np.float32)
+    wmodel.write(tmp_path / "wide.wmodel", graph, {"w": wmodel.weight_from_array(w)})
+    model = api.load(tmp_path / "wide.wmodel")
+    x = np.random.default_rng(1).normal(size=(48, 64)).astype(np.float32)
+    first, second = model.session(), model.session(threads=2)
+    for session in (first, second):
+        np.testing.assert_allclose(np.asarray(session.run({"x": x})["y"]), x @ w, rtol=1e-4, atol=1e-4)
+        assert session.explain()["memory"]["packed_bytes"] >= w.nbytes
+    del first
+    for rows in (48, 1, 17):  # other shapes of the session that is left, and one made later
+        for session in (second, model.session()):
+            got = np.asarray(session.run({"x": x[:rows]})["y"])
+            np.testing.assert_allclose(got, x[:rows] @ w, rtol=1e-4, atol=1e-4)

@@ -22,7 +22,8 @@ typedef struct parameters {
     int64_t chunk;         /* images stored at once */
     we_matmul product;     /* of one group */
     int64_t runs, depth;   /* its k */
-    float *packed, *zeros; /* filters, group by group, and a run outside the image; made at preparation */
+    const float *packed;   /* filters, group by group; made at preparation */
+    float *zeros;          /* a run outside the image; likewise */
 } parameters;
 
 /* Columns or rows that the taps reach, padding included. */
@@ -85,23 +86,19 @@ static we_status prepare(we_program *program, we_command *command, we_error *err
     parameters *p = (parameters *)command->u.claim.parameters; /* of this command alone */
     const we_conv *c = &p->conv;
     const we_matmul_row *kernel = command->u.claim.kernel;
-    int64_t taps = c->w.taps, each = we_gemm_packed(kernel, c->filters, p->product.k);
-    p->packed = we_arena_new(&program->arena, (size_t)(each * c->group) * sizeof *p->packed);
+    int64_t taps = c->w.taps, each = c->filters * c->channels * taps;
     p->zeros = we_arena_new(&program->arena, (size_t)p->depth * sizeof *p->zeros);
-    if (!p->packed || !p->zeros)
+    if (!p->zeros)
         return we_error_no_memory(err);
     memset(p->zeros, 0, (size_t)p->depth * sizeof *p->zeros);
-    for (int64_t g = 0; g < c->group; g++)
-        we_gemm_pack(NULL, kernel,
-                     &(we_gemm_right){.b = c->weights + g * c->filters * c->channels * taps,
-                                      .run = 1,
-                                      .row = taps,
-                                      .column = c->channels * taps,
-                                      .n = c->filters,
-                                      .runs = taps,
-                                      .depth = c->channels},
-                     p->packed + g * each);
-    return WE_OK;
+    we_gemm_right right = {.b = c->weights,
+                           .run = 1,
+                           .row = taps,
+                           .column = c->channels * taps,
+                           .n = c->filters,
+                           .runs = taps,
+                           .depth = c->channels};
+    return we_gemm_pack_constants(program, kernel, &right, c->group, each, &p->packed, err);
 }
 
 static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {

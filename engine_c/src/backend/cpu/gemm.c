@@ -88,6 +88,39 @@ void we_gemm_pack(we_pool *pool, const we_matmul_row *kernel, const we_gemm_righ
     we_parallel_for(pool, we_panels(right->n, kernel->columns), 1 + 65536 / (steps + 1), pack_panels, &j);
 }
 
+typedef struct constants {
+    const we_matmul_row *kernel;
+    we_gemm_right right;
+    int64_t count, step;
+} constants;
+
+static void pack_constants(we_pool *pool, const void *context, void *to) {
+    const constants *c = context;
+    we_gemm_right right = c->right;
+    float *at = to;
+    for (int64_t i = 0; i < c->count; i++, right.b += c->step) {
+        we_gemm_pack(pool, c->kernel, &right, at);
+        at += we_gemm_packed(c->kernel, right.n, right.runs * right.depth);
+    }
+}
+
+we_status we_gemm_pack_constants(we_program *program, const we_matmul_row *kernel, const we_gemm_right *right,
+                                 int64_t count, int64_t step, const float **out, we_error *err) {
+    const constants c = {kernel, *right, count, step};
+    const void *packed = NULL;
+    int64_t each = right->n * right->runs * right->depth;
+    size_t bytes =
+        (size_t)(count * we_gemm_packed(kernel, right->n, right->runs * right->depth)) * sizeof(float);
+    we_pack_key key = {.source = right->b,
+                       .source_bytes = (size_t)(each + (count - 1) * step) * sizeof(float),
+                       .form = kernel,
+                       .parameters = {right->run, right->row, right->column, right->n, right->runs,
+                                      right->depth, count, step}};
+    WE_TRY(we_program_pack(program, &key, bytes, pack_constants, &c, &packed, err));
+    *out = packed;
+    return WE_OK;
+}
+
 /* ---- Units ---- */
 
 typedef struct job {

@@ -52,5 +52,9 @@ typedef struct we_gemm_right {
 /* Floats of a packed B, and packing it whole: [panels][k][columns]. */
 int64_t we_gemm_packed(const we_matmul_row *kernel, int64_t n, int64_t k);
 void we_gemm_pack(we_pool *pool, const we_matmul_row *kernel, const we_gemm_right *right, float *to);
+/* Pack `count` constant B, `step` elements apart, one after the other. They are shared with other programs.
+ */
+we_status we_gemm_pack_constants(we_program *program, const we_matmul_row *kernel, const we_gemm_right *right,
+                                 int64_t count, int64_t step, const float **out, we_error *err);
 
 #endif

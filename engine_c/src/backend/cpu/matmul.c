@@ -39,14 +39,9 @@ we_status we_cpu_matmul_prepare(we_program *program, we_command *command, we_err
     const we_tensor *b = &program->tensors[command->in[1]];
     if (!p->kernel || b->kind != WE_TENSOR_CONST || !shared_by_batch(p, p->b_batch))
         return WE_OK;
-    float *to = we_arena_new(&program->arena, (size_t)we_gemm_packed(p->kernel, p->n, p->k) * sizeof *to);
-    if (!to)
-        return we_error_no_memory(err);
     we_gemm_right right = {
         .b = b->data, .row = p->b_row, .column = p->b_column, .n = p->n, .runs = 1, .depth = p->k};
-    we_gemm_pack(NULL, p->kernel, &right, to);
-    p->packed_b = to;
-    return WE_OK;
+    return we_gemm_pack_constants(program, p->kernel, &right, 1, 0, &p->packed_b, err);
 }
 
 static we_gemm gemm_of(const we_matmul *p) {
