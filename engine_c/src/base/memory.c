@@ -26,8 +26,6 @@ static bool must_fail(void) {
     return false;
 }
 
-static const size_t HUGE_PAGE = (size_t)2 << 20;
-
 void *we_memory_new_dirty(size_t size) {
     if (size > SIZE_MAX / 2 || must_fail())
         return NULL;

@@ -25,8 +25,8 @@ typedef struct parameters {
     int32_t outputs, size; /* of a tile and of its patch, per side */
     int64_t down, across;  /* tiles of an image */
     we_matmul product;     /* [tiles, channels] by [channels, filters], for every place of the patch */
-    float *packed,
-        *zeros; /* filters, place by place, and a position outside the image; made at preparation */
+    const float *packed;   /* per place, panels of transformed filters; made at preparation */
+    float *zeros;          /* what lies outside the image; likewise */
 } parameters;
 
 static bool accept(const we_call *call, we_arena *arena, int32_t outputs, const void **out) {
@@ -119,23 +119,49 @@ static void pack_block(const parameters *p, int64_t channel, int64_t first, int6
         memcpy(to + place * each, out[place], (size_t)count * sizeof **out);
 }
 
+typedef struct pack_job {
+    const parameters *p;
+    int64_t columns, each; /* floats of one place */
+    float *to;
+} pack_job;
+
+static void pack_panels(void *context, int64_t begin, int64_t end) {
+    const pack_job *j = context;
+    int64_t channels = j->p->conv.channels, columns = j->columns;
+    for (int64_t panel = begin; panel < end; panel++) {
+        for (int64_t channel = 0; channel < channels; channel++) {
+            float *to = j->to + (panel * channels + channel) * columns;
+            for (int64_t f = 0; f < columns; f += BLOCK)
+                pack_block(j->p, channel, panel * columns + f, we_least(BLOCK, columns - f), j->each, to + f);
+        }
+    }
+}
+
+static void pack_filters(we_pool *pool, const void *context, void *to) {
+    pack_job j = *(const pack_job *)context;
+    const we_conv *c = &j.p->conv;
+    j.to = to;
+    we_parallel_for(pool, we_panels(c->filters, j.columns), 1 + 4096 / (c->channels * j.columns), pack_panels,
+                    &j);
+}
+
 static we_status prepare(we_program *program, we_command *command, we_error *err) {
     parameters *p = (parameters *)command->u.claim.parameters; /* of this command alone */
     const we_conv *c = &p->conv;
     const we_matmul_row *kernel = command->u.claim.kernel;
-    int64_t each = we_gemm_packed(kernel, c->filters, c->channels), columns = kernel->columns;
-    p->packed = we_arena_new(&program->arena, (size_t)(each * p->size * p->size) * sizeof *p->packed);
+    pack_job j = {p, kernel->columns, we_gemm_packed(kernel, c->filters, c->channels), NULL};
+    we_pack_key key = {.source = c->weights,
+                       .source_bytes = (size_t)(c->filters * c->channels * TAPS) * sizeof *c->weights,
+                       .form = p->outputs == 4 ? G4 : G2,
+                       .parameters = {j.columns, c->filters, c->channels}};
+    const void *packed = NULL;
     p->zeros = we_arena_new(&program->arena, (size_t)c->channels * sizeof *p->zeros);
-    if (!p->packed || !p->zeros)
+    if (!p->zeros)
         return we_error_no_memory(err);
     memset(p->zeros, 0, (size_t)c->channels * sizeof *p->zeros);
-    for (int64_t panel = 0; panel * columns < c->filters; panel++) {
-        for (int64_t channel = 0; channel < c->channels; channel++) {
-            float *to = p->packed + (panel * c->channels + channel) * columns;
-            for (int64_t f = 0; f < columns; f += BLOCK)
-                pack_block(p, channel, panel * columns + f, we_least(BLOCK, columns - f), each, to + f);
-        }
-    }
+    WE_TRY(we_program_pack(program, &key, (size_t)(j.each * p->size * p->size) * sizeof(float), pack_filters,
+                           &j, &packed, err));
+    p->packed = packed;
     return WE_OK;
 }
 

@@ -25,9 +25,9 @@ enum { GRU_UPDATE, GRU_RESET, GRU_NEW };
 typedef struct direction {
     const float *w, *r, *bias, *peepholes; /* as given; the last two may be NULL */
     we_unary_fn activation[MAX_ACTIVATIONS];
-    float *packed_w, *packed_r; /* [gates][panels][k][columns] */
-    float *start;               /* of the gates: biases, [gates * hidden] */
-    const float *inner;         /* bias of R that the reset gate of GRU scales, [hidden]; NULL: none */
+    const float *packed_w, *packed_r; /* [gates][panels][k][columns] */
+    float *start;                     /* of the gates: biases, [gates * hidden] */
+    const float *inner;               /* bias of R that the reset gate of GRU scales, [hidden]; NULL: none */
 } direction;
 
 typedef struct parameters {
@@ -128,15 +128,37 @@ static int64_t panels_of(const we_recurrence *s, int64_t columns) {
     return (s->hidden + columns - 1) / columns;
 }
 
-static float *pack(we_arena *arena, const we_recurrence *s, const float *from, int64_t k, int64_t columns) {
-    int64_t panels = panels_of(s, columns);
-    float *to = we_arena_new(arena, (size_t)(s->gates * panels * k * columns + 1) * sizeof *to);
-    for (int64_t i = 0; to && i < s->gates * panels; i++) {
-        int64_t unit = i % panels * columns, left = s->hidden - unit;
-        we_pack_panel(from + (i / panels * s->hidden + unit) * k, k, 1, left < columns ? left : columns,
-                      columns, k, to + i * k * columns);
+typedef struct pack_job {
+    const we_recurrence *sizes;
+    const float *from;
+    int64_t k, columns;
+} pack_job;
+
+static void pack_gates(we_pool *pool, const void *context, void *to) {
+    const pack_job *j = context;
+    const we_recurrence *s = j->sizes;
+    int64_t panels = panels_of(s, j->columns);
+    (void)pool;
+    for (int64_t i = 0; i < s->gates * panels; i++) {
+        int64_t unit = i % panels * j->columns, left = s->hidden - unit;
+        we_pack_panel(j->from + (i / panels * s->hidden + unit) * j->k, j->k, 1,
+                      left < j->columns ? left : j->columns, j->columns, j->k,
+                      (float *)to + i * j->k * j->columns);
     }
-    return to;
+}
+
+static we_status pack(we_program *program, const pack_job *j, const float **out, we_error *err) {
+    static const char gates_in_panels;
+    const we_recurrence *s = j->sizes;
+    size_t floats = (size_t)(s->gates * panels_of(s, j->columns) * j->k * j->columns);
+    we_pack_key key = {.source = j->from,
+                       .source_bytes = (size_t)(s->gates * s->hidden * j->k) * sizeof *j->from,
+                       .form = &gates_in_panels,
+                       .parameters = {s->gates, s->hidden, j->k, j->columns}};
+    const void *packed = NULL;
+    WE_TRY(we_program_pack(program, &key, floats * sizeof(float), pack_gates, j, &packed, err));
+    *out = packed;
+    return WE_OK;
 }
 
 /* Both biases in one, but for the part of R's that stays apart. */
@@ -160,10 +182,12 @@ static we_status prepare(we_program *program, we_command *command, we_error *err
     WE_TRY(we_kernels_get(&kernels, err));
     for (int64_t i = 0; i < p->sizes.directions; i++) {
         direction *d = &p->directions[i];
-        d->packed_w = pack(&program->arena, &p->sizes, d->w, p->sizes.inputs, kernels->gemv_columns);
-        d->packed_r = pack(&program->arena, &p->sizes, d->r, p->sizes.hidden, kernels->gemv_columns);
+        pack_job w = {&p->sizes, d->w, p->sizes.inputs, kernels->gemv_columns};
+        pack_job r = {&p->sizes, d->r, p->sizes.hidden, kernels->gemv_columns};
+        WE_TRY(pack(program, &w, &d->packed_w, err));
+        WE_TRY(pack(program, &r, &d->packed_r, err));
         d->start = join_biases(&program->arena, p, d);
-        if (!d->packed_w || !d->packed_r || !d->start)
+        if (!d->start)
             return we_error_no_memory(err);
     }
     return WE_OK;
