@@ -39,6 +39,7 @@ ALL_PEERS = (
 SLOW = ("PyTorch compiled",)
 #: What a reader of the table has to know about a peer.
 REMARKS = {
+    "ncnn": "MNN, ncnn and we load a file of our own, converted beforehand; the others read the ONNX file",
     "MNN": "MNN: the wheel, which uses AVX2 alone; a build with AVX-512 on was up to 1.7 times faster",
     "OpenVINO": "OpenVINO: its own choice of precision, bfloat16 where the processor has instructions for it",
     "PyTorch": "PyTorch: load includes building the module",
@@ -48,7 +49,7 @@ _FULL = [peer.name for peer in ALL_PEERS if peer.full]
 RATIOS = (
     ("walle highest", _FULL, "highest / best f32"),
     ("walle high", _FULL, "high / best f32"),
-    ("walle medium", [peer.name for peer in ALL_PEERS if not peer.full], "medium / best of less"),
+    ("walle medium", [peer.name for peer in ALL_PEERS if not peer.full], "medium / OpenVINO"),
 )
 
 
@@ -78,6 +79,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--turns", type=int, default=7, metavar="N", help="undisturbed turns of each engine")
     group.add_argument("--turn-s", type=float, default=0.3, metavar="S", help="how long a turn lasts")
+    group.add_argument(
+        "--urgent", action="store_true", help="run before all other processes; needs the right to"
+    )
     group.add_argument(
         "--quick", action="store_true", help="three short turns, 'high' alone of our precisions"
     )
@@ -165,7 +169,7 @@ def _measure(
         "threads": threads,
     }  # fmt: skip
     with ExitStack() as stack:
-        workers, failures = started(contestants, job)
+        workers, failures = started(contestants, job, urgent=args.urgent)
         for worker in workers.values():
             stack.enter_context(worker)
         samples, died = race(workers, turns=args.turns, turn_s=args.turn_s, patience=args.turns)

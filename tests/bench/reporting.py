@@ -161,7 +161,8 @@ def _print_rows(console: Console, rows: Sequence[Row], kept: Mapping[str, float]
 
 
 def _print_grid(console: Console, grid: Grid, kept: Mapping[str, float]) -> None:
-    title = f"{grid.section}: {_title(grid)} (in brackets: kept over this)"
+    compared = any(grid.key(row, column) in kept for row in grid.cells for column in grid.columns)
+    title = f"{grid.section}: {_title(grid)}{' (in brackets: kept over this)' if compared else ''}"
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for column in grid.columns:
@@ -211,7 +212,7 @@ def _page(sections: Mapping[str, Measured]) -> Iterator[str]:
             if grid.notes:
                 yield from ("", *(f"- {note}" for note in grid.sentences()))
             if any(cell.low is not None for columns in grid.cells.values() for cell in columns.values()):
-                yield from ("", f"#### {grid.title}: fastest .. slowest turn", "")
+                yield from ("", f"#### {grid.title}: fastest call .. slowest turn", "")
                 yield from _markdown_grid(grid, _cell_span)
 
 

@@ -142,7 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--peers",
         action="store_true",
-        help="also ONNX Runtime and OpenVINO, where installed; needs the .onnx",
+        help="also ONNX Runtime and OpenVINO, where this interpreter or one of WALLE_BENCH_PEERS has them",
     )
     bench.add_argument("--threads", type=_positives, default=[1], metavar="N[,N...]", help="default: 1")
     bench.add_argument("--precision", choices=_PRECISIONS, default="high", help="of Walle; default: high")

@@ -20,8 +20,8 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 def print_chart(console: Console, comparison: Comparison) -> None:
     """Print a table with bars for each number of threads, then why engines are missing.
 
-    The columns are the median of the turns, the fastest and the slowest, how many times as long as ours that
-    is, load with the first run, and the growth of peak memory by these.
+    The columns are the median of the turns, the fastest call and the slowest turn, how many times as long as
+    ours that is, load with the first run, and the growth of peak memory by these.
     """
     shapes = ", ".join(f"{name} {list(shape)}" for name, shape in comparison.inputs.items())
     versions = dict.fromkeys(f"{result.engine} {result.version}" for result in comparison.results)

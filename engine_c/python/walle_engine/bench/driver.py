@@ -1,12 +1,13 @@
 """Start workers, let them take turns, and keep the figures.
 
 - While one worker has its turn the others are stopped, so no engine's spinning threads slow another.
-- A turn in which other processes took the cores it needed is disturbed: it is repeated while patience lasts.
+- A turn in which the worker had to wait for a core is disturbed: it is repeated while patience lasts.
 - What a worker says is checked no further: it runs our own ``worker.py``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -30,7 +31,6 @@ __all__ = [
     "Turn",
     "Worker",
     "WorkerError",
-    "cores",
     "race",
 ]
 
@@ -40,10 +40,10 @@ WORKER = Path(__file__).parent / "worker.py"
 
 LOAD_LIMIT_S = 600.0
 TURN_LIMIT_S = 120.0
-#: Share of the cores of a turn that others may take before it counts as disturbed.
-FOREIGN_SHARE = 0.08
+#: Share of a turn that a worker's threads may wait for a core before it counts as disturbed.
+WAITING_SHARE = 0.05
 REST_S = 1.0
-TICK_S = 0.02  # the kernel counts in ticks of 10 ms; two may fall beside a turn
+URGENT_NICE = -15
 
 
 class WorkerError(Exception):
@@ -88,18 +88,20 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn: the median of its calls, and whether others took cores that it needed."""
+    """One turn: the median of its calls, the fastest of them, and whether it had to wait for a core."""
 
     median_s: float
+    fastest_s: float
     disturbed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Seconds per call, one value a turn."""
+    """Seconds per call: a median for each turn, and the fastest call of all where calls were timed."""
 
     turns_s: tuple[float, ...]
     disturbed: int = 0
+    fastest_s: float | None = None
 
     @property
     def median_s(self) -> float:
@@ -108,8 +110,8 @@ class Samples:
 
     @property
     def span_s(self) -> tuple[float, float]:
-        """Fastest and slowest turn."""
-        return min(self.turns_s), max(self.turns_s)
+        """Fastest call, or turn, and slowest turn."""
+        return self.fastest_s or min(self.turns_s), max(self.turns_s)
 
 
 class Racer(Protocol):
@@ -141,8 +143,8 @@ def race(
         The samples of those that lasted, and for each that did not, why. The samples are of the undisturbed
         turns, or of all where fewer than half of those wanted were undisturbed.
     """
-    quiet: dict[str, list[float]] = {name: [] for name in racers}
-    disturbed: dict[str, list[float]] = {name: [] for name in racers}
+    quiet: dict[str, list[Turn]] = {name: [] for name in racers}
+    disturbed: dict[str, list[Turn]] = {name: [] for name in racers}
     failures: dict[str, str] = {}
     for _ in range(turns + patience):
         calm = True
@@ -154,7 +156,7 @@ def race(
             except WorkerError as error:
                 failures[name] = str(error)
             else:
-                (disturbed if turn.disturbed else quiet)[name].append(turn.median_s)
+                (disturbed if turn.disturbed else quiet)[name].append(turn)
                 calm &= not turn.disturbed
         if not calm:
             rest(REST_S)
@@ -162,24 +164,28 @@ def race(
     for name in racers.keys() - failures.keys():
         enough = 2 * len(quiet[name]) >= turns
         kept = quiet[name] if enough else quiet[name] + disturbed[name]
-        samples[name] = Samples(tuple(kept), 0 if enough else len(disturbed[name]))
+        samples[name] = Samples(
+            tuple(turn.median_s for turn in kept),
+            0 if enough else len(disturbed[name]),
+            min(turn.fastest_s for turn in quiet[name] + disturbed[name]),
+        )
     return {name: samples[name] for name in racers if name in samples}, failures
 
 
 class Worker:
     """The process of a contestant with a model loaded; stopped but for its turns. A context manager."""
 
-    def __init__(self, contestant: Contestant, job: Mapping[str, Any]) -> None:
+    def __init__(self, contestant: Contestant, job: Mapping[str, Any], *, urgent: bool = False) -> None:
         """Start the process and load the model.
 
         Args:
             contestant: the engine.
             job: what ``worker.py`` says, without ``settings``; ``inputs`` is the path of an ``.npz``.
+            urgent: let it run before all others, where that is allowed.
 
         Raises:
             WorkerError: the engine is not installed there, or cannot load or run the model.
         """
-        self._threads: int = job["threads"]
         self._folder = tempfile.TemporaryDirectory()
         path = Path(self._folder.name) / "job.json"
         path.write_text(json.dumps({**job, "settings": dict(contestant.settings)}))
@@ -188,12 +194,14 @@ class Worker:
         try:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-                env={**os.environ, **contestant.environment},
+                env={**os.environ, **contestant.environment}, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             self._errors.close()
             self._folder.cleanup()
             raise WorkerError(f"cannot run {contestant.python}: {error.strerror or error}") from error
+        if urgent:
+            hurry(self.pid)
         try:
             message = self._receive(LOAD_LIMIT_S)
         except BaseException:
@@ -222,13 +230,11 @@ class Worker:
             WorkerError: it died or took far longer.
         """
         self._process.send_signal(signal.SIGCONT)
-        busy_s, started = busy_seconds(), time.perf_counter()
         self._send({"turn_s": turn_s})
         message = self._receive(turn_s + TURN_LIMIT_S)
-        wall_s = time.perf_counter() - started
-        foreign_s = busy_seconds() - busy_s - message["cpu_s"]
         self._stop()
-        return Turn(message["median_s"], is_disturbed(foreign_s, wall_s, self._threads, cores()))
+        waited = message["waited_s"] > WAITING_SHARE * message["wall_s"]
+        return Turn(message["median_s"], message["fastest_s"], waited)
 
     def close(self) -> None:
         """End the process and remove its files."""
@@ -280,33 +286,12 @@ def _one_line(text: str, limit: int = 160) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def is_disturbed(foreign_s: float, wall_s: float, threads: int, cores: int) -> bool:
-    """Whether others took more of the machine than a turn on ``threads`` of ``cores`` cores left them.
-
-    Args:
-        foreign_s: processor time of everybody else during the turn.
-        wall_s: how long it lasted.
-        threads: cores that it needed.
-        cores: cores there are.
-    """
-    needed = min(threads, cores)
-    return foreign_s > TICK_S + wall_s * (cores - needed + FOREIGN_SHARE * needed)
-
-
-def busy_seconds(path: Path = Path("/proc/stat")) -> float:
-    """Processor time used on this machine since it started; not of nice processes, which yield."""
-    try:
-        user, _nice, system, _idle, _wait, irq, softirq, steal, *_ = map(
-            int, path.read_text().split("\n", 1)[0].split()[1:]
-        )
-    except OSError:
-        return 0.0  # not Linux: no turn counts as disturbed
-    return (user + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+def hurry(pid: int) -> None:
+    """Let a process run before all others as far as we may: over its own nice value, and its session's."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, URGENT_NICE)
+    with contextlib.suppress(OSError):  # Source: sched(7): with autogrouping, nice acts within a session only
+        Path(f"/proc/{pid}/autogroup").write_text(str(URGENT_NICE))
 
 
 def fastest(samples: Mapping[str, Samples], names: Sequence[str]) -> str | None:
@@ -316,15 +301,14 @@ def fastest(samples: Mapping[str, Samples], names: Sequence[str]) -> str | None:
 
 
 def started(
-    contestants: Sequence[Contestant], job: Mapping[str, Any], tell: Callable[[str], object] = lambda _: None
+    contestants: Sequence[Contestant], job: Mapping[str, Any], *, urgent: bool = False
 ) -> tuple[dict[str, Worker], dict[str, str]]:
     """Start a worker for each contestant, one by one; the second result says why some are missing."""
     workers: dict[str, Worker] = {}
     failures: dict[str, str] = {}
     for contestant in contestants:
-        tell(contestant.name)
         try:
-            workers[contestant.name] = Worker(contestant, job)
+            workers[contestant.name] = Worker(contestant, job, urgent=urgent)
         except WorkerError as error:
             failures[contestant.name] = str(error)
     return workers, failures

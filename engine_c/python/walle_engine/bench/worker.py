@@ -11,7 +11,8 @@ live in an environment of its own. ENGINE.py defines
 ``inputs`` (name to array), ``threads``, and ``settings`` (of the engine's own).
 
 Standard output carries one JSON object a line. First ``{"version", "load_s", "growth_bytes", "outputs"}`` or
-``{"failed"}``; then, for each line ``{"turn_s"}`` read, ``{"median_s", "cpu_s"}``. End of input ends it.
+``{"failed"}``; then, for each line ``{"turn_s"}`` read, ``{"median_s", "fastest_s", "wall_s", "waited_s"}``.
+It ends with its input.
 """
 
 from __future__ import annotations
@@ -89,15 +90,27 @@ def take_turn(
     run: Callable[[], object], turn_s: float, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, float]:
     """Call for about ``turn_s`` seconds, at least three times, after one more; the median of the calls."""
-    cpu_s, times = time.process_time(), list[float]()
+    waited_s, times = waiting_s(), list[float]()
     run()
-    now = clock()
+    start = now = clock()
     end = now + turn_s
     while now < end or len(times) < 3:
         run()
         before, now = now, clock()
         times.append(now - before)
-    return {"median_s": statistics.median(times), "cpu_s": time.process_time() - cpu_s}
+    return {
+        "median_s": statistics.median(times), "fastest_s": min(times), "wall_s": now - start,
+        "waited_s": waiting_s() - waited_s,
+    }  # fmt: skip
+
+
+def waiting_s() -> float:
+    """How long our threads have been ready to run without a core; 0 where the kernel does not say."""
+    waited_ns = 0
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            waited_ns += int(path.read_text().split()[1])  # Source: Linux, sched-stats.rst
+    return waited_ns / 1e9
 
 
 def reset_peak() -> int:
