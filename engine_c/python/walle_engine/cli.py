@@ -396,6 +396,8 @@ def _step_size(step: Mapping[str, Any]) -> str:
     """What makes the step cost what it costs."""
     if "m" in step:
         return f"{step['m']} x {step['n']} x {step['k']}"
+    if "functions" in step:
+        return " ".join(step["functions"])
     if "regions" in step:
         return f"{step['regions']} regions, {format_bytes(step['bytes_moved'])} moved"
     return ""

@@ -6,8 +6,7 @@
 #include "base/error.h"
 #include "plan/plan.h"
 
-/* How often each root is read, by commands or from outside. */
-static we_status count_reads(const we_program *program, const bool *kept, int32_t **out, we_error *err) {
+we_status we_plan_count_reads(const we_program *program, const bool *kept, int32_t **out, we_error *err) {
     int64_t offset;
     int32_t *reads = we_memory_new(program->tensor_count * sizeof *reads);
     if (!reads)
@@ -45,17 +44,6 @@ static we_bias_kind bias_of(const we_walk *walk, int32_t operand, const we_matmu
     return WE_BIAS_NONE;
 }
 
-/* Is the operand the product's whole result in order? */
-static bool reads_in_order(const we_walk *walk, int32_t operand) {
-    int64_t dense = 1;
-    for (int32_t i = walk->rank - 1; i >= 0; i--) {
-        if (walk->step[operand][i] != dense)
-            return false;
-        dense *= walk->size[i];
-    }
-    return true;
-}
-
 static bool fuse_bias(const we_program *program, we_command *product, const we_command *addition,
                       int32_t operand) {
     we_matmul *p = &product->u.matmul;
@@ -64,7 +52,7 @@ static bool fuse_bias(const we_program *program, we_command *product, const we_c
     int64_t offset;
     int32_t root = we_program_root(program, other, &offset);
     if (p->bias != WE_BIAS_NONE || p->relu || program->tensors[root].kind == WE_TENSOR_TEMP ||
-        !reads_in_order(walk, operand))
+        !we_walk_in_order(walk, operand))
         return false;
     p->bias = bias_of(walk, 1 - operand, p, &p->period);
     if (p->bias == WE_BIAS_NONE)
@@ -99,7 +87,7 @@ static bool fuse_into_claim(const we_program *program, we_command *claim, const 
     if (next->kind == WE_COMMAND_BINARY && next->u.binary.fn == WE_BINARY_Max)
         return claim->u.claim.relu = is_number(program, next->in[1 - operand], &bound) && bound == 0;
     if (next->kind != WE_COMMAND_BINARY || next->u.binary.fn != WE_BINARY_Add || claim->in[1] >= 0 ||
-        !reads_in_order(&next->u.binary.walk, 0) || !reads_in_order(&next->u.binary.walk, 1))
+        !we_walk_in_order(&next->u.binary.walk, 0) || !we_walk_in_order(&next->u.binary.walk, 1))
         return false;
     int64_t offset;
     int32_t other = next->in[1 - operand];
@@ -129,7 +117,7 @@ static bool fuse_into(const we_program *program, we_command *product, const we_c
 
 we_status we_plan_fuse(we_program *program, const bool *kept, we_error *err) {
     int32_t *reads = NULL;
-    WE_TRY(count_reads(program, kept, &reads, err));
+    WE_TRY(we_plan_count_reads(program, kept, &reads, err));
     int32_t *writer = we_memory_new_dirty(program->tensor_count * sizeof *writer);
     if (!writer) {
         we_memory_free(reads);

@@ -47,28 +47,19 @@ static we_status lives(const we_program *program, const bool *kept, we_span **ou
     return WE_OK;
 }
 
-static bool in_order(const we_walk *walk, int32_t operand) {
-    int64_t dense = 1;
-    for (int32_t i = walk->rank; i-- > 0; dense *= walk->size[i]) {
-        if (walk->step[operand][i] != dense)
-            return false;
-    }
-    return true;
-}
-
 /* May the command write over its operand i? The operand must be read element by element in the output's
  * order. */
 static bool can_overwrite(const we_program *program, const we_command *command, int32_t i) {
     const we_tensor *in = &program->tensors[command->in[i]], *out = &program->tensors[command->out];
     if (in->count != out->count || we_dtype_size(in->dtype) != we_dtype_size(out->dtype))
         return false;
-    if (command->kind == WE_COMMAND_UNARY)
+    if (command->kind == WE_COMMAND_UNARY || command->kind == WE_COMMAND_CHAIN)
         return true;
-    if (command->kind != WE_COMMAND_BINARY || !in_order(&command->u.binary.walk, i))
+    if (command->kind != WE_COMMAND_BINARY || !we_walk_in_order(&command->u.binary.walk, i))
         return false;
     int64_t offset, other_offset;
     if (command->in[0] == command->in[1])
-        return in_order(&command->u.binary.walk, 1 - i);
+        return we_walk_in_order(&command->u.binary.walk, 1 - i);
     return we_program_root(program, command->in[0], &offset) !=
            we_program_root(program, command->in[1], &other_offset);
 }

@@ -16,8 +16,14 @@ typedef struct we_plan {
     int64_t lower_bound; /* the largest sum of bytes alive at once */
 } we_plan;
 
+/* How often each root is read, by commands or from outside; an array that the caller frees. */
+we_status we_plan_count_reads(const we_program *program, const bool *kept, int32_t **out, we_error *err);
+
 /* Bias additions and relu move into the product that feeds them. `kept` flags tensors wanted outside. */
 we_status we_plan_fuse(we_program *program, const bool *kept, we_error *err);
+
+/* Element-wise commands over one shape whose results nobody else reads become one command. */
+we_status we_plan_chain(we_program *program, const bool *kept, we_error *err);
 
 /* Element-wise results take over the memory of an operand that dies with them. */
 we_status we_plan_in_place(we_program *program, const bool *kept, we_error *err);

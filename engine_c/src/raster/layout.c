@@ -184,15 +184,6 @@ static we_status move_elementwise(layout *l, const we_command *command, bool *mo
     return emit_before(l, command, &changed, &ordered, &plain);
 }
 
-static bool walks_in_order(const we_walk *walk, int32_t operand) {
-    int64_t dense = 1;
-    for (int32_t i = walk->rank; i-- > 0; dense *= walk->size[i]) {
-        if (walk->step[operand][i] != dense)
-            return false;
-    }
-    return true;
-}
-
 /* The walk through the ordered dims, neighbours joined where all operands allow. */
 static void walk_of(const dims *ordered, int32_t operands, we_walk *walk) {
     *walk = (we_walk){0};
@@ -214,7 +205,7 @@ static we_status move_walk(layout *l, const we_command *command, int32_t operand
     const we_region *region = NULL;
     dims given = {.rank = walk->rank}, plain, ordered;
     for (int32_t n = 0; n < operands && !region; n++)
-        region = walks_in_order(walk, n) ? permutation_of(l, command->in[n]) : NULL;
+        region = we_walk_in_order(walk, n) ? permutation_of(l, command->in[n]) : NULL;
     for (int32_t i = 0; i < walk->rank; i++) {
         given.at[i] = (dim){.size = walk->size[i]};
         for (int32_t n = 0; n < operands; n++)
@@ -223,7 +214,7 @@ static we_status move_walk(layout *l, const we_command *command, int32_t operand
     *moved = region && refine(&given, region, &plain);
     for (int32_t n = 0; n < operands && *moved; n++) {
         const we_region *own = permutation_of(l, command->in[n]);
-        if (!walks_in_order(walk, n) || !same_permutation(own, region)) {
+        if (!we_walk_in_order(walk, n) || !same_permutation(own, region)) {
             /* A large one would be read against its order. */
             *moved = l->program->tensors[command->in[n]].count < l->program->tensors[command->out].count;
             continue;

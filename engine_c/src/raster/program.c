@@ -69,6 +69,8 @@ size_t we_command_reads(const we_command *command) {
         return command->u.raster.count;
     if (command->kind == WE_COMMAND_LOOP)
         return command->u.loop.read_count;
+    if (command->kind == WE_COMMAND_CHAIN)
+        return (size_t)command->u.chain->operand_count;
     size_t count = 0;
     while (count < 3 && command->in[count] >= 0)
         count++;
@@ -81,6 +83,8 @@ int32_t we_command_read(const we_command *command, size_t i) {
         return command->u.loop.reads[i];
     if (command->kind == WE_COMMAND_RASTER)
         return command->u.raster.regions[i].source;
+    if (command->kind == WE_COMMAND_CHAIN)
+        return command->u.chain->operands[i].tensor;
     size_t count = 0;
     while (count < 3 && command->in[count] >= 0)
         count++;
@@ -162,6 +166,15 @@ void we_walk_broadcast(const we_tensor *out, const we_tensor *const *in, int32_t
         for (int32_t n = 0; n < count; n++)
             walk->step[n][to] = step[n][i];
     }
+}
+
+bool we_walk_in_order(const we_walk *walk, int32_t operand) {
+    int64_t dense = 1;
+    for (int32_t i = walk->rank; i-- > 0; dense *= walk->size[i]) {
+        if (walk->step[operand][i] != dense)
+            return false;
+    }
+    return true;
 }
 
 bool we_raster_is_full(const we_program *program, const we_command *raster) {

@@ -31,6 +31,7 @@ typedef enum we_command_kind {
     WE_COMMAND_RASTER,
     WE_COMMAND_CLAIM,
     WE_COMMAND_NATIVE,
+    WE_COMMAND_CHAIN,
 } we_command_kind;
 
 /* Row-major walk of the output with one step per operand and dim; 0 repeats. Coalesced. */
@@ -101,6 +102,35 @@ typedef struct we_loop {
     size_t view_count, body_count, read_count, write_count;
 } we_loop;
 
+/* A tensor a chain reads: element (row, column) is row * row_step + column * step from its start. */
+typedef struct we_chain_operand {
+    int32_t tensor;
+    int64_t row_step, step;
+} we_chain_operand;
+
+/* One element-wise function of operands (0 and up) or of results of earlier steps (~ the step). */
+typedef struct we_chain_step {
+    we_command_kind kind; /* UNARY, BINARY or SELECT */
+    int32_t fn;
+    int32_t in[3], in_count;
+    int32_t buffer; /* for the result; of the last step it is the output */
+} we_chain_step;
+
+enum {
+    WE_CHAIN_STEPS = 16,
+    WE_CHAIN_OPERANDS = 12,
+    WE_CHAIN_BUFFERS = 6,
+};
+
+/* Element-wise commands over one shape, run together block by block so that what lies between them stays in
+ * the first-level cache. float32 throughout, but for conditions. The output is dense [rows, columns]. */
+typedef struct we_chain {
+    int64_t rows, columns;
+    int32_t step_count, operand_count;
+    we_chain_step steps[WE_CHAIN_STEPS];
+    we_chain_operand operands[WE_CHAIN_OPERANDS];
+} we_chain;
+
 /* Tensors of a claim beyond the first input and output, by their place at the node; -1: absent, or not read
  * while running. Place 0 stays -1: in[0] and out have it. */
 typedef struct we_ports {
@@ -110,7 +140,7 @@ typedef struct we_ports {
 typedef struct we_command {
     we_command_kind kind;
     int32_t node;  /* of the graph, for messages */
-    int32_t in[3]; /* tensors, -1 where absent; rasters and loops list what they read instead */
+    int32_t in[3]; /* tensors, -1 where absent; rasters, loops and chains list what they read instead */
     int32_t out;   /* of a loop: its first result */
     bool removed;
     union {
@@ -139,6 +169,7 @@ typedef struct we_command {
             double seed;
         } random;
         we_loop loop;
+        const we_chain *chain; /* in[0]: an operand that the output may be written over, or -1 */
         we_matmul matmul;
         struct {
             const we_region *regions;
@@ -202,6 +233,8 @@ int32_t we_program_root(const we_program *program, int32_t tensor, int64_t *offs
 
 /* Walk of an output over operands that broadcast to it. */
 void we_walk_broadcast(const we_tensor *out, const we_tensor *const *in, int32_t count, we_walk *walk);
+/* Does it read the operand in the order of the output, without gaps? */
+bool we_walk_in_order(const we_walk *walk, int32_t operand);
 
 /* True where a raster copies one tensor's elements in order and without gaps: then its output is a view of
  * that tensor, *offset elements from its start. */

@@ -70,9 +70,9 @@ const char *we_command_name(we_command_kind kind) {
         [WE_COMMAND_CAST] = "cast",     [WE_COMMAND_REDUCE] = "reduce", [WE_COMMAND_ARG] = "arg",
         [WE_COMMAND_TOP] = "top",       [WE_COMMAND_RANDOM] = "random", [WE_COMMAND_MATMUL] = "matmul",
         [WE_COMMAND_LOOP] = "loop",     [WE_COMMAND_RASTER] = "raster", [WE_COMMAND_CLAIM] = "claim",
-        [WE_COMMAND_NATIVE] = "native",
+        [WE_COMMAND_NATIVE] = "native", [WE_COMMAND_CHAIN] = "chain",
     };
-    _Static_assert(sizeof NAMES / sizeof *NAMES == WE_COMMAND_NATIVE + 1, "every kind has a name");
+    _Static_assert(sizeof NAMES / sizeof *NAMES == WE_COMMAND_CHAIN + 1, "every kind has a name");
     return NAMES[kind];
 }
 
@@ -91,6 +91,12 @@ static const char *function_name(const we_command *c) {
     }
 }
 
+static const char *chain_step_name(const we_chain_step *step) {
+    return step->kind == WE_COMMAND_UNARY    ? we_unary_name((we_unary_fn)step->fn)
+           : step->kind == WE_COMMAND_BINARY ? we_binary_name((we_binary_fn)step->fn)
+                                             : "Where";
+}
+
 static void put_details(text *t, const we_program *program, const we_command *c) {
     if (c->kind == WE_COMMAND_RASTER) {
         long long moved = 0;
@@ -98,6 +104,12 @@ static void put_details(text *t, const we_program *program, const we_command *c)
             moved += we_region_count(&c->u.raster.regions[i]);
         put(t, ",\"regions\":%zu,\"bytes_moved\":%lld", c->u.raster.count,
             moved * (long long)we_dtype_size(program->tensors[c->out].dtype));
+    }
+    if (c->kind == WE_COMMAND_CHAIN) {
+        put(t, ",\"functions\":[");
+        for (int32_t i = 0; i < c->u.chain->step_count; i++)
+            put(t, "%s\"%s\"", i ? "," : "", chain_step_name(&c->u.chain->steps[i]));
+        put(t, "]");
     }
     if (c->kind == WE_COMMAND_LOOP)
         put(t, ",\"iterations\":%lld,\"body\":%zu", (long long)we_loop_iterations(&c->u.loop),

@@ -386,8 +386,11 @@ static we_status optimise(builder *b, we_prepared *prepared, bool *kept, bool *e
                                      .verify = (flags & WE_SESSION_VERIFY) != 0};
         WE_TRY(we_program_merge(program, kept, &merging, &prepared->merging, b->err));
     }
-    if (!(flags & WE_SESSION_NO_FUSE))
+    if (!(flags & WE_SESSION_NO_FUSE)) {
         WE_TRY(we_plan_fuse(program, kept, b->err));
+        drop_removed(program);
+        WE_TRY(we_plan_chain(program, kept, b->err));
+    }
     drop_removed(program);
     for (size_t c = 0; c < program->command_count; c++) {
         we_command *command = &program->commands[c];

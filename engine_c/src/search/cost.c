@@ -128,6 +128,11 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
     case WE_COMMAND_NATIVE:
         steps = command->u.native.steps * (double)command->u.native.items;
         break;
+    case WE_COMMAND_CHAIN: /* half of what the steps would take one by one, each from memory to memory */
+        for (int32_t i = 0; i < command->u.chain->step_count; i++)
+            steps += count / 2 *
+                     (command->u.chain->steps[i].kind == WE_COMMAND_UNARY ? STEPS_UNARY : STEPS_BINARY);
+        break;
     case WE_COMMAND_CLAIM:
         steps = claim->cost(command->u.claim.parameters);
         if (claim->product)

@@ -43,6 +43,8 @@ static const char *plain_name(const we_program *program, const we_command *comma
         return we_claim_row(command->u.claim.claim)->name;
     case WE_COMMAND_NATIVE:
         return command->u.native.native->name;
+    case WE_COMMAND_CHAIN:
+        return "chain";
     }
     return "?";
 }

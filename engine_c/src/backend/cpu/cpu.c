@@ -79,22 +79,48 @@ static void binary_run(void *context, int64_t begin, int64_t end) {
         (char *)we_run_out(j->run, c) + begin * out_width);
 }
 
+/* Elements of four bytes whose condition is read in order: the steps are spelled out so that the loop is
+ * compiled to vectors. */
+#define SELECT_WORDS(yes_at, no_at)                                                                          \
+    for (int64_t i = 0; i < n; i++)                                                                          \
+    y[i] = condition[i] ? yes[yes_at] : no[no_at]
+static void select_words(int64_t n, const uint8_t *condition, const uint32_t *yes, int64_t yes_step,
+                         const uint32_t *no, int64_t no_step, uint32_t *y) {
+    if (yes_step == 1 && no_step == 1)
+        SELECT_WORDS(i, i);
+    else if (yes_step == 1 && no_step == 0)
+        SELECT_WORDS(i, 0);
+    else
+        SELECT_WORDS(i * yes_step, i * no_step);
+}
+
+void we_cpu_select(size_t width, int64_t n, const char *const *in, const int64_t *steps, void *y) {
+    const uint8_t *condition = (const uint8_t *)in[0];
+    if (width == sizeof(uint32_t) && steps[0] == 1) {
+        select_words(n, condition, (const void *)in[1], steps[1], (const void *)in[2], steps[2], y);
+        return;
+    }
+    char *out = y;
+    for (int64_t i = 0; i < n; i++, out += width) {
+        int32_t pick = condition[i * steps[0]] ? 1 : 2;
+        memmove(out, in[pick] + i * steps[pick] * (int64_t)width, width);
+    }
+}
+
 static void select_rows(void *context, int64_t begin, int64_t end) {
     const job *j = context;
     const we_command *c = j->command;
     const we_walk *walk = &c->u.select;
     int64_t width = (int64_t)we_dtype_size(j->run->program->tensors[c->out].dtype), n = inner_size(walk);
-    const uint8_t *condition = we_run_in(j->run, c, 0);
-    const char *choices[2] = {we_run_in(j->run, c, 1), we_run_in(j->run, c, 2)};
-    char *out = (char *)we_run_out(j->run, c) + begin * n * width;
+    int64_t steps[3] = {inner_step(walk, 0), inner_step(walk, 1), inner_step(walk, 2)};
+    char *out = we_run_out(j->run, c);
     for (int64_t row = begin; row < end; row++) {
         int64_t offsets[3];
+        const char *in[3];
         row_offsets(walk, row, 3, offsets);
-        for (int64_t i = 0; i < n; i++, out += width) {
-            int32_t pick = condition[offsets[0] + i * inner_step(walk, 0)] ? 0 : 1;
-            memcpy(out, choices[pick] + (offsets[1 + pick] + i * inner_step(walk, 1 + pick)) * width,
-                   (size_t)width);
-        }
+        for (int32_t i = 0; i < 3; i++)
+            in[i] = (const char *)we_run_in(j->run, c, i) + offsets[i] * (i ? width : 1);
+        we_cpu_select((size_t)width, n, in, steps, out + row * n * width);
     }
 }
 
@@ -217,6 +243,9 @@ static we_status execute(const we_run *run, const we_command *c, we_error *err) 
         return WE_OK;
     case WE_COMMAND_NATIVE:
         return run_native(run, c, err);
+    case WE_COMMAND_CHAIN:
+        we_cpu_chain(run, c);
+        return WE_OK;
     }
     return we_error_set(err, WE_INTERNAL, "unknown command %d", (int)c->kind);
 }
