@@ -15,36 +15,54 @@ enum {
 #define UNROLL _Pragma("GCC unroll 64")
 #define INLINE static inline __attribute__((always_inline))
 
-/* What a sum starts from: C, a bias, or nothing. */
-INLINE VEC start_of(const we_tile *t, int32_t i, int32_t j, int32_t count) {
-    if (t->accumulate)
-        return V_LOAD_UP_TO(t->c + i * t->ldc + j, count);
-    if (t->column_bias)
-        return V_LOAD_UP_TO(t->column_bias + j, count);
-    return t->row_bias ? V_SPLAT(t->row_bias[i]) : V_ZERO();
+/* Columns of vector j; all but the last are whole. */
+#define COUNT(j) ((j) < vectors - 1 ? LANES : t->n - (vectors - 1) * LANES)
+
+/* What sums start from: C, a bias, or nothing. */
+INLINE void start(const we_tile *t, const int rows, const int vectors, VEC sums[ROWS][VECTORS]) {
+    if (t->accumulate) {
+        UNROLL for (int i = 0; i < rows; i++) {
+            UNROLL for (int j = 0; j < vectors; j++) sums[i][j] =
+                V_LOAD_UP_TO(t->c + i * t->ldc + j * LANES, COUNT(j));
+        }
+        return;
+    }
+    UNROLL for (int j = 0; j < vectors; j++) {
+        VEC bias = t->column_bias ? V_LOAD_UP_TO(t->column_bias + j * LANES, COUNT(j)) : V_ZERO();
+        UNROLL for (int i = 0; i < rows; i++) sums[i][j] = bias;
+    }
+    if (t->row_bias) {
+        UNROLL for (int i = 0; i < rows; i++) {
+            UNROLL for (int j = 0; j < vectors; j++) sums[i][j] = V_SPLAT(t->row_bias[i]);
+        }
+    }
 }
 
-INLINE void finish(const we_tile *t, VEC sum, int32_t i, int32_t j, int32_t count) {
-    int64_t at = i * t->ldc + j;
-    if (t->residual)
-        sum = V_ADD(sum, V_LOAD_UP_TO(t->residual + at, count));
-    V_STORE_UP_TO(t->c + at, count, V_CAP(V_RAISE(sum, t->low), t->high));
+INLINE void finish(const we_tile *t, const int rows, const int vectors, VEC sums[ROWS][VECTORS]) {
+    if (t->residual) {
+        UNROLL for (int i = 0; i < rows; i++) {
+            UNROLL for (int j = 0; j < vectors; j++) sums[i][j] =
+                V_ADD(sums[i][j], V_LOAD_UP_TO(t->residual + i * t->ldc + j * LANES, COUNT(j)));
+        }
+    }
+    float *c = t->c;
+    UNROLL for (int i = 0; i < rows; i++, c += t->ldc) {
+        UNROLL for (int j = 0; j < vectors; j++)
+            V_STORE_UP_TO(c + j * LANES, COUNT(j), V_CAP(V_RAISE(sums[i][j], t->low), t->high));
+    }
 }
 
 /* A tile of few sums waits for the FMA's latency, so neighbouring elements of k get sums of their own: some
  * eight chains keep two units of four cycles busy. */
 #define CHAINS(rows, vectors) ((rows) * (vectors) <= 2 ? 4 : (rows) * (vectors) <= 4 ? 2 : 1)
 
-INLINE void multiply(const we_tile *t, const int rows, const int vectors) {
+INLINE void multiply(const we_tile *tile, const int rows, const int vectors) {
+    const we_tile own = *tile, *t = &own; /* a copy that no store to C can change */
     const int chains = CHAINS(rows, vectors);
     VEC sums[ROWS][VECTORS], more[3][4];
     const float *b = t->b, *ahead = t->ahead;
     const float *const *starts = t->rows;
-    const int32_t last = t->n - (vectors - 1) * LANES; /* columns of the last vector */
-    UNROLL for (int i = 0; i < rows; i++) {
-        UNROLL for (int j = 0; j < vectors; j++) sums[i][j] =
-            start_of(t, i, j * LANES, j < vectors - 1 ? LANES : last);
-    }
+    start(t, rows, vectors, sums);
     UNROLL for (int s = 0; s < chains - 1; s++) {
         UNROLL for (int i = 0; i < rows * vectors; i++) more[s][i] = V_ZERO();
     }
@@ -79,10 +97,7 @@ INLINE void multiply(const we_tile *t, const int rows, const int vectors) {
         UNROLL for (int i = 0; i < rows * vectors; i++) sums[i / vectors][i % vectors] =
             V_ADD(sums[i / vectors][i % vectors], more[s][i]);
     }
-    UNROLL for (int i = 0; i < rows; i++) {
-        UNROLL for (int j = 0; j < vectors; j++)
-            finish(t, sums[i][j], i, j * LANES, j < vectors - 1 ? LANES : last);
-    }
+    finish(t, rows, vectors, sums);
 }
 
 /* One function per number of rows. */
