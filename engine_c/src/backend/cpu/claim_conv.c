@@ -117,6 +117,14 @@ typedef struct images {
     int64_t channel; /* the first of the group at work */
 } images;
 
+/* `count` positions of n channels, `plane` apart, one after the other. */
+static inline void interleave(const float *from, int64_t plane, const int64_t n, int64_t count, float *to) {
+    for (int64_t j = 0; j < count; j++, to += n) {
+        for (int64_t channel = 0; channel < n; channel++)
+            to[channel] = from[channel * plane + j];
+    }
+}
+
 /* One row of an image, channels last, into its place between the padding. */
 static void store_row(const images *k, int64_t item, int64_t row, float *to) {
     const we_conv *c = &k->p->conv;
@@ -125,13 +133,14 @@ static void store_row(const images *k, int64_t item, int64_t row, float *to) {
     float *inside = to + w->pad_begin[1] * n;
     count = count < 0 ? 0 : count;
     memset(to, 0, (size_t)(we_least(w->pad_begin[1], k->p->columns) * n) * sizeof *to);
-    if (!k->p->plain)
+    int64_t plane = w->in[0] * w->in[1];
+    const float *first = k->x + item * n * plane + row * w->in[1];
+    if (k->p->plain && n == 3) /* a constant, so that it is unrolled: what images have */
+        interleave(first, plane, 3, count, inside);
+    else if (k->p->plain)
+        interleave(first, plane, n, count, inside);
+    else
         memcpy(inside, k->x + (item * w->in[0] + row) * w->in[1] * n, (size_t)(count * n) * sizeof *to);
-    for (int64_t channel = 0; k->p->plain && channel < n; channel++) {
-        const float *from = k->x + ((item * n + channel) * w->in[0] + row) * w->in[1];
-        for (int64_t j = 0; j < count; j++)
-            inside[j * n + channel] = from[j];
-    }
     int64_t end = w->pad_begin[1] + count;
     if (end < k->p->columns)
         memset(to + end * n, 0, (size_t)((k->p->columns - end) * n) * sizeof *to);
