@@ -4,7 +4,7 @@
 
 enum {
     BLOCK_DEPTH = 640,       /* of k: a tile's rows of A (14 x 640 floats) fit the first-level cache */
-    BLOCK_FLOATS = 96 << 10, /* of B: 384 KiB, a good part of the second-level cache */
+    BLOCK_FLOATS = 64 << 10, /* of B: 256 KiB, a good part of the second-level cache */
     UNIT_FLOATS = 32 << 10,  /* of C, which every block of k passes over */
     UNIT_STEPS = 400000,     /* products worth handing to a thread: some 3 us */
     LINE_FLOATS = 16,
@@ -35,9 +35,11 @@ static cut cut_of(const we_gemm *g, int32_t threads) {
                    ? 1
                    : even(g->runs, we_least(at_least_one(BLOCK_DEPTH / g->depth), WE_TILE_RUNS));
     out.panels = we_least(at_least_one(BLOCK_FLOATS / (out.runs * out.depth * columns)), panels);
-    int64_t unit_tiles = g->packed
-                             ? we_least(at_least_one(UNIT_FLOATS / (out.panels * columns * rows)), tiles)
-                             : tiles; /* every unit packs its B anew */
+    /* C is passed over once per block; where B is not packed, every unit packs its part anew. */
+    bool one_block = out.runs == g->runs && out.depth == g->depth;
+    int64_t unit_tiles = tiles;
+    if (g->packed && !one_block)
+        unit_tiles = we_least(at_least_one(UNIT_FLOATS / (out.panels * columns * rows)), tiles);
     if (threads > 1 && tiles > panels && (g->packed || panels < threads))
         unit_tiles = we_least(unit_tiles, we_panels(tiles, threads * UNITS_PER_THREAD));
     else if (threads > 1)
