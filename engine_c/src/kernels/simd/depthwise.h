@@ -1,5 +1,6 @@
-/* One depthwise kernel from vector wrappers (see matmul_tile.h), to be defined as KERNEL. A vector of channels goes
- * along the whole stretch with its weights in registers; the usual windows have constant bounds. */
+/* One depthwise kernel from vector wrappers (see matmul_tile.h), to be defined as KERNEL. A vector of
+ * channels goes along the whole stretch with its weights in registers; the usual windows have constant
+ * bounds. */
 #include "kernels/kernels.h"
 
 #define UNROLL _Pragma("GCC unroll 8")
@@ -42,7 +43,8 @@ INLINE void filter(const we_depthwise *d, const float *x, float *y, int64_t chan
 }
 
 /* Any window: weights are read anew for every output. */
-INLINE void filter_any(const we_depthwise *d, const float *x, float *y, int64_t channel, const int32_t count) {
+INLINE void filter_any(const we_depthwise *d, const float *x, float *y, int64_t channel,
+                       const int32_t count) {
     const we_stretch *s = &d->stretch;
     VEC bias = d->bias ? V_LOAD_UP_TO(d->bias + channel, count) : V_ZERO();
     x += channel;
@@ -50,7 +52,8 @@ INLINE void filter_any(const we_depthwise *d, const float *x, float *y, int64_t 
         VEC sum = bias;
         for (int32_t row = 0; row < s->rows; row++) {
             const float *from = x + row * s->x_row, *weights = d->weights + row * d->w_row + channel;
-            for (int32_t column = 0; column < s->columns; column++, from += s->x_column, weights += s->channels)
+            for (int32_t column = 0; column < s->columns;
+                 column++, from += s->x_column, weights += s->channels)
                 sum = V_FMA(V_LOAD_UP_TO(weights, count), V_LOAD_UP_TO(from, count), sum);
         }
         store(d, sum, at, count, y);
@@ -73,9 +76,9 @@ void KERNEL(const we_depthwise *d, const float *x, float *y) {
     const we_depthwise own = *d; /* a copy that no store to y can change */
     int64_t channel = 0, channels = own.stretch.channels;
     if (own.stretch.rows == 3 && own.stretch.columns == 3) {
-        /* Positions a multiple of 512 bytes apart fall into few sets of the first-level cache: then two vectors of
-         * each are taken while they are there (512 channels: 19 to 15 cycles a vector on Zen 5), if the register
-         * file holds their weights. */
+        /* Positions a multiple of 512 bytes apart fall into few sets of the first-level cache: then two
+         * vectors of each are taken while they are there (512 channels: 19 to 15 cycles a vector on Zen 5),
+         * if the register file holds their weights. */
         if (LANES == 16 && channels % 128 == 0)
             filter_window(&own, x, y, 3, 3, 2);
         else
