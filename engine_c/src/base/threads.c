@@ -23,7 +23,7 @@
 enum {
     LOOPS = 64,      /* open at once; one more runs in its caller alone */
     PIECES_EACH = 4, /* at least, so that a slow core sheds load */
-    WAKE_GRAINS = 4, /* a loop worth the call that wakes a helper; a spinning one comes for less */
+    WAKE_GRAINS = 4, /* of small items: worth the call that wakes a helper; a spinning one comes for less */
     SPIN_ROUND = 32, /* pauses between two looks at the clock */
 };
 static const double SPIN_S = 50e-6;
@@ -419,6 +419,6 @@ void we_parallel_for(we_pool *pool, int64_t count, int64_t grain, we_pool_work w
     l->context = context;
     l->count = count;
     l->piece = piece > grain ? piece : grain;
-    share_out(l, threads, count / WAKE_GRAINS >= grain);
+    share_out(l, threads, grain == 1 || count / WAKE_GRAINS >= grain);
     atomic_store_explicit(&l->owned, false, memory_order_release);
 }
