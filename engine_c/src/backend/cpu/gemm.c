@@ -6,7 +6,7 @@ enum {
     BLOCK_DEPTH = 640,       /* of k: a tile's rows of A (14 x 640 floats) fit the first-level cache */
     BLOCK_FLOATS = 64 << 10, /* of B: 256 KiB, a good part of the second-level cache */
     UNIT_FLOATS = 32 << 10,  /* of C, which every block of k passes over */
-    UNIT_STEPS = 400000,     /* products worth handing to a thread: some 3 us */
+    UNIT_STEPS = 100000,     /* products worth handing to a thread: 1 to 3 us */
     LINE_FLOATS = 16,
     UNITS_PER_THREAD = 4, /* so that a slow core sheds load */
 };
