@@ -133,6 +133,39 @@ def test_layouts_meet_between_convolutions() -> None:
     assert "raster" not in _steps(session)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("shared", [False, True])
+def test_joined_results_are_written_where_they_are_joined(threads: int, batch: int, shared: bool) -> None:
+    # Of four branches, one is read by somebody else as well where `shared`, and one is no claim: those are copied.
+    random = np.random.default_rng(0)
+    builder = api.GraphBuilder("join")
+    builder.input("x", "F32", [batch, 33, 10, 9])
+    shapes = {"s": (33, 33, 1, 1), "u": (40, 33, 1, 1), "v": (32, 33, 3, 3), "w": (33, 1, 3, 3)}
+    for name, shape in {**shapes, "z": (20, 138 + 33 * shared, 1, 1)}.items():
+        builder.weight(name, random.standard_normal(shape).astype(np.float32) / 10)
+    builder.node("Conv", ["x", "s"], ["t"])
+    builder.node("Conv", ["t", "u"], ["a"])
+    builder.node("Conv", ["t", "v"], ["b"], pads=[1, 1, 1, 1])
+    builder.node("Relu", ["b"], ["c"])
+    builder.node("Conv", ["t", "w"], ["d"], pads=[1, 1, 1, 1], group=33)
+    builder.node("MaxPool", ["t"], ["e"], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    builder.node("Concat", ["a", "c", "d", "e", "t"] if shared else ["a", "c", "d", "e"], ["j"], axis=1)
+    builder.node("Conv", ["j", "z"], ["k"])
+    builder.node("GlobalAveragePool", ["k"], ["y"])
+    builder.output("y")
+    model = builder.finish()
+    inputs = {"x": random.standard_normal((batch, 33, 10, 9)).astype(np.float32)}
+    session = model.session(threads=threads)
+    got = session.run(inputs)["y"]
+    want = model.session(search="reference", claims=False, merge=False, fuse=False).run(inputs)["y"]
+    np.testing.assert_allclose(np.asarray(got), np.asarray(want), atol=1e-5)
+    rasters = [step for step in session.explain()["steps"] if step["command"] == "raster"]
+    moved = sum(step["bytes_moved"] for step in rasters)
+    position = batch * 90 * 4  # bytes of a channel
+    assert moved == position * (33 + 33 * shared)  # the input is turned; the shared branch is copied
+
+
 @st.composite
 def _small_filters(draw: st.DrawFn) -> dict[str, Any]:
     """Convolutions that Winograd's way takes: 3 x 3, dense, any padding and tail."""

@@ -77,13 +77,13 @@ typedef struct we_matmul_row {
     we_matmul_kernel kernel;
 } we_matmul_row;
 
-/* A stretch of outputs along a row of an image whose channels lie together: output i is y[i * channels + c],
+/* A stretch of outputs along a row of an image whose channels lie together: output i is y[i * y_step + c],
  * and its tap (row, column) sees x[i * x_step + row * x_row + column * x_column + c]. Taps outside the image
  * are left out beforehand, so all that is named may be read. */
 typedef struct we_stretch {
     int64_t channels, count;
     int32_t rows, columns; /* of taps */
-    int64_t x_step, x_row, x_column;
+    int64_t x_step, x_row, x_column, y_step;
 } we_stretch;
 
 /* y = the largest over the taps, NaN where any is; -INFINITY where there are none. x and y must not overlap.

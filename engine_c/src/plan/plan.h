@@ -22,6 +22,9 @@ we_status we_plan_count_reads(const we_program *program, const bool *kept, int32
 /* Bias additions and relu move into the product that feeds them. `kept` flags tensors wanted outside. */
 we_status we_plan_fuse(we_program *program, const bool *kept, we_error *err);
 
+/* Results that a raster only copies to parts of its output are written there at once. */
+we_status we_plan_place(we_program *program, const bool *kept, we_error *err);
+
 /* Element-wise commands over one shape whose results nobody else reads become one command. */
 we_status we_plan_chain(we_program *program, const bool *kept, we_error *err);
 

@@ -174,7 +174,8 @@ typedef struct we_command {
         struct {
             const we_region *regions;
             size_t count;
-            double fill; /* of what no region covers */
+            double fill;  /* of what no region covers */
+            bool partial; /* what no region covers is written by others: nothing is filled */
         } raster;
         struct {
             const we_native *native;
@@ -189,6 +190,7 @@ typedef struct we_command {
             const we_matmul_row *kernel; /* where the claim holds a product */
             bool relu;                   /* fused */
             float ceiling;               /* of what relu leaves, fused; 0: none */
+            int64_t pitch, offset; /* of positions in `out`, where it is wider than the result; 0: it is not */
         } claim;
     } u;
     const char *candidate; /* what the search chose */

@@ -390,6 +390,8 @@ static we_status optimise(builder *b, we_prepared *prepared, bool *kept, bool *e
         WE_TRY(we_plan_fuse(program, kept, b->err));
         drop_removed(program);
         WE_TRY(we_plan_chain(program, kept, b->err));
+        drop_removed(program);
+        WE_TRY(we_plan_place(program, kept, b->err));
     }
     drop_removed(program);
     for (size_t c = 0; c < program->command_count; c++) {

@@ -219,7 +219,7 @@ static void run_group(const we_run *run, const we_gemm *gemm, images *k, int64_t
 static void run_images(const we_run *run, const we_command *command, int64_t begin, int64_t items) {
     const parameters *p = command->u.claim.parameters;
     const we_conv *c = &p->conv;
-    int64_t in = we_conv_channels_in(c) * c->w.in[0] * c->w.in[1], width = c->group * c->filters;
+    int64_t in = we_conv_channels_in(c) * c->w.in[0] * c->w.in[1], width = we_conv_pitch(c, command);
     int64_t out = begin * c->positions * width;
     images k = {p, (const float *)we_run_in(run, command, 0) + begin * in, run->scratch, 0};
     if (p->stored)
@@ -234,7 +234,7 @@ static void run_images(const we_run *run, const we_command *command, int64_t beg
                                               : image_rows,
                     .source = &k,
                     .a_row = we_conv_channels_in(c),
-                    .c = (float *)we_run_out(run, command) + out,
+                    .c = we_conv_out(run, command) + out,
                     .ldc = width,
                     .low = command->u.claim.relu ? 0 : -INFINITY,
                     .high = command->u.claim.ceiling > 0 ? command->u.claim.ceiling : INFINITY};
@@ -260,5 +260,6 @@ const we_claim_methods we_claim_conv = {
     .scratch_size = scratch_size,
     .fuses = true,
     .channels_last = true,
+    .places = true,
     .reads_plain = reads_plain,
 };

@@ -51,7 +51,7 @@ static void visit(const we_run *run, const we_command *command, const we_conv_pa
     if (command->in[1] >= 0)
         d.residual = (const float *)we_run_in(run, command, 1) + part->y;
     run->kernels->depthwise(&d, (const float *)we_run_in(run, command, 0) + part->x,
-                            (float *)we_run_out(run, command) + part->y);
+                            we_conv_out(run, command) + part->y);
 }
 
 static void run_claim(const we_run *run, const we_command *command) {
@@ -66,4 +66,5 @@ const we_claim_methods we_claim_conv_depthwise = {
     .prepare = prepare,
     .fuses = true,
     .channels_last = true,
+    .places = true,
 };

@@ -245,7 +245,8 @@ static void transform_sums(void *context, int64_t begin, int64_t end) {
     const chunk *k = context;
     const parameters *p = k->p;
     const we_conv *c = &p->conv;
-    float *out = we_run_out(k->run, k->command), *to[PATCHES];
+    float *out = we_conv_out(k->run, k->command), *to[PATCHES];
+    int64_t pitch = we_conv_pitch(c, k->command);
     const float *added = k->command->in[1] >= 0 ? we_run_in(k->run, k->command, 1) : NULL;
     const float *residual[PATCHES];
     we_winograd_out o = {.channels = c->filters,
@@ -259,7 +260,7 @@ static void transform_sums(void *context, int64_t begin, int64_t end) {
         spot s = spot_of(p, k->first + tile);
         for (int32_t i = 0; i < p->outputs * p->outputs; i++) {
             int64_t y = s.y + i / p->outputs, x = s.x + i % p->outputs;
-            int64_t at = ((s.item * c->w.out[0] + y) * c->w.out[1] + x) * c->filters;
+            int64_t at = ((s.item * c->w.out[0] + y) * c->w.out[1] + x) * pitch;
             bool inside = y < c->w.out[0] && x < c->w.out[1];
             to[i] = inside ? out + at : NULL;
             residual[i] = inside && added ? added + at : NULL;
@@ -320,6 +321,7 @@ static void run_claim(const we_run *run, const we_command *command) {
         .prepare = prepare,                                                                                  \
         .scratch_size = scratch_size,                                                                        \
         .channels_last = true,                                                                               \
+        .places = true,                                                                                      \
         .approximate = true,                                                                                 \
         .fuses = true,                                                                                       \
     };

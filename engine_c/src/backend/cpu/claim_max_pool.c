@@ -21,7 +21,7 @@ static double cost(const void *given) {
 
 static void visit(const we_run *run, const we_command *command, const we_conv_part *part) {
     const float *x = we_run_in(run, command, 0);
-    run->kernels->window_max(&part->stretch, x + part->x, (float *)we_run_out(run, command) + part->y);
+    run->kernels->window_max(&part->stretch, x + part->x, we_conv_out(run, command) + part->y);
 }
 
 static void run_claim(const we_run *run, const we_command *command) {
@@ -29,4 +29,4 @@ static void run_claim(const we_run *run, const we_command *command) {
 }
 
 const we_claim_methods we_claim_max_pool = {
-    .accept = accept, .cost = cost, .run = run_claim, .channels_last = true};
+    .accept = accept, .cost = cost, .run = run_claim, .channels_last = true, .places = true};

@@ -71,6 +71,7 @@ static int64_t alike(const we_window *w, int64_t column, int64_t begin, int64_t 
 static void visit_row(const job *j, int64_t item, int64_t row) {
     const we_window *w = &j->conv->w;
     int64_t channels = we_conv_channels_in(j->conv), row_begin, row_end, begin, end, count;
+    int64_t pitch = we_conv_pitch(j->conv, j->command);
     we_conv_inside(w, 0, row, &row_begin, &row_end);
     int64_t y = row * w->stride[0] - w->pad_begin[0] + row_begin * w->dilation[0];
     for (int64_t column = 0; column < w->out[1]; column += count) {
@@ -83,9 +84,10 @@ static void visit_row(const job *j, int64_t item, int64_t row) {
                                          .columns = (int32_t)(end - begin),
                                          .x_step = w->stride[1] * channels,
                                          .x_row = w->dilation[0] * w->in[1] * channels,
-                                         .x_column = w->dilation[1] * channels},
+                                         .x_column = w->dilation[1] * channels,
+                                         .y_step = pitch},
                              .x = ((item * w->in[0] + y) * w->in[1] + x) * channels,
-                             .y = ((item * w->out[0] + row) * w->out[1] + column) * channels,
+                             .y = ((item * w->out[0] + row) * w->out[1] + column) * pitch,
                              .row = (int32_t)row_begin,
                              .column = (int32_t)begin};
         if (part.stretch.rows == 0 || part.stretch.columns == 0)

@@ -22,6 +22,14 @@ static inline int64_t we_conv_channels_in(const we_conv *c) {
     return c->group * c->channels;
 }
 
+/* Where a claim's result begins, and elements from one position of it to the next. */
+static inline float *we_conv_out(const we_run *run, const we_command *command) {
+    return (float *)we_run_out(run, command) + command->u.claim.offset;
+}
+static inline int64_t we_conv_pitch(const we_conv *c, const we_command *command) {
+    return command->u.claim.pitch ? command->u.claim.pitch : c->group * c->filters;
+}
+
 /* Rows or columns of taps [begin, end) that lie inside the image for output `at` of spatial dim i. */
 void we_conv_inside(const we_window *w, int32_t i, int64_t at, int64_t *begin, int64_t *end);
 

@@ -45,7 +45,7 @@ void we_cpu_raster(const we_run *run, const we_command *command) {
     int64_t count = (int64_t)command->u.raster.count, moved = 0;
     for (int64_t i = 0; i < count; i++)
         moved += we_region_count(&command->u.raster.regions[i]);
-    if (moved < out->count)
+    if (moved < out->count && !command->u.raster.partial)
         fill(we_run_out(run, command), out->dtype, out->count, command->u.raster.fill);
     /* Regions are disjoint, so they may be copied by several threads; small ones are not worth it. */
     we_parallel_for(moved > 100000 ? run->pool : NULL, count, 1, copy_regions, &job);

@@ -11,9 +11,9 @@ void we_f32_depthwise__ref(const we_depthwise *d, const float *x, float *y) {
                     sum += d->weights[row * d->w_row + column * s->channels + c] *
                            x[i * s->x_step + row * s->x_row + column * s->x_column + c];
             }
-            sum += d->residual ? d->residual[i * s->channels + c] : 0;
+            sum += d->residual ? d->residual[i * s->y_step + c] : 0;
             sum = sum < d->low ? d->low : sum;
-            y[i * s->channels + c] = sum > d->high ? d->high : sum;
+            y[i * s->y_step + c] = sum > d->high ? d->high : sum;
         }
     }
 }

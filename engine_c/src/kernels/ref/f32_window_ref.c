@@ -13,7 +13,7 @@ void we_f32_window_max__ref(const we_stretch *s, const float *x, float *y) {
                     most = value > most || value != value ? value : most;
                 }
             }
-            y[i * s->channels + c] = most;
+            y[i * s->y_step + c] = most;
         }
     }
 }

@@ -28,7 +28,7 @@ INLINE void filter(const we_depthwise *d, const float *x, float *y, int64_t chan
                 V_LOAD_UP_TO(at + v * LANES, count);
         }
     }
-    for (int64_t out = 0, at = channel; out < s->count; out++, at += s->channels) {
+    for (int64_t out = 0, at = channel; out < s->count; out++, at += s->y_step) {
         UNROLL for (int32_t v = 0; v < vectors; v++) sums[v] = bias[v];
         UNROLL for (int32_t row = 0; row < rows; row++) {
             UNROLL for (int32_t column = 0; column < columns; column++) {
@@ -48,7 +48,7 @@ INLINE void filter_any(const we_depthwise *d, const float *x, float *y, int64_t 
     const we_stretch *s = &d->stretch;
     VEC bias = d->bias ? V_LOAD_UP_TO(d->bias + channel, count) : V_ZERO();
     x += channel;
-    for (int64_t out = 0, at = channel; out < s->count; out++, at += s->channels, x += s->x_step) {
+    for (int64_t out = 0, at = channel; out < s->count; out++, at += s->y_step, x += s->x_step) {
         VEC sum = bias;
         for (int32_t row = 0; row < s->rows; row++) {
             const float *from = x + row * s->x_row, *weights = d->weights + row * d->w_row + channel;

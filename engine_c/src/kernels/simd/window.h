@@ -16,7 +16,7 @@ INLINE void reduce(const we_stretch *s, const float *x, const int32_t count, flo
 }
 
 void KERNEL(const we_stretch *s, const float *x, float *y) {
-    for (int64_t i = 0; i < s->count; i++, x += s->x_step, y += s->channels) {
+    for (int64_t i = 0; i < s->count; i++, x += s->x_step, y += s->y_step) {
         int64_t channel = 0;
         for (; channel + LANES <= s->channels; channel += LANES)
             reduce(s, x + channel, LANES, y + channel);
