@@ -44,10 +44,11 @@ static double tile_cycles(int64_t rows, int64_t vectors) {
     return cycles < (double)vectors * 2 ? (double)vectors * 2 : cycles;
 }
 
-/* Cycles of all tiles in a column of panels, per step of k. */
+/* Cycles of all tiles in a column of panels, per step of k; their rows are even (see multiply_block). */
 static double panel_cycles(int64_t m, int64_t rows, int64_t vectors) {
-    double cycles = (double)(m / rows) * tile_cycles(rows, vectors);
-    return m % rows ? cycles + tile_cycles(m % rows, vectors) : cycles;
+    int64_t tiles = (m + rows - 1) / rows, each = (m + tiles - 1) / tiles;
+    double cycles = (double)(m / each) * tile_cycles(each, vectors);
+    return m % each ? cycles + tile_cycles(m % each, vectors) : cycles;
 }
 
 /* Tiles at their cycles, what starting each costs, B once from memory, and packing what is not constant. */

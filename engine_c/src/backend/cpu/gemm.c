@@ -3,9 +3,9 @@
 #include "kernels/pack/pack.h"
 
 enum {
-    BLOCK_DEPTH = 640,       /* of k: a tile's rows of A (14 x 640 floats) fit the first-level cache */
+    BLOCK_DEPTH = 768, /* of k: a tile's rows of A (14 x 768 floats) fit the first-level cache */
     BLOCK_FLOATS = 64 << 10, /* of B: 256 KiB, a good part of the second-level cache */
-    UNIT_FLOATS = 32 << 10,  /* of C, which every block of k passes over */
+    UNIT_FLOATS = 64 << 10,  /* of C, which every block of k passes over */
     UNIT_STEPS = 100000,     /* products worth handing to a thread: 1 to 3 us */
     LINE_FLOATS = 16,
     UNITS_PER_THREAD = 4, /* so that a slow core sheds load */
@@ -167,8 +167,9 @@ static void multiply_block(const we_gemm *g, const block *b, int64_t row, int64_
     we_tile t = {.runs = b->runs, .depth = b->depth, .rows = rows, .ldc = g->ldc, .accumulate = !b->first};
     t.low = b->last ? g->low : -__builtin_inff();
     t.high = b->last ? g->high : __builtin_inff();
+    int64_t rows_each = even(row_end - row, g->kernel->rows); /* no tile of few rows at the end */
     for (int64_t tile = 0; row < row_end; row += t.m, tile++) {
-        t.m = (int32_t)we_least(g->kernel->rows, row_end - row);
+        t.m = (int32_t)we_least(rows_each, row_end - row);
         fill_rows(g, b, row, t.m, rows);
         t.row_bias = g->row_bias ? g->row_bias + row : NULL;
         t.b = b->b;
