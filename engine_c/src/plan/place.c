@@ -1,5 +1,5 @@
-/* A raster that joins results, as concatenation does, only copies them side by side. Where a claim can write its
- * channels into a wider row, it writes them there at once, and the copy is dropped. */
+/* A raster that joins results, as concatenation does, only copies them side by side. Where a claim can write
+ * its channels into a wider row, it writes them there at once, and the copy is dropped. */
 #include "backend/backend.h"
 #include "base/error.h"
 #include "plan/plan.h"
