@@ -137,7 +137,7 @@ def test_layouts_meet_between_convolutions() -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("shared", [False, True])
 def test_joined_results_are_written_where_they_are_joined(threads: int, batch: int, shared: bool) -> None:
-    # Of four branches, one is read by somebody else as well where `shared`, and one is no claim: those are copied.
+    # Where `shared`, one more branch is joined that others read as well: that one is copied.
     random = np.random.default_rng(0)
     builder = api.GraphBuilder("join")
     builder.input("x", "F32", [batch, 33, 10, 9])

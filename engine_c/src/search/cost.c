@@ -46,7 +46,7 @@ static double tile_cycles(int64_t rows, int64_t vectors) {
 
 /* Cycles of all tiles in a column of panels, per step of k; their rows are even (see multiply_block). */
 static double panel_cycles(int64_t m, int64_t rows, int64_t vectors) {
-    int64_t tiles = (m + rows - 1) / rows, each = (m + tiles - 1) / tiles;
+    int64_t tiles = (m + rows - 1) / rows, each = m ? (m + tiles - 1) / tiles : 1;
     double cycles = (double)(m / each) * tile_cycles(each, vectors);
     return m % each ? cycles + tile_cycles(m % each, vectors) : cycles;
 }
