@@ -423,6 +423,21 @@ static void check_gemv(const char *name, we_gemv_kernel kernel, int32_t columns)
     }
 }
 
+static void check_transpose(const char *name, we_transpose_kernel kernel) {
+    enum { SIDE = 37, ROW = 41, SIZE = SIDE * ROW };
+    static uint32_t in[SIZE], out[SIZE], want[SIZE];
+    for (int round = 0; round < 200; round++) {
+        int64_t rows = check_below(SIDE + 1), columns = check_below(SIDE + 1);
+        for (int i = 0; i < SIZE; i++) {
+            in[i] = (uint32_t)check_random();
+            out[i] = want[i] = (uint32_t)check_random();
+        }
+        we_u32_transpose__ref(rows, columns, in, SIDE + 1, want, ROW);
+        kernel(rows, columns, in, SIDE + 1, out, ROW);
+        CHECK(memcmp(out, want, sizeof out) == 0, "%s: %" PRId64 " x %" PRId64 " differs", name, rows, columns);
+    }
+}
+
 /* Patches anywhere, partial vectors of channels, places that are left out. */
 static void check_winograd(const char *name, we_winograd_in_kernel in, we_winograd_out_kernel out) {
     enum { CHANNELS = 37, PLANE = 40, PLACES = WE_WINOGRAD_SIZE * WE_WINOGRAD_SIZE };
@@ -504,6 +519,11 @@ static void check_all(uint32_t isas) {
                      we_##dt##_window_##name##__ref);
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
+#define WE_TRANSPOSE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_transpose("we_" #dt "_transpose__" #isa, we_##dt##_transpose__##isa);
+#include "kernels/transpose.inc"
+#undef WE_TRANSPOSE_KERNEL_ROW
 #define WE_WINOGRAD_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
         check_winograd("we_" #dt "_winograd__" #isa, we_##dt##_winograd_in__##isa,                           \

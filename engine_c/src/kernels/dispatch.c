@@ -82,6 +82,11 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
         out->window_##name = we_##dt##_window_##name##__##isa;
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
+#define WE_TRANSPOSE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->transpose = we_##dt##_transpose__##isa;
+#include "kernels/transpose.inc"
+#undef WE_TRANSPOSE_KERNEL_ROW
 #define WE_WINOGRAD_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
     if (isas >> WE_ISA_##ISA & 1) {                                                                          \
         out->winograd_in = we_##dt##_winograd_in__##isa;                                                     \
@@ -161,6 +166,10 @@ static const we_kernel_info KERNELS[] = {
      WE_REDUCE_##Name},
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
+#define WE_TRANSPOSE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
+    {"transpose", #isa, "we_" #dt "_transpose__" #isa, WE_##DT, 0, 0, 0, 1, WE_ISA_##ISA, 0},
+#include "kernels/transpose.inc"
+#undef WE_TRANSPOSE_KERNEL_ROW
 #define WE_WINOGRAD_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
     {"winograd", #isa, "we_" #dt "_winograd_in__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},               \
         {"winograd", #isa, "we_" #dt "_winograd_out__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 1},

@@ -159,6 +159,11 @@ typedef struct we_winograd_out {
 } we_winograd_out;
 typedef void (*we_winograd_out_kernel)(int32_t outputs, const we_winograd_out *o);
 
+/* out[i * out_row + j] = in[j * in_row + i] for i < rows, j < columns: elements of 4 bytes, moved as they are. in and
+ * out must not overlap. No alignment. */
+typedef void (*we_transpose_kernel)(int64_t rows, int64_t columns, const uint32_t *in, int64_t in_row,
+                                    uint32_t *out, int64_t out_row);
+
 typedef struct we_kernels {
     uint32_t isas;                                         /* bit set of we_isa */
     we_unary_kernel unary[WE_UNARY_COUNT][WE_DTYPE_COUNT]; /* NULL where the dtype has none */
@@ -166,6 +171,7 @@ typedef struct we_kernels {
     we_reduce_kernel reduce[WE_REDUCE_COUNT][WE_DTYPE_COUNT];
     we_depthwise_kernel depthwise;
     we_window_kernel window_max;
+    we_transpose_kernel transpose;
     we_winograd_in_kernel winograd_in;
     we_winograd_out_kernel winograd_out;
     we_softmax_kernel softmax;
@@ -214,6 +220,11 @@ const char *we_reduce_name(we_reduce_fn fn);
     void we_##dt##_window_##name##__##isa(const we_stretch *s, const float *x, float *y);
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
+#define WE_TRANSPOSE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
+    void we_##dt##_transpose__##isa(int64_t rows, int64_t columns, const uint32_t *in, int64_t in_row,       \
+                                    uint32_t *out, int64_t out_row);
+#include "kernels/transpose.inc"
+#undef WE_TRANSPOSE_KERNEL_ROW
 #define WE_WINOGRAD_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
     void we_##dt##_winograd_in__##isa(int32_t outputs, int64_t channels, const float *const *patch,          \
                                       float *v, int64_t plane);                                              \

@@ -250,7 +250,7 @@ def test_tables_describe_ops_and_kernels() -> None:
     assert rows["MaxPool"].claims == "cpu"
     assert {kernel.family for kernel in api.kernels()} == {
         "unary", "binary", "reduce", "matmul", "depthwise", "window", "softmax", "norm", "gemv",
-        "winograd",
+        "winograd", "transpose",
     }  # fmt: skip
     assert api.isas()[0] == "ref"
     assert all(cells["ref"] in {"chosen", "available"} for cells in api.coverage().values())

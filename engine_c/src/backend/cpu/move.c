@@ -24,29 +24,101 @@ static void fill(void *to, we_dtype dtype, int64_t count, double value) {
         memcpy((char *)to + i * (int64_t)width, element, width);
 }
 
+/* ---- Turned matrices ---- */
+
+enum {
+    LEAST_SIDE = 8,     /* of a matrix that is turned by tiles */
+    PIECE = 16384,      /* elements worth handing to a thread: some 3 us */
+    MOST_PIECES = 64,   /* of one region */
+};
+
+/* The dim that is contiguous in the source where the last one, contiguous in the output, is not; -1: none is. */
+static int32_t turned_dim(const we_region *r, size_t width) {
+    int32_t last = r->rank - 1;
+    if (width != 4 || last < 1 || r->dst.stride[last] != 1 || r->src.stride[last] == 1 || r->size[last] < LEAST_SIDE)
+        return -1;
+    for (int32_t i = 0; i < last; i++) {
+        if (r->src.stride[i] == 1 && r->size[i] >= LEAST_SIDE)
+            return i;
+    }
+    return -1;
+}
+
+/* The other dims are walked, the innermost first. */
+static void copy_turned(const we_kernels *kernels, const we_region *r, int32_t turned, const uint32_t *in,
+                        uint32_t *out) {
+    int32_t last = r->rank - 1;
+    int64_t x[WE_MAX_RANK] = {0};
+    in += r->src.offset;
+    out += r->dst.offset;
+    for (;;) {
+        kernels->transpose(r->size[turned], r->size[last], in, r->src.stride[last], out, r->dst.stride[turned]);
+        int32_t i = last - 1;
+        for (; i >= 0; i--) {
+            if (i == turned)
+                continue;
+            in += r->src.stride[i];
+            out += r->dst.stride[i];
+            if (++x[i] < r->size[i])
+                break;
+            in -= r->src.stride[i] * r->size[i];
+            out -= r->dst.stride[i] * r->size[i];
+            x[i] = 0;
+        }
+        if (i < 0)
+            return;
+    }
+}
+
+/* ---- The command ---- */
+
 typedef struct raster_job {
     const we_run *run;
     const we_command *command;
     size_t width;
+    int64_t pieces; /* of every region, cut along its first dim */
 } raster_job;
 
-static void copy_regions(void *context, int64_t begin, int64_t end) {
+/* Piece `index` of a region; false where it is empty. */
+static bool piece_of(we_region *r, int64_t index, int64_t pieces) {
+    we_region_coalesce(r);
+    if (r->rank == 0)
+        return index == 0;
+    int64_t begin = r->size[0] * index / pieces, end = r->size[0] * (index + 1) / pieces;
+    r->src.offset += begin * r->src.stride[0];
+    r->dst.offset += begin * r->dst.stride[0];
+    r->size[0] = end - begin;
+    return end > begin;
+}
+
+static void copy_pieces(void *context, int64_t begin, int64_t end) {
     const raster_job *job = context;
     for (int64_t i = begin; i < end; i++) {
-        const we_region *region = &job->command->u.raster.regions[i];
-        we_region_copy(region, job->width, job->run->memory[region->source],
-                       we_run_out(job->run, job->command));
+        we_region r = job->command->u.raster.regions[i / job->pieces];
+        const void *in = job->run->memory[r.source];
+        void *out = we_run_out(job->run, job->command);
+        if (!piece_of(&r, i % job->pieces, job->pieces))
+            continue;
+        int32_t turned = turned_dim(&r, job->width);
+        if (turned >= 0)
+            copy_turned(job->run->kernels, &r, turned, in, out);
+        else
+            we_region_copy(&r, job->width, in, out);
     }
 }
 
 void we_cpu_raster(const we_run *run, const we_command *command) {
     const we_tensor *out = &run->program->tensors[command->out];
-    raster_job job = {run, command, we_dtype_size(out->dtype)};
+    raster_job job = {run, command, we_dtype_size(out->dtype), 1};
     int64_t count = (int64_t)command->u.raster.count, moved = 0;
     for (int64_t i = 0; i < count; i++)
         moved += we_region_count(&command->u.raster.regions[i]);
     if (moved < out->count && !command->u.raster.partial)
         fill(we_run_out(run, command), out->dtype, out->count, command->u.raster.fill);
+    if (run->pool && count > 0) {
+        int64_t wanted = moved / PIECE / count;
+        job.pieces = wanted < 1 ? 1 : wanted > MOST_PIECES ? MOST_PIECES : wanted;
+    }
     /* Regions are disjoint, so they may be copied by several threads; small ones are not worth it. */
-    we_parallel_for(moved > 100000 ? run->pool : NULL, count, 1, copy_regions, &job);
+    we_parallel_for(moved > 2 * PIECE ? run->pool : NULL, count * job.pieces, 1, copy_pieces, &job);
 }
