@@ -434,7 +434,8 @@ static void check_transpose(const char *name, we_transpose_kernel kernel) {
         }
         we_u32_transpose__ref(rows, columns, in, SIDE + 1, want, ROW);
         kernel(rows, columns, in, SIDE + 1, out, ROW);
-        CHECK(memcmp(out, want, sizeof out) == 0, "%s: %" PRId64 " x %" PRId64 " differs", name, rows, columns);
+        CHECK(memcmp(out, want, sizeof out) == 0, "%s: %" PRId64 " x %" PRId64 " differs", name, rows,
+              columns);
     }
 }
 

@@ -241,3 +241,23 @@ def test_native_max_pool_equals_its_decomposition(case: dict[str, Any]) -> None:
     model = builder.finish()
     want = _only(model.session(search="reference", claims=False).run({"x": x}))
     np.testing.assert_array_equal(_only(model.session(threads=case["threads"]).run({"x": x})), want)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(_cases())
+def test_native_average_pool_equals_its_decomposition(case: dict[str, Any]) -> None:
+    random = np.random.default_rng(case["seed"])
+    x = random.standard_normal((case["batch"], case["ins"], *case["size"])).astype(np.float32)
+    for counts_padding in (0, 1):
+        builder = api.GraphBuilder("pool")
+        builder.input("x", "F32", x.shape)
+        builder.node(
+            "AveragePool", ["x"], ["y"], kernel_shape=case["kernel"], strides=case["stride"],
+            dilations=case["dilation"], pads=case["pads"], count_include_pad=counts_padding,
+        )  # fmt: skip
+        builder.output("y")
+        model = builder.finish()
+        want = _only(model.session(search="reference", claims=False).run({"x": x}))
+        got = _only(model.session(threads=case["threads"]).run({"x": x}))
+        np.testing.assert_allclose(got, want, rtol=0, atol=2e-6)

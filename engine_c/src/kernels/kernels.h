@@ -159,8 +159,8 @@ typedef struct we_winograd_out {
 } we_winograd_out;
 typedef void (*we_winograd_out_kernel)(int32_t outputs, const we_winograd_out *o);
 
-/* out[i * out_row + j] = in[j * in_row + i] for i < rows, j < columns: elements of 4 bytes, moved as they are. in and
- * out must not overlap. No alignment. */
+/* out[i * out_row + j] = in[j * in_row + i] for i < rows, j < columns: elements of 4 bytes, moved as they
+ * are. in and out must not overlap. No alignment. */
 typedef void (*we_transpose_kernel)(int64_t rows, int64_t columns, const uint32_t *in, int64_t in_row,
                                     uint32_t *out, int64_t out_row);
 

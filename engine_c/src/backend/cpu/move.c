@@ -27,15 +27,17 @@ static void fill(void *to, we_dtype dtype, int64_t count, double value) {
 /* ---- Turned matrices ---- */
 
 enum {
-    LEAST_SIDE = 8,     /* of a matrix that is turned by tiles */
-    PIECE = 16384,      /* elements worth handing to a thread: some 3 us */
-    MOST_PIECES = 64,   /* of one region */
+    LEAST_SIDE = 8,   /* of a matrix that is turned by tiles */
+    PIECE = 16384,    /* elements worth handing to a thread: some 3 us */
+    MOST_PIECES = 64, /* of one region */
 };
 
-/* The dim that is contiguous in the source where the last one, contiguous in the output, is not; -1: none is. */
+/* The dim that is contiguous in the source where the last one, contiguous in the output, is not; -1: none is.
+ */
 static int32_t turned_dim(const we_region *r, size_t width) {
     int32_t last = r->rank - 1;
-    if (width != 4 || last < 1 || r->dst.stride[last] != 1 || r->src.stride[last] == 1 || r->size[last] < LEAST_SIDE)
+    if (width != 4 || last < 1 || r->dst.stride[last] != 1 || r->src.stride[last] == 1 ||
+        r->size[last] < LEAST_SIDE)
         return -1;
     for (int32_t i = 0; i < last; i++) {
         if (r->src.stride[i] == 1 && r->size[i] >= LEAST_SIDE)
@@ -52,7 +54,8 @@ static void copy_turned(const we_kernels *kernels, const we_region *r, int32_t t
     in += r->src.offset;
     out += r->dst.offset;
     for (;;) {
-        kernels->transpose(r->size[turned], r->size[last], in, r->src.stride[last], out, r->dst.stride[turned]);
+        kernels->transpose(r->size[turned], r->size[last], in, r->src.stride[last], out,
+                           r->dst.stride[turned]);
         int32_t i = last - 1;
         for (; i >= 0; i--) {
             if (i == turned)
