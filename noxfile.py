@@ -149,6 +149,37 @@ def conformance(session: nox.Session) -> None:
     _python(session, "tests/conformance/node_suite.py", *session.posargs)
 
 
+SWITCHES = ("merge", "vertical", "horizontal", "claims", "fuse", "reuse")
+CAPS = ("ref", "avx2", "avx512")
+
+
+@nox.session
+def switches(session: nox.Session) -> None:
+    """Run the engine's suite with each optimisation off, with all off, and under each instruction set."""
+    runs = {f"without {name}": {"WALLE_ENGINE_DISABLE": name} for name in SWITCHES}
+    runs["without any"] = {"WALLE_ENGINE_DISABLE": ",".join(SWITCHES)}
+    runs |= {f"up to {cap}": {"WALLE_ENGINE_ISA": cap} for cap in CAPS}
+    suites = ("tests/unit/engine", "tests/conformance", "tests/property")
+    engine = (*suites, "-m", "not slow_session", "--tb=short", "-q", *session.posargs)
+    failed = []
+    table = [f"{'engine':20} {'result'}"]
+    for name, environment in runs.items():
+        log = ROOT / "build" / "switches" / f"{name.replace(' ', '-')}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w") as output:
+            code = session.run(
+                sys.executable, "-m", "pytest", *engine, external=True, env={**os.environ, **environment},
+                success_codes=range(256), stdout=output, silent=False,
+            )  # fmt: skip
+        last = log.read_text().strip().splitlines()[-1] if log.stat().st_size else "nothing ran"
+        table.append(f"{name:20} {last}")
+        if (code is not True and " failed" in last) or " error" in last:
+            failed.append(name)
+    print("\n".join(table))
+    if failed:
+        session.error(f"failed {', '.join(failed)}: see build/switches")
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Run the main job end to end, as ``make demo`` does."""

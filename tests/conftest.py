@@ -1,10 +1,25 @@
-"""Profiles of the property tests: quick by default, ``--hypothesis-profile=thorough`` for the nox session."""
+"""Profiles of the property tests: quick by default, ``--hypothesis-profile=thorough`` for the nox session.
+
+And tests that look for an optimisation, which ``nox -s switches`` switches off.
+"""
 
 from __future__ import annotations
 
+import os
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 _quiet = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("default", max_examples=100, deadline=None, suppress_health_check=_quiet)
 settings.register_profile("thorough", max_examples=5_000, deadline=None, suppress_health_check=_quiet)
 settings.load_profile("default")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test of an optimisation that ``WALLE_ENGINE_DISABLE`` or ``WALLE_ENGINE_ISA`` takes away."""
+    off = set(os.environ.get("WALLE_ENGINE_DISABLE", "").split(","))
+    off |= {"isa"} if os.environ.get("WALLE_ENGINE_ISA") else set()
+    for marker in item.iter_markers("optimised"):
+        if missing := off & set(marker.args):
+            pytest.skip(f"without {', '.join(sorted(missing))}")

@@ -23,7 +23,7 @@ STDERR_GRACE_S = 1.0
 STATS_TIMEOUT_S = 5.0
 
 #: All a worker inherits of the agent's environment: no secret is ever among these.
-INHERITED_VARIABLES = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "WALLE_ENGINE_ISA")
+INHERITED_VARIABLES = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "WALLE_ENGINE_DISABLE", "WALLE_ENGINE_ISA")
 
 _log = get_logger("container")
 

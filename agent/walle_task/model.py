@@ -65,7 +65,7 @@ class Model:
         """Run the model.
 
         Args:
-            inputs: input name to a buffer, a tensor, or nested lists of numbers.
+            inputs: input name to a buffer, a tensor, or nested lists of numbers or texts.
 
         Returns:
             Output name to tensor; they are the caller's.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib.abc
 import json
+import os
 import pickle
 import re
 import selectors
@@ -32,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 NOT_PASSED = Path(__file__).with_name("not_passed.txt")
 KINDS = ("node", "simple", "light", "pytorch-operator", "pytorch-converted")
 CASE_LIMIT_S = 20.0
+PLAIN_CASE_LIMIT_S = 200.0  # of large networks on the plain kernels
 REASON_CHARACTERS = 200
 FORBIDDEN = (
     "onnx.reference", "onnx.backend.test", "onnxruntime", "torch", "tensorflow", "openvino", "MNN", "ncnn",
@@ -300,6 +302,7 @@ class Worker:
         self._arguments = ["--peer"] if peer else []
         self._arguments += [f"--set={name}={json.dumps(value)}" for name, value in settings.items()]
         self._peer = peer
+        self._limit_s = PLAIN_CASE_LIMIT_S if os.environ.get("WALLE_ENGINE_ISA") == "ref" else CASE_LIMIT_S
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, case: Path) -> str:
@@ -311,10 +314,10 @@ class Worker:
         process.stdin.flush()
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
-            ready = selector.select(CASE_LIMIT_S)
+            ready = selector.select(self._limit_s)
         if not ready:
             self.close()
-            return f"hang: no answer within {CASE_LIMIT_S:g} s"
+            return f"hang: no answer within {self._limit_s:g} s"
         line = process.stdout.readline()
         if not line:
             status = process.wait()

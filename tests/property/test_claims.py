@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -88,6 +89,7 @@ def _recurrences(draw: st.DrawFn) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.optimised("claims")
 @settings(max_examples=150, deadline=None)
 @given(_recurrences())
 def test_recurrences(case: dict[str, Any]) -> None:
@@ -112,6 +114,7 @@ def test_recurrences(case: dict[str, Any]) -> None:
     node.check("recurrent", 2e-5, case["threads"], omitted=omitted)
 
 
+@pytest.mark.optimised("claims")
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 9), st.integers(2, 70), st.integers(0, 2), SEEDS, THREADS)
 def test_softmax(rows: int, k: int, trailing: int, seed: int, threads: int) -> None:
@@ -120,6 +123,7 @@ def test_softmax(rows: int, k: int, trailing: int, seed: int, threads: int) -> N
     node.check("softmax", 1e-6, threads)
 
 
+@pytest.mark.optimised("claims")
 @settings(max_examples=60, deadline=None)
 @given(st.booleans(), st.booleans(), st.booleans(), st.integers(1, 9), st.integers(1, 70), SEEDS, THREADS)
 def test_normalisation(
@@ -154,6 +158,7 @@ def _attentions(draw: st.DrawFn) -> dict[str, Any]:
     return case
 
 
+@pytest.mark.optimised("claims", "horizontal", "isa")
 @settings(max_examples=150, deadline=None)
 @given(_attentions())
 def test_attention(case: dict[str, Any]) -> None:

@@ -92,6 +92,7 @@ def _steps(session: api.Session) -> list[str]:
     return [step["command"] for step in session.explain()["steps"]]
 
 
+@pytest.mark.optimised("merge", "vertical", "claims", "fuse", "isa")
 @pytest.mark.parametrize("tail", ["Relu", "Clip", ""])
 def test_what_follows_a_convolution_is_part_of_it(tail: str) -> None:
     case = {
@@ -107,6 +108,7 @@ def test_what_follows_a_convolution_is_part_of_it(tail: str) -> None:
     ]  # the image comes as it is, the result is wanted channels first
 
 
+@pytest.mark.optimised("merge", "vertical", "claims", "fuse", "isa")
 def test_layouts_meet_between_convolutions() -> None:
     # Pooling, skip connections and activations run in the order of the convolutions: nothing moves between.
     random = np.random.default_rng(0)
@@ -193,6 +195,7 @@ def test_small_filters_keep_the_precision_asked_for(case: dict[str, Any]) -> Non
         assert error <= bound
 
 
+@pytest.mark.optimised("claims")
 def test_winograd_is_left_alone_where_the_precision_is_highest() -> None:
     case = {
         "kernel": [3, 3], "dilation": [1, 1], "size": [56, 56], "pads": [1, 1, 1, 1], "stride": [1, 1],
@@ -208,6 +211,7 @@ def test_winograd_is_left_alone_where_the_precision_is_highest() -> None:
     assert "conv_winograd_4" in functions["high"]
 
 
+@pytest.mark.optimised("claims", "fuse", "isa")
 def test_a_tensor_made_later_is_added_by_itself() -> None:
     # Added inside, the skip connection would be read before it is computed.
     random = np.random.default_rng(0)

@@ -153,6 +153,7 @@ def test_merged_chains_equal_unmerged_chains_and_numpy(data: st.DataObject) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.optimised("merge", "horizontal")
 @given(st.data())
 def test_branches_of_one_input_are_merged_and_shared_rightly(data: st.DataObject) -> None:
     """Equal branches, and a concatenation of different ones, read in parts by a last chain."""

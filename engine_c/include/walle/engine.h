@@ -227,7 +227,7 @@ typedef struct we_session_options {
     const char *precision; /* "highest", "high", "medium"; NULL means "high" */
     const char *backend;   /* "cpu"; NULL means "cpu" */
     const char *search;    /* "model" (cost model) or "reference" (plain kernels); NULL means "model" */
-    uint32_t flags;        /* of we_session_flag */
+    uint32_t flags;        /* of we_session_flag; WALLE_ENGINE_DISABLE adds to them */
     int64_t memory_limit;  /* bytes of tensors one run may hold; 0 means 8 GiB. Past it: OUT_OF_MEMORY */
     int64_t max_trips;     /* of all loops of one run together; 0 means 2^24. Past it: OUT_OF_MEMORY */
 } we_session_options;

@@ -163,11 +163,34 @@ static int element_set_unsigned(we_dtype dtype, void *to, PyObject *index) {
 static_assert(PY_LITTLE_ENDIAN, "model files and integer stores assume a little-endian machine");
 
 /* Store a Python number; floats are not rounded into integers behind the caller's back. */
-static int element_set(we_dtype dtype, void *to, PyObject *number) {
-    if (dtype == WE_STRING) { /* an element is a pointer: nobody may make one up */
-        PyErr_SetString(PyExc_TypeError,
-                        "text tensors are not made here: run such models in the main interpreter");
+/* Store a copy of the text, which the caller frees: a sequence may make its items anew and drop them. */
+static int element_set_text(void *to, PyObject *text) {
+    if (!PyUnicode_Check(text)) {
+        PyErr_Format(PyExc_TypeError, "expected a text, found %.100s", Py_TYPE(text)->tp_name);
         return -1;
+    }
+    Py_ssize_t length;
+    const char *utf8 = PyUnicode_AsUTF8AndSize(text, &length);
+    if (utf8 == NULL) {
+        return -1;
+    }
+    if (strlen(utf8) != (size_t)length) {
+        PyErr_SetString(PyExc_ValueError, "a text must not hold NUL characters");
+        return -1;
+    }
+    char *copy = PyMem_Malloc((size_t)length + 1);
+    if (copy == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memcpy(copy, utf8, (size_t)length + 1);
+    memcpy(to, &copy, sizeof copy);
+    return 0;
+}
+
+static int element_set(we_dtype dtype, void *to, PyObject *number) {
+    if (dtype == WE_STRING) {
+        return element_set_text(to, number);
     }
     if (stores_bits(dtype)) {
         dtype = WE_U8;
@@ -255,5 +278,26 @@ int we_native_nested_fill(PyObject *data, we_dtype dtype, const int64_t *dims, i
         Py_DECREF(item);
     }
     Py_DECREF(items);
+    return result;
+}
+
+int we_native_texts_fill(we_block *block, PyObject *data, const int64_t *dims, int rank) {
+    size_t count = we_block_nbytes(block) / sizeof(char *);
+    char **texts = PyMem_Calloc(count + 1, sizeof *texts);
+    if (texts == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    char *to = (char *)texts;
+    we_error error;
+    int result = we_native_nested_fill(data, WE_STRING, dims, rank, &to);
+    if (result == 0 && we_block_set_texts(block, (const char *const *)texts, &error) != WE_OK) {
+        we_native_raise(&error);
+        result = -1;
+    }
+    for (size_t i = 0; i < count; i++) {
+        PyMem_Free(texts[i]);
+    }
+    PyMem_Free(texts);
     return result;
 }

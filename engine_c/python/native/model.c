@@ -193,6 +193,7 @@ static int bind_buffer(we_dtype wanted, PyObject *value, lease *held, we_view *v
     return buffer->len == 0 ? 0 : PyBuffer_ToContiguous(view->data, buffer, buffer->len, 'C');
 }
 
+/* Nested sequences of numbers, or of texts. */
 static int bind_sequence(we_dtype wanted, PyObject *value, lease *held, we_view *view) {
     int64_t dims[WE_MAX_RANK];
     int rank = we_native_nested_shape(value, dims);
@@ -206,6 +207,9 @@ static int bind_sequence(we_dtype wanted, PyObject *value, lease *held, we_view 
         return -1;
     }
     *view = we_block_view(held->block);
+    if (wanted == WE_STRING) {
+        return we_native_texts_fill(held->block, value, dims, rank);
+    }
     char *to = view->data;
     return we_native_nested_fill(value, wanted, dims, rank, &to);
 }
@@ -226,7 +230,7 @@ static int bind_input(Session *self, PyObject *name, PyObject *value, lease *hel
         return 0;
     }
     we_dtype wanted = wanted_dtype(model_of(self->model), binding->name);
-    if (PyObject_CheckBuffer(value)) {
+    if (wanted != WE_STRING && PyObject_CheckBuffer(value)) {
         return bind_buffer(wanted, value, held, &binding->view);
     }
     return bind_sequence(wanted, value, held, &binding->view);

@@ -33,8 +33,12 @@ bool we_native_shows_as(we_dtype dtype, int shown);
 PyObject *we_native_element_get(we_dtype dtype, const void *from);
 /* Fill dims from nested sequences by their first elements; filling checks the rest. Rank or -1. */
 int we_native_nested_shape(PyObject *data, int64_t *dims);
-/* Copy nested sequences of exactly this shape. `to` moves on past what was written. 0 or -1. */
+/* Copy nested sequences of exactly this shape. `to` moves on past what was written. 0 or -1. Of texts it
+ * stores pointers to copies that the caller frees. */
 int we_native_nested_fill(PyObject *data, we_dtype dtype, const int64_t *dims, int rank, char **to);
+
+/* The same for texts, into a fresh block of dtype STRING and that many elements. 0 or -1. */
+int we_native_texts_fill(we_block *block, PyObject *data, const int64_t *dims, int rank);
 
 /* ---- Tensor (tensor.c) ---- */
 

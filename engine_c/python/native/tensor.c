@@ -55,9 +55,10 @@ static int block_fill_from_buffer(const we_view *view, size_t nbytes, PyObject *
 }
 
 /* Copy `data`: a buffer, sequences nested like the shape, or one flat sequence of all elements. */
-static int block_fill(const we_block *block, PyObject *data) {
+static int block_fill(we_block *block, PyObject *data) {
     we_view view = we_block_view(block);
-    if (PyObject_CheckBuffer(data)) {
+    bool texts = view.dtype == WE_STRING;
+    if (!texts && PyObject_CheckBuffer(data)) {
         return block_fill_from_buffer(&view, we_block_nbytes(block), data);
     }
     int64_t dims[WE_MAX_RANK];
@@ -65,11 +66,12 @@ static int block_fill(const we_block *block, PyObject *data) {
     if (rank < 0) {
         return -1;
     }
+    bool flat = rank == 1 && view.rank != 1 && dims[0] == view_count(&view);
+    const int64_t *shape = flat ? dims : view.dims;
+    int shape_rank = flat ? 1 : view.rank;
     char *to = view.data;
-    if (rank == 1 && view.rank != 1 && dims[0] == view_count(&view)) {
-        return we_native_nested_fill(data, view.dtype, dims, 1, &to);
-    }
-    return we_native_nested_fill(data, view.dtype, view.dims, view.rank, &to);
+    return texts ? we_native_texts_fill(block, data, shape, shape_rank)
+                 : we_native_nested_fill(data, view.dtype, shape, shape_rank, &to);
 }
 
 static int dims_from_sequence(PyObject *shape, int64_t *dims) {
@@ -103,8 +105,8 @@ static PyObject *tensor_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         return NULL;
     }
     we_dtype dtype;
-    if (!we_dtype_find(dtype_name, &dtype) || dtype == WE_STRING) {
-        return PyErr_Format(PyExc_ValueError, "unknown dtype '%.40s': use a name such as F32 or I64",
+    if (!we_dtype_find(dtype_name, &dtype)) {
+        return PyErr_Format(PyExc_ValueError, "unknown dtype '%.40s': use a name such as F32, I64 or STRING",
                             dtype_name);
     }
     int64_t dims[WE_MAX_RANK];
@@ -232,7 +234,7 @@ static int tensor_getbuffer(PyObject *op, Py_buffer *buffer, int flags) {
 }
 
 static PyMethodDef tensor_methods[] = {
-    {"tolist", tensor_tolist, METH_NOARGS, "Return the elements as nested lists of Python numbers."},
+    {"tolist", tensor_tolist, METH_NOARGS, "Return the elements as nested lists of Python numbers or texts."},
     {"handle", tensor_handle, METH_NOARGS, "Export one reference, to be imported once, in any interpreter."},
     {"from_handle", tensor_from_handle, METH_O | METH_CLASS, "Import the reference that handle() exported."},
     {0},
@@ -244,8 +246,8 @@ static PyGetSetDef tensor_getset[] = {
     {0},
 };
 static PyType_Slot tensor_slots[] = {
-    {Py_tp_doc,
-     "Tensor(shape, dtype='F32', data=None)\n--\n\nDense row-major numbers in memory shared by reference."},
+    {Py_tp_doc, "Tensor(shape, dtype='F32', data=None)\n--\n\nDense row-major numbers, or texts, in memory "
+                "shared by reference."},
     {Py_tp_new, tensor_new},
     {Py_tp_dealloc, tensor_dealloc},
     {Py_tp_repr, tensor_repr},

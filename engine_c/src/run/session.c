@@ -11,6 +11,7 @@
 
 #include "base/dtype.h"
 #include "base/error.h"
+#include "base/switches.h"
 #include "run/explain.h"
 #include "run/model.h"
 #include "run/module.h"
@@ -76,7 +77,8 @@ static we_status read_settings(const we_session_options *options, we_settings *o
         return we_error_set(err, WE_CONFIG, "memory_limit and max_trips must not be negative");
     out->memory_limit = options->memory_limit ? options->memory_limit : DEFAULT_MEMORY_LIMIT;
     out->max_trips = options->max_trips ? options->max_trips : DEFAULT_MAX_TRIPS;
-    out->flags = options->flags;
+    WE_TRY(we_switches_off(&out->flags, err));
+    out->flags |= options->flags;
     out->machine = (we_machine){.isas = out->kernels->isas,
                                 .threads = options->threads ? options->threads : 1,
                                 .precision = we_precision_find(precision)};

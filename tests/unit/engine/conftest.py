@@ -30,3 +30,28 @@ def perceptron(tmp_path: Path) -> Path:
     path = tmp_path / "perceptron.wmodel"
     wmodel.write(path, graph, {name: wmodel.weight_from_array(array) for name, array in weights.items()})
     return path
+
+
+@pytest.fixture
+def greeter(tmp_path: Path) -> Path:
+    """``said = "hello " + name`` and its ``number`` (0 for ann, 1 for bob, else 9), with ``name`` of [N]."""
+    graph = wmodel.Graph(
+        name="greeter",
+        inputs=(wmodel.Value("name", "STRING", ("N",)),),
+        outputs=(wmodel.Value("said", "STRING", ("N",)), wmodel.Value("number", "I64", ("N",))),
+        nodes=(
+            wmodel.Node("Constant", "hello", (), ("hello",), {"value_strings": ["hello "]}),
+            wmodel.Node("StringConcat", "say", ("hello", "name"), ("said",)),
+            wmodel.Node(
+                "LabelEncoder", "look up", ("name",), ("number",),
+                {
+                    "keys_strings": ["ann", "bob"], "values_tensor": {"tensor": "numbers"},
+                    "default_tensor": {"tensor": "nobody"},
+                },
+            ),
+        ),
+    )  # fmt: skip
+    weights = {"numbers": np.array([0, 1], np.int64), "nobody": np.array([9], np.int64)}
+    path = tmp_path / "greeter.wmodel"
+    wmodel.write(path, graph, {name: wmodel.weight_from_array(array) for name, array in weights.items()})
+    return path

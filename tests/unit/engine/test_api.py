@@ -58,6 +58,7 @@ def test_describes_inputs_and_outputs() -> None:
     assert (model.name, model.node_count) == ("mlp", 3)
 
 
+@pytest.mark.optimised("fuse")
 def test_fuses_bias_and_relu_into_one_step() -> None:
     session = _mlp().session()
     session.prepare({"x": np.zeros((3, 2), np.float32)})
@@ -68,6 +69,7 @@ def test_fuses_bias_and_relu_into_one_step() -> None:
     assert [s["command"] for s in plain.explain()["steps"]] == ["matmul", "binary", "unary"]
 
 
+@pytest.mark.optimised("isa")
 def test_packs_constant_weights_of_large_products_once() -> None:
     builder = api.GraphBuilder()
     builder.input("x", "F32", [64, 64])
@@ -188,6 +190,7 @@ def test_an_index_out_of_range_fails_the_run_only() -> None:
     assert session.run({"i": [-1]})["y"].tolist() == [20.0]
 
 
+@pytest.mark.optimised("merge")
 def test_shape_arithmetic_folds_away() -> None:
     builder = api.GraphBuilder()
     builder.input("x", "F32", ["N", 2, 3])
@@ -262,6 +265,38 @@ def test_tables_describe_ops_and_kernels() -> None:
 )
 def test_formats_map_to_dtypes(format_: str, size: int, dtype: str) -> None:
     assert dtype_of_format(format_, size) == dtype
+
+
+def _session_under(words: str) -> subprocess.CompletedProcess[str]:
+    code = (
+        "from walle_engine import api\n"
+        "from walle_shared.errors import ConfigError\n"
+        "builder = api.GraphBuilder()\n"
+        "builder.input('x', 'F32', [2, 3])\n"
+        "builder.node('Transpose', ['x'], ['t'])\n"
+        "builder.node('Transpose', ['t'], ['y'])\n"
+        "builder.output('y')\n"
+        "try: session = builder.finish().session()\n"
+        "except ConfigError as error: print(error); raise SystemExit(3)\n"
+        "session.run({'x': [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]})\n"
+        "print(len(session.explain()['steps']))"
+    )
+    environment = {**os.environ, "WALLE_ENGINE_DISABLE": words}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.slow
+def test_switches_of_the_process_are_obeyed_and_checked() -> None:
+    assert int(_session_under("merge").stdout) == 2
+    assert int(_session_under("").stdout) < 2
+    assert int(_session_under("fuse,horizontal,claims,reuse").stdout) < 2
+    for words, unknown in (("merge,speed", "speed"), ("merges", "merges"), ("fuse,,merge", "")):
+        refused = _session_under(words)
+        assert refused.returncode == 3
+        assert f"'{unknown}'" in refused.stdout
+        assert "merge, vertical, horizontal, claims, fuse, reuse" in refused.stdout
 
 
 def _isa_under(cap: str) -> subprocess.CompletedProcess[str]:

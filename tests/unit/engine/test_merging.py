@@ -49,6 +49,7 @@ def test_a_network_computes_the_same_however_its_rasters_are_merged(name: str) -
         assert moved["views"] < moved["none"]
 
 
+@pytest.mark.optimised("merge", "vertical", "horizontal")
 def test_vertical_and_horizontal_merging_are_counted() -> None:
     _, merging = _run(_NETWORKS["shufflenet_v2"])
     assert merging["composed"] > 0
@@ -90,6 +91,7 @@ def _part_times_expanded(builder: api.GraphBuilder) -> None:
     builder.node("Mul", ["wide", "x"], ["y"])
 
 
+@pytest.mark.optimised("merge", "vertical")
 @pytest.mark.parametrize(
     ("build", "reference", "rasters"),
     [

@@ -182,3 +182,88 @@ def test_the_model_is_mapped_once(create: Create, perceptron: Path) -> None:
     run(interpreter, "del model")
     del held
     assert str(perceptron) not in Path("/proc/self/maps").read_text(encoding="utf-8")
+
+
+def test_texts_go_in_and_out(create: Create, greeter: Path) -> None:
+    run(
+        create(),
+        """
+        from walle_engine import _native
+        session = _native.Model(path).session()
+        names = ["ann", "zoe", "b\\u00f6b", ""]
+        result = session.run({"name": names})
+        assert result["said"].tolist() == ["hello " + name for name in names]
+        assert result["said"].dtype == "STRING" and result["said"].shape == (4,)
+        assert result["number"].tolist() == [0, 9, 9, 9]
+        held = _native.Tensor([2], "STRING", ("bob", "ann"))
+        assert session.run({"name": held})["number"].tolist() == [1, 0]
+        import sys
+        assert "cffi" not in sys.modules and "numpy" not in sys.modules
+        """,
+        path=str(greeter),
+    )
+
+
+def test_texts_cross_interpreters_by_handle(create: Create, greeter: Path) -> None:
+    blocks = _native.live_blocks()
+    for step in range(3):
+        texts = Tensor([2], "STRING", [f"n{step}", "bob"])
+        run(
+            create(),
+            """
+            from walle_engine import _native
+            texts = _native.Tensor.from_handle(handle)
+            said = _native.Model(path).session().run({"name": texts})["said"]
+            import __main__
+            __main__.answer = said.handle()
+            assert said.tolist() == ["hello n%d" % step, "hello bob"]
+            assert _native.Tensor.from_handle(__main__.answer).tolist() == said.tolist()
+            del texts, said
+            """,
+            path=str(greeter),
+            handle=texts.handle(),
+            step=step,
+        )
+        del texts
+    assert _native.live_blocks() == blocks
+
+
+def test_what_is_no_text_is_refused(create: Create, greeter: Path) -> None:
+    run(
+        create(),
+        """
+        from walle_engine import _native
+        from walle_shared.errors import EngineError
+        session = _native.Model(path).session()
+
+        class Fading:
+            # Makes its items anew, and another kind of them in time.
+            def __len__(self): return 3
+            def __getitem__(self, i):
+                if i >= 3: raise IndexError
+                return "n%d" % i if i < 2 else i
+
+        for wrong in ([1], ["a", None], ["a\\0b"], ["\\udc80"], [["a"], ["b", "c"]], b"ab", Fading(), 3.5):
+            try:
+                session.run({"name": wrong})
+            except (TypeError, ValueError, EngineError):
+                pass
+            else:
+                raise AssertionError(wrong)
+            try:
+                _native.Tensor([3], "STRING", wrong)
+            except (TypeError, ValueError):
+                pass
+            else:
+                raise AssertionError(wrong)
+        try:
+            memoryview(_native.Tensor([1], "STRING", ["a"]))
+        except BufferError as error:
+            assert "tolist" in str(error)
+        assert _native.Tensor([2, 2], "STRING", "abcd".split() * 4).tolist() == [["abcd"] * 2] * 2
+        assert _native.Tensor([], "STRING", "one").tolist() == "one"
+        assert _native.Tensor([0, 2], "STRING", []).tolist() == []
+        assert _native.Tensor([1], "STRING").tolist() == [""]
+        """,
+        path=str(greeter),
+    )
