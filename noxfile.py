@@ -160,24 +160,23 @@ def switches(session: nox.Session) -> None:
     runs["without any"] = {"WALLE_ENGINE_DISABLE": ",".join(SWITCHES)}
     runs |= {f"up to {cap}": {"WALLE_ENGINE_ISA": cap} for cap in CAPS}
     suites = ("tests/unit/engine", "tests/conformance", "tests/property")
-    engine = (*suites, "-m", "not slow_session", "--tb=short", "-q", *session.posargs)
-    failed = []
-    table = [f"{'engine':20} {'result'}"]
+    logs = ROOT / "build" / "switches"
+    logs.mkdir(parents=True, exist_ok=True)
+    results: dict[str, str] = {}
     for name, environment in runs.items():
-        log = ROOT / "build" / "switches" / f"{name.replace(' ', '-')}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log = logs / f"{name.replace(' ', '-')}.log"
         with log.open("w") as output:
-            code = session.run(
-                sys.executable, "-m", "pytest", *engine, external=True, env={**os.environ, **environment},
-                success_codes=range(256), stdout=output, silent=False,
+            session.run(
+                sys.executable, "-m", "pytest", *suites, "-m", "not slow_session", "--tb=short", "-q",
+                *session.posargs, external=True, env={**os.environ, **environment},
+                success_codes=range(256), stdout=output,
             )  # fmt: skip
-        last = log.read_text().strip().splitlines()[-1] if log.stat().st_size else "nothing ran"
-        table.append(f"{name:20} {last}")
-        if (code is not True and " failed" in last) or " error" in last:
-            failed.append(name)
-    print("\n".join(table))
-    if failed:
-        session.error(f"failed {', '.join(failed)}: see build/switches")
+        results[name] = (log.read_text().strip().splitlines() or ["nothing ran"])[-1]
+    print(f"{'engine':20} result")
+    for name, result in results.items():
+        print(f"{name:20} {result}")
+    if failed := [n for n, r in results.items() if " passed" not in r or " failed" in r or " error" in r]:
+        session.error(f"failed {', '.join(failed)}: see {logs.relative_to(ROOT)}")
 
 
 @nox.session
