@@ -4,7 +4,7 @@ from typing import Any, final
 
 @final
 class Tensor:
-    """Dense row-major numbers in memory shared by reference; a writable, zero-copy buffer. Texts have none."""
+    """Dense row-major numbers in memory shared by reference; a writable, zero-copy buffer. Or texts."""
 
     def __new__(cls, shape: Sequence[int], dtype: str = "F32", data: object = None) -> Tensor: ...
     @property

@@ -206,8 +206,8 @@ class Model:
             horizontal: let rasters that move the same share one result.
             claims: let the back end run composites natively where that costs less.
             fuse: bias and relu inside matrix products.
-            reuse: let tensors share memory over their lives. ``WALLE_ENGINE_DISABLE=merge,fuse`` switches these
-                and any of the five before off in every session of the process.
+            reuse: let tensors share memory over their lives. ``WALLE_ENGINE_DISABLE=merge,reuse`` turns
+                these two off in the whole process, and likewise any of the six.
             verify: check merging element by element while preparing; slow, for debugging the engine.
             memory_limit: bytes of tensors that one run may hold; 0 is 8 GiB.
             max_trips: passes that all loops of one run may make together; 0 is 2**24.
