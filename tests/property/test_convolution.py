@@ -135,6 +135,7 @@ def test_layouts_meet_between_convolutions() -> None:
     assert "raster" not in _steps(session)
 
 
+@pytest.mark.optimised("merge", "vertical", "claims", "fuse", "reuse", "isa")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("shared", [False, True])
