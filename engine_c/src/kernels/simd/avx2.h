@@ -55,6 +55,8 @@
 
 #define V_MASK __m256
 #define V_IS_LESS(a, b) _mm256_cmp_ps(a, b, _CMP_LT_OQ)
+#define V_IS_UNORDERED(a, b) _mm256_cmp_ps(a, b, _CMP_UNORD_Q) /* either is NaN */
+#define V_EITHER(a, b) _mm256_or_ps(a, b)
 #define V_IS_NAN(v) _mm256_cmp_ps(v, v, _CMP_UNORD_Q)
 #define V_SELECT(mask, yes, no) _mm256_blendv_ps(no, yes, mask)
 

@@ -47,6 +47,8 @@
 
 #define V_MASK __mmask16
 #define V_IS_LESS(a, b) _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
+#define V_IS_UNORDERED(a, b) _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q) /* either is NaN */
+#define V_EITHER(a, b) ((V_MASK)((a) | (b)))
 #define V_IS_NAN(v) _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q)
 #define V_SELECT(mask, yes, no) _mm512_mask_mov_ps(no, mask, yes)
 
