@@ -386,8 +386,8 @@ def _print_program(program: Mapping[str, Any]) -> None:
     print(f"{program['isa']}, {program['threads']} thread(s), precision {program['precision']}")
     print(
         f"predicted {format_seconds(sum(step['predicted_ms'] for step in steps) / 1e3)}; "
-        f"tensors take {format_bytes(memory['arena_bytes'])}, no plan could take less than "
-        f"{format_bytes(memory['lower_bound_bytes'])}; scratch {format_bytes(memory['scratch_bytes'])}, "
+        f"tensors and scratch take {format_bytes(memory['arena_bytes'])}, no plan could take less than "
+        f"{format_bytes(memory['lower_bound_bytes'])}; largest scratch {format_bytes(memory['scratch_bytes'])}, "
         f"packed weights {format_bytes(memory['packed_bytes'])}"
     )
 

@@ -8,10 +8,13 @@ typedef struct we_span {
     int64_t offset; /* bytes from the arena's start; -1: not in the arena */
     int64_t bytes;
     int32_t first, last; /* commands that write it and read it last */
+    bool scratch;        /* of one command, whose it is from beginning to end */
 } we_span;
 
 typedef struct we_plan {
-    we_span *spans; /* per tensor; only roots have one */
+    we_span *spans;         /* per tensor, and only roots have one; then those of scratch */
+    const we_span *scratch; /* per command: the second part of `spans` */
+    size_t span_count;
     int64_t arena_bytes;
     int64_t lower_bound; /* the largest sum of bytes alive at once */
 } we_plan;
@@ -31,11 +34,12 @@ we_status we_plan_chain(we_program *program, const bool *kept, we_error *err);
 /* Element-wise results take over the memory of an operand that dies with them. */
 we_status we_plan_in_place(we_program *program, const bool *kept, we_error *err);
 
-/* Give every temporary root that is not `external` (written straight to the caller) a place: largest first,
- * at the lowest offset free over its life; those of `kept` tensors live to the end. With `reuse` false no two
- * share memory. */
-we_status we_plan_memory(const we_program *program, const bool *kept, const bool *external, bool reuse,
-                         we_plan *out, we_error *err);
+/* Give every temporary root that is not `external` (written straight to the caller), and the scratch of every
+ * command, a place: in the best of a few orders, each at the lowest offset free over its life; tensors that
+ * are `kept` live to the end. `scratch_bytes` has one number per command; NULL: none needs any. With `reuse`
+ * false no two tensors share memory. */
+we_status we_plan_memory(const we_program *program, const bool *kept, const bool *external,
+                         const size_t *scratch_bytes, bool reuse, we_plan *out, we_error *err);
 void we_plan_free(we_plan *plan);
 
 #endif

@@ -143,7 +143,7 @@ static void put_memory(text *t, const we_prepared *prepared) {
         (long long)prepared->plan.arena_bytes, (long long)prepared->plan.lower_bound,
         prepared->scratch_bytes);
     put(t, "\"packed_bytes\":%lld,\"spans\":[", (long long)program->packed_bytes);
-    for (size_t i = 0; i < program->tensor_count; i++) {
+    for (size_t i = 0; i < prepared->plan.span_count; i++) {
         const we_span *span = &prepared->plan.spans[i];
         if (span->offset < 0)
             continue;

@@ -373,7 +373,7 @@ static we_status list_moving(builder *b, we_prepared *prepared, const bool *exte
     return WE_OK;
 }
 
-static we_status optimise(builder *b, we_prepared *prepared, bool *kept, bool *external) {
+static we_status optimise(builder *b, we_prepared *prepared, bool *kept) {
     we_program *program = b->program;
     uint32_t flags = b->settings->flags;
     size_t outputs = b->graph->output_count;
@@ -394,18 +394,33 @@ static we_status optimise(builder *b, we_prepared *prepared, bool *kept, bool *e
         WE_TRY(we_plan_place(program, kept, b->err));
     }
     drop_removed(program);
+    return WE_OK;
+}
+
+/* Choose how each command runs, and let the back end get ready; the scratch each needs. */
+static we_status choose(const builder *b, we_prepared *prepared, size_t *scratch_bytes) {
+    const we_settings *settings = b->settings;
+    we_program *program = b->program;
     for (size_t c = 0; c < program->command_count; c++) {
         we_command *command = &program->commands[c];
-        we_search_choose(&b->settings->machine, program, b->settings->plain_only, command);
-        WE_TRY(b->settings->backend->prepare(program, command, b->err));
-        size_t scratch = b->settings->backend->scratch_size(program, command, b->settings->machine.threads);
+        we_search_choose(&settings->machine, program, settings->plain_only, command);
+        WE_TRY(settings->backend->prepare(program, command, b->err));
+        size_t scratch = settings->backend->scratch_size(program, command, settings->machine.threads);
+        scratch_bytes[c] = scratch;
         prepared->scratch_bytes = scratch > prepared->scratch_bytes ? scratch : prepared->scratch_bytes;
     }
-    if (!(flags & WE_SESSION_NO_REUSE))
+    return WE_OK;
+}
+
+static we_status plan(builder *b, we_prepared *prepared, bool *kept, bool *external, size_t *scratch_bytes) {
+    we_program *program = b->program;
+    bool reuse = !(b->settings->flags & WE_SESSION_NO_REUSE);
+    WE_TRY(choose(b, prepared, scratch_bytes));
+    if (reuse)
         WE_TRY(we_plan_in_place(program, kept, b->err));
-    mark_direct(program, outputs, prepared->outputs, prepared->direct, external);
+    mark_direct(program, b->graph->output_count, prepared->outputs, prepared->direct, external);
     WE_TRY(list_moving(b, prepared, external));
-    return we_plan_memory(program, kept, external, !(flags & WE_SESSION_NO_REUSE), &prepared->plan, b->err);
+    return we_plan_memory(program, kept, external, scratch_bytes, reuse, &prepared->plan, b->err);
 }
 
 /* The name of the graph's value in that tensor, "" for an intermediate of an operator. */
@@ -420,7 +435,7 @@ static const char *name_of(const builder *b, int32_t tensor) {
 /* A hostile model must not get the memory it asks for. */
 static we_status check_limit(const builder *b, we_prepared *prepared) {
     const we_program *program = b->program;
-    prepared->run_bytes = prepared->plan.arena_bytes + (int64_t)prepared->scratch_bytes;
+    prepared->run_bytes = prepared->plan.arena_bytes;
     for (size_t i = 0; i < b->graph->output_count; i++)
         prepared->run_bytes += (int64_t)bytes_of(&program->tensors[prepared->outputs[i]]);
     if (prepared->run_bytes <= b->settings->memory_limit)
@@ -452,7 +467,13 @@ static we_status build(builder *b, const we_view *shapes, we_prepared *prepared,
     bool *flags = we_memory_new(2 * tensors * sizeof *flags);
     if (!flags)
         return we_error_no_memory(b->err);
-    we_status status = optimise(b, prepared, flags, flags + tensors);
+    we_status status = optimise(b, prepared, flags);
+    size_t *scratch_bytes =
+        status == WE_OK ? we_memory_new(b->program->command_count * sizeof *scratch_bytes) : NULL;
+    if (status == WE_OK)
+        status = scratch_bytes ? plan(b, prepared, flags, flags + tensors, scratch_bytes)
+                               : we_error_no_memory(b->err);
+    we_memory_free(scratch_bytes);
     we_memory_free(flags);
     return status == WE_OK ? check_limit(b, prepared) : status;
 }
@@ -497,7 +518,7 @@ void we_prepared_free(we_prepared *prepared) {
 /* ---- Execution ---- */
 
 we_workspace *we_prepared_workspace(const we_prepared *prepared) {
-    return we_workspace_new(&prepared->program, &prepared->plan, prepared->scratch_bytes);
+    return we_workspace_new(&prepared->program, &prepared->plan);
 }
 
 static void place_moving(const we_prepared *prepared, void **memory, const we_view *inputs) {
@@ -549,15 +570,14 @@ we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, co
     void **memory = space->memory;
     WE_TRY(make_outputs(prepared, graph, memory, outputs, err));
     place_moving(prepared, memory, inputs);
-    we_run run = {.program = program,
-                  .memory = memory,
-                  .scratch = space->scratch,
-                  .pool = pool,
-                  .kernels = settings->kernels,
-                  .graph = graph};
+    we_run run = {
+        .program = program, .memory = memory, .pool = pool, .kernels = settings->kernels, .graph = graph};
     bool timed = we_profile_is_on(settings->profile);
-    for (size_t c = 0; c < program->command_count; c++)
+    for (size_t c = 0; c < program->command_count; c++) {
+        int64_t offset = prepared->plan.scratch[c].offset;
+        run.scratch = offset < 0 ? NULL : space->arena + offset;
         WE_TRY((timed ? execute_timed : execute)(&run, settings, &program->commands[c], err));
+    }
     for (size_t i = 0; i < graph->output_count; i++) {
         size_t size = we_block_nbytes(outputs[i]);
         if (!prepared->direct[i] && size)

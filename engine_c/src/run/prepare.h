@@ -33,9 +33,9 @@ typedef struct we_prepared {
     bool *direct;              /* per output: the program writes the caller's block itself */
     we_moving *moving;         /* roots come first */
     size_t moving_count;
-    size_t scratch_bytes;
+    size_t scratch_bytes; /* the most that a command needs */
     we_merge_report merging;
-    int64_t run_bytes; /* that a run takes: arena, scratch, outputs */
+    int64_t run_bytes; /* that a run takes: arena and outputs */
 } we_prepared;
 
 /* `shapes` has one view per graph input, checked by the caller; data pointers are not read. Where a node has

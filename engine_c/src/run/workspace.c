@@ -7,7 +7,6 @@ void we_workspace_free(we_workspace *w) {
         return;
     we_memory_free(w->memory);
     we_memory_free(w->arena);
-    we_memory_free(w->scratch);
     we_memory_free(w);
 }
 
@@ -28,14 +27,13 @@ static void place_tensors(const we_program *program, const we_plan *plan, we_wor
     }
 }
 
-we_workspace *we_workspace_new(const we_program *program, const we_plan *plan, size_t scratch_bytes) {
+we_workspace *we_workspace_new(const we_program *program, const we_plan *plan) {
     we_workspace *w = we_memory_new(sizeof *w);
     if (!w)
         return NULL;
     w->memory = we_memory_new(program->tensor_count * sizeof *w->memory);
     w->arena = we_memory_new_dirty((size_t)plan->arena_bytes);
-    w->scratch = we_memory_new_dirty(scratch_bytes);
-    if (!w->memory || !w->arena || !w->scratch) {
+    if (!w->memory || !w->arena) {
         we_workspace_free(w);
         return NULL;
     }

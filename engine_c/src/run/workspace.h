@@ -7,12 +7,11 @@
 typedef struct we_workspace {
     struct we_workspace *next; /* for the owner's list of idle ones */
     void **memory;             /* per tensor; what does not move between runs is placed once */
-    char *arena;
-    void *scratch;
+    char *arena;               /* of tensors and scratch */
 } we_workspace;
 
 /* NULL when out of memory. */
-we_workspace *we_workspace_new(const we_program *program, const we_plan *plan, size_t scratch_bytes);
+we_workspace *we_workspace_new(const we_program *program, const we_plan *plan);
 void we_workspace_free(we_workspace *w);
 
 #endif
