@@ -58,7 +58,8 @@ static we_status finish(bench *b, int32_t tensor, float *out) {
         size_t size = cpu->scratch_size(program, &program->commands[c], machine.threads);
         scratch_size = size > scratch_size ? size : scratch_size;
     }
-    CHECK(we_plan_memory(program, kept, external, NULL, true, &plan, &b->error) == WE_OK, "%s", b->error.message);
+    CHECK(we_plan_memory(program, kept, external, NULL, true, &plan, &b->error) == WE_OK, "%s",
+          b->error.message);
     char *arena = we_memory_new((size_t)plan.arena_bytes), *scratch = we_memory_new(scratch_size);
     for (size_t t = 0; t < program->tensor_count; t++)
         memory[t] = program->tensors[t].kind == WE_TENSOR_CONST ? (void *)program->tensors[t].data
