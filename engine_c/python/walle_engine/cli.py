@@ -388,7 +388,8 @@ def _print_program(program: Mapping[str, Any]) -> None:
         f"predicted {format_seconds(sum(step['predicted_ms'] for step in steps) / 1e3)}; "
         f"tensors and scratch take {format_bytes(memory['arena_bytes'])}, no plan could take less than "
         f"{format_bytes(memory['lower_bound_bytes'])}; "
-        f"largest scratch {format_bytes(memory['scratch_bytes'])}, packed weights {format_bytes(memory['packed_bytes'])}"
+        f"largest scratch {format_bytes(memory['scratch_bytes'])}, "
+        f"packed weights {format_bytes(memory['packed_bytes'])}"
     )
 
 
