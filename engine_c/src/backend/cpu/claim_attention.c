@@ -12,8 +12,9 @@
 #include "ops/sequence.h"
 
 enum {
-    SCORE_FLOATS = 16 << 10, /* of a block: with its part of K it leaves room in the second-level cache */
-    MOST_TILES = 4,          /* of rows per block: a panel of K is read from the first-level cache so often */
+    SCORE_FLOATS = 8
+        << 10,      /* of a block: 32 KiB, so that the softmax finds most of them in the first-level cache */
+    MOST_TILES = 2, /* of rows per block: a panel of K is read from the first-level cache so often */
     UNITS_PER_THREAD = 2,
 };
 

@@ -85,6 +85,14 @@ static inline VEC v_split(VEC v, VEC *mantissa) {
     return V_SUB(exponent, _mm256_and_ps(tiny, V_SPLAT(23.0f)));
 }
 
+/* table[whole], whole in [0, 15]; NaN finds any entry. */
+static inline VEC v_lookup(const float *table, VEC whole) {
+    __m256i index = _mm256_cvttps_epi32(whole);
+    VEC low = _mm256_permutevar8x32_ps(V_LOAD(table), index);
+    VEC high = _mm256_permutevar8x32_ps(V_LOAD(table + 8), index);
+    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+}
+
 static inline float v_sum(VEC v) {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));

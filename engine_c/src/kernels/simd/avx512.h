@@ -68,6 +68,11 @@ static inline VEC v_split(VEC v, VEC *mantissa) {
     return _mm512_getexp_ps(v);
 }
 
+/* table[whole], whole in [0, 15]; NaN finds any entry. */
+static inline VEC v_lookup(const float *table, VEC whole) {
+    return _mm512_permutexvar_ps(_mm512_cvttps_epi32(whole), _mm512_loadu_ps(table));
+}
+
 static inline float v_sum(VEC v) {
     return _mm512_reduce_add_ps(v);
 }
