@@ -184,61 +184,196 @@ static void check_reduce(const char *name, we_dtype dtype, int exact, we_reduce_
     }
 }
 
-/* A packed product against the plain sum in double. */
-static void check_matmul(const we_matmul_row *row) {
-    enum { RUNS = 3, DEPTH = 129, LDC = 70 };
-    static float a[WE_TILE_ROWS * RUNS * DEPTH + 16], b[64 * RUNS * DEPTH + 16], c[WE_TILE_ROWS * LDC],
-        before[WE_TILE_ROWS * LDC], bias[LDC], residual[WE_TILE_ROWS * LDC];
-    static const int64_t DEPTHS[] = {0, 1, 2, 7, 64, DEPTH};
-    for (int round = 0; round < 400; round++) {
-        int32_t m = round % 3 ? 1 + (int32_t)check_below(row->rows) : row->rows;
-        int32_t n = round % 5 ? 1 + (int32_t)check_below(row->columns) : row->columns;
-        int skew = (int)check_below(2), mode = (int)check_below(3);
-        const float *rows[RUNS * WE_TILE_ROWS];
-        we_tile t = {.runs = 1 + check_below(RUNS),
-                     .depth = DEPTHS[check_below(6)],
-                     .rows = rows,
-                     .b = b + skew,
-                     .c = c,
-                     .ldc = LDC,
-                     .m = m,
-                     .n = n,
+/* ---- Products against their sums in double ---- */
+
+enum {
+    TILE_RUNS = 3,
+    TILE_DEPTH = 129, /* at least the largest */
+    TILE_LDC = 70,
+};
+static float tile_a[WE_TILE_ROWS * WE_PARTS * TILE_DEPTH + 16],
+    tile_b[WE_TILE_COLUMNS * WE_PARTS * TILE_DEPTH + 16], tile_c[WE_TILE_ROWS * TILE_LDC],
+    tile_before[WE_TILE_ROWS * TILE_LDC], tile_bias[TILE_LDC], tile_residual[WE_TILE_ROWS * TILE_LDC];
+static const float *tile_rows[TILE_RUNS * WE_TILE_ROWS];
+
+typedef struct sum {
+    double value, size; /* of all terms, and of their magnitudes */
+    int64_t terms;
+} sum;
+
+static void add_term(sum *s, double a, double b) {
+    s->value += a * b;
+    s->size += fabs(a * b);
+    s->terms++;
+}
+
+static sum plain_sum(const we_matmul_row *row, const we_tile *t, int32_t i, int64_t j) {
+    sum s = {0};
+    for (int64_t p = 0; p < t->runs * t->depth; p++)
+        add_term(&s, (double)t->rows[p / t->depth * t->m + i][p % t->depth], t->b[p * row->columns + j]);
+    return s;
+}
+
+/* The half of a word. */
+static double half_of(const float *word, int64_t which) {
+    uint32_t bits;
+    memcpy(&bits, word, sizeof bits);
+    return we_bf16_to_f32((uint16_t)(bits >> 16 * which));
+}
+
+static sum split_sum(const we_matmul_row *row, const we_tile *t, int32_t i, int64_t j) {
+    sum s = {0};
+    for (int64_t k = 0; k < 2 * t->depth; k++) {
+        for (int32_t p = 0; p < row->parts; p++) {
+            for (int32_t q = 0; p + q < row->parts; q++) {
+                int64_t w = k / 2, chunk = row->parts == 1 ? 1 : WE_PART_WORDS;
+                int64_t line = (w / chunk * row->parts + q) * chunk + w % chunk;
+                add_term(&s, half_of(&t->rows[p * t->m + i][w], k % 2),
+                         half_of(&t->b[line * row->columns + j], k % 2));
+            }
+        }
+    }
+    return s;
+}
+
+static void fill_words(float *to, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        float halves[2];
+        fill(WE_F32, halves, 2, 0);
+        uint32_t word = we_f32_to_bf16(halves[0]) | (uint32_t)we_f32_to_bf16(halves[1]) << 16;
+        memcpy(to + i, &word, sizeof word);
+    }
+}
+
+/* Everything about a tile but its operands. */
+static we_tile random_tile(const we_matmul_row *row, int round) {
+    int mode = (int)check_below(3);
+    fill(WE_F32, tile_c, WE_TILE_ROWS * TILE_LDC, 0);
+    fill(WE_F32, tile_bias, TILE_LDC, 0);
+    fill(WE_F32, tile_residual, WE_TILE_ROWS * TILE_LDC, 0);
+    memcpy(tile_before, tile_c, sizeof tile_c);
+    return (we_tile){.rows = tile_rows,
+                     .b = tile_b + check_below(2),
+                     .c = tile_c,
+                     .ldc = TILE_LDC,
+                     .m = round % 3 ? 1 + (int32_t)check_below(row->rows) : row->rows,
+                     .n = round % 5 ? 1 + (int32_t)check_below(row->columns) : row->columns,
                      .accumulate = check_below(3) == 0,
-                     .row_bias = mode == 1 ? bias : NULL,
-                     .column_bias = mode == 2 ? bias : NULL,
-                     .residual = check_below(2) ? residual : NULL,
+                     .row_bias = mode == 1 ? tile_bias : NULL,
+                     .column_bias = mode == 2 ? tile_bias : NULL,
+                     .residual = check_below(2) ? tile_residual : NULL,
                      .low = check_below(2) ? 0 : -INFINITY,
                      .high = check_below(2) ? 3 : INFINITY,
-                     .ahead = b};
-        int64_t k = t.runs * t.depth;
-        fill(WE_F32, a, sizeof a / sizeof *a, 0);
-        fill(WE_F32, b, sizeof b / sizeof *b, 0);
-        fill(WE_F32, c, WE_TILE_ROWS * LDC, 0);
-        fill(WE_F32, bias, LDC, 0);
-        fill(WE_F32, residual, WE_TILE_ROWS * LDC, 0);
-        memcpy(before, c, sizeof c);
-        for (int64_t i = 0; i < t.runs * m; i++) /* anywhere, overlapping too */
-            rows[i] = a + check_below((int64_t)(sizeof a / sizeof *a) - DEPTH);
-        row->kernel(&t);
-        for (int32_t i = 0; i < WE_TILE_ROWS; i++) {
-            for (int64_t j = 0; j < LDC; j++) {
-                float got = c[i * LDC + j];
-                if (i >= m || j >= n) {
-                    CHECK(got == before[i * LDC + j], "%s wrote outside its tile", row->name);
-                    continue;
-                }
-                double want = t.accumulate ? before[i * LDC + j] : mode ? bias[mode == 1 ? i : j] : 0;
-                double size = fabs(want) + 8; /* 8: what is added */
-                for (int64_t p = 0; p < k; p++) {
-                    double term = (double)rows[p / t.depth * m + i][p % t.depth] * t.b[p * row->columns + j];
-                    want += term;
-                    size += fabs(term);
-                }
-                want += t.residual ? residual[i * LDC + j] : 0;
-                want = fmin(fmax(want, t.low), t.high);
-                CHECK(fabs(got - want) <= (double)(k + 4) * 0x1p-24 * size, /* for any order of summation */
-                      "%s: m %d n %d k %" PRId64 ": %g, not %g", row->name, m, n, k, got, want);
+                     .ahead = tile_b};
+}
+
+static double start_of(const we_tile *t, int32_t i, int64_t j) {
+    if (t->accumulate)
+        return tile_before[i * TILE_LDC + j];
+    return t->row_bias ? tile_bias[i] : t->column_bias ? tile_bias[j] : 0;
+}
+
+static void check_tile(const we_matmul_row *row, const we_tile *t) {
+    for (int32_t i = 0; i < WE_TILE_ROWS; i++) {
+        for (int64_t j = 0; j < TILE_LDC; j++) {
+            float got = tile_c[i * TILE_LDC + j];
+            if (i >= t->m || j >= t->n) {
+                CHECK(got == tile_before[i * TILE_LDC + j], "%s wrote outside its tile", row->name);
+                continue;
             }
+            double start = start_of(t, i, j), rest = t->residual ? tile_residual[i * TILE_LDC + j] : 0;
+            sum s = row->parts ? split_sum(row, t, i, j) : plain_sum(row, t, i, j);
+            double want = fmin(fmax(start + s.value + rest, t->low), t->high);
+            double size = s.size + fabs(start) + 8;                           /* 8: what is added */
+            CHECK(fabs(got - want) <= (double)(s.terms + 4) * 0x1p-24 * size, /* for any order of summation */
+                  "%s: m %d n %d k %" PRId64 ": %g, not %g", row->name, t->m, t->n, s.terms, got, want);
+        }
+    }
+}
+
+static void check_matmul(const we_matmul_row *row) {
+    static const int64_t DEPTHS[] = {0, 1, 2, 7, 64, TILE_DEPTH};
+    const int64_t floats = sizeof tile_a / sizeof *tile_a;
+    for (int round = 0; round < 400; round++) {
+        we_tile t = random_tile(row, round);
+        t.runs = 1 + check_below(TILE_RUNS);
+        t.depth = DEPTHS[check_below(6)];
+        fill(WE_F32, tile_a, floats, 0);
+        fill(WE_F32, tile_b, sizeof tile_b / sizeof *tile_b, 0);
+        for (int64_t i = 0; i < t.runs * t.m; i++) /* anywhere, overlapping too */
+            tile_rows[i] = tile_a + check_below(floats - TILE_DEPTH);
+        row->kernel(&t);
+        check_tile(row, &t);
+    }
+}
+
+/* Operands are words; that they are parts of anything is nothing to the kernel. */
+static void check_split_matmul(const we_matmul_row *row) {
+    static const int64_t DEPTHS[] = {0, 1, 2, 5, 7, 8};
+    if (row->open)
+        row->open();
+    for (int round = 0; round < 200; round++) {
+        we_tile t = random_tile(row, round);
+        int64_t skew = check_below(2), line = TILE_DEPTH - check_below(2);
+        t.runs = 1;
+        t.depth = DEPTHS[check_below(6)] * row->granule;
+        fill_words(tile_a, sizeof tile_a / sizeof *tile_a);
+        fill_words(tile_b, sizeof tile_b / sizeof *tile_b);
+        for (int32_t i = 0; i < row->parts * t.m; i++)
+            tile_rows[i] = tile_a + skew + (i / t.m * row->rows + i % t.m) * line;
+        row->kernel(&t);
+        check_tile(row, &t);
+    }
+    if (row->close)
+        row->close();
+}
+
+/* ---- Splitting and packing ---- */
+
+static void fill_for_split(float *to, int64_t n) {
+    fill(WE_F32, to, n, 1);
+    if (check_below(2))
+        fill_patterns(to, n);
+}
+
+static void check_split(const char *name, const we_split *split, const we_split *ref) {
+    enum { LONG = 150, PART = LONG + 40 };
+    static float x[2 * LONG + 2], y[LONG + 2], got[WE_PARTS * PART], want[WE_PARTS * PART];
+    for (int round = 0; round < 2000; round++) {
+        int32_t parts = 1 + (int32_t)check_below(WE_PARTS);
+        int64_t n = check_below(2 * LONG), words = (n + 1) / 2 + check_below(40), skew = check_below(2);
+        fill_for_split(x, 2 * LONG + 2);
+        fill_for_split(y, LONG + 2);
+        memset(got, 0x5A, sizeof got);
+        memset(want, 0x5A, sizeof want);
+        uint32_t largest = split->split(parts, n, x + skew, words, got + skew, PART);
+        CHECK(largest == ref->split(parts, n, x + skew, words, want + skew, PART) &&
+                  memcmp(got, want, sizeof got) == 0,
+              "%s: split of %" PRId64 " in %d parts differs", name, n, parts);
+        n /= 2;
+        memset(got, 0x5A, sizeof got);
+        memset(want, 0x5A, sizeof want);
+        largest = split->pair(parts, n, x + skew, y, got + skew, PART);
+        CHECK(largest == ref->pair(parts, n, x + skew, y, want + skew, PART) &&
+                  memcmp(got, want, sizeof got) == 0,
+              "%s: pairs of %" PRId64 " in %d parts differ", name, n, parts);
+    }
+}
+
+/* What the parts are for: three hold a float32 whose parts are not denormal, two all but 2^-17 of it, one all
+ * but 2^-8. */
+static void check_parts(const we_split *ref) {
+    static const double LEFT[WE_PARTS + 1] = {1, 0x1p-8, 0x1p-17, 0};
+    for (int round = 0; round < 20000; round++) {
+        float x, to[WE_PARTS];
+        fill_patterns(&x, 1);
+        uint32_t largest = ref->split(WE_PARTS, 1, &x, 1, to, 1);
+        if (largest < 0x0C800000 || largest > 0x7F000000) /* 2^-102, so that the last bit is normal; 2^127 */
+            continue;
+        double left = x;
+        for (int32_t parts = 1; parts <= WE_PARTS; parts++) {
+            left -= half_of(&to[parts - 1], 0);
+            CHECK(fabs(left) <= LEFT[parts] * fabs((double)x), "%d parts of %a leave %g", parts, x, left);
         }
     }
 }
@@ -547,26 +682,40 @@ static void check_all(uint32_t isas) {
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
     for (size_t i = 0; i < count; i++) {
-        if (isas >> rows[i].isa & 1)
+        if (isas >> rows[i].isa & 1 && rows[i].parts)
+            check_split_matmul(&rows[i]);
+        else if (isas >> rows[i].isa & 1)
             check_matmul(&rows[i]);
     }
+    const we_split ref = {we_bf16_split__ref, we_bf16_pair__ref};
+#define WE_SPLIT_KERNEL_ROW(ISA, isa, DT, dt)                                                                \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_split("we_" #dt "_split__" #isa,                                                               \
+                    &(const we_split){we_##dt##_split__##isa, we_##dt##_pair__##isa}, &ref);
+#include "kernels/split.inc"
+#undef WE_SPLIT_KERNEL_ROW
+    check_parts(&ref);
     check_pack();
 }
 
+/* Of split operands, products of float32 and not of their parts are counted. */
 static void bench_matmul(const we_matmul_row *row) {
-    enum { DEPTH = 256, LDC = 64, CALLS = 20000 };
-    static _Alignas(64) float a[WE_TILE_ROWS * DEPTH], b[LDC * DEPTH], c[WE_TILE_ROWS * LDC];
-    const float *rows[WE_TILE_ROWS];
-    we_tile t = {.runs = 1, .depth = DEPTH, .rows = rows, .b = b, .c = c, .ldc = LDC, .ahead = b};
+    enum { DEPTH = 256, CALLS = 20000 };
+    static _Alignas(64) float a[WE_TILE_ROWS * WE_PARTS * DEPTH], b[WE_TILE_COLUMNS * WE_PARTS * DEPTH],
+        c[WE_TILE_ROWS * WE_TILE_COLUMNS];
+    const float *rows[WE_PARTS * WE_TILE_ROWS];
+    we_tile t = {.runs = 1, .depth = DEPTH, .rows = rows, .b = b, .c = c, .ldc = WE_TILE_COLUMNS, .ahead = b};
     t.low = -INFINITY;
-    fill(WE_F32, a, WE_TILE_ROWS * DEPTH, 0);
-    fill(WE_F32, b, LDC * DEPTH, 0);
+    fill_words(a, sizeof a / sizeof *a);
+    fill_words(b, sizeof b / sizeof *b);
     t.high = INFINITY;
     t.m = row->rows;
     t.n = row->columns;
-    for (int i = 0; i < WE_TILE_ROWS; i++)
+    for (int i = 0; i < WE_PARTS * row->rows; i++)
         rows[i] = a + i * DEPTH;
-    double best = 1e9;
+    double best = 1e9, steps = DEPTH * (row->parts ? 2 : 1);
+    if (row->open)
+        row->open();
     for (int round = 0; round < 5; round++) {
         double start = we_clock_now_s();
         for (int64_t i = 0; i < CALLS; i++)
@@ -574,7 +723,9 @@ static void bench_matmul(const we_matmul_row *row) {
         double seconds = we_clock_now_s() - start;
         best = seconds < best ? seconds : best;
     }
-    printf("%-28s %7.1f GFLOP/s\n", row->name, 2e-9 * DEPTH * row->rows * row->columns * CALLS / best);
+    if (row->close)
+        row->close();
+    printf("%-38s %7.1f GFLOP/s\n", row->name, 2e-9 * steps * row->rows * row->columns * CALLS / best);
 }
 
 static void bench_unary(const char *name, we_unary_kernel kernel) {

@@ -197,8 +197,9 @@ class Model:
 
         Args:
             threads: 1 to 64; at most so many of the process's cores work for one run of this session.
-            precision: ``"highest"`` is true fp32; ``"high"`` may trade within 1e-5 per product; ``"medium"``
-                may use half-width inputs.
+            precision: of products and convolutions. ``"highest"`` is float32 throughout; ``"high"`` may add a
+                relative error of 1e-5 to each; ``"medium"`` may round their inputs to bfloat16, about three
+                decimal digits, where that is faster, and sum in float32. All else is always float32.
             backend: ``"cpu"``.
             search: ``"model"`` chooses by the cost model, ``"reference"`` runs the plain kernels.
             merge: turn rasters that move nothing into views, and merge rasters in the two ways below.

@@ -189,7 +189,10 @@ _LONGEST_TURN_S = 60
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL.wmodel")
     parser.add_argument("--threads", type=_positive, default=1, metavar="N")
-    parser.add_argument("--precision", choices=_PRECISIONS, default="high")
+    parser.add_argument(
+        "--precision", choices=_PRECISIONS, default="high",
+        help="of products: float32, float32 within 1e-5, or bfloat16 inputs where that is faster",
+    )  # fmt: skip
     _add_dims(parser)
 
 

@@ -37,6 +37,7 @@ typedef struct we_claim_methods {
     /* The rest may be NULL. The float32 product inside: the search picks its micro-kernel (u.claim.kernel).
      */
     const we_matmul *(*product)(const void *parameters);
+    bool splits; /* the product may have a kernel of split operands, as we_gemm has */
     /* Once, after the choice: pack constants into the program's arena. */
     we_status (*prepare)(we_program *program, we_command *command, we_error *err);
     size_t (*scratch_size)(const we_program *program, const we_command *command, int32_t threads);

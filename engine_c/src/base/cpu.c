@@ -9,6 +9,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 static const char *const ISA_NAMES[] = {
@@ -37,6 +39,12 @@ static bool bit(uint32_t word, int index) {
     return word >> index & 1;
 }
 
+/* Tile registers are the process's only for the asking. Source: Linux, Documentation/arch/x86/xstate.rst. */
+static bool tiles_are_permitted(void) {
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+
 /* Source: Intel SDM volume 1, sections 13.3 and 14.3 (feature bits and XCR0 checks); volume 2, CPUID leaf 7.
  */
 static uint32_t detect(void) {
@@ -60,7 +68,12 @@ static uint32_t detect(void) {
         return found;
     if (bit(c7, 11))
         found |= 1u << WE_ISA_AVX512VNNI;
-    if ((state & 0x60000) == 0x60000 && bit(d7, 22) && bit(d7, 24)) /* AMX-BF16, AMX-TILE */
+    uint32_t a71, b71, c71, d71;
+    if (!__get_cpuid_count(7, 1, &a71, &b71, &c71, &d71) || !bit(a71, 5)) /* AVX512_BF16 */
+        return found;
+    found |= 1u << WE_ISA_AVX512BF16;
+    if ((state & 0x60000) == 0x60000 && bit(d7, 22) && bit(d7, 24) && /* AMX-BF16, AMX-TILE */
+        tiles_are_permitted())
         found |= 1u << WE_ISA_AMX;
     return found;
 }

@@ -8,7 +8,7 @@
 #include "base/threads.h"
 
 enum {
-    WE_PACK_PARAMETERS = 8,
+    WE_PACK_PARAMETERS = 10,
     WE_PACK_BUCKETS = 256,
 };
 

@@ -4,12 +4,37 @@
 #include "base/error.h"
 #include "kernels/kernels.h"
 
-static const we_matmul_row MATMUL_ROWS[] = {
-#define WE_MATMUL_KERNEL_ROW(ISA, isa, DT, dt, rows, columns)                                                \
-    {"we_" #dt "_matmul_" #rows "x" #columns "__" #isa, WE_ISA_##ISA, rows, columns,                         \
-     we_##dt##_matmul_##rows##x##columns##__##isa},
+enum { /* places of float32 kernels in the table */
+#define WE_MATMUL_KERNEL_ROW(ISA, isa, DT, dt, rows, columns) ROW_##rows##x##columns##__##isa,
+#define WE_SPLIT_MATMUL_KERNEL_ROW(ISA, isa, parts, rows, columns, granule, split, exact)
 #include "kernels/matmul.inc"
 #undef WE_MATMUL_KERNEL_ROW
+#undef WE_SPLIT_MATMUL_KERNEL_ROW
+};
+#define EXACT_NONE NULL
+#define EXACT_4x4__ref &MATMUL_ROWS[ROW_4x4__ref]
+
+static const we_matmul_row MATMUL_ROWS[] = {
+#define WE_MATMUL_KERNEL_ROW(ISA, isa_, DT, dt, rows_, columns_)                                             \
+    {.name = "we_" #dt "_matmul_" #rows_ "x" #columns_ "__" #isa_,                                           \
+     .isa = WE_ISA_##ISA,                                                                                    \
+     .rows = (rows_),                                                                                        \
+     .columns = (columns_),                                                                                  \
+     .granule = 1,                                                                                           \
+     .kernel = we_##dt##_matmul_##rows_##x##columns_##__##isa_},
+#define WE_SPLIT_MATMUL_KERNEL_ROW(ISA, isa_, parts_, rows_, columns_, granule_, split_, exact_)             \
+    {.name = "we_bf16x" #parts_ "_matmul_" #rows_ "x" #columns_ "__" #isa_,                                  \
+     .isa = WE_ISA_##ISA,                                                                                    \
+     .rows = (rows_),                                                                                        \
+     .columns = (columns_),                                                                                  \
+     .parts = (parts_),                                                                                      \
+     .granule = (granule_),                                                                                  \
+     .kernel = we_bf16x##parts_##_matmul_##rows_##x##columns_##__##isa_,                                     \
+     .split = {we_bf16_split__##split_, we_bf16_pair__##split_},                                             \
+     .exact = EXACT_##exact_},
+#include "kernels/matmul.inc"
+#undef WE_MATMUL_KERNEL_ROW
+#undef WE_SPLIT_MATMUL_KERNEL_ROW
 };
 
 static const char *const UNARY_NAMES[] = {
@@ -155,8 +180,19 @@ static const we_kernel_info KERNELS[] = {
 #define WE_MATMUL_KERNEL_ROW(ISA, isa, DT, dt, rows, columns)                                                \
     {"matmul",     #isa, "we_" #dt "_matmul_" #rows "x" #columns "__" #isa, WE_##DT, rows, columns, 1, 0,    \
      WE_ISA_##ISA, 0},
+#define WE_SPLIT_MATMUL_KERNEL_ROW(ISA, isa, parts, rows, columns, granule, split, exact)                    \
+    {"matmul", #isa, "we_bf16x" #parts "_matmul_" #rows "x" #columns "__" #isa,                              \
+     WE_BF16,  rows, columns,                                                                                \
+     1,        0,    WE_ISA_##ISA,                                                                           \
+     0},
 #include "kernels/matmul.inc"
 #undef WE_MATMUL_KERNEL_ROW
+#undef WE_SPLIT_MATMUL_KERNEL_ROW
+#define WE_SPLIT_KERNEL_ROW(ISA, isa, DT, dt)                                                                \
+    {"split", #isa, "we_" #dt "_split__" #isa, WE_##DT, 0, 0, 0, 1, WE_ISA_##ISA, 0},                        \
+        {"split", #isa, "we_" #dt "_pair__" #isa, WE_##DT, 0, 0, 0, 1, WE_ISA_##ISA, 1},
+#include "kernels/split.inc"
+#undef WE_SPLIT_KERNEL_ROW
 #define WE_DEPTHWISE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
     {"depthwise", #isa, "we_" #dt "_depthwise__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},
 #include "kernels/depthwise.inc"

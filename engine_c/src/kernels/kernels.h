@@ -66,15 +66,37 @@ typedef struct we_tile {
 typedef void (*we_matmul_kernel)(const we_tile *tile);
 
 enum {
-    WE_TILE_ROWS = 14, /* of any kernel, at most */
-    WE_TILE_RUNS = 64, /* of one call, at most */
+    WE_TILE_ROWS = 32,    /* of any kernel, at most */
+    WE_TILE_COLUMNS = 64, /* likewise */
+    WE_TILE_RUNS = 64,    /* of one call, at most */
+    WE_PARTS = 3,         /* likewise: three bfloat16 hold a float32 */
+    WE_PART_WORDS = 16,   /* see we_matmul_row */
 };
 
+/* Split operands: x = the sum of its parts, each the bfloat16 nearest to what those before it leave (ties to
+ * even). Parts that would be denormal are zeros of their sign, as the instructions have it. Two neighbours
+ * along k share a word of 32 bits, the first in its low half. Both functions return the largest magnitude
+ * among the elements as bits of a float32, so that infinities and NaN come out largest.
+ * split: part p of n elements of a row, to `words` >= n / 2 words from to + p * part on; the rest are zeros.
+ * pair: word j of part p, at to[p * part + j], holds even[j] and odd[j]. Nothing may overlap. */
+typedef struct we_split {
+    uint32_t (*split)(int32_t parts, int64_t n, const float *x, int64_t words, float *to, int64_t part);
+    uint32_t (*pair)(int32_t parts, int64_t n, const float *even, const float *odd, float *to, int64_t part);
+} we_split;
+
+/* A kernel of float32 has parts = 0. Any other takes split operands as we_tile's rows and b, with runs = 1
+ * and depth in words, a multiple of the granule, and adds the products of parts p and q for p + q < parts:
+ * one, three or six. rows are [parts][m], evenly apart; as many as the kernel has are read. b is packed as
+ *   [depth / WE_PART_WORDS][parts][WE_PART_WORDS][columns], or [depth][columns] where there is one part. */
 typedef struct we_matmul_row {
     const char *name;
     we_isa isa;
-    int32_t rows, columns;
+    int32_t rows, columns, parts, granule;
     we_matmul_kernel kernel;
+    we_split split;
+    const struct we_matmul_row
+        *exact; /* of several parts: for operands outside the limits; as many columns */
+    void (*open)(void), (*close)(void); /* around the calls of a thread; NULL: nothing to do */
 } we_matmul_row;
 
 /* A stretch of outputs along a row of an image whose channels lie together: output i is y[i * y_step + c],
@@ -184,7 +206,7 @@ typedef struct we_kernels {
 we_status we_kernels_get(const we_kernels **out, we_error *err);
 void we_kernels_fill(uint32_t isas, we_kernels *out);
 
-/* All float32 matmul micro-kernels, usable or not. */
+/* All micro-kernels of float32 products, usable or not. */
 size_t we_matmul_rows(const we_matmul_row **out);
 
 static inline bool we_binary_is_compare(we_binary_fn fn) {
@@ -210,8 +232,18 @@ const char *we_reduce_name(we_reduce_fn fn);
 #undef WE_REDUCE_KERNEL_ROW
 #define WE_MATMUL_KERNEL_ROW(ISA, isa, DT, dt, rows, columns)                                                \
     void we_##dt##_matmul_##rows##x##columns##__##isa(const we_tile *tile);
+#define WE_SPLIT_MATMUL_KERNEL_ROW(ISA, isa, parts, rows, columns, granule, split, exact)                    \
+    void we_bf16x##parts##_matmul_##rows##x##columns##__##isa(const we_tile *tile);
 #include "kernels/matmul.inc"
 #undef WE_MATMUL_KERNEL_ROW
+#undef WE_SPLIT_MATMUL_KERNEL_ROW
+#define WE_SPLIT_KERNEL_ROW(ISA, isa, DT, dt)                                                                \
+    uint32_t we_##dt##_split__##isa(int32_t parts, int64_t n, const float *x, int64_t words, float *to,      \
+                                    int64_t part);                                                           \
+    uint32_t we_##dt##_pair__##isa(int32_t parts, int64_t n, const float *even, const float *odd, float *to, \
+                                   int64_t part);
+#include "kernels/split.inc"
+#undef WE_SPLIT_KERNEL_ROW
 #define WE_DEPTHWISE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
     void we_##dt##_depthwise__##isa(const we_depthwise *filter, const float *x, float *y);
 #include "kernels/depthwise.inc"

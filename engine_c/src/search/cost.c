@@ -19,6 +19,7 @@ enum {
     STEPS_ARG = 8,
     STEPS_SORT = 512, /* some ten comparisons through a pointer */
     STEPS_RANDOM = 16,
+    SPLIT_CYCLES = 3,  /* of 32 elements, for every part */
     WEIGHT_BYTES = 16, /* per ns, of a B that was last used a whole run ago */
     TILE_CYCLES = 40,  /* a call, its pointers, the latency of its last sums */
     START_NS = 100,    /* S of any command on the CPU: the call, its walk */
@@ -44,14 +45,29 @@ static double tile_cycles(int64_t rows, int64_t vectors) {
     return cycles < (double)vectors * 2 ? (double)vectors * 2 : cycles;
 }
 
-/* Cycles of all tiles in a column of panels, per step of k; their rows are even (see multiply_block). */
-static double panel_cycles(int64_t m, int64_t rows, int64_t vectors) {
-    int64_t tiles = (m + rows - 1) / rows, each = m ? (m + tiles - 1) / tiles : 1;
-    double cycles = (double)(m / each) * tile_cycles(each, vectors);
-    return m % each ? cycles + tile_cycles(m % each, vectors) : cycles;
+/* The same of split operands, per word: tile registers take 16 cycles for a product of parts of 16 rows by 16
+ * columns, plain C some three times as long as for a step of float32. */
+static double split_cycles(const we_matmul_row *kernel, int64_t rows, int64_t vectors) {
+    double products = kernel->parts * (kernel->parts + 1) / 2;
+    if (kernel->isa == WE_ISA_AMX)
+        return products * 16 * (double)((rows + 15) / 16 * vectors) / WE_PART_WORDS;
+    return products * tile_cycles(rows, vectors) * (kernel->isa == WE_ISA_REF ? 3 : 1);
 }
 
-/* Tiles at their cycles, what starting each costs, B once from memory, and packing what is not constant. */
+static double cycles_of(const we_matmul_row *kernel, int64_t rows, int64_t vectors) {
+    return kernel->parts ? split_cycles(kernel, rows, vectors) : tile_cycles(rows, vectors);
+}
+
+/* Cycles of all tiles in a column of panels, per word along k; their rows are even (see multiply_block). */
+static double panel_cycles(int64_t m, const we_matmul_row *kernel, int64_t vectors) {
+    int64_t tiles = (m + kernel->rows - 1) / kernel->rows, each = m ? (m + tiles - 1) / tiles : 1;
+    each = kernel->granule == 1 ? each : kernel->rows;
+    double cycles = (double)(m / each) * cycles_of(kernel, each, vectors);
+    return m % each ? cycles + cycles_of(kernel, m % each, vectors) : cycles;
+}
+
+/* Tiles at their cycles, what starting each costs, B once from memory, splitting A, and packing what is not
+ * constant. */
 static double product_ns(const we_matmul *p, bool pack_b, const we_matmul_row *kernel) {
     double batch = 1, k = (double)p->k, m = (double)p->m, n = (double)p->n;
     for (int32_t i = 0; i < p->batch_rank; i++)
@@ -60,14 +76,17 @@ static double product_ns(const we_matmul *p, bool pack_b, const we_matmul_row *k
         return batch * (2 * m * n * k / RATES[WE_ISA_REF].product + 5);
     int32_t lanes = kernel->isa == WE_ISA_AVX2 ? 8 : kernel->isa == WE_ISA_REF ? 1 : 16;
     double per_ns = RATES[kernel->isa].product / (4 * lanes); /* cycles */
+    double words = kernel->parts ? (k + 1) / 2 : k, parts = kernel->parts ? kernel->parts : 1;
     int64_t whole = p->n / kernel->columns, rest = p->n % kernel->columns;
-    double cycles = (double)whole * panel_cycles(p->m, kernel->rows, kernel->columns / lanes);
+    double cycles = (double)whole * panel_cycles(p->m, kernel, kernel->columns / lanes);
     if (rest)
-        cycles += panel_cycles(p->m, kernel->rows, (rest + lanes - 1) / lanes);
+        cycles += panel_cycles(p->m, kernel, (rest + lanes - 1) / lanes);
     double tiles = (m + kernel->rows - 1) / kernel->rows * ((double)whole + (rest > 0));
-    double compute = (cycles * k + tiles * TILE_CYCLES) / per_ns;
-    double memory = n * k * 4 / WEIGHT_BYTES;
-    return batch * ((compute > memory ? compute : memory) + (pack_b ? n * k / 2 : 0));
+    double split = kernel->parts ? m * k * parts * (SPLIT_CYCLES / 32.0) : 0;
+    double compute = (cycles * words + tiles * TILE_CYCLES + split) / per_ns;
+    double memory = n * words * parts * 4 / WEIGHT_BYTES;
+    double pack = pack_b ? n * k / 2 * (kernel->parts ? 1 + parts : 1) : 0;
+    return batch * ((compute > memory ? compute : memory) + pack);
 }
 
 /* Every iteration costs its body; a simple one starts without the call. */

@@ -7,8 +7,8 @@
 
 /* How exact float32 products are, in PyTorch's words; elsewhere float32 is float32. */
 typedef enum we_precision {
-    WE_PRECISION_HIGHEST, /* sums of float32 products */
-    WE_PRECISION_HIGH,    /* relative Frobenius error of a product up to 1e-5: Winograd */
+    WE_PRECISION_HIGHEST, /* sums of float32 products; three parts, which are as exact */
+    WE_PRECISION_HIGH,    /* relative Frobenius error of a product up to 1e-5: Winograd, two parts */
     WE_PRECISION_MEDIUM,  /* bfloat16 inputs, float32 sums */
     WE_PRECISION_COUNT,
 } we_precision;
@@ -25,7 +25,7 @@ typedef struct we_machine {
 } we_machine;
 
 enum {
-    WE_MAX_CANDIDATES = 16,
+    WE_MAX_CANDIDATES = 32,
 };
 
 typedef struct we_candidate {

@@ -49,6 +49,13 @@ static const char *plain_name(const we_program *program, const we_command *comma
     return "?";
 }
 
+/* What a kernel's products are good for: of float32, one, two or three parts of bfloat16. */
+static bool is_precise_enough(const we_matmul_row *row, we_precision wanted) {
+    static const we_precision BY_PARTS[WE_PARTS + 1] = {WE_PRECISION_HIGHEST, WE_PRECISION_MEDIUM,
+                                                        WE_PRECISION_HIGH, WE_PRECISION_HIGHEST};
+    return BY_PARTS[row->parts] <= wanted;
+}
+
 size_t we_space_candidates(const we_machine *machine, const we_program *program, const we_command *command,
                            bool plain_only, we_candidate *out) {
     size_t count = 0;
@@ -65,7 +72,8 @@ size_t we_space_candidates(const we_machine *machine, const we_program *program,
     const we_matmul_row *rows;
     size_t row_count = we_matmul_rows(&rows);
     for (size_t i = 0; i < row_count && count < WE_MAX_CANDIDATES; i++) {
-        if (machine->isas >> rows[i].isa & 1)
+        if ((machine->isas >> rows[i].isa & 1) && is_precise_enough(&rows[i], machine->precision) &&
+            (!rows[i].parts || !claim || claim->splits))
             out[count++] = (we_candidate){.name = rows[i].name, .kernel = &rows[i]};
     }
     return count;

@@ -253,7 +253,7 @@ def test_tables_describe_ops_and_kernels() -> None:
     assert rows["MaxPool"].claims == "cpu"
     assert {kernel.family for kernel in api.kernels()} == {
         "unary", "binary", "reduce", "matmul", "depthwise", "window", "softmax", "norm", "gemv",
-        "winograd", "transpose",
+        "winograd", "transpose", "split",
     }  # fmt: skip
     assert api.isas()[0] == "ref"
     assert all(cells["ref"] in {"chosen", "available"} for cells in api.coverage().values())
@@ -314,7 +314,7 @@ def test_the_isa_cap_is_obeyed_and_checked() -> None:
     refused = _isa_under("sse9")
     assert refused.returncode == 3
     assert "'sse9'" in refused.stdout
-    assert "ref, neon, avx2, avx512, avx512vnni, amx" in refused.stdout
+    assert "ref, neon, avx2, avx512, avx512vnni, avx512bf16, amx" in refused.stdout
 
 
 @pytest.mark.slow

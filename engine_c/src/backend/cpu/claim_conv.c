@@ -82,30 +82,46 @@ static const we_matmul *product(const void *given) {
     return &((const parameters *)given)->product;
 }
 
+static int64_t packed_floats(const parameters *p, const we_matmul_row *kernel) {
+    return we_gemm_packed_runs(kernel, p->conv.filters, p->runs, p->depth); /* of one group */
+}
+
 static we_status prepare(we_program *program, we_command *command, we_error *err) {
     parameters *p = (parameters *)command->u.claim.parameters; /* of this command alone */
     const we_conv *c = &p->conv;
     const we_matmul_row *kernel = command->u.claim.kernel;
-    int64_t taps = c->w.taps, each = c->filters * c->channels * taps;
     p->zeros = we_arena_new(&program->arena, (size_t)p->depth * sizeof *p->zeros);
     if (!p->zeros)
         return we_error_no_memory(err);
     memset(p->zeros, 0, (size_t)p->depth * sizeof *p->zeros);
+    int64_t taps = c->w.taps, k = c->channels * taps;
     we_gemm_right right = {.b = c->weights,
-                           .run = 1,
+                           .run = p->stored ? c->w.kernel[1] : 1,
+                           .pieces = p->stored ? c->w.kernel[1] : 1,
+                           .piece = 1,
                            .row = taps,
-                           .column = c->channels * taps,
+                           .column = k,
                            .n = c->filters,
-                           .runs = taps,
-                           .depth = c->channels};
-    return we_gemm_pack_constants(program, kernel, &right, c->group, each, &p->packed, err);
+                           .runs = p->runs,
+                           .depth = p->depth};
+    return we_gemm_pack_constants(program, kernel, &right, c->group, c->filters * k, &p->packed, err);
+}
+
+/* What all groups and images share of their product. */
+static we_gemm gemm_of(const parameters *p, const we_matmul_row *kernel) {
+    return (we_gemm){.kernel = kernel,
+                     .m = p->chunk * p->conv.positions,
+                     .n = p->conv.filters,
+                     .runs = p->runs,
+                     .depth = p->depth,
+                     .packed = p->packed};
 }
 
 static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
     const parameters *p = command->u.claim.parameters;
+    we_gemm gemm = gemm_of(p, command->u.claim.kernel);
     (void)program;
-    (void)threads;
-    return (size_t)(p->chunk * stored_floats(p)) * sizeof(float);
+    return (size_t)(p->chunk * stored_floats(p)) * sizeof(float) + we_gemm_scratch(&gemm, threads);
 }
 
 /* ---- Storing images ---- */
@@ -203,17 +219,22 @@ static void image_rows(const void *source, int64_t row, int32_t count, int64_t r
 
 /* ---- Running ---- */
 
+/* Behind the stored images. */
+static float *gemm_scratch(const we_run *run, const parameters *p) {
+    return (float *)run->scratch + p->chunk * stored_floats(p);
+}
+
 static void run_group(const we_run *run, const we_gemm *gemm, images *k, int64_t g) {
     const parameters *p = k->p;
     const we_conv *c = &p->conv;
     we_gemm own = *gemm;
     k->channel = g * c->channels;
     own.a = k->x + k->channel;
-    own.packed = p->packed + g * we_gemm_packed(own.kernel, c->filters, p->product.k);
+    own.packed += g * packed_floats(p, own.kernel);
     own.c += g * c->filters;
     own.column_bias = c->bias ? c->bias + g * c->filters : NULL;
     own.residual += own.residual ? g * c->filters : 0;
-    we_gemm_run(run->pool, &own, NULL);
+    we_gemm_run(run->pool, &own, gemm_scratch(run, p));
 }
 
 static void run_images(const we_run *run, const we_command *command, int64_t begin, int64_t items) {
@@ -224,20 +245,15 @@ static void run_images(const we_run *run, const we_command *command, int64_t beg
     images k = {p, (const float *)we_run_in(run, command, 0) + begin * in, run->scratch, 0};
     if (p->stored)
         we_parallel_for(run->pool, items * p->rows, 1 + 16384 / (p->columns * c->channels), store_rows, &k);
-    we_gemm gemm = {.kernel = command->u.claim.kernel,
-                    .m = items * c->positions,
-                    .n = c->filters,
-                    .runs = p->runs,
-                    .depth = p->depth,
-                    .rows = p->stored         ? stored_rows
-                            : is_pointwise(c) ? NULL
-                                              : image_rows,
-                    .source = &k,
-                    .a_row = we_conv_channels_in(c),
-                    .c = we_conv_out(run, command) + out,
-                    .ldc = width,
-                    .low = command->u.claim.relu ? 0 : -INFINITY,
-                    .high = command->u.claim.ceiling > 0 ? command->u.claim.ceiling : INFINITY};
+    we_gemm gemm = gemm_of(p, command->u.claim.kernel);
+    gemm.m = items * c->positions;
+    gemm.rows = p->stored ? stored_rows : is_pointwise(c) ? NULL : image_rows;
+    gemm.source = &k;
+    gemm.a_row = we_conv_channels_in(c);
+    gemm.c = we_conv_out(run, command) + out;
+    gemm.ldc = width;
+    gemm.low = command->u.claim.relu ? 0 : -INFINITY;
+    gemm.high = command->u.claim.ceiling > 0 ? command->u.claim.ceiling : INFINITY;
     if (command->in[1] >= 0)
         gemm.residual = (const float *)we_run_in(run, command, 1) + out;
     for (int64_t g = 0; g < c->group; g++)
@@ -259,6 +275,7 @@ const we_claim_methods we_claim_conv = {
     .prepare = prepare,
     .scratch_size = scratch_size,
     .fuses = true,
+    .splits = true,
     .channels_last = true,
     .places = true,
     .reads_plain = reads_plain,

@@ -1,14 +1,17 @@
 #include "backend/cpu/gemm.h"
 
+#include <string.h>
+
 #include "kernels/pack/pack.h"
 
 enum {
     BLOCK_DEPTH = 1024,      /* of k; measured from 512 to 1024 on Zen 5, the deeper the better */
+    BLOCK_BYTES = 36 << 10,  /* of the split rows of a tile, most of the first-level cache */
     BLOCK_FLOATS = 64 << 10, /* of B: 256 KiB, a good part of the second-level cache */
     UNIT_FLOATS = 64 << 10,  /* of C, which every block of k passes over */
     UNIT_STEPS = 100000,     /* products worth handing to a thread: 1 to 3 us */
+    UNITS_PER_THREAD = 4,    /* so that a slow core sheds load */
     LINE_FLOATS = 16,
-    UNITS_PER_THREAD = 4, /* so that a slow core sheds load */
 };
 
 /* How a product is cut. */
@@ -27,14 +30,54 @@ static int64_t at_least_one(int64_t value) {
     return value < 1 ? 1 : value;
 }
 
+static int64_t round_up(int64_t value, int64_t step) {
+    return we_panels(value, step) * step;
+}
+
+/* ---- Words: a float32, or two neighbours along k of a part ---- */
+
+/* Along k, of a run or a piece of one. */
+static int64_t run_words(const we_matmul_row *kernel, int64_t depth) {
+    return kernel->parts ? round_up(we_panels(depth, 2), kernel->granule) : depth;
+}
+
+/* Of a panel's run in all parts. */
+static int64_t panel_words(const we_matmul_row *kernel, int64_t runs, int64_t depth) {
+    return runs * run_words(kernel, depth) * at_least_one(kernel->parts) * kernel->columns;
+}
+
+/* A tile's split rows: words from one to the next, an odd number of cache lines so that they spread over the
+ * sets of the cache. */
+static int64_t row_words(const we_matmul_row *kernel, const cut *cut) {
+    int64_t lines = we_panels(cut->runs * run_words(kernel, cut->depth), LINE_FLOATS);
+    return (lines | 1) * LINE_FLOATS;
+}
+
+static int64_t tile_words(const we_matmul_row *kernel, const cut *cut) {
+    return kernel->parts ? kernel->rows * kernel->parts * row_words(kernel, cut) : 0;
+}
+
+/* ---- Cutting ---- */
+
+/* Of k, so that a tile's rows of A fit the first-level cache. */
+static int64_t most_depth(const we_matmul_row *kernel) {
+    return kernel->parts ? BLOCK_BYTES / (kernel->rows * kernel->parts * 2) : BLOCK_DEPTH;
+}
+
+/* Pieces of a run begin at whole granules. */
+static int64_t block_depth(const we_gemm *g) {
+    int64_t depth = even(g->depth, most_depth(g->kernel));
+    return g->kernel->parts ? we_least(g->depth, round_up(depth, 2 * g->kernel->granule)) : depth;
+}
+
 static cut cut_of(const we_gemm *g, int32_t threads) {
     int64_t columns = g->kernel->columns, rows = g->kernel->rows;
     int64_t panels = we_panels(g->n, columns), tiles = we_panels(g->m, rows);
-    cut out = {.depth = even(g->depth, BLOCK_DEPTH)};
+    cut out = {.depth = block_depth(g)};
     out.runs = out.depth < g->depth
                    ? 1
-                   : even(g->runs, we_least(at_least_one(BLOCK_DEPTH / g->depth), WE_TILE_RUNS));
-    out.panels = we_least(at_least_one(BLOCK_FLOATS / (out.runs * out.depth * columns)), panels);
+                   : even(g->runs, we_least(at_least_one(most_depth(g->kernel) / g->depth), WE_TILE_RUNS));
+    out.panels = we_least(at_least_one(BLOCK_FLOATS / panel_words(g->kernel, out.runs, out.depth)), panels);
     /* C is passed over once per block; where B is not packed, every unit packs its part anew. */
     bool one_block = out.runs == g->runs && out.depth == g->depth;
     int64_t unit_tiles = tiles;
@@ -51,43 +94,120 @@ static cut cut_of(const we_gemm *g, int32_t threads) {
     return out;
 }
 
-static int64_t block_floats(const we_gemm *g, const cut *cut) {
-    return cut->panels * g->kernel->columns * cut->runs * cut->depth;
+/* Floats of `panels` packed panels, their float32 copy and what tells which are within the limits. */
+static int64_t packed_floats(const we_matmul_row *kernel, int64_t panels, int64_t runs, int64_t depth) {
+    int64_t copy = kernel->exact ? runs * depth * kernel->columns + 1 : 0;
+    return panels * (panel_words(kernel, runs, depth) + copy);
+}
+
+/* Of one thread: the split rows of a tile, then a block of B. */
+static int64_t thread_floats(const we_gemm *g, const cut *cut) {
+    int64_t own = g->packed ? 0 : packed_floats(g->kernel, cut->panels, cut->runs, cut->depth);
+    return tile_words(g->kernel, cut) + own;
 }
 
 size_t we_gemm_scratch(const we_gemm *g, int32_t threads) {
     cut cut = cut_of(g, threads);
-    return g->packed ? 0 : (size_t)(block_floats(g, &cut) * threads) * sizeof(float);
+    return (size_t)(thread_floats(g, &cut) * threads) * sizeof(float);
 }
 
-int64_t we_gemm_packed(const we_matmul_row *kernel, int64_t n, int64_t k) {
-    return we_panels(n, kernel->columns) * kernel->columns * k;
+int64_t we_gemm_packed_runs(const we_matmul_row *kernel, int64_t n, int64_t runs, int64_t depth) {
+    return packed_floats(kernel, we_panels(n, kernel->columns), runs, depth);
 }
 
 /* ---- Packing ---- */
 
-typedef struct pack_job {
+/* Can a product of parts be as exact as one of float32 where this is the largest magnitude, as bits? Flushed
+ * parts and products then lose less than float32 rounds off. */
+static bool is_within_limits(uint32_t largest) {
+    const uint32_t lowest = (127 - 24) << 23, highest = (127 + 40) << 23;
+    return largest == 0 || (largest >= lowest && largest <= highest);
+}
+
+static uint32_t larger(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
+}
+
+/* A packed B, whole or a block of it. */
+typedef struct packing {
+    const we_matmul_row *kernel;
     const we_gemm_right *right;
-    int64_t columns;
-    float *to;
-} pack_job;
+    float *words, *copy, *within; /* the last two where the kernel has parts enough */
+} packing;
+
+static packing packing_at(const we_matmul_row *kernel, const we_gemm_right *right, int64_t panels,
+                          float *to) {
+    packing p = {kernel, right, to, NULL, NULL};
+    if (kernel->exact) {
+        p.copy = to + panels * panel_words(kernel, right->runs, right->depth);
+        p.within = p.copy + panels * right->runs * right->depth * kernel->columns;
+    }
+    return p;
+}
+
+/* Rows [at, at + rows) of a run of `count` columns that start at `from`, as float32. */
+static void pack_rows(const we_gemm_right *b, const float *from, int64_t at, int64_t rows, int64_t count,
+                      int64_t columns, float *to) {
+    int64_t piece = b->depth / at_least_one(b->pieces);
+    for (int64_t taken; rows > 0; at += taken, rows -= taken, to += taken * columns) {
+        taken = we_least(rows, piece - at % piece);
+        we_pack_panel(from + at / piece * b->piece + at % piece * b->row, b->column, b->row, count, columns,
+                      taken, to);
+    }
+}
+
+/* One run of `count` columns that start at `from`, by stretches of float32 rows that are then paired. Returns
+ * the largest magnitude as bits. copy: NULL, or where the rows are kept. */
+static uint32_t pack_run(const packing *k, const float *from, int64_t count, float *words, float *copy) {
+    enum { STRETCH = 2 * WE_PART_WORDS };
+    static const float NONE[WE_TILE_COLUMNS];
+    const we_matmul_row *kernel = k->kernel;
+    const we_gemm_right *b = k->right;
+    int64_t columns = kernel->columns, left = run_words(kernel, b->depth);
+    float own[STRETCH * WE_TILE_COLUMNS];
+    uint32_t largest = 0;
+    for (int64_t p = 0; left > 0; p += STRETCH, left -= WE_PART_WORDS) {
+        int64_t rows = we_least(STRETCH, b->depth - p), count_words = we_least(WE_PART_WORDS, left);
+        float *to = copy ? copy + p * columns : own;
+        pack_rows(b, from, p, rows, count, columns, to);
+        for (int64_t w = 0; w < count_words; w++) {
+            const float *first = 2 * w < rows ? to + 2 * w * columns : NONE;
+            const float *second = 2 * w + 1 < rows ? to + (2 * w + 1) * columns : NONE;
+            largest = larger(largest, kernel->split.pair(kernel->parts, columns, first, second,
+                                                         words + w * columns, WE_PART_WORDS * columns));
+        }
+        words += count_words * kernel->parts * columns;
+    }
+    return largest;
+}
 
 static void pack_panels(void *context, int64_t begin, int64_t end) {
-    const pack_job *j = context;
-    const we_gemm_right *b = j->right;
-    float *to = j->to + begin * j->columns * b->runs * b->depth;
+    const packing *k = context;
+    const we_gemm_right *b = k->right;
+    int64_t columns = k->kernel->columns, copied = b->depth * columns;
+    int64_t run_floats = panel_words(k->kernel, 1, b->depth);
     for (int64_t panel = begin; panel < end; panel++) {
-        int64_t column = panel * j->columns, count = we_least(j->columns, b->n - column);
-        for (int64_t r = 0; r < b->runs; r++, to += j->columns * b->depth)
-            we_pack_panel(b->b + r * b->run + column * b->column, b->column, b->row, count, j->columns,
-                          b->depth, to);
+        int64_t column = panel * columns, count = we_least(columns, b->n - column);
+        uint32_t largest = 0;
+        for (int64_t r = 0; r < b->runs; r++) {
+            const float *from = b->b + r * b->run + column * b->column;
+            float *to = k->words + (panel * b->runs + r) * run_floats;
+            float *copy = k->copy ? k->copy + (panel * b->runs + r) * copied : NULL;
+            if (k->kernel->parts)
+                largest = larger(largest, pack_run(k, from, count, to, copy));
+            else
+                pack_rows(b, from, 0, b->depth, count, columns, to);
+        }
+        if (k->within)
+            k->within[panel] = is_within_limits(largest);
     }
 }
 
 void we_gemm_pack(we_pool *pool, const we_matmul_row *kernel, const we_gemm_right *right, float *to) {
-    pack_job j = {right, kernel->columns, to};
-    int64_t steps = kernel->columns * right->runs * right->depth;
-    we_parallel_for(pool, we_panels(right->n, kernel->columns), 1 + 65536 / (steps + 1), pack_panels, &j);
+    int64_t panels = we_panels(right->n, kernel->columns),
+            steps = kernel->columns * right->runs * right->depth;
+    packing k = packing_at(kernel, right, panels, to);
+    we_parallel_for(pool, panels, 1 + 65536 / (steps + 1), pack_panels, &k);
 }
 
 typedef struct constants {
@@ -102,7 +222,7 @@ static void pack_constants(we_pool *pool, const void *context, void *to) {
     float *at = to;
     for (int64_t i = 0; i < c->count; i++, right.b += c->step) {
         we_gemm_pack(pool, c->kernel, &right, at);
-        at += we_gemm_packed(c->kernel, right.n, right.runs * right.depth);
+        at += we_gemm_packed_runs(c->kernel, right.n, right.runs, right.depth);
     }
 }
 
@@ -112,12 +232,12 @@ we_status we_gemm_pack_constants(we_program *program, const we_matmul_row *kerne
     const void *packed = NULL;
     int64_t each = right->n * right->runs * right->depth;
     size_t bytes =
-        (size_t)(count * we_gemm_packed(kernel, right->n, right->runs * right->depth)) * sizeof(float);
+        (size_t)(count * we_gemm_packed_runs(kernel, right->n, right->runs, right->depth)) * sizeof(float);
     we_pack_key key = {.source = right->b,
                        .source_bytes = (size_t)(each + (count - 1) * step) * sizeof(float),
                        .form = kernel,
                        .parameters = {right->run, right->row, right->column, right->n, right->runs,
-                                      right->depth, count, step}};
+                                      right->depth, count, step, right->piece, right->pieces}};
     WE_TRY(we_program_pack(program, &key, bytes, pack_constants, &c, &packed, err));
     *out = packed;
     return WE_OK;
@@ -136,8 +256,12 @@ typedef struct job {
 typedef struct block {
     int64_t run, runs, at, depth;
     const float *b; /* its first panel of the unit */
-    int64_t panel;  /* floats from one panel to the next */
-    int64_t next; /* floats from a panel's block to the one that is multiplied next; 0: it is near already */
+    int64_t panel;  /* words from one panel to the next */
+    int64_t next; /* words from a panel's block to the one that is multiplied next; 0: it is near already */
+    const float *copy,
+        *within; /* where the kernel has an exact one: its B, and by panel whether to use the other */
+    int64_t copy_panel;
+    float *split; /* room for the rows of a tile */
     bool first, last;
 } block;
 
@@ -152,79 +276,147 @@ static void fill_rows(const we_gemm *g, const block *b, int64_t row, int32_t cou
         to[i] += b->at;
 }
 
+/* Split the rows of a tile: split_rows[parts][m] become where they lie. False where one is outside the
+ * limits. */
+static bool split_tile(const we_gemm *g, const cut *cut, const block *b, int32_t m, const float *const *rows,
+                       const float **split_rows) {
+    const we_matmul_row *kernel = g->kernel;
+    int64_t row = row_words(kernel, cut), part = kernel->rows * row, words = run_words(kernel, b->depth);
+    bool within = true;
+    for (int32_t i = 0; i < m; i++) {
+        uint32_t largest = 0;
+        for (int64_t r = 0; r < b->runs; r++)
+            largest = larger(largest, kernel->split.split(kernel->parts, b->depth, rows[r * m + i], words,
+                                                          b->split + i * row + r * words, part));
+        within = within && is_within_limits(largest);
+        for (int32_t p = 0; p < kernel->parts; p++)
+            split_rows[p * m + i] = b->split + p * part + i * row;
+    }
+    return within;
+}
+
+/* The tile by the exact kernel, which may have fewer rows. */
+static void multiply_exactly(const we_gemm *g, const block *b, const we_tile *tile, int64_t panel,
+                             const float *const *rows) {
+    const float *some[WE_TILE_RUNS * WE_TILE_ROWS];
+    we_tile t = *tile;
+    t.runs = b->runs;
+    t.depth = b->depth;
+    t.rows = some;
+    t.b = t.ahead = b->copy + panel * b->copy_panel;
+    for (int32_t i = 0; i < tile->m; i += t.m) {
+        t.m = (int32_t)we_least(g->kernel->exact->rows, tile->m - i);
+        for (int64_t r = 0; r < b->runs; r++)
+            memcpy(some + r * t.m, rows + r * tile->m + i, (size_t)t.m * sizeof *some);
+        t.c = tile->c + i * t.ldc;
+        t.row_bias = tile->row_bias ? tile->row_bias + i : NULL;
+        t.residual = tile->residual ? tile->residual + i * t.ldc : NULL;
+        g->kernel->exact->kernel(&t);
+    }
+}
+
 /* A tile brings as many cache lines near as it takes steps of k, so the first tiles of a block share the one
  * that is next among them: weights then arrive from memory while others are multiplied (7 x 7 images
  * of 512 channels: 1.27 to 1.03 ms, Zen 5). */
-static const float *ahead_of(const we_gemm *g, const block *b, const float *panel, int64_t tile) {
+static const float *ahead_of(const block *b, const we_tile *t, int64_t columns, int64_t tile) {
     int64_t part = tile * LINE_FLOATS;
-    return b->next && part < g->kernel->columns ? panel + b->next + part * b->runs * b->depth : panel;
+    return b->next && part < columns ? t->b + b->next + part * t->runs * t->depth : t->b;
 }
 
 /* All tiles of a unit over one block: the rows of a tile serve all panels while they are in cache. */
-static void multiply_block(const we_gemm *g, const block *b, int64_t row, int64_t row_end, int64_t column,
-                           int64_t column_end) {
-    const float *rows[WE_TILE_RUNS * WE_TILE_ROWS];
+static void multiply_block(const we_gemm *g, const cut *cut, const block *b, int64_t row, int64_t row_end,
+                           int64_t column, int64_t column_end) {
+    const float *rows[WE_TILE_RUNS * WE_TILE_ROWS], *split_rows[WE_PARTS * WE_TILE_ROWS];
+    const we_matmul_row *kernel = g->kernel;
     we_tile t = {.runs = b->runs, .depth = b->depth, .rows = rows, .ldc = g->ldc, .accumulate = !b->first};
+    if (kernel->parts) {
+        t.runs = 1;
+        t.depth = b->runs * run_words(kernel, b->depth);
+        t.rows = split_rows;
+    }
     t.low = b->last ? g->low : -__builtin_inff();
     t.high = b->last ? g->high : __builtin_inff();
-    int64_t rows_each = even(row_end - row, g->kernel->rows); /* no tile of few rows at the end */
+    /* No vector kernel ends with few rows; tile registers take sixteen as fast as one. */
+    int64_t rows_each = kernel->granule == 1 ? even(row_end - row, kernel->rows) : kernel->rows;
     for (int64_t tile = 0; row < row_end; row += t.m, tile++) {
         t.m = (int32_t)we_least(rows_each, row_end - row);
         fill_rows(g, b, row, t.m, rows);
+        bool within = !kernel->parts || split_tile(g, cut, b, t.m, rows, split_rows) || !kernel->exact;
         t.row_bias = g->row_bias ? g->row_bias + row : NULL;
         t.b = b->b;
-        for (int64_t j = column; j < column_end; j += t.n, t.b += b->panel) {
-            t.n = (int32_t)we_least(g->kernel->columns, column_end - j);
+        for (int64_t j = column, panel = 0; j < column_end; j += t.n, t.b += b->panel, panel++) {
+            t.n = (int32_t)we_least(kernel->columns, column_end - j);
             t.c = g->c + row * g->ldc + j;
             t.column_bias = g->column_bias ? g->column_bias + j : NULL;
             t.residual = b->last && g->residual ? g->residual + row * g->ldc + j : NULL;
-            t.ahead = ahead_of(g, b, t.b, tile);
-            g->kernel->kernel(&t);
+            t.ahead = ahead_of(b, &t, kernel->columns, tile);
+            if (within && (!kernel->exact || b->within[panel] != 0))
+                kernel->kernel(&t);
+            else
+                multiply_exactly(g, b, &t, panel, rows);
         }
     }
 }
 
-/* The block of B that a unit multiplies with, packed now if it is not yet. */
-static void find_columns(const job *j, block *b, int64_t first_panel, int64_t last_panel) {
-    const we_gemm *g = j->gemm;
-    int64_t k = g->runs * g->depth, at = b->run * g->depth + b->at, count = b->runs * b->depth;
-    if (g->packed) {
-        b->panel = k * g->kernel->columns;
-        b->b = g->packed + first_panel * b->panel + at * g->kernel->columns;
-        b->next = count * g->kernel->columns;
-        if (b->last) /* the next unit's first block; behind the last unit another product's weights may lie */
-            b->next = j->cut.down == 1 ? (last_panel - first_panel) * b->panel - at * g->kernel->columns : 0;
-        return;
+/* The block of a B that is packed whole. */
+static void find_packed(const we_gemm *g, const cut *cut, block *b, int64_t panel, int64_t panel_end) {
+    const we_matmul_row *kernel = g->kernel;
+    int64_t panels = we_panels(g->n, kernel->columns), words = panel_words(kernel, g->runs, g->depth);
+    int64_t copied = g->runs * g->depth * kernel->columns;
+    int64_t at = panel_words(kernel, b->run, g->depth) + panel_words(kernel, 1, b->at);
+    b->panel = words;
+    b->b = g->packed + panel * words + at;
+    b->next = panel_words(kernel, b->runs, b->depth);
+    if (b->last) /* the next unit's first block; behind the last unit another product's weights may lie */
+        b->next = cut->down == 1 ? (panel_end - panel) * words - at : 0;
+    if (kernel->exact) {
+        b->copy_panel = copied;
+        b->copy = g->packed + panels * words + panel * copied + (b->run * g->depth + b->at) * kernel->columns;
+        b->within = g->packed + panels * (words + copied) + panel;
     }
-    float *own = j->scratch + (j->pool ? we_pool_worker() : 0) * block_floats(g, &j->cut);
-    int64_t column = first_panel * g->kernel->columns;
+}
+
+/* Pack the block of B that a unit multiplies with. */
+static void pack_block(const we_gemm *g, block *b, int64_t first_panel, int64_t last_panel, float *to) {
+    int64_t column = first_panel * g->kernel->columns, at = b->run * g->depth + b->at;
     we_gemm_right right = {.b = g->b + at * g->b_row + column * g->b_column,
+                           .run = g->depth * g->b_row,
                            .row = g->b_row,
                            .column = g->b_column,
                            .n = g->n - column,
-                           .runs = 1,
-                           .depth = count};
-    pack_panels(&(pack_job){&right, g->kernel->columns, own}, 0, last_panel - first_panel);
-    b->b = own;
-    b->panel = count * g->kernel->columns;
+                           .runs = b->runs,
+                           .depth = b->depth};
+    packing k = packing_at(g->kernel, &right, last_panel - first_panel, to);
+    pack_panels(&k, 0, last_panel - first_panel);
+    b->b = to;
+    b->panel = panel_words(g->kernel, b->runs, b->depth);
     b->next = 0;
+    b->copy = k.copy;
+    b->within = k.within;
+    b->copy_panel = b->runs * b->depth * g->kernel->columns;
 }
 
 static void run_units(void *context, int64_t begin, int64_t end) {
     const job *j = context;
     const we_gemm *g = j->gemm;
     const cut *cut = &j->cut;
+    float *own = j->scratch ? j->scratch + (j->pool ? we_pool_worker() : 0) * thread_floats(g, cut) : NULL;
     int64_t columns = g->kernel->columns, panels = we_panels(g->n, columns);
+    if (g->kernel->open)
+        g->kernel->open();
     for (int64_t unit = begin; unit < end; unit++) {
         int64_t panel = unit / cut->down * cut->panels, row = unit % cut->down * cut->rows;
         int64_t panel_end = we_least(panels, panel + cut->panels);
-        block b = {.first = true};
+        block b = {.first = true, .split = own};
         while (b.run < g->runs) {
             b.runs = we_least(cut->runs, g->runs - b.run);
             b.depth = we_least(cut->depth, g->depth - b.at);
             b.last = b.run + b.runs == g->runs && b.at + b.depth == g->depth;
-            find_columns(j, &b, panel, panel_end);
-            multiply_block(g, &b, row, we_least(g->m, row + cut->rows), panel * columns,
+            if (g->packed)
+                find_packed(g, cut, &b, panel, panel_end);
+            else
+                pack_block(g, &b, panel, panel_end, own + tile_words(g->kernel, cut));
+            multiply_block(g, cut, &b, row, we_least(g->m, row + cut->rows), panel * columns,
                            we_least(g->n, panel_end * columns));
             b.first = false;
             b.at += b.depth;
@@ -234,6 +426,8 @@ static void run_units(void *context, int64_t begin, int64_t end) {
             }
         }
     }
+    if (g->kernel->close)
+        g->kernel->close();
 }
 
 void we_gemm_run(we_pool *pool, const we_gemm *g, float *scratch) {

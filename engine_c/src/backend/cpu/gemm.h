@@ -3,7 +3,12 @@
  * A is read where it lies: a row is a number of runs, and `rows` says where each starts, so a convolution
  * needs no matrix of patches. B is packed in panels as wide as the kernel's tile: once where it is constant,
  * else by each unit of work. k is cut into blocks; within a unit, a block of B stays in the second-level
- * cache while the rows of A pass by. Units are what threads take, and they meet only at the end. */
+ * cache while the rows of A pass by. Units are what threads take, and they meet only at the end.
+ *
+ * Kernels of split operands (see we_matmul_row) get the rows of a tile split once per block, for all panels
+ * of the unit. Where there are several parts, a row or a panel whose largest magnitude is outside [2^-24,
+ * 2^40] and not zero (infinities and NaN are) makes its tile go to the exact kernel, for which B is packed as
+ * float32 too. */
 #ifndef WE_BACKEND_CPU_GEMM_H
 #define WE_BACKEND_CPU_GEMM_H
 
@@ -37,20 +42,27 @@ static inline int64_t we_panels(int64_t lines, int64_t width) {
     return (lines + width - 1) / width;
 }
 
-/* scratch: we_gemm_scratch bytes; may be NULL where B is packed. */
+/* scratch: we_gemm_scratch bytes; may be NULL where those are 0: B is packed, and of float32. */
 void we_gemm_run(we_pool *pool, const we_gemm *gemm, float *scratch);
 /* Bytes of scratch for products of that shape with that many threads. */
 size_t we_gemm_scratch(const we_gemm *gemm, int32_t threads);
 
-/* A B to pack: element p of run r of column j is at b + r * run + p * row + j * column. */
+/* A B to pack: element p of run r of column j is at b + r * run + p * row + j * column. A run may consist of several
+ * pieces of equal length: then p is within one, and piece q starts q * piece further. */
 typedef struct we_gemm_right {
     const float *b;
     int64_t run, row, column;
     int64_t n, runs, depth;
+    int64_t piece, pieces;
 } we_gemm_right;
 
-/* Floats of a packed B, and packing it whole: [panels][k][columns]. */
-int64_t we_gemm_packed(const we_matmul_row *kernel, int64_t n, int64_t k);
+/* Floats of a packed B, and packing it whole: [panels][runs][depth][columns], in words and parts as the
+ * kernel has them; then, where there are several parts, the same of float32, and of every panel whether it is
+ * within the limits. */
+int64_t we_gemm_packed_runs(const we_matmul_row *kernel, int64_t n, int64_t runs, int64_t depth);
+static inline int64_t we_gemm_packed(const we_matmul_row *kernel, int64_t n, int64_t k) {
+    return we_gemm_packed_runs(kernel, n, 1, k);
+}
 void we_gemm_pack(we_pool *pool, const we_matmul_row *kernel, const we_gemm_right *right, float *to);
 /* Pack `count` constant B, `step` elements apart, one after the other. They are shared with other programs.
  */

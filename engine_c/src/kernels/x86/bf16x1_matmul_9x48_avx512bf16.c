@@ -1,0 +1,7 @@
+/* The float32 kernel over words of two bfloat16. */
+#include "kernels/simd/avx512bf16.h"
+
+#define KERNEL we_bf16x1_matmul_9x48__avx512bf16
+#define ROWS 9
+#define VECTORS (48 / LANES)
+#include "kernels/simd/matmul_tile.h"
