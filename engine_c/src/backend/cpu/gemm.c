@@ -257,7 +257,7 @@ typedef struct block {
     int64_t run, runs, at, depth;
     const float *b; /* its first panel of the unit */
     int64_t panel;  /* words from one panel to the next */
-    int64_t next; /* words from a panel's block to the one that is multiplied next; 0: it is near already */
+    int64_t next;   /* words from a panel's block to the one that is multiplied next; 0: it is near already */
     const float *copy,
         *within; /* where the kernel has an exact one: its B, and by panel whether to use the other */
     int64_t copy_panel;
