@@ -47,8 +47,8 @@ void we_gemm_run(we_pool *pool, const we_gemm *gemm, float *scratch);
 /* Bytes of scratch for products of that shape with that many threads. */
 size_t we_gemm_scratch(const we_gemm *gemm, int32_t threads);
 
-/* A B to pack: element p of run r of column j is at b + r * run + p * row + j * column. A run may consist of several
- * pieces of equal length: then p is within one, and piece q starts q * piece further. */
+/* A B to pack: element p of run r of column j is at b + r * run + p * row + j * column. A run may consist of
+ * several pieces of equal length: then p is within one, and piece q starts q * piece further. */
 typedef struct we_gemm_right {
     const float *b;
     int64_t run, row, column;
