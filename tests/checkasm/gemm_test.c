@@ -193,7 +193,8 @@ static void check_random_products(const we_matmul_row *kernel, int cases) {
 
 /* ---- As a whole ---- */
 
-/* Relative Frobenius error, the norm of what cancels not being what it is measured by. */
+/* Relative Frobenius error. Where terms cancel, or a few elements are all the norm, which may cancel by
+ * chance, the norm is what terms of random signs would have. */
 static double error_of(const we_matmul_row *kernel, problem *p) {
     double error = 0, size = 0;
     we_gemm g = plain_gemm(p, kernel);
@@ -208,7 +209,7 @@ static double error_of(const we_matmul_row *kernel, problem *p) {
             }
             double off = p->c[i * p->n + j] - want;
             error += off * off;
-            size += p->values == CANCELLING ? magnitude : want * want;
+            size += p->values == ORDINARY ? want * want : magnitude;
         }
     }
     return sqrt(error / size);
