@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import array
+import gc
 import os
 import subprocess
 import sys
@@ -403,6 +404,7 @@ def test_a_buffer_may_change_the_inputs_it_is_read_from() -> None:
 
 
 def test_the_result_outlives_its_session() -> None:
+    gc.collect()  # what other tests left in cycles
     before = api.live_blocks()
     y = _mlp().session().run({"x": np.ones((1, 2), np.float32)})["y"]
     assert memoryview(y).tolist() == [[3.5, 0.0]]

@@ -40,6 +40,7 @@ def test_a_capsule_nobody_takes_gives_its_memory_back(
     perceptron: Path, version: tuple[int, int] | None
 ) -> None:
     session = api.load(perceptron).session()
+    gc.collect()  # what other tests left in cycles
     before = api.live_blocks()
     tensor = session.run({"x": np.ones((2, 3), np.float32)})["y"]
     capsule = tensor.__dlpack__(max_version=version)
