@@ -187,6 +187,7 @@ class _Tables:
 
     def __init__(self, isa: str | None) -> None:
         capped = f", capped to {isa}" if isa else ""
+        self._versions: dict[str, str] = {}
         section = section_name(isa)
         self.latency = Grid(section, f"Latency{capped}", "ms")
         self.load = Grid(section, f"Load and first inference{capped}", "ms")
@@ -196,6 +197,8 @@ class _Tables:
         self.largest = Grid(section, f"Largest error over largest magnitude, against float64{capped}", "")
 
     def report(self) -> Report:
+        versions = ", ".join(f"{name} {version}" for name, version in self._versions.items())
+        self.note("", f"versions: {versions}")
         grids = (self.latency, self.load, self.memory, self.plan, self.frobenius, self.largest)
         return Report(grids=[grid for grid in grids if grid.cells])
 
@@ -217,7 +220,7 @@ class _Tables:
 
     def add_costs(self, row: str, workers: Mapping[str, Worker]) -> None:
         for name, worker in workers.items():
-            self.note("", f"{name}: version {worker.loaded.version}")
+            self._versions[worker.loaded.distribution] = worker.loaded.version
             self.load.put(row, name, Cell(worker.loaded.load_s * 1e3))
             self.memory.put(row, name, Cell(worker.loaded.growth_bytes / 1e6))
 

@@ -78,6 +78,10 @@ class Grid:
         known = {name: cell.unit is not None for row in self.cells.values() for name, cell in row.items()}
         return sorted(known, key=lambda name: known[name])
 
+    def column(self, name: str) -> list[Cell]:
+        """The figures of a column."""
+        return [columns[name] for columns in self.cells.values() if name in columns]
+
     def key(self, row: str, column: str) -> str:
         """Name under which a figure is compared between runs."""
         return f"{self.section}: {self.title}: {row}: {column}"
@@ -208,12 +212,13 @@ def _page(sections: Mapping[str, Measured]) -> Iterator[str]:
                 ),
             )
         for grid in measured.report.grids:
-            yield from ("", f"### {_title(grid)}", "", *_markdown_grid(grid, _cell))
+            yield from ("", f"### {_title(grid)}", "", *_markdown_grid(grid, grid.columns, _cell))
             if grid.notes:
                 yield from ("", *(f"- {note}" for note in grid.sentences()))
-            if any(cell.low is not None for columns in grid.cells.values() for cell in columns.values()):
+            spans = [name for name in grid.columns if any(map(_has_span, grid.column(name)))]
+            if spans:
                 yield from ("", f"#### {grid.title}: fastest call .. slowest turn", "")
-                yield from _markdown_grid(grid, _cell_span)
+                yield from _markdown_grid(grid, spans, _cell_span)
 
 
 def _facts(machine: Mapping[str, object]) -> str:
@@ -224,11 +229,9 @@ def _title(grid: Grid) -> str:
     return f"{grid.title}, {grid.unit}" if grid.unit else grid.title
 
 
-def _markdown_grid(grid: Grid, show: Callable[[Cell | None], str]) -> Iterator[str]:
-    rows = [
-        [row, *(show(columns.get(column)) for column in grid.columns)] for row, columns in grid.cells.items()
-    ]
-    return _markdown_table(["", *grid.columns], rows)
+def _markdown_grid(grid: Grid, columns: Sequence[str], show: Callable[[Cell | None], str]) -> Iterator[str]:
+    rows = [[row, *(show(cells.get(column)) for column in columns)] for row, cells in grid.cells.items()]
+    return _markdown_table(["", *columns], rows)
 
 
 def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -247,6 +250,10 @@ def _cell(cell: Cell | None) -> str:
     if cell is None:
         return "-"
     return f"{_number(cell.value)}{cell.unit or ''}{' ' if cell.text else ''}{cell.text}"
+
+
+def _has_span(cell: Cell) -> bool:
+    return cell.low is not None
 
 
 def _cell_span(cell: Cell | None) -> str:

@@ -30,6 +30,8 @@ def prepare(job: Mapping[str, Any]) -> None:
         pytorch.save_traced(job, folder / "model.pt")
         shapes = ",".join(pytorch.shape_and_type(value) for value in job["inputs"].values())
         _convert(folder, "model.pt", f"inputshape={shapes}")
+        if not (folder / "model.ncnn.param").exists():
+            raise RuntimeError("pnnx cannot convert this model")
         _drop_casts(folder / "model.ncnn.param")
 
 

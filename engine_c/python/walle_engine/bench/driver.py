@@ -74,12 +74,14 @@ class Loaded:
     """What loading a model cost.
 
     Args:
-        version: of the engine.
+        distribution: the package that the engine comes in.
+        version: of that.
         load_s: from the file to the outputs of the first inference, the package being imported.
         growth_bytes: by how much the peak of that exceeds what was resident before.
         outputs: an ``.npz`` of the outputs, in order.
     """
 
+    distribution: str
     version: str
     load_s: float
     growth_bytes: int
@@ -208,7 +210,11 @@ class Worker:
             self.close()
             raise
         self.loaded = Loaded(
-            message["version"], message["load_s"], message["growth_bytes"], Path(message["outputs"])
+            message["distribution"],
+            message["version"],
+            message["load_s"],
+            message["growth_bytes"],
+            Path(message["outputs"]),
         )
         self._stop()
 

@@ -10,9 +10,9 @@ live in an environment of its own. ENGINE.py defines
 ``job`` has ``model`` (path of the ONNX file), ``folder`` (for what ``prepare`` makes; kept from run to run),
 ``inputs`` (name to array), ``threads``, and ``settings`` (of the engine's own).
 
-Standard output carries one JSON object a line. First ``{"version", "load_s", "growth_bytes", "outputs"}`` or
-``{"failed"}``; then, for each line ``{"turn_s"}`` read, ``{"median_s", "fastest_s", "wall_s", "waited_s"}``.
-It ends with its input.
+Standard output carries one JSON object a line. First ``{"distribution", "version", "load_s", "growth_bytes",
+"outputs"}`` or ``{"failed"}``; then, for each line ``{"turn_s"}`` read, ``{"median_s", "fastest_s", "wall_s",
+"waited_s"}``. It ends with its input.
 """
 
 from __future__ import annotations
@@ -74,7 +74,10 @@ def _load(engine_path: Path, job_path: Path) -> tuple[Callable[[], Sequence[Any]
     path = job_path.with_suffix(".outputs.npz")
     np.savez(path, *[np.asarray(value) for value in outputs])
     version = importlib.metadata.version(engine.DISTRIBUTION)
-    return run, {"version": version, "load_s": load_s, "growth_bytes": growth_bytes, "outputs": str(path)}
+    return run, {
+        "distribution": engine.DISTRIBUTION, "version": version, "load_s": load_s,
+        "growth_bytes": growth_bytes, "outputs": str(path),
+    }  # fmt: skip
 
 
 def _import(path: Path) -> Any:

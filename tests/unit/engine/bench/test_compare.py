@@ -50,7 +50,7 @@ def test_shapes_that_do_not_suit_the_model_are_refused(
 
 def _comparison() -> Comparison:
     samples = {"Walle": Samples((0.002, 0.004)), "Other": Samples((0.006,), disturbed=1)}
-    loaded = {name: Loaded("1.0", 0.05, 2_000_000, Path("out.npz")) for name in samples}
+    loaded = {name: Loaded("package", "1.0", 0.05, 2_000_000, Path("out.npz")) for name in samples}
     results = tuple(_results(dict(reversed(samples.items())), loaded, 2))
     return Comparison(results, {"x": (1, 3)}, {"Third": "no interpreter has the module third"})
 
