@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from reference import float64_outputs, frobenius_error, largest_error
 from reporting import Cell, Grid, Report
 from walle_engine import api
-from walle_engine.bench.driver import ENGINES, Contestant, Samples, Worker, fastest, race, started
+from walle_engine.bench.driver import ENGINES, Contestant, Samples, Worker, fastest, race, running
 from walle_engine.bench.peers import PEERS, Peer, interpreters, resolve
 from walle_engine.convert import convert
 
@@ -168,10 +167,7 @@ def _measure(
         "model": str(folder / "model.onnx"), "folder": str(folder), "inputs": str(folder / "inputs.npz"),
         "threads": threads,
     }  # fmt: skip
-    with ExitStack() as stack:
-        workers, failures = started(contestants, job, urgent=args.urgent)
-        for worker in workers.values():
-            stack.enter_context(worker)
+    with running(contestants, job, urgent=args.urgent) as (workers, failures):
         samples, died = race(workers, turns=args.turns, turn_s=args.turn_s, patience=args.turns)
         row = f"{model}, {threads} thread{'s' * (threads > 1)}"
         for name, why in {**failures, **died}.items():

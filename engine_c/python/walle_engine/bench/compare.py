@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from walle_engine import wmodel
-from walle_engine.bench.driver import ENGINES, Contestant, Loaded, Samples, race, started
+from walle_engine.bench.driver import ENGINES, Contestant, Loaded, Samples, race, running
 from walle_engine.bench.peers import PEERS, interpreters, resolve
 from walle_engine.samples import random_array
 from walle_shared.errors import ConfigError, ModelError
@@ -157,10 +156,7 @@ def _shaped(request: Request, value: wmodel.Value) -> wmodel.Value:
 def _race(
     contestants: Sequence[Contestant], job: Mapping[str, Any], request: Request
 ) -> tuple[list[Result], dict[str, str]]:
-    with ExitStack() as stack:
-        workers, failures = started(contestants, job)
-        for worker in workers.values():
-            stack.enter_context(worker)
+    with running(contestants, job) as (workers, failures):
         samples, died = race(workers, turns=request.turns, turn_s=request.turn_s, patience=request.turns)
         failures |= died
         if OURS in failures:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,7 @@ __all__ = [
     "Worker",
     "WorkerError",
     "race",
+    "running",
 ]
 
 #: Where the files of the engines that come with Walle are.
@@ -306,15 +307,21 @@ def fastest(samples: Mapping[str, Samples], names: Sequence[str]) -> str | None:
     return min(present, key=lambda name: samples[name].median_s, default=None)
 
 
-def started(
+@contextlib.contextmanager
+def running(
     contestants: Sequence[Contestant], job: Mapping[str, Any], *, urgent: bool = False
-) -> tuple[dict[str, Worker], dict[str, str]]:
-    """Start a worker for each contestant, one by one; the second result says why some are missing."""
+) -> Generator[tuple[dict[str, Worker], dict[str, str]]]:
+    """Start a worker for each contestant, one by one, and end them all.
+
+    Yields:
+        The workers by name, and for each contestant that has none, why.
+    """
     workers: dict[str, Worker] = {}
     failures: dict[str, str] = {}
-    for contestant in contestants:
-        try:
-            workers[contestant.name] = Worker(contestant, job, urgent=urgent)
-        except WorkerError as error:
-            failures[contestant.name] = str(error)
-    return workers, failures
+    with contextlib.ExitStack() as stack:
+        for contestant in contestants:
+            try:
+                workers[contestant.name] = stack.enter_context(Worker(contestant, job, urgent=urgent))
+            except WorkerError as error:
+                failures[contestant.name] = str(error)
+        yield workers, failures

@@ -18,10 +18,12 @@ Standard output carries one JSON object a line. First ``{"distribution", "versio
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib.metadata
 import importlib.util
 import json
 import os
+import signal
 import statistics
 import sys
 import time
@@ -32,10 +34,12 @@ from typing import Any, TextIO
 import numpy as np
 
 CLEAR_PEAK = "5"  # Source: proc_pid_clear_refs(5)
+PR_SET_PDEATHSIG = 1  # Source: prctl(2)
 
 
 def main(engine_path: str, job_path: str) -> None:
     """Load the engine and the model, then serve turns."""
+    _end_with_parent()
     reply = _private_stdout()
     try:
         run, loaded = _load(Path(engine_path), Path(job_path))
@@ -45,6 +49,12 @@ def main(engine_path: str, job_path: str) -> None:
     _say(reply, loaded)
     for line in sys.stdin:
         _say(reply, take_turn(run, json.loads(line)["turn_s"]))
+
+
+def _end_with_parent() -> None:
+    """Stopped, we would not notice that the driver was killed, and stay for ever."""
+    with contextlib.suppress(AttributeError, OSError):  # not Linux
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _private_stdout() -> TextIO:

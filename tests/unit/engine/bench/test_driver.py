@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +13,7 @@ import numpy as np
 import pytest
 
 from walle_engine.bench import driver
-from walle_engine.bench.driver import Contestant, Samples, Turn, Worker, WorkerError, race, started
+from walle_engine.bench.driver import Contestant, Samples, Turn, Worker, WorkerError, race, running
 from walle_engine.bench.worker import take_turn
 
 
@@ -155,9 +159,12 @@ def test_a_worker_loads_then_runs_in_its_turns_and_is_stopped_between(
 def test_why_a_worker_cannot_load_is_one_line(
     engine: Path, job: dict[str, Any], settings: dict[str, str], why: str
 ) -> None:
-    workers, failures = started([Contestant("a", engine, settings)], job)
-    assert workers == {}
-    assert failures == {"a": why}
+    contestants = [Contestant("a", engine, settings), Contestant("b", engine)]
+    with running(contestants, job) as (workers, failures):
+        assert list(workers) == ["b"]
+        assert failures == {"a": why}
+        pid = workers["b"].pid
+    assert not Path(f"/proc/{pid}").exists()
 
 
 @pytest.mark.slow
@@ -167,6 +174,33 @@ def test_a_worker_that_ends_in_its_turn_says_so(engine: Path, job: dict[str, Any
         pytest.raises(WorkerError, match="exit status 1: worn out"),
     ):
         worker.turn(1.0)
+
+
+@pytest.mark.slow
+def test_a_stopped_worker_ends_with_a_driver_that_was_killed(engine: Path, job: dict[str, Any]) -> None:
+    code = (
+        "import json, sys, time; from pathlib import Path; from walle_engine.bench.driver import *\n"
+        "worker = Worker(Contestant('a', Path(sys.argv[1])), json.loads(sys.argv[2]))\n"
+        "print(worker.pid, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(engine), json.dumps(job)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        worker = Path("/proc") / parent.stdout.readline().decode().strip()
+        assert worker.exists()
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while _lives(worker) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _lives(worker)
+
+
+def _lives(process: Path) -> bool:
+    """Whether a process exists and is no zombie: nobody may be there to collect it."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def test_an_interpreter_that_does_not_exist(engine: Path, job: dict[str, Any]) -> None:
