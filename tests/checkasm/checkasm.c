@@ -404,7 +404,7 @@ static we_stretch some_stretch(void) {
                     .rows = (int32_t)check_below(MOST_TAPS + 1),
                     .columns = (int32_t)check_below(MOST_TAPS + 1)};
     if (check_below(2))
-        s.rows = s.columns = check_below(2) ? 3 : 5;
+        s.rows = 2 + (int32_t)check_below(4), s.columns = 2 + (int32_t)check_below(4); /* at edges too */
     s.x_step = s.channels * (1 + check_below(2));
     s.x_column = s.channels * (1 + check_below(2));
     s.x_row = s.channels * (10 + check_below(9));

@@ -95,7 +95,11 @@ static void positive_or(we_lower *l, int32_t other) {
 
 void we_rule_leaky_relu(we_lower *l) {
     double alpha = we_node_float(l->call.node, "alpha", 0.01);
-    positive_or(l, we_emit_binary(l, WE_BINARY_Mul, l->in[0], scalar(l, alpha), WE_NEW));
+    int32_t less = we_emit_binary(l, WE_BINARY_Mul, l->in[0], scalar(l, alpha), WE_NEW);
+    if (alpha > 0 && alpha <= 1) /* the larger one; at 0 infinity times alpha would be NaN */
+        we_emit_binary(l, WE_BINARY_Max, l->in[0], less, l->out[0]);
+    else
+        positive_or(l, less);
 }
 
 void we_rule_prelu(we_lower *l) {

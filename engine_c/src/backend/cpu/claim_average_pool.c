@@ -7,7 +7,8 @@
 
 typedef struct parameters {
     we_conv conv;
-    const float *weights; /* [columns, channels], the same for every row; made at preparation */
+    bool counts_padding;
+    const float *ones; /* [columns, channels], the same for every row; made at preparation */
 } parameters;
 
 static bool is_inside(const we_window *w, int32_t i) {
@@ -19,14 +20,15 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
     we_conv conv;
     if (!we_pool_read(call, &conv))
         return false;
-    bool counts_padding =
-        we_node_int(call->node, "count_include_pad", 0) != 0 && we_node_int(call->node, "ceil_mode", 0) == 0;
-    if (!counts_padding && !(is_inside(&conv.w, 0) && is_inside(&conv.w, 1)))
-        return false;
+    bool inside = is_inside(&conv.w, 0) && is_inside(&conv.w, 1);
+    bool counts_padding = inside || we_node_int(call->node, "count_include_pad", 0) != 0;
+    if (!inside && counts_padding && we_node_int(call->node, "ceil_mode", 0) != 0)
+        return false; /* windows that begin in the last padding count differently */
     parameters *p = we_arena_new(arena, sizeof *p);
     if (!p)
         return false;
     p->conv = conv;
+    p->counts_padding = counts_padding;
     *out = p;
     return true;
 }
@@ -40,20 +42,25 @@ static double cost(const void *given) {
 static we_status prepare(we_program *program, we_command *command, we_error *err) {
     parameters *p = (parameters *)command->u.claim.parameters; /* of this command alone */
     int64_t count = p->conv.w.kernel[1] * p->conv.group;
-    float *weights = we_arena_new(&program->arena, (size_t)count * sizeof *weights);
-    if (!weights)
+    float *ones = we_arena_new(&program->arena, (size_t)count * sizeof *ones);
+    if (!ones)
         return we_error_no_memory(err);
     for (int64_t i = 0; i < count; i++)
-        weights[i] = 1 / (float)p->conv.w.taps;
-    p->weights = weights;
+        ones[i] = 1;
+    p->ones = ones;
     return WE_OK;
 }
 
 static void visit(const we_run *run, const we_command *command, const we_conv_part *part) {
     const parameters *p = command->u.claim.parameters;
-    we_depthwise d = {.stretch = part->stretch, .weights = p->weights, .low = -INFINITY, .high = INFINITY};
-    run->kernels->depthwise(&d, (const float *)we_run_in(run, command, 0) + part->x,
-                            we_conv_out(run, command) + part->y);
+    const we_stretch *s = &part->stretch;
+    int64_t inside = s->rows * s->columns;
+    float share = 1 / (float)(p->counts_padding ? p->conv.w.taps : inside > 0 ? inside : 1);
+    float *y = we_conv_out(run, command) + part->y;
+    we_depthwise d = {.stretch = *s, .weights = p->ones, .low = -INFINITY, .high = INFINITY};
+    run->kernels->depthwise(&d, (const float *)we_run_in(run, command, 0) + part->x, y);
+    for (int64_t i = 0; i < s->count; i++, y += s->y_step)
+        run->kernels->binary[WE_BINARY_Mul][WE_F32](s->channels, y, 1, &share, 0, y);
 }
 
 static void run_claim(const we_run *run, const we_command *command) {

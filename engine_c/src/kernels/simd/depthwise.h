@@ -72,22 +72,35 @@ INLINE void filter_window(const we_depthwise *d, const float *x, float *y, const
         filter(d, x, y, channel, rows, columns, 1, (int32_t)(channels - channel));
 }
 
+/* What windows of 3 x 3 and 5 x 5 see inside the image and at its edges. */
+#define ROWS_COLUMNS(rows, columns) ((rows) * 8 + (columns))
+#define WINDOW(rows, columns)                                                                                \
+    case ROWS_COLUMNS(rows, columns):                                                                        \
+        filter_window(&own, x, y, rows, columns, 1);                                                         \
+        return;
+
 void KERNEL(const we_depthwise *d, const float *x, float *y) {
     const we_depthwise own = *d; /* a copy that no store to y can change */
     int64_t channel = 0, channels = own.stretch.channels;
-    if (own.stretch.rows == 3 && own.stretch.columns == 3) {
-        /* Positions a multiple of 512 bytes apart fall into few sets of the first-level cache: then two
-         * vectors of each are taken while they are there (512 channels: 19 to 15 cycles a vector on Zen 5),
-         * if the register file holds their weights. */
-        if (LANES == 16 && channels % 128 == 0)
-            filter_window(&own, x, y, 3, 3, 2);
-        else
-            filter_window(&own, x, y, 3, 3, 1);
+    /* Positions a multiple of 512 bytes apart fall into few sets of the first-level cache: then two vectors
+     * of each are taken while they are there (512 channels: 19 to 15 cycles a vector on Zen 5), if the
+     * register file holds their weights. */
+    if (LANES == 16 && channels % 128 == 0 && own.stretch.rows == 3 && own.stretch.columns == 3) {
+        filter_window(&own, x, y, 3, 3, 2);
         return;
     }
-    if (own.stretch.rows == 5 && own.stretch.columns == 5) {
-        filter_window(&own, x, y, 5, 5, 1);
-        return;
+    switch (own.stretch.columns < 8 ? ROWS_COLUMNS(own.stretch.rows, own.stretch.columns) : 0) {
+        WINDOW(2, 2)
+        WINDOW(2, 3)
+        WINDOW(3, 2)
+        WINDOW(3, 3)
+        WINDOW(3, 5)
+        WINDOW(5, 3)
+        WINDOW(4, 5)
+        WINDOW(5, 4)
+        WINDOW(5, 5)
+    default:
+        break;
     }
     for (; channel + LANES <= channels; channel += LANES)
         filter_any(&own, x, y, channel, LANES);
