@@ -266,3 +266,45 @@ def test_native_average_pool_equals_its_decomposition(case: dict[str, Any]) -> N
         want = _only(model.session(search="reference", claims=False).run({"x": x}))
         got = _only(model.session(threads=case["threads"]).run({"x": x}))
         np.testing.assert_allclose(got, want, rtol=0, atol=2e-6)
+
+
+@st.composite
+def _transposed(draw: st.DrawFn) -> dict[str, Any]:
+    """Transposed convolutions in two dims: strides below, at and past the kernel, holes, crops, groups, tails."""
+    kernel = [draw(st.integers(1, 4)) for _ in range(2)]
+    stride = [draw(st.integers(1, 3)) for _ in range(2)]
+    dilation = [draw(st.integers(1, 2)) for _ in range(2)]
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    return {
+        "attributes": {
+            "strides": stride, "dilations": dilation, "group": (group := draw(st.integers(1, 2))),
+            "pads": [draw(st.integers(0, min(2, reach[i % 2] - 1) // 2)) for i in range(4)],
+            "output_padding": [draw(st.integers(0, s - 1)) for s in stride],
+        },
+        "x": (draw(st.integers(1, 2)), group * draw(st.sampled_from([1, 5, 33])), *draw(st.tuples(*[st.integers(1, 9)] * 2))),
+        "outs": draw(st.sampled_from([1, 7, 40])), "kernel": kernel, "bias": draw(st.booleans()),
+        "relu": draw(st.booleans()), "threads": draw(st.integers(1, 2)), "seed": draw(st.integers(0, 99)),
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
+@given(_transposed())
+def test_native_transposed_convolution_equals_its_decomposition(case: dict[str, Any]) -> None:
+    random = np.random.default_rng(case["seed"])
+    x = random.standard_normal(case["x"]).astype(np.float32)
+    group = case["attributes"]["group"]
+    builder = api.GraphBuilder("transposed")
+    builder.input("x", "F32", x.shape)
+    shape = (x.shape[1], case["outs"], *case["kernel"])
+    builder.weight("w", random.standard_normal(shape).astype(np.float32))
+    builder.weight("b", random.standard_normal(group * case["outs"]).astype(np.float32))
+    names = ["x", "w", "b"] if case["bias"] else ["x", "w"]
+    builder.node("ConvTranspose", names, ["t"], **case["attributes"])
+    builder.node("Relu" if case["relu"] else "Neg", ["t"], ["y"])
+    builder.output("y")
+    model = builder.finish()
+    want = _only(model.session(search="reference", claims=False, fuse=False).run({"x": x}))
+    got = _only(model.session(threads=case["threads"]).run({"x": x}))
+    terms = x.shape[1] // group * case["kernel"][0] * case["kernel"][1]
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * (terms + 8))

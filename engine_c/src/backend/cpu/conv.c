@@ -1,7 +1,6 @@
 #include "backend/cpu/conv.h"
 
-/* One spatial dim is an image of one row. */
-static void widen(we_window *w) {
+void we_conv_widen(we_window *w) {
     w->kernel[1] = w->kernel[0], w->stride[1] = w->stride[0], w->dilation[1] = w->dilation[0];
     w->pad_begin[1] = w->pad_begin[0], w->pad_end[1] = w->pad_end[0];
     w->in[1] = w->in[0], w->out[1] = w->out[0];
@@ -16,7 +15,7 @@ static bool read_window(const we_call *call, const int64_t *kernel, we_conv *c) 
         return false;
     c->items = x->dims[0];
     if (c->w.rank == 1)
-        widen(&c->w);
+        we_conv_widen(&c->w);
     c->positions = c->w.out[0] * c->w.out[1];
     return c->positions > 0;
 }

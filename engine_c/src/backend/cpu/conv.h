@@ -13,6 +13,9 @@ typedef struct we_conv {
     const float *weights, *bias;             /* constants, [filters, channels, taps]; bias may be NULL */
 } we_conv;
 
+/* A window of one spatial dim as one over images of one row. */
+void we_conv_widen(we_window *w);
+
 /* False where no native way applies: float32, constant weights, one or two spatial dims. */
 bool we_conv_read(const we_call *call, we_conv *out);
 /* The same for a pool, whose channels are groups of their own. */
