@@ -270,7 +270,7 @@ def test_native_average_pool_equals_its_decomposition(case: dict[str, Any]) -> N
 
 @st.composite
 def _transposed(draw: st.DrawFn) -> dict[str, Any]:
-    """Transposed convolutions in two dims: strides below, at and past the kernel, holes, crops, groups, tails."""
+    """Transposed convolutions: strides below, at and past the kernel, holes, crops, groups, tails."""
     kernel = [draw(st.integers(1, 4)) for _ in range(2)]
     stride = [draw(st.integers(1, 3)) for _ in range(2)]
     dilation = [draw(st.integers(1, 2)) for _ in range(2)]
@@ -281,7 +281,8 @@ def _transposed(draw: st.DrawFn) -> dict[str, Any]:
             "pads": [draw(st.integers(0, min(2, reach[i % 2] - 1) // 2)) for i in range(4)],
             "output_padding": [draw(st.integers(0, s - 1)) for s in stride],
         },
-        "x": (draw(st.integers(1, 2)), group * draw(st.sampled_from([1, 5, 33])), *draw(st.tuples(*[st.integers(1, 9)] * 2))),
+        "batch": draw(st.integers(1, 2)), "ins": group * draw(st.sampled_from([1, 5, 33])),
+        "size": [draw(st.integers(1, 9)) for _ in range(2)],
         "outs": draw(st.sampled_from([1, 7, 40])), "kernel": kernel, "bias": draw(st.booleans()),
         "relu": draw(st.booleans()), "threads": draw(st.integers(1, 2)), "seed": draw(st.integers(0, 99)),
     }  # fmt: skip
@@ -292,7 +293,7 @@ def _transposed(draw: st.DrawFn) -> dict[str, Any]:
 @given(_transposed())
 def test_native_transposed_convolution_equals_its_decomposition(case: dict[str, Any]) -> None:
     random = np.random.default_rng(case["seed"])
-    x = random.standard_normal(case["x"]).astype(np.float32)
+    x = random.standard_normal((case["batch"], case["ins"], *case["size"])).astype(np.float32)
     group = case["attributes"]["group"]
     builder = api.GraphBuilder("transposed")
     builder.input("x", "F32", x.shape)
