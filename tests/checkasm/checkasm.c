@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "amx_emulated.h"
 #include "base/clock.h"
 #include "base/dtype.h"
 #include "check.h"
@@ -687,6 +688,8 @@ static void check_all(uint32_t isas) {
         else if (isas >> rows[i].isa & 1)
             check_matmul(&rows[i]);
     }
+    for (int i = 0; i < EMULATED_COUNT; i++)
+        check_split_matmul(&EMULATED_ROWS[i]);
     const we_split ref = {we_bf16_split__ref, we_bf16_pair__ref};
 #define WE_SPLIT_KERNEL_ROW(ISA, isa, DT, dt)                                                                \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \

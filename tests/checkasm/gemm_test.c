@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "amx_emulated.h"
 #include "backend/cpu/gemm.h"
 #include "base/dtype.h"
 #include "base/memory.h"
@@ -250,5 +251,7 @@ int main(int argc, char **argv) {
         if (isas >> rows[i].isa & 1)
             check_kernel(&rows[i], check_count(argc, argv, 40));
     }
+    for (int i = 0; i < EMULATED_COUNT; i++)
+        check_kernel(&EMULATED_ROWS[i], check_count(argc, argv, 40));
     return check_result();
 }

@@ -13,6 +13,13 @@ enum { /* places of float32 kernels in the table */
 };
 #define EXACT_NONE NULL
 #define EXACT_4x4__ref &MATMUL_ROWS[ROW_4x4__ref]
+#define EXACT_14x32__avx512 &MATMUL_ROWS[ROW_14x32__avx512]
+#define OPEN_ref NULL
+#define OPEN_avx512bf16 NULL
+#define OPEN_amx we_amx_open
+#define CLOSE_ref NULL
+#define CLOSE_avx512bf16 NULL
+#define CLOSE_amx we_amx_close
 
 static const we_matmul_row MATMUL_ROWS[] = {
 #define WE_MATMUL_KERNEL_ROW(ISA, isa_, DT, dt, rows_, columns_)                                             \
@@ -31,7 +38,9 @@ static const we_matmul_row MATMUL_ROWS[] = {
      .granule = (granule_),                                                                                  \
      .kernel = we_bf16x##parts_##_matmul_##rows_##x##columns_##__##isa_,                                     \
      .split = {we_bf16_split__##split_, we_bf16_pair__##split_},                                             \
-     .exact = EXACT_##exact_},
+     .exact = EXACT_##exact_,                                                                                \
+     .open = OPEN_##isa_,                                                                                    \
+     .close = CLOSE_##isa_},
 #include "kernels/matmul.inc"
 #undef WE_MATMUL_KERNEL_ROW
 #undef WE_SPLIT_MATMUL_KERNEL_ROW

@@ -237,6 +237,8 @@ const char *we_reduce_name(we_reduce_fn fn);
 #include "kernels/matmul.inc"
 #undef WE_MATMUL_KERNEL_ROW
 #undef WE_SPLIT_MATMUL_KERNEL_ROW
+void we_amx_open(void); /* around kernels of tile registers: their shape */
+void we_amx_close(void);
 #define WE_SPLIT_KERNEL_ROW(ISA, isa, DT, dt)                                                                \
     uint32_t we_##dt##_split__##isa(int32_t parts, int64_t n, const float *x, int64_t words, float *to,      \
                                     int64_t part);                                                           \
