@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import nox
@@ -127,7 +128,11 @@ def engine_tsan(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Fuzz the model loader for a minute under the sanitizers (needs clang with its libFuzzer)."""
+    """Fuzz the converter, random graphs and the loader, a minute each; the loader needs clang's libFuzzer."""
+    for mode in ("convert", "build"):
+        cases, seed = ROOT / "build" / "fuzz-cases" / mode, str(time.time_ns() % 10**6)
+        options = ("--seconds", "60", "--seed", seed, "--cases", str(cases))
+        _python(session, "tests/fuzz/hostile_models.py", mode, *options)
     names = ["clang", *(f"clang-{version}" for version in range(30, 13, -1))]
     clang = next(filter(None, map(shutil.which, names)), None)
     if clang is None:

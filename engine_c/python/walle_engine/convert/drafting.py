@@ -19,6 +19,7 @@ from walle_engine import wmodel
 from walle_engine.convert.draft import Array, Draft
 from walle_engine.convert.scopes import DOMAINS, Scope
 from walle_engine.convert.support import Missing, foreign
+from walle_shared.errors import ModelError
 
 _DTYPES: dict[int, str] = {
     TensorProto.FLOAT: "F32",
@@ -48,7 +49,7 @@ _DTYPES: dict[int, str] = {
 }
 
 
-# A sparse tensor is small on disk whatever its dims say.
+# A sparse tensor is small on disk whatever its dims say; this is for all of a model together.
 DENSE_MAX_BYTES = 1 << 28
 _DENSE = "store it as a dense tensor"
 _SCALAR_KINDS = {AttributeProto.INT, AttributeProto.FLOAT, AttributeProto.STRING}
@@ -68,6 +69,7 @@ class Drafting:
         self._weights: dict[str, Array] = {}
         self._node_names: set[str] = set()
         self._taken = Scope.of(model).taken
+        self._dense_left_bytes = DENSE_MAX_BYTES
         self.untranslated: list[Missing] = []
 
     def draft(self) -> Draft:
@@ -117,17 +119,17 @@ class Drafting:
         """
         nodes: list[wmodel.Node] = []
         for sparse in graph.sparse_initializer:
-            dense = _dense(sparse)
+            dense = self._dense(sparse)
             if dense is None:
                 self.untranslated.append(Missing("sparse initializer", sparse.values.name, hint=_DENSE))
             else:
                 nodes += self._constant(sparse.values.name, dense, names)
         for tensor in graph.initializer:
-            nodes += self._constant(tensor.name, numpy_helper.to_array(tensor), names)
+            nodes += self._constant(tensor.name, array_of(tensor), names)
         for node in graph.node:
             name = self._node_name(node)
             if node.op_type == "Constant" and node.domain in DOMAINS:
-                value = _constant_value(node)
+                value = self._constant_value(node)
                 if value is None:
                     what = f"Constant of {node.attribute[0].name}"
                     self.untranslated.append(Missing(what, name, hint=_DENSE))
@@ -181,6 +183,40 @@ class Drafting:
             wmodel.Node("Reshape", f"{node_name}.shaped", (flat, shape), (name,)),
         ]
 
+    def _dense(self, sparse: onnx.SparseTensorProto) -> Array | None:
+        """A sparse tensor with its zeros; None where that is too large, or it is malformed."""
+        values, places = array_of(sparse.values), array_of(sparse.indices)
+        shape = tuple(sparse.dims)
+        size = math.prod(shape)
+        if not 0 <= size * values.itemsize <= self._dense_left_bytes or any(dim < 0 for dim in shape):
+            return None
+        self._dense_left_bytes -= size * values.itemsize
+        try:
+            flat = places if places.ndim < 2 else np.ravel_multi_index(tuple(places.T), shape)
+            dense = np.zeros(size, values.dtype)
+            dense[flat] = values
+        except (ValueError, IndexError):
+            return None
+        return dense.reshape(shape)
+
+    def _constant_value(self, node: onnx.NodeProto) -> Array | None:
+        """A Constant's value; None for one that has none here."""
+        attribute = node.attribute[0]
+        value: Any = helper.get_attribute_value(attribute)
+        if attribute.name == "sparse_value":
+            return self._dense(value)
+        if attribute.name == "value":
+            return array_of(value)
+        if attribute.name in ("value_float", "value_floats"):
+            return np.array(value, np.float32)
+        if attribute.name in ("value_int", "value_ints"):
+            return np.array(value, np.int64)
+        if attribute.name in ("value_string", "value_strings"):
+            return np.array(
+                [_plain(item) for item in value] if isinstance(value, list) else _plain(value), object
+            )
+        return None
+
     # ---- Attributes
 
     def _attribute(
@@ -190,7 +226,7 @@ class Drafting:
         if attribute.type == AttributeProto.GRAPH:
             return self._body(value, names)
         if attribute.type == AttributeProto.TENSOR:
-            return self._tensor(attribute.name, numpy_helper.to_array(value), node_name)
+            return self._tensor(attribute.name, array_of(value), node_name)
         if attribute.name in _TYPE_ATTRIBUTES and attribute.type == AttributeProto.INT:
             return self._type_name(value, op, node_name)
         return [_plain(item) for item in value] if attribute.type in _LIST_KINDS else _plain(value)
@@ -263,36 +299,17 @@ def _plain(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _dense(sparse: onnx.SparseTensorProto) -> Array | None:
-    """A sparse tensor with its zeros; None where that is too large, or it is malformed."""
-    values, places = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
-    shape = tuple(sparse.dims)
-    size = math.prod(shape)
-    if not 0 <= size * values.itemsize <= DENSE_MAX_BYTES or any(dim < 0 for dim in shape):
-        return None
+def array_of(tensor: TensorProto) -> Array:
+    """A tensor of a model.
+
+    Raises:
+        ModelError: if its bytes are not those of its type and shape, or not there.
+    """
+    if (
+        tensor.data_location == TensorProto.EXTERNAL
+    ):  # which would be looked for wherever the program was started
+        raise ModelError(f"the data of constant {tensor.name!r} were not loaded", node=tensor.name)
     try:
-        flat = places if places.ndim < 2 else np.ravel_multi_index(tuple(places.T), shape)
-        dense = np.zeros(size, values.dtype)
-        dense[flat] = values
-    except (ValueError, IndexError):
-        return None
-    return dense.reshape(shape)
-
-
-def _constant_value(node: onnx.NodeProto) -> Array | None:
-    """A Constant's value; None for one that has none here."""
-    attribute = node.attribute[0]
-    value: Any = helper.get_attribute_value(attribute)
-    if attribute.name == "sparse_value":
-        return _dense(value)
-    if attribute.name == "value":
-        return numpy_helper.to_array(value)
-    if attribute.name in ("value_float", "value_floats"):
-        return np.array(value, np.float32)
-    if attribute.name in ("value_int", "value_ints"):
-        return np.array(value, np.int64)
-    if attribute.name in ("value_string", "value_strings"):
-        return np.array(
-            [_plain(item) for item in value] if isinstance(value, list) else _plain(value), object
-        )
-    return None
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise ModelError(f"constant {tensor.name!r} is malformed: {error}", node=tensor.name) from error

@@ -15,6 +15,7 @@ import onnx.defs
 import onnx.shape_inference
 from onnx import AttributeProto
 
+from walle_engine.convert.inference import infer
 from walle_engine.convert.scopes import DOMAINS, Scope, bodies, graphs
 from walle_engine.convert.upgrades import upgrade
 
@@ -34,7 +35,7 @@ def expand(model: onnx.ModelProto, is_known: IsKnown, opset: int) -> onnx.ModelP
     for _ in range(MAX_ROUNDS):
         if not _expand_graph(model.graph, is_known, opset, Scope.of(model)):
             break
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        model = infer(model)
     return model
 
 

@@ -7,6 +7,7 @@ to the engine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from walle_shared.errors import ModelError
 
 # Folding must not trade a cheap operator for a large file (an Expand of a scalar, say).
 FOLDED_MAX_BYTES = 1 << 20
+
+_SPREADING = ("Add", "Sub", "Mul", "Div", "Equal", "Where")
 
 # Inputs (None for an omitted one) and attributes to the one output.
 type Folder = Callable[[Sequence[Any], Mapping[str, Any]], Any]
@@ -50,14 +53,32 @@ def _fold_node(draft: Draft, node: wmodel.Node) -> Array | None:
     inputs = [draft.constant(name) for name in node.inputs]
     if folder is None or any(value is None and name for value, name in zip(inputs, node.inputs, strict=True)):
         return None
+    largest = max((i.nbytes for i in inputs if i is not None), default=0)
+    limit = max(FOLDED_MAX_BYTES, largest)
     try:
-        value = np.asarray(folder(inputs, {k: _resolved(draft, v) for k, v in node.attrs.items()}))
+        if _result_bytes(node, [array for array in inputs if array is not None]) > limit:
+            return None
+        with np.errstate(all="ignore"):  # whole numbers wrap, as those of the engine do
+            value = np.asarray(folder(inputs, {k: _resolved(draft, v) for k, v in node.attrs.items()}))
     except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
         raise ModelError(
             f"{node.op} {node.name!r} cannot be applied to its constants: {error}", op=node.op, node=node.name
         ) from error
-    largest = max((i.nbytes for i in inputs if i is not None), default=0)
-    return value if value.nbytes <= max(FOLDED_MAX_BYTES, largest) else None
+    return value if value.nbytes <= limit else None
+
+
+def _result_bytes(node: wmodel.Node, arrays: Sequence[Array]) -> int:
+    """How large a result will be at most, for operators that can make more of their inputs than they are."""
+    if node.op in _SPREADING:
+        itemsize = max(array.itemsize for array in arrays)
+        return math.prod(np.broadcast_shapes(*(array.shape for array in arrays))) * itemsize
+    if node.op == "Gather" and arrays[0].size:
+        axis = node.attrs.get("axis", 0)
+        rows = arrays[0].shape[axis] if isinstance(axis, int) else 1
+        return arrays[0].nbytes // rows * arrays[1].size
+    if node.op == "Concat":
+        return sum(array.nbytes for array in arrays)
+    return 0
 
 
 def _resolved(draft: Draft, attribute: wmodel.Attribute) -> Any:

@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import onnx
 import onnx.checker
 import onnx.inliner
 import onnx.shape_inference
-from google.protobuf.message import DecodeError
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
 from onnx import helper
 
 from walle_engine import wmodel
@@ -24,10 +26,11 @@ from walle_engine.convert.bert import read_bert
 from walle_engine.convert.draft import Draft
 from walle_engine.convert.drafting import Drafting
 from walle_engine.convert.expansion import expand, state_defaults
+from walle_engine.convert.inference import infer
 from walle_engine.convert.scopes import Scope
 from walle_engine.convert.support import Missing, supported_ops
 from walle_engine.convert.upgrades import upgrade
-from walle_shared.errors import ModelError, StorageError
+from walle_shared.errors import ModelError, OutOfMemory, StorageError, WalleError
 
 
 @dataclass(frozen=True)
@@ -84,16 +87,55 @@ def translate(
     versions = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     opset = versions.get("ai.onnx", 0)
     known = supported_ops() if supported is None else supported
-    inlined = onnx.inliner.inline_local_functions(model) if model.functions else _copy(model)
-    state_defaults(inlined)
-    try:
-        typed = onnx.shape_inference.infer_shapes(inlined, check_type=True, strict_mode=True, data_prop=True)
-        newest = onnx.shape_inference.infer_shapes(_with_our_opset(typed, opset), data_prop=True)
+    with _judged(origin):
+        _require_text(model)
+        inlined = onnx.inliner.inline_local_functions(model) if model.functions else _copy(model)
+        state_defaults(inlined)
+        typed = infer(inlined, strict=True)
+        newest = infer(_with_our_opset(typed, opset))
         expanded = expand(newest, lambda node: _is_known(node, known), wmodel.OPSET)
-    except onnx.shape_inference.InferenceError as error:
-        raise ModelError(f"{origin}: the shapes or types contradict each other: {error}") from error
     drafting = Drafting(expanded)
     return Loaded(drafting.draft(), inlined, versions, tuple(drafting.untranslated))
+
+
+@contextmanager
+def _judged(origin: str) -> Generator[None]:
+    """Say of a model what onnx says of it.
+
+    Its checks are C++ behind bindings: besides their own exceptions, what is malformed comes back as those of
+    text decoding, of protobuf, and of its assertions.
+    """
+    try:
+        yield
+    except WalleError:
+        raise
+    except FileNotFoundError as error:
+        raise StorageError(f"cannot read {error.filename or origin}: no such file") from error
+    except OSError as error:
+        raise StorageError(f"cannot read {origin}: {error.strerror or error}") from error
+    except DecodeError as error:
+        raise ModelError(f"{origin} is not an ONNX model: export it again") from error
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(f"{origin}: the shapes or types contradict each other: {error}") from error
+    except MemoryError as error:
+        raise OutOfMemory(f"{origin} wants more memory than there is: its sizes may be wrong") from error
+    except Exception as error:  # see above
+        raise ModelError(f"{origin} is not a valid ONNX model: {error}") from error
+
+
+def _require_text(message: Message) -> None:
+    """Refuse names that are no text, which protobuf hands on as bytes.
+
+    Raises:
+        ModelError: naming the kind of the first.
+    """
+    for field, value in message.ListFields():
+        several = value if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else (value,)
+        if field.type == FieldDescriptor.TYPE_MESSAGE:
+            for inner in several:
+                _require_text(inner)
+        elif field.type == FieldDescriptor.TYPE_STRING and any(isinstance(text, bytes) for text in several):
+            raise ModelError(f"the model is damaged: a {field.name} is no text: export it again")
 
 
 def _is_known(node: onnx.NodeProto, supported: Mapping[str, int]) -> bool:
@@ -103,17 +145,9 @@ def _is_known(node: onnx.NodeProto, supported: Mapping[str, int]) -> bool:
 def _read(path: Path) -> onnx.ModelProto:
     if path.is_dir():
         return read_bert(path)
-    try:
+    with _judged(str(path)):
         model = onnx.load(path)
         onnx.checker.check_model(model if _is_small(model) else path)
-    except FileNotFoundError as error:
-        raise StorageError(f"cannot read {error.filename or path}: no such file") from error
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
-    except DecodeError as error:
-        raise ModelError(f"{path} is not an ONNX model: export it again") from error
-    except onnx.checker.ValidationError as error:
-        raise ModelError(f"{path} is not a valid ONNX model: {error}") from error
     return model
 
 

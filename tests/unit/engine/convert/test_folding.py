@@ -109,3 +109,35 @@ def test_impossible_constants_name_the_node(save_model: SaveModel) -> None:
     with pytest.raises(ModelError, match="Div 'quotient' cannot be applied to its constants") as caught:
         fold_constants(draft)
     assert (caught.value.op, caught.value.node) == ("Div", "quotient")
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "attributes"),
+    [
+        ("Add", ["column", "row"], {}),
+        ("Where", ["yes", "column", "row"], {}),
+        ("Gather", ["column", "places"], {"axis": 1}),
+        ("Concat", ["column"] * 64, {"axis": 0}),
+    ],
+)
+def test_small_constants_that_would_make_a_large_one_stay(
+    save_model: SaveModel, op: str, inputs: list[str], attributes: dict[str, Any]
+) -> None:
+    long = 1 << 16
+    weights = {
+        "column": np.zeros((long, 1), np.float32),
+        "row": np.zeros((1, long), np.float32),
+        "yes": np.ones((1, 1), bool),
+        "places": np.zeros(long, I64),
+    }
+    nodes = [helper.make_node(op, inputs, ["t"], **attributes), helper.make_node("Neg", ["t"], ["y"])]
+    draft = load(save_model(nodes, {"x": [1]}, {"y": ["a", "b"]}, weights)).draft
+    assert fold_constants(draft) == 0  # and it was not computed either, which would take 16 GiB
+
+
+def test_whole_numbers_wrap(save_model: SaveModel) -> None:
+    nodes = [helper.make_node("Mul", ["big", "big"], ["t"]), helper.make_node("Neg", ["t"], ["y"])]
+    path = save_model(nodes, {}, {"y": []}, {"big": np.int64(2**40)}, dtype=onnx.TensorProto.INT64)
+    draft = load(path).draft
+    assert fold_constants(draft) == 2
+    assert draft.weights["y"] == 0

@@ -12,13 +12,14 @@ import pytest
 from onnx import helper, numpy_helper
 
 from walle_engine import wmodel
-from walle_engine.convert import convert
+from walle_engine.convert import convert, drafting
 from walle_engine.convert.loading import load, translate
 from walle_engine.convert.support import Missing
 from walle_shared.errors import ModelError, StorageError, UnsupportedError
 
 type SaveModel = Callable[..., Path]
 
+ADD_W = helper.make_node("Add", ["x", "w"], ["y"])
 RELU = helper.make_node("Relu", ["x"], ["y"], "relu")
 
 
@@ -248,3 +249,65 @@ def test_a_cast_names_its_target(save_model: SaveModel) -> None:
     back = helper.make_node("Cast", ["h"], ["y"], "widen", to=onnx.TensorProto.FLOAT)
     nodes = load(save_model([to_half, back], {"x": [1]}, {"y": [1]})).draft.nodes
     assert [node.attrs["to"] for node in nodes] == ["F16", "F32"]
+
+
+def test_names_that_are_no_text_are_refused(save_model: SaveModel) -> None:
+    path = save_model([helper.make_node("Relu", ["x"], ["y"], "marker")], {"x": [1]}, {"y": [1]})
+    path.write_bytes(path.read_bytes().replace(b"marker", b"mark\xff\xfe"))
+    with pytest.raises(ModelError, match="a name is no text"):
+        load(path)
+
+
+@pytest.mark.parametrize("place", ["/etc/hostname", "../outside.bin"])
+def test_data_outside_the_folder_are_not_read(save_model: SaveModel, tmp_path: Path, place: str) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "outside.bin").write_bytes(bytes(4))
+    model = onnx.load(save_model([RELU], {"x": [1]}, {"y": [1]}, {"w": np.zeros(1, np.float32)}))
+    (tensor,) = model.graph.initializer
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=place)
+    path = tmp_path / "inner" / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"outside|external|not a valid"):
+        load(path)
+
+
+def test_data_that_were_not_loaded_are_not_looked_for(
+    save_model: SaveModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = onnx.load(save_model([ADD_W], {"x": [1]}, {"y": [1]}, {"w": np.zeros(1, np.float32)}))
+    (tensor,) = model.graph.initializer
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="w.bin")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.bin").write_bytes(bytes(4))
+    with pytest.raises(ModelError, match="were not loaded"):
+        translate(model)
+
+
+def test_a_tensor_of_another_size_than_its_shape(save_model: SaveModel) -> None:
+    model = onnx.load(save_model([ADD_W], {"x": [1]}, {"y": [1]}, {"w": np.zeros(1, np.float32)}))
+    model.graph.initializer[0].raw_data = bytes(3)
+    with pytest.raises(ModelError, match="'w' is malformed"):
+        translate(model)
+
+
+def test_a_long_vector_is_not_followed_element_by_element(save_model: SaveModel) -> None:
+    nodes = [helper.make_node("Add", ["x", "x"], ["a"]), helper.make_node("Relu", ["a"], ["y"])]
+    draft = load(save_model(nodes, {"x": [1 << 40]}, {"y": [1 << 40]})).draft  # else memory would run out
+    assert draft.values["a"].shape == (1 << 40,)
+
+
+def test_sparse_constants_share_one_limit(
+    save_model: SaveModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drafting, "DENSE_MAX_BYTES", 1000)
+    constants = [
+        helper.make_node("Constant", [], [f"t{i}"], f"thin{i}", sparse_value=sparse([0, 2], [200], [2]))
+        for i in range(3)
+    ]
+    nodes = [*constants, helper.make_node("Sum", ["x", "t0", "t1", "t2"], ["y"])]
+    with pytest.raises(UnsupportedError, match=r"(?s)2 of the model's nodes.* thin1, thin2"):
+        convert(save_model(nodes, {"x": [200]}, {"y": [200]}), tmp_path / "m.wmodel")
