@@ -12,7 +12,6 @@ from typing import Any
 
 import onnx
 import onnx.defs
-import onnx.shape_inference
 from onnx import AttributeProto
 
 from walle_engine.convert.inference import infer

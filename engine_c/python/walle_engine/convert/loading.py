@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx.checker
@@ -123,6 +124,10 @@ def _judged(origin: str) -> Generator[None]:
         raise ModelError(f"{origin} is not a valid ONNX model: {error}") from error
 
 
+def _items(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, Iterable) else [value]
+
+
 def _require_text(message: Message) -> None:
     """Refuse names that are no text, which protobuf hands on as bytes.
 
@@ -130,7 +135,7 @@ def _require_text(message: Message) -> None:
         ModelError: naming the kind of the first.
     """
     for field, value in message.ListFields():
-        several = value if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else (value,)
+        several: list[Any] = [value] if isinstance(value, (str, bytes, Message)) else _items(value)
         if field.type == FieldDescriptor.TYPE_MESSAGE:
             for inner in several:
                 _require_text(inner)
