@@ -26,7 +26,7 @@ def infer(model: onnx.ModelProto, *, strict: bool = False) -> onnx.ModelProto:
     if not _may_follow(plain):
         return plain
     # Never strict: whole numbers may wrap, which onnx calls a contradiction when it follows them.
-    return onnx.shape_inference.infer_shapes(plain, data_prop=True)
+    return onnx.shape_inference.infer_shapes(model, data_prop=True)
 
 
 def _may_follow(model: onnx.ModelProto) -> bool:
