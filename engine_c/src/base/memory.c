@@ -34,9 +34,10 @@ void *we_memory_new_dirty(size_t size) {
         return aligned_alloc(WE_ALIGNMENT, size ? size : WE_ALIGNMENT);
     /* Weights and activations are walked in strides of whole rows: with pages of 2 MiB they miss the TLB
      * less. */
-    void *memory = aligned_alloc(HUGE_PAGE, size);
-    if (memory)
-        madvise(memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a wish: it may be refused */
+    void *memory;
+    if (posix_memalign(&memory, HUGE_PAGE, size) != 0)
+        return NULL;
+    madvise(memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a wish: it may be refused */
     return memory;
 }
 
