@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 _ROOT = Path(__file__).parents[2]
 _SRC = _ROOT / "engine_c" / "src"
 _PAGE = (_ROOT / "docs/guide/add-an-operator.md").read_text()
@@ -30,6 +32,7 @@ def test_one_file_and_one_row_are_all_there_is() -> None:
     assert mentions == {"geometry/softsign.c": 1, "ops/ops.inc": 1}
 
 
+@pytest.mark.optimised("fuse")
 def test_the_example_runs() -> None:
     (example,) = _fences("python")
     exec(compile(example, "add-an-operator.md", "exec"), {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
@@ -60,6 +61,7 @@ def test_chains_equal_their_steps(case: dict[str, Any], threads: int) -> None:
         np.testing.assert_array_equal(got[name], want[name])
 
 
+@pytest.mark.optimised("fuse")
 def test_a_gelu_is_one_step() -> None:
     builder = api.GraphBuilder("gelu")
     builder.input("x", "F32", [3, 2000])
