@@ -2,6 +2,19 @@
 
 #include <string.h>
 
+static const char *const SEARCHES[WE_SEARCH_COUNT] = {"model", "measure", "exhaustive", "reference"};
+
+const char *we_search_name(we_search search) {
+    return SEARCHES[search];
+}
+
+we_search we_search_find(const char *name) {
+    int found = 0;
+    while (found < WE_SEARCH_COUNT && strcmp(SEARCHES[found], name) != 0)
+        found++;
+    return (we_search)found;
+}
+
 static const char *const PRECISIONS[WE_PRECISION_COUNT] = {"highest", "high", "medium"};
 
 const char *we_precision_name(we_precision precision) {
