@@ -113,8 +113,11 @@ static double product_ns(const we_machine *machine, const we_matmul *p, int64_t 
         batch *= (double)p->batch[i];
     if (!kernel)
         return batch * (2 * m * n * k / PLAIN_STEPS + 5);
-    double first = machine->weights > parameters->cache && !pack_b ? parameters->far : parameters->near;
-    double later = 2 * batch * bytes_of_b(p, kernel) > parameters->cache ? parameters->far : parameters->near;
+    double share = batch > 1 ? 0.5 : 1; /* of the bandwidth: no next B arrives while one is multiplied */
+    double first =
+        share * (machine->weights > parameters->cache && !pack_b ? parameters->far : parameters->near);
+    double later =
+        share * (2 * batch * bytes_of_b(p, kernel) > parameters->cache ? parameters->far : parameters->near);
     int64_t left = p->m - (chunk < p->m ? chunk : p->m);
     double ns = pass_ns(machine, p, p->m - left, first, kernel);
     if (pack_b)
