@@ -79,7 +79,7 @@ size_t we_space_candidates(const we_machine *machine, const we_program *program,
     if (command->kind == WE_COMMAND_LOOP && !plain_only && we_loop_has_pieces(program, &command->u.loop))
         out[count++] = (we_candidate){.name = "loop in pieces", .pieces = true};
     bool product = command->kind == WE_COMMAND_MATMUL && program->tensors[command->out].dtype == WE_F32 &&
-                   command->u.matmul.k > 0;
+                   command->u.matmul.k > 0 && program->tensors[command->out].count > 0;
     if (!claimed && (!product || plain_only))
         return count;
     const we_matmul_row *rows;
