@@ -15,6 +15,9 @@ settings.register_profile("default", max_examples=100, deadline=None, suppress_h
 settings.register_profile("thorough", max_examples=5_000, deadline=None, suppress_health_check=_quiet)
 settings.load_profile("default")
 
+# What was measured of this machine must not change what the tests see.
+os.environ["WALLE_ENGINE_CALIBRATION"] = "off"
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test of an optimisation that ``WALLE_ENGINE_DISABLE`` or ``WALLE_ENGINE_ISA`` takes away."""

@@ -46,7 +46,8 @@ static we_status finish(bench *b, int32_t tensor, float *out) {
     we_program *program = &b->program;
     we_plan plan = {0};
     size_t scratch_size = 1;
-    we_machine machine = {.isas = b->l.kernels->isas, .threads = 1};
+    we_parameters parameters = we_parameters_standard();
+    we_machine machine = {.isas = b->l.kernels->isas, .threads = 1, .parameters = &parameters};
     const we_backend *cpu = we_backend_find("cpu");
     bool kept[256] = {0}, external[256] = {0};
     void *memory[256] = {0};

@@ -220,16 +220,25 @@ typedef enum we_session_flag {
     WE_SESSION_NO_VERTICAL = 16,   /* do not read through rasters; identities still cost nothing */
     WE_SESSION_NO_HORIZONTAL = 32, /* do not share rasters that move the same */
     WE_SESSION_VERIFY = 64,        /* check merging element by element while preparing; slow, for debugging */
+    WE_SESSION_UNCALIBRATED = 128, /* let the cost model go by its standard parameters */
 } we_session_flag;
+
+/* Seconds from an arbitrary start; called from any thread that runs. */
+typedef double (*we_clock)(void *context);
 
 typedef struct we_session_options {
     int32_t threads;       /* 1..64; 0 means 1 */
     const char *precision; /* "highest", "high", "medium"; NULL means "high" */
     const char *backend;   /* "cpu"; NULL means "cpu" */
-    const char *search;    /* "model" (cost model) or "reference" (plain kernels); NULL means "model" */
-    uint32_t flags;        /* of we_session_flag; WALLE_ENGINE_DISABLE adds to them */
-    int64_t memory_limit;  /* bytes of tensors one run may hold; 0 means 8 GiB. Past it: OUT_OF_MEMORY */
-    int64_t max_trips;     /* of all loops of one run together; 0 means 2^24. Past it: OUT_OF_MEMORY */
+    const char *search; /* how to choose: "model" by the cost model, "measure" by timing what looks good where
+                           most time goes, "exhaustive" by timing everything, "reference": plain kernels
+                           alone; NULL means "model" */
+    uint32_t flags;     /* of we_session_flag; WALLE_ENGINE_DISABLE adds to them */
+    int64_t memory_limit; /* bytes of tensors one run may hold; 0 means 8 GiB. Past it: OUT_OF_MEMORY */
+    int64_t max_trips;    /* of all loops of one run together; 0 means 2^24. Past it: OUT_OF_MEMORY */
+    double search_s;      /* to spend on timing per program; 0 means 2 for "measure", 600 for "exhaustive" */
+    we_clock clock_s;     /* to time with; NULL: the monotonic clock */
+    void *clock_context;
 } we_session_options;
 
 typedef struct we_binding {
@@ -268,9 +277,6 @@ WE_API void we_string_free(char *text);
 
 /* ---- Profiles: what each step of a session's runs took
  * ------------------------------------------------------------------------------------------------- */
-
-typedef double (*we_clock)(
-    void *context); /* seconds from an arbitrary start; called from any thread that runs */
 
 typedef struct we_profile_event {
     const char *node, *op, *command, *candidate; /* a step of the program and how it was run */
@@ -311,6 +317,30 @@ typedef struct we_kernel_info {
     int32_t available; /* this CPU can run it under the present cap */
     int32_t chosen;    /* the dispatch table holds it */
 } we_kernel_info;
+
+/* ---- What the cost model believes of this machine
+ * ------------------------------------------------------------------------------------------------- */
+
+enum {
+    WE_PARAMETER_NAME = 64, /* bytes of a name, its NUL included */
+};
+
+typedef struct we_parameter {
+    char name[64];
+    const char *meaning; /* with its unit */
+    double value, standard;
+} we_parameter;
+
+WE_API size_t we_parameter_count(void);
+/* One by number, as the sessions made from now on will believe it. */
+WE_API we_status we_parameter_get(size_t index, we_parameter *out, we_error *err);
+/* Believe another value: for the whole process, in sessions made from now on. INVALID_ARGUMENT for an unknown
+ * name, and for values outside 1e-6 to 1e12. */
+WE_API we_status we_parameter_set(const char *name, double value, we_error *err);
+WE_API void we_parameters_reset(void); /* to the standard values */
+/* Measure them here, on one core but for what sharing costs, in about a second; sessions made from now on go
+ * by that. `clock_s` may be NULL: the monotonic clock. */
+WE_API we_status we_calibrate(we_clock clock_s, void *context, we_error *err);
 
 WE_API size_t we_op_count(void);
 WE_API we_status we_op_get(size_t index, we_op_info *out, we_error *err);

@@ -2,7 +2,7 @@
  *
  * Invariants:
  *  - Multi-phase init, heap types, one module state per interpreter. What is static is either constant or the
- *    model registry, which all interpreters share on purpose and its own mutex guards.
+ *    model registry and a flag, which all interpreters share on purpose, guarded by a mutex and atomic.
  *  - Tensor memory belongs to the engine's reference-counted blocks; a Tensor is one reference to a block.
  *  - A buffer that Python code lends is read only between PyObject_GetBuffer and PyBuffer_Release.
  *  - The GIL is released round the calls that load, prepare or run a model, and only there.
@@ -10,6 +10,7 @@
  */
 #include "native.h" /* first, as Python.h must be */
 
+#include <stdatomic.h>
 #include <string.h>
 
 native_state *we_native_state(PyObject *self) {
@@ -48,6 +49,57 @@ static PyObject *native_isa(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ign
         return we_native_raise(&error);
     }
     return PyUnicode_FromString(name);
+}
+
+/* ---- What the cost model believes ---- */
+
+static PyObject *native_parameters(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
+    PyObject *result = PyList_New(0);
+    for (size_t i = 0; result != NULL && i < we_parameter_count(); i++) {
+        we_parameter p;
+        we_error error;
+        if (we_parameter_get(i, &p, &error) != WE_OK) {
+            Py_DECREF(result);
+            return we_native_raise(&error);
+        }
+        PyObject *item = Py_BuildValue("sdds", p.name, p.value, p.standard, p.meaning);
+        if (item == NULL || PyList_Append(result, item) < 0) {
+            Py_CLEAR(result);
+        }
+        Py_XDECREF(item);
+    }
+    return result;
+}
+
+static PyObject *native_set_parameter(PyObject *Py_UNUSED(module), PyObject *args) {
+    const char *name;
+    double value;
+    we_error error;
+    if (!PyArg_ParseTuple(args, "sd:set_parameter", &name, &value)) {
+        return NULL;
+    }
+    return we_parameter_set(name, value, &error) == WE_OK ? Py_NewRef(Py_None) : we_native_raise(&error);
+}
+
+static PyObject *native_reset_parameters(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
+    we_parameters_reset();
+    Py_RETURN_NONE;
+}
+
+static PyObject *native_calibrate(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
+    we_error error;
+    we_status status;
+    Py_BEGIN_ALLOW_THREADS;
+    status = we_calibrate(NULL, NULL, &error);
+    Py_END_ALLOW_THREADS;
+    return status == WE_OK ? Py_NewRef(Py_None) : we_native_raise(&error);
+}
+
+/* The process's, as the engine's parameters are. */
+static atomic_flag asked_first = ATOMIC_FLAG_INIT;
+
+static PyObject *native_is_first_session(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
+    return PyBool_FromLong(!atomic_flag_test_and_set(&asked_first));
 }
 
 static int native_exec(PyObject *module) {
@@ -96,6 +148,14 @@ static PyMethodDef native_functions[] = {
     {"live_blocks", native_live_blocks, METH_NOARGS,
      "Return the number of tensor blocks alive in the process."},
     {"isa", native_isa, METH_NOARGS, "Return the best instruction set in use."},
+    {"parameters", native_parameters, METH_NOARGS,
+     "Return (name, value, standard value, meaning) of all that the cost model believes."},
+    {"set_parameter", native_set_parameter, METH_VARARGS,
+     "Let the process believe another value: set_parameter(name, value)."},
+    {"reset_parameters", native_reset_parameters, METH_NOARGS, "Go back to the standard values."},
+    {"calibrate", native_calibrate, METH_NOARGS, "Measure the parameters here."},
+    {"is_first_session", native_is_first_session, METH_NOARGS,
+     "Return True the first time the process asks, False ever after."},
     {"dlpack_capsule", we_native_dlpack_capsule, METH_VARARGS,
      "Return a DLPack capsule of an exported block: dlpack_capsule(handle, versioned)."},
     {"run_buffers", (PyCFunction)(void (*)(void))we_native_run_buffers, METH_FASTCALL,

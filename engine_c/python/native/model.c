@@ -100,6 +100,18 @@ typedef struct {
     PyObject *model; /* the Model; keeps the registry entry and so the input and output names alive */
 } Session;
 
+/* What was measured of this machine, if it was, before the process's first session. An interpreter that may
+ * not even import must have its sessions all the same. */
+static void load_calibration(void) {
+    PyObject *module = PyImport_ImportModule("walle_engine.calibration");
+    PyObject *done = module ? PyObject_CallMethod(module, "load_once", NULL) : NULL;
+    if (done == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(done);
+    Py_XDECREF(module);
+}
+
 static PyObject *model_session(PyObject *self, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"threads", "precision", NULL};
     we_session_options options = {.threads = 1};
@@ -107,6 +119,7 @@ static PyObject *model_session(PyObject *self, PyObject *args, PyObject *kwargs)
                                      &options.precision)) {
         return NULL;
     }
+    load_calibration();
     PyTypeObject *type = we_native_state(self)->session_type;
     Session *session = (Session *)type->tp_alloc(type, 0);
     if (session == NULL) {

@@ -15,7 +15,7 @@ from functools import cache
 from os import PathLike, fsencode
 from typing import Any, Literal, NoReturn
 
-from walle_engine import _native
+from walle_engine import _native, calibration
 from walle_engine._cffi import ffi, lib
 from walle_engine.errors import error_for
 from walle_engine.profile import Profile, Step
@@ -28,6 +28,7 @@ __all__ = [
 ]  # fmt: skip
 
 Precision = Literal["highest", "high", "medium"]
+Search = Literal["model", "measure", "exhaustive", "reference"]
 _MAX_RANK = 8
 # Resolved once: cffi reads a type given as text anew at each call.
 _ERROR, _BINDINGS, _BLOCKS = (ffi.typeof(text) for text in ("we_error *", "we_binding[]", "we_block *[]"))
@@ -182,16 +183,19 @@ class Model:
         threads: int = 1,
         precision: Precision = "high",
         backend: str = "cpu",
-        search: Literal["model", "reference"] = "model",
+        search: Search = "model",
         merge: bool = True,
         vertical: bool = True,
         horizontal: bool = True,
         claims: bool = True,
         fuse: bool = True,
         reuse: bool = True,
+        calibrated: bool = True,
         verify: bool = False,
         memory_limit: int = 0,
         max_trips: int = 0,
+        search_s: float = 0.0,
+        clock: Callable[[], float] | None = None,
     ) -> Session:
         """Make a session; it prepares itself for each new set of input shapes.
 
@@ -201,7 +205,10 @@ class Model:
                 relative error of 1e-5 to each; ``"medium"`` may round their inputs to bfloat16, about three
                 decimal digits, where that is faster, and sum in float32. All else is always float32.
             backend: ``"cpu"``.
-            search: ``"model"`` chooses by the cost model, ``"reference"`` runs the plain kernels.
+            search: how it is chosen what runs each node. ``"model"`` goes by the cost model; ``"measure"``
+                times what looks good where most of the time goes, while the session prepares;
+                ``"exhaustive"`` times every alternative of every node; ``"reference"`` runs the plain
+                kernels.
             merge: turn rasters that move nothing into views, and merge rasters in the two ways below.
             vertical: let a raster that reads another's output read that one's sources.
             horizontal: let rasters that move the same share one result.
@@ -209,17 +216,22 @@ class Model:
             fuse: bias and relu inside matrix products.
             reuse: let tensors share memory over their lives. ``WALLE_ENGINE_DISABLE=merge,reuse`` turns
                 these two off in the whole process, and likewise any of the six.
+            calibrated: let the cost model go by what was measured of this machine
+                (:mod:`walle_engine.calibration`), where it was.
             verify: check merging element by element while preparing; slow, for debugging the engine.
             memory_limit: bytes of tensors that one run may hold; 0 is 8 GiB.
             max_trips: passes that all loops of one run may make together; 0 is 2**24.
+            search_s: seconds that timing may take, per program; 0 is 2, or 600 for ``"exhaustive"``.
+            clock: what timing goes by, seconds from an arbitrary start; the monotonic clock if omitted.
 
         Raises:
             ConfigError: a setting, ``WALLE_ENGINE_ISA`` or ``WALLE_ENGINE_DISABLE`` has an unknown value.
         """
         wanted = {
             "merge": merge, "vertical": vertical, "horizontal": horizontal, "claims": claims, "fuse": fuse,
-            "reuse": reuse,
+            "reuse": reuse, "calibrated": calibrated,
         }  # fmt: skip
+        calibration.load_once()
         flags = lib.WE_SESSION_VERIFY * verify + sum(
             flag for name, flag in _SESSION_FLAGS.items() if not wanted[name]
         )
@@ -228,9 +240,16 @@ class Model:
         options.memory_limit = min(max(memory_limit, -1), 1 << 62)
         options.max_trips = min(max(max_trips, -1), 1 << 62)
         options.precision, options.backend, options.search = texts
+        options.search_s = search_s
+        callback = _clock_callback(clock)
+        options.clock_s = options.clock_context = callback
         out, error = ffi.new("we_session **"), ffi.new("we_error *")
         _check(lib.we_session_new(self._handle, options, out, error), error)
-        return Session(out[0], self)
+        return Session(out[0], self, [callback])
+
+
+def _clock_callback(clock: Callable[[], float] | None) -> Any:
+    return ffi.NULL if clock is None else ffi.callback("double(void *)", lambda _context: clock())
 
 
 _SESSION_FLAGS = {
@@ -240,6 +259,7 @@ _SESSION_FLAGS = {
     "claims": lib.WE_SESSION_NO_CLAIMS,
     "fuse": lib.WE_SESSION_NO_FUSE,
     "reuse": lib.WE_SESSION_NO_REUSE,
+    "calibrated": lib.WE_SESSION_UNCALIBRATED,
 }
 
 
@@ -251,7 +271,7 @@ class Session:
         is_module: whether the model is more than one program whatever its inputs (control flow, text, ...).
     """
 
-    def __init__(self, handle: Any, model: Model) -> None:
+    def __init__(self, handle: Any, model: Model, clocks: Sequence[object] = ()) -> None:
         self._handle = ffi.gc(handle, lib.we_session_release)
         self.model = model
         self._wanted = {value.name: value.dtype for value in model.inputs}
@@ -262,7 +282,7 @@ class Session:
         plain = not self.is_module and all(value.dtype in PLAIN for value in model.inputs)
         self._address = int(ffi.cast("uintptr_t", self._handle)) if plain else 0
         self._profiling = threading.Lock()
-        self._clocks: list[object] = []  # a step in flight may ask its clock after the profile has ended
+        self._clocks = list(clocks)  # a step in flight may ask its clock after the profile has ended
 
     def run(self, inputs: Mapping[str, object]) -> dict[str, Any]:
         """Run the model once.
@@ -362,10 +382,8 @@ class Session:
             raise _refuse("this session is being profiled already: leave the other profile first")
         profile = Profile()
         try:
-            callback = ffi.NULL
-            if clock is not None:
-                callback = ffi.callback("double(void *)", lambda _context: clock())
-                self._clocks.append(callback)
+            callback = _clock_callback(clock)
+            self._clocks.append(callback)
             error = ffi.new("we_error *")
             _check(lib.we_session_profile_start(self._handle, callback, ffi.NULL, error), error)
             try:

@@ -21,6 +21,8 @@ from walle_shared.errors import ConfigError, StorageError, WalleError
 from walle_shared.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
+    from walle_engine.api import Search
+    from walle_engine.explaining import Regret
     from walle_engine.profile import OpTime
 
 __all__ = ["main"]
@@ -33,7 +35,9 @@ _EXAMPLES = (
     ("run digits.wmodel --input image=one.npy --dim N=1", "an input from a file"),
     ("run digits.wmodel --repeat 1000 --json", "random inputs; timing for a script"),
     ("run digits.wmodel --profile trace.json", "a table of steps, and a trace to look at"),
-    ("explain digits.wmodel", "the planned steps and what was chosen for each"),
+    ("explain digits.wmodel", "the planned steps, predicted and measured"),
+    ("explain digits.wmodel --regret --threads 2", "what other choices would have gained"),
+    ("calibrate", "once per machine: lets models be planned for it"),
     ("bench digits.onnx --peers --threads 1,2", "a bar chart beside ONNX Runtime and OpenVINO"),
     ("coverage", "operators, and kernels by instruction set"),
     ("workload", "what a new back end would have to implement"),
@@ -136,6 +140,15 @@ def build_parser() -> argparse.ArgumentParser:
     explain = add("explain", _explain, "show the planned steps of a model and what was chosen for each")
     explain.set_defaults(input=[])
     _add_model(explain)
+    explain.add_argument("--no-run", action="store_true", help="do not run the model to measure its steps")
+    explain.add_argument(
+        "--regret", action="store_true", help="time every alternative of every node as well; takes a while"
+    )
+    explain.add_argument("--worst", action="store_true", help="the dearest steps first")
+
+    calibrate = add("calibrate", _calibrate, "measure this machine for the cost model, and keep the result")
+    calibrate.add_argument("--show", action="store_true", help="measure nothing; print what is believed")
+    calibrate.add_argument("--force", action="store_true", help="measure again where that was done before")
 
     bench = add("bench", _bench, "time a model, beside other engines where asked")
     bench.add_argument("model", type=Path, metavar="MODEL.onnx|MODEL.wmodel")
@@ -342,7 +355,12 @@ def _run(args: argparse.Namespace) -> None:
     )
 
 
+_MEASURED_RUNS = 9
+
+
 def _explain(args: argparse.Namespace) -> None:
+    from walle_engine import explaining
+
     session = _session(args)
     inputs = _inputs(args)
     if session.is_module:  # where its programs end is seen with data at hand
@@ -350,32 +368,58 @@ def _explain(args: argparse.Namespace) -> None:
     else:
         session.prepare(inputs)
     program = session.explain()
+    if "segments" in program:
+        _explain_segments(args, program)
+        return
+    if not args.no_run:
+        session.run(inputs)
+        with session.profile() as profile:
+            for _ in range(_MEASURED_RUNS):
+                session.run(inputs)
+        explaining.add_measured(program, profile.steps)
+    found = []
+    if args.regret:
+        exhaustive = _session(args, search="exhaustive")
+        exhaustive.prepare(inputs)
+        trials = exhaustive.explain()
+        program["trials"] = trials["trials"]
+        found = explaining.regrets(trials)
+    program["totals"] = explaining.totals(program, found)
     if args.json:
         _print_json(program)
         return
-    if "segments" not in program:
-        _print_program(program)
+    _print_program(program, args.worst)
+    _print_regrets(found)
+
+
+def _explain_segments(args: argparse.Namespace, program: Mapping[str, Any]) -> None:
+    if args.json:
+        _print_json(program)
         return
     for segment in program["segments"]:
         print(f"nodes from {segment['first_node']} on, {segment['nodes']} of them:")
-        _print_program(segment["program"])
+        _print_program(segment["program"], args.worst)
 
 
-def _print_program(program: Mapping[str, Any]) -> None:
-    steps: list[Mapping[str, Any]] = program["steps"]
+def _print_program(program: Mapping[str, Any], worst_first: bool) -> None:
+    from walle_engine import explaining
+
     _print_table(
-        ["node", "op", "step", "chosen", "result", "predicted µs", "size"],
+        ["node", "op", "step", "chosen", "result", "predicted µs", "measured µs", "ratio", "bytes", "size"],
         (
             (
-                step["node"],
-                step["op"],
-                step["command"],
-                step["candidate"],
-                f"{step['out']['dtype']} {_shape(step['out']['shape'])}",
-                f"{step['predicted_ms'] * 1e3:.2f}",
-                _step_size(step),
+                row.nodes,
+                row.op,
+                row.command,
+                row.candidate,
+                row.shape,
+                f"{row.predicted_ms * 1e3:.2f}",
+                "-" if row.measured_ms is None else f"{row.measured_ms * 1e3:.2f}",
+                "-" if row.ratio is None else f"{row.ratio:.2f}",
+                format_bytes(row.bytes),
+                row.size,
             )
-            for step in steps
+            for row in explaining.group(program, worst_first=worst_first)
         ),
     )
     memory, merging = program["memory"], program["merging"]
@@ -387,8 +431,12 @@ def _print_program(program: Mapping[str, Any]) -> None:
         f"shared, {merging['aliases']} move nothing"
     )
     print(f"{program['isa']}, {program['threads']} thread(s), precision {program['precision']}")
+    sums = explaining.totals(program)
+    measured = (
+        "" if sums["measured_ms"] is None else f", measured {format_seconds(sums['measured_ms'] / 1e3)}"
+    )
     print(
-        f"predicted {format_seconds(sum(step['predicted_ms'] for step in steps) / 1e3)}; "
+        f"predicted {format_seconds((sums['predicted_ms'] or 0) / 1e3)}{measured}; "
         f"tensors and scratch take {format_bytes(memory['arena_bytes'])}, no plan could take less than "
         f"{format_bytes(memory['lower_bound_bytes'])}; "
         f"largest scratch {format_bytes(memory['scratch_bytes'])}, "
@@ -396,15 +444,48 @@ def _print_program(program: Mapping[str, Any]) -> None:
     )
 
 
-def _step_size(step: Mapping[str, Any]) -> str:
-    """What makes the step cost what it costs."""
-    if "m" in step:
-        return f"{step['m']} x {step['n']} x {step['k']}"
-    if "functions" in step:
-        return " ".join(step["functions"])
-    if "regions" in step:
-        return f"{step['regions']} regions, {format_bytes(step['bytes_moved'])} moved"
-    return ""
+def _print_regrets(found: Sequence[Regret]) -> None:
+    if not found:
+        return
+    print()
+    _print_table(
+        ["node", "op", "chosen by the model", "ms", "fastest", "ms", "lost ms", "tried"],
+        (
+            (
+                row.node if row.count == 1 else f"{row.node} +{row.count - 1}",
+                row.op,
+                row.chosen,
+                f"{row.chosen_ms:.4f}",
+                row.best if row.lost_ms else "the same",
+                f"{row.best_ms:.4f}",
+                f"{row.lost_ms:.4f}",
+                row.tried,
+            )
+            for row in found
+        ),
+    )
+    best_ms = sum(row.count * row.best_ms for row in found)
+    lost_ms = sum(row.lost_ms for row in found)
+    print(f"the model's choices lose {lost_ms:.3f} ms on the best, {best_ms:.3f} ms: {lost_ms / best_ms:.1%}")
+
+
+def _calibrate(args: argparse.Namespace) -> None:
+    from walle_engine import calibration
+
+    path = calibration.file_path()
+    done = calibration.load() if not args.force or args.show else False
+    if not args.show and not done:
+        path = calibration.calibrate()
+        done = path is not None
+    rows = calibration.parameters()
+    if args.json:
+        _print_json({"path": str(path), "kept": done, "parameters": [asdict(row) for row in rows]})
+        return
+    _print_table(
+        ["parameter", "value", "standard", "meaning"],
+        ((row.name, f"{row.value:.4g}", f"{row.standard:.4g}", row.meaning) for row in rows),
+    )
+    print(f"kept in {path}" if done else "these are not kept: there is no file of this machine's")
 
 
 def _bench(args: argparse.Namespace) -> None:
@@ -502,10 +583,11 @@ def _profile(session: Any, inputs: Mapping[str, Any], path: Path) -> tuple[OpTim
     return rows
 
 
-def _session(args: argparse.Namespace) -> Any:
+def _session(args: argparse.Namespace, search: Search = "model") -> Any:
     from walle_engine import api
 
-    return api.load(args.model).session(threads=args.threads, precision=args.precision)
+    model = api.load(args.model)
+    return model.session(threads=args.threads, precision=args.precision, search=search)
 
 
 def _inputs(args: argparse.Namespace) -> dict[str, Any]:

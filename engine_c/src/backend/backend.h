@@ -31,13 +31,16 @@ const we_backend *we_backend_find(const char *name); /* NULL if there is none */
 typedef struct we_claim_methods {
     /* True, with parameters in the arena, where the claim can run this call. */
     bool (*accept)(const we_call *call, we_arena *arena, const void **parameters);
-    /* Elementary steps, in the unit of the cost model's vector class; of what the product does not count. */
+    /* Elementary steps (an addition of elements in the second-level cache); of what the product does not
+     * count. */
     double (*cost)(const void *parameters);
     void (*run)(const we_run *run, const we_command *command);
     /* The rest may be NULL. The float32 product inside: the search picks its micro-kernel (u.claim.kernel).
      */
     const we_matmul *(*product)(const void *parameters);
     bool splits; /* the product may have a kernel of split operands, as we_gemm has */
+    /* Rows of the product that are multiplied together: its B passes once for each such part. NULL: all. */
+    int64_t (*rows)(const void *parameters, int32_t threads);
     /* Once, after the choice: pack constants into the program's arena. */
     we_status (*prepare)(we_program *program, we_command *command, we_error *err);
     size_t (*scratch_size)(const we_program *program, const we_command *command, int32_t threads);

@@ -123,6 +123,18 @@ static void put_details(text *t, const we_program *program, const we_command *c)
     }
 }
 
+/* Of all that a step reads and writes; a tensor read twice counts once more. */
+static long long bytes_of(const we_program *program, const we_command *c) {
+    long long bytes = 0;
+    for (size_t i = 0; i < we_command_reads(c) + we_command_writes(c); i++) {
+        size_t reads = we_command_reads(c);
+        const we_tensor *tensor =
+            &program->tensors[i < reads ? we_command_read(c, i) : we_command_write(c, i - reads)];
+        bytes += tensor->count * (long long)we_dtype_size(tensor->dtype);
+    }
+    return bytes;
+}
+
 static void put_step(text *t, const we_graph *graph, const we_program *program, const we_command *c) {
     const we_node *node = &graph->nodes[c->node];
     put(t, "{\"node\":");
@@ -131,7 +143,7 @@ static void put_step(text *t, const we_graph *graph, const we_program *program, 
         we_op_name(node->op), we_command_name(c->kind), function_name(c), c->candidate, c->predicted_ms);
     put(t, ",\"out\":{\"dtype\":\"%s\",\"shape\":", we_dtype_name(program->tensors[c->out].dtype));
     put_dims(t, &program->tensors[c->out]);
-    put(t, "}");
+    put(t, "},\"bytes\":%lld", bytes_of(program, c));
     put_details(t, program, c);
     put(t, "}");
 }
@@ -152,6 +164,33 @@ static void put_memory(text *t, const we_prepared *prepared) {
         first = false;
     }
     put(t, "]}");
+}
+
+static void put_alternative(text *t, const we_alternative *a) {
+    put(t, "{\"claim\":\"%s\",\"candidate\":\"%s\",\"predicted_ms\":%.6f,\"measured_ms\":",
+        a->claim < 0 ? "" : we_claim_row(a->claim)->name, a->candidate ? a->candidate : "", a->predicted_ms);
+    if (a->measured_ms < 0)
+        put(t, "null}");
+    else
+        put(t, "%.6f}", a->measured_ms);
+}
+
+static void put_trials(text *t, const we_graph *graph, const we_prepared *prepared) {
+    put(t, "\"trials\":[");
+    for (size_t i = 0; i < prepared->trial_count; i++) {
+        const we_trial *trial = &prepared->trials[i];
+        put(t, "%s{\"node\":", i ? "," : "");
+        put_string(t, graph->nodes[trial->node].name);
+        put(t, ",\"op\":\"%s\",\"remembered\":%s,\"predicted\":%zu,\"chosen\":%zu,\"alternatives\":[",
+            we_op_name(graph->nodes[trial->node].op), trial->remembered ? "true" : "false", trial->predicted,
+            trial->chosen);
+        for (size_t a = 0; a < trial->alternatives->count; a++) {
+            put(t, "%s", a ? "," : "");
+            put_alternative(t, &trial->alternatives->at[a]);
+        }
+        put(t, "]}");
+    }
+    put(t, "],");
 }
 
 static void put_traffic(text *t, const char *name, const we_traffic *traffic) {
@@ -175,14 +214,17 @@ we_status we_explain(const we_graph *graph, const we_settings *settings, const w
     WE_TRY(we_isa_current(&isa, err));
     put(&t, "{\"model\":");
     put_string(&t, graph->name);
-    put(&t, ",\"backend\":\"%s\",\"isa\":\"%s\",\"threads\":%d,\"precision\":\"%s\",\"steps\":[",
+    put(&t,
+        ",\"backend\":\"%s\",\"isa\":\"%s\",\"threads\":%d,\"precision\":\"%s\",\"search\":\"%s\",\"steps\":"
+        "[",
         settings->backend->name, isa, (int)settings->machine.threads,
-        we_precision_name(settings->machine.precision));
+        we_precision_name(settings->machine.precision), we_search_name(settings->search));
     for (size_t c = 0; c < prepared->program.command_count; c++) {
         put(&t, "%s", c ? "," : "");
         put_step(&t, graph, &prepared->program, &prepared->program.commands[c]);
     }
     put(&t, "],");
+    put_trials(&t, graph, prepared);
     put_merging(&t, &prepared->merging);
     put_memory(&t, prepared);
     put(&t, "}");

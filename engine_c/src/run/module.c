@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "graph/opspec.h"
 #include "run/explain.h"
+#include "run/trials.h"
 
 enum {
     KEPT = 4,
@@ -351,7 +352,8 @@ static we_status try_segment(we_flow *flow, const we_scope *scope, size_t start,
     *reached = 0;
     we_error_clear(flow->err);
     WE_TRY(view_graph(flow, scope, start, end, level, &s));
-    we_status status = we_prepare(&s->graph, flow->settings, s->shapes, &s->prepared, reached, flow->err);
+    we_status status =
+        we_prepare_searched(&s->graph, flow->settings, s->shapes, &s->prepared, reached, flow->err);
     if (status != WE_OK)
         free_segment(s);
     else

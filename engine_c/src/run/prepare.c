@@ -18,12 +18,26 @@ enum {
 
 typedef struct builder {
     int64_t folded_bytes; /* of constants made so far */
+    we_machine machine;   /* the session's, for this model */
     const we_graph *graph;
     const we_settings *settings;
     we_program *program;
-    int32_t *tensor_of; /* per graph value */
+    int32_t *tensor_of;            /* per graph value */
+    we_alternatives *alternatives; /* of the last node, listed while it is lowered; NULL: not wanted */
     we_error *err;
 } builder;
+
+/* What the node is to run as, or NULL where that is for the cost model to say. */
+static const we_alternative *choice_of(const builder *b, int32_t node) {
+    const we_alternative *choices = b->settings->choices;
+    return choices && choices[node].claim != WE_CLAIM_ANY ? &choices[node] : NULL;
+}
+
+static void choose_command(const builder *b, const char *wanted, we_command *command) {
+    we_machine machine = b->machine;
+    machine.wanted = wanted;
+    we_search_choose(&machine, b->program, b->settings->search == WE_SEARCH_REFERENCE, command);
+}
 
 static size_t bytes_of(const we_tensor *tensor) {
     return (size_t)tensor->count * we_dtype_size(tensor->dtype);
@@ -59,6 +73,8 @@ static we_status add_weights(builder *b) {
                             .alias_of = -1};
         memcpy(tensor.dims, value->dims, sizeof tensor.dims);
         we_shape_count(tensor.rank, tensor.dims, tensor.dtype, &tensor.count);
+        if (!b->settings->machine.weights)
+            b->machine.weights += (double)bytes_of(&tensor);
         WE_TRY(we_program_tensor(b->program, &tensor, &b->tensor_of[v], b->err));
     }
     return WE_OK;
@@ -147,26 +163,55 @@ static const we_ports *ports_of(const we_claim_methods *claim, const we_lower *l
     return ports;
 }
 
-/* The cheapest claim the back end has on this call, as a command with its price; kind stays UNARY where there
- * is none. */
+/* The row's claim on this call, as a command without a kernel; false where it does not take it. */
+static bool claim_call(const builder *b, const we_lower *l, int32_t row, we_command *out) {
+    const we_claim_methods *methods = we_claim_row(row)->methods;
+    *out =
+        (we_command){.kind = WE_COMMAND_CLAIM, .node = l->node, .in = {l->in[0], -1, -1}, .out = l->out[0]};
+    out->u.claim.claim = row;
+    if ((methods->product && b->settings->search == WE_SEARCH_REFERENCE) ||
+        (methods->approximate && b->settings->machine.precision == WE_PRECISION_HIGHEST) ||
+        !methods->accept(&l->call, &b->program->arena, &out->u.claim.parameters))
+        return false;
+    out->u.claim.ports = ports_of(methods, l, &b->program->arena);
+    return out->u.claim.ports || (!methods->reads && !methods->writes);
+}
+
+static void list_alternative(const builder *b, int32_t claim, const char *candidate, double predicted_ms) {
+    we_alternatives *list = b->alternatives;
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->at[i].claim == claim && list->at[i].candidate == candidate)
+            return;
+    }
+    if (list->count < WE_MAX_ALTERNATIVES)
+        list->at[list->count++] = (we_alternative){claim, candidate, predicted_ms, -1};
+}
+
+/* All candidates of the claim. */
+static void list_claim(const builder *b, const we_command *claim) {
+    we_candidate candidates[WE_MAX_CANDIDATES];
+    const we_machine *machine = &b->machine;
+    size_t count = we_space_candidates(machine, b->program, claim, false, candidates);
+    for (size_t i = 0; i < count; i++)
+        list_alternative(b, claim->u.claim.claim, candidates[i].name,
+                         we_cost_candidate(machine, b->program, claim, &candidates[i]));
+}
+
+/* The cheapest claim the back end has on this call, or the one that is wanted, as a command with its price;
+ * kind stays UNARY where there is none. */
 static we_command best_claim(const builder *b, const we_lower *l) {
     we_command best = {.kind = WE_COMMAND_UNARY};
+    const we_alternative *wanted = choice_of(b, l->node);
     int32_t row = 0;
-    const we_claim *claim;
-    for (; (claim = we_claim_find(b->settings->backend->name, l->call.node->op, &row)); row++) {
-        we_command command = {
-            .kind = WE_COMMAND_CLAIM, .node = l->node, .in = {l->in[0], -1, -1}, .out = l->out[0]};
-        command.u.claim.claim = row;
-        if ((claim->methods->product && b->settings->plain_only) ||
-            (claim->methods->approximate && b->settings->machine.precision == WE_PRECISION_HIGHEST) ||
-            !claim->methods->accept(&l->call, &b->program->arena, &command.u.claim.parameters))
+    for (; we_claim_find(b->settings->backend->name, l->call.node->op, &row); row++) {
+        we_command command;
+        if ((wanted && wanted->claim != row) || !claim_call(b, l, row, &command))
             continue;
-        command.u.claim.ports = ports_of(claim->methods, l, &b->program->arena);
-        if (!command.u.claim.ports && (claim->methods->reads || claim->methods->writes))
-            continue;
-        we_search_choose(&b->settings->machine, b->program, b->settings->plain_only, &command);
+        choose_command(b, wanted ? wanted->candidate : NULL, &command);
         if (best.kind != WE_COMMAND_CLAIM || command.predicted_ms < best.predicted_ms)
             best = command;
+        if (b->alternatives)
+            list_claim(b, &command);
     }
     return best;
 }
@@ -193,20 +238,42 @@ static we_status emit_channels_last(we_lower *l, we_command *claim) {
     return l->status;
 }
 
-/* Replace the commands from the marks on by the back end's claim, if it has one that costs less. */
+/* Predicted milliseconds of the commands from the mark on. */
+static double price_from(const builder *b, size_t mark, const char *wanted) {
+    double ms = 0;
+    for (size_t c = mark; c < b->program->command_count; c++) {
+        we_command command = b->program->commands[c];
+        choose_command(b, wanted, &command);
+        ms += command.predicted_ms;
+    }
+    return ms;
+}
+
+/* The decomposition as it is chosen, and with every candidate of one of its commands. */
+static void list_decomposition(const builder *b, size_t mark) {
+    bool chosen = false;
+    for (size_t c = mark; c < b->program->command_count; c++) {
+        we_candidate candidates[WE_MAX_CANDIDATES];
+        size_t count =
+            we_space_candidates(&b->machine, b->program, &b->program->commands[c], false, candidates);
+        for (size_t i = 0; i < count && count > 1; i++)
+            list_alternative(b, -1, candidates[i].name, price_from(b, mark, candidates[i].name));
+        chosen = chosen || count > 1;
+    }
+    if (!chosen)
+        list_alternative(b, -1, NULL, price_from(b, mark, NULL));
+}
+
+/* Replace the commands from the marks on by the back end's claim, if it has one that costs less or is wanted.
+ */
 static we_status consider_claim(const builder *b, we_lower *l, size_t command_mark, size_t tensor_mark) {
+    if (b->alternatives)
+        list_decomposition(b, command_mark);
     if (b->settings->flags & WE_SESSION_NO_CLAIMS)
         return WE_OK;
     we_command claim = best_claim(b, l);
-    if (claim.kind != WE_COMMAND_CLAIM)
-        return WE_OK;
-    double decomposed = 0;
-    for (size_t c = command_mark; c < b->program->command_count; c++) {
-        we_command command = b->program->commands[c];
-        we_search_choose(&b->settings->machine, b->program, b->settings->plain_only, &command);
-        decomposed += command.predicted_ms;
-    }
-    if (claim.predicted_ms >= decomposed)
+    if (claim.kind != WE_COMMAND_CLAIM ||
+        (!choice_of(b, l->node) && claim.predicted_ms >= price_from(b, command_mark, NULL)))
         return WE_OK;
     b->program->command_count = command_mark;
     b->program->tensor_count = tensor_mark;
@@ -282,12 +349,19 @@ static we_status narrow(we_lower *l, const links *k) {
     return l->status;
 }
 
+/* An input that stands for another step's result must not be taken for an input. */
+static we_tensor as_in_truth(const builder *b, we_tensor tensor) {
+    if (tensor.kind == WE_TENSOR_INPUT && b->settings->inner && b->settings->inner[tensor.index])
+        tensor.kind = WE_TENSOR_TEMP;
+    return tensor;
+}
+
 static we_status lower_links(builder *b, int32_t index, links *k) {
     const we_node *node = &b->graph->nodes[index];
     for (int32_t i = 0; i < node->input_count; i++) {
         k->in[i] = node->inputs[i] < 0 ? -1 : b->tensor_of[node->inputs[i]];
         if (k->in[i] >= 0) {
-            k->in_copies[i] = b->program->tensors[k->in[i]];
+            k->in_copies[i] = as_in_truth(b, b->program->tensors[k->in[i]]);
             k->in_views[i] = &k->in_copies[i];
         }
     }
@@ -403,7 +477,8 @@ static we_status choose(const builder *b, we_prepared *prepared, size_t *scratch
     we_program *program = b->program;
     for (size_t c = 0; c < program->command_count; c++) {
         we_command *command = &program->commands[c];
-        we_search_choose(&settings->machine, program, settings->plain_only, command);
+        const we_alternative *wanted = choice_of(b, command->node);
+        choose_command(b, wanted ? wanted->candidate : NULL, command);
         WE_TRY(settings->backend->prepare(program, command, b->err));
         size_t scratch = settings->backend->scratch_size(program, command, settings->machine.threads);
         scratch_bytes[c] = scratch;
@@ -478,8 +553,8 @@ static we_status build(builder *b, const we_view *shapes, we_prepared *prepared,
     return status == WE_OK ? check_limit(b, prepared) : status;
 }
 
-we_status we_prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
-                     we_prepared **out, size_t *reached, we_error *err) {
+static we_status prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                         we_alternatives *alternatives, we_prepared **out, size_t *reached, we_error *err) {
     size_t unwanted;
     we_status status = WE_OUT_OF_MEMORY;
     we_prepared *prepared = we_memory_new(sizeof *prepared);
@@ -492,13 +567,17 @@ we_status we_prepare(const we_graph *graph, const we_settings *settings, const w
     prepared->inputs = we_arena_new(arena, graph->input_count * sizeof *prepared->inputs);
     prepared->outputs = we_arena_new(arena, graph->output_count * sizeof *prepared->outputs);
     prepared->direct = we_arena_new(arena, graph->output_count * sizeof *prepared->direct);
-    builder b = {.graph = graph, .settings = settings, .program = &prepared->program, .err = err};
-    b.tensor_of = we_memory_new(graph->value_count * sizeof *b.tensor_of);
+    builder b = {.graph = graph,
+                 .settings = settings,
+                 .program = &prepared->program,
+                 .machine = settings->machine,
+                 .alternatives = alternatives,
+                 .err = err};
+    b.tensor_of = prepared->tensor_of = we_arena_new(arena, graph->value_count * sizeof *b.tensor_of);
     if (prepared->inputs && prepared->outputs && prepared->direct && b.tensor_of)
         status = build(&b, shapes, prepared, reached ? reached : &unwanted);
     else
         we_error_no_memory(err);
-    we_memory_free(b.tensor_of);
     if (status != WE_OK) {
         we_prepared_free(prepared);
         return status;
@@ -507,11 +586,26 @@ we_status we_prepare(const we_graph *graph, const we_settings *settings, const w
     return WE_OK;
 }
 
+we_status we_prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                     we_prepared **out, size_t *reached, we_error *err) {
+    return prepare(graph, settings, shapes, NULL, out, reached, err);
+}
+
+we_status we_prepare_alternatives(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                                  we_alternatives *out, we_error *err) {
+    we_prepared *prepared;
+    out->count = 0;
+    WE_TRY(prepare(graph, settings, shapes, out, &prepared, NULL, err));
+    we_prepared_free(prepared);
+    return WE_OK;
+}
+
 void we_prepared_free(we_prepared *prepared) {
     if (!prepared)
         return;
     we_program_free(&prepared->program);
     we_plan_free(&prepared->plan);
+    we_arena_free(&prepared->trial_arena);
     we_memory_free(prepared);
 }
 

@@ -11,14 +11,29 @@ typedef struct we_settings {
     const we_backend *backend;
     const we_kernels *kernels;
     we_machine machine;
-    uint32_t flags; /* of we_session_flag */
-    bool plain_only;
+    we_parameters parameters; /* of the machine, as the session found them */
+    uint32_t flags;           /* of we_session_flag */
+    we_search search;
+    const we_alternative
+        *choices;      /* how each node is to run; WE_CLAIM_ANY: as the model says. NULL: all so */
+    const bool *inner; /* of a trial: inputs of the graph that are other steps' results in truth; or NULL */
+    double search_s;   /* to measure for, at most */
+    we_clock clock_s;  /* to measure with; never NULL */
+    void *clock_context;
     int64_t memory_limit; /* bytes of one run */
     int64_t max_trips;    /* of all loops of one run */
     we_profile *profile;  /* of the session; never NULL */
     we_packs *packs;      /* of the model */
-    we_pool *pool;        /* of the session, for packing */
+    we_pool *pool;        /* of the session, for packing and measuring */
 } we_settings;
+
+/* A node whose alternatives were timed. */
+typedef struct we_trial {
+    int32_t node;
+    we_alternatives *alternatives;
+    size_t predicted, chosen; /* by the model, and in the end */
+    bool remembered;          /* timed for an equal node before */
+} we_trial;
 
 /* A tensor that lies elsewhere in each run: in an input, or in an output that the program writes itself. */
 typedef struct we_moving {
@@ -30,12 +45,16 @@ typedef struct we_prepared {
     we_program program;
     we_plan plan;
     int32_t *inputs, *outputs; /* tensors, in the graph's order */
+    int32_t *tensor_of;        /* per value of the graph */
     bool *direct;              /* per output: the program writes the caller's block itself */
     we_moving *moving;         /* roots come first */
     size_t moving_count;
     size_t scratch_bytes; /* the most that a command needs */
     we_merge_report merging;
     int64_t run_bytes; /* that a run takes: arena and outputs */
+    const we_trial *trials;
+    size_t trial_count;
+    we_arena trial_arena;
 } we_prepared;
 
 /* `shapes` has one view per graph input, checked by the caller; data pointers are not read. Where a node has
@@ -44,6 +63,10 @@ typedef struct we_prepared {
 we_status we_prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
                      we_prepared **out, size_t *reached, we_error *err);
 void we_prepared_free(we_prepared *prepared);
+
+/* The ways to run a graph's last node, with what the model says of each; for graphs of one node. */
+we_status we_prepare_alternatives(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                                  we_alternatives *out, we_error *err);
 
 we_workspace *we_prepared_workspace(const we_prepared *prepared); /* a new one; NULL when out of memory */
 

@@ -9,17 +9,22 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/switches.h"
 #include "run/explain.h"
 #include "run/model.h"
 #include "run/module.h"
+#include "run/trials.h"
 
 enum {
     CACHE_SIZE = 4,
     FEW_INPUTS = 8,
     DEFAULT_MAX_TRIPS = 1 << 24,
+    DEFAULT_MEASURE_S = 2,
+    DEFAULT_EXHAUSTIVE_S = 600,
+    MAX_SEARCH_S = 86400,
 };
 
 static const int64_t DEFAULT_MEMORY_LIMIT = (int64_t)8 << 30;
@@ -57,6 +62,11 @@ struct we_session {
 
 /* ---- Settings ---- */
 
+static double monotonic(void *context) {
+    (void)context;
+    return we_clock_now_s();
+}
+
 static we_status read_settings(const we_session_options *options, we_settings *out, we_error *err) {
     const char *backend = options->backend ? options->backend : "cpu";
     const char *search = options->search ? options->search : "model";
@@ -69,10 +79,17 @@ static we_status read_settings(const we_session_options *options, we_settings *o
                             (int)options->threads);
     if (!(out->backend = we_backend_find(backend)))
         return we_error_set(err, WE_CONFIG, "backend '%.30s' is unknown; use 'cpu'", backend);
-    if (strcmp(search, "model") != 0 && strcmp(search, "reference") != 0)
-        return we_error_set(err, WE_CONFIG, "search '%.30s' is unknown; use 'model' or 'reference'", search);
+    if ((out->search = we_search_find(search)) == WE_SEARCH_COUNT)
+        return we_error_set(err, WE_CONFIG,
+                            "search '%.30s' is unknown; use 'model', 'measure', 'exhaustive' or 'reference'",
+                            search);
+    if (!(options->search_s >= 0 && options->search_s <= MAX_SEARCH_S))
+        return we_error_set(err, WE_CONFIG, "search_s must be 0 to %d seconds", MAX_SEARCH_S);
     WE_TRY(we_kernels_get(&out->kernels, err));
-    out->plain_only = strcmp(search, "reference") == 0;
+    double default_s = out->search == WE_SEARCH_EXHAUSTIVE ? DEFAULT_EXHAUSTIVE_S : DEFAULT_MEASURE_S;
+    out->search_s = options->search_s > 0 ? options->search_s : default_s;
+    out->clock_s = options->clock_s ? options->clock_s : monotonic;
+    out->clock_context = options->clock_context;
     if (options->memory_limit < 0 || options->max_trips < 0)
         return we_error_set(err, WE_CONFIG, "memory_limit and max_trips must not be negative");
     out->memory_limit = options->memory_limit ? options->memory_limit : DEFAULT_MEMORY_LIMIT;
@@ -81,7 +98,10 @@ static we_status read_settings(const we_session_options *options, we_settings *o
     out->flags |= options->flags;
     out->machine = (we_machine){.isas = out->kernels->isas,
                                 .threads = options->threads ? options->threads : 1,
-                                .precision = we_precision_find(precision)};
+                                .precision = we_precision_find(precision),
+                                .parameters = &out->parameters};
+    bool standard = out->flags & WE_SESSION_UNCALIBRATED;
+    out->parameters = standard ? we_parameters_standard() : we_parameters_now();
     return WE_OK;
 }
 
@@ -228,7 +248,7 @@ static we_status new_entry(we_session *session, const we_view *shapes, shape_ent
     if (entry->shapes) {
         if (graph->input_count)
             memcpy(entry->shapes, shapes, graph->input_count * sizeof *shapes);
-        status = we_prepare(graph, &session->settings, shapes, &entry->prepared, NULL, err);
+        status = we_prepare_searched(graph, &session->settings, shapes, &entry->prepared, NULL, err);
     } else {
         we_error_no_memory(err);
     }

@@ -1,30 +1,22 @@
-#include "search/search.h"
+#include "search/cost.h"
 
 #include "base/dtype.h"
-
-static const struct {
-    double product, element, bytes; /* per nanosecond */
-} RATES[] = {
-#define WE_RATE_ROW(ISA, product, element, bytes) [WE_ISA_##ISA] = {product, element, bytes},
-#include "search/rates.inc"
-#undef WE_RATE_ROW
-};
 
 /* Steps per element and kind, in the unit of the element-wise rate. */
 enum {
     STEPS_UNARY = 4, /* between a relu (1) and an exp (8) */
     STEPS_BINARY = 1,
-    STEPS_SELECT = 4,
-    STEPS_CAST = 4,
-    STEPS_ARG = 8,
-    STEPS_SORT = 512, /* some ten comparisons through a pointer */
-    STEPS_RANDOM = 16,
-    SPLIT_CYCLES = 3,  /* of 32 elements, for every part */
-    WEIGHT_BYTES = 16, /* per ns, of a B that was last used a whole run ago */
-    TILE_CYCLES = 40,  /* a call, its pointers, the latency of its last sums */
-    START_NS = 100,    /* S of any command on the CPU: the call, its walk */
-    STEP_NS = 5,       /* of a loop, to its next iteration */
-    PIECE_STEP_NS = 2, /* of one that runs in pieces */
+    STEPS_SELECT = 20,
+    STEPS_CAST = 8,
+    STEPS_ARG = 40,
+    STEPS_SORT = 1024, /* some ten comparisons through a pointer */
+    STEPS_RANDOM = 100,
+    SPLIT_CYCLES = 3,       /* of 32 elements, for every part */
+    TILE_CYCLES = 40,       /* a call, its pointers, the latency of its last sums */
+    NEAR_BYTES = 512 << 10, /* of a result that stay in the second-level cache */
+    PLAIN_STEPS = 3,        /* of the plain loop of a product, per ns */
+    STEP_NS = 5,            /* of a loop, to its next iteration */
+    PIECE_STEP_NS = 2,      /* of one that runs in pieces */
 };
 
 static int best_isa(const we_machine *machine) {
@@ -66,38 +58,101 @@ static double panel_cycles(int64_t m, const we_matmul_row *kernel, int64_t vecto
     return m % each ? cycles + cycles_of(kernel, m % each, vectors) : cycles;
 }
 
-/* Tiles at their cycles, what starting each costs, B once from memory, splitting A, and packing what is not
- * constant. */
-static double product_ns(const we_matmul *p, bool pack_b, const we_matmul_row *kernel) {
+static int32_t lanes_of(const we_matmul_row *kernel) {
+    return kernel->isa == WE_ISA_AVX2 ? 8 : kernel->isa == WE_ISA_REF ? 1 : 16;
+}
+
+/* Along k: elements, or pairs of them where operands are split. */
+static double words_of(const we_matmul *p, const we_matmul_row *kernel) {
+    return (double)(kernel->parts ? (p->k + 1) / 2 : p->k);
+}
+
+double we_cost_cycles(const we_matmul *p, const we_matmul_row *kernel) {
+    int32_t lanes = lanes_of(kernel);
+    int64_t whole = p->n / kernel->columns, rest = p->n % kernel->columns;
+    int64_t tiles = (p->m + kernel->rows - 1) / kernel->rows * (whole + (rest > 0));
+    double cycles = (double)whole * panel_cycles(p->m, kernel, kernel->columns / lanes);
+    if (rest)
+        cycles += panel_cycles(p->m, kernel, (rest + lanes - 1) / lanes);
+    double split = (double)(p->m * p->k * kernel->parts) * (SPLIT_CYCLES / 32.0);
+    return cycles * words_of(p, kernel) + (double)tiles * TILE_CYCLES + split;
+}
+
+static double greater(double a, double b) {
+    return a > b ? a : b;
+}
+
+/* Work while bytes arrive: the longer of both, and a little of the other as they do not overlap in full. */
+static double together(double a, double b) {
+    return greater(a, b) + 0.1 * (a < b ? a : b);
+}
+
+/* Packed. */
+static double bytes_of_b(const we_matmul *p, const we_matmul_row *kernel) {
+    return (double)p->n * words_of(p, kernel) * 4 * (kernel->parts ? kernel->parts : 1);
+}
+
+/* One pass of B, whose bytes arrive at that rate, over some rows of A. */
+static double pass_ns(const we_machine *machine, const we_matmul *p, int64_t m, double bytes_per_ns,
+                      const we_matmul_row *kernel) {
+    const we_matmul_row *rows;
+    we_matmul part = *p;
+    part.m = m;
+    we_matmul_rows(&rows);
+    return together(we_cost_cycles(&part, kernel) / machine->parameters->cycles[kernel - rows],
+                    bytes_of_b(p, kernel) / bytes_per_ns);
+}
+
+/* Passes of a constant B that was last used a run ago, each over at most `chunk` rows; or packing a B that is
+ * not constant. What of C passes the nearer caches is written to the last. */
+static double product_ns(const we_machine *machine, const we_matmul *p, int64_t chunk, bool pack_b,
+                         const we_matmul_row *kernel) {
+    const we_parameters *parameters = machine->parameters;
     double batch = 1, k = (double)p->k, m = (double)p->m, n = (double)p->n;
     for (int32_t i = 0; i < p->batch_rank; i++)
         batch *= (double)p->batch[i];
     if (!kernel)
-        return batch * (2 * m * n * k / RATES[WE_ISA_REF].product + 5);
-    int32_t lanes = kernel->isa == WE_ISA_AVX2 ? 8 : kernel->isa == WE_ISA_REF ? 1 : 16;
-    double per_ns = RATES[kernel->isa].product / (4 * lanes); /* cycles */
-    double words = kernel->parts ? (k + 1) / 2 : k, parts = kernel->parts ? kernel->parts : 1;
-    int64_t whole = p->n / kernel->columns, rest = p->n % kernel->columns;
-    double cycles = (double)whole * panel_cycles(p->m, kernel, kernel->columns / lanes);
-    if (rest)
-        cycles += panel_cycles(p->m, kernel, (rest + lanes - 1) / lanes);
-    double tiles = (m + kernel->rows - 1) / kernel->rows * ((double)whole + (rest > 0));
-    double split = kernel->parts ? m * k * parts * (SPLIT_CYCLES / 32.0) : 0;
-    double compute = (cycles * words + tiles * TILE_CYCLES + split) / per_ns;
-    double memory = n * words * parts * 4 / WEIGHT_BYTES;
-    double pack = pack_b ? n * k / 2 * (kernel->parts ? 1 + parts : 1) : 0;
-    return batch * ((compute > memory ? compute : memory) + pack);
+        return batch * (2 * m * n * k / PLAIN_STEPS + 5);
+    double share = batch > 1 ? 0.5 : 1; /* of the bandwidth: no next B arrives while one is multiplied */
+    double first =
+        share * (machine->weights > parameters->cache && !pack_b ? parameters->far : parameters->near);
+    double later =
+        share * (2 * batch * bytes_of_b(p, kernel) > parameters->cache ? parameters->far : parameters->near);
+    int64_t left = p->m - (chunk < p->m ? chunk : p->m);
+    double ns = pass_ns(machine, p, p->m - left, first, kernel);
+    if (pack_b)
+        ns += n * k / 2 * (kernel->parts ? 1 + kernel->parts : 1);
+    if (left >= chunk)
+        ns += (double)(left / chunk) * pass_ns(machine, p, chunk, later, kernel);
+    if (left % chunk)
+        ns += pass_ns(machine, p, left % chunk, later, kernel);
+    return batch * ns + greater(0, batch * m * n * 4 - NEAR_BYTES) / parameters->near;
+}
+
+static double claim_product_ns(const we_machine *machine, const we_command *command,
+                               const we_matmul_row *kernel) {
+    const we_claim_methods *claim = we_claim_of(command);
+    const void *parameters = command->u.claim.parameters;
+    const we_matmul *product = claim->product(parameters);
+    int64_t chunk = claim->rows ? claim->rows(parameters, machine->threads) : product->m;
+    return product_ns(machine, product, chunk > 0 ? chunk : 1, false, kernel);
 }
 
 /* Every iteration costs its body; a simple one starts without the call. */
 static double loop_ms(const we_machine *machine, const we_program *program, const we_loop *loop,
                       bool pieces) {
-    double body = 0, each = we_loop_is_simple(program, loop) ? -START_NS * 1e-6 : 0;
+    double body = 0, each = we_loop_is_simple(program, loop) ? -machine->parameters->start * 1e-6 : 0;
     for (size_t i = 0; i < loop->body_count; i++)
         body += loop->body[i].predicted_ms + each;
     return (double)we_loop_iterations(loop) * (body + (pieces ? PIECE_STEP_NS : STEP_NS) * 1e-6) /
                (loop->independent ? machine->threads : 1) +
-           START_NS * 1e-6;
+           machine->parameters->start * 1e-6;
+}
+
+/* Threads share what is worth waking them for. */
+static double shared(const we_machine *machine, double ns) {
+    double by_all = ns / machine->threads + machine->parameters->fork;
+    return machine->threads > 1 && by_all < ns ? by_all : ns;
 }
 
 double we_cost_candidate(const we_machine *machine, const we_program *program, const we_command *command,
@@ -132,8 +187,8 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
         steps = STEPS_RANDOM * count;
         break;
     case WE_COMMAND_MATMUL:
-        ns = product_ns(&command->u.matmul, program->tensors[command->in[1]].kind != WE_TENSOR_CONST,
-                        candidate->kernel);
+        ns = product_ns(machine, &command->u.matmul, INT64_MAX,
+                        program->tensors[command->in[1]].kind != WE_TENSOR_CONST, candidate->kernel);
         break;
     case WE_COMMAND_LOOP:
         return loop_ms(machine, program, &command->u.loop, candidate->pieces);
@@ -142,7 +197,7 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
             const we_region *r = &command->u.raster.regions[i];
             bool runs = r->rank == 0 || (r->src.stride[r->rank - 1] == 1 && r->dst.stride[r->rank - 1] == 1);
             double bytes = (double)we_region_count(r) * (double)we_dtype_size(out->dtype);
-            ns += 20 + bytes / RATES[isa].bytes * (runs ? 1 : 4);
+            ns += 20 + bytes / machine->parameters->copy[isa] * (runs ? 1 : 4);
         }
         break;
     case WE_COMMAND_NATIVE:
@@ -156,8 +211,9 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
     case WE_COMMAND_CLAIM:
         steps = claim->cost(command->u.claim.parameters);
         if (claim->product)
-            ns = product_ns(claim->product(command->u.claim.parameters), false, candidate->kernel);
+            ns = claim_product_ns(machine, command, candidate->kernel);
         break;
     }
-    return ((ns + steps / RATES[isa].element) / machine->threads + START_NS) * 1e-6;
+    return (shared(machine, ns + steps / machine->parameters->element[isa]) + machine->parameters->start) *
+           1e-6;
 }

@@ -2,6 +2,19 @@
 
 #include <string.h>
 
+static const char *const SEARCHES[WE_SEARCH_COUNT] = {"model", "measure", "exhaustive", "reference"};
+
+const char *we_search_name(we_search search) {
+    return SEARCHES[search];
+}
+
+we_search we_search_find(const char *name) {
+    int found = 0;
+    while (found < WE_SEARCH_COUNT && strcmp(SEARCHES[found], name) != 0)
+        found++;
+    return (we_search)found;
+}
+
 static const char *const PRECISIONS[WE_PRECISION_COUNT] = {"highest", "high", "medium"};
 
 const char *we_precision_name(we_precision precision) {
@@ -66,7 +79,7 @@ size_t we_space_candidates(const we_machine *machine, const we_program *program,
     if (command->kind == WE_COMMAND_LOOP && !plain_only && we_loop_has_pieces(program, &command->u.loop))
         out[count++] = (we_candidate){.name = "loop in pieces", .pieces = true};
     bool product = command->kind == WE_COMMAND_MATMUL && program->tensors[command->out].dtype == WE_F32 &&
-                   command->u.matmul.k > 0;
+                   command->u.matmul.k > 0 && program->tensors[command->out].count > 0;
     if (!claimed && (!product || plain_only))
         return count;
     const we_matmul_row *rows;

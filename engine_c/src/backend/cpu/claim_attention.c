@@ -85,8 +85,8 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
 /* Of the softmax, and of putting K and V into panels. */
 static double cost(const void *given) {
     const we_attention *a = &((const parameters *)given)->a;
-    return (double)(a->batch * a->heads) * (double)(a->queries + 8) * (double)a->keys +
-           (double)(a->batch * a->shared_heads * a->keys) * (double)(a->size + a->value_size);
+    return 6.0 * (double)(a->batch * a->heads) * (double)(a->queries + 8) * (double)a->keys +
+           2.0 * (double)(a->batch * a->shared_heads * a->keys) * (double)(a->size + a->value_size);
 }
 
 static const we_matmul *product(const void *given) {

@@ -75,7 +75,7 @@ static int64_t stored_floats(const parameters *p) {
 /* Storing the images; the product is priced by the search. */
 static double cost(const void *given) {
     const parameters *p = given;
-    return (double)(p->conv.items * stored_floats(p)) * (p->plain ? 4 : 1);
+    return (double)(p->conv.items * stored_floats(p)) * (p->plain ? 10 : 4);
 }
 
 static const we_matmul *product(const void *given) {

@@ -13,10 +13,10 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
     return true;
 }
 
-/* A quarter of a step per tap, as the maximum stays in registers. */
+/* Some steps per tap: one row of outputs after the other, taps of one read anew for the next. */
 static double cost(const void *given) {
     const we_conv *c = given;
-    return (double)(c->items * c->group * c->positions) * (1 + (double)c->w.taps / 4);
+    return (double)(c->items * c->group * c->positions) * (4 + (double)c->w.taps);
 }
 
 static void visit(const we_run *run, const we_command *command, const we_conv_part *part) {

@@ -35,7 +35,7 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
 /* Three passes over what is in cache. */
 static double cost(const void *given) {
     const parameters *p = given;
-    return (double)(p->rows * p->how.k) + 16.0 * (double)p->rows;
+    return 3.0 * (double)(p->rows * p->how.k) + 64.0 * (double)p->rows;
 }
 
 typedef struct job {

@@ -114,12 +114,12 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
            read_activations(call, p) && read_weights(call, p);
 }
 
-/* The products at 40 (few rows) and 80 (many) times the rate of an element, and some 12 element-wise kernels.
+/* The products at 5 (few rows) and 10 (many) times the rate of an element, and some 12 element-wise kernels.
  */
 static double cost(const void *given) {
     const we_recurrence *s = &((const parameters *)given)->sizes;
     double width = (double)(s->gates * s->hidden), rows = (double)(s->steps * s->batch * s->directions);
-    return rows * width * ((double)s->hidden / 20 + (double)s->inputs / 40 + 6) + 200 * (double)s->steps;
+    return rows * width * ((double)s->hidden / 2.5 + (double)s->inputs / 5 + 48) + 1600 * (double)s->steps;
 }
 
 /* ---- Packing ---- */

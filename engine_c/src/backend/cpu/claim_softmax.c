@@ -28,7 +28,7 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
 /* An exp and three passes over what is in cache. */
 static double cost(const void *given) {
     const parameters *p = given;
-    return 2.0 * (double)(p->rows * p->k) + 16.0 * (double)p->rows;
+    return 6.0 * (double)(p->rows * p->k) + 64.0 * (double)p->rows;
 }
 
 typedef struct job {

@@ -72,7 +72,7 @@ static int64_t block_depth(const we_gemm *g) {
 
 static cut cut_of(const we_gemm *g, int32_t threads) {
     int64_t columns = g->kernel->columns, rows = g->kernel->rows;
-    int64_t panels = we_panels(g->n, columns), tiles = we_panels(g->m, rows);
+    int64_t panels = at_least_one(we_panels(g->n, columns)), tiles = at_least_one(we_panels(g->m, rows));
     cut out = {.depth = block_depth(g)};
     out.runs = out.depth < g->depth
                    ? 1

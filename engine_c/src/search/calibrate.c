@@ -1,0 +1,244 @@
+/* Measuring what the cost model believes. Every figure is the best of some runs of what the engine itself
+ * does: blocked products by each micro-kernel, its element-wise kernels, its copies, its commands. */
+#include <string.h>
+
+#include "backend/cpu/gemm.h"
+#include "base/error.h"
+#include "search/cost.h"
+#include "search/parameters.h"
+
+enum {
+    DEPTH = 512,    /* of the measured product, whose weights come from the last-level cache */
+    COLUMNS = 2048, /* or somewhat more, whole panels */
+    TILES = 4,
+    ELEMENTS = 8192,  /* of an element-wise loop: operands and result in the second-level cache */
+    COPIED = 2 << 20, /* bytes: from the last-level cache to it */
+    NEAR = 4 << 20,   /* bytes of weights that stay in the last-level cache, */
+    FAR = 96 << 20,   /* and of such that do not */
+    ROOM = 1 << 20,   /* bytes beside them, of operands */
+    PAGE = 4096,
+    SHARED = 2, /* items of shared work, one per thread */
+    MANY = 200, /* starts timed together: the clock is too coarse for one */
+    LEAST_RUNS = 3,
+    MOST_RUNS = 4000,
+    LEAST_FORK_NS = 100, /* two messages between cores */
+    VECTOR = 1024,       /* elements multiplied by weights to measure how fast these arrive */
+    SIZES = 4,           /* of weights, each twice the one before, tried for what stays in the cache */
+    PASSES = 2,          /* over everything, so that a disturbance does not last for all runs of one figure */
+};
+
+static const double EACH_S = 0.008; /* to measure one figure in one pass */
+
+typedef struct bench {
+    we_clock clock_s;
+    void *context;
+    const we_kernels *kernels;
+    we_pool *pool;
+    float *memory; /* FAR + ROOM bytes */
+} bench;
+
+typedef void (*work)(const void *context);
+
+/* Nanoseconds of the fastest run. */
+static double best_ns(const bench *b, work run, const void *context) {
+    double begin = b->clock_s(b->context), best = -1, last = begin;
+    for (int i = 0; i < MOST_RUNS && (i < LEAST_RUNS || last - begin < EACH_S); i++) {
+        double start = b->clock_s(b->context);
+        run(context);
+        last = b->clock_s(b->context);
+        best = best < 0 || last - start < best ? last - start : best;
+    }
+    return best * 1e9;
+}
+
+/* Keep the better of two passes; 0 is none yet. */
+static void keep_rate(double *to, double amount, double ns) {
+    double rate = amount / ns;
+    *to = rate > *to ? rate : *to;
+}
+
+static void keep_time(double *to, double ns) {
+    *to = *to <= 0 || ns < *to ? ns : *to;
+}
+
+typedef struct product_run {
+    we_gemm gemm;
+    float *scratch;
+} product_run;
+
+static void run_product(const void *context) {
+    const product_run *r = context;
+    we_gemm_run(NULL, &r->gemm, r->scratch);
+}
+
+/* Dense, but for where the operands are. */
+static we_gemm product_of(const we_matmul_row *row, int64_t m, int64_t n, int64_t k) {
+    return (we_gemm){.kernel = row,
+                     .m = m,
+                     .n = n,
+                     .runs = 1,
+                     .depth = k,
+                     .a_row = k,
+                     .ldc = n,
+                     .low = -__builtin_inff(),
+                     .high = __builtin_inff()};
+}
+
+static void measure_kernel(const bench *b, const we_matmul_row *row, double *cycles) {
+    int64_t m = TILES * row->rows, n = (COLUMNS / row->columns + 1) * row->columns, k = DEPTH;
+    float *a = b->memory, *c = a + m * k, *plain = c + m * n, *packed = plain + n * k;
+    we_gemm_right right = {.b = plain, .row = n, .column = 1, .n = n, .runs = 1, .depth = k};
+    product_run run = {.gemm = product_of(row, m, n, k), .scratch = packed + we_gemm_packed(row, n, k)};
+    we_gemm_pack(NULL, row, &right, packed);
+    run.gemm.a = a;
+    run.gemm.packed = packed;
+    run.gemm.c = c;
+    we_matmul product = {.m = m, .n = n, .k = k};
+    keep_rate(cycles, we_cost_cycles(&product, row), best_ns(b, run_product, &run));
+}
+
+typedef struct vectors {
+    const we_kernels *kernels;
+    float *x;
+    int64_t count;
+} vectors;
+
+static void run_sum(const void *context) {
+    const vectors *v = context;
+    v->kernels->binary[WE_BINARY_Add][WE_F32](v->count, v->x, 1, v->x + v->count, 1, v->x + 2 * v->count);
+}
+
+static void run_copy(const void *context) {
+    const vectors *v = context;
+    we_region whole = {.rank = 1, .size = {v->count}, .src = {.stride = {1}}, .dst = {.stride = {1}}};
+    we_region_copy(&whole, sizeof(float), v->x, v->x + v->count);
+}
+
+static void measure_isa(const bench *b, int isa, we_parameters *out) {
+    we_kernels kernels;
+    we_kernels_fill(b->kernels->isas & ((2u << isa) - 1), &kernels);
+    vectors v = {&kernels, b->memory, ELEMENTS};
+    keep_rate(&out->element[isa], ELEMENTS, best_ns(b, run_sum, &v));
+    v.count = COPIED / sizeof(float);
+    keep_rate(&out->copy[isa], COPIED, best_ns(b, run_copy, &v));
+}
+
+/* Work of some ten microseconds per item. */
+static void add_items(void *context, int64_t begin, int64_t end) {
+    const bench *b = context;
+    vectors v = {b->kernels, b->memory, ELEMENTS};
+    for (int64_t i = begin; i < end; i++) {
+        v.x = b->memory + i * 3 * ELEMENTS;
+        for (int times = 0; times < 16; times++)
+            run_sum(&v);
+    }
+}
+
+static void run_alone(const void *context) {
+    we_parallel_for(NULL, SHARED, 1, add_items, (void *)context);
+}
+
+static void run_shared(const void *context) {
+    we_parallel_for(((const bench *)context)->pool, SHARED, 1, add_items, (void *)context);
+}
+
+/* What sharing takes beyond a fair share of the work. */
+static void measure_fork(const bench *b, double *fork_ns) {
+    double alone = best_ns(b, run_alone, b), together = best_ns(b, run_shared, b);
+    double lost = together - alone / SHARED;
+    keep_time(fork_ns, lost > LEAST_FORK_NS ? lost : LEAST_FORK_NS);
+}
+
+typedef struct start {
+    const we_backend *backend;
+    we_run run;
+    we_command command;
+} start;
+
+static void run_start(const void *context) {
+    const start *s = context;
+    for (int i = 0; i < MANY; i++)
+        s->backend->execute(&s->run, &s->command, NULL);
+}
+
+/* A command on one element. */
+static void measure_start(const bench *b, double *start_ns) {
+    we_tensor tensors[2] = {{.dtype = WE_F32, .count = 1, .alias_of = -1},
+                            {.dtype = WE_F32, .count = 1, .alias_of = -1}};
+    we_program program = {.tensors = tensors, .tensor_count = 2};
+    void *memory[2] = {b->memory, b->memory + 1};
+    start s = {.backend = we_backend_find("cpu"),
+               .run = {.program = &program, .memory = memory, .kernels = b->kernels},
+               .command = {.kind = WE_COMMAND_UNARY, .in = {0, -1, -1}, .out = 1, .u.unary = WE_UNARY_Relu}};
+    keep_time(start_ns, best_ns(b, run_start, &s) / MANY);
+}
+
+/* Bytes per ns of that many bytes of weights, used again and again by one row. */
+static double weight_rate(const bench *b, const we_matmul_row *row, int64_t bytes) {
+    int64_t n = bytes / (int64_t)sizeof(float) / VECTOR / row->columns * row->columns;
+    float *a = b->memory, *c = a + VECTOR;
+    product_run run = {.gemm = product_of(row, 1, n, VECTOR)};
+    run.gemm.a = a;
+    run.gemm.packed = c + n;
+    run.gemm.c = c;
+    return (double)bytes / best_ns(b, run_product, &run);
+}
+
+static void measure_memory(const bench *b, const we_matmul_row *row, we_parameters *out) {
+    double near = weight_rate(b, row, NEAR), far = weight_rate(b, row, FAR);
+    keep_rate(&out->near, near, 1);
+    keep_rate(&out->far, far < near ? far : near, 1);
+    for (int64_t bytes = 2 * NEAR, i = 0; i < SIZES; i++, bytes *= 2) {
+        double rate = weight_rate(b, row, bytes);
+        if (rate * rate > near * far) /* nearer to the cache's than to the memory's */
+            out->cache = out->cache > (double)bytes ? out->cache : (double)bytes;
+    }
+    out->cache = out->cache > NEAR ? out->cache : NEAR;
+}
+
+static void measure_all(const bench *b, we_parameters *out) {
+    const we_matmul_row *rows, *best = NULL;
+    size_t count = we_matmul_rows(&rows);
+    for (size_t i = 0; i < count && i < WE_MAX_KERNELS; i++) {
+        if (!(b->kernels->isas >> rows[i].isa & 1))
+            continue;
+        measure_kernel(b, &rows[i], &out->cycles[i]);
+        best = rows[i].parts ? best : &rows[i];
+    }
+    for (int isa = 0; isa < WE_ISA_COUNT; isa++) {
+        if (b->kernels->isas >> isa & 1)
+            measure_isa(b, isa, out);
+    }
+    measure_start(b, &out->start);
+    if (b->pool)
+        measure_fork(b, &out->fork);
+    measure_memory(b, best, out);
+}
+
+/* Take over what was found. A clock too coarse, or a faulty one, must not make figures out of nothing. */
+static void take_over(const we_parameters *found, we_parameters *out) {
+    const double *from = (const double *)found;
+    double *to = (double *)out;
+    for (size_t i = 0; i < sizeof *found / sizeof *from; i++)
+        to[i] = from[i] >= WE_PARAMETER_LEAST && from[i] <= WE_PARAMETER_MOST ? from[i] : to[i];
+}
+
+we_status we_parameters_measure(we_clock clock_s, void *context, we_parameters *out, we_error *err) {
+    bench b = {.clock_s = clock_s, .context = context};
+    WE_TRY(we_kernels_get(&b.kernels, err));
+    WE_TRY(we_pool_new(SHARED, &b.pool, err));
+    b.memory = we_memory_new(FAR + ROOM);
+    if (!b.memory) {
+        we_pool_free(b.pool);
+        return we_error_no_memory(err);
+    }
+    for (size_t at = 0; at < (FAR + ROOM) / sizeof(float); at += PAGE / sizeof(float))
+        b.memory[at] = 1; /* pages of its own */
+    we_parameters found = {0};
+    for (int pass = 0; pass < PASSES; pass++)
+        measure_all(&b, &found);
+    take_over(&found, out);
+    we_memory_free(b.memory);
+    we_pool_free(b.pool);
+    return WE_OK;
+}

@@ -1,0 +1,11 @@
+/* Parts of the cost model that calibration is made with. */
+#ifndef WE_SEARCH_COST_H
+#define WE_SEARCH_COST_H
+
+#include "search/search.h"
+
+/* Cycles of a product by that micro-kernel, by its formula: tiles and what starting each costs. Of one item
+ * of the batch, operands near. */
+double we_cost_cycles(const we_matmul *product, const we_matmul_row *kernel);
+
+#endif

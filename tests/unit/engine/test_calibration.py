@@ -1,0 +1,207 @@
+"""What the cost model believes: measured, kept in a file, read once; bad files are left aside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from walle_engine import _native, api, calibration
+from walle_engine.cli import main
+from walle_shared.errors import EngineError, StorageError
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("WALLE_CACHE_HOME", str(tmp_path / "cache"))
+    yield tmp_path / "cache"
+    _native.reset_parameters()
+
+
+def _values() -> dict[str, float]:
+    return {parameter.name: parameter.value for parameter in calibration.parameters()}
+
+
+def _write(document: object) -> Path:
+    path = calibration.file_path()
+    assert path is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
+    return path
+
+
+def test_standard_values_hold_until_others_are_set() -> None:
+    assert all(parameter.value == parameter.standard for parameter in calibration.parameters())
+    _native.set_parameter("near", 12.5)
+    changed = [p.name for p in calibration.parameters() if p.value != p.standard]
+    assert changed == ["near"]
+    _native.reset_parameters()
+    assert all(parameter.value == parameter.standard for parameter in calibration.parameters())
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), 1e13])
+def test_impossible_values_are_refused(value: float) -> None:
+    with pytest.raises(EngineError, match="near"):
+        _native.set_parameter("near", value)
+    with pytest.raises(EngineError, match="no parameter 'nearly'"):
+        _native.set_parameter("nearly", 1.0)
+
+
+@pytest.mark.slow
+def test_a_calibration_is_kept_and_read() -> None:
+    path = calibration.calibrate()
+    measured = _values()
+    assert path is not None
+    assert path.is_file()
+    assert all(value > 0 for value in measured.values())
+    assert measured["near"] >= measured["far"]
+    _native.reset_parameters()
+    assert _values() != measured
+    assert calibration.load()
+    assert _values() == pytest.approx(measured)
+
+
+def test_without_a_file_nothing_changes() -> None:
+    assert not calibration.load()
+    assert all(parameter.value == parameter.standard for parameter in calibration.parameters())
+
+
+def test_no_place_for_a_file_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WALLE_CACHE_HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def no_home(_cls: type) -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr(Path, "home", classmethod(no_home))
+    assert calibration.file_path() is None
+    assert not calibration.load()
+
+
+def test_names_of_another_engine_are_passed_over() -> None:
+    _write({"format": 1, "parameters": {"near": 11, "cycles.of_no_kernel": 3.0}})
+    assert calibration.load()
+    assert _values()["near"] == 11
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "", "{", "[]", "null", "[" * 100_000, '{"format": 1}', {"format": 2, "parameters": {}},
+        {"format": 1, "parameters": []}, {"format": 1, "parameters": {"far": 9, "near": "fast"}},
+        {"format": 1, "parameters": {"far": 9, "near": True}},
+        {"format": 1, "parameters": {"far": 9, "near": 0}},
+        {"format": 1, "parameters": {"far": 9, "near": 10**400}},
+        '{"format": 1, "parameters": {"far": 9, "near": NaN}}',
+    ],
+)  # fmt: skip
+def test_a_malformed_file_is_left_aside_as_a_whole(document: object) -> None:
+    path = _write(document)
+    with pytest.warns(RuntimeWarning, match="calibrate --force") as warnings:
+        assert not calibration.load()
+    assert str(path) in str(warnings[0].message)
+    assert all(parameter.value == parameter.standard for parameter in calibration.parameters())
+
+
+def test_bytes_that_are_no_text_are_left_aside() -> None:
+    _write("{}").write_bytes(b"\xff\xfe\x00")
+    with pytest.warns(RuntimeWarning):
+        assert not calibration.load()
+
+
+def test_a_file_that_cannot_be_written_is_named(own_cache: Path) -> None:
+    own_cache.write_text("a file, not a folder")
+    with pytest.raises(StorageError, match=str(own_cache)):
+        calibration._write(own_cache / "calibration.json", {"near": 1.0})
+
+
+def test_writers_at_once_leave_one_whole_file(own_cache: Path) -> None:
+    path = own_cache / "calibration.json"
+    writers = [
+        threading.Thread(target=calibration._write, args=(path, {"near": float(n + 1)})) for n in range(8)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert json.loads(path.read_text())["parameters"]["near"] in range(1, 9)
+    assert list(own_cache.iterdir()) == [path]
+
+
+_SESSION = """
+import sys
+from walle_engine import _native, api
+builder = api.GraphBuilder("one")
+builder.input("x", "F32", [2])
+builder.node("Relu", ["x"], ["y"])
+builder.output("y")
+model = builder.finish()
+model.session()
+first = dict((name, value) for name, value, *_ in _native.parameters())["near"]
+_native.set_parameter("near", 3.0)
+model.session()
+print(first, dict((name, value) for name, value, *_ in _native.parameters())["near"])
+"""
+
+
+@pytest.mark.parametrize(("switch", "want"), [("", "77.0 3.0"), ("off", "50.0 3.0")])
+def test_the_first_session_of_a_process_reads_the_file(
+    switch: str, want: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write({"format": 1, "parameters": {"near": 77}})
+    monkeypatch.setenv("WALLE_ENGINE_CALIBRATION", switch)
+    done = subprocess.run([sys.executable, "-c", _SESSION], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == want.split()
+
+
+def _steps(**settings: Any) -> list[float]:
+    builder = api.GraphBuilder("product")
+    builder.input("x", "F32", [64, 64])
+    builder.weight("w", np.ones((64, 64), np.float32))
+    builder.node("MatMul", ["x", "w"], ["y"])
+    builder.output("y")
+    session = builder.finish().session(**settings)
+    session.prepare({"x": np.ones((64, 64), np.float32)})
+    return [step["predicted_ms"] for step in session.explain()["steps"]]
+
+
+def test_sessions_go_by_what_they_found_when_made() -> None:
+    standard = _steps()
+    for name in _values():
+        if name.startswith("cycles."):
+            _native.set_parameter(name, 1e-3)
+    assert _steps()[0] > 10 * standard[0]
+    assert _steps(calibrated=False) == standard
+
+
+def test_the_fastest_kernel_by_the_given_rates_is_chosen() -> None:
+    kernels = [name for name in _values() if name.startswith("cycles.")]
+    usable = {f"cycles.{kernel.name}" for kernel in api.kernels() if kernel.available}
+    for favoured in sorted(usable.intersection(kernels)):
+        for name in kernels:
+            _native.set_parameter(name, 1e5 if name == favoured else 1e-3)
+        builder = api.GraphBuilder("product")
+        builder.input("x", "F32", [64, 64])
+        builder.weight("w", np.ones((64, 64), np.float32))
+        builder.node("MatMul", ["x", "w"], ["y"])
+        builder.output("y")
+        session = builder.finish().session(precision="medium")
+        session.prepare({"x": np.ones((64, 64), np.float32)})
+        (step,) = session.explain()["steps"]
+        assert f"cycles.{step['candidate']}" == favoured
+
+
+def test_show_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calibrate", "--show", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert not document["kept"]
+    assert {row["name"]: row["value"] for row in document["parameters"]} == _values()
+    assert calibration.file_path() is not None
+    assert not Path(document["path"]).exists()
