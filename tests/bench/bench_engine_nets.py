@@ -39,7 +39,7 @@ SLOW = ("PyTorch compiled",)
 #: What a reader of the table has to know about a peer.
 REMARKS = {
     "ncnn": "MNN, ncnn and we load a file of our own, converted beforehand; the others read the ONNX file",
-    "MNN": "MNN: the wheel, which uses AVX2 alone; a build with AVX-512 on was up to 1.7 times faster",
+    "MNN": "MNN: the wheel, which uses AVX2 alone",
     "OpenVINO": "OpenVINO: its own choice of precision, bfloat16 where the processor has instructions for it",
     "PyTorch": "PyTorch: load includes building the module",
 }
