@@ -172,6 +172,7 @@ def _steps(**settings: Any) -> list[float]:
     return [step["predicted_ms"] for step in session.explain()["steps"]]
 
 
+@pytest.mark.optimised("isa")
 def test_sessions_go_by_what_they_found_when_made() -> None:
     standard = _steps()
     for name in _values():

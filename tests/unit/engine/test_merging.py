@@ -40,6 +40,7 @@ def test_merging_keeps_every_bit(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.optimised("merge", "vertical", "horizontal")
 @pytest.mark.parametrize("name", _NETWORKS)
 def test_a_network_computes_the_same_however_its_rasters_are_merged(name: str) -> None:
     network = _NETWORKS[name]

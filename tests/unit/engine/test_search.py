@@ -75,8 +75,9 @@ def test_what_was_chosen_is_what_runs() -> None:
         functions = {step["function"] for step in program["steps"] if step["command"] == "claim"}
         assert functions == ({best["claim"]} if best["claim"] else set())
         chosen.add((best["claim"], best["candidate"]))
-        want = model.session(search="reference").run(inputs)["y0"]
-        np.testing.assert_allclose(np.asarray(session.run(inputs)["y0"]), np.asarray(want), rtol=0, atol=2e-4)
+        want = np.asarray(model.session(search="reference").run(inputs)["y0"], np.float64)
+        wrong = np.asarray(session.run(inputs)["y0"]) - want
+        assert np.linalg.norm(wrong) <= 1e-5 * np.linalg.norm(want)  # what 'high' promises
     assert len(chosen) > 1, "every clock led to the same choice"
 
 

@@ -77,6 +77,7 @@ def test_a_forked_child_runs_its_sessions() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.optimised("isa")
 def test_sessions_share_packed_weights_in_any_order_of_their_ends(tmp_path: Path) -> None:
     graph = wmodel.Graph(
         name="wide",
