@@ -59,11 +59,14 @@ def _fold_node(draft: Draft, node: wmodel.Node) -> Array | None:
         if _result_bytes(node, [array for array in inputs if array is not None]) > limit:
             return None
         with np.errstate(all="ignore"):  # whole numbers wrap, as those of the engine do
-            value = np.asarray(folder(inputs, {k: _resolved(draft, v) for k, v in node.attrs.items()}))
+            folded = folder(inputs, {k: _resolved(draft, v) for k, v in node.attrs.items()})
     except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
         raise ModelError(
             f"{node.op} {node.name!r} cannot be applied to its constants: {error}", op=node.op, node=node.name
         ) from error
+    if folded is None:  # too large to store: the session makes it
+        return None
+    value = np.asarray(folded)
     return value if value.nbytes <= limit else None
 
 
@@ -131,7 +134,7 @@ def _slice(inputs: Sequence[Any]) -> Any:
 def _filled(shape: Any, attrs: Mapping[str, Any]) -> Any:
     value = attrs.get("value", np.zeros(1, np.float32))
     if np.prod(shape, dtype=np.float64) * value.itemsize > FOLDED_MAX_BYTES:
-        raise ValueError(f"a constant of shape {list(shape)} is too large to store")
+        return None
     return np.full([int(dim) for dim in shape], value.reshape(-1)[0], value.dtype)
 
 

@@ -57,8 +57,8 @@ INLINE void finish(const we_tile *t, const int rows, const int vectors, VEC sums
 #define CHAINS(rows, vectors) ((rows) * (vectors) <= 2 ? 4 : (rows) * (vectors) <= 4 ? 2 : 1)
 
 INLINE void multiply(const we_tile *tile, const int rows, const int vectors) {
-    const we_tile own = *tile, *t = &own; /* a copy that no store to C can change */
-    const int chains = CHAINS(rows, vectors);
+    const we_tile own = *tile, *t = &own;     /* a copy that no store to C can change */
+    const int chains = CHAINS(rows, VECTORS); /* not `vectors`: all columns of a product are summed alike */
     VEC sums[ROWS][VECTORS], more[3][4];
     const float *b = t->b, *ahead = t->ahead;
     const float *const *starts = t->rows;

@@ -91,6 +91,14 @@ def test_a_symbolic_shape_stays(save_model: SaveModel) -> None:
     assert fold_constants(draft) == 0
 
 
+def test_a_large_fill_is_left_to_the_session(save_model: SaveModel) -> None:
+    nodes = [helper.make_node("ConstantOfShape", ["s"], ["c"]), helper.make_node("Add", ["c", "x"], ["y"])]
+    count = FOLDED_MAX_BYTES // 4 + 1
+    draft = load(save_model(nodes, {"x": [1]}, {"y": [count]}, {"s": np.array([count], I64)})).draft
+    assert fold_constants(draft) == 0
+    assert [node.op for node in draft.nodes] == ["ConstantOfShape", "Add"]
+
+
 def test_folding_does_not_blow_up_the_file(save_model: SaveModel) -> None:
     side = int(np.sqrt(FOLDED_MAX_BYTES / 4)) + 1
     weights = {"a": np.ones((side, 1), np.float32), "b": np.ones((1, side), np.float32)}
