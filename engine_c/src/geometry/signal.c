@@ -45,7 +45,9 @@ static int64_t edge_bin(const double *p, int64_t i, int64_t bins) {
     double bands = p[0], length = p[1], rate = p[2], low = mel_of(p[3]), high = mel_of(p[4]);
     double hertz = 700 * (pow(10, (low + (double)i * (high - low) / (bands + 2)) / 2595) - 1);
     double bin = floor((length + 1) * hertz / rate);
-    return bin<0 ? 0 : bin>(double)(bins - 1) ? bins - 1 : (int64_t)bin;
+    if (!(bin > 0)) /* NaN too: an edge may be infinite */
+        return 0;
+    return bin > (double)(bins - 1) ? bins - 1 : (int64_t)bin;
 }
 
 /* One triangle per column: up from edge i to edge i + 1, down to edge i + 2.
