@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx
 import onnx.shape_inference
 
-from walle_engine.convert.scopes import Scope
+from walle_engine.convert.scopes import Scope, graphs
 
 # To follow whole numbers, onnx makes an object of every element of every vector that may be a shape: some 100
 # bytes each, whatever the file's size. No shape is this long; a second of sound is.
@@ -27,6 +29,35 @@ def infer(model: onnx.ModelProto, *, strict: bool = False) -> onnx.ModelProto:
         return plain
     # Never strict: whole numbers may wrap, which onnx calls a contradiction when it follows them.
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
+
+
+def forget_negative_sizes(model: onnx.ModelProto) -> None:
+    """Make every declared size below zero an unknown one, in place.
+
+    Some exporters write -1 for a size they do not know. onnx 1.23 takes it for a length, and an assertion of
+    its C++ then ends the process.
+    """
+    for graph in graphs(model.graph):
+        for info in (*graph.input, *graph.output, *graph.value_info):
+            for shape in _shapes(info.type):
+                for dim in shape.dim:
+                    if dim.dim_value < 0:
+                        dim.Clear()
+
+
+def _shapes(kind: onnx.TypeProto) -> Iterator[onnx.TensorShapeProto]:
+    """Yield the shapes a type declares, those of the elements of sequences and optionals included."""
+    match kind.WhichOneof("value"):
+        case "tensor_type":
+            yield kind.tensor_type.shape
+        case "sparse_tensor_type":
+            yield kind.sparse_tensor_type.shape
+        case "sequence_type":
+            yield from _shapes(kind.sequence_type.elem_type)
+        case "optional_type":
+            yield from _shapes(kind.optional_type.elem_type)
+        case "map_type":
+            yield from _shapes(kind.map_type.value_type)
 
 
 def _may_follow(model: onnx.ModelProto) -> bool:

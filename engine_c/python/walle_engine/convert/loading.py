@@ -27,7 +27,7 @@ from walle_engine.convert.bert import read_bert
 from walle_engine.convert.draft import Draft
 from walle_engine.convert.drafting import Drafting
 from walle_engine.convert.expansion import expand, state_defaults
-from walle_engine.convert.inference import infer
+from walle_engine.convert.inference import forget_negative_sizes, infer
 from walle_engine.convert.scopes import Scope
 from walle_engine.convert.support import Missing, supported_ops
 from walle_engine.convert.upgrades import upgrade
@@ -92,6 +92,7 @@ def translate(
         _require_text(model)
         inlined = onnx.inliner.inline_local_functions(model) if model.functions else _copy(model)
         state_defaults(inlined)
+        forget_negative_sizes(inlined)
         typed = infer(inlined, strict=True)
         newest = infer(_with_our_opset(typed, opset))
         expanded = expand(newest, lambda node: _is_known(node, known), wmodel.OPSET)

@@ -49,6 +49,21 @@ def test_an_unnamed_dim_gets_a_name_of_its_own(save_model: SaveModel) -> None:
     assert load(path).draft.inputs[0].shape == ("N", "x.1")
 
 
+def test_a_declared_size_below_zero_is_an_unknown_one(save_model: SaveModel) -> None:
+    """onnx's inference would end the process on the Slice."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Slice", ["s", "from", "to"], ["t"]),
+        helper.make_node("Reshape", ["x", "t"], ["y"]),
+    ]
+    bounds = {"from": np.int64([0]), "to": np.int64([1])}
+    path = save_model(nodes, {"x": [-1]}, {"y": [-1]}, bounds)
+    model = onnx.load(path)
+    model.graph.value_info.append(helper.make_tensor_value_info("s", onnx.TensorProto.INT64, [-1]))
+    draft = translate(model).draft
+    assert draft.inputs[0].shape == ("x.0",)
+
+
 def test_constants_become_weights(save_model: SaveModel) -> None:
     nodes = [
         helper.make_node("Constant", [], ["a"], value=numpy_helper.from_array(np.float32([[1, 2]]))),
