@@ -4,8 +4,6 @@
 
 #include "kernels/kernels.h"
 
-#define LOAD(p) (count == LANES ? V_LOAD(p) : V_LOAD_PART(p, count))
-
 static float mean_of(int64_t k, const float *x) {
     VEC s0 = V_ZERO(), s1 = V_ZERO(), s2 = V_ZERO(), s3 = V_ZERO();
     int64_t i = 0;
@@ -46,15 +44,12 @@ static float mean_of_squares(int64_t k, const float *x, float about) {
 
 static inline __attribute__((always_inline)) void finish(const we_norm *how, const float *x, float *y,
                                                          VEC mean, VEC inverse, int64_t i, int32_t count) {
-    VEC v = V_MUL(V_SUB(LOAD(x + i), mean), inverse);
+    VEC v = V_MUL(V_SUB(V_LOAD_UP_TO(x + i, count), mean), inverse);
     if (how->scale)
-        v = V_MUL(v, LOAD(how->scale + i));
+        v = V_MUL(v, V_LOAD_UP_TO(how->scale + i, count));
     if (how->bias)
-        v = V_ADD(v, LOAD(how->bias + i));
-    if (count == LANES)
-        V_STORE(y + i, v);
-    else
-        V_STORE_PART(y + i, count, v);
+        v = V_ADD(v, V_LOAD_UP_TO(how->bias + i, count));
+    V_STORE_UP_TO(y + i, count, v);
 }
 
 we_moments KERNEL(const we_norm *how, const float *x, float *y) {

@@ -3,15 +3,6 @@
 #include "kernels/kernels.h"
 #include "kernels/simd/elementary.h"
 
-#define PART(p, count) ((count) == LANES ? V_LOAD(p) : V_LOAD_PART(p, count))
-#define PUT(p, count, v)                                                                                     \
-    do {                                                                                                     \
-        if ((count) == LANES)                                                                                \
-            V_STORE(p, v);                                                                                   \
-        else                                                                                                 \
-            V_STORE_PART(p, count, v);                                                                       \
-    } while (0)
-
 /* Lanes past `count` count as -infinity. */
 static inline VEC ignore_past(VEC v, int32_t count) {
     static const float PLACES[LANES] = {0,  1,  2,  3,  4,
@@ -26,8 +17,8 @@ static inline VEC ignore_past(VEC v, int32_t count) {
 
 static inline __attribute__((always_inline)) VEC term(const we_softmax *how, const float *x, int64_t i,
                                                       int32_t count) {
-    VEC v = V_MUL(PART(x + i, count), V_SPLAT(how->factor));
-    return how->added ? V_ADD(v, PART(how->added + i, count)) : v;
+    VEC v = V_MUL(V_LOAD_UP_TO(x + i, count), V_SPLAT(how->factor));
+    return how->added ? V_ADD(v, V_LOAD_UP_TO(how->added + i, count)) : v;
 }
 
 /* The terms in y, and the largest of them but NaN, which the sum has anyway. */
@@ -44,7 +35,7 @@ static inline __attribute__((always_inline)) float largest(const we_softmax *how
     for (; i < how->k; i += LANES) {
         int32_t count = how->k - i < LANES ? (int32_t)(how->k - i) : LANES;
         VEC v = term(how, x, i, count);
-        PUT(y + i, count, v);
+        V_STORE_UP_TO(y + i, count, v);
         m0 = V_MAX(ignore_past(v, count), m0);
     }
     return v_largest(V_MAX(m0, m1));
@@ -63,14 +54,14 @@ void KERNEL(const we_softmax *how, const float *x, float *y) {
     }
     for (; i < how->k; i += LANES) {
         int32_t count = how->k - i < LANES ? (int32_t)(how->k - i) : LANES;
-        VEC a = v_exp(V_SUB(ignore_past(PART(y + i, count), count), shift));
-        PUT(y + i, count, a);
+        VEC a = v_exp(V_SUB(ignore_past(V_LOAD_UP_TO(y + i, count), count), shift));
+        V_STORE_UP_TO(y + i, count, a);
         s0 = V_ADD(s0, a);
     }
     float sum = v_sum(V_ADD(s0, s1));
     VEC inverse = V_SPLAT(how->masked && sum == 0 ? 0 : 1 / sum);
     for (i = 0; i < how->k; i += LANES) {
         int32_t count = how->k - i < LANES ? (int32_t)(how->k - i) : LANES;
-        PUT(y + i, count, V_MUL(PART(y + i, count), inverse));
+        V_STORE_UP_TO(y + i, count, V_MUL(V_LOAD_UP_TO(y + i, count), inverse));
     }
 }
