@@ -11,6 +11,9 @@
     [[triggers]]                  # any of them fires the task
     ids = ["page:scan.exit"]      # paper profile: matched consecutively
 
+    [[triggers]]                  # extended profile: walle_shared.triggers
+    on = "on enter(item) ~> click{1,3} !exit(item) ~> enter(order) within 30s per visit"
+
     [limits]
     wall_s = 2.0
 
@@ -45,6 +48,8 @@ from walle_shared.ids import (
 )
 from walle_shared.limits import BUNDLE_FILE_MAX_BYTES, MANIFEST_MAX_FILES, TRIGGER_MAX_IDS
 from walle_shared.records import RecordError, from_plain
+from walle_shared.triggers import TriggerError, compile_trigger
+from walle_shared.triggers import parse as parse_trigger
 from walle_shared.units import MIB
 
 MANIFEST_KIND = "manifest"
@@ -60,14 +65,15 @@ _TRIGGER_ID = re.compile(r"(event|page|kind):[A-Za-z0-9_.\-]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Ids that must match consecutive events (paper profile).
+    """What fires a task: ``ids`` that must match consecutive events (paper profile), or a text ``on``.
 
-    An id is ``event:<event id>``, ``page:<page id>`` (any event on that page), ``page:<page id>.enter``,
-    ``page:<page id>.exit`` (the visit closed, for whatever reason), or ``kind:<event kind>``.
+    The text is that of ``walle_shared.triggers`` (extended profile). An id is ``event:<event id>``,
+    ``page:<page id>`` (any event on that page), ``page:<page id>.enter``, ``page:<page id>.exit`` (the visit
+    closed, for whatever reason), or ``kind:<event kind>``.
     """
 
-    ids: tuple[str, ...]
-    profile: Literal["paper"] = "paper"
+    ids: tuple[str, ...] = ()
+    on: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +187,14 @@ def _check_task(task: TaskFile) -> None:
 
 
 def _check_trigger(trigger: Trigger, where: str) -> None:
+    if trigger.on and trigger.ids:
+        raise ConfigError(f"{where} has ids and on: make them two [[triggers]]; either fires the task")
+    if trigger.on:
+        try:
+            compile_trigger(parse_trigger(trigger.on))
+        except TriggerError as error:
+            raise ConfigError(f"{where}.on: {error}") from None
+        return
     if not 1 <= len(trigger.ids) <= TRIGGER_MAX_IDS:
         raise ConfigError(f"{where}.ids must hold 1 to {TRIGGER_MAX_IDS} ids")
     for trigger_id in trigger.ids:

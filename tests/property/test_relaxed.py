@@ -12,7 +12,14 @@ from hypothesis import event as note
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from walle_agent.streams.relaxed import RelaxedMatcher
+from walle_agent.streams.relaxed import RelaxedMatch, RelaxedMatcher
+from walle_agent.streams.snapshot import (
+    MatcherSnapshot,
+    PipelineSnapshot,
+    SavedState,
+    decode_snapshot,
+    encode_snapshot,
+)
 from walle_shared.ids import ScenarioName, TaskName
 from walle_shared.targeting.policy import TaskKey
 from walle_shared.triggers import (
@@ -45,6 +52,11 @@ class Tick:
 
 
 @dataclass(frozen=True)
+class Restart(Tick):
+    """The process ends, and another goes on from its snapshot."""
+
+
+@dataclass(frozen=True)
 class At:
     seq: int
     ms: int
@@ -53,6 +65,30 @@ class At:
 
 def task_key(number: int) -> TaskKey:
     return ScenarioName("demo"), TaskName(f"t{number}")
+
+
+def silences_over(matcher: RelaxedMatcher, now_ms: int, seq: int) -> list[RelaxedMatch]:
+    """Let time pass without an event."""
+    due = matcher.due(now_ms)
+    assert not due or matcher.quiet_until_ms(now_ms) < now_ms
+    ended = (matcher.end_silence(silence, seq) for silence in due)
+    return [match for match in ended if match is not None]
+
+
+def restarted(matcher: RelaxedMatcher, live: Mapping[int, Compiled]) -> RelaxedMatcher:
+    snapshot = PipelineSnapshot(matcher.snapshot(), 0, 0, 0)
+    successor = RelaxedMatcher()
+    for number, trigger in live.items():
+        successor.register(task_key(number), {0: trigger})
+    successor.restore(decode_snapshot(encode_snapshot(snapshot)).matcher)
+    assert set(successor.snapshot().since) == set(snapshot.matcher.since)
+    assert by_clause(successor.snapshot()) == by_clause(snapshot.matcher)
+    return successor
+
+
+def by_clause(snapshot: MatcherSnapshot) -> list[SavedState]:
+    """The states; among those of one ``per`` clause the order counts, since the oldest key goes first."""
+    return sorted(snapshot.states, key=lambda state: state.per)
 
 
 def hits(atom: Atom, seen: Seen) -> bool:
@@ -165,7 +201,16 @@ sights = st.builds(
 )
 registers = st.tuples(st.integers(0, 4), triggers())
 steps = st.lists(
-    st.one_of(sights, sights, sights, sights, sights, st.builds(Tick, st.integers(0, 12)), registers),
+    st.one_of(
+        sights,
+        sights,
+        sights,
+        sights,
+        sights,
+        st.builds(Tick, st.integers(0, 12)),
+        st.builds(Restart, st.just(0)),
+        registers,
+    ),
     max_size=50,
 )
 
@@ -185,13 +230,14 @@ def test_tries_fire_as_the_oracle_does(
             live[number] = (trigger, len(history) + 1, set())
             continue
         now += step.pause_ms
-        if isinstance(step, Seen):
+        matches = silences_over(matcher, now, len(history))
+        if isinstance(step, Restart):
+            matcher = restarted(matcher, {number: trigger for number, (trigger, _, _) in live.items()})
+        elif isinstance(step, Seen):
             history.append(At(len(history) + 1, now, step))
-            matches = matcher.feed(
+            matches += matcher.feed(
                 step.ids, len(history), now, visit_id=step.visit, args=step.args, aside=step.aside
             )
-        else:
-            matches = matcher.tick(now)
         for match in matches:
             fire = (match.first_seq, match.last_seq, match.key)
             fires = live[int(match.task[1][1:])][2]
@@ -219,7 +265,7 @@ def test_deregistering_everything_leaves_nothing(
     for number, _ in registered:
         matcher.deregister(task_key(number))
     statistics = matcher.statistics()
-    assert (statistics.triggers, statistics.nodes, statistics.pending, statistics.absences) == (0, 0, 0, 0)
+    assert (statistics.triggers, statistics.nodes, statistics.pending, statistics.silences) == (0, 0, 0, 0)
     assert matcher.oldest_seq() is None
 
 
@@ -262,9 +308,15 @@ def test_dense_streams_fire_as_the_oracle_does(block: int) -> None:
             aside = random.random() < 0.2
             seen = Seen(ids, 0, random.choice(["v", "w"]), {"n": random.randint(0, 1)}, aside)
             history.append(At(seq, now, seen))
-            matches = matcher.feed(ids, seq, now, visit_id=seen.visit, args=seen.args, aside=aside)
+            matches = silences_over(matcher, now, seq - 1)
+            if random.random() < 0.05:
+                matcher = restarted(matcher, live)
+            matches += matcher.feed(ids, seq, now, visit_id=seen.visit, args=seen.args, aside=aside)
             got += [(int(m.task[1][1:]), (m.first_seq, m.last_seq, m.key)) for m in matches]
-        got += [(int(m.task[1][1:]), (m.first_seq, m.last_seq, m.key)) for m in matcher.tick(now + 100)]
+        got += [
+            (int(m.task[1][1:]), (m.first_seq, m.last_seq, m.key))
+            for m in silences_over(matcher, now + 100, 30)
+        ]
         for number, trigger in live.items():
             mine = [fire for owner, fire in got if owner == number]
             assert len(mine) == len(set(mine))

@@ -2,6 +2,9 @@
 
 The flow also keeps the ledger of firings that are owed, from which the store learns how far everything has
 been dealt with and which events a restart still needs.
+
+Silences become events of the log before anything that comes behind them. So events are logged in stretches
+that no silence can end in; where no trigger waits for silence, that is all of them at once.
 """
 
 from __future__ import annotations
@@ -9,13 +12,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from walle_agent.streams.event import RawEvent
+from walle_agent.streams.event import Event, RawEvent
 from walle_agent.streams.pipeline import Firing, Pipeline, PipelineStatistics
 from walle_agent.streams.sequences import SequenceStatistics, VisitTracker
-from walle_agent.streams.storage import StreamStore
+from walle_agent.streams.snapshot import PipelineSnapshot, SavedFiring, decode_snapshot, encode_snapshot
+from walle_agent.streams.storage import Replay, StreamStore
 from walle_shared.clock import Clock
+from walle_shared.errors import StorageError
+from walle_shared.limits import LOG_HELD_MAX_EVENTS
 from walle_shared.manifest import Trigger
+from walle_shared.observe import get_logger
 from walle_shared.targeting.policy import TaskKey
+
+#: Events between two snapshots of what extended triggers know; a restart feeds at most so many again.
+_SNAPSHOT_EVERY = 256
+
+_log = get_logger("agent.streams")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +56,33 @@ class StreamFlow:
         self._store = store
         self._clock = clock
         self._tracker = tracker or VisitTracker()
-        self._pipeline = Pipeline()
+        self._pipeline = Pipeline(self._read_log)
         self._unlogged: list[RawEvent] = []
-        self._owed: dict[tuple[TaskKey, int], int] = {}  # firing -> oldest event it needs
+        self._ready: list[Firing] = []
+        self._owed: dict[tuple[TaskKey, int], Firing] = {}
+        self._snapshot_seq: int | None = None  # None: nothing needs one
+        self._held_seq = 0
         self._fed_seq = 0
         self._fired = 0
         self._replayed = (0, 0, 0)
+        self._recovered = False
 
     def register(self, task: TaskKey, triggers: Sequence[Trigger]) -> None:
         """Add a task's triggers, in place of those it had.
 
         Raises:
+            TriggerError: the text of one is wrong.
             LimitExceeded: too many triggers.
         """
         self._pipeline.register(task, triggers)
+        if self._recovered:
+            self._keep_snapshot()
 
     def deregister(self, task: TaskKey) -> None:
         """Forget a task's triggers; firings it is owed stay owed until marked or dismissed."""
         self._pipeline.deregister(task)
+        if self._recovered:
+            self._keep_snapshot()
 
     def recover(self) -> list[Firing]:
         """Read the log again after a restart; call once, after the installed tasks are registered.
@@ -73,17 +94,28 @@ class StreamFlow:
             StorageError: the log cannot be read.
         """
         replay = self._store.pending()
+        snapshot = self._restore(replay)
+        seen_seq = snapshot.matcher.last_seq if snapshot is not None else 0
+        owed: dict[int, list[SavedFiring]] = {}
+        for saved in snapshot.owed if snapshot is not None else ():
+            owed.setdefault(saved.at_seq, []).append(saved)
         firings: list[Firing] = []
         skipped = 0
         for event in replay.events:
             self._tracker.restore(event)
-            for firing in self._pipeline.feed(event):
+            if event.seq <= seen_seq:
+                found = self._pipeline.feed_again(event, owed.get(event.seq, ()))
+            else:
+                found = self._pipeline.feed(event)
+            for firing in found:
                 if replay.is_done(firing.task, firing.last_seq):
                     skipped += 1
                 else:
                     firings.append(self._owe(firing))
             self._fed_seq = event.seq
         self._replayed = (len(replay.events), len(firings), skipped)
+        self._recovered = True
+        self._keep_snapshot()
         return firings
 
     def accept(self, raw: Sequence[RawEvent]) -> list[Firing]:
@@ -92,21 +124,21 @@ class StreamFlow:
         With no events it only looks at the clock.
 
         Raises:
-            StorageError: nothing was logged yet; what came in is kept and logged by the next call.
+            StorageError: what came in, and what it fires, is kept for the next call.
         """
-        now_ns = self._clock.mono_ns()
         for incoming in raw:
             self._unlogged.extend(self._tracker.complete(self._stamped(incoming)))
-        self._unlogged.extend(self._tracker.overdue(now_ns))
-        if not self._unlogged:
-            return []
-        logged = self._store.append(self._unlogged)
-        self._unlogged = []
-        firings: list[Firing] = []
-        for event in logged:
-            firings.extend(self._owe(firing) for firing in self._pipeline.feed(event))
-            self._fed_seq = event.seq
-        self._settle()
+        self._unlogged.extend(self._tracker.overdue(self._clock.mono_ns()))
+        while self._unlogged:
+            quiet = self._pipeline.quiet_prefix(self._unlogged)
+            if quiet:
+                logged = self._store.append(self._unlogged[:quiet])
+                del self._unlogged[:quiet]
+                self._feed(logged)
+            else:
+                self._end_silences(self._unlogged[0].mono_ns, self._unlogged[0].wall_ms)
+        self._end_silences(self._clock.mono_ns(), self._clock.wall_ms())
+        firings, self._ready = self._ready, []
         return firings
 
     def dealt_with(self, task: TaskKey, last_seq: int) -> None:
@@ -131,11 +163,65 @@ class StreamFlow:
             wall_ms=raw.wall_ms or self._clock.wall_ms(),
         )
 
+    def _restore(self, replay: Replay) -> PipelineSnapshot | None:
+        if replay.snapshot is None:
+            last_seq = replay.events[-1].seq if replay.events else 0
+            self._pipeline.watch_from(last_seq + 1)
+            return None
+        try:
+            snapshot = decode_snapshot(replay.snapshot)
+        except StorageError as error:
+            _log.warning("snapshot_refused", message=error.message)
+            return None
+        self._pipeline.restore(snapshot)
+        return snapshot
+
+    def _feed(self, logged: Sequence[Event]) -> None:
+        for event in logged:
+            self._ready.extend(self._owe(firing) for firing in self._pipeline.feed(event))
+            self._fed_seq = event.seq
+        if self._snapshot_seq is not None and self._fed_seq - self._snapshot_seq >= _SNAPSHOT_EVERY:
+            self._keep_snapshot()
+        else:
+            self._settle()
+
+    def _end_silences(self, mono_ns: int, wall_ms: int) -> None:
+        if silences := self._pipeline.silences_over(mono_ns, wall_ms):
+            self._feed(self._store.append(silences))
+
+    def _read_log(self, first_seq: int, last_seq: int) -> Sequence[Event]:
+        """Events of a slice; none from a file that cannot be read, which its next write will deal with."""
+        try:
+            return self._store.read_log(first_seq, last_seq)
+        except StorageError as error:
+            _log.warning("storage_failed", code=error.code, message=error.message)
+            return ()
+
+    def _keep_snapshot(self) -> None:
+        """Have the next transaction keep what extended triggers know now."""
+        if not self._pipeline.has_extended:
+            self._snapshot_seq = None
+            self._settle()
+            return
+        owed = [self._pipeline.saved(firing) for firing in self._owed.values() if firing.trigger.on]
+        self._snapshot_seq = self._fed_seq
+        oldest = self._pipeline.oldest_seq()
+        self._held_seq = self._fed_seq + 1 if oldest is None else oldest
+        self._settle(encode_snapshot(self._pipeline.snapshot(owed)))
+
     def _owe(self, firing: Firing) -> Firing:
-        self._owed[firing.task, firing.last_seq] = min(firing.first_seq, firing.events[0].seq)
+        self._owed[firing.task, firing.last_seq] = firing
         self._fired += 1
         return firing
 
-    def _settle(self) -> None:
+    def _settle(self, snapshot: bytes | None = None) -> None:
         cursor = min((seq for _, seq in self._owed), default=self._fed_seq + 1) - 1
-        self._store.settle(cursor, min([self._pipeline.replay_seq(), *self._owed.values()]))
+        needed = [_oldest_event(firing) for firing in self._owed.values()]
+        if self._snapshot_seq is not None:
+            held_seq = max(self._held_seq, self._fed_seq - LOG_HELD_MAX_EVENTS)
+            needed += [self._snapshot_seq + 1, held_seq]
+        self._store.settle(cursor, min([self._pipeline.replay_seq(), *needed]), snapshot)
+
+
+def _oldest_event(firing: Firing) -> int:
+    return min(firing.first_seq, firing.events[0].seq) if firing.events else firing.last_seq

@@ -8,16 +8,24 @@ wait for: an event touches only the nodes that wait for one of its ids.
 
 An event that completes a step is consumed by it: it is not also tested as a negation of that step. Time
 never runs backwards: an event with an earlier time counts as of the latest time seen.
+
+A silence is over when time says so, and nothing is said by time alone: ``due`` names the silences that are
+over, and ``end_silence`` fires one. Whoever keeps a log writes each into it first, so that the log alone
+decides what fired.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
+from walle_agent.streams.snapshot import MatcherSnapshot, SavedEnd, SavedRun, SavedState, SavedWait, edge_text
 from walle_shared.errors import LimitExceeded
+from walle_shared.ids import ScenarioName, TaskName
 from walle_shared.limits import TRIGGERS_MAX
 from walle_shared.targeting.policy import TaskKey
 from walle_shared.triggers import Atom, Compiled, Edge
@@ -35,8 +43,7 @@ class RelaxedMatch:
 
     Attributes:
         rank: the trigger's position among its task's.
-        first_seq, last_seq: first and last event of the match; that of an absence ends at its last step,
-            not at the event or tick that showed the time to be over.
+        first_seq, last_seq: first and last event of the match.
         key: the visit or argument matched in; empty for ``per device``.
     """
 
@@ -48,6 +55,16 @@ class RelaxedMatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """A wait for nothing that is over: of which trigger (its text), in which key, since which last step."""
+
+    task: TaskKey
+    trigger: str
+    key: str
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class RelaxedStatistics:
     """Sizes now, and counters since the start."""
 
@@ -55,7 +72,7 @@ class RelaxedStatistics:
     nodes: int
     keys: int
     pending: int
-    absences: int
+    silences: int
     fires: int
     collapsed: int
     keys_evicted: int
@@ -75,12 +92,27 @@ class _End:
     since_seq: int
     trigger: Compiled
 
+    @property
+    def text(self) -> str:
+        return str(self.trigger.sequence)
+
+    @property
+    def within_ms(self) -> int:
+        return self.trigger.sequence.within_ms or 0
+
 
 @dataclass(slots=True, eq=False)
 class _Node:
     edge: Edge
+    parent: _Node | None
     children: dict[Edge, _Node] = field(default_factory=dict)
     ends: dict[_End, None] = field(default_factory=dict)
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The edges that lead here, as text."""
+        above = self.parent.path if self.parent is not None else ()
+        return (*above, edge_text(self.edge))
 
 
 _Waiting = dict[str, dict[_Node, _Run]]
@@ -96,7 +128,7 @@ class _State:
     pending: int = 0
     # Last event of each end's last fire, and what waits for silence: last event -> the run that ended there.
     fired: dict[_End, int] = field(default_factory=dict)
-    absences: dict[_End, dict[int, _Run]] = field(default_factory=dict)
+    silences: dict[_End, dict[int, _Run]] = field(default_factory=dict)
 
     def wait(self, node: _Node, run: _Run) -> None:
         if not node.edge.relaxed:
@@ -142,6 +174,7 @@ class RelaxedMatcher:
         self._pending_max = pending_max
         self._groups: dict[str, _Group] = {}
         self._tasks: dict[TaskKey, list[_End]] = {}
+        self._trailing: dict[_End, None] = {}  # those that fire for a silence
         self._now_ms = 0
         self._last_seq = 0
         self._nodes = 0
@@ -163,12 +196,15 @@ class RelaxedMatcher:
         ends = [_End(task, rank, self._last_seq + 1, trigger) for rank, trigger in triggers.items()]
         for end in ends:
             self._insert(end)
+            if end.trigger.sequence.trailing:
+                self._trailing[end] = None
         if ends:
             self._tasks[task] = ends
 
     def deregister(self, task: TaskKey) -> None:
         """Forget a task and all that waits for it; unknown ones are no error."""
         for end in self._tasks.pop(task, ()):
+            self._trailing.pop(end, None)
             self._remove(end)
 
     def feed(
@@ -194,22 +230,91 @@ class RelaxedMatcher:
             At most one match per task and last event: that of the lowest rank.
         """
         args = args or {}
-        fired = self._overdue(at_ms)
+        self._now_ms = max(at_ms, self._now_ms)
         self._last_seq = seq
+        fired: list[RelaxedMatch] = []
         for group in self._groups.values():
-            key = _key(group.per, visit_id, args)
+            key = key_of(group.per, visit_id, args)
             if key is not None:
                 state = self._state(group, key)
                 fired += self._feed_state(group, state, key, (*ids, ANY), args, seq, aside)
         return self._collapse(fired)
 
-    def tick(self, now_ms: int) -> list[RelaxedMatch]:
-        """Let time pass without an event: fire the absences that are over."""
-        return self._collapse(self._overdue(now_ms))
+    def due(self, now_ms: int) -> list[Silence]:
+        """The silences that are over at ``now_ms``, in the order in which they should end."""
+        over = [
+            (run.first_ms, seq, Silence(end.task, end.text, key, seq))
+            for end, key, seq, run in self._silences()
+            if now_ms - run.first_ms > end.within_ms
+        ]
+        return [silence for _, _, silence in sorted(over, key=lambda item: item[:2])]
+
+    def end_silence(self, silence: Silence, seq: int) -> RelaxedMatch | None:
+        """Fire for a silence of ``due``, as event ``seq``; None if that is not its turn any more.
+
+        It is not, if its task is gone, or if it began before the end of another match of a ``once`` trigger.
+        """
+        self._last_seq = seq
+        for end in self._tasks.get(silence.task, ()):
+            group = self._groups[end.trigger.sequence.per]
+            state = group.states.get(silence.key)
+            if end.text != silence.trigger or state is None:
+                continue
+            runs = state.silences.get(end, {})
+            run = runs.pop(silence.last_seq, None)
+            if not runs:
+                state.silences.pop(end, None)
+            if run is not None:
+                fired = self._fire(state, silence.key, end, run.first_seq, silence.last_seq)
+                self._fires += len(fired)
+                return fired[0] if fired else None
+        return None
+
+    def quiet_until_ms(self, now_ms: int) -> float:
+        """No silence can be over before or at this time, if no event is fed before ``now_ms``."""
+        waiting = min((run.first_ms + end.within_ms for end, _, _, run in self._silences()), default=math.inf)
+        if not self._trailing:
+            return waiting
+        return min(waiting, now_ms + min(end.within_ms for end in self._trailing))
 
     def oldest_seq(self) -> int | None:
         """First event of the oldest match in the making that can still fire; a restart reads from there."""
         return min((run.first_seq for run in self._live_runs()), default=None)
+
+    def snapshot(self) -> MatcherSnapshot:
+        """What is known now, to be given to ``restore`` after a restart."""
+        ends = list(chain.from_iterable(self._tasks.values()))
+        return MatcherSnapshot(
+            self._last_seq,
+            self._now_ms,
+            tuple(_saved_end(end, end.since_seq) for end in ends),
+            tuple(
+                _saved_state(group, key, state)
+                for group in self._groups.values()
+                for key, state in group.states.items()
+            ),
+        )
+
+    def restore(self, snapshot: MatcherSnapshot) -> None:
+        """Take over what still has a home here; call once, when the tasks are registered.
+
+        Triggers that the snapshot does not know watch from the next event on.
+        """
+        self._now_ms, self._last_seq = snapshot.now_ms, snapshot.last_seq
+        ends = {(end.task, end.text): end for end in chain.from_iterable(self._tasks.values())}
+        since = {(saved.scenario, saved.task, saved.trigger): saved.seq for saved in snapshot.since}
+        for (task, text), end in ends.items():
+            end.since_seq = since.get((*task, text), snapshot.last_seq + 1)
+        nodes = {per: _nodes_by_path(group) for per, group in self._groups.items()}
+        for saved in snapshot.states:
+            group = self._groups.get(saved.per)
+            if group is not None:
+                group.states[saved.key] = _restored(saved, nodes[saved.per], ends)
+
+    def watch_from(self, seq: int) -> None:
+        """Let no trigger match events before ``seq``: for a log that nobody has a snapshot of."""
+        for end in chain.from_iterable(self._tasks.values()):
+            end.since_seq = max(end.since_seq, seq)
 
     def statistics(self) -> RelaxedStatistics:
         """Sizes and counters; ``collapsed``: fires that gave way to another of their task."""
@@ -219,7 +324,7 @@ class RelaxedMatcher:
             nodes=self._nodes,
             keys=len(states),
             pending=sum(state.pending + len(state.strict) for state in states),
-            absences=sum(len(runs) for state in states for runs in state.absences.values()),
+            silences=sum(1 for _ in self._silences()),
             fires=self._fires,
             collapsed=self._collapsed,
             keys_evicted=self._keys_evicted,
@@ -237,7 +342,7 @@ class RelaxedMatcher:
         aside: bool,
     ) -> list[RelaxedMatch]:
         advanced = self._advance(state, ids, args, aside)
-        _cancel(state, ids, args)
+        self._break_silences(state, ids, args)
         start = _Run(seq, self._now_ms, self._now_ms)
         for first_id in ids:
             for node in group.roots.get(first_id, {}).values():
@@ -289,7 +394,7 @@ class RelaxedMatcher:
             if run.first_seq < end.since_seq or over:
                 continue
             if sequence.trailing:
-                state.absences.setdefault(end, {})[seq] = run
+                state.silences.setdefault(end, {})[seq] = run
             else:
                 fired += self._fire(state, key, end, run.first_seq, seq)
         return fired
@@ -301,19 +406,25 @@ class RelaxedMatcher:
             state.fired[end] = last_seq
         return [RelaxedMatch(end.task, end.rank, first_seq, last_seq, key)]
 
-    def _overdue(self, now_ms: int) -> list[RelaxedMatch]:
-        self._now_ms = now_ms = max(now_ms, self._now_ms)
-        fired: list[RelaxedMatch] = []
-        for group in self._groups.values():
-            for key, state in group.states.items():
-                for end, runs in list(state.absences.items()):
-                    limit_ms = end.trigger.sequence.within_ms or 0
-                    due = [seq for seq, run in runs.items() if now_ms - run.first_ms > limit_ms]
-                    for seq in sorted(due, key=lambda seq, runs=runs: (runs[seq].first_ms, seq)):  # type: ignore[misc]
-                        fired += self._fire(state, key, end, runs.pop(seq).first_seq, seq)
-                    if not runs:
-                        del state.absences[end]
-        return fired
+    def _silences(self) -> Iterator[tuple[_End, str, int, _Run]]:
+        for end in self._trailing:
+            for key, state in self._groups[end.trigger.sequence.per].states.items():
+                for seq, run in state.silences.get(end, {}).items():
+                    yield end, key, seq, run
+
+    def _break_silences(self, state: _State, ids: tuple[str, ...], args: Mapping[str, Any]) -> None:
+        """An event that had to stay away came; silences that were over before it stay."""
+        for end in list(state.silences):
+            if any(_hit(end.trigger.sequence.trailing, event_id, args) for event_id in ids):
+                kept = {
+                    seq: run
+                    for seq, run in state.silences[end].items()
+                    if self._now_ms - run.first_ms > end.within_ms
+                }
+                if kept:
+                    state.silences[end] = kept
+                else:
+                    del state.silences[end]
 
     def _collapse(self, fired: list[RelaxedMatch]) -> list[RelaxedMatch]:
         best: dict[tuple[TaskKey, int], RelaxedMatch] = {}
@@ -353,7 +464,7 @@ class RelaxedMatcher:
                     for node, run in waiting.items():
                         if self._now_ms - run.first_ms <= _horizon_ms(node):
                             yield run
-                for runs in state.absences.values():
+                for runs in state.silences.values():
                     yield from runs.values()
 
     def _insert(self, end: _End) -> None:
@@ -361,14 +472,17 @@ class RelaxedMatcher:
         group.triggers += 1
         for path in end.trigger.paths:
             children = group.roots.setdefault(path[0].atom.id, {})
-            for edge in path[:-1]:
-                children = self._child(children, edge).children
-            self._child(children, path[-1]).ends[end] = None
+            node: _Node | None = None
+            for edge in path:
+                node = self._child(children, edge, node)
+                children = node.children
+            if node is not None:
+                node.ends[end] = None
 
-    def _child(self, children: dict[Edge, _Node], edge: Edge) -> _Node:
+    def _child(self, children: dict[Edge, _Node], edge: Edge, parent: _Node | None) -> _Node:
         node = children.get(edge)
         if node is None:
-            node = children[edge] = _Node(edge)
+            node = children[edge] = _Node(edge, parent)
             self._nodes += 1
         return node
 
@@ -377,7 +491,7 @@ class RelaxedMatcher:
         group.triggers -= 1
         for state in group.states.values():
             state.fired.pop(end, None)
-            state.absences.pop(end, None)
+            state.silences.pop(end, None)
         for path in end.trigger.paths:
             self._remove_path(group, end, path)
         if not group.triggers:
@@ -402,18 +516,12 @@ class RelaxedMatcher:
             del group.roots[path[0].atom.id]
 
 
-def _cancel(state: _State, ids: tuple[str, ...], args: Mapping[str, Any]) -> None:
-    """An event that had to stay away came."""
-    for end in list(state.absences):
-        if any(_hit(end.trigger.sequence.trailing, event_id, args) for event_id in ids):
-            del state.absences[end]
-
-
 def _hit(atoms: tuple[Atom, ...], event_id: str, args: Mapping[str, Any]) -> bool:
     return any(atom.id == event_id and atom.accepts(args) for atom in atoms)
 
 
-def _key(per: str, visit_id: str, args: Mapping[str, Any]) -> str | None:
+def key_of(per: str, visit_id: str, args: Mapping[str, Any]) -> str | None:
+    """The key an event belongs to under a ``per`` clause; None: to none."""
     if per == "device":
         return ""
     if per == "visit":
@@ -428,3 +536,56 @@ def _horizon_ms(node: _Node) -> int:
     """Longest ``within`` of the triggers below a relaxed edge; all of them have one."""
     limits = [end.trigger.sequence.within_ms or 0 for end in node.ends]
     return max([*limits, *map(_horizon_ms, node.children.values())], default=0)
+
+
+def _saved_end(end: _End, seq: int, run: _Run | None = None) -> SavedEnd:
+    return SavedEnd(
+        *end.task, end.text, seq, None if run is None else SavedRun(run.first_seq, run.first_ms, run.last_ms)
+    )
+
+
+def _saved_state(group: _Group, key: str, state: _State) -> SavedState:
+    waits = [state.strict.items(), *(waiting.items() for waiting in state.relaxed.values())]
+    return SavedState(
+        group.per,
+        key,
+        tuple(
+            SavedWait(node.path, SavedRun(run.first_seq, run.first_ms, run.last_ms))
+            for node, run in chain.from_iterable(waits)
+        ),
+        tuple(_saved_end(end, seq) for end, seq in state.fired.items()),
+        tuple(_saved_end(end, seq, run) for end, runs in state.silences.items() for seq, run in runs.items()),
+    )
+
+
+def _restored(
+    saved: SavedState, nodes: Mapping[tuple[str, ...], _Node], ends: Mapping[tuple[TaskKey, str], _End]
+) -> _State:
+    state = _State()
+    for wait in saved.waits:
+        node = nodes.get(wait.path)
+        if node is not None:
+            state.wait(node, _run(wait.run))
+    for fired in saved.fired:
+        if end := ends.get(_end_name(fired)):
+            state.fired[end] = fired.seq
+    for silence in saved.silences:
+        if silence.run is not None and (end := ends.get(_end_name(silence))):
+            state.silences.setdefault(end, {})[silence.seq] = _run(silence.run)
+    return state
+
+
+def _run(saved: SavedRun) -> _Run:
+    return _Run(saved.first_seq, saved.first_ms, saved.last_ms)
+
+
+def _end_name(saved: SavedEnd) -> tuple[TaskKey, str]:
+    return (ScenarioName(saved.scenario), TaskName(saved.task)), saved.trigger
+
+
+def _nodes_by_path(group: _Group) -> dict[tuple[str, ...], _Node]:
+    """Every node of a trie by the edges that lead to it."""
+    nodes = list(chain.from_iterable(children.values() for children in group.roots.values()))
+    for node in nodes:  # grows on the way
+        nodes += node.children.values()
+    return {node.path: node for node in nodes}

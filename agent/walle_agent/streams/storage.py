@@ -9,7 +9,8 @@ Invariants:
    repeated after a crash has its effects once.
 4. The cursor never passes a firing that has not been marked: behind it nothing is run again, before it the
    log is read again at the next start (``pending``). The log is cut only before the replay point, which
-   open visits and outstanding firings hold back.
+   open visits, outstanding firings and what extended triggers wait for hold back. What those know is kept
+   as a snapshot in the transaction that cuts the log behind it.
 5. A record's number leaves the device only after it is safe from a power cut, so no number is ever given to
    two records of one incarnation.
 
@@ -37,6 +38,7 @@ from walle_agent.streams.outbox import Numbers, Outbox, OutboxStatistics, Outgoi
 from walle_agent.streams.tables import Columns, Row, Tables, encode_value, get_value, put_value
 from walle_shared.clock import Clock
 from walle_shared.errors import StorageError, WalleError
+from walle_shared.limits import SLICE_MAX_EVENTS
 from walle_shared.protocol.tunnel import Record, TunnelClass
 from walle_shared.targeting.policy import TaskKey
 from walle_shared.units import MIB
@@ -52,6 +54,9 @@ CREATE TABLE IF NOT EXISTS runs (
     release_id TEXT NOT NULL, ok INTEGER NOT NULL, PRIMARY KEY (scenario, task, last_seq)
 ) STRICT, WITHOUT ROWID;
 """
+#: Cursor, replay point and snapshot, as the file has them.
+_Progress = tuple[int, int, bytes | None]
+
 _PUT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _PUT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -95,11 +100,15 @@ class RunCommit:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What a restart needs: the events to feed again, and which firings they cause are old news."""
+    """What a restart needs: the events to feed again, and which firings they cause are old news.
+
+    ``snapshot`` is the last that ``settle`` was given; None if none ever was.
+    """
 
     events: tuple[Event, ...]
     cursor: int
     marked: frozenset[tuple[TaskKey, int]]
+    snapshot: bytes | None = None
 
     def is_done(self, task: TaskKey, last_seq: int) -> bool:
         """Whether this firing must not be run again."""
@@ -147,6 +156,7 @@ class StreamStore:
         self._cursor = 0
         self._replay_seq = 1
         self._durable_added = -1
+        self._snapshot: bytes | None = None
         self.damaged: Path | None = None
         self._load()
 
@@ -196,15 +206,17 @@ class StreamStore:
             self._stats = replace(self._stats, events=self._stats.events + len(events))
             return events
 
-    def settle(self, cursor: int, replay_seq: int) -> None:
+    def settle(self, cursor: int, replay_seq: int, snapshot: bytes | None = None) -> None:
         """Note that every firing up to ``cursor`` is dealt with, and that events before ``replay_seq`` may
-        go.
+        go; None leaves the snapshot as it is.
 
         Written with the next transaction; a crash before it repeats work that invariant 3 makes harmless.
         """
         with self._lock:
             self._cursor = max(self._cursor, cursor)
             self._replay_seq = max(self._replay_seq, replay_seq)
+            if snapshot is not None:
+                self._snapshot = snapshot
 
     def pending(self) -> Replay:
         """Events from the replay point on, and what has been dealt with.
@@ -221,7 +233,20 @@ class StreamStore:
                     "SELECT scenario, task, last_seq FROM runs"
                 )
             )
-            return Replay(events, self._cursor, marked)
+            return Replay(events, self._cursor, marked, self._snapshot)
+
+    def read_log(self, first_seq: int, last_seq: int) -> tuple[Event, ...]:
+        """The events with these numbers that are still in the log, at most the last ``SLICE_MAX_EVENTS``.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        with self._lock, self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT * FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT ?",
+                (first_seq, last_seq, SLICE_MAX_EVENTS + 1),
+            )
+            return tuple(reversed([_event_from_sql(row) for row in rows]))
 
     # Collective storage
 
@@ -353,11 +378,12 @@ class StreamStore:
             StorageError: even that failed.
         """
         with self._lock:
-            next_seq, cursor = self._next_seq, self._next_seq - 1
+            next_seq, cursor, snapshot = self._next_seq, self._next_seq - 1, self._snapshot
             self._database.close()
             moved = set_aside(self._path)
             self._load()
             self._next_seq, self._cursor, self._replay_seq = next_seq, cursor, next_seq
+            self._snapshot = snapshot
             for (task, table), columns in self._declared.items():
                 self.declare(task, {table: columns})
             self._stats = replace(self._stats, set_aside=self._stats.set_aside + 1)
@@ -401,7 +427,8 @@ class StreamStore:
         self._incarnation: str = meta["incarnation"]
         self._cursor = meta.get("cursor", 0)
         self._replay_seq = meta.get("replay_seq", 1)
-        self._saved_progress = (self._cursor, self._replay_seq)
+        self._snapshot = meta.get("snapshot")
+        self._saved_progress: _Progress = (self._cursor, self._replay_seq, self._snapshot)
         self._cut_seq = self._replay_seq
         self._next_seq = max(last_seq, self._cursor, self._replay_seq - 1, self._next_seq - 1) + 1
         self._durable_added = -1
@@ -415,7 +442,7 @@ class StreamStore:
         except BaseException:
             self._outbox.rolled_back()
             self._stats = before
-            self._saved_progress = (-1, -1)  # write it again: this transaction's word is void
+            self._saved_progress = (-1, -1, None)  # write it again: this transaction's word is void
             raise
         self._outbox.committed()
         self._stats = replace(self._stats, transactions=self._stats.transactions + 1)
@@ -473,11 +500,13 @@ class StreamStore:
         return True
 
     def _save_progress(self, connection: sqlite3.Connection) -> None:
-        progress = (self._cursor, self._replay_seq)
+        progress = (self._cursor, self._replay_seq, self._snapshot)
         if progress == self._saved_progress:
             return
         connection.execute(_PUT_META, ("cursor", self._cursor))
         connection.execute(_PUT_META, ("replay_seq", self._replay_seq))
+        if self._snapshot is not self._saved_progress[2]:
+            connection.execute(_PUT_META, ("snapshot", self._snapshot))
         if self._replay_seq - self._cut_seq >= _CUT_EVERY:
             self._cut_log(connection)
         self._saved_progress = progress

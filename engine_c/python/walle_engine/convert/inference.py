@@ -58,6 +58,8 @@ def _shapes(kind: onnx.TypeProto) -> Iterator[onnx.TensorShapeProto]:
             yield from _shapes(kind.optional_type.elem_type)
         case "map_type":
             yield from _shapes(kind.map_type.value_type)
+        case _:  # opaque, or not stated
+            pass
 
 
 def _may_follow(model: onnx.ModelProto) -> bool:

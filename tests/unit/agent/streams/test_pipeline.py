@@ -71,7 +71,7 @@ def test_a_closing_page_hands_over_its_visit() -> None:
     inputs = run_inputs(firing)
     assert inputs["visit"]["reason"] == "page_exit"
     assert len(inputs["events"]) == len(inputs["visit"]["events"]) == 3
-    assert inputs["trigger"] == {"ids": ["page:item.exit"], "first_seq": 3, "last_seq": 3}
+    assert inputs["trigger"] == {"ids": ["page:item.exit"], "on": "", "first_seq": 3, "last_seq": 3}
 
 
 def test_an_exit_of_no_visit_is_no_closing() -> None:

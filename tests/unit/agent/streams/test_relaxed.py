@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from walle_agent.streams.relaxed import RelaxedMatcher
+from walle_agent.streams.relaxed import RelaxedMatch, RelaxedMatcher
 from walle_shared.ids import ScenarioName, TaskName
 from walle_shared.triggers import compile_trigger, parse
 
 TASK = (ScenarioName("demo"), TaskName("t"))
+
+
+def silences_over(matcher: RelaxedMatcher, now_ms: int, seq: int) -> list[RelaxedMatch]:
+    ended = (matcher.end_silence(silence, seq) for silence in matcher.due(now_ms))
+    return [match for match in ended if match is not None]
 
 
 def fires(text: str, stream: str) -> list[tuple[int, int]]:
@@ -17,8 +22,9 @@ def fires(text: str, stream: str) -> list[tuple[int, int]]:
     matcher.register(TASK, {0: compile_trigger(parse(text))})
     found = []
     for seq, name in enumerate(stream.split(), 1):
+        found += silences_over(matcher, seq * 1_000, seq - 1)
         found += matcher.feed(("event:" + name,), seq, seq * 1_000)
-    found += matcher.tick(1_000_000)
+    found += silences_over(matcher, 1_000_000, seq)
     return [(match.first_seq, match.last_seq) for match in found]
 
 
@@ -84,5 +90,5 @@ def test_oldest_seq_forgets_what_can_no_longer_fire() -> None:
     matcher.register(TASK, {0: compile_trigger(parse("on a ~> b within 2s"))})
     matcher.feed(("event:a",), 7, 0)
     assert matcher.oldest_seq() == 7
-    matcher.tick(2_001)
+    matcher.feed(("event:c",), 8, 2_001)
     assert matcher.oldest_seq() is None

@@ -91,7 +91,7 @@ class Bench:
     async def fire(self) -> Firing:
         """One event of the kind the task waits for."""
         event = self.streams._store.append([make_event("click", event_id="go")])[0]
-        return Firing(KEY, DEFINITION.triggers[0], event.seq, event.seq, (event,), None)
+        return Firing(KEY, DEFINITION.triggers[0], event.seq, event.seq, (event,), None, event.seq)
 
     async def run(self, result: TaskResult | Exception) -> Firing:
         """Fire once, with this end."""
