@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from walle_agent import app, emit
+from walle_agent import app, emit, triggers
 from walle_agent.config import AgentConfig, load_config
 from walle_agent.deploy.profile import measure_profile
 from walle_agent.link.session import Session
@@ -32,6 +32,7 @@ _EXAMPLES = {
     "run": ("--config agent.toml", "run as a daemon, until SIGTERM"),
     "status": ("--config agent.toml --json", "what is installed, and the counters"),
     "emit": ("--config agent.toml events.jsonl", "send recorded events to the running agent"),
+    "trigger explain": ("task.toml --events events.jsonl", "why a trigger fired, or did not"),
 }
 
 
@@ -93,6 +94,24 @@ def build_parser() -> argparse.ArgumentParser:
     pace.add_argument("--speed", type=_positive, help="keep the recorded gaps, so many times faster")
     send.add_argument("--quiet", action="store_true", help="no progress")
     send.set_defaults(command=_emit)
+
+    trigger = commands.add_parser("trigger", help="understand a trigger").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    text = "draw a trigger, and say of a recorded stream why it fired or did not"
+    tell = trigger.add_parser(
+        "explain",
+        help=text,
+        description=text,
+        epilog="example: walle-agent trigger explain 'on enter(item) ~> click within 30s' --events events.jsonl",
+    )
+    tell.add_argument("trigger", help="its text, or a task.toml or task folder whose triggers to explain")
+    tell.add_argument(
+        "--events", metavar="FILE", help="recorded events, one JSON object a line; - is standard input"
+    )
+    tell.add_argument("--all", action="store_true", help=f"every beginning, not {triggers.SHOWN} of them")
+    tell.add_argument("--json", action="store_true", help="for scripts")
+    tell.set_defaults(command=_explain_trigger)
     return parser
 
 
@@ -226,6 +245,16 @@ def _emit(arguments: argparse.Namespace) -> int:
         print(f"walle-agent: refused: {refusal}", file=sys.stderr)
     print(f"{outcome.sent} events sent, {outcome.refused} refused")
     return EXIT_OK if outcome.refused == 0 else EXIT_FAILED
+
+
+def _explain_trigger(arguments: argparse.Namespace) -> int:
+    found = triggers.read_triggers(arguments.trigger)
+    stream = triggers.read_stream(arguments.events) if arguments.events else None
+    if arguments.json:
+        print(triggers.dump([triggers.tell_plain(trigger, stream) for trigger in found]))
+    else:
+        print("\n\n".join(triggers.tell(trigger, stream, everything=arguments.all) for trigger in found))
+    return EXIT_OK
 
 
 def _positive(text: str) -> float:

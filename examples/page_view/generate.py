@@ -227,14 +227,14 @@ def generate(visits: int, seed: int) -> list[Event]:
 
 
 def main() -> None:
-    """Print the note and the events."""
+    """Print the note, as a comment, and the events."""
     parser = argparse.ArgumentParser(
         description="Write a synthetic stream of item-page visits to standard output."
     )
     parser.add_argument("--visits", type=int, default=30)
     parser.add_argument("--seed", type=int, default=20)
     options = parser.parse_args()
-    sys.stdout.write(json.dumps({"note": NOTE, "visits": options.visits, "seed": options.seed}) + "\n")
+    sys.stdout.write("# " + json.dumps({"note": NOTE, "visits": options.visits, "seed": options.seed}) + "\n")
     for event in generate(options.visits, options.seed):
         sys.stdout.write(json.dumps(event, separators=(",", ":")) + "\n")
 

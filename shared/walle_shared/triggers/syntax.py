@@ -135,7 +135,7 @@ class Sequence:
         parts += [f"!{atom}" for atom in self.trailing]
         for name, limit_ms in (("within", self.within_ms), ("gap", self.gap_ms)):
             if limit_ms is not None:
-                parts.append(f"{name} {_show_time(limit_ms)}")
+                parts.append(f"{name} {show_time(limit_ms)}")
         if self.per != "device":
             parts.append(f"per {self.per}")
         if self.every:
@@ -182,6 +182,7 @@ def _show_id(trigger_id: str) -> str:
     return f"{space}({name})"
 
 
-def _show_time(limit_ms: int) -> str:
+def show_time(limit_ms: int) -> str:
+    """A time limit as a trigger's text has it."""
     unit, size = next((unit, size) for unit, size in _TIMES if limit_ms % size == 0)
     return f"{limit_ms // size}{unit}"

@@ -83,7 +83,7 @@ def raw_bytes(lines: list[bytes]) -> dict[str, int]:
 def test_the_stream_is_the_generators_and_says_what_it_is() -> None:
     generator = load(EXAMPLE / "generate.py")
     head, *kept = (EXAMPLE / "events.jsonl").read_text().splitlines()
-    note = json.loads(head)
+    note = json.loads(head.removeprefix("# "))
     assert "SYNTHETIC" in note["note"]
     assert [json.loads(line) for line in kept] == generator.generate(note["visits"], note["seed"])
 
