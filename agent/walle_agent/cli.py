@@ -103,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
         "explain",
         help=text,
         description=text,
-        epilog="example: walle-agent trigger explain 'on enter(item) ~> click within 30s' --events events.jsonl",
+        epilog="example: walle-agent trigger explain 'on enter(item) ~> click within 9s' --events FILE",
     )
     tell.add_argument("trigger", help="its text, or a task.toml or task folder whose triggers to explain")
     tell.add_argument(
