@@ -1,0 +1,137 @@
+"""Sending events from a Trio task."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from walle_agent.client.buffer import (
+    CAPACITY,
+    LINGER_S,
+    RETRY_FIRST_S,
+    RETRY_MAX_S,
+    ClientStatistics,
+    EventBuffer,
+    encode_event,
+)
+from walle_agent.streams.event import EventKind
+
+
+class TrioEvents:
+    """The same without a thread, under Trio; made by ``open_events``."""
+
+    def __init__(self, capacity: int) -> None:
+        self._buffer = EventBuffer(capacity)
+        self._changed = trio.Event()
+        self._closing = False
+
+    def emit(
+        self,
+        kind: EventKind,
+        *,
+        event_id: str = "",
+        page_id: str = "",
+        visit_id: str = "",
+        args: Mapping[str, Any] | None = None,
+        wall_ms: int = 0,
+    ) -> bool:
+        """Hand in one event; returns at once, and need not be awaited.
+
+        Returns:
+            False if the event was lost because the buffer is full.
+
+        Raises:
+            EventError: it is not an event; the message names the member.
+        """
+        line = encode_event(
+            kind, event_id=event_id, page_id=page_id, visit_id=visit_id, args=args, wall_ms=wall_ms
+        )
+        kept = self._buffer.add(kind, line)
+        self._changed.set()
+        return kept
+
+    def statistics(self) -> ClientStatistics:
+        """Counters since the start."""
+        return self._buffer.statistics()
+
+    async def _run(self, path: str, linger_s: float) -> None:
+        retry_s = RETRY_FIRST_S
+        while self._buffer or not self._closing:
+            await self._wait(linger_s)
+            if not self._buffer:
+                continue
+            try:
+                stream = await trio.open_unix_socket(path)
+            except OSError:
+                self._buffer.connected = False
+                await trio.sleep(retry_s)
+                retry_s = min(retry_s * 2, RETRY_MAX_S)
+                continue
+            retry_s = RETRY_FIRST_S
+            self._buffer.connected = True
+            async with stream, trio.open_nursery() as nursery:
+                nursery.start_soon(self._hear, stream, nursery.cancel_scope)
+                await self._send(stream, linger_s)
+            self._buffer.connected = False
+
+    async def _send(self, stream: trio.SocketStream, linger_s: float) -> None:
+        """Send until closed, or until the connection breaks: ``_hear`` sees that too, and ends both."""
+        while self._buffer or not self._closing:
+            await self._wait(linger_s)
+            batch, data = self._buffer.take()
+            written = 0
+            try:
+                while written < len(data):
+                    written += await stream.socket.send(data[written:])
+            except OSError:
+                return
+            finally:
+                self._buffer.settle(batch, written)
+        await stream.send_eof()
+
+    async def _hear(self, stream: trio.SocketStream, serving: trio.CancelScope) -> None:
+        with suppress(trio.BrokenResourceError):
+            async for answers in stream:
+                self._buffer.hear(bytes(answers))
+        serving.cancel()
+
+    async def _wait(self, linger_s: float) -> None:
+        if not self._buffer and not self._closing:
+            self._changed = trio.Event()
+            await self._changed.wait()
+        if not self._closing:
+            await trio.sleep(linger_s)
+
+    def _close(self) -> None:
+        self._closing = True
+        self._changed.set()
+
+
+@asynccontextmanager
+async def open_events(
+    path: str | Path,
+    *,
+    capacity: int = CAPACITY,
+    linger_s: float = LINGER_S,
+    close_timeout_s: float = 2.0,
+) -> AsyncGenerator[TrioEvents]:
+    """Send events under Trio while the block runs; behind it, what waits is sent for ``close_timeout_s``.
+
+    Args:
+        path: the agent's events socket.
+        capacity: events that may wait for the agent.
+        linger_s: how long the first event of a batch waits for company.
+        close_timeout_s: seconds.
+    """
+    events = TrioEvents(capacity)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(events._run, str(path), linger_s)  # its own module
+        try:
+            yield events
+        finally:
+            events._close()
+            nursery.cancel_scope.deadline = trio.current_time() + close_timeout_s
