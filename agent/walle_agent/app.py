@@ -8,6 +8,7 @@
     └── nursery
         ├── signals          SIGTERM, SIGINT: cancel the nursery
         ├── events           Unix socket in                     ┐
+        ├── events-http      HTTP on loopback in, if it is set  │
         ├── pipeline         events to firings                  │
         ├── runners          firings to rows, records, reports  │ each restarts by itself
         ├── tunnel           records out                        │ after an error, with backoff;
@@ -48,6 +49,7 @@ from walle_agent.link.transport import Transport
 from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.reports import ReportQueue
 from walle_agent.state.store import StateStore
+from walle_agent.streams.http_ingest import TOKEN_FILE, HttpListener
 from walle_agent.streams.ingest import EventListener
 from walle_agent.streams.service import ServiceLimits, StreamService, open_streams
 from walle_agent.streams.tunnel import Tunnel
@@ -89,6 +91,7 @@ class Agent:
     runner: TaskRunner
     streams: StreamService
     listener: EventListener
+    http: HttpListener | None
     tunnel: Tunnel
     host: TaskHost
 
@@ -101,6 +104,7 @@ class Agent:
             "runs": to_plain(self.runner.statistics()),
             "streams": to_plain(self.streams.statistics()),
             "listener": to_plain(self.listener.statistics()),
+            "http": to_plain(self.http.statistics()) if self.http is not None else None,
             "tunnel": to_plain(self.tunnel.statistics()),
             "container": to_plain(self.host.statistics()),
         }
@@ -143,6 +147,7 @@ def services(agent: Agent) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
     make_backoff = partial(Backoff, agent.config.link.backoff_base_s, agent.config.link.backoff_cap_s)
     return [
         ("events", agent.listener.run),
+        *([("events-http", agent.http.run)] if agent.http is not None else []),
         ("pipeline", agent.streams.run),
         *[
             (f"runner-{number}", agent.runner.run)
@@ -263,6 +268,7 @@ def assemble(
         keys=keys,
         confirm=follower.confirm,
     )
+    http = config.events_http
     deployer = Deployer(keeper, steps, reporter, deploy)
     runner = TaskRunner(host, streams, registry, reporter, deployer.judge, clock, config.run)
     return Agent(
@@ -276,6 +282,7 @@ def assemble(
         runner,
         streams,
         EventListener(config.events_socket, streams.inlet.emit),
+        HttpListener(http, config.data_dir / TOKEN_FILE, streams.inlet.emit) if http is not None else None,
         Tunnel(streams, session.connect_tunnel, backoff=make_backoff()),
         host,
     )

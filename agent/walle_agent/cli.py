@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import trio
 
-from walle_agent import app, emit, triggers
+from walle_agent import app, emit, triggers, watch
 from walle_agent.config import AgentConfig, load_config
 from walle_agent.deploy.profile import measure_profile
 from walle_agent.link.session import Session
@@ -24,6 +25,8 @@ from walle_shared.errors import ConfigError, StorageError, WalleError
 from walle_shared.observe import configure_logging
 from walle_shared.records import to_plain
 
+type _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 #: By command: an example, and what it does.
@@ -32,6 +35,9 @@ _EXAMPLES = {
     "run": ("--config agent.toml", "run as a daemon, until SIGTERM"),
     "status": ("--config agent.toml --json", "what is installed, and the counters"),
     "emit": ("--config agent.toml events.jsonl", "send recorded events to the running agent"),
+    "events tail": ("--config agent.toml", "watch what the apps say"),
+    "events record": ("--config agent.toml visit.jsonl", "keep it, for tests and replay"),
+    "events replay": ("--config agent.toml visit.jsonl --speed 10", "the same as emit"),
     "trigger explain": ("task.toml --events events.jsonl", "why a trigger fired, or did not"),
 }
 
@@ -86,7 +92,13 @@ def build_parser() -> argparse.ArgumentParser:
     enrol.add_argument("--token", required=True, help="from `walle-control enrol-token create`")
     enrol.set_defaults(command=_enrol)
 
-    send = add("emit", "send events to the running agent")
+    _add_replay(add("emit", "send recorded events to the running agent"))
+    _add_events(commands, common)
+    _add_trigger(commands)
+    return parser
+
+
+def _add_replay(send: argparse.ArgumentParser) -> None:
     send.add_argument("file", nargs="?", default="-", help="one JSON object a line; - is standard input")
     send.add_argument("--socket", type=Path, help="the events socket, instead of the one in the settings")
     pace = send.add_mutually_exclusive_group()
@@ -95,6 +107,32 @@ def build_parser() -> argparse.ArgumentParser:
     send.add_argument("--quiet", action="store_true", help="no progress")
     send.set_defaults(command=_emit)
 
+
+def _add_events(commands: _Commands, common: argparse.ArgumentParser) -> None:
+    events = commands.add_parser("events", help="watch, record and replay events").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        example = f"example: walle-agent events {name} {_EXAMPLES['events ' + name][0]}"
+        return events.add_parser(name, parents=[common], help=text, description=text, epilog=example)
+
+    tail = add("tail", "show the events of the log, and those that come, until Ctrl-C")
+    tail.add_argument("-n", "--last", type=int, default=10, metavar="N", help="so many old ones first (10)")
+    tail.add_argument("--no-follow", action="store_true", help="only the old ones")
+    tail.add_argument("--json", action="store_true", help="one JSON object a line")
+    tail.set_defaults(command=_tail)
+
+    record = add("record", "write the events that come to a file that replay takes, until Ctrl-C")
+    record.add_argument("file", help="- is standard output")
+    record.add_argument("-n", "--count", type=_count, metavar="N", help="end after so many events")
+    record.add_argument("--last", type=int, default=0, metavar="N", help="so many old ones first (0)")
+    record.set_defaults(command=_record)
+
+    _add_replay(add("replay", "send recorded events to the running agent"))
+
+
+def _add_trigger(commands: _Commands) -> None:
     trigger = commands.add_parser("trigger", help="understand a trigger").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -112,12 +150,12 @@ def build_parser() -> argparse.ArgumentParser:
     tell.add_argument("--all", action="store_true", help=f"every beginning, not {triggers.SHOWN} of them")
     tell.add_argument("--json", action="store_true", help="for scripts")
     tell.set_defaults(command=_explain_trigger)
-    return parser
 
 
 def _epilog() -> str:
-    examples = ((f"walle-agent {name} {words}", text) for name, (words, text) in _EXAMPLES.items())
-    lines = [f"  {example:<52}  {text}" for example, text in examples]
+    examples = [(f"walle-agent {name} {words}", text) for name, (words, text) in _EXAMPLES.items()]
+    width = max(len(example) for example, _ in examples)
+    lines = [f"  {example:<{width}}  {text}" for example, text in examples]
     exits = "exit codes: 0 done, 1 failed, 2 wrong usage or settings"
     return "\n".join(["examples:", *lines, "", exits])
 
@@ -247,6 +285,29 @@ def _emit(arguments: argparse.Namespace) -> int:
     return EXIT_OK if outcome.refused == 0 else EXIT_FAILED
 
 
+def _tail(arguments: argparse.Namespace) -> int:
+    log = _load(arguments).data_dir / app.STREAMS_FILE
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    for event in watch.follow(log, last=max(arguments.last, 0), ongoing=not arguments.no_follow):
+        print(json.dumps(to_plain(event)) if arguments.json else watch.show(event, width), flush=True)
+    return EXIT_OK
+
+
+def _record(arguments: argparse.Namespace) -> int:
+    log = _load(arguments).data_dir / app.STREAMS_FILE
+    events = watch.follow(log, last=max(arguments.last, 0))
+    if arguments.file == "-":
+        watch.record(events, sys.stdout, count=arguments.count, progress=None)
+        return EXIT_OK
+    try:
+        with Path(arguments.file).open("w", encoding="utf-8") as file:
+            written = watch.record(events, file, count=arguments.count, progress=sys.stderr)
+    except OSError as error:
+        raise ConfigError(f"{arguments.file}: cannot be written: {error.strerror or error}") from None
+    print(f"{written} events in {arguments.file}")
+    return EXIT_OK
+
+
 def _explain_trigger(arguments: argparse.Namespace) -> int:
     found = triggers.read_triggers(arguments.trigger)
     stream = triggers.read_stream(arguments.events) if arguments.events else None
@@ -255,6 +316,13 @@ def _explain_trigger(arguments: argparse.Namespace) -> int:
     else:
         print("\n\n".join(triggers.tell(trigger, stream, everything=arguments.all) for trigger in found))
     return EXIT_OK
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not over 0")
+    return value
 
 
 def _positive(text: str) -> float:

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -33,10 +34,14 @@ Attribute = str | int | float | bool
 
 @dataclass(frozen=True, slots=True)
 class AgentSection:
-    """Where the agent keeps its things. An empty ``events_socket`` means ``<data_dir>/events.sock``."""
+    """Where the agent keeps its things, and where events come in.
+
+    An empty ``events_socket`` means ``<data_dir>/events.sock``, an empty ``events_http`` no HTTP.
+    """
 
     data_dir: str = "walle-agent-data"
     events_socket: str = ""
+    events_http: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,15 @@ class AgentConfig:
         """The Unix socket apps write events to."""
         return Path(self.agent.events_socket or self.data_dir / "events.sock")
 
+    @property
+    def events_http(self) -> tuple[str, int] | None:
+        """The address and port that events come in over HTTP, if they may.
+
+        Raises:
+            ConfigError: it is not a loopback address and a port.
+        """
+        return _parse_loopback(self.agent.events_http) if self.agent.events_http else None
+
     def trusted_keys(self) -> tuple[VerifyKey, ...]:
         """The public keys whose signatures count.
 
@@ -148,10 +162,12 @@ def _anchor(config: AgentConfig, folder: Path) -> AgentConfig:
     """Make relative paths absolute, so that they mean the same from any working directory."""
     data_dir = (folder / config.agent.data_dir).absolute()
     socket = config.agent.events_socket
-    section = AgentSection(str(data_dir), str((folder / socket).absolute()) if socket else "")
-    return AgentConfig(
-        section, config.control, config.profile, config.link, config.deploy, config.run, config.log
+    section = replace(
+        config.agent,
+        data_dir=str(data_dir),
+        events_socket=str((folder / socket).absolute()) if socket else "",
     )
+    return replace(config, agent=section)
 
 
 def _check(config: AgentConfig) -> None:
@@ -163,6 +179,7 @@ def _check(config: AgentConfig) -> None:
             "control.trusted_keys is empty: give the public key that walle-control init printed"
         )
     config.trusted_keys()
+    _ = config.events_http  # raises what is wrong with it
     socket_bytes = len(os.fsencode(config.events_socket))
     if socket_bytes > SOCKET_PATH_MAX_BYTES:
         raise ConfigError(
@@ -195,3 +212,21 @@ def _check(config: AgentConfig) -> None:
             raise ConfigError(f"profile.{name[:80]!r} is not an attribute name: use letters, digits, _ and .")
     if len(encode(config.profile)) > PROFILE_MAX_BYTES:
         raise ConfigError(f"profile is over the limit of {PROFILE_MAX_BYTES} bytes")
+
+
+def _parse_loopback(text: str) -> tuple[str, int]:
+    """Read ``127.0.0.1:8710`` or ``[::1]:8710``.
+
+    Raises:
+        ConfigError: it is not that, or not a loopback address.
+    """
+    try:
+        url = urlsplit(f"//{text}")
+        address, port = ipaddress.ip_address(url.hostname or ""), url.port
+    except ValueError:
+        raise ConfigError(f"agent.events_http {text!r} is not like 127.0.0.1:8710") from None
+    if port is None or url.path:
+        raise ConfigError(f"agent.events_http {text!r} is not like 127.0.0.1:8710")
+    if not address.is_loopback:
+        raise ConfigError(f"agent.events_http {text!r} is not a loopback address: use 127.0.0.1 or [::1]")
+    return str(address), port

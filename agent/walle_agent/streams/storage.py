@@ -226,7 +226,7 @@ class StreamStore:
         """
         with self._lock, self._database.reading() as connection:
             rows = connection.execute("SELECT * FROM events WHERE seq >= ? ORDER BY seq", (self._replay_seq,))
-            events = tuple(_event_from_sql(row) for row in rows)
+            events = tuple(event_from_sql(row) for row in rows)
             marked = frozenset(
                 ((scenario, task), last_seq)
                 for scenario, task, last_seq in connection.execute(
@@ -246,7 +246,7 @@ class StreamStore:
                 "SELECT * FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT ?",
                 (first_seq, last_seq, SLICE_MAX_EVENTS + 1),
             )
-            return tuple(reversed([_event_from_sql(row) for row in rows]))
+            return tuple(reversed([event_from_sql(row) for row in rows]))
 
     # Collective storage
 
@@ -530,6 +530,7 @@ def _event_to_sql(event: Event) -> tuple[object, ...]:
     )
 
 
-def _event_from_sql(row: tuple[Any, ...]) -> Event:
+def event_from_sql(row: tuple[Any, ...]) -> Event:
+    """A row of the log, all columns of it."""
     seq, kind, event_id, page_id, visit_id, wall_ms, mono_ns, args = row
     return Event(seq, kind, event_id, page_id, visit_id, wall_ms, mono_ns, orjson.loads(args))

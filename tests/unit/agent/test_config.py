@@ -41,6 +41,12 @@ def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:
     assert config.events_socket == tmp_path / "run/e.sock"
 
 
+def test_events_come_in_over_http_where_a_loopback_address_is_set(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, MINIMAL)).events_http is None
+    config = load_config(write(tmp_path, MINIMAL + '[agent]\nevents_http = "[::1]:8710"\n'))
+    assert config.events_http == ("::1", 8710)
+
+
 def test_environment_wins_over_file_and_flags_over_both(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL + "[link]\npoll_s = 1.0\ntimeout_s = 1.0\n")
     environ = {"WALLE_AGENT_LINK__POLL_S": "2", "WALLE_AGENT_LINK__TIMEOUT_S": "2"}
@@ -62,6 +68,10 @@ def test_environment_wins_over_file_and_flags_over_both(tmp_path: Path) -> None:
         (MINIMAL + '[profile]\n"a b" = 1\n', "profile.'a b'"),
         (MINIMAL + f'[agent]\nevents_socket = "/tmp/{"s" * 103}"\n', "agent.events_socket"),
         (MINIMAL + f'[profile]\nx = "{"y" * 9000}"\n', "profile"),
+        (MINIMAL + '[agent]\nevents_http = "8710"\n', "agent.events_http '8710' is not like"),
+        (MINIMAL + '[agent]\nevents_http = "localhost:1"\n', "is not like 127.0.0.1:8710"),
+        (MINIMAL + '[agent]\nevents_http = "127.0.0.1:99999"\n', "is not like 127.0.0.1:8710"),
+        (MINIMAL + '[agent]\nevents_http = "0.0.0.0:8710"\n', "is not a loopback address"),
     ],
 )
 def test_wrong_settings_name_file_and_key(tmp_path: Path, text: str, named: str) -> None:
