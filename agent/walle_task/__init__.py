@@ -16,7 +16,7 @@ written, debugged and unit-tested in an editor. Only ``model`` needs the engine.
 Importable in an isolated interpreter: standard library and the plain modules of ``walle_shared`` only.
 """
 
-from walle_task import events, log, model, params, store, tunnel
+from walle_task import events, log, model, params, store, streams, tunnel
 from walle_task.events import Event, Visit
 
-__all__ = ["Event", "Visit", "events", "log", "model", "params", "store", "tunnel"]
+__all__ = ["Event", "Visit", "events", "log", "model", "params", "store", "streams", "tunnel"]
