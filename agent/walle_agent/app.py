@@ -206,9 +206,7 @@ async def open_agent(
                     stream_silence_s=config.link.stream_silence_s,
                     wire=wire,
                 ) as transport,
-                open_streams(
-                    folder / STREAMS_FILE, clock, ServiceLimits(firings=config.run.queue)
-                ) as streams,
+                open_streams(folder / STREAMS_FILE, clock, _stream_limits(config)) as streams,
                 TaskHost(HostConfig(slots=config.run.slots)) as host,
             ):
                 yield assemble(config, clock, store, queue, transport, streams, host)
@@ -286,6 +284,11 @@ def assemble(
         Tunnel(streams, session.connect_tunnel, backoff=make_backoff()),
         host,
     )
+
+
+def _stream_limits(config: AgentConfig) -> ServiceLimits:
+    streams = config.streams
+    return ServiceLimits(firings=config.run.queue, reorder_s=streams.reorder_s, late=streams.late)
 
 
 async def write_status(agent: Agent) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from walle_shared.errors import ConfigError
-from walle_shared.limits import PROFILE_MAX_BYTES
+from walle_shared.limits import PROFILE_MAX_BYTES, REORDER_MAX_S
 from walle_shared.protocol.codec import encode
 from walle_shared.settings import parse_settings
 from walle_shared.signing import VerifyKey
@@ -78,6 +78,18 @@ class DeploySection:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamsSection:
+    """The event stream.
+
+    Events with times of their own wait ``reorder_s`` for earlier ones. What comes later than that is taken
+    as of when it came (``keep``), or put into a table that no trigger sees (``aside``).
+    """
+
+    reorder_s: float = 0.2
+    late: Literal["keep", "aside"] = "keep"
+
+
+@dataclass(frozen=True, slots=True)
 class RunSection:
     """Task runs: ``slots`` run at once, ``queue`` firings wait, a task may ask for at most the two limits."""
 
@@ -104,6 +116,7 @@ class AgentConfig:
     profile: Mapping[str, Attribute] = field(default_factory=dict)
     link: LinkSection = LinkSection()
     deploy: DeploySection = DeploySection()
+    streams: StreamsSection = StreamsSection()
     run: RunSection = RunSection()
     log: LogSection = LogSection()
 
@@ -207,6 +220,8 @@ def _check(config: AgentConfig) -> None:
             raise ConfigError(f"{name} must be over 0")
     if config.link.report_linger_s < 0:
         raise ConfigError("link.report_linger_s must not be negative")
+    if not 0 <= config.streams.reorder_s <= REORDER_MAX_S:
+        raise ConfigError(f"streams.reorder_s must be 0 to {REORDER_MAX_S:g}")
     for name in config.profile:
         if not _ATTRIBUTE.fullmatch(name):
             raise ConfigError(f"profile.{name[:80]!r} is not an attribute name: use letters, digits, _ and .")

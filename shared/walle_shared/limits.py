@@ -18,6 +18,8 @@ VISITS_OPEN_MAX = 256
 VISITS_OPEN_MAX_BYTES = 32 * MIB
 VISIT_MAX_S = 30 * 60.0
 SLICE_MAX_EVENTS = 2_000
+LATE_MAX_EVENTS = 1_000
+REORDER_MAX_S = 60.0
 LOG_HELD_MAX_EVENTS = 100_000  # kept for the slices of extended triggers that still wait
 
 # Triggers

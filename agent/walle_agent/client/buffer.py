@@ -21,7 +21,7 @@ SOCKET_TIMEOUT_S = 5.0
 
 #: What a full buffer gives up, in this order; kinds that are missing here only go when nothing else is left.
 _EXPENDABLE: tuple[EventKind, ...] = ("scroll", "exposure", "custom")
-_MEMBERS = ("kind", "event_id", "page_id", "visit_id", "wall_ms", "args")
+_MEMBERS = ("kind", "event_id", "page_id", "visit_id", "wall_ms", "mono_ns", "args")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,16 @@ def encode_event(
     Raises:
         EventError: the agent would refuse it; the message names the member.
     """
+    mono_ns = 0 if wall_ms else time.monotonic_ns()  # a recorded time is not now
     wall_ms = wall_ms or time.time_ns() // 1_000_000
-    raw = make_event(kind, event_id=event_id, page_id=page_id, visit_id=visit_id, wall_ms=wall_ms, args=args)
+    raw = make_event(
+        kind,
+        event_id=event_id,
+        page_id=page_id,
+        visit_id=visit_id,
+        wall_ms=wall_ms,
+        mono_ns=mono_ns,
+        args=args,
+    )
     plain = to_plain(raw)
     return orjson.dumps({name: plain[name] for name in _MEMBERS if plain[name]}) + b"\n"

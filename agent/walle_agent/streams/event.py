@@ -3,9 +3,10 @@
 An app writes JSON, one object a line::
 
     {"kind": "click", "event_id": "add_cart", "page_id": "item", "visit_id": "v1", "wall_ms": 1700000000000,
-     "args": {"sku": "red"}}
+     "mono_ns": 123456789, "args": {"sku": "red"}}
 
 Only ``kind`` is required, and ``page_id`` where a page is entered. ``event_id`` is the kind where omitted.
+``mono_ns`` is when it happened, by ``CLOCK_MONOTONIC``; without it, an event happened when it came in.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _WALL_MAX_MS = 2**53
 _ID = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 _VISIT_ID = re.compile(r"[A-Za-z0-9_.:#\-]{1,128}")
 _PAGE_MARKS = (".enter", ".exit")
-_MEMBERS = frozenset({"kind", "event_id", "page_id", "visit_id", "wall_ms", "args"})
+_MONO_MAX_NS = 2**62
+_MEMBERS = frozenset({"kind", "event_id", "page_id", "visit_id", "wall_ms", "mono_ns", "args"})
 
 
 class EventError(RemoteProtocolError):
@@ -45,7 +47,8 @@ class RawEvent:
 
     Attributes:
         wall_ms: milliseconds since 1970 by the app's clock; 0 = when it came in.
-        mono_ns: ``CLOCK_MONOTONIC`` when it came in; 0 = not in yet.
+        mono_ns: ``CLOCK_MONOTONIC`` when it happened; 0 = when it comes in.
+        timed: whether that is the app's word.
         size_bytes: length of its line, for the caps on open visits.
     """
 
@@ -57,6 +60,7 @@ class RawEvent:
     mono_ns: int = 0
     args: Mapping[str, Any] = field(default_factory=dict)
     size_bytes: int = 0
+    timed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ def make_event(
     page_id: str = "",
     visit_id: str = "",
     wall_ms: int = 0,
+    mono_ns: int = 0,
     args: Mapping[str, Any] | None = None,
 ) -> RawEvent:
     """Make an event inside the process, under the same rules as one from a socket.
@@ -106,7 +111,7 @@ def make_event(
     Raises:
         EventError: as for ``parse_event``.
     """
-    plain: dict[str, Any] = {"kind": kind, "args": dict(args or {}), "wall_ms": wall_ms}
+    plain: dict[str, Any] = {"kind": kind, "args": dict(args or {}), "wall_ms": wall_ms, "mono_ns": mono_ns}
     plain |= {
         key: value
         for key, value in (("event_id", event_id), ("page_id", page_id), ("visit_id", visit_id))
@@ -141,10 +146,11 @@ def _check(plain: dict[str, Any], size_bytes: int) -> RawEvent:
         event_id,
         page_id,
         _check_id(plain, "visit_id", "", _VISIT_ID),
-        _check_wall(plain.get("wall_ms", 0)),
-        0,
+        _check_time(plain, "wall_ms", _WALL_MAX_MS, "milliseconds since 1970"),
+        _check_time(plain, "mono_ns", _MONO_MAX_NS, "nanoseconds of CLOCK_MONOTONIC"),
         _check_args(plain.get("args", {})),
         size_bytes,
+        plain.get("mono_ns", 0) != 0,
     )
 
 
@@ -159,9 +165,10 @@ def _check_id(plain: dict[str, Any], name: str, default: str, pattern: re.Patter
     return value
 
 
-def _check_wall(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= _WALL_MAX_MS:
-        raise EventError(f"event.wall_ms must be milliseconds since 1970, not {_show(value)}")
+def _check_time(plain: dict[str, Any], name: str, most: int, what: str) -> int:
+    value = plain.get(name, 0)
+    if type(value) is not int or not 0 <= value <= most:
+        raise EventError(f"event.{name} must be {what}, not {_show(value)}")
     return value
 
 

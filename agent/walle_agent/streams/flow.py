@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from walle_agent.streams.event import Event, RawEvent
 from walle_agent.streams.pipeline import Firing, Pipeline, PipelineStatistics
+from walle_agent.streams.reorder import ReorderBuffer, ReorderStatistics
 from walle_agent.streams.sequences import SequenceStatistics, VisitTracker
 from walle_agent.streams.snapshot import PipelineSnapshot, SavedFiring, decode_snapshot, encode_snapshot
 from walle_agent.streams.storage import Replay, StreamStore
@@ -36,6 +38,7 @@ class FlowStatistics:
 
     pipeline: PipelineStatistics
     sequences: SequenceStatistics
+    order: ReorderStatistics
     owed: int
     fired: int
     replayed_events: int
@@ -50,12 +53,26 @@ class StreamFlow:
         store: the durable log.
         clock: stamps events as they come in.
         tracker: gives events their visits.
+        reorder_s: how long events with times of their own wait for earlier ones.
+        late: what becomes of those that come later than that: ``keep`` takes them as of when they came in,
+            ``aside`` puts them into the store's table of late events, out of the way of triggers.
     """
 
-    def __init__(self, store: StreamStore, clock: Clock, tracker: VisitTracker | None = None) -> None:
+    def __init__(
+        self,
+        store: StreamStore,
+        clock: Clock,
+        tracker: VisitTracker | None = None,
+        *,
+        reorder_s: float = 0.0,
+        late: Literal["keep", "aside"] = "keep",
+    ) -> None:
         self._store = store
         self._clock = clock
         self._tracker = tracker or VisitTracker()
+        self._order = ReorderBuffer(round(reorder_s * 1e9))
+        self._late = late
+        self._late_waiting: list[RawEvent] = []
         self._pipeline = Pipeline(self._read_log)
         self._unlogged: list[RawEvent] = []
         self._ready: list[Firing] = []
@@ -113,6 +130,8 @@ class StreamFlow:
                 else:
                     firings.append(self._owe(firing))
             self._fed_seq = event.seq
+        if replay.events:
+            self._order.restart(min(replay.events[-1].mono_ns, self._clock.mono_ns()))
         self._replayed = (len(replay.events), len(firings), skipped)
         self._recovered = True
         self._keep_snapshot()
@@ -126,9 +145,12 @@ class StreamFlow:
         Raises:
             StorageError: what came in, and what it fires, is kept for the next call.
         """
+        now_ns = self._clock.mono_ns()
         for incoming in raw:
-            self._unlogged.extend(self._tracker.complete(self._stamped(incoming)))
-        self._unlogged.extend(self._tracker.overdue(self._clock.mono_ns()))
+            self._take(self._stamped(incoming), now_ns)
+        self._let_through(now_ns)
+        self._unlogged.extend(self._tracker.overdue(now_ns))
+        self._keep_late()
         while self._unlogged:
             quiet = self._pipeline.quiet_prefix(self._unlogged)
             if quiet:
@@ -141,6 +163,19 @@ class StreamFlow:
         firings, self._ready = self._ready, []
         return firings
 
+    def next_due_ns(self) -> int | None:
+        """When ``accept`` should be called again for what waits for earlier events; None: nothing does."""
+        return self._order.next_due_ns()
+
+    def finish(self) -> None:
+        """Log what still waits for earlier events; what it fires is owed, and fires after the next start.
+
+        Raises:
+            StorageError: it could not be logged.
+        """
+        self._order.flush()
+        self.accept([])
+
     def dealt_with(self, task: TaskKey, last_seq: int) -> None:
         """A firing is marked in the store, or will never be run: it is owed no longer."""
         if self._owed.pop((task, last_seq), None) is not None:
@@ -151,10 +186,29 @@ class StreamFlow:
         return FlowStatistics(
             self._pipeline.statistics(),
             self._tracker.statistics(),
+            self._order.statistics(),
             len(self._owed),
             self._fired,
             *self._replayed,
         )
+
+    def _take(self, event: RawEvent, now_ns: int) -> None:
+        if self._order.push(event):
+            return
+        if self._late == "aside":
+            self._late_waiting.append(event)
+        else:
+            self._let_through(now_ns)
+            self._order.push(replace(event, mono_ns=now_ns, timed=False))
+
+    def _let_through(self, now_ns: int) -> None:
+        for event in self._order.pop(now_ns):
+            self._unlogged.extend(self._tracker.complete(event))
+
+    def _keep_late(self) -> None:
+        if self._late_waiting:
+            self._store.put_aside(self._late_waiting)
+            self._late_waiting = []
 
     def _stamped(self, raw: RawEvent) -> RawEvent:
         return replace(

@@ -75,9 +75,10 @@ class EventInlet:
 
         Blocks: while the pipeline is a full buffer behind.
         """
+        now_ns = self._clock.mono_ns()
         stamped = replace(
             raw,
-            mono_ns=raw.mono_ns or self._clock.mono_ns(),
+            mono_ns=min(raw.mono_ns or now_ns, now_ns),  # nothing happens after it came in
             wall_ms=raw.wall_ms or self._clock.wall_ms(),
         )
         await self._send.send(stamped)

@@ -23,7 +23,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import trio
 
@@ -50,6 +50,7 @@ class ServiceLimits:
     """How the service batches and how long it waits. Seconds, and numbers of events, rows and firings.
 
     ``linger_flushes`` transactions per ``linger_s`` are made at once; further runs gather for the rest of it.
+    ``reorder_s`` and ``late`` are ``StreamFlow``'s.
     """
 
     linger_s: float = 0.05
@@ -59,6 +60,8 @@ class ServiceLimits:
     firings: int = 256
     tick_s: float = 1.0
     retry_s: float = 1.0
+    reorder_s: float = 0.0
+    late: Literal["keep", "aside"] = "keep"
     store: StoreLimits = field(default_factory=StoreLimits)
 
 
@@ -97,7 +100,8 @@ class StreamService:
     def __init__(self, store: StreamStore, clock: Clock, limits: ServiceLimits) -> None:
         self._store = store
         self._limits = limits
-        self._flow = StreamFlow(store, clock)
+        self._flow = StreamFlow(store, clock, reorder_s=limits.reorder_s, late=limits.late)
+        self._clock = clock
         self._writer = trio.CapacityLimiter(1)
         self._waiting: list[_Waiting] = []
         self._flushing = trio.Lock()
@@ -143,9 +147,16 @@ class StreamService:
         await self._give_out(owed)
         while True:
             raw: list[RawEvent] = []
-            with trio.move_on_after(self._limits.tick_s):
+            with trio.move_on_after(self._wait_s()):
                 raw = await self.inlet.receive_batch(self._limits.append_events)
             await self._give_out(await self._accept(raw))
+
+    def _wait_s(self) -> float:
+        """How long nothing needs to be done if no event comes."""
+        due_ns = self._flow.next_due_ns()
+        if due_ns is None:
+            return self._limits.tick_s
+        return min(self._limits.tick_s, max(0.0, (due_ns - self._clock.mono_ns()) / 1e9))
 
     async def _accept(self, raw: list[RawEvent]) -> list[Firing]:
         remaining = raw
@@ -309,6 +320,7 @@ class StreamService:
         with trio.CancelScope(shield=True):
             await self.flush()
             try:
+                await self._write(self._flow.finish)
                 await self._write(self._store.close)
             except StorageError as error:
                 _log.warning("storage_failed", code=error.code, message=error.message)

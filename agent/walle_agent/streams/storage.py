@@ -38,7 +38,7 @@ from walle_agent.streams.outbox import Numbers, Outbox, OutboxStatistics, Outgoi
 from walle_agent.streams.tables import Columns, Row, Tables, encode_value, get_value, put_value
 from walle_shared.clock import Clock
 from walle_shared.errors import StorageError, WalleError
-from walle_shared.limits import SLICE_MAX_EVENTS
+from walle_shared.limits import LATE_MAX_EVENTS, SLICE_MAX_EVENTS
 from walle_shared.protocol.tunnel import Record, TunnelClass
 from walle_shared.targeting.policy import TaskKey
 from walle_shared.units import MIB
@@ -49,6 +49,11 @@ CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, event_id TEXT NOT NULL, page_id TEXT NOT NULL,
     visit_id TEXT NOT NULL, wall_ms INTEGER NOT NULL, mono_ns INTEGER NOT NULL, args BLOB NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS late (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, came_ms INTEGER NOT NULL, kind TEXT NOT NULL,
+    event_id TEXT NOT NULL, page_id TEXT NOT NULL, visit_id TEXT NOT NULL, wall_ms INTEGER NOT NULL,
+    mono_ns INTEGER NOT NULL, args BLOB NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS runs (
     scenario TEXT NOT NULL, task TEXT NOT NULL, last_seq INTEGER NOT NULL, version TEXT NOT NULL,
     release_id TEXT NOT NULL, ok INTEGER NOT NULL, PRIMARY KEY (scenario, task, last_seq)
@@ -58,6 +63,10 @@ CREATE TABLE IF NOT EXISTS runs (
 _Progress = tuple[int, int, bytes | None]
 
 _PUT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+_PUT_LATE = (
+    "INSERT INTO late (came_ms, kind, event_id, page_id, visit_id, wall_ms, mono_ns, args)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _PUT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 #: The log is cut when it has grown by this many events: a DELETE per append would cost more than it saves.
@@ -205,6 +214,32 @@ class StreamStore:
             self._next_seq += len(events)
             self._stats = replace(self._stats, events=self._stats.events + len(events))
             return events
+
+    def put_aside(self, late: Sequence[RawEvent]) -> None:
+        """Keep events that came too late for the log; the newest ``LATE_MAX_EVENTS`` stay.
+
+        Raises:
+            StorageError: none was kept.
+        """
+        with self._lock, self._transaction() as connection:
+            came_ms = self._clock.wall_ms()
+            rows = ((came_ms, *_event_to_sql(self._number(event, 0))[1:]) for event in late)
+            connection.executemany(_PUT_LATE, rows)
+            connection.execute(
+                "DELETE FROM late WHERE id <= (SELECT max(id) FROM late) - ?", (LATE_MAX_EVENTS,)
+            )
+
+    def read_late(self) -> list[Event]:
+        """The events put aside, oldest first; they have no numbers.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        with self._lock, self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT 0, kind, event_id, page_id, visit_id, wall_ms, mono_ns, args FROM late ORDER BY id"
+            )
+            return [event_from_sql(row) for row in rows]
 
     def settle(self, cursor: int, replay_seq: int, snapshot: bytes | None = None) -> None:
         """Note that every firing up to ``cursor`` is dealt with, and that events before ``replay_seq`` may
