@@ -30,7 +30,7 @@ class Agent:
         self.came.set()
 
     async def wait_events(self, number: int) -> None:
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while len(self.events) < number:
                 self.came = trio.Event()
                 await self.came.wait()
@@ -74,9 +74,10 @@ def test_emitting_never_waits_and_closing_is_bounded(tmp_path: Path) -> None:
 
 
 def send_from_thread(path: Path, number: int) -> None:
-    with EventClient(path, linger_s=0.0) as client:
-        for n in range(number):
-            client.emit("custom", event_id=f"e{n}")
+    client = EventClient(path, linger_s=0.0)
+    for n in range(number):
+        client.emit("custom", event_id=f"e{n}")
+    client.close(timeout_s=60.0)
 
 
 async def test_a_thread_delivers_everything_in_order(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ async def test_under_trio_nothing_blocks_and_the_rest_is_sent_at_the_end(tmp_pat
 
 
 async def test_leaving_without_an_agent_is_bounded(tmp_path: Path) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with open_events(tmp_path / "nobody.sock", close_timeout_s=0.05) as events:
             events.emit("click")
     assert events.statistics().waiting == 1
