@@ -132,9 +132,9 @@ class EventClient:
                     break
             self._closing.wait(self._linger_s)
             self._send_batch(connection)
-            self._hear(connection, socket.MSG_DONTWAIT)
+            self._hear(connection, timeout_s=0.0)
         connection.shutdown(socket.SHUT_WR)
-        self._hear(connection, 0)
+        self._hear(connection, timeout_s=SOCKET_TIMEOUT_S)
 
     def _send_batch(self, connection: socket.socket) -> None:
         with self._changed:
@@ -147,15 +147,22 @@ class EventClient:
             with self._changed:
                 self._buffer.settle(batch, written)
 
-    def _hear(self, connection: socket.socket, flags: int) -> None:
-        """Take the agent's complaints: those that are there, or all until it closes."""
+    def _hear(self, connection: socket.socket, *, timeout_s: float) -> None:
+        """Take the agent's complaints: those that are there, or all until it closes.
+
+        Raises:
+            OSError: it has closed although there is more to say, or says nothing for ``timeout_s``.
+        """
+        connection.settimeout(timeout_s)
         try:
-            while answers := connection.recv(65_536, flags):
+            while answers := connection.recv(65_536):
                 with self._changed:
                     self._buffer.hear(answers)
         except BlockingIOError:
             return
-        if flags:
+        finally:
+            connection.settimeout(SOCKET_TIMEOUT_S)
+        if not timeout_s:
             raise ConnectionResetError("the agent closed the connection")
 
     def _note_connected(self, *, connected: bool) -> None:

@@ -3,8 +3,8 @@
 An app that stamps its events (``mono_ns``, of ``CLOCK_MONOTONIC``, as ``walle_agent.client`` does) may hand
 them in late and out of order: it sends in batches, and there may be several apps. Such an event waits until
 it is ``bound`` old, so that whatever happened before it can still come. A ``page_exit`` does not wait, nor
-does anything before it: whoever counts on a visit's closing wants it at once. An event without a time of its own
-happened when it came in; it waits only where apps with times are about.
+does anything before it: whoever counts on a visit's closing wants it at once. An event without a time of
+its own happened when it came in; it waits only where apps with times are about.
 
 An event that comes when later ones have been let through is *late*. Pure state, no I/O.
 """
