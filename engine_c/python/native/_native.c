@@ -8,7 +8,7 @@
  *  - The GIL is released round the calls that load, prepare or run a model, and only there.
  *  - Errors are walle_shared.errors', imported when first needed inside the interpreter that raises.
  */
-#include "native.h" /* first, as Python.h must be */
+#include "array.h" /* first, as Python.h must be */
 
 #include <stdatomic.h>
 #include <string.h>
@@ -108,10 +108,9 @@ static int native_exec(PyObject *module) {
         PyType_Spec *spec;
         PyTypeObject **slot;
     } types[] = {
-        {&we_native_tensor_spec, &state->tensor_type},
-        {&we_native_model_spec, &state->model_type},
-        {&we_native_session_spec, &state->session_type},
-        {&we_native_lent_spec, &state->lent_type},
+        {&we_native_tensor_spec, &state->tensor_type},   {&we_native_model_spec, &state->model_type},
+        {&we_native_session_spec, &state->session_type}, {&we_native_lent_spec, &state->lent_type},
+        {&we_native_array_spec, &state->array_type},     {&we_native_dtype_spec, &state->dtype_type},
     };
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         *types[i].slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, types[i].spec, NULL);
@@ -119,7 +118,13 @@ static int native_exec(PyObject *module) {
             return -1;
         }
     }
-    return 0;
+    PyMethodDef *tables[] = {we_native_array_functions};
+    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
+        if (PyModule_AddFunctions(module, tables[i]) < 0) {
+            return -1;
+        }
+    }
+    return we_native_dtypes_add(module, state);
 }
 
 static int native_traverse(PyObject *module, visitproc visit, void *arg) {
@@ -128,6 +133,12 @@ static int native_traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->model_type);
     Py_VISIT(state->session_type);
     Py_VISIT(state->lent_type);
+    Py_VISIT(state->array_type);
+    Py_VISIT(state->dtype_type);
+    for (int i = 0; i < WE_ARRAY_DTYPE_COUNT; i++) {
+        Py_VISIT(state->dtypes[i]);
+    }
+    Py_VISIT(state->array_namespace);
     return 0;
 }
 
@@ -137,6 +148,12 @@ static int native_clear(PyObject *module) {
     Py_CLEAR(state->model_type);
     Py_CLEAR(state->session_type);
     Py_CLEAR(state->lent_type);
+    Py_CLEAR(state->array_type);
+    Py_CLEAR(state->dtype_type);
+    for (int i = 0; i < WE_ARRAY_DTYPE_COUNT; i++) {
+        Py_CLEAR(state->dtypes[i]);
+    }
+    Py_CLEAR(state->array_namespace);
     return 0;
 }
 

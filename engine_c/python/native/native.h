@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "walle/array.h"
 #include "walle/engine.h"
 
 /* One per interpreter. */
@@ -15,6 +16,10 @@ typedef struct {
     PyTypeObject *model_type;
     PyTypeObject *session_type;
     PyTypeObject *lent_type;
+    PyTypeObject *array_type;
+    PyTypeObject *dtype_type;
+    PyObject *dtypes[WE_ARRAY_DTYPE_COUNT]; /* the object of each */
+    PyObject *array_namespace;              /* the module of the functions of arrays, once it is imported */
 } native_state;
 
 /* The state of the module that made this object's type; our types have no subclasses. */

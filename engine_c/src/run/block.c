@@ -3,6 +3,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include <walle/array.h>
+
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/memory.h"
@@ -17,7 +19,8 @@ struct we_block {
 
 static _Atomic int64_t live_blocks;
 
-we_status we_block_new(we_dtype dtype, int32_t rank, const int64_t *dims, we_block **out, we_error *err) {
+static we_status new_block(void *(*allocate)(size_t size), we_dtype dtype, int32_t rank, const int64_t *dims,
+                           we_block **out, we_error *err) {
     int64_t count = 0;
     if (!out)
         return we_error_set(err, WE_INVALID_ARGUMENT, "the out pointer is NULL");
@@ -29,9 +32,10 @@ we_status we_block_new(we_dtype dtype, int32_t rank, const int64_t *dims, we_blo
             "sane",
             WE_MAX_RANK);
     size_t size = (size_t)count * we_dtype_size(dtype);
-    we_block *block = we_memory_new(sizeof *block + size);
+    we_block *block = allocate(sizeof *block + size);
     if (!block)
         return we_error_no_memory(err);
+    block->texts = NULL;
     atomic_init(&block->references, 1);
     block->size = size;
     block->view = (we_view){.dtype = dtype, .rank = rank, .data = block->elements};
@@ -40,6 +44,15 @@ we_status we_block_new(we_dtype dtype, int32_t rank, const int64_t *dims, we_blo
     atomic_fetch_add_explicit(&live_blocks, 1, memory_order_relaxed);
     *out = block;
     return WE_OK;
+}
+
+we_status we_block_new(we_dtype dtype, int32_t rank, const int64_t *dims, we_block **out, we_error *err) {
+    return new_block(we_memory_new, dtype, rank, dims, out, err);
+}
+
+we_status we_block_new_dirty(we_dtype dtype, int32_t rank, const int64_t *dims, we_block **out,
+                             we_error *err) {
+    return new_block(we_memory_new_dirty, dtype, rank, dims, out, err);
 }
 
 we_block *we_block_retain(we_block *block) {

@@ -1,0 +1,37 @@
+/* Walking strided arrays with kernels that want their elements together and in one dtype.
+ *
+ * The dims of all operands are merged where they can be, the innermost run is handed to the kernel as it lies
+ * where it lies together, and else goes through a small buffer: gathered, converted, computed, converted,
+ * scattered. */
+#ifndef WE_ARRAY_LOOPS_H
+#define WE_ARRAY_LOOPS_H
+
+#include <stdbool.h>
+
+#include "kernels/array.h"
+
+enum {
+    WE_ARRAY_OPERANDS = 4, /* of a loop at most: three inputs and the result */
+};
+
+/* in: the inputs, then the result, `n` elements each, in the dtypes of the loop. */
+typedef void (*we_array_step)(const void *kernel, int64_t n, void *const *operands);
+
+typedef struct we_array_loop {
+    int32_t inputs;
+    we_array operands[WE_ARRAY_OPERANDS];       /* the result is operands[inputs]; all have its dims */
+    we_array_dtype computed[WE_ARRAY_OPERANDS]; /* what the kernel reads and writes */
+    we_array_step step;
+    const void *kernel;
+    int64_t grain; /* elements worth a thread's while; 0: as for plain arithmetic */
+} we_array_loop;
+
+/* Broadcast x to the dims of `out`. INVALID_ARGUMENT where it does not. */
+we_status we_array_broadcast(const we_array *x, const we_array *out, we_array *result, we_error *err);
+/* Run; an input that overlaps the result without coinciding with it is copied first. */
+we_status we_array_loop_run(we_array_loop *loop, we_error *err);
+int64_t we_array_count(const we_array *x);
+/* The process's quota of threads for arrays. NULL: one thread. */
+struct we_pool *we_array_pool(void);
+
+#endif

@@ -1,0 +1,2 @@
+#define WE_ARRAY_ISA ref
+#include "kernels/simd/array_loops.h"
