@@ -76,6 +76,30 @@ WE_API we_status we_array_where(const we_array *condition, const we_array *x, co
  */
 WE_API we_status we_array_clip(const we_array *x, const we_array *low, const we_array *high,
                                const we_array *out, we_error *err);
+/* `result` is what the reduction has by default; sums of small integers are of 64 bits. */
+WE_API int we_array_reduce_types(we_array_reduce_fn fn, we_array_dtype dtype, we_array_types *out);
+/* Reduce the axes whose bits are set, taking x as `dtype`; out has the other dims. The results are divided by
+ * a divisor other than 1. Sums of float32 are kept in float64 meanwhile. */
+WE_API we_status we_array_reduce(we_array_reduce_fn fn, we_array_dtype dtype, const we_array *x,
+                                 uint32_t axes, double divisor, const we_array *out, we_error *err);
+/* Along the last axis: where its first largest or smallest element is, or its first NaN (fn: max, min; out:
+ * int64, without the axis), or running sums and products (in out's dtype). */
+WE_API we_status we_array_find(we_array_reduce_fn fn, const we_array *x, const we_array *out, we_error *err);
+WE_API we_status we_array_accumulate(we_array_reduce_fn fn, const we_array *x, const we_array *out,
+                                     we_error *err);
+/* The sum of (x - mean)^2 over a dense array of real numbers. */
+WE_API we_status we_array_spread(const we_array *x, double mean, double *out, we_error *err);
+/* out = x * y, matrices of one dtype: x is [m, k], y [k, n], out [m, n] and dense. It must not overlap the
+ * others. */
+WE_API we_status we_array_product(const we_array *x, const we_array *y, const we_array *out, we_error *err);
+/* Move elements between parts + offsets[i] and the i-th of a dense array: `out` of the parts, or into them.
+ */
+WE_API we_status we_array_gather(const int64_t *offsets, int64_t count, we_array_dtype dtype, char *parts,
+                                 char *dense, int out, we_error *err);
+/* The same for whole views: `part` moved by offsets[i] bytes, and `row` by i * step; both have the same dims.
+ */
+WE_API we_status we_array_gather_parts(const int64_t *offsets, int64_t count, const we_array *part,
+                                       const we_array *row, int64_t step, int out, we_error *err);
 /* out = x, converted and broadcast. Any dtype converts to any: to bool by "is not 0", from complex by its
  * real part. */
 WE_API we_status we_array_copy(const we_array *x, const we_array *out, we_error *err);

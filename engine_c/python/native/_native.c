@@ -102,6 +102,19 @@ static PyObject *native_is_first_session(PyObject *Py_UNUSED(module), PyObject *
     return PyBool_FromLong(!atomic_flag_test_and_set(&asked_first));
 }
 
+/* Methods that other files than the type's have. */
+static int add_methods(PyTypeObject *type, PyMethodDef *methods) {
+    for (; methods->ml_name != NULL; methods++) {
+        PyObject *method = PyDescr_NewMethod(type, methods);
+        int result = method ? PyObject_SetAttrString((PyObject *)type, methods->ml_name, method) : -1;
+        Py_XDECREF(method);
+        if (result < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 static int native_exec(PyObject *module) {
     native_state *state = PyModule_GetState(module);
     struct {
@@ -118,12 +131,21 @@ static int native_exec(PyObject *module) {
             return -1;
         }
     }
-    PyMethodDef *tables[] = {we_native_array_functions};
+    PyMethodDef *tables[] = {we_native_array_functions,  we_native_elementwise_functions,
+                             we_native_reduce_functions, we_native_shape_functions,
+                             we_native_index_functions,  we_native_product_functions,
+                             we_native_dlpack_functions};
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
         if (PyModule_AddFunctions(module, tables[i]) < 0) {
             return -1;
         }
     }
+    if (add_methods(state->array_type, we_native_reduce_methods) < 0 ||
+        add_methods(state->array_type, we_native_shape_methods) < 0 ||
+        add_methods(state->array_type, we_native_dlpack_methods) < 0) {
+        return -1;
+    }
+    state->array_type->tp_flags |= Py_TPFLAGS_IMMUTABLETYPE;
     return we_native_dtypes_add(module, state);
 }
 

@@ -663,6 +663,60 @@ static PyObject *array_item(PyObject *op, PyObject *Py_UNUSED(ignored)) {
     return we_native_number_load(view->dtype, view->data);
 }
 
+static PyObject *the_number(PyObject *op, const char *what) {
+    const we_array *view = we_native_view(op);
+    if (view->rank != 0 && we_native_count(view) != 1) {
+        return PyErr_Format(PyExc_TypeError,
+                            "an array of %lld elements is no %s: index it, or use any() or all()",
+                            (long long)we_native_count(view), what);
+    }
+    return we_native_number_load(view->dtype, view->data);
+}
+
+static int array_bool(PyObject *op) {
+    if (we_native_count(we_native_view(op)) != 1) {
+        PyErr_SetString(PyExc_ValueError,
+                        "the truth of an array of more or less than one element is ambiguous: use "
+                        "any() or all()");
+        return -1;
+    }
+    PyObject *number = the_number(op, "truth value");
+    int truth = number ? PyObject_IsTrue(number) : -1;
+    Py_XDECREF(number);
+    return truth;
+}
+
+static PyObject *convert_number(PyObject *op, const char *what, PyObject *(*convert)(PyObject *)) {
+    PyObject *number = the_number(op, what);
+    PyObject *result = number ? convert(number) : NULL;
+    Py_XDECREF(number);
+    return result;
+}
+
+static PyObject *array_int(PyObject *op) {
+    return convert_number(op, "integer", PyNumber_Long);
+}
+
+static PyObject *array_float(PyObject *op) {
+    return convert_number(op, "float", PyNumber_Float);
+}
+
+static PyObject *array_complex(PyObject *op, PyObject *Py_UNUSED(ignored)) {
+    PyObject *number = the_number(op, "complex number");
+    Py_complex value = number ? PyComplex_AsCComplex(number) : (Py_complex){0};
+    Py_XDECREF(number);
+    return PyErr_Occurred() ? NULL : PyComplex_FromCComplex(value);
+}
+
+static PyObject *array_index(PyObject *op) {
+    const we_array *view = we_native_view(op);
+    char kind = we_array_dtype_kind(view->dtype);
+    if (view->rank != 0 || (kind != 'i' && kind != 'u')) {
+        return PyErr_Format(PyExc_TypeError, "only an array of one integer and no dims can be an index");
+    }
+    return we_native_number_load(view->dtype, view->data);
+}
+
 /* A handle carries a block and no view: what is not one whole block is copied. */
 static PyObject *array_handle(PyObject *op, PyObject *Py_UNUSED(ignored)) {
     native_state *state = we_native_state(op);
@@ -814,9 +868,26 @@ PyMethodDef we_native_array_functions[] = {
     {0},
 };
 
+static Py_ssize_t array_length(PyObject *op) {
+    if (we_native_view(op)->rank == 0) {
+        PyErr_SetString(PyExc_TypeError, "an array without dims has no length");
+        return -1;
+    }
+    return (Py_ssize_t)we_native_view(op)->dims[0];
+}
+
+/* What iterating asks for. */
+static PyObject *array_sequence_item(PyObject *op, Py_ssize_t index) {
+    PyObject *key = PyLong_FromSsize_t(index);
+    PyObject *item = key ? we_native_array_getitem(op, key) : NULL;
+    Py_XDECREF(key);
+    return item;
+}
+
 static PyMethodDef array_methods[] = {
     {"tolist", array_tolist, METH_NOARGS, "Return the elements as nested lists of Python numbers."},
     {"item", array_item, METH_NOARGS, "Return the one element as a Python number."},
+    {"__complex__", array_complex, METH_NOARGS, "Return the one element as a complex number."},
     {"handle", array_handle, METH_NOARGS, "Export one reference, to be imported once, in any interpreter."},
     {"from_handle", array_from_handle, METH_O | METH_CLASS, "Import the reference that handle() exported."},
     {"__array_namespace__", (PyCFunction)(void (*)(void))array_namespace, METH_FASTCALL | METH_KEYWORDS,
@@ -845,11 +916,35 @@ static PyType_Slot array_slots[] = {
     {Py_tp_methods, array_methods},
     {Py_tp_getset, array_getset},
     {Py_bf_getbuffer, array_getbuffer},
+    {Py_tp_richcompare, we_native_array_richcompare},
+#define OPERATOR(slot, fn)                                                                                   \
+    {Py_nb_##slot, we_native_array_##slot}, {Py_nb_inplace_##slot, we_native_array_inplace_##slot},
+#include "array_operators.inc"
+#undef OPERATOR
+    {Py_mp_subscript, we_native_array_getitem},
+    {Py_mp_ass_subscript, we_native_array_setitem},
+    {Py_mp_length, array_length},
+    {Py_sq_length, array_length},
+    {Py_sq_item, array_sequence_item},
+    {Py_nb_matrix_multiply, we_native_array_matmul},
+    {Py_nb_inplace_matrix_multiply, we_native_array_inplace_matmul},
+    {Py_nb_power, we_native_array_power},
+    {Py_nb_inplace_power, we_native_array_inplace_power},
+    {Py_nb_divmod, we_native_array_divmod},
+    {Py_nb_negative, we_native_array_negative},
+    {Py_nb_positive, we_native_array_positive},
+    {Py_nb_absolute, we_native_array_absolute},
+    {Py_nb_invert, we_native_array_invert},
+    {Py_nb_bool, array_bool},
+    {Py_nb_int, array_int},
+    {Py_nb_float, array_float},
+    {Py_nb_index, array_index},
     {0, NULL},
 };
 PyType_Spec we_native_array_spec = {
     .name = "walle_engine._native.Array",
     .basicsize = sizeof(Array),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags =
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, /* immutable once it has all its methods */
     .slots = array_slots,
 };

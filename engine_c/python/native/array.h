@@ -104,8 +104,47 @@ enum { WE_NATIVE_LONG = 1 << 15 };
         }                                                                                                    \
     } while (0)
 
+/* `shape` becomes the shape that it and x broadcast to. 0 or -1 with a ValueError. */
+int we_native_broadcast(const we_array *x, we_array *shape);
+
+/* Slots of the type (array_elementwise.c). */
+#define OPERATOR(slot, fn)                                                                                   \
+    PyObject *we_native_array_##slot(PyObject *a, PyObject *b);                                              \
+    PyObject *we_native_array_inplace_##slot(PyObject *a, PyObject *b);
+#include "array_operators.inc"
+#undef OPERATOR
+PyObject *we_native_array_power(PyObject *a, PyObject *b, PyObject *modulus);
+PyObject *we_native_array_inplace_power(PyObject *a, PyObject *b, PyObject *modulus);
+PyObject *we_native_array_matmul(PyObject *a, PyObject *b);
+PyObject *we_native_array_inplace_matmul(PyObject *a, PyObject *b);
+PyObject *we_native_array_divmod(PyObject *a, PyObject *b);
+PyObject *we_native_array_negative(PyObject *a);
+PyObject *we_native_array_positive(PyObject *a);
+PyObject *we_native_array_absolute(PyObject *a);
+PyObject *we_native_array_invert(PyObject *a);
+PyObject *we_native_array_richcompare(PyObject *a, PyObject *b, int op);
+
 /* Tables of functions that the module has (one a file). */
 extern PyMethodDef we_native_array_functions[];
 extern PyMethodDef we_native_elementwise_functions[];
+extern PyMethodDef we_native_reduce_functions[];
+extern PyMethodDef we_native_shape_functions[];
+extern PyMethodDef we_native_index_functions[];
+extern PyMethodDef we_native_product_functions[];
+extern PyMethodDef we_native_dlpack_functions[];
+extern PyMethodDef we_native_dlpack_methods[];
+/* Tables of methods that array.c joins to its own. */
+extern PyMethodDef we_native_reduce_methods[];
+extern PyMethodDef we_native_shape_methods[];
+
+typedef PyObject *(*we_native_function)(PyObject *module, PyObject *const *args, Py_ssize_t count,
+                                        PyObject *kwnames);
+/* Call a function of the module with `self` before the arguments. */
+PyObject *we_native_as_method(we_native_function function, PyObject *self, PyObject *const *args,
+                              Py_ssize_t count, PyObject *kwnames);
+
+/* Slots of the type (array_index.c). */
+PyObject *we_native_array_getitem(PyObject *self, PyObject *key);
+int we_native_array_setitem(PyObject *self, PyObject *key, PyObject *value);
 
 #endif

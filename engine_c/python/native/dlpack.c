@@ -6,12 +6,12 @@
  *  - A capsule taken in is renamed before its memory is looked at, so that it is given back exactly once.
  *
  * Source: dlpack.h of DLPack 1.1, whose structs are repeated here with our names. */
-#include "native.h"
+#include "array.h" /* first, as Python.h must be */
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { CPU = 1, READ_ONLY = 1 };
+enum { CPU = 1, READ_ONLY = 1, COPIED = 2 };
 
 typedef struct {
     void *data;
@@ -54,7 +54,7 @@ enum { TYPE_COUNT = sizeof TYPES / sizeof TYPES[0] };
 
 typedef struct {
     we_block *block;
-    int64_t shape[WE_MAX_RANK];
+    int64_t shape[WE_MAX_RANK], strides[WE_MAX_RANK];
     union {
         dl_managed plain;
         dl_versioned versioned;
@@ -273,3 +273,195 @@ PyObject *we_native_dlpack_take(PyObject *module, PyObject *capsule) {
     }
     return Py_BuildValue("(NsN)", lent, dtype, shape);
 }
+
+/* ---- Arrays ---- */
+
+static const struct {
+    uint8_t code, bits;
+} ARRAY_TYPES[WE_ARRAY_DTYPE_COUNT] = {
+    [WE_ARRAY_BOOL] = {6, 8},   [WE_ARRAY_I8] = {0, 8},   [WE_ARRAY_I16] = {0, 16}, [WE_ARRAY_I32] = {0, 32},
+    [WE_ARRAY_I64] = {0, 64},   [WE_ARRAY_U8] = {1, 8},   [WE_ARRAY_U16] = {1, 16}, [WE_ARRAY_U32] = {1, 32},
+    [WE_ARRAY_U64] = {1, 64},   [WE_ARRAY_F32] = {2, 32}, [WE_ARRAY_F64] = {2, 64}, [WE_ARRAY_C64] = {5, 64},
+    [WE_ARRAY_C128] = {5, 128},
+};
+
+/* An array that lies in a block of the engine, as a capsule. */
+static PyObject *array_capsule(const Array *array, bool versioned, uint64_t flags) {
+    const we_array *view = &array->view;
+    int64_t size = we_array_dtype_size(view->dtype);
+    exported *e = calloc(1, sizeof *e);
+    if (e == NULL) {
+        return PyErr_NoMemory();
+    }
+    e->block = we_block_retain(array->block);
+    dl_tensor tensor = {.data = view->data,
+                        .device_type = CPU,
+                        .rank = view->rank,
+                        .code = ARRAY_TYPES[view->dtype].code,
+                        .bits = ARRAY_TYPES[view->dtype].bits,
+                        .lanes = 1,
+                        .shape = e->shape,
+                        .strides = e->strides};
+    for (int axis = 0; axis < view->rank; axis++) {
+        e->shape[axis] = view->dims[axis];
+        e->strides[axis] = view->strides[axis] / size;
+    }
+    PyObject *capsule;
+    if (versioned) {
+        e->dl.versioned = (dl_versioned){
+            .major = 1, .context = e, .deleter = delete_versioned, .flags = flags, .tensor = tensor};
+        capsule = PyCapsule_New(&e->dl.versioned, "dltensor_versioned", drop_versioned);
+    } else {
+        e->dl.plain = (dl_managed){.context = e, .deleter = delete_plain, .tensor = tensor};
+        capsule = PyCapsule_New(&e->dl.plain, "dltensor", drop_plain);
+    }
+    if (capsule == NULL) {
+        free_exported(e);
+    }
+    return capsule;
+}
+
+/* (self, /, *, stream=None, max_version=None, dl_device=None, copy=None) */
+static PyObject *array_dlpack(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *kwnames) {
+    static const char *const names[] = {"stream", "max_version", "dl_device", "copy", NULL};
+    PyObject *given[4] = {NULL};
+    long major = 0;
+    if (we_native_arguments("__dlpack__", names, 0, 0, 0, args, count, kwnames, given) < 0) {
+        return NULL;
+    }
+    if (given[1] != NULL && PyTuple_Check(given[1]) && PyTuple_GET_SIZE(given[1]) > 0) {
+        major = PyLong_AsLong(PyTuple_GET_ITEM(given[1], 0));
+    }
+    if (given[2] != NULL && PyTuple_Check(given[2]) && PyTuple_GET_SIZE(given[2]) > 0 &&
+        PyLong_AsLong(PyTuple_GET_ITEM(given[2], 0)) != CPU) {
+        PyErr_SetString(PyExc_BufferError, "arrays are in the CPU's memory and lent there alone");
+        return NULL;
+    }
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    /* Lent memory is its lender's, who may need a GIL to take it back. */
+    Array *array = (Array *)Py_NewRef(self);
+    int64_t size = we_array_dtype_size(array->view.dtype);
+    bool copies = given[3] == Py_True || array->block == NULL || (array->readonly && major < 1);
+    for (int axis = 0; axis < array->view.rank; axis++) {
+        copies = copies || array->view.strides[axis] % size != 0;
+    }
+    if (copies && given[3] == Py_False) {
+        Py_DECREF(array);
+        PyErr_SetString(PyExc_BufferError, "this array cannot be lent without a copy");
+        return NULL;
+    }
+    if (copies) {
+        Py_SETREF(array, we_native_array_copy(we_native_state(self), array, -1));
+        if (array == NULL) {
+            return NULL;
+        }
+    }
+    uint64_t flags = (array->readonly ? READ_ONLY : 0) | (copies ? COPIED : 0);
+    PyObject *capsule = array_capsule(array, major >= 1, flags);
+    Py_DECREF(array);
+    return capsule;
+}
+
+static PyObject *array_dlpack_device(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored)) {
+    return Py_BuildValue("(ii)", CPU, 0);
+}
+
+static PyObject *array_to_device(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *kwnames) {
+    static const char *const names[] = {"device", "stream", NULL};
+    PyObject *given[2] = {NULL};
+    if (we_native_arguments("to_device", names, 1, 1, 1, args, count, kwnames, given) < 0) {
+        return NULL;
+    }
+    if (!PyUnicode_Check(given[0]) || PyUnicode_CompareWithASCIIString(given[0], "cpu") != 0) {
+        return PyErr_Format(PyExc_ValueError, "there is no device %R: arrays are on 'cpu'", given[0]);
+    }
+    return Py_NewRef(self);
+}
+
+/* A view of what was lent; the buffer of `lent` shows no shape, so the array's is checked here. */
+static Array *array_of_lent(native_state *state, Lent *lent) {
+    const dl_tensor *t = lent_tensor(lent);
+    int dtype = -1;
+    for (int code = 0; code < WE_ARRAY_DTYPE_COUNT; code++) {
+        if (ARRAY_TYPES[code].code == t->code && ARRAY_TYPES[code].bits == t->bits && t->lanes == 1) {
+            dtype = code;
+        }
+    }
+    if (t->device_type != CPU || dtype < 0 || t->rank < 0 || t->rank > WE_MAX_RANK) {
+        PyErr_SetString(
+            PyExc_BufferError,
+            "only numbers in the CPU's memory in up to 8 dims can be an array: move or convert it");
+        return NULL;
+    }
+    lent->data = t->data ? (char *)t->data + t->byte_offset : NULL;
+    PyObject *lender = PyMemoryView_FromObject((PyObject *)lent);
+    Array *self = lender ? (Array *)state->array_type->tp_alloc(state->array_type, 0) : NULL;
+    if (self == NULL) {
+        Py_XDECREF(lender);
+        return NULL;
+    }
+    self->lender = lender;
+    self->readonly = lent->versioned && lent->versioned->flags & READ_ONLY;
+    self->view = (we_array){.dtype = (we_array_dtype)dtype, .rank = t->rank, .data = lent->data};
+    int64_t size = we_array_dtype_size(self->view.dtype);
+    for (int axis = 0; axis < t->rank; axis++) {
+        self->view.dims[axis] = t->shape[axis];
+        self->view.strides[axis] = t->strides ? t->strides[axis] * size : 0;
+        if (t->shape[axis] < 0) {
+            Py_DECREF(self);
+            PyErr_SetString(PyExc_BufferError, "the tensor's shape is not one");
+            return NULL;
+        }
+    }
+    if (t->strides == NULL) {
+        we_native_set_dense(&self->view);
+    }
+    return self;
+}
+
+/* from_dlpack(x, /, *, device=None, copy=None) */
+static PyObject *native_from_dlpack(PyObject *module, PyObject *const *args, Py_ssize_t count,
+                                    PyObject *kwnames) {
+    static const char *const names[] = {"x", "device", "copy", NULL};
+    native_state *state = PyModule_GetState(module);
+    PyObject *given[3] = {NULL};
+    if (we_native_arguments("from_dlpack", names, 1, 1, 1, args, count, kwnames, given) < 0) {
+        return NULL;
+    }
+    PyObject *method = PyObject_GetAttrString(given[0], "__dlpack__");
+    PyObject *none = PyTuple_New(0), *keywords = Py_BuildValue("{s:(ii)}", "max_version", 1, 0);
+    PyObject *capsule = method && none && keywords ? PyObject_Call(method, none, keywords) : NULL;
+    if (capsule == NULL && method != NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Clear(); /* an older producer, which knows no versions */
+        capsule = PyObject_CallNoArgs(method);
+    }
+    Py_XDECREF(method);
+    Py_XDECREF(none);
+    Py_XDECREF(keywords);
+    Lent *lent = capsule ? (Lent *)state->lent_type->tp_alloc(state->lent_type, 0) : NULL;
+    Array *self = NULL;
+    if (lent != NULL && take(lent, capsule) == 0) {
+        self = array_of_lent(state, lent);
+    }
+    Py_XDECREF(lent);
+    Py_XDECREF(capsule);
+    if (self != NULL && given[2] == Py_True) {
+        Py_SETREF(self, we_native_array_copy(state, self, -1));
+    }
+    return (PyObject *)self;
+}
+
+PyMethodDef we_native_dlpack_functions[] = {
+    {"from_dlpack", (PyCFunction)(void (*)(void))native_from_dlpack, METH_FASTCALL | METH_KEYWORDS,
+     "from_dlpack($module, x, /, *, device=None, copy=None)\n--\n\nAn array over memory lent through "
+     "DLPack."},
+    {0},
+};
+PyMethodDef we_native_dlpack_methods[] = {
+    {"__dlpack__", (PyCFunction)(void (*)(void))array_dlpack, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"__dlpack_device__", array_dlpack_device, METH_NOARGS, NULL},
+    {"to_device", (PyCFunction)(void (*)(void))array_to_device, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {0},
+};

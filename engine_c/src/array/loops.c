@@ -59,93 +59,109 @@ we_status we_array_broadcast(const we_array *x, const we_array *out, we_array *r
 
 /* ---- The plan of a loop: its dims outermost first, as few as can be ---- */
 
-typedef struct plan {
-    const we_array_loop *loop;
-    int32_t rank, operands;
-    int64_t dims[WE_MAX_RANK];
-    int64_t strides[WE_ARRAY_OPERANDS][WE_MAX_RANK];
-    int64_t size[WE_ARRAY_OPERANDS], computed_size[WE_ARRAY_OPERANDS];
-    bool converts[WE_ARRAY_OPERANDS];
-    bool direct;   /* every row of every operand lies together and needs no conversion */
-    int64_t chunk; /* elements through the buffer at once */
-} plan;
-
 static int64_t magnitude(int64_t x) {
     return x < 0 ? -x : x;
 }
 
-/* Sort axes by the strides of the result, largest first; then of the first input. */
-static bool goes_before(const plan *p, int32_t a, int32_t b) {
-    for (int32_t i = p->operands - 1, n = 0; n < p->operands; n++, i = n - 1) {
-        int64_t x = magnitude(p->strides[i][a]), y = magnitude(p->strides[i][b]);
+/* Large strides go outside: those of the leading operand first, then of the others. */
+static bool goes_before(const we_array_nest *nest, int32_t lead, int32_t a, int32_t b) {
+    for (int32_t n = 0; n < nest->operands; n++) {
+        const int64_t *strides = nest->strides[(lead + n) % nest->operands];
+        int64_t x = magnitude(strides[a]), y = magnitude(strides[b]);
         if (x != y && x != 0 && y != 0)
             return x > y;
     }
     return a < b;
 }
 
-static void swap_axes(plan *p, int32_t a, int32_t b) {
-    int64_t dim = p->dims[a];
-    p->dims[a] = p->dims[b];
-    p->dims[b] = dim;
-    for (int32_t i = 0; i < p->operands; i++) {
-        int64_t stride = p->strides[i][a];
-        p->strides[i][a] = p->strides[i][b];
-        p->strides[i][b] = stride;
+static void swap_axes(we_array_nest *nest, int32_t a, int32_t b) {
+    int64_t dim = nest->dims[a];
+    nest->dims[a] = nest->dims[b];
+    nest->dims[b] = dim;
+    for (int32_t i = 0; i < nest->operands; i++) {
+        int64_t stride = nest->strides[i][a];
+        nest->strides[i][a] = nest->strides[i][b];
+        nest->strides[i][b] = stride;
     }
 }
 
-static bool merges(const plan *p, int32_t outer, int32_t inner) {
-    for (int32_t i = 0; i < p->operands; i++) {
-        if (p->strides[i][outer] != p->strides[i][inner] * p->dims[inner])
+static bool merges(const we_array_nest *nest, int32_t outer, int32_t inner) {
+    for (int32_t i = 0; i < nest->operands; i++) {
+        if (nest->strides[i][outer] != nest->strides[i][inner] * nest->dims[inner])
             return false;
     }
     return true;
 }
 
-static void collapse(plan *p) {
+void we_array_nest_make(we_array_nest *nest, int32_t operands, const we_array *const *arrays, int32_t lead) {
     int32_t rank = 0;
-    for (int32_t axis = 0; axis < p->rank; axis++) { /* insertion sort: ranks are small */
-        for (int32_t i = axis; i > 0 && goes_before(p, i, i - 1); i--)
-            swap_axes(p, i, i - 1);
+    nest->rank = 0;
+    nest->operands = operands;
+    for (int32_t axis = 0; axis < arrays[0]->rank; axis++) {
+        if (arrays[0]->dims[axis] == 1)
+            continue;
+        nest->dims[nest->rank] = arrays[0]->dims[axis];
+        for (int32_t i = 0; i < operands; i++)
+            nest->strides[i][nest->rank] = arrays[i]->strides[axis];
+        for (int32_t i = nest->rank++; i > 0 && goes_before(nest, lead, i, i - 1); i--) /* ranks are small */
+            swap_axes(nest, i, i - 1);
     }
-    for (int32_t axis = 0; axis < p->rank; axis++) {
-        if (rank > 0 && merges(p, rank - 1, axis)) {
-            p->dims[rank - 1] *= p->dims[axis];
-        } else {
-            p->dims[rank] = p->dims[axis];
-            rank++;
-        }
-        for (int32_t i = 0; i < p->operands; i++)
-            p->strides[i][rank - 1] = p->strides[i][axis];
+    for (int32_t axis = 0; axis < nest->rank; axis++) {
+        if (rank > 0 && merges(nest, rank - 1, axis))
+            nest->dims[rank - 1] *= nest->dims[axis];
+        else
+            nest->dims[rank++] = nest->dims[axis];
+        for (int32_t i = 0; i < operands; i++)
+            nest->strides[i][rank - 1] = nest->strides[i][axis];
     }
-    p->rank = rank;
+    nest->rank = rank;
+    if (rank == 0) { /* one element */
+        nest->dims[nest->rank++] = 1;
+        for (int32_t i = 0; i < operands; i++)
+            nest->strides[i][0] = we_array_dtype_size(arrays[i]->dtype);
+    }
 }
 
+we_array_place we_array_place_at(const we_array_nest *nest, int64_t position) {
+    we_array_place at;
+    for (int32_t axis = nest->rank - 1; axis >= 0; axis--) {
+        at.index[axis] = position % nest->dims[axis];
+        position /= nest->dims[axis];
+    }
+    return at;
+}
+
+int64_t we_array_offset(const we_array_nest *nest, int32_t operand, const we_array_place *at) {
+    int64_t offset = 0;
+    for (int32_t axis = 0; axis < nest->rank; axis++)
+        offset += at->index[axis] * nest->strides[operand][axis];
+    return offset;
+}
+
+/* ---- The plan of a loop ---- */
+
+typedef struct plan {
+    const we_array_loop *loop;
+    we_array_nest nest;
+    int64_t size[WE_ARRAY_OPERANDS], computed_size[WE_ARRAY_OPERANDS];
+    bool converts[WE_ARRAY_OPERANDS];
+    bool direct;   /* every row of every operand lies together and needs no conversion */
+    int64_t chunk; /* elements through the buffer at once */
+} plan;
+
 static void make_plan(const we_array_loop *loop, plan *p) {
-    const we_array *out = &loop->operands[loop->inputs];
+    const we_array *arrays[WE_ARRAY_OPERANDS];
     int64_t widest = 1;
-    *p = (plan){.loop = loop, .operands = loop->inputs + 1};
-    for (int32_t axis = 0; axis < out->rank; axis++) {
-        if (out->dims[axis] == 1)
-            continue;
-        p->dims[p->rank] = out->dims[axis];
-        for (int32_t i = 0; i < p->operands; i++)
-            p->strides[i][p->rank] = loop->operands[i].strides[axis];
-        p->rank++;
-    }
-    collapse(p);
-    if (p->rank == 0) { /* one element */
-        p->dims[p->rank++] = 1;
-        for (int32_t i = 0; i < p->operands; i++)
-            p->strides[i][0] = we_array_dtype_size(loop->operands[i].dtype);
-    }
+    p->loop = loop;
+    for (int32_t i = 0; i <= loop->inputs; i++)
+        arrays[i] = &loop->operands[i];
+    we_array_nest_make(&p->nest, loop->inputs + 1, arrays, loop->inputs);
     p->direct = true;
-    for (int32_t i = 0; i < p->operands; i++) {
+    for (int32_t i = 0; i <= loop->inputs; i++) {
         p->size[i] = we_array_dtype_size(loop->operands[i].dtype);
         p->computed_size[i] = we_array_dtype_size(loop->computed[i]);
         p->converts[i] = loop->operands[i].dtype != loop->computed[i];
-        p->direct = p->direct && !p->converts[i] && p->strides[i][p->rank - 1] == p->size[i];
+        p->direct = p->direct && !p->converts[i] && p->nest.strides[i][p->nest.rank - 1] == p->size[i];
         widest = p->size[i] > widest ? p->size[i] : widest;
         widest = p->computed_size[i] > widest ? p->computed_size[i] : widest;
     }
@@ -158,8 +174,8 @@ static void make_plan(const we_array_loop *loop, plan *p) {
     for (int64_t i = 0; i < n; i++)                                                                          \
     memcpy(to + i * to_stride, from + i * from_stride, sizeof(T))
 
-static void move_elements(int64_t n, int64_t size, const char *from, int64_t from_stride, char *to,
-                          int64_t to_stride) {
+void we_array_move(int64_t n, int64_t size, const char *from, int64_t from_stride, char *to,
+                   int64_t to_stride) {
     if (from_stride == size && to_stride == size) {
         memcpy(to, from, (size_t)(n * size));
         return;
@@ -182,47 +198,31 @@ static void move_elements(int64_t n, int64_t size, const char *from, int64_t fro
     }
 }
 
-/* Where a walk is: an index of each dim. */
-typedef struct place {
-    int64_t index[WE_MAX_RANK];
-} place;
-
-static place place_at(const plan *p, int64_t position) {
-    place at;
-    for (int32_t axis = p->rank - 1; axis >= 0; axis--) {
-        at.index[axis] = position % p->dims[axis];
-        position /= p->dims[axis];
-    }
-    return at;
-}
-
-static char *address(const plan *p, int32_t operand, const place *at) {
-    char *to = p->loop->operands[operand].data;
-    for (int32_t axis = 0; axis < p->rank; axis++)
-        to += at->index[axis] * p->strides[operand][axis];
-    return to;
+static char *address(const plan *p, int32_t operand, const we_array_place *at) {
+    return p->loop->operands[operand].data + we_array_offset(&p->nest, operand, at);
 }
 
 /* Move on by n elements, not past the end of the row unless exactly to it. */
-static void advance(const plan *p, place *at, int64_t n) {
-    int32_t axis = p->rank - 1;
+static void advance(const plan *p, we_array_place *at, int64_t n) {
+    int32_t axis = p->nest.rank - 1;
     at->index[axis] += n;
-    for (; axis > 0 && at->index[axis] == p->dims[axis]; axis--) {
+    for (; axis > 0 && at->index[axis] == p->nest.dims[axis]; axis--) {
         at->index[axis] = 0;
         at->index[axis - 1]++;
     }
 }
 
 /* Move n elements of an operand, from `at` on over as many rows as it takes, into a buffer or back. */
-static void stage(const plan *p, int32_t operand, place at, int64_t n, char *buffer, bool back) {
-    int64_t size = p->size[operand], stride = p->strides[operand][p->rank - 1], row = p->dims[p->rank - 1];
+static void stage(const plan *p, int32_t operand, we_array_place at, int64_t n, char *buffer, bool back) {
+    int64_t size = p->size[operand], stride = p->nest.strides[operand][p->nest.rank - 1],
+            row = p->nest.dims[p->nest.rank - 1];
     while (n > 0) {
-        int64_t left = row - at.index[p->rank - 1], count = n < left ? n : left;
+        int64_t left = row - at.index[p->nest.rank - 1], count = n < left ? n : left;
         char *lies = address(p, operand, &at);
         if (back)
-            move_elements(count, size, buffer, size, lies, stride);
+            we_array_move(count, size, buffer, size, lies, stride);
         else
-            move_elements(count, size, lies, stride, buffer, size);
+            we_array_move(count, size, lies, stride, buffer, size);
         buffer += count * size;
         n -= count;
         if (n > 0)
@@ -241,14 +241,14 @@ typedef struct buffers {
     _Alignas(64) char raw[WE_ARRAY_OPERANDS][BUFFER], computed[WE_ARRAY_OPERANDS][BUFFER];
 } buffers;
 
-static void run_staged(const run *r, buffers *b, const place *at, int64_t n) {
+static void run_staged(const run *r, buffers *b, const we_array_place *at, int64_t n) {
     const plan *p = r->p;
     const we_array_loop *loop = p->loop;
-    int32_t result = loop->inputs, inner = p->rank - 1;
-    bool in_row = at->index[inner] + n <= p->dims[inner];
+    int32_t result = loop->inputs, inner = p->nest.rank - 1;
+    bool in_row = at->index[inner] + n <= p->nest.dims[inner];
     void *operands[WE_ARRAY_OPERANDS];
     for (int32_t i = 0; i <= result; i++) {
-        bool together = in_row && p->strides[i][inner] == p->size[i];
+        bool together = in_row && p->nest.strides[i][inner] == p->size[i];
         char *raw = together ? address(p, i, at) : b->raw[i];
         if (i < result && !together)
             stage(p, i, *at, n, raw, false);
@@ -267,12 +267,12 @@ static void run_staged(const run *r, buffers *b, const place *at, int64_t n) {
 
 static void run_rows(const run *r, int64_t begin, int64_t end) {
     const plan *p = r->p;
-    int64_t row = p->dims[p->rank - 1];
-    place at = place_at(p, begin);
+    int64_t row = p->nest.dims[p->nest.rank - 1];
+    we_array_place at = we_array_place_at(&p->nest, begin);
     while (begin < end) {
-        int64_t left = row - at.index[p->rank - 1], n = end - begin < left ? end - begin : left;
+        int64_t left = row - at.index[p->nest.rank - 1], n = end - begin < left ? end - begin : left;
         void *operands[WE_ARRAY_OPERANDS];
-        for (int32_t i = 0; i < p->operands; i++)
+        for (int32_t i = 0; i < p->nest.operands; i++)
             operands[i] = address(p, i, &at);
         p->loop->step(p->loop->kernel, n, operands);
         begin += n;
@@ -283,23 +283,23 @@ static void run_rows(const run *r, int64_t begin, int64_t end) {
 static void run_buffered(const run *r, int64_t begin, int64_t end) {
     const plan *p = r->p;
     buffers b;
-    int64_t row = p->dims[p->rank - 1];
-    place at = place_at(p, begin);
+    int64_t row = p->nest.dims[p->nest.rank - 1];
+    we_array_place at = we_array_place_at(&p->nest, begin);
     while (begin < end) {
-        int64_t left = row - at.index[p->rank - 1];
+        int64_t left = row - at.index[p->nest.rank - 1];
         int64_t most = row < SHORT_ROW || left > end - begin ? end - begin : left;
         int64_t n = most < p->chunk ? most : p->chunk;
         run_staged(r, &b, &at, n);
         begin += n;
         if (begin < end)
-            at = n <= left ? (advance(p, &at, n), at) : place_at(p, begin);
+            at = n <= left ? (advance(p, &at, n), at) : we_array_place_at(&p->nest, begin);
     }
 }
 
 static void run_range(void *context, int64_t begin, int64_t end) {
     const run *r = context;
     const plan *p = r->p;
-    if (p->direct && (p->rank == 1 || p->dims[p->rank - 1] >= SHORT_ROW))
+    if (p->direct && (p->nest.rank == 1 || p->nest.dims[p->nest.rank - 1] >= SHORT_ROW))
         run_rows(r, begin, end);
     else
         run_buffered(r, begin, end);

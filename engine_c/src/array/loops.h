@@ -26,6 +26,26 @@ typedef struct we_array_loop {
     int64_t grain; /* elements worth a thread's while; 0: as for plain arithmetic */
 } we_array_loop;
 
+/* The dims that several arrays of one shape have together, outermost first, as few as can be. */
+typedef struct we_array_nest {
+    int32_t rank, operands; /* rank >= 1 */
+    int64_t dims[WE_MAX_RANK];
+    int64_t strides[WE_ARRAY_OPERANDS][WE_MAX_RANK];
+} we_array_nest;
+
+/* The strides of operand `lead` decide which dim goes inside; dims of 1 are left out. */
+void we_array_nest_make(we_array_nest *nest, int32_t operands, const we_array *const *arrays, int32_t lead);
+
+/* Where a walk through a nest is, and the address of an operand there. */
+typedef struct we_array_place {
+    int64_t index[WE_MAX_RANK];
+} we_array_place;
+we_array_place we_array_place_at(const we_array_nest *nest, int64_t position);
+int64_t we_array_offset(const we_array_nest *nest, int32_t operand, const we_array_place *at);
+/* Move n elements of `size` bytes. */
+void we_array_move(int64_t n, int64_t size, const char *from, int64_t from_stride, char *to,
+                   int64_t to_stride);
+
 /* Broadcast x to the dims of `out`. INVALID_ARGUMENT where it does not. */
 we_status we_array_broadcast(const we_array *x, const we_array *out, we_array *result, we_error *err);
 /* Run; an input that overlaps the result without coinciding with it is copied first. */

@@ -1,6 +1,7 @@
-/* The kernels of arrays for one instruction set: a file per set defines WE_ARRAY_ISA and includes this. The
- * loops are plain C that compilers turn into vectors; those of the C library's functions too where it has
- * vector versions (libmvec). */
+/* The kernels of arrays for one instruction set: a file per set defines WE_ARRAY_ISA, the
+ * bytes of its vectors (WE_ARRAY_VECTOR) and the tile of products that fills its registers, and includes
+ * this. The loops are plain C that compilers turn into vectors; those of the C library's functions too where
+ * it has vector versions (libmvec). */
 #if defined(__GNUC__)
 #pragma GCC diagnostic ignored "-Wtype-limits"           /* one formula serves signed and unsigned types */
 #pragma GCC diagnostic ignored "-Wunused-local-typedefs" /* T, R and W are there for the formulas */
@@ -348,6 +349,82 @@ OF_REAL_NUMBER(FIND, min)
     }
 OF_REAL_NUMBER(SPREAD, 0)
 
+/* ---- Products ---- */
+
+#define PRODUCT(DT, T_, R_, W_, ...)                                                                         \
+    static void axpy_##DT(int64_t n, const void *factor, const void *from, void *to) {                       \
+        typedef T_ T;                                                                                        \
+        T a = *(const T *)factor;                                                                            \
+        const T *xs = from;                                                                                  \
+        T *ys = to;                                                                                          \
+        INDEPENDENT for (int64_t i = 0; i < n; i++) ys[i] += a * xs[i];                                      \
+    }                                                                                                        \
+    static void dot_##DT(int64_t n, const void *from, const void *with, void *to) {                          \
+        typedef T_ T;                                                                                        \
+        const T *xs = from, *ys = with;                                                                      \
+        T lanes[LANES] = {0}, total = 0;                                                                     \
+        int64_t i = 0;                                                                                       \
+        for (; i + LANES <= n; i += LANES) {                                                                 \
+            for (int j = 0; j < LANES; j++)                                                                  \
+                lanes[j] += xs[i + j] * ys[i + j];                                                           \
+        }                                                                                                    \
+        for (int half = LANES / 2; half > 0; half /= 2) {                                                    \
+            for (int j = 0; j < half; j++)                                                                   \
+                lanes[j] += lanes[j + half];                                                                 \
+        }                                                                                                    \
+        total = lanes[0];                                                                                    \
+        for (; i < n; i++)                                                                                   \
+            total += xs[i] * ys[i];                                                                          \
+        *(T *)to = total;                                                                                    \
+    }
+OF_NUMERIC(PRODUCT, 0)
+
+/* A tile of a product in registers: WE_ARRAY_TILE_ROWS rows of WE_ARRAY_TILE_VECTORS vectors. Sums are fused
+ * here. */
+typedef double tile_vector __attribute__((vector_size(WE_ARRAY_VECTOR), aligned(8)));
+enum {
+    TILE_LANES = WE_ARRAY_VECTOR / 8,
+    TILE_COLUMNS = WE_ARRAY_TILE_VECTORS * TILE_LANES,
+};
+
+#if defined(__clang__)
+#define FUSED
+#else
+#define FUSED __attribute__((optimize("fp-contract=fast")))
+#endif
+
+FUSED static void tile_F64(int64_t k, const double *restrict a, const double *restrict b, double *restrict c,
+                           int64_t c_row) {
+#if defined(__clang__)
+#pragma clang fp contract(fast)
+#endif
+    tile_vector sums[WE_ARRAY_TILE_ROWS][WE_ARRAY_TILE_VECTORS];
+#pragma GCC unroll 16
+    for (int i = 0; i < WE_ARRAY_TILE_ROWS; i++) {
+#pragma GCC unroll 16
+        for (int j = 0; j < WE_ARRAY_TILE_VECTORS; j++)
+            sums[i][j] = *(const tile_vector *)(c + i * c_row + j * TILE_LANES);
+    }
+    for (int64_t p = 0; p < k; p++, a += WE_ARRAY_TILE_ROWS, b += TILE_COLUMNS) {
+        tile_vector columns[WE_ARRAY_TILE_VECTORS];
+#pragma GCC unroll 16
+        for (int j = 0; j < WE_ARRAY_TILE_VECTORS; j++)
+            columns[j] = *(const tile_vector *)(b + j * TILE_LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < WE_ARRAY_TILE_ROWS; i++) {
+#pragma GCC unroll 16
+            for (int j = 0; j < WE_ARRAY_TILE_VECTORS; j++)
+                sums[i][j] += a[i] * columns[j];
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < WE_ARRAY_TILE_ROWS; i++) {
+#pragma GCC unroll 16
+        for (int j = 0; j < WE_ARRAY_TILE_VECTORS; j++)
+            *(tile_vector *)(c + i * c_row + j * TILE_LANES) = sums[i][j];
+    }
+}
+
 /* ---- The table ---- */
 
 #define GLUE_(a, b) a##b
@@ -363,6 +440,8 @@ OF_REAL_NUMBER(SPREAD, 0)
 #define ACCUMULATE_ENTRY(DT, T, R, W, function)                                                              \
     [WE_ARRAY_REDUCE_##function][WE_ARRAY_##DT] = accumulate_##function##_##DT,
 #define FIND_ENTRY(DT, T, R, W, function, place) [place][WE_ARRAY_##DT] = find_##function##_##DT,
+#define AXPY_ENTRY(DT, T, R, W, ...) [WE_ARRAY_##DT] = axpy_##DT,
+#define DOT_ENTRY(DT, T, R, W, ...) [WE_ARRAY_##DT] = dot_##DT,
 #define SPREAD_ENTRY(DT, T, R, W, ...) [WE_ARRAY_##DT] = spread_##DT,
 
 const we_array_kernels GLUE(we_array_kernels__, WE_ARRAY_ISA) = {
@@ -399,5 +478,10 @@ const we_array_kernels GLUE(we_array_kernels__, WE_ARRAY_ISA) = {
     .accumulate = {OF_NUMERIC(ACCUMULATE_ENTRY, sum) OF_NUMERIC(ACCUMULATE_ENTRY, prod)},
     .find = {OF_TRUTH(FIND_ENTRY, max, 0) OF_REAL_NUMBER(FIND_ENTRY, max, 0) OF_TRUTH(FIND_ENTRY, min, 1)
                  OF_REAL_NUMBER(FIND_ENTRY, min, 1)},
+    .axpy = {OF_NUMERIC(AXPY_ENTRY, 0)},
+    .dot = {OF_NUMERIC(DOT_ENTRY, 0)},
+    .tile = tile_F64,
+    .tile_rows = WE_ARRAY_TILE_ROWS,
+    .tile_columns = TILE_COLUMNS,
     .spread = {OF_REAL_NUMBER(SPREAD_ENTRY, 0)},
 };
