@@ -7,7 +7,7 @@
     x = np.asarray(visit.enter.args["pixels"], dtype=np.float32)
     x = (x - x.mean()) / 255
 
-Each module holds a chapter of the standard and lists its names in ``__all__``. Functions that are often called on
+Each module holds a chapter of the standard and lists its names in ``__all__``. Functions often called on
 small arrays are the engine's own, re-exported; the others are written on top of those.
 """
 
@@ -22,6 +22,7 @@ from walle_task.matrix import (
     elementwise,
     indexing,
     inspection,
+    linear_algebra,
     manipulation,
     numpy_names,
     printing,
@@ -35,6 +36,7 @@ from walle_task.matrix.dtypes import *
 from walle_task.matrix.elementwise import *
 from walle_task.matrix.indexing import *
 from walle_task.matrix.inspection import *
+from walle_task.matrix.linear_algebra import *
 from walle_task.matrix.manipulation import *
 from walle_task.matrix.numpy_names import *
 from walle_task.matrix.printing import *
@@ -51,6 +53,7 @@ __all__ += dtypes.__all__
 __all__ += elementwise.__all__
 __all__ += indexing.__all__
 __all__ += inspection.__all__
+__all__ += linear_algebra.__all__
 __all__ += manipulation.__all__
 __all__ += numpy_names.__all__
 __all__ += printing.__all__

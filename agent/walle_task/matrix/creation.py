@@ -52,9 +52,7 @@ def ones_like(x: Array, /, *, dtype: object = None, device: str | None = None) -
     return ones(x.shape, dtype=dtype or x.dtype, device=device)
 
 
-def full_like(
-    x: Array, /, fill_value: complex, *, dtype: object = None, device: str | None = None
-) -> Array:
+def full_like(x: Array, /, fill_value: complex, *, dtype: object = None, device: str | None = None) -> Array:
     """Make an array of one number like another array."""
     return full(x.shape, fill_value, dtype=dtype or x.dtype, device=device)
 
@@ -88,7 +86,7 @@ def linspace(
     device: str | None = None,
     endpoint: bool = True,
 ) -> Array:
-    """Make ``num`` numbers evenly spaced from ``start`` to ``stop``, which ``endpoint`` says whether to reach."""
+    """Make ``num`` numbers evenly spaced from ``start`` to ``stop``; without ``endpoint``, up to it."""
     if num < 0:
         raise ValueError(f"linspace() makes 0 numbers or more, not {num}")
     parts = num - 1 if endpoint else num
@@ -146,4 +144,3 @@ def tril(x: Array, /, *, k: int = 0) -> Array:
 def triu(x: Array, /, *, k: int = 0) -> Array:
     """Keep what is on diagonal ``k`` of the last two dimensions or above; zeros elsewhere."""
     return where(_below(x, k - 1), _zero(x.dtype), x)
-

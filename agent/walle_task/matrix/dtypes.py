@@ -88,7 +88,7 @@ def _dtype(value: object) -> DType:
     return value.dtype if isinstance(value, Array) else promote_types(value, value)
 
 
-def finfo(type: object, /) -> FloatInfo:  # noqa: A002  # the standard's name
+def finfo(type: object, /) -> FloatInfo:  # the standard's name
     """Return the limits of a floating-point dtype, or of an array's."""
     dtype = _dtype(type)
     if dtype.kind not in "fc":
@@ -100,7 +100,7 @@ def finfo(type: object, /) -> FloatInfo:  # noqa: A002  # the standard's name
     return FloatInfo(64, 2.0**-52, largest, -largest, 2.0**-1022, float64)
 
 
-def iinfo(type: object, /) -> IntegerInfo:  # noqa: A002  # the standard's name
+def iinfo(type: object, /) -> IntegerInfo:  # the standard's name
     """Return the limits of an integer dtype, or of an array's."""
     dtype = _dtype(type)
     bits = 8 * dtype.itemsize

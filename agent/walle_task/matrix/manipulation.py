@@ -76,11 +76,11 @@ def squeeze(x: Array, /, axis: int | Sequence[int] | None = None) -> Array:
 
 def moveaxis(x: Array, source: int | Sequence[int], destination: int | Sequence[int], /) -> Array:
     """Move axes to other places; the others keep their order."""
-    froms, tos = _axes(source, x.ndim), _axes(destination, x.ndim)
-    if len(froms) != len(tos):
+    sources, tos = _axes(source, x.ndim), _axes(destination, x.ndim)
+    if len(sources) != len(tos):
         raise ValueError("moveaxis() takes as many destinations as sources")
-    order = [axis for axis in range(x.ndim) if axis not in froms]
-    for to, axis in sorted(zip(tos, froms, strict=True)):
+    order = [axis for axis in range(x.ndim) if axis not in sources]
+    for to, axis in sorted(zip(tos, sources, strict=True)):
         order.insert(to, axis)
     return permute_dims(x, tuple(order))
 

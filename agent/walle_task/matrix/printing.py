@@ -58,9 +58,7 @@ def _layout(x: Array, form: Callable[[Any], str], indent: int, separator: str, s
     if x.ndim == 1:
         words = ["..." if i is None else form(x[i].item()) for i in indices]
         return "[" + _wrapped(words, indent + 1, separator) + "]"
-    rows = [
-        "..." if i is None else _layout(x[i], form, indent + 1, separator, summarise) for i in indices
-    ]
+    rows = ["..." if i is None else _layout(x[i], form, indent + 1, separator, summarise) for i in indices]
     gap = separator.rstrip() + "\n" * (x.ndim - 1) + " " * (indent + 1)
     return "[" + gap.join(rows) + "]"
 
@@ -85,7 +83,9 @@ def _formatter(kind: str, numbers: list[Any]) -> Callable[[Any], str]:
 
         def form(number: complex) -> str:
             sign = "-" if math.copysign(1, number.imag) < 0 else "+"
-            return f"{real(number.real)}{sign}{imag(abs(number.imag))}j"
+            part = imag(abs(number.imag))
+            digits = part.rstrip()
+            return f"{real(number.real)}{sign}{digits}j{part[len(digits) :]}"
 
         return form
     return str
@@ -105,7 +105,10 @@ def _float_formatter(numbers: list[float]) -> Callable[[float], str]:
         if not math.isfinite(number):
             return str(number)
         text = f"{number:#.{digits}{style}}"
-        return text
+        if scientific:
+            return text
+        whole, fraction = text.split(".")
+        return f"{whole}.{fraction.rstrip('0').ljust(digits)}"
 
     return form
 
