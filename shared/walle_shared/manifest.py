@@ -23,6 +23,10 @@
     [tables.reads]                # collective storage this task may write
     digit = "integer"
 
+    [retention.reads]             # how much of it stays; what is over, goes oldest first
+    rows = 1000
+    days = 7.0
+
     [uploads.digit_read]          # the only fields that may leave the device
     digit = "integer"
 """
@@ -46,7 +50,13 @@ from walle_shared.ids import (
     check_sha256,
     check_version,
 )
-from walle_shared.limits import BUNDLE_FILE_MAX_BYTES, MANIFEST_MAX_FILES, TRIGGER_MAX_IDS
+from walle_shared.limits import (
+    BUNDLE_FILE_MAX_BYTES,
+    MANIFEST_MAX_FILES,
+    RETENTION_MAX_DAYS,
+    TABLE_MAX_ROWS,
+    TRIGGER_MAX_IDS,
+)
 from walle_shared.records import RecordError, from_plain
 from walle_shared.triggers import TriggerError, compile_trigger
 from walle_shared.triggers import parse as parse_trigger
@@ -86,6 +96,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How much of a table stays on the device: the newest ``rows``, none older than ``days`` (0: any age)."""
+
+    rows: int = TABLE_MAX_ROWS
+    days: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class TaskHead:
     """The ``[task]`` table."""
 
@@ -105,6 +123,7 @@ class TaskFile:
     params: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Mapping[str, ColumnType]] = field(default_factory=dict)
     uploads: Mapping[str, Mapping[str, ColumnType]] = field(default_factory=dict)
+    retention: Mapping[str, Retention] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +203,17 @@ def _check_task(task: TaskFile) -> None:
                 raise ConfigError(f"{kind}.{name}: declare at least one field")
             for column in columns:
                 check_name(column, f"{kind}.{name}.{column[:80]}")
+    _check_retention(task)
+
+
+def _check_retention(task: TaskFile) -> None:
+    for name, keep in task.retention.items():
+        if name not in task.tables:
+            raise ConfigError(f"retention.{name[:80]}: there is no [tables.{name[:80]}]")
+        if not 1 <= keep.rows <= TABLE_MAX_ROWS:
+            raise ConfigError(f"retention.{name}.rows must be 1 to {TABLE_MAX_ROWS}")
+        if not 0 <= keep.days <= RETENTION_MAX_DAYS:
+            raise ConfigError(f"retention.{name}.days must be 0 (any age) to {RETENTION_MAX_DAYS}")
 
 
 def _check_trigger(trigger: Trigger, where: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from walle_agent.streams.event import Event, EventKind, RawEvent, make_event
-from walle_agent.streams.sequences import PageSequences, Visit, VisitTracker, close_reason
+from walle_agent.streams.sequences import BACKGROUND, PageSequences, Visit, VisitTracker, close_reason
 from walle_shared.limits import VISIT_MAX_S
 
 KINDS: tuple[EventKind, ...] = ("page_enter", "scroll", "exposure", "click", "page_exit", "custom")
@@ -24,7 +24,9 @@ def streams(draw: st.DrawFn) -> list[RawEvent]:
         mono_ns += draw(st.sampled_from([1, 10**9, round(VISIT_MAX_S * 4e8), -mono_ns + 1]))
         kind = draw(st.sampled_from(KINDS))
         page_id = draw(st.sampled_from(["a", "b"] if kind == "page_enter" else ["a", "b", ""]))
-        raw = make_event(kind, page_id=page_id, visit_id=draw(st.sampled_from(["", "", "v1", "v2"])))
+        visit_id = draw(st.sampled_from(["", "", "v1", "v2"]))
+        event_id = draw(st.sampled_from(["", BACKGROUND])) if kind == "custom" else ""
+        raw = make_event(kind, event_id=event_id, page_id=page_id, visit_id=visit_id)
         stream.append(replace(raw, mono_ns=mono_ns, wall_ms=1_700_000_000_000 + len(stream)))
     return stream
 

@@ -14,6 +14,8 @@ Rules:
    the same page or none. Others belong to no visit and stay in the time-level sequence only.
 3. A visit closes by ``page_exit``, replacement, age, number of events, bytes, or when too much is open
    (the oldest first). When the monotonic clock steps back the machine was restarted: all visits close.
+4. A custom event ``app.background`` says that nobody looks any more. If nothing else comes for
+   ``VISIT_BACKGROUND_S``, all visits close; any other event says that the user is back.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import orjson
 
 from walle_agent.streams.event import RESERVED_PREFIX, Event, RawEvent
 from walle_shared.limits import (
+    VISIT_BACKGROUND_S,
     VISIT_MAX_BYTES,
     VISIT_MAX_EVENTS,
     VISIT_MAX_S,
@@ -34,13 +37,17 @@ from walle_shared.limits import (
     VISITS_OPEN_MAX_BYTES,
 )
 
-CloseReason = Literal["page_exit", "replaced", "age", "events", "bytes", "evicted", "restart"]
+CloseReason = Literal["page_exit", "replaced", "age", "events", "bytes", "evicted", "restart", "background"]
+
+#: Event id by which an app says that it went to the background.
+BACKGROUND = "app.background"
 
 #: Visit ids that start so were made here, for apps that show one page at a time; no app may use it.
 NAMELESS = "~"
 
 _CLOSED = RESERVED_PREFIX + "closed."
 _VISIT_MAX_NS = round(VISIT_MAX_S * 1e9)
+_BACKGROUND_NS = round(VISIT_BACKGROUND_S * 1e9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,7 @@ class VisitTracker:
         self._size_bytes = 0
         self._last_ns = 0
         self._last_ms = 0
+        self._background_ns: int | None = None
         self._opened = 0
         self._unattached = 0
         self._closed: dict[str, int] = {}
@@ -100,6 +108,7 @@ class VisitTracker:
         """
         out = self._restarted(raw) or self.overdue(raw.mono_ns)
         self._last_ns, self._last_ms = raw.mono_ns, raw.wall_ms
+        self._background_ns = raw.mono_ns if raw.event_id == BACKGROUND else None
         if raw.kind == "page_enter":
             self._enter(raw, out)
         else:
@@ -107,8 +116,11 @@ class VisitTracker:
         return out
 
     def overdue(self, mono_ns: int) -> list[RawEvent]:
-        """Closings of the visits that have grown too old by ``mono_ns``."""
+        """Closings of the visits that have grown too old by ``mono_ns``, or that nobody came back to."""
         out: list[RawEvent] = []
+        left_ns = self._background_ns
+        if left_ns is not None and mono_ns - left_ns >= _BACKGROUND_NS:
+            out += [self._close(v, "background", left_ns + _BACKGROUND_NS) for v in list(self._open.values())]
         while self._open:
             oldest = next(iter(self._open.values()))
             if mono_ns - oldest.opened_ns < _VISIT_MAX_NS:
@@ -119,6 +131,7 @@ class VisitTracker:
     def restore(self, event: Event) -> None:
         """Take note of an event read back from the log; its closings are in the log too."""
         self._last_ns, self._last_ms = event.mono_ns, event.wall_ms
+        self._background_ns = event.mono_ns if event.event_id == BACKGROUND else None
         if event.kind == "page_enter":
             self._add(event.visit_id, event.page_id, event.mono_ns)
         visit = self._open.get(event.visit_id)

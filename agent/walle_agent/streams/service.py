@@ -33,11 +33,12 @@ from walle_agent.streams.flow import FlowStatistics, StreamFlow
 from walle_agent.streams.ingest import EventInlet, InletStatistics
 from walle_agent.streams.outbox import Numbers, Outgoing
 from walle_agent.streams.pipeline import Firing
+from walle_agent.streams.sequences import BACKGROUND
 from walle_agent.streams.storage import RunCommit, StoreLimits, StoreStatistics, StreamStore
 from walle_agent.streams.tables import Columns
 from walle_shared.clock import Clock
 from walle_shared.errors import StorageError, WalleError
-from walle_shared.manifest import Trigger
+from walle_shared.manifest import Retention, Trigger
 from walle_shared.observe import get_logger
 from walle_shared.protocol.tunnel import TunnelClass
 from walle_shared.targeting.policy import TaskKey
@@ -121,9 +122,13 @@ class StreamService:
     # Tasks
 
     async def register(
-        self, task: TaskKey, triggers: Sequence[Trigger], tables: Mapping[str, Columns] | None = None
+        self,
+        task: TaskKey,
+        triggers: Sequence[Trigger],
+        tables: Mapping[str, Columns] | None = None,
+        retention: Mapping[str, Retention] | None = None,
     ) -> None:
-        """Add a task: its triggers, in place of those it had, and its tables.
+        """Add a task: its triggers, in place of those it had, and its tables with how much of them stays.
 
         Raises:
             ConfigError: an illegal name.
@@ -131,7 +136,7 @@ class StreamService:
             LimitExceeded: too many triggers.
             StorageError: the tables could not be made; nothing was registered.
         """
-        await self._write(lambda: self._store.declare(task, tables or {}))
+        await self._write(lambda: self._store.declare(task, tables or {}, retention))
         await self._write(lambda: self._flow.register(task, triggers))
 
     async def deregister(self, task: TaskKey) -> None:
@@ -150,6 +155,8 @@ class StreamService:
             with trio.move_on_after(self._wait_s()):
                 raw = await self.inlet.receive_batch(self._limits.append_events)
             await self._give_out(await self._accept(raw))
+            if any(event.event_id == BACKGROUND for event in raw):
+                await self.flush()  # the system may end an app's helpers at any time now
 
     def _wait_s(self) -> float:
         """How long nothing needs to be done if no event comes."""
@@ -219,7 +226,7 @@ class StreamService:
         await self._write(lambda: self._flow.dealt_with(firing.task, firing.last_seq))
 
     async def flush(self) -> None:
-        """Commit the runs that wait; call it before the app goes to the background."""
+        """Commit the runs that wait."""
         async with self._flushing:
             group, self._waiting = self._waiting, []
             if not group:

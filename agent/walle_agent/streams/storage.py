@@ -38,7 +38,8 @@ from walle_agent.streams.outbox import Numbers, Outbox, OutboxStatistics, Outgoi
 from walle_agent.streams.tables import Columns, Row, Tables, encode_value, get_value, put_value
 from walle_shared.clock import Clock
 from walle_shared.errors import StorageError, WalleError
-from walle_shared.limits import LATE_MAX_EVENTS, SLICE_MAX_EVENTS
+from walle_shared.limits import LATE_MAX_EVENTS, SLICE_MAX_EVENTS, STORE_TASK_MAX_BYTES, TABLE_MAX_ROWS
+from walle_shared.manifest import Retention
 from walle_shared.protocol.tunnel import Record, TunnelClass
 from walle_shared.targeting.policy import TaskKey
 from walle_shared.units import MIB
@@ -75,11 +76,12 @@ _CUT_EVERY = 256
 
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
-    """How much the device keeps: records and bytes waiting for the tunnel, rows per declared table."""
+    """How much the device keeps: records and bytes waiting for the tunnel, rows per table, bytes per task."""
 
     outbox_rows: int = 10_000
     outbox_bytes: int = 16 * MIB
-    table_rows: int = 10_000
+    table_rows: int = TABLE_MAX_ROWS
+    task_bytes: int = STORE_TASK_MAX_BYTES
     busy_timeout_s: float = 2.0
 
 
@@ -159,7 +161,7 @@ class StreamStore:
         self._clock = clock
         self._limits = limits
         self._lock = threading.RLock()
-        self._declared: dict[tuple[TaskKey, str], Columns] = {}
+        self._declared: dict[tuple[TaskKey, str], tuple[Columns, Retention | None]] = {}
         self._stats = StoreStatistics()
         self._next_seq = 1
         self._cursor = 0
@@ -285,8 +287,13 @@ class StreamStore:
 
     # Collective storage
 
-    def declare(self, task: TaskKey, declared: Mapping[str, Columns]) -> None:
-        """Make a task's tables, or give them the columns they lack.
+    def declare(
+        self,
+        task: TaskKey,
+        declared: Mapping[str, Columns],
+        retention: Mapping[str, Retention] | None = None,
+    ) -> None:
+        """Make a task's tables, or give them the columns they lack; ``retention``: how much of each stays.
 
         Raises:
             ConfigError: an illegal name.
@@ -298,8 +305,9 @@ class StreamStore:
                 for table, columns in declared.items():
                     self._tables.declare(connection, task, table, columns)
             for table, columns in declared.items():
-                self._tables.note_declared(task, table, columns)
-                self._declared[task, table] = columns
+                keep = (retention or {}).get(table)
+                self._tables.note_declared(task, table, columns, keep)
+                self._declared[task, table] = columns, keep
 
     def commit_run(self, commit: RunCommit) -> bool:
         """Keep one run; see ``commit_runs``.
@@ -346,6 +354,11 @@ class StreamStore:
         """
         with self._lock, self._database.reading() as connection:
             return self._tables.read(connection, task, table, where or {}, limit)
+
+    def used_bytes(self, task: TaskKey) -> int:
+        """About what the tables of a task take; its oldest rows go when that is over ``task_bytes``."""
+        with self._lock:
+            return self._tables.used_bytes(task)
 
     def get_value(self, task: TaskKey, key: str) -> Any:
         """What the task keeps under ``key``, or None.
@@ -419,8 +432,8 @@ class StreamStore:
             self._load()
             self._next_seq, self._cursor, self._replay_seq = next_seq, cursor, next_seq
             self._snapshot = snapshot
-            for (task, table), columns in self._declared.items():
-                self.declare(task, {table: columns})
+            for (task, table), (columns, keep) in self._declared.items():
+                self.declare(task, {table: columns}, {table: keep} if keep else None)
             self._stats = replace(self._stats, set_aside=self._stats.set_aside + 1)
             return moved
 
@@ -458,7 +471,12 @@ class StreamStore:
             self._outbox = Outbox(
                 connection, rows_max=self._limits.outbox_rows, bytes_max=self._limits.outbox_bytes
             )
-            self._tables = Tables(connection, rows_max=self._limits.table_rows)
+            self._tables = Tables(
+                connection,
+                self._clock,
+                rows_max=self._limits.table_rows,
+                task_bytes=self._limits.task_bytes,
+            )
         self._incarnation: str = meta["incarnation"]
         self._cursor = meta.get("cursor", 0)
         self._replay_seq = meta.get("replay_seq", 1)
@@ -476,10 +494,12 @@ class StreamStore:
                 yield connection
         except BaseException:
             self._outbox.rolled_back()
+            self._tables.rolled_back()
             self._stats = before
             self._saved_progress = (-1, -1, None)  # write it again: this transaction's word is void
             raise
         self._outbox.committed()
+        self._tables.committed()
         self._stats = replace(self._stats, transactions=self._stats.transactions + 1)
 
     def _number(self, raw: RawEvent, seq: int) -> Event:

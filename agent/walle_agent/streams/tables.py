@@ -2,7 +2,11 @@
 
 A declared table ``features`` of task ``page_view`` in scenario ``demo`` is the SQLite table
 ``rows.demo.page_view.features``; its columns are the declared ones (names begin with a letter) and a few of
-ours (names begin with an underscore). All functions run inside a transaction of the caller.
+ours (names begin with an underscore). All functions run inside a transaction of the caller; what is kept in
+memory is settled by ``committed`` or ``rolled_back``.
+
+A table keeps the newest rows that its retention allows, and all tables of a task together ``task_bytes``: a
+row that is too much pushes out the oldest of its own table, then of the task's others.
 """
 
 from __future__ import annotations
@@ -15,14 +19,16 @@ from typing import Any
 
 import orjson
 
+from walle_shared.clock import Clock
 from walle_shared.errors import Conflict, LimitExceeded, NotFound, TaskError
 from walle_shared.ids import check_name
 from walle_shared.limits import STORE_KEY_MAX_CHARS, STORE_VALUE_MAX_BYTES, TASK_ROW_MAX_BYTES
-from walle_shared.manifest import ColumnType
+from walle_shared.manifest import ColumnType, Retention
 from walle_shared.targeting.policy import TaskKey
 
 Columns = Mapping[str, ColumnType]
 
+_DAY_MS = 86_400_000
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 SCHEMA = """
@@ -35,7 +41,20 @@ CREATE TABLE IF NOT EXISTS kv (
 ) STRICT, WITHOUT ROWID;
 """
 
-_OURS = "_id INTEGER PRIMARY KEY AUTOINCREMENT, _seq INTEGER NOT NULL, _version TEXT NOT NULL"
+#: Ours, as added to tables of files from before: time and size of a row.
+_ADDED = {"_at_ms": "INTEGER NOT NULL DEFAULT 0", "_bytes": "INTEGER NOT NULL DEFAULT 0"}
+_OURS = ", ".join(
+    [
+        "_id INTEGER PRIMARY KEY AUTOINCREMENT",
+        "_seq INTEGER NOT NULL",
+        "_version TEXT NOT NULL",
+        *(f"{name} {kind}" for name, kind in _ADDED.items()),
+    ]
+)
+#: Rows too old that one insertion clears away.
+_AGED_AT_ONCE = 64
+#: What a row takes besides its values.
+_ROW_BYTES = 32
 _SQL_TYPES: dict[ColumnType, str] = {
     "text": "TEXT",
     "integer": "INTEGER",
@@ -47,21 +66,41 @@ _SQL_TYPES: dict[ColumnType, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A checked row: the SQL name of its table and its SQL values by column."""
+    """A checked row: the SQL name of its table, its SQL values by column, and about how much it takes."""
 
     table: str
     values: Mapping[str, Any]
+    size_bytes: int
 
 
 class Tables:
-    """Declared tables, by (task, table). Holds the declarations in memory as the file has them."""
+    """Declared tables, by (task, table). Holds the declarations in memory as the file has them.
 
-    def __init__(self, connection: sqlite3.Connection, *, rows_max: int) -> None:
-        self._rows_max = rows_max
+    Args:
+        connection: the file.
+        clock: the age of rows.
+        rows_max: rows of a table whose task asks for no other number.
+        task_bytes: what all tables of one task may take.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, clock: Clock, *, rows_max: int, task_bytes: int
+    ) -> None:
+        self._clock = clock
+        self._default = Retention(rows_max)
+        self._task_bytes = task_bytes
+        self._retention: dict[str, Retention] = {}
         self._columns: dict[str, dict[str, ColumnType]] = {
             name: orjson.loads(columns)
             for name, columns in connection.execute("SELECT name, columns FROM declared")
         }
+        self._used: dict[str, int] = {}  # by table
+        for name in self._columns:
+            self._add_ours(connection, name)
+            self._used[name] = connection.execute(
+                f'SELECT coalesce(sum(_bytes), 0) FROM "{name}"'
+            ).fetchone()[0]
+        self._saved = dict(self._used)
 
     def declare(self, connection: sqlite3.Connection, task: TaskKey, table: str, columns: Columns) -> None:
         """Make a table, or add the columns it lacks; none is ever removed.
@@ -92,10 +131,23 @@ class Tables:
             "INSERT OR REPLACE INTO declared VALUES (?, ?)", (name, orjson.dumps(merged).decode())
         )
 
-    def note_declared(self, task: TaskKey, table: str, columns: Columns) -> None:
+    def note_declared(self, task: TaskKey, table: str, columns: Columns, keep: Retention | None) -> None:
         """Remember a declaration whose transaction has committed."""
         name = _sql_name(task, table)
         self._columns[name] = {**self._columns.get(name, {}), **columns}
+        self._retention[name] = keep or self._default
+
+    def committed(self) -> None:
+        """The transaction is in the file."""
+        self._saved = dict(self._used)
+
+    def rolled_back(self) -> None:
+        """The transaction never was."""
+        self._used = dict(self._saved)
+
+    def used_bytes(self, task: TaskKey) -> int:
+        """About what the tables of a task take."""
+        return sum(self._used.get(name, 0) for name in self._of_task(_sql_name(task, "x")))
 
     def columns(self, task: TaskKey, table: str) -> Columns:
         """Columns of a declared table.
@@ -118,20 +170,24 @@ class Tables:
             TaskError: the row does not fit its columns.
             LimitExceeded: the row is too large.
         """
-        return Row(_sql_name(task, table), check_row(self.columns(task, table), row, table))
+        values = check_row(self.columns(task, table), row, table)
+        return Row(_sql_name(task, table), values, _ROW_BYTES + _size(values))
 
     def insert(self, connection: sqlite3.Connection, row: Row, *, version: str, seq: int) -> int:
-        """Add one row; returns how many of the oldest had to go to keep the table within its limit."""
+        """Add one row; returns how many rows had to go for it, or for their age."""
         listed = "".join(f', "{column}"' for column in row.values)
         marks = ", ?" * len(row.values)
         cursor = connection.execute(
-            f'INSERT INTO "{row.table}" (_seq, _version{listed}) VALUES (?, ?{marks})',
-            (seq, version, *row.values.values()),
+            f'INSERT INTO "{row.table}" (_seq, _version, _at_ms, _bytes{listed}) VALUES (?, ?, ?, ?{marks})',
+            (seq, version, self._clock.wall_ms(), row.size_bytes, *row.values.values()),
         )
-        cut = (cursor.lastrowid or 0) - self._rows_max
-        if cut <= 0:
-            return 0
-        return connection.execute(f'DELETE FROM "{row.table}" WHERE _id <= ?', (cut,)).rowcount
+        self._used[row.table] = self._used.get(row.table, 0) + row.size_bytes
+        newest = cursor.lastrowid or 0
+        evicted = self._delete(connection, row.table, "_id <= ?", newest - self._keep(row.table).rows)
+        if oldest_ms := self._oldest_ms(row.table):  # oldest rows first: a scan of all would cost more
+            some = f'_id IN (SELECT _id FROM "{row.table}" ORDER BY _id LIMIT {_AGED_AT_ONCE})'
+            evicted += self._delete(connection, row.table, f"{some} AND _at_ms < ?", oldest_ms)
+        return evicted + self._fit_task(connection, row.table, newest)
 
     def read(
         self, connection: sqlite3.Connection, task: TaskKey, table: str, where: Mapping[str, Any], limit: int
@@ -146,11 +202,59 @@ class Tables:
         wanted = check_row(columns, where, table)
         listed = ", ".join(f'"{column}"' for column in columns)
         test = "".join(f' AND "{column}" IS ?' for column in wanted)
+        name = _sql_name(task, table)
         found = connection.execute(
-            f'SELECT {listed} FROM "{_sql_name(task, table)}" WHERE 1{test} ORDER BY _id DESC LIMIT ?',
-            (*wanted.values(), max(0, limit)),
+            f'SELECT {listed} FROM "{name}" WHERE _at_ms >= ?{test} ORDER BY _id DESC LIMIT ?',
+            (self._oldest_ms(name), *wanted.values(), max(0, limit)),
         ).fetchall()
         return [_row_from_sql(columns, row) for row in reversed(found)]
+
+    def _keep(self, name: str) -> Retention:
+        return self._retention.get(name, self._default)
+
+    def _oldest_ms(self, name: str) -> int:
+        """Rows from before are too old."""
+        days = self._keep(name).days
+        return self._clock.wall_ms() - round(days * _DAY_MS) if days else 0
+
+    def _fit_task(self, connection: sqlite3.Connection, name: str, newest: int) -> int:
+        """Bring a task back within its bytes: its table ``name`` first, but for the row ``newest``."""
+        evicted = 0
+        for table in (name, *(other for other in self._of_task(name) if other != name)):
+            while (over := self._task_used(name) - self._task_bytes) > 0:
+                rows = connection.execute(
+                    f'SELECT _id, _bytes FROM "{table}" WHERE _id < ? ORDER BY _id LIMIT 64',
+                    (newest if table == name else _INT_MAX,),
+                ).fetchall()
+                if not rows:
+                    break
+                last, freed = rows[0][0], 0
+                for last, size_bytes in rows:  # noqa: B007  # how far to go
+                    freed += size_bytes
+                    if freed >= over:
+                        break
+                evicted += self._delete(connection, table, "_id <= ?", last)
+        return evicted
+
+    def _delete(self, connection: sqlite3.Connection, table: str, where: str, value: int) -> int:
+        freed = connection.execute(
+            f'DELETE FROM "{table}" WHERE {where} RETURNING _bytes', (value,)
+        ).fetchall()
+        self._used[table] = self._used.get(table, 0) - sum(size_bytes for (size_bytes,) in freed)
+        return len(freed)
+
+    def _of_task(self, name: str) -> list[str]:
+        """The tables of the task that a table belongs to."""
+        prefix = name[: name.rindex(".") + 1]
+        return [table for table in self._columns if table.startswith(prefix)]
+
+    def _task_used(self, name: str) -> int:
+        return sum(self._used.get(table, 0) for table in self._of_task(name))
+
+    def _add_ours(self, connection: sqlite3.Connection, name: str) -> None:
+        present = {row[1] for row in connection.execute(f'PRAGMA table_info("{name}")')}
+        for column in _ADDED.keys() - present:
+            connection.execute(f'ALTER TABLE "{name}" ADD COLUMN {column} {_ADDED[column]}')
 
 
 def encode_value(key: str, value: object) -> bytes | None:
@@ -197,21 +301,22 @@ def check_row(columns: Columns, row: Mapping[str, Any], what: str) -> dict[str, 
         LimitExceeded: the row is over ``TASK_ROW_MAX_BYTES``.
     """
     values: dict[str, Any] = {}
-    size_bytes = 0
     for column, value in row.items():
         kind = columns.get(column)
         if kind is None:
             raise TaskError(
                 f"{what}.{column[:80]} is not declared in task.toml; declared: {', '.join(columns)}"
             )
-        if value is not None:
-            values[column] = _CONVERTERS[kind](value, f"{what}.{column}")
-            size_bytes += len(values[column]) if isinstance(values[column], str) else 8
-        else:
-            values[column] = None
+        values[column] = None if value is None else _CONVERTERS[kind](value, f"{what}.{column}")
+    size_bytes = _size(values)
     if size_bytes > TASK_ROW_MAX_BYTES:
         raise LimitExceeded(f"{what}: a row of {size_bytes} bytes is over the limit of {TASK_ROW_MAX_BYTES}")
     return values
+
+
+def _size(values: Mapping[str, Any]) -> int:
+    """About what a row's values take."""
+    return sum(len(value) if isinstance(value, str) else 8 for value in values.values() if value is not None)
 
 
 def _text(value: object, what: str) -> str:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from walle_shared.errors import ConfigError, Conflict, TaskError
 from walle_shared.ids import ReleaseId, Sha256, TaskVersion
-from walle_shared.manifest import ColumnType, TaskFile, Trigger
+from walle_shared.manifest import ColumnType, Retention, TaskFile, Trigger
 from walle_shared.targeting.policy import TaskKey
 
 
@@ -33,6 +33,7 @@ class TriggerTable(Protocol):
         task: TaskKey,
         triggers: Sequence[Trigger],
         tables: Mapping[str, Mapping[str, ColumnType]] | None = None,
+        retention: Mapping[str, Retention] | None = None,
     ) -> None:
         """Watch for a task's triggers, in place of those it had, and make the tables it may write."""
         ...
@@ -59,7 +60,7 @@ class TaskRegistry:
         active = self._tasks.get(key)
         triggers = active.definition.triggers if active is not None else ()
         try:
-            await self._triggers.register(key, triggers, definition.tables)
+            await self._triggers.register(key, triggers, definition.tables, definition.retention)
         except (Conflict, ConfigError) as error:
             raise TaskError(str(error)) from error
 
@@ -69,7 +70,8 @@ class TaskRegistry:
         if before == task:
             return
         self._tasks[task.key] = task
-        await self._triggers.register(task.key, task.definition.triggers, task.definition.tables)
+        what = task.definition
+        await self._triggers.register(task.key, what.triggers, what.tables, what.retention)
 
     async def deactivate(self, key: TaskKey) -> None:
         """Stop starting a task; runs that go on are left to end."""

@@ -46,6 +46,7 @@ def test_a_task_file_is_read() -> None:
         ('[[triggers]]\nids = ["page:scan.exit"]', "", "triggers: is missing"),
         ('digit = "integer"', 'digit = "int"', "uploads.digit_read.digit: expected one of"),
         ('digit = "integer"', "", "declare at least one field"),
+        ("[task]", "[retention.other]\nrows = 1\n[task]", r"retention.other: there is no \[tables.other\]"),
         ("[task]", "[limits]\nwall_s = 0\n[task]", "limits.wall_s"),
         ("[task]", "[task", "not TOML"),
         ("[task]", "[surprise]\n[task]", "surprise: is not known"),
@@ -56,6 +57,13 @@ def test_a_bad_task_file_names_file_and_key(old: str, new: str, complaint: str) 
     with pytest.raises(ConfigError, match=complaint) as caught:
         parse_task_file(TASK.replace(old, new), "digit_reader/task.toml")
     assert caught.value.message.startswith("digit_reader/task.toml: ")
+
+
+@pytest.mark.parametrize("kept", ["rows = 0", "rows = 20_000", "days = -1.0", "days = nan", "days = 1e9"])
+def test_what_stays_of_a_table_is_checked(kept: str) -> None:
+    text = TASK + f'\n[tables.kept]\nn = "integer"\n[retention.kept]\n{kept}\n'
+    with pytest.raises(ConfigError, match=r"retention\.kept\.(rows|days) must be"):
+        parse_task_file(text)
 
 
 @pytest.mark.parametrize("path", ["main.py", "model/digits.wmodel", "a b/c-d.txt", ".hidden"])

@@ -9,7 +9,13 @@ from walle_agent.streams.pipeline import Firing, Pipeline, run_inputs
 from walle_agent.streams.sequences import VisitTracker
 from walle_shared.errors import LimitExceeded
 from walle_shared.ids import ScenarioName, TaskName
-from walle_shared.limits import VISIT_MAX_BYTES, VISIT_MAX_EVENTS, VISIT_MAX_S, VISITS_OPEN_MAX
+from walle_shared.limits import (
+    VISIT_BACKGROUND_S,
+    VISIT_MAX_BYTES,
+    VISIT_MAX_EVENTS,
+    VISIT_MAX_S,
+    VISITS_OPEN_MAX,
+)
 from walle_shared.manifest import Trigger
 
 TASK = (ScenarioName("demo"), TaskName("one"))
@@ -120,6 +126,20 @@ def test_a_visit_closes_when_it_is_too_old() -> None:
     assert firing.visit is not None
     assert firing.visit.reason == "age"
     assert [event.kind for event in firing.events] == ["page_enter", "page_exit"]
+
+
+def test_visits_close_when_the_app_stays_in_the_background() -> None:
+    app = App(one=["page:item.exit"])
+    app("page_enter", page="item")
+    app("custom", "app.background")
+    app.now_ns += round(VISIT_BACKGROUND_S * 1e9) // 2
+    assert app("click") == []  # the user came back
+    app("custom", "app.background")
+    app.now_ns += round(VISIT_BACKGROUND_S * 1e9)
+    (firing,) = app("page_enter", page="cart")
+    assert firing.visit is not None
+    assert firing.visit.reason == "background"
+    assert firing.visit.page_id == "item"
 
 
 def test_a_visit_closes_when_it_has_too_many_events() -> None:

@@ -12,8 +12,9 @@ from walle_shared.clock import FixedClock
 from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotFound, TaskError, WalleError
 from walle_shared.ids import ScenarioName, TaskName
 from walle_shared.limits import VISIT_MAX_S
-from walle_shared.manifest import Trigger
+from walle_shared.manifest import Retention, Trigger
 from walle_shared.protocol.tunnel import Record, TunnelClass
+from walle_shared.targeting.policy import TaskKey
 
 TASK = (ScenarioName("demo"), TaskName("page_view"))
 OTHER = (ScenarioName("demo"), TaskName("other"))
@@ -122,6 +123,71 @@ def test_tables_keep_their_newest_rows(store: StreamStore) -> None:
     assert [row["n"] for row in store.read_rows(TASK, "features")] == [2, 3, 4]
     assert [row["n"] for row in store.read_rows(TASK, "features", limit=1)] == [4]
     assert store.statistics().rows_evicted == 2
+
+
+def put(store: StreamStore, seq: int, table: str, task: TaskKey = TASK, **row: object) -> None:
+    store.commit_run(RunCommit(task, "1.0", "r1", seq, ((table, row),)))
+
+
+def test_rows_that_are_too_old_are_not_read_and_go(path: Path, clock: FixedClock) -> None:
+    store = StreamStore.open(path, clock)
+    store.declare(TASK, {"features": {"n": "integer"}}, {"features": Retention(days=1.0)})
+    put(store, 1, "features", n=1)
+    clock.advance(80_000)
+    put(store, 2, "features", n=2)
+    clock.advance(10_000)
+    assert [row["n"] for row in store.read_rows(TASK, "features")] == [2]
+    put(store, 3, "features", n=3)
+    assert store.statistics().rows_evicted == 1
+    assert store.used_bytes(TASK) == 2 * 40
+    store.close()
+
+
+def test_a_table_keeps_as_many_rows_as_its_task_asked_for(path: Path, clock: FixedClock) -> None:
+    store = StreamStore.open(path, clock)
+    store.declare(TASK, {"features": {"n": "integer"}}, {"features": Retention(rows=2)})
+    for n in range(5):
+        put(store, n + 1, "features", n=n)
+    assert [row["n"] for row in store.read_rows(TASK, "features")] == [3, 4]
+    store.close()
+
+
+def test_a_task_over_its_bytes_loses_its_own_oldest_rows_only(path: Path, clock: FixedClock) -> None:
+    store = StreamStore.open(path, clock, StoreLimits(task_bytes=1_000))
+    tables = {"big": {"text": "text"}, "small": {"n": "integer"}}
+    for task in (TASK, OTHER):
+        store.declare(task, tables)
+        put(store, 1, "small", task, n=1)
+    for seq in range(2, 7):
+        put(store, seq, "big", text="x" * 300)
+    assert len(store.read_rows(TASK, "big")) == 2
+    assert len(store.read_rows(TASK, "small")) == 1
+    put(store, 7, "small", n=7)
+    put(store, 8, "big", text="y" * 960)
+    assert store.used_bytes(TASK) == 992
+    assert [row["text"][0] for row in store.read_rows(TASK, "big")] == ["y"]
+    assert store.read_rows(TASK, "small") == []
+    assert len(store.read_rows(OTHER, "small")) == 1
+    used = store.used_bytes(TASK)
+    store.close()
+    again = StreamStore.open(path, clock, StoreLimits(task_bytes=1_000))
+    assert again.used_bytes(TASK) == used
+    again.close()
+
+
+def test_a_file_from_before_rows_had_a_time_is_taken_over(path: Path, clock: FixedClock) -> None:
+    store = StreamStore.open(path, clock)
+    store.declare(TASK, {"features": {"n": "integer"}})
+    put(store, 1, "features", n=1)
+    with store._database.transaction() as connection:
+        for column in ("_at_ms", "_bytes"):
+            connection.execute(f'ALTER TABLE "rows.demo.page_view.features" DROP COLUMN {column}')
+    store._database.close()
+    again = StreamStore.open(path, clock)
+    again.declare(TASK, {"features": {"n": "integer"}})
+    put(again, 2, "features", n=2)
+    assert [row["n"] for row in again.read_rows(TASK, "features")] == [1, 2]
+    again.close()
 
 
 def test_values_are_kept_and_forgotten(store: StreamStore) -> None:
