@@ -247,6 +247,34 @@ static Array *from_half(native_state *state, PyObject *lender, const Py_buffer *
     return self;
 }
 
+static void see_buffer(we_array *x, we_array_dtype dtype, const Py_buffer *buffer) {
+    x->dtype = dtype;
+    x->rank = buffer->ndim;
+    x->data = buffer->buf;
+    for (int axis = 0; axis < buffer->ndim; axis++) {
+        x->dims[axis] = buffer->shape[axis];
+        x->strides[axis] = buffer->strides[axis];
+    }
+}
+
+/* Kernels take truth values for 0 or 1; what others lend may hold any byte. */
+static bool has_only_truths(const Py_buffer *buffer) {
+    we_array bytes;
+    uint8_t most = 0;
+    we_array out = {.dtype = WE_ARRAY_U8, .data = (char *)&most};
+    see_buffer(&bytes, WE_ARRAY_U8, buffer);
+    return buffer->len == 0 || (we_array_reduce(WE_ARRAY_REDUCE_max, WE_ARRAY_U8, &bytes,
+                                                (1U << buffer->ndim) - 1, 1, &out, NULL) == WE_OK &&
+                                most <= 1);
+}
+
+static Array *from_truths(native_state *state, Py_buffer *buffer) {
+    Array *bytes = from_unaligned(state, buffer, WE_ARRAY_U8);
+    Array *self = bytes ? we_native_array_copy(state, bytes, WE_ARRAY_BOOL) : NULL;
+    Py_XDECREF(bytes);
+    return self;
+}
+
 static Array *from_buffer(native_state *state, PyObject *value) {
     PyObject *lender = PyMemoryView_FromObject(value);
     if (lender == NULL) {
@@ -262,16 +290,12 @@ static Array *from_buffer(native_state *state, PyObject *value) {
                      "a buffer of format '%s' with %d dims cannot be an array: up to %d dims of "
                      "numbers can",
                      buffer->format ? buffer->format : "B", buffer->ndim, WE_MAX_RANK);
+    } else if (dtype == WE_ARRAY_BOOL && !has_only_truths(buffer)) {
+        self = from_truths(state, buffer);
     } else if (!is_aligned(buffer, (we_array_dtype)dtype)) {
         self = from_unaligned(state, buffer, (we_array_dtype)dtype);
     } else if ((self = allocate(state)) != NULL) {
-        self->view.dtype = (we_array_dtype)dtype;
-        self->view.rank = buffer->ndim;
-        self->view.data = buffer->buf;
-        for (int axis = 0; axis < buffer->ndim; axis++) {
-            self->view.dims[axis] = buffer->shape[axis];
-            self->view.strides[axis] = buffer->strides[axis];
-        }
+        see_buffer(&self->view, (we_array_dtype)dtype, buffer);
         self->lender = Py_NewRef(lender);
         self->readonly = buffer->readonly;
     }

@@ -78,18 +78,18 @@ static int pick_mask(native_state *state, key_parts *k, const Array *given, cons
         }
     }
     for (int64_t i = 0; i < count; i++) {
-        chosen += truths[i];
+        chosen += truths[i] != 0; /* lent memory may hold any byte */
     }
     Array *offsets = we_native_array_new(state, WE_ARRAY_I64, 1, &chosen);
     if (offsets == NULL) {
         Py_DECREF(mask);
         return -1;
     }
-    int64_t *to = (int64_t *)offsets->view.data;
+    int64_t *to = (int64_t *)offsets->view.data, *end = to + chosen;
     int64_t row = rank ? dims[rank - 1] : 1, step = rank ? strides[rank - 1] : 0;
     for (int64_t begin = 0; begin < count; begin += row) {
         for (int64_t i = 0; i < row; i++) {
-            if (truths[begin + i]) {
+            if (truths[begin + i] && to < end) { /* and may change meanwhile */
                 *to++ = offset + i * step;
             }
         }
@@ -101,6 +101,9 @@ static int pick_mask(native_state *state, key_parts *k, const Array *given, cons
             offset -= dims[i] * strides[i];
             place[i] = 0;
         }
+    }
+    while (to < end) {
+        *to++ = 0; /* fewer than there were */
     }
     Py_DECREF(mask);
     k->pick[k->picks++].offsets = offsets;

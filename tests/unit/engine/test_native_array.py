@@ -29,6 +29,21 @@ def test_numpy_memory_is_seen_in_place_and_back(name: str):
     assert ours.tolist() == theirs[:, ::-1, ::2].tolist()
 
 
+def test_lent_truths_are_any_bytes_and_become_truths():
+    lent = bytearray([2, 0, 255, 0, 1, 0])
+    for mask, chosen in ((memoryview(lent).cast("?"), [0, 2, 4]), (memoryview(lent).cast("?")[::-2], [])):
+        truths = asarray(mask)
+        assert asarray(truths, dtype="int64").tolist() == [int(bool(x)) for x in mask]
+        assert asarray([*range(len(mask))])[truths].tolist() == chosen
+
+
+def test_a_mask_that_changes_under_way_harms_nothing():
+    lent = bytearray([1, 1, 0])
+    truths = asarray(memoryview(lent).cast("?"))
+    lent[:] = [255, 255, 255]
+    assert asarray([5, 6, 7])[truths].tolist() == [5, 6, 7]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_any_dtype_converts_to_any(name: str):
     theirs = sample(name)
