@@ -15,6 +15,8 @@ from types import ModuleType
 import pytest
 
 from walle_engine.convert import convert
+from walle_shared.manifest import parse_task_file
+from walle_shared.triggers import compile_trigger, parse
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -167,6 +169,19 @@ def _anchor(heading: str) -> str:
 def test_the_page_finder_finds_the_pages() -> None:
     assert {ROOT / "README.md", ROOT / "docs/guide/write-a-task.md"} <= {*PAGES}
     assert len(list(_sh_commands())) >= 3
+
+
+def test_the_triggers_in_the_guide_are_triggers() -> None:
+    page = ROOT / "docs/guide/triggers.md"
+    lines = [line for text in _fences(page, "text") for line in text.splitlines() if line.startswith("on ")]
+    assert len(lines) >= 4
+    for line in lines:
+        compile_trigger(parse(line))
+    for text in _fences(page, "python"):
+        exec(compile(text, page.name, "exec"), {})
+    for text in _fences(page, "toml"):
+        head = '[task]\nscenario = "demo"\nname = "one"\n'
+        assert parse_task_file(head + text).triggers
 
 
 @pytest.mark.slow
