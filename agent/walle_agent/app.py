@@ -49,6 +49,7 @@ from walle_agent.link.transport import Transport
 from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.reports import ReportQueue
 from walle_agent.state.store import StateStore
+from walle_agent.streams.allowance import Allowance, Conditions, ConditionsFile
 from walle_agent.streams.http_ingest import TOKEN_FILE, HttpListener
 from walle_agent.streams.ingest import EventListener
 from walle_agent.streams.service import ServiceLimits, StreamService, open_streams
@@ -281,8 +282,18 @@ def assemble(
         streams,
         EventListener(config.events_socket, streams.inlet.emit),
         HttpListener(http, config.data_dir / TOKEN_FILE, streams.inlet.emit) if http is not None else None,
-        Tunnel(streams, session.connect_tunnel, backoff=make_backoff()),
+        Tunnel(streams, session.connect_tunnel, backoff=make_backoff(), allowance=_allowance(config)),
         host,
+    )
+
+
+def _allowance(config: AgentConfig) -> Allowance:
+    tunnel = config.tunnel
+    path = tunnel.conditions_file
+    return Allowance(
+        bytes_per_day=tunnel.bytes_per_day,
+        battery_min=tunnel.battery_min,
+        conditions=ConditionsFile(Path(path)) if path else Conditions,
     )
 
 

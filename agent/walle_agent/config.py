@@ -90,6 +90,15 @@ class StreamsSection:
 
 
 @dataclass(frozen=True, slots=True)
+class TunnelSection:
+    """What uploads may cost. ``conditions_file`` is written by whoever embeds the agent."""
+
+    bytes_per_day: int = 0
+    battery_min: float = 0.2
+    conditions_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RunSection:
     """Task runs: ``slots`` run at once, ``queue`` firings wait, a task may ask for at most the two limits."""
 
@@ -117,6 +126,7 @@ class AgentConfig:
     link: LinkSection = LinkSection()
     deploy: DeploySection = DeploySection()
     streams: StreamsSection = StreamsSection()
+    tunnel: TunnelSection = TunnelSection()
     run: RunSection = RunSection()
     log: LogSection = LogSection()
 
@@ -175,12 +185,16 @@ def _anchor(config: AgentConfig, folder: Path) -> AgentConfig:
     """Make relative paths absolute, so that they mean the same from any working directory."""
     data_dir = (folder / config.agent.data_dir).absolute()
     socket = config.agent.events_socket
+    conditions = config.tunnel.conditions_file
+    tunnel = replace(
+        config.tunnel, conditions_file=str((folder / conditions).absolute()) if conditions else ""
+    )
     section = replace(
         config.agent,
         data_dir=str(data_dir),
         events_socket=str((folder / socket).absolute()) if socket else "",
     )
-    return replace(config, agent=section)
+    return replace(config, agent=section, tunnel=tunnel)
 
 
 def _check(config: AgentConfig) -> None:
@@ -222,6 +236,8 @@ def _check(config: AgentConfig) -> None:
         raise ConfigError("link.report_linger_s must not be negative")
     if not 0 <= config.streams.reorder_s <= REORDER_MAX_S:
         raise ConfigError(f"streams.reorder_s must be 0 to {REORDER_MAX_S:g}")
+    if config.tunnel.bytes_per_day < 0 or not 0 <= config.tunnel.battery_min <= 1:
+        raise ConfigError("tunnel.bytes_per_day must not be negative, and tunnel.battery_min 0 to 1")
     for name in config.profile:
         if not _ATTRIBUTE.fullmatch(name):
             raise ConfigError(f"profile.{name[:80]!r} is not an attribute name: use letters, digits, _ and .")

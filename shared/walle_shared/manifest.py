@@ -29,6 +29,9 @@
 
     [uploads.digit_read]          # the only fields that may leave the device
     digit = "integer"
+
+    [delivery]                    # records that can wait for an unmetered network and a charged device
+    digit_read = "batch"
 """
 
 from __future__ import annotations
@@ -124,6 +127,7 @@ class TaskFile:
     tables: Mapping[str, Mapping[str, ColumnType]] = field(default_factory=dict)
     uploads: Mapping[str, Mapping[str, ColumnType]] = field(default_factory=dict)
     retention: Mapping[str, Retention] = field(default_factory=dict)
+    delivery: Mapping[str, Literal["realtime", "batch"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +207,12 @@ def _check_task(task: TaskFile) -> None:
                 raise ConfigError(f"{kind}.{name}: declare at least one field")
             for column in columns:
                 check_name(column, f"{kind}.{name}.{column[:80]}")
-    _check_retention(task)
+    _check_names(task)
 
 
-def _check_retention(task: TaskFile) -> None:
+def _check_names(task: TaskFile) -> None:
+    for name in task.delivery.keys() - task.uploads.keys():
+        raise ConfigError(f"delivery.{name[:80]}: there is no [uploads.{name[:80]}]")
     for name, keep in task.retention.items():
         if name not in task.tables:
             raise ConfigError(f"retention.{name[:80]}: there is no [tables.{name[:80]}]")

@@ -39,7 +39,7 @@ def run_of(firing: Firing) -> RunCommit:
     record = Record("demo", "page_view", "1.0", "r1", "view", 1, fields)
     klass = TunnelClass.BATCH if number % 3 == 0 else TunnelClass.REALTIME
     return RunCommit(
-        TASK, "1.0", "r1", firing.last_seq, (("features", fields),), (record,), upload_class=klass
+        TASK, "1.0", "r1", firing.last_seq, (("features", fields),), (record,), classes={record.name: klass}
     )
 
 

@@ -71,7 +71,14 @@ class Device:
         )
         self.added[klass] += count
         assert self.store.commit_run(
-            RunCommit(TASK, "1.0", "r", self.runs, uploads=records, upload_class=klass)
+            RunCommit(
+                TASK,
+                "1.0",
+                "r",
+                self.runs,
+                uploads=records,
+                classes={record.name: klass for record in records},
+            )
         )
 
     def restart(self) -> None:

@@ -92,9 +92,10 @@ class RunCommit:
     Attributes:
         last_seq: from its firing.
         rows: (declared table, row) pairs.
-        uploads: records for the tunnel, all of ``upload_class``.
+        uploads: records for the tunnel.
         cursor: every firing up to this number has been dealt with; None where the caller does not track it.
         values: key-value entries to keep; None forgets one.
+        classes: priority class by name of the record; those that are not named are REALTIME.
     """
 
     task: TaskKey
@@ -106,7 +107,7 @@ class RunCommit:
     cursor: int | None = None
     ok: bool = True
     values: Mapping[str, Any] = field(default_factory=dict)
-    upload_class: TunnelClass = TunnelClass.REALTIME
+    classes: Mapping[str, TunnelClass] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -544,8 +545,9 @@ class StreamStore:
         )
         for key, data in prepared.values:
             put_value(connection, commit.task, key, data)
-        for payload in prepared.payloads:
-            self._outbox.add(connection, commit.upload_class, payload)
+        for record, payload in zip(commit.uploads, prepared.payloads, strict=commit.ok):
+            klass = commit.classes.get(record.name, TunnelClass.REALTIME)
+            self._outbox.add(connection, klass, payload)
         self._stats = replace(
             self._stats,
             runs=self._stats.runs + 1,

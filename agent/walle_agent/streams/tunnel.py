@@ -10,11 +10,12 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NoReturn, Protocol
 
 import trio
 
+from walle_agent.streams.allowance import Allowance, AllowanceStatistics
 from walle_agent.streams.outbox import Numbers, Outgoing
 from walle_shared.errors import (
     ConnectionLost,
@@ -44,6 +45,10 @@ from walle_shared.protocol.version import PROTOCOL_VERSION
 
 #: A cloud that does not acknowledge for this long is taken for dead.
 ACK_TIMEOUT_S = 30.0
+#: While records wait for better conditions, these are looked at so often.
+_CONDITIONS_S = 5.0
+#: Beyond every number: the outbox has nothing of a class that must wait.
+_NONE_OF_IT = 2**63 - 1
 
 _log = get_logger("agent.streams")
 
@@ -123,6 +128,7 @@ class TunnelStatistics:
     bytes_sent: int = 0
     acks: int = 0
     connected: bool = False
+    allowance: AllowanceStatistics = field(default_factory=AllowanceStatistics)
 
 
 class TunnelSender:
@@ -227,6 +233,7 @@ class Tunnel:
         outbox: the store's outbox.
         connect: opens a connection.
         backoff: waits between attempts.
+        allowance: what may be sent now; without it, everything.
     """
 
     def __init__(
@@ -235,15 +242,17 @@ class Tunnel:
         connect: Callable[[], AbstractAsyncContextManager[FrameChannel]],
         *,
         backoff: Waits,
+        allowance: Allowance | None = None,
     ) -> None:
         self._outbox = outbox
+        self._allowance = allowance or Allowance()
         self._connect = connect
         self._backoff = backoff
         self._stats = TunnelStatistics()
 
     def statistics(self) -> TunnelStatistics:
         """Counters since the start."""
-        return self._stats
+        return replace(self._stats, allowance=self._allowance.statistics())
 
     async def run(self) -> NoReturn:
         """Keep the outbox empty for ever; every failure becomes a wait."""
@@ -289,14 +298,19 @@ class Tunnel:
         sender = conversation.sender
         seen = await self._outbox.wait_outgoing(-1)
         while True:
-            batch = await self._outbox.next_batch(sender.sent, sender.room)
+            allowed = self._allowance.allowed()
+            after = {klass: seq if klass in allowed else _NONE_OF_IT for klass, seq in sender.sent.items()}
+            batch = await self._outbox.next_batch(after, sender.room)
             self._check_store(sender)
             if not batch:
-                seen = await self._outbox.wait_outgoing(seen)
+                patience_s = _CONDITIONS_S if len(allowed) < len(TunnelClass) else math.inf
+                with trio.move_on_after(patience_s):
+                    seen = await self._outbox.wait_outgoing(seen)
                 continue
             for data in sender.send(batch):
                 await conversation.channel.send(data)
                 self._count_sent(data)
+                self._allowance.spend(len(data))
             conversation.expect_ack()
             while sender.room == 0:
                 await conversation.wait_room()

@@ -13,7 +13,7 @@ from walle_agent.streams.tables import Columns, check_row
 from walle_agent.tasks.registry import InstalledTask
 from walle_container import StoreWrite, TunnelSend
 from walle_shared.errors import NotAllowed
-from walle_shared.protocol.tunnel import Record
+from walle_shared.protocol.tunnel import Record, TunnelClass
 
 
 def check_rows(
@@ -47,6 +47,11 @@ def check_uploads(task: InstalledTask, sends: Iterable[TunnelSend], at_ms: int) 
             Record(scenario, name, task.version, task.release_id, send.name, at_ms, dict(send.fields))
         )
     return tuple(records)
+
+
+def upload_classes(task: InstalledTask) -> dict[str, TunnelClass]:
+    """The priority class of each record that the task says can wait, or cannot."""
+    return {name: TunnelClass[word.upper()] for name, word in task.definition.delivery.items()}
 
 
 def _check(declared: Mapping[str, Columns], section: str, name: str, fields: Mapping[str, Any]) -> None:

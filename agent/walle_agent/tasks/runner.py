@@ -14,7 +14,7 @@ from walle_agent.link.reporter import Reporter
 from walle_agent.state.reports import new_report_id
 from walle_agent.streams.pipeline import Firing, run_inputs
 from walle_agent.streams.storage import RunCommit
-from walle_agent.tasks.outputs import check_rows, check_uploads
+from walle_agent.tasks.outputs import check_rows, check_uploads, upload_classes
 from walle_agent.tasks.registry import InstalledTask, TaskRegistry
 from walle_container import ErrorKind, HostFunction, TaskLimits, TaskResult, TaskSpec
 from walle_shared.clock import Clock
@@ -186,7 +186,9 @@ class TaskRunner:
             return _Outcome(_refused(result, "denied", error), mark, "runtime")
         except (TaskError, LimitExceeded) as error:
             return _Outcome(_refused(result, "invalid", error), mark, "runtime")
-        kept = replace(mark, rows=rows, values=result.values, uploads=uploads, ok=True)
+        kept = replace(
+            mark, rows=rows, values=result.values, uploads=uploads, classes=upload_classes(task), ok=True
+        )
         return _Outcome(result, kept, "none")
 
     async def _keep(self, outcome: _Outcome) -> tuple[bool, _Outcome]:

@@ -47,6 +47,8 @@ def test_a_task_file_is_read() -> None:
         ('digit = "integer"', 'digit = "int"', "uploads.digit_read.digit: expected one of"),
         ('digit = "integer"', "", "declare at least one field"),
         ("[task]", "[retention.other]\nrows = 1\n[task]", r"retention.other: there is no \[tables.other\]"),
+        ("[task]", '[delivery]\nother = "batch"\n[task]', r"delivery.other: there is no \[uploads.other\]"),
+        ("[task]", '[delivery]\ndigit_read = "slow"\n[task]', "delivery.digit_read: expected one of"),
         ("[task]", "[limits]\nwall_s = 0\n[task]", "limits.wall_s"),
         ("[task]", "[task", "not TOML"),
         ("[task]", "[surprise]\n[task]", "surprise: is not known"),

@@ -204,7 +204,7 @@ def test_values_are_kept_and_forgotten(store: StreamStore) -> None:
 def test_the_oldest_of_the_lowest_class_are_evicted_into_one_tombstone(store: StreamStore) -> None:
     for n in range(4):
         store.commit_run(
-            RunCommit(TASK, "1", "r", n + 1, uploads=(record(n),), upload_class=TunnelClass.BATCH)
+            RunCommit(TASK, "1", "r", n + 1, uploads=(record(n),), classes={"view": TunnelClass.BATCH})
         )
     for n in range(3):
         store.commit_run(RunCommit(TASK, "1", "r", n + 10, uploads=(record(n),)))

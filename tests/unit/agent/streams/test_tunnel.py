@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.abc import Clock
 
+from walle_agent.streams.allowance import Allowance, Conditions
 from walle_agent.streams.outbox import Numbers, Outgoing
 from walle_agent.streams.storage import RunCommit, StreamStore
 from walle_agent.streams.tunnel import ACK_TIMEOUT_S, Tunnel
@@ -44,7 +45,9 @@ class DirectOutbox:
     def add(self, count: int = 1) -> None:
         self.runs += 1
         records = tuple(Record("demo", "page_view", "1.0", "r", "view", 1, {"n": n}) for n in range(count))
-        self.store.commit_run(RunCommit(TASK, "1.0", "r", self.runs, uploads=records, upload_class=BATCH))
+        self.store.commit_run(
+            RunCommit(TASK, "1.0", "r", self.runs, uploads=records, classes={"view": BATCH})
+        )
         self.changed.set()
         self.changed = trio.Event()
 
@@ -178,6 +181,25 @@ async def test_records_are_sent_as_they_come_and_forgotten_when_acknowledged(
     statistics = tunnel.statistics()
     assert (statistics.connections, statistics.records_sent, statistics.failures) == (1, 21, 0)
     assert statistics.connected
+
+
+async def test_batch_records_wait_for_a_network_that_is_not_metered(
+    autojump_clock: Clock, outbox: DirectOutbox, cloud: FakeCloud, waits: Waits, nursery: trio.Nursery
+) -> None:
+    conditions = [Conditions(metered=True)]
+    allowance = Allowance(conditions=lambda: conditions[-1])
+    tunnel = Tunnel(outbox, cloud.connect, backoff=waits, allowance=allowance)
+    nursery.start_soon(tunnel.run)
+    outbox.add(3)
+    await trio.sleep(3_600)
+    assert cloud.got == []
+    assert tunnel.statistics().allowance.waiting_for == "a network that is not metered"
+    outbox.store.commit_run(
+        RunCommit(TASK, "1.0", "r", 99, uploads=(Record("demo", "page_view", "1.0", "r", "now", 1, {}),))
+    )
+    await wait_until(lambda: tunnel.statistics().records_sent == 1)
+    conditions.append(Conditions())
+    await wait_until(lambda: outbox.store.statistics().outbox.acked == 4)
 
 
 async def test_no_more_than_the_window_is_in_flight(

@@ -29,6 +29,7 @@ from walle_shared.errors import (
 from walle_shared.ids import ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
 from walle_shared.manifest import parse_task_file
 from walle_shared.protocol.messages import Report
+from walle_shared.protocol.tunnel import TunnelClass
 
 KEY = (ScenarioName("demo"), TaskName("reader"))
 DEFINITION = parse_task_file(
@@ -45,6 +46,10 @@ wall_s = 120.0
 value = "integer"
 [uploads.result]
 value = "integer"
+[uploads.digest]
+value = "integer"
+[delivery]
+digest = "batch"
 """
 )
 
@@ -154,6 +159,14 @@ async def test_a_good_run_is_kept_and_reported(tmp_path: Path) -> None:
         assert (report.error_class, report.code, report.duration_ms) == ("none", "", 250.0)
         assert b.verdicts == [True]
         assert b.host.inputs[0]["events"][0]["event_id"] == "go"
+
+
+async def test_records_go_in_the_class_their_task_declares(tmp_path: Path) -> None:
+    sends = (TunnelSend("digest", {"value": 1}), TunnelSend("result", {"value": 2}))
+    async with bench(tmp_path) as b:
+        await b.run(TaskResult(ok=True, uploads=sends))
+        waiting = await b.streams.next_batch({}, 10)
+    assert [entry.klass for entry in waiting] == [TunnelClass.REALTIME, TunnelClass.BATCH]
 
 
 @pytest.mark.parametrize(
