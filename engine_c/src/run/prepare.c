@@ -4,6 +4,7 @@
  *   -> execute                                               per run */
 #include "run/prepare.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/dtype.h"
@@ -11,6 +12,7 @@
 #include "geometry/lower.h"
 #include "graph/opspec.h"
 #include "run/explain.h"
+#include "run/layouts.h"
 
 enum {
     MAX_FOLDED = 64 << 20, /* bytes: a larger constant is computed at each run rather than kept */
@@ -24,6 +26,8 @@ typedef struct builder {
     we_program *program;
     int32_t *tensor_of;            /* per graph value */
     we_alternatives *alternatives; /* of the last node, listed while it is lowered; NULL: not wanted */
+    we_layout_ways *ways;          /* per node, found while it is lowered */
+    const bool *last;              /* per node: it is to run channels last; NULL: as suits it alone */
     we_error *err;
 } builder;
 
@@ -197,23 +201,24 @@ static void list_claim(const builder *b, const we_command *claim) {
                          we_cost_candidate(machine, b->program, claim, &candidates[i]));
 }
 
-/* The cheapest claim the back end has on this call, or the one that is wanted, as a command with its price;
- * kind stays UNARY where there is none. */
-static we_command best_claim(const builder *b, const we_lower *l) {
-    we_command best = {.kind = WE_COMMAND_UNARY};
+/* The cheapest claims the back end has on this call, or the one that is wanted, as commands with their price:
+ * one on tensors that are channels first, one channels last. kind stays UNARY where there is none. */
+static void find_claims(const builder *b, const we_lower *l, we_command best[2]) {
     const we_alternative *wanted = choice_of(b, l->node);
     int32_t row = 0;
+    best[0].kind = best[1].kind = WE_COMMAND_UNARY;
+    if (b->settings->flags & WE_SESSION_NO_CLAIMS)
+        return;
     for (; we_claim_find(b->settings->backend->name, l->call.node->op, &row); row++) {
-        we_command command;
+        we_command command, *rival = &best[we_claim_row(row)->methods->channels_last];
         if ((wanted && wanted->claim != row) || !claim_call(b, l, row, &command))
             continue;
         choose_command(b, wanted ? wanted->candidate : NULL, &command);
-        if (best.kind != WE_COMMAND_CLAIM || command.predicted_ms < best.predicted_ms)
-            best = command;
+        if (rival->kind != WE_COMMAND_CLAIM || command.predicted_ms < rival->predicted_ms)
+            *rival = command;
         if (b->alternatives)
             list_claim(b, &command);
     }
-    return best;
 }
 
 /* The claim between rasters that bring its tensors from channels first to channels last and back. */
@@ -264,21 +269,46 @@ static void list_decomposition(const builder *b, size_t mark) {
         list_alternative(b, -1, NULL, price_from(b, mark, NULL));
 }
 
-/* Replace the commands from the marks on by the back end's claim, if it has one that costs less or is wanted.
- */
-static we_status consider_claim(const builder *b, we_lower *l, size_t command_mark, size_t tensor_mark) {
+static bool is_claimed(const we_command *claim) {
+    return claim->kind == WE_COMMAND_CLAIM;
+}
+
+/* What the claims and the decomposition cost in each layout. */
+static we_layout_ways ways_of(const builder *b, const we_lower *l, const we_command claims[2], double ms) {
+    const we_claim_methods *last = is_claimed(&claims[1]) ? we_claim_of(&claims[1]) : NULL;
+    bool wanted = choice_of(b, l->node) != NULL; /* then there is one way */
+    we_layout_ways ways = {.role = last ? WE_LAYOUT_CHOICE : WE_LAYOUT_FIRST, .ms = {ms, INFINITY}};
+    if (is_claimed(&claims[0]))
+        ways.ms[0] = wanted ? claims[0].predicted_ms : fmin(ms, claims[0].predicted_ms);
+    if (last) {
+        ways.ms[0] = wanted ? INFINITY : ways.ms[0];
+        ways.ms[1] = claims[1].predicted_ms;
+        ways.reads_plain = last->reads_plain && last->reads_plain(claims[1].u.claim.parameters);
+    }
+    ways.last = ways.ms[1] < ways.ms[0];
+    return ways;
+}
+
+/* Replace the commands from the marks on by one of the back end's claims, if it costs less, is wanted, or
+ * runs in the layout that is. */
+static we_status consider_claims(const builder *b, we_lower *l, size_t command_mark, size_t tensor_mark) {
+    double ms = price_from(b, command_mark, NULL);
+    we_command claims[2];
     if (b->alternatives)
         list_decomposition(b, command_mark);
-    if (b->settings->flags & WE_SESSION_NO_CLAIMS)
+    find_claims(b, l, claims);
+    we_layout_ways *ways = &b->ways[l->node];
+    *ways = ways_of(b, l, claims, ms);
+    bool last = ways->role == WE_LAYOUT_CHOICE && b->last ? b->last[l->node] : ways->last;
+    we_command *claim = &claims[last];
+    if (!last && (!is_claimed(claim) || claim->predicted_ms > ways->ms[0])) {
+        if (ways->role == WE_LAYOUT_FIRST)
+            ways->role = we_layout_role_of(b->program, command_mark, b->program->command_count);
         return WE_OK;
-    we_command claim = best_claim(b, l);
-    if (claim.kind != WE_COMMAND_CLAIM ||
-        (!choice_of(b, l->node) && claim.predicted_ms >= price_from(b, command_mark, NULL)))
-        return WE_OK;
+    }
     b->program->command_count = command_mark;
     b->program->tensor_count = tensor_mark;
-    return we_claim_of(&claim)->channels_last ? emit_channels_last(l, &claim)
-                                              : we_program_command(b->program, &claim, b->err);
+    return last ? emit_channels_last(l, claim) : we_program_command(b->program, claim, b->err);
 }
 
 /* Does the graph's statement about a value hold? */
@@ -379,7 +409,7 @@ static we_status lower_links(builder *b, int32_t index, links *k) {
     size_t command_mark = b->program->command_count, tensor_mark = b->program->tensor_count;
     we_rule_of(node->op)(&l);
     WE_TRY(l.status);
-    WE_TRY(consider_claim(b, &l, command_mark, tensor_mark));
+    WE_TRY(consider_claims(b, &l, command_mark, tensor_mark));
     WE_TRY(narrow(&l, k));
     return fold_from(b, command_mark);
 }
@@ -528,15 +558,24 @@ static we_status check_limit(const builder *b, we_prepared *prepared) {
         (long long)b->settings->memory_limit);
 }
 
-static we_status build(builder *b, const we_view *shapes, we_prepared *prepared, size_t *reached) {
+/* Without it no two permutations meet, and each node pays for its own. */
+static bool may_move_layouts(const we_settings *settings) {
+    return !(settings->flags & (WE_SESSION_NO_MERGE | WE_SESSION_NO_VERTICAL));
+}
+
+static we_status lower_graph(builder *b, const we_view *shapes, we_prepared *prepared, size_t *reached) {
     WE_TRY(add_inputs(b, shapes, prepared));
     WE_TRY(add_weights(b));
     for (*reached = 0; *reached < b->graph->node_count; ++*reached)
         WE_TRY(lower_node(b, (int32_t)*reached));
+    return WE_OK;
+}
+
+static we_status finish(builder *b, we_prepared *prepared) {
     for (size_t i = 0; i < b->graph->output_count; i++)
         prepared->outputs[i] = b->tensor_of[b->graph->outputs[i]];
     prepared->merging = (we_merge_report){.before = we_program_traffic(b->program)};
-    if (!(b->settings->flags & (WE_SESSION_NO_MERGE | WE_SESSION_NO_VERTICAL)))
+    if (may_move_layouts(b->settings))
         WE_TRY(we_program_move_permutations(b->program, b->err));
     size_t tensors = b->program->tensor_count + WE_MERGE_TENSORS * b->program->command_count;
     bool *flags = we_memory_new(2 * tensors * sizeof *flags);
@@ -553,12 +592,11 @@ static we_status build(builder *b, const we_view *shapes, we_prepared *prepared,
     return status == WE_OK ? check_limit(b, prepared) : status;
 }
 
-static we_status prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
-                         we_alternatives *alternatives, we_prepared **out, size_t *reached, we_error *err) {
-    size_t unwanted;
-    we_status status = WE_OUT_OF_MEMORY;
+/* A builder of a new program without commands. */
+static we_status begin(const we_graph *graph, const we_settings *settings, we_prepared **out, builder *b,
+                       we_error *err) {
     we_prepared *prepared = we_memory_new(sizeof *prepared);
-    *out = NULL;
+    *out = prepared;
     if (!prepared)
         return we_error_no_memory(err);
     we_arena *arena = &prepared->program.arena;
@@ -567,23 +605,55 @@ static we_status prepare(const we_graph *graph, const we_settings *settings, con
     prepared->inputs = we_arena_new(arena, graph->input_count * sizeof *prepared->inputs);
     prepared->outputs = we_arena_new(arena, graph->output_count * sizeof *prepared->outputs);
     prepared->direct = we_arena_new(arena, graph->output_count * sizeof *prepared->direct);
-    builder b = {.graph = graph,
-                 .settings = settings,
-                 .program = &prepared->program,
-                 .machine = settings->machine,
-                 .alternatives = alternatives,
-                 .err = err};
-    b.tensor_of = prepared->tensor_of = we_arena_new(arena, graph->value_count * sizeof *b.tensor_of);
-    if (prepared->inputs && prepared->outputs && prepared->direct && b.tensor_of)
-        status = build(&b, shapes, prepared, reached ? reached : &unwanted);
-    else
-        we_error_no_memory(err);
+    prepared->tensor_of = we_arena_new(arena, graph->value_count * sizeof *prepared->tensor_of);
+    *b = (builder){.graph = graph,
+                   .settings = settings,
+                   .program = &prepared->program,
+                   .machine = settings->machine,
+                   .ways = we_arena_new(arena, graph->node_count * sizeof *b->ways),
+                   .tensor_of = prepared->tensor_of,
+                   .err = err};
+    return prepared->inputs && prepared->outputs && prepared->direct && b->tensor_of && b->ways
+               ? WE_OK
+               : we_error_no_memory(err);
+}
+
+/* Lower the graph; where nodes run faster together than each by itself would choose, lower it anew. */
+static we_status lower_best(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                            we_alternatives *alternatives, bool *last, we_prepared **out, builder *b,
+                            size_t *reached, we_error *err) {
+    bool better = false;
+    WE_TRY(begin(graph, settings, out, b, err));
+    b->alternatives = alternatives;
+    WE_TRY(lower_graph(b, shapes, *out, reached));
+    if (alternatives || !may_move_layouts(settings))
+        return WE_OK;
+    WE_TRY(we_layouts_assign(graph, &b->machine, b->program, b->tensor_of, b->ways, last, &better, err));
+    if (!better)
+        return WE_OK;
+    we_prepared_free(*out);
+    WE_TRY(begin(graph, settings, out, b, err));
+    b->last = last;
+    return lower_graph(b, shapes, *out, reached);
+}
+
+static we_status prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                         we_alternatives *alternatives, we_prepared **out, size_t *reached, we_error *err) {
+    size_t unwanted;
+    builder b;
+    bool *last = we_memory_new(graph->node_count * sizeof *last);
+    *out = NULL;
+    we_status status = last ? lower_best(graph, settings, shapes, alternatives, last, out, &b,
+                                         reached ? reached : &unwanted, err)
+                            : we_error_no_memory(err);
+    if (status == WE_OK)
+        status = finish(&b, *out);
+    we_memory_free(last);
     if (status != WE_OK) {
-        we_prepared_free(prepared);
-        return status;
+        we_prepared_free(*out);
+        *out = NULL;
     }
-    *out = prepared;
-    return WE_OK;
+    return status;
 }
 
 we_status we_prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
@@ -630,7 +700,8 @@ static we_status make_outputs(const we_prepared *prepared, const we_graph *graph
                               we_block **outputs, we_error *err) {
     for (size_t i = 0; i < graph->output_count; i++) {
         const we_tensor *tensor = &prepared->program.tensors[prepared->outputs[i]];
-        WE_TRY(we_block_new(tensor->dtype, tensor->rank, tensor->dims, &outputs[i], err));
+        if (!outputs[i])
+            WE_TRY(we_block_new(tensor->dtype, tensor->rank, tensor->dims, &outputs[i], err));
         if (prepared->direct[i])
             memory[prepared->outputs[i]] = we_block_view(outputs[i]).data;
     }

@@ -71,7 +71,7 @@ we_status we_prepare_alternatives(const we_graph *graph, const we_settings *sett
 we_workspace *we_prepared_workspace(const we_prepared *prepared); /* a new one; NULL when out of memory */
 
 /* Execute. The workspace is one of this program and nobody else's meanwhile. Outputs are dense blocks of the
- * planned shapes. */
+ * planned shapes: made where they are NULL, else an earlier run's, written again. */
 we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, const we_settings *settings,
                           we_pool *pool, const we_workspace *space, const we_view *inputs, we_block **outputs,
                           we_error *err);

@@ -19,16 +19,22 @@
 enum {
     MOST_TRIED = 12, /* of a node, when not all are */
     FEWEST_ROUNDS = 3,
-    MOST_ROUNDS = 15,
+    MOST_ROUNDS = 100,
+    SURE_ROUNDS = 30,     /* after which a way that was never near the fastest is given up */
     MOST_WASH = 64 << 20, /* bytes */
     LINE = 64,
+    PAGE = 4096,
     SMALL_CONST = 64, /* bytes of a constant that may decide how a node runs */
 };
 
 static const double HOT_SHARE = 0.95;   /* of the predicted time: the nodes that are tried */
 static const double WORTH_TRYING = 2.5; /* times the least prediction */
-static const double HOPELESS = 2;       /* times the least time measured: not run again */
-static const double NODE_S = 0.05;      /* after which a node has no more rounds than the fewest */
+static const double HOPELESS = 2;       /* times the least time measured: not run again, */
+static const double BEHIND = 1.15;      /* and after many rounds */
+/* After which a node has no more rounds than the fewest; what the first round takes is not counted, as it
+ * has the hopeless ways. Who asks for all ways wants to know how good the model is: two threads need many
+ * rounds for each way to have had both cores to itself. */
+static const double NODE_S = 0.05, EXHAUSTIVE_NODE_S = 0.4;
 
 /* One way to run the node. */
 typedef struct runner {
@@ -36,7 +42,8 @@ typedef struct runner {
     we_settings settings; /* the session's, with a profile and a choice of its own */
     we_prepared *prepared;
     we_workspace *space;
-    double turning_ms; /* the least that the rasters round the claim took */
+    we_block **outputs; /* kept from run to run: pages that are new would be part of what is timed */
+    double turning_ms;  /* the least that the rasters round the claim took */
 } runner;
 
 /* A node by itself. */
@@ -174,7 +181,10 @@ static text key_of(const trial *t) {
 
 /* ---- Runs ---- */
 
-static void free_runner(runner *r) {
+static void free_runner(const trial *t, runner *r) {
+    for (size_t i = 0; i < t->graph.output_count && r->outputs; i++)
+        we_block_release(r->outputs[i]);
+    we_memory_free(r->outputs);
     we_workspace_free(r->space);
     we_prepared_free(r->prepared);
     *r = (runner){0};
@@ -190,30 +200,46 @@ static we_status make_runner(const trial *t, we_alternative *alternative, runner
     out->settings.profile = t->profile;
     WE_TRY(we_prepare(&t->graph, &out->settings, t->shapes, &out->prepared, NULL, t->err));
     out->space = we_prepared_workspace(out->prepared);
-    return out->space ? WE_OK : we_error_no_memory(t->err);
-}
-
-static uint32_t read_lines(const char *bytes, size_t size) {
-    uint32_t sum = 0;
-    for (size_t i = 0; i < size; i += LINE)
-        sum += (uint8_t)bytes[i];
-    return sum;
-}
-
-/* The caches as the rest of a run leaves them: others' weights, then what steps write and read. */
-static void set_caches(const trial *t, const runner *r) {
-    volatile uint32_t sum = read_lines(t->wash, t->wash_bytes);
-    sum = sum + read_lines(r->space->arena, (size_t)r->prepared->plan.arena_bytes);
-    for (size_t i = 0; i < t->graph.input_count; i++) {
-        int64_t count = 0;
-        const we_view *view = &t->shapes[i];
-        we_shape_count(view->rank, view->dims, view->dtype, &count);
-        sum = sum + read_lines(view->data, (size_t)count * we_dtype_size(view->dtype));
-    }
+    out->outputs = we_memory_new(t->graph.output_count * sizeof *out->outputs);
+    return out->space && out->outputs ? WE_OK : we_error_no_memory(t->err);
 }
 
 static double lesser(double a, double b) {
     return a < b ? a : b;
+}
+
+/* Bytes to bring into the caches of those who will work on them. */
+typedef struct stretch {
+    const char *bytes;
+    int64_t size;
+} stretch;
+
+static void read_pages(void *context, int64_t begin, int64_t end) {
+    const stretch *s = context;
+    int64_t last = end * PAGE < s->size ? end * PAGE : s->size;
+    uint32_t sum = 0;
+    for (int64_t i = begin * PAGE; i < last; i += LINE)
+        sum += (uint8_t)s->bytes[i];
+    volatile uint32_t keep = sum;
+    (void)keep;
+}
+
+/* By all threads, each the same part as of the loops of a run; it wakes those that sleep, too. */
+static void read_lines(const trial *t, const void *bytes, size_t size) {
+    stretch s = {bytes, (int64_t)size};
+    we_parallel_for(t->settings->pool, (s.size + PAGE - 1) / PAGE, 1, read_pages, &s);
+}
+
+/* The caches as the rest of a run leaves them: others' weights, then what steps write and read. */
+static void set_caches(const trial *t, const runner *r) {
+    read_lines(t, t->wash, t->wash_bytes);
+    read_lines(t, r->space->arena, (size_t)r->prepared->plan.arena_bytes);
+    for (size_t i = 0; i < t->graph.input_count; i++) {
+        int64_t count = 0;
+        const we_view *view = &t->shapes[i];
+        we_shape_count(view->rank, view->dims, view->dtype, &count);
+        read_lines(t, view->data, (size_t)count * we_dtype_size(view->dtype));
+    }
 }
 
 /* Take the times of the run's steps. */
@@ -230,28 +256,24 @@ static void take_times(runner *r) {
 }
 
 static we_status run_once(const trial *t, const runner *r) {
-    we_block **outputs = we_memory_new(t->graph.output_count * sizeof *outputs);
-    if (!outputs)
-        return we_error_no_memory(t->err);
     set_caches(t, r);
     we_profile_start(t->profile, t->settings->clock_s, t->settings->clock_context);
     we_status status = we_prepared_run(r->prepared, &t->graph, &r->settings, t->settings->pool, r->space,
-                                       t->shapes, outputs, t->err);
+                                       t->shapes, r->outputs, t->err);
     we_profile_stop(t->profile);
-    for (size_t i = 0; i < t->graph.output_count; i++)
-        we_block_release(outputs[i]);
-    we_memory_free(outputs);
     return status;
 }
 
 /* Not run again. One bad time may be another process's fault, unless the model expected it. */
 static bool is_hopeless(const we_alternative *a, int round, double least, double predicted) {
     int doubts = a->predicted_ms > WORTH_TRYING * predicted ? 1 : FEWEST_ROUNDS;
-    return round >= doubts && a->measured_ms > HOPELESS * least;
+    return (round >= doubts && a->measured_ms > HOPELESS * least) ||
+           (round >= SURE_ROUNDS && a->measured_ms > BEHIND * least);
 }
 
 static we_status run_rounds(const trial *t, runner *runners, size_t count) {
-    double begin = now(t->settings), least = -1, predicted = runners[0].alternative->predicted_ms;
+    double begin = 0, least = -1, predicted = runners[0].alternative->predicted_ms;
+    double most_s = t->settings->search == WE_SEARCH_EXHAUSTIVE ? EXHAUSTIVE_NODE_S : NODE_S;
     for (size_t i = 1; i < count; i++)
         predicted = lesser(predicted, runners[i].alternative->predicted_ms);
     bool over = false;
@@ -264,7 +286,8 @@ static we_status run_rounds(const trial *t, runner *runners, size_t count) {
             take_times(&runners[i]);
             least = least < 0 ? *best : lesser(least, *best);
         }
-        over = now(t->settings) - begin > NODE_S;
+        begin = round == 0 ? now(t->settings) : begin;
+        over = now(t->settings) - begin > most_s;
     }
     return WE_OK;
 }
@@ -315,7 +338,7 @@ static we_status try_all(trial *t, we_alternatives *list) {
     if (status == WE_OK && count > 1)
         add_turning(t, runners, count);
     for (size_t i = 0; i < count; i++)
-        free_runner(&runners[i]);
+        free_runner(t, &runners[i]);
     return status;
 }
 
@@ -409,6 +432,28 @@ typedef struct search {
     we_error *err;
 } search;
 
+/* The row of the claim by which the model runs the node, -1: the decomposition. */
+static int32_t claim_of(const we_prepared *prepared, int32_t node) {
+    for (size_t c = 0; c < prepared->program.command_count; c++) {
+        const we_command *command = &prepared->program.commands[c];
+        if (command->node == node && command->kind == WE_COMMAND_CLAIM)
+            return command->u.claim.claim;
+    }
+    return -1;
+}
+
+/* The model's choice: what the node runs as, which its neighbours' layouts may have decided, in the way that
+ * is predicted to be the fastest. */
+static size_t choice_of_model(const we_alternatives *list, int32_t claim) {
+    size_t best = list->count;
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->at[i].claim == claim &&
+            (best == list->count || list->at[i].predicted_ms < list->at[best].predicted_ms))
+            best = i;
+    }
+    return best < list->count ? best : we_alternatives_predicted(list);
+}
+
 static we_status search_node(search *s, int32_t node) {
     trial t = {.settings = s->settings,
                .vanished = vanished_of(s->prepared, node),
@@ -424,7 +469,7 @@ static we_status search_node(search *s, int32_t node) {
         status = try_node(&t, found->alternatives, &found->remembered);
     free_trial(&t);
     if (status == WE_OK && found->alternatives->count > 1) {
-        found->predicted = we_alternatives_predicted(found->alternatives);
+        found->predicted = choice_of_model(found->alternatives, claim_of(s->prepared, node));
         found->chosen = we_alternatives_measured(found->alternatives);
         s->choices[node] = found->alternatives->at[found->chosen];
         s->count++;

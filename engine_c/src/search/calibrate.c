@@ -13,9 +13,11 @@ enum {
     TILES = 4,
     ELEMENTS = 8192,  /* of an element-wise loop: operands and result in the second-level cache */
     COPIED = 2 << 20, /* bytes: from the last-level cache to it */
-    NEAR = 4 << 20,   /* bytes of weights that stay in the last-level cache, */
-    FAR = 96 << 20,   /* and of such that do not */
-    ROOM = 1 << 20,   /* bytes beside them, of operands */
+    TURNED = 1 << 20, /* bytes, likewise: an image of */
+    TURNED_CHANNELS = 64,
+    NEAR = 4 << 20, /* bytes of weights that stay in the last-level cache, */
+    FAR = 96 << 20, /* and of such that do not */
+    ROOM = 1 << 20, /* bytes beside them, of operands */
     PAGE = 4096,
     SHARED = 2, /* items of shared work, one per thread */
     MANY = 200, /* starts timed together: the clock is too coarse for one */
@@ -114,6 +116,19 @@ static void run_copy(const void *context) {
     we_region_copy(&whole, sizeof(float), v->x, v->x + v->count);
 }
 
+/* An image from channels first to channels last. */
+static void run_turn(const void *context) {
+    const vectors *v = context;
+    int64_t positions = v->count / TURNED_CHANNELS;
+    v->kernels->transpose(positions, TURNED_CHANNELS, (const uint32_t *)v->x, positions,
+                          (uint32_t *)(v->x + v->count), TURNED_CHANNELS);
+}
+
+static void measure_turn(const bench *b, double *turn) {
+    vectors v = {b->kernels, b->memory, TURNED / sizeof(float)};
+    keep_rate(turn, TURNED, best_ns(b, run_turn, &v));
+}
+
 static void measure_isa(const bench *b, int isa, we_parameters *out) {
     we_kernels kernels;
     we_kernels_fill(b->kernels->isas & ((2u << isa) - 1), &kernels);
@@ -209,6 +224,7 @@ static void measure_all(const bench *b, we_parameters *out) {
         if (b->kernels->isas >> isa & 1)
             measure_isa(b, isa, out);
     }
+    measure_turn(b, &out->turn);
     measure_start(b, &out->start);
     if (b->pool)
         measure_fork(b, &out->fork);

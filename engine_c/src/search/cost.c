@@ -16,6 +16,7 @@ enum {
     NEAR_BYTES = 512 << 10, /* of a result that stay in the second-level cache */
     PLAIN_STEPS = 3,        /* of the plain loop of a product, per ns */
     STEP_NS = 5,            /* of a loop, to its next iteration */
+    REGION_NS = 20,         /* to start a region of a raster */
     PIECE_STEP_NS = 2,      /* of one that runs in pieces */
 };
 
@@ -121,7 +122,9 @@ static double product_ns(const we_machine *machine, const we_matmul *p, int64_t 
     int64_t left = p->m - (chunk < p->m ? chunk : p->m);
     double ns = pass_ns(machine, p, p->m - left, first, kernel);
     if (pack_b)
-        ns += n * k / 2 * (kernel->parts ? 1 + kernel->parts : 1);
+        ns += n * k * sizeof(float) /
+              (p->b_column == 1 ? parameters->copy[best_isa(machine)] / 2 : parameters->turn) *
+              (kernel->parts ? 1 + kernel->parts : 1);
     if (left >= chunk)
         ns += (double)(left / chunk) * pass_ns(machine, p, chunk, later, kernel);
     if (left % chunk)
@@ -153,6 +156,22 @@ static double loop_ms(const we_machine *machine, const we_program *program, cons
 static double shared(const we_machine *machine, double ns) {
     double by_all = ns / machine->threads + machine->parameters->fork;
     return machine->threads > 1 && by_all < ns ? by_all : ns;
+}
+
+/* Starting each region, too. */
+static double raster_ns(const we_machine *machine, const we_program *program, const we_command *command) {
+    double copy = machine->parameters->copy[best_isa(machine)], ns = 0;
+    double element = (double)we_dtype_size(program->tensors[command->out].dtype);
+    for (size_t i = 0; i < command->u.raster.count; i++) {
+        const we_region *r = &command->u.raster.regions[i];
+        bool runs = r->rank == 0 || (r->src.stride[r->rank - 1] == 1 && r->dst.stride[r->rank - 1] == 1);
+        ns += REGION_NS + (double)we_region_count(r) * element / (runs ? copy : machine->parameters->turn);
+    }
+    return ns;
+}
+
+double we_cost_turning(const we_machine *machine, double bytes) {
+    return shared(machine, REGION_NS + bytes / machine->parameters->turn) + machine->parameters->start;
 }
 
 double we_cost_candidate(const we_machine *machine, const we_program *program, const we_command *command,
@@ -193,12 +212,7 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
     case WE_COMMAND_LOOP:
         return loop_ms(machine, program, &command->u.loop, candidate->pieces);
     case WE_COMMAND_RASTER:
-        for (size_t i = 0; i < command->u.raster.count; i++) {
-            const we_region *r = &command->u.raster.regions[i];
-            bool runs = r->rank == 0 || (r->src.stride[r->rank - 1] == 1 && r->dst.stride[r->rank - 1] == 1);
-            double bytes = (double)we_region_count(r) * (double)we_dtype_size(out->dtype);
-            ns += 20 + bytes / machine->parameters->copy[isa] * (runs ? 1 : 4);
-        }
+        ns = raster_ns(machine, program, command);
         break;
     case WE_COMMAND_NATIVE:
         steps = command->u.native.steps * (double)command->u.native.items;
