@@ -558,11 +558,6 @@ static we_status check_limit(const builder *b, we_prepared *prepared) {
         (long long)b->settings->memory_limit);
 }
 
-/* Without it no two permutations meet, and each node pays for its own. */
-static bool may_move_layouts(const we_settings *settings) {
-    return !(settings->flags & (WE_SESSION_NO_MERGE | WE_SESSION_NO_VERTICAL));
-}
-
 static we_status lower_graph(builder *b, const we_view *shapes, we_prepared *prepared, size_t *reached) {
     WE_TRY(add_inputs(b, shapes, prepared));
     WE_TRY(add_weights(b));
@@ -575,7 +570,7 @@ static we_status finish(builder *b, we_prepared *prepared) {
     for (size_t i = 0; i < b->graph->output_count; i++)
         prepared->outputs[i] = b->tensor_of[b->graph->outputs[i]];
     prepared->merging = (we_merge_report){.before = we_program_traffic(b->program)};
-    if (may_move_layouts(b->settings))
+    if (!(b->settings->flags & (WE_SESSION_NO_MERGE | WE_SESSION_NO_VERTICAL)))
         WE_TRY(we_program_move_permutations(b->program, b->err));
     size_t tensors = b->program->tensor_count + WE_MERGE_TENSORS * b->program->command_count;
     bool *flags = we_memory_new(2 * tensors * sizeof *flags);
@@ -618,7 +613,8 @@ static we_status begin(const we_graph *graph, const we_settings *settings, we_pr
                : we_error_no_memory(err);
 }
 
-/* Lower the graph; where nodes run faster together than each by itself would choose, lower it anew. */
+/* Lower the graph; where nodes run faster together than each by itself would choose, lower it anew. What is
+ * chosen does not depend on the switches of merging, so that results do not either. */
 static we_status lower_best(const we_graph *graph, const we_settings *settings, const we_view *shapes,
                             we_alternatives *alternatives, bool *last, we_prepared **out, builder *b,
                             size_t *reached, we_error *err) {
@@ -626,7 +622,7 @@ static we_status lower_best(const we_graph *graph, const we_settings *settings, 
     WE_TRY(begin(graph, settings, out, b, err));
     b->alternatives = alternatives;
     WE_TRY(lower_graph(b, shapes, *out, reached));
-    if (alternatives || !may_move_layouts(settings))
+    if (alternatives)
         return WE_OK;
     WE_TRY(we_layouts_assign(graph, &b->machine, b->program, b->tensor_of, b->ways, last, &better, err));
     if (!better)

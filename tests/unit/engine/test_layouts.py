@@ -52,7 +52,7 @@ def _commands(steps: list[dict[str, Any]], op: str) -> list[str]:
     return [step["command"] for step in steps if step["op"] == op]
 
 
-@pytest.mark.optimised("isa", "claims", "merge", "vertical")
+@pytest.mark.optimised("isa", "claims")
 def test_a_lone_convolution_is_not_turned_twice_for_little() -> None:
     chain = _Chain(FEW)
     chain.conv(MANY)
