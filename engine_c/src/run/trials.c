@@ -260,8 +260,8 @@ static we_status run_program(const trial *t, const runner *r) {
                            r->outputs, t->err);
 }
 
-/* A run that counts, after one that does not: else a way's weights would be as far as all the others' that ran
- * meanwhile have pushed them (2.4 MB of them: 0.19 ms instead of 0.14 in the model, Zen 5). */
+/* A run that counts, after one that does not: else a way's weights would be as far as all the others' that
+ * ran meanwhile have pushed them (2.4 MB of them: 0.19 ms instead of 0.14 in the model, Zen 5). */
 static we_status run_once(const trial *t, const runner *r) {
     WE_TRY(run_program(t, r));
     set_caches(t, r);
