@@ -95,6 +95,49 @@ static PyObject *native_calibrate(PyObject *Py_UNUSED(module), PyObject *Py_UNUS
     return status == WE_OK ? Py_NewRef(Py_None) : we_native_raise(&error);
 }
 
+/* ---- What measuring sessions found ---- */
+
+static void list_measured(void *context, const void *key, size_t size, const char *text) {
+    PyObject *list = context;
+    PyObject *pair = PyErr_Occurred() ? NULL : Py_BuildValue("y#s", key, (Py_ssize_t)size, text);
+    if (pair != NULL) {
+        PyList_Append(list, pair); /* an error is seen at the end */
+        Py_DECREF(pair);
+    }
+}
+
+static PyObject *native_measured(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
+    PyObject *list = PyList_New(0);
+    if (list != NULL) {
+        we_measured_each(list_measured, list);
+    }
+    if (PyErr_Occurred()) {
+        Py_CLEAR(list);
+    }
+    return list;
+}
+
+static PyObject *native_measured_count(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
+    return PyLong_FromUnsignedLongLong(we_measured_count());
+}
+
+static PyObject *native_add_measured(PyObject *Py_UNUSED(module), PyObject *args) {
+    Py_buffer key;
+    const char *text;
+    we_error error;
+    if (!PyArg_ParseTuple(args, "y*s:add_measured", &key, &text)) {
+        return NULL;
+    }
+    we_status status = we_measured_add(key.buf, (size_t)key.len, text, &error);
+    PyBuffer_Release(&key);
+    return status == WE_OK ? Py_NewRef(Py_None) : we_native_raise(&error);
+}
+
+static PyObject *native_forget_measured(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
+    we_measured_forget();
+    Py_RETURN_NONE;
+}
+
 /* The process's, as the engine's parameters are. */
 static atomic_flag asked_first = ATOMIC_FLAG_INIT;
 
@@ -193,6 +236,13 @@ static PyMethodDef native_functions[] = {
      "Let the process believe another value: set_parameter(name, value)."},
     {"reset_parameters", native_reset_parameters, METH_NOARGS, "Go back to the standard values."},
     {"calibrate", native_calibrate, METH_NOARGS, "Measure the parameters here."},
+    {"measured", native_measured, METH_NOARGS,
+     "Return (key, text) of all that measuring sessions found, the oldest first."},
+    {"measured_count", native_measured_count, METH_NOARGS,
+     "Return how many nodes were measured since the process began."},
+    {"add_measured", native_add_measured, METH_VARARGS,
+     "Know what another process measured: add_measured(key, text)."},
+    {"forget_measured", native_forget_measured, METH_NOARGS, "Know no measurements."},
     {"is_first_session", native_is_first_session, METH_NOARGS,
      "Return True the first time the process asks, False ever after."},
     {"dlpack_capsule", we_native_dlpack_capsule, METH_VARARGS,

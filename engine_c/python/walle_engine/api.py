@@ -15,7 +15,7 @@ from functools import cache
 from os import PathLike, fsencode
 from typing import Any, Literal, NoReturn
 
-from walle_engine import _native, calibration
+from walle_engine import _native, calibration, measured
 from walle_engine._cffi import ffi, lib
 from walle_engine.errors import error_for
 from walle_engine.profile import Profile, Step
@@ -206,7 +206,8 @@ class Model:
                 decimal digits, where that is faster, and sum in float32. All else is always float32.
             backend: ``"cpu"``.
             search: how it is chosen what runs each node. ``"model"`` goes by the cost model; ``"measure"``
-                times what looks good where most of the time goes, while the session prepares;
+                times what looks good where most of the time goes, while the session prepares, and keeps
+                what it found for other processes (:mod:`walle_engine.measured`);
                 ``"exhaustive"`` times every alternative of every node; ``"reference"`` runs the plain
                 kernels.
             merge: turn rasters that move nothing into views, and merge rasters in the two ways below.
@@ -245,7 +246,10 @@ class Model:
         options.clock_s = options.clock_context = callback
         out, error = ffi.new("we_session **"), ffi.new("we_error *")
         _check(lib.we_session_new(self._handle, options, out, error), error)
-        return Session(out[0], self, [callback])
+        if search != "measure" or clock is not None:
+            return Session(out[0], self, [callback])
+        measured.load_once()
+        return _MeasuringSession(out[0], self, [callback])
 
 
 def _clock_callback(clock: Callable[[], float] | None) -> Any:
@@ -417,6 +421,19 @@ class Session:
             binding.name = c_name
             _fill_view(binding.view, value, name, self._wanted.get(name, "F32"), keep)
         return bindings, keep
+
+
+class _MeasuringSession(Session):
+    """Keeps for other processes what it measured while it prepared."""
+
+    def run(self, inputs: Mapping[str, object]) -> dict[str, Any]:
+        outputs = super().run(inputs)
+        measured.save_new()
+        return outputs
+
+    def prepare(self, inputs: Mapping[str, object]) -> None:
+        super().prepare(inputs)
+        measured.save_new()
 
 
 def _fill_view(view: Any, value: object, name: str, wanted: str, keep: list[object]) -> None:

@@ -149,6 +149,9 @@ def build_parser() -> argparse.ArgumentParser:
     calibrate = add("calibrate", _calibrate, "measure this machine for the cost model, and keep the result")
     calibrate.add_argument("--show", action="store_true", help="measure nothing; print what is believed")
     calibrate.add_argument("--force", action="store_true", help="measure again where that was done before")
+    calibrate.add_argument(
+        "--forget", action="store_true", help="remove what was kept, measured choices too; measure nothing"
+    )
 
     bench = add("bench", _bench, "time a model, beside other engines where asked")
     bench.add_argument("model", type=Path, metavar="MODEL.onnx|MODEL.wmodel")
@@ -469,9 +472,23 @@ def _print_regrets(found: Sequence[Regret]) -> None:
     print(f"the model's choices lose {lost_ms:.3f} ms on the best, {best_ms:.3f} ms: {lost_ms / best_ms:.1%}")
 
 
+def _forget(args: argparse.Namespace) -> None:
+    from walle_engine import calibration, measured
+
+    kinds = (calibration, measured)
+    removed = [str(kind.file_path()) for kind in kinds if kind.forget()]
+    if args.json:
+        _print_json({"removed": removed})
+    else:
+        print("\n".join(f"removed {path}" for path in removed) or "nothing is kept of this machine")
+
+
 def _calibrate(args: argparse.Namespace) -> None:
     from walle_engine import calibration
 
+    if args.forget:
+        _forget(args)
+        return
     path = calibration.file_path()
     done = calibration.load() if not args.force or args.show else False
     if not args.show and not done:

@@ -161,10 +161,11 @@ static text key_of(const trial *t) {
     text k = {0};
     const we_settings *s = t->settings;
     int64_t head[] = {
-        t->node.op,          s->machine.isas,    s->machine.threads,     (int64_t)s->machine.precision,
-        (int64_t)s->flags,   (int64_t)s->search, (int64_t)t->wash_bytes, t->node.input_count,
-        t->node.output_count};
+        s->machine.isas,    s->machine.threads,     (int64_t)s->machine.precision, (int64_t)s->flags,
+        (int64_t)s->search, (int64_t)t->wash_bytes, t->node.input_count,           t->node.output_count};
+    const char *op = we_op_name(t->node.op);
     put(&k, s->backend->name, strlen(s->backend->name) + 1);
+    put(&k, op, strlen(op) + 1);
     put(&k, head, sizeof head);
     for (size_t i = 0; i < t->node.attr_count; i++)
         put_attribute(&k, &t->node.attrs[i]);
@@ -366,7 +367,7 @@ static we_status try_node(trial *t, we_alternatives *list, bool *remembered) {
     *remembered = !key.failed && !own_clock && we_cache_find(key.bytes, key.size, list);
     we_status status = *remembered ? WE_OK : try_all(t, list);
     if (status == WE_OK && !*remembered && !key.failed && !own_clock)
-        we_cache_keep(key.bytes, key.size, list);
+        we_cache_keep(key.bytes, key.size, list, t->settings->search == WE_SEARCH_MEASURE);
     we_memory_free(key.bytes);
     return status;
 }
