@@ -19,7 +19,7 @@ from walle_engine.convert import convert
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 from walle_support import networks
-from walle_support.networks import NETWORKS
+from walle_support.networks import NETWORKS, VARIANTS
 
 SECTION = "engine-nets"
 ROOT = Path(__file__).parents[2]
@@ -59,9 +59,13 @@ def section_name(isa: str | None) -> str:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What can be said after ``nox -s bench -- engine-nets``."""
-    group = parser.add_argument_group(f"options of {SECTION}")
+    group = parser.add_argument_group(f"options of {SECTION}, the first two of engine-search as well")
     group.add_argument(
-        "--models", type=_names(NETWORKS), default=list(NETWORKS), metavar="A,B", help=", ".join(NETWORKS)
+        "--models",
+        type=_names({**NETWORKS, **VARIANTS}),
+        default=list(NETWORKS),
+        metavar="A,B",
+        help=", ".join([*NETWORKS, *VARIANTS]),
     )
     group.add_argument("--threads", type=_numbers, default=[1, 2], metavar="1,2")
     names = [peer.name for peer in ALL_PEERS]
@@ -132,7 +136,7 @@ def model_folder(model: str) -> Path:
     folder = BUILD / "networks" / f"{model}-{hashlib.sha256(source).hexdigest()[:12]}"
     if not (folder / "inputs.npz").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        network = NETWORKS[model]()
+        network = {**NETWORKS, **VARIANTS}[model]()
         network.save(folder / "model.onnx")
         np.savez(folder / "inputs.npz", **network.inputs)
     convert(folder / "model.onnx", folder / "model.wmodel", check=False)

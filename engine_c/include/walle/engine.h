@@ -342,15 +342,15 @@ WE_API void we_parameters_reset(void); /* to the standard values */
  * by that. `clock_s` may be NULL: the monotonic clock. */
 WE_API we_status we_calibrate(we_clock clock_s, void *context, we_error *err);
 
-/* What sessions with search "measure" found of nodes, as bytes and a text that mean something to an engine of the same
- * version alone; whoever keeps them in a file spares the next process the measuring. Any thread. */
+/* What sessions with search "measure" found of nodes, as bytes and a text that mean something to an engine of
+ * the same version alone; whoever keeps them in a file spares the next process the measuring. Any thread. */
 typedef void (*we_measured_visit)(void *context, const void *key, size_t size, const char *text);
 /* How many nodes were measured since the process began. */
 WE_API uint64_t we_measured_count(void);
 /* All that is known, the oldest first. `visit` must not call the engine. */
 WE_API void we_measured_each(we_measured_visit visit, void *context);
-/* Know this too. What is in the text matters once a node of that key is prepared; lines that say nothing of it
- * are passed over. INVALID_ARGUMENT where key or text are empty or too long. */
+/* Know this too. What is in the text matters once a node of that key is prepared; lines that say nothing of
+ * it are passed over. INVALID_ARGUMENT where key or text are empty or too long. */
 WE_API we_status we_measured_add(const void *key, size_t size, const char *text, we_error *err);
 WE_API void we_measured_forget(void);
 

@@ -1,7 +1,7 @@
 """What the cost model believes of this machine: measured once, kept in a file, read before the first session.
 
-The file is one of those of :mod:`walle_engine.kept`. In the environment, ``WALLE_ENGINE_CALIBRATION=off`` leaves it
-unread. Works in isolated interpreters, and where there is neither a home nor a file.
+The file is one of those of :mod:`walle_engine.kept`. In the environment, ``WALLE_ENGINE_CALIBRATION=off``
+leaves it unread. Works in isolated interpreters, and where there is neither a home nor a file.
 """
 
 from __future__ import annotations

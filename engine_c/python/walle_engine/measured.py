@@ -1,8 +1,8 @@
-"""What sessions with ``search="measure"`` found of nodes: kept beside the calibration, so that each is timed once.
+"""What sessions with ``search="measure"`` found of nodes: kept, so that each is timed once on a machine.
 
-Keys and texts are the engine's (``we_measured_each``): a key says what the node is (operator, attributes, shapes,
-precision, threads, ...), the text how long each way to run it took. The file's name says for which processor, instruction
-set and engine version they hold.
+Keys and texts are the engine's (``we_measured_each``): a key says what the node is (operator, attributes,
+shapes, precision, threads, ...), the text how long each way to run it took. The file lies beside the
+calibration, and its name says for which processor, instruction set and engine version it holds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ def file_path() -> Path | None:
 
 
 def load() -> int:
-    """Know what the file says; return of how many nodes. A file with anything wrong is left aside as a whole."""
+    """Know what the file says; return of how many nodes.
+
+    A file with anything wrong is left aside as a whole, with a warning.
+    """
     path = file_path()
     try:
         nodes = _read(path) if path is not None else {}

@@ -160,9 +160,9 @@ static void put_value(text *k, const we_value *value, bool inner) {
 static text key_of(const trial *t) {
     text k = {0};
     const we_settings *s = t->settings;
-    int64_t head[] = {
-        s->machine.isas,    s->machine.threads,     (int64_t)s->machine.precision, (int64_t)s->flags,
-        (int64_t)s->search, (int64_t)t->wash_bytes, t->node.input_count,           t->node.output_count};
+    int64_t head[] = {s->machine.isas,     s->machine.threads,  (int64_t)s->machine.precision,
+                      (int64_t)s->flags,   (int64_t)s->search,  (int64_t)t->wash_bytes,
+                      t->node.input_count, t->node.output_count};
     const char *op = we_op_name(t->node.op);
     put(&k, s->backend->name, strlen(s->backend->name) + 1);
     put(&k, op, strlen(op) + 1);

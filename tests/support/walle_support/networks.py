@@ -149,11 +149,11 @@ def _stem(net: _Net, batch: int, side: int) -> str:
     return net.pool(net.relu_conv(net.image(batch, side), 3, 64, 7, 2), pad=1)
 
 
-def resnet18(side: int = 224, batch: int = 1) -> Network:
-    """ResNet-18 for images of ``side`` x ``side`` pixels."""
+def resnet18(side: int = 224, batch: int = 1, widths: Sequence[int] = (64, 128, 256, 512)) -> Network:
+    """ResNet-18 for images of ``side`` x ``side`` pixels; ``widths`` are the channels of its stages."""
     net = _Net("resnet18")
     x, width = _stem(net, batch, side), 64
-    for channels, first_stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+    for channels, first_stride in zip(widths, (1, 2, 2, 2), strict=True):
         for stride in (first_stride, 1):
             skip = net.conv(x, width, channels, 1, stride, gain=1) if width != channels else x
             branch = net.relu_conv(x, width, channels, 3, stride)
@@ -402,6 +402,17 @@ NETWORKS: Mapping[str, Callable[[], Network]] = {
     "din": din,
     "voice_lstm": voice_lstm,
     "voice_gru": voice_gru,
+}
+
+#: The same families at sizes that nothing was tuned with: odd images and channels, batches, other heads.
+VARIANTS: Mapping[str, Callable[[], Network]] = {
+    "resnet18 odd": lambda: resnet18(228, widths=(24, 40, 72, 104)),
+    "resnet18 x 4": lambda: resnet18(160, batch=4),
+    "mobilenet_v2 odd": lambda: mobilenet_v2(200),
+    "squeezenet11 x 2": lambda: squeezenet(171, batch=2),
+    "shufflenet_v2 288": lambda: shufflenet(288),
+    "bert 3 heads": lambda: bert(tokens=77, width=192, heads=3, layers=3, words=1000),
+    "voice_lstm x 3": lambda: voice_lstm(160, 192, batch=3),
 }
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from walle_engine import api
+from walle_engine import _native, api
 
 Array = NDArray[np.float32]
 SIDE, FEW, MANY = 48, 4, 256
+
+
+@pytest.fixture(autouse=True)
+def standard_parameters() -> Iterator[None]:
+    yield
+    _native.reset_parameters()
 
 
 class _Chain:
@@ -40,7 +47,7 @@ class _Chain:
         """Of the session, once its results are those of the plain kernels."""
         self.builder.output(self.last)
         model = self.builder.finish()
-        session = model.session(threads=1, calibrated=False, **settings)
+        session = model.session(threads=1, **settings)
         got = np.asarray(session.run(self.inputs)[self.last])
         want = np.asarray(model.session(search="reference").run(self.inputs)[self.last])
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-3 * float(np.abs(want).max()))
@@ -67,3 +74,25 @@ def test_convolutions_in_a_row_share_what_turning_costs() -> None:
         chain.last = chain.op("Relu", chain.last)
     commands = [step["command"] for step in chain.steps()]
     assert [command for command in commands if command != "unary"] == ["raster", *["claim"] * 5, "raster"]
+
+
+@pytest.mark.optimised("isa", "claims")
+@pytest.mark.parametrize(("bytes_per_ns", "want"), [(1e6, ["raster", "claim", "raster"]), (1e-3, ["matmul"])])
+def test_what_turning_costs_decides(bytes_per_ns: float, want: list[str]) -> None:
+    _native.set_parameter("turn", bytes_per_ns)
+    chain = _Chain(MANY)
+    chain.conv(MANY)
+    assert _commands(chain.steps(), "Conv") == want
+
+
+@pytest.mark.optimised("isa", "claims")
+def test_one_reader_that_needs_channels_first_does_not_turn_the_others() -> None:
+    _native.set_parameter("turn", 1e-2)  # only the whole row together is worth it
+    chain = _Chain(MANY)
+    for _ in range(3):
+        chain.conv(MANY)
+    chain.builder.node("Softmax", [chain.last], ["shares"], name="softmax", axis=3)
+    chain.last = chain.op("Add", "shares", chain.last)
+    chain.conv(MANY)
+    functions = {step["command"] for step in chain.steps() if step["op"] == "Conv"}
+    assert functions == {"matmul"}
