@@ -1,8 +1,8 @@
 """What the cost model predicts, what its choices lose, and what preparation costs.
 
 Regret: every node of a network in every way it could run, each timed alone; the time that the model's choices
-take beyond the fastest ways', as a share of these. Beside the networks of the benchmark stand some that nothing
-was tuned with.
+take beyond the fastest ways', as a share of these. Beside the networks of the benchmark stand some that
+nothing was tuned with.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Files that keep what was found out about this machine, for other processes to read.
 
-They lie in ``$WALLE_CACHE_HOME``, ``$XDG_CACHE_HOME/walle`` or ``~/.cache/walle``, the first that is set. Their
-names say what they hold for: processor, instruction set and engine version. Nothing depends on them but
+They lie in ``$WALLE_CACHE_HOME``, ``$XDG_CACHE_HOME/walle`` or ``~/.cache/walle``, the first that is set.
+Their names say what they hold for: processor, instruction set and engine version. Nothing depends on them but
 speed: what cannot be read is left aside with a warning. Works in isolated interpreters.
 """
 
