@@ -191,10 +191,13 @@ enum {
     TILE_RUNS = 3,
     TILE_DEPTH = 129, /* at least the largest */
     TILE_LDC = 70,
+    TILE_NARROW_ROW = 75,
 };
 static float tile_a[WE_TILE_ROWS * WE_PARTS * TILE_DEPTH + 16],
     tile_b[WE_TILE_COLUMNS * WE_PARTS * TILE_DEPTH + 16], tile_c[WE_TILE_ROWS * TILE_LDC],
     tile_before[WE_TILE_ROWS * TILE_LDC], tile_bias[TILE_LDC], tile_residual[WE_TILE_ROWS * TILE_LDC];
+static uint16_t tile_narrow[WE_TILE_ROWS * TILE_NARROW_ROW],
+    tile_narrow_before[WE_TILE_ROWS * TILE_NARROW_ROW], tile_narrow_residual[WE_TILE_ROWS * TILE_NARROW_ROW];
 static const float *tile_rows[TILE_RUNS * WE_TILE_ROWS];
 
 typedef struct sum {
@@ -224,12 +227,13 @@ static double half_of(const float *word, int64_t which) {
 
 static sum split_sum(const we_matmul_row *row, const we_tile *t, int32_t i, int64_t j) {
     sum s = {0};
-    for (int64_t k = 0; k < 2 * t->depth; k++) {
+    for (int64_t k = 0; k < 2 * t->runs * t->depth; k++) {
+        const float *const *rows = t->rows + k / 2 / t->depth * t->m;
         for (int32_t p = 0; p < row->parts; p++) {
             for (int32_t q = 0; p + q < row->parts; q++) {
                 int64_t w = k / 2, chunk = row->parts == 1 ? 1 : WE_PART_WORDS;
                 int64_t line = (w / chunk * row->parts + q) * chunk + w % chunk;
-                add_term(&s, half_of(&t->rows[p * t->m + i][w], k % 2),
+                add_term(&s, half_of(&rows[p * t->m + i][w % t->depth], k % 2),
                          half_of(&t->b[line * row->columns + j], k % 2));
             }
         }
@@ -244,6 +248,35 @@ static void fill_words(float *to, int64_t n) {
         uint32_t word = we_f32_to_bf16(halves[0]) | (uint32_t)we_f32_to_bf16(halves[1]) << 16;
         memcpy(to + i, &word, sizeof word);
     }
+}
+
+/* Images of float32 or bfloat16. */
+static void fill_narrow(uint16_t *to, int64_t n, int specials) {
+    for (int64_t i = 0; i < n; i++) {
+        float x;
+        fill(WE_F32, &x, 1, specials);
+        to[i] = we_f32_to_bf16_part(x);
+    }
+}
+
+static void fill_image(we_dtype dtype, void *to, int64_t n, int specials) {
+    if (dtype == WE_BF16)
+        fill_narrow(to, n, specials);
+    else
+        fill(dtype, to, n, specials);
+}
+
+static float image_at(we_dtype dtype, const void *image, int64_t i) {
+    return dtype == WE_BF16 ? we_bf16_to_f32(((const uint16_t *)image)[i]) : ((const float *)image)[i];
+}
+
+static void *image_from(we_dtype dtype, void *image, int64_t i) {
+    return (char *)image + i * (int64_t)we_dtype_size(dtype);
+}
+
+/* What one rounding of a result may take away. */
+static float rounding_of(we_dtype dtype, float x) {
+    return dtype == WE_BF16 ? 0x1p-7f * fabsf(x) : 0;
 }
 
 /* Everything about a tile but its operands. */
@@ -268,6 +301,41 @@ static we_tile random_tile(const we_matmul_row *row, int round) {
                      .ahead = tile_b};
 }
 
+/* A kernel of one part may read and write bfloat16. */
+static void narrow_tile(we_tile *t) {
+    fill_narrow(tile_narrow, WE_TILE_ROWS * TILE_NARROW_ROW, 0);
+    fill_narrow(tile_narrow_residual, WE_TILE_ROWS * TILE_NARROW_ROW, 0);
+    memcpy(tile_narrow_before, tile_narrow, sizeof tile_narrow);
+    t->narrow_row = TILE_NARROW_ROW;
+    if (check_below(2))
+        t->narrow = tile_narrow;
+    if (check_below(2)) {
+        t->residual = NULL;
+        t->narrow_residual = tile_narrow_residual;
+    }
+}
+
+static double rest_of(const we_tile *t, int32_t i, int64_t j) {
+    int64_t at = i * (t->narrow ? TILE_NARROW_ROW : TILE_LDC) + j;
+    return t->narrow_residual ? (double)we_bf16_to_f32(tile_narrow_residual[at])
+           : t->residual      ? (double)tile_residual[at]
+                              : 0;
+}
+
+static void check_outside(const we_matmul_row *row, const we_tile *t) {
+    for (int32_t i = 0; i < WE_TILE_ROWS; i++) {
+        bool inside = i < t->m;
+        for (int64_t j = 0; j < TILE_LDC; j++)
+            CHECK((inside && j < t->n && !t->narrow) ||
+                      tile_c[i * TILE_LDC + j] == tile_before[i * TILE_LDC + j],
+                  "%s wrote outside its tile", row->name);
+        for (int64_t j = 0; j < TILE_NARROW_ROW && t->narrow; j++)
+            CHECK((inside && j < t->n) ||
+                      tile_narrow[i * TILE_NARROW_ROW + j] == tile_narrow_before[i * TILE_NARROW_ROW + j],
+                  "%s wrote outside its narrow tile", row->name);
+    }
+}
+
 static double start_of(const we_tile *t, int32_t i, int64_t j) {
     if (t->accumulate)
         return tile_before[i * TILE_LDC + j];
@@ -275,18 +343,18 @@ static double start_of(const we_tile *t, int32_t i, int64_t j) {
 }
 
 static void check_tile(const we_matmul_row *row, const we_tile *t) {
-    for (int32_t i = 0; i < WE_TILE_ROWS; i++) {
-        for (int64_t j = 0; j < TILE_LDC; j++) {
-            float got = tile_c[i * TILE_LDC + j];
-            if (i >= t->m || j >= t->n) {
-                CHECK(got == tile_before[i * TILE_LDC + j], "%s wrote outside its tile", row->name);
-                continue;
-            }
-            double start = start_of(t, i, j), rest = t->residual ? tile_residual[i * TILE_LDC + j] : 0;
+    check_outside(row, t);
+    for (int32_t i = 0; i < t->m; i++) {
+        for (int64_t j = 0; j < t->n; j++) {
+            double got =
+                t->narrow ? we_bf16_to_f32(tile_narrow[i * TILE_NARROW_ROW + j]) : tile_c[i * TILE_LDC + j];
+            double start = start_of(t, i, j), rest = rest_of(t, i, j);
             sum s = row->parts ? split_sum(row, t, i, j) : plain_sum(row, t, i, j);
             double want = fmin(fmax(start + s.value + rest, t->low), t->high);
-            double size = s.size + fabs(start) + 8;                           /* 8: what is added */
-            CHECK(fabs(got - want) <= (double)(s.terms + 4) * 0x1p-24 * size, /* for any order of summation */
+            double size = s.size + fabs(start) + 8; /* 8: what is added */
+            double rounding = t->narrow ? 0x1p-8 * fabs(want) : 0;
+            CHECK(fabs(got - want) <=
+                      (double)(s.terms + 4) * 0x1p-24 * size + rounding, /* for any order of summation */
                   "%s: m %d n %d k %" PRId64 ": %g, not %g", row->name, t->m, t->n, s.terms, got, want);
         }
     }
@@ -308,6 +376,14 @@ static void check_matmul(const we_matmul_row *row) {
     }
 }
 
+/* Rows that lie anywhere, in several runs. */
+static void scatter_runs(we_tile *t) {
+    const int64_t floats = sizeof tile_a / sizeof *tile_a;
+    t->runs = 1 + check_below(TILE_RUNS);
+    for (int64_t i = 0; i < t->runs * t->m; i++)
+        tile_rows[i] = tile_a + check_below(floats - TILE_DEPTH);
+}
+
 /* Operands are words; that they are parts of anything is nothing to the kernel. */
 static void check_split_matmul(const we_matmul_row *row) {
     static const int64_t DEPTHS[] = {0, 1, 2, 5, 7, 8};
@@ -322,6 +398,10 @@ static void check_split_matmul(const we_matmul_row *row) {
         fill_words(tile_b, sizeof tile_b / sizeof *tile_b);
         for (int32_t i = 0; i < row->parts * t.m; i++)
             tile_rows[i] = tile_a + skew + (i / t.m * row->rows + i % t.m) * line;
+        if (row->parts == 1 && row->granule == 1)
+            scatter_runs(&t);
+        if (row->parts == 1)
+            narrow_tile(&t);
         row->kernel(&t);
         check_tile(row, &t);
     }
@@ -413,7 +493,8 @@ static we_stretch some_stretch(void) {
     return s;
 }
 
-static void check_depthwise(const char *name, we_depthwise_kernel kernel) {
+static void check_depthwise(const char *name, we_dtype dtype, we_depthwise_kernel kernel,
+                            we_depthwise_kernel ref) {
     enum { OUT = MOST_OUTPUTS * (MOST_CHANNELS + 2) + 16 };
     static float x[IMAGE], y[OUT], want[OUT], added[OUT], weights[MOST_TAPS * MOST_TAPS * MOST_CHANNELS * 2],
         bias[MOST_CHANNELS];
@@ -425,34 +506,37 @@ static void check_depthwise(const char *name, we_depthwise_kernel kernel) {
                           .low = check_below(2) ? 0 : -INFINITY,
                           .high = check_below(2) ? 2 : INFINITY};
         d.w_row = d.stretch.channels * (MOST_TAPS + check_below(2));
-        fill(WE_F32, x, IMAGE, 0);
-        fill(WE_F32, y, OUT, 0);
-        fill(WE_F32, added, OUT, 0);
+        fill_image(dtype, x, IMAGE, 0);
+        fill_image(dtype, y, OUT, 0);
+        fill_image(dtype, added, OUT, 0);
         fill(WE_F32, weights, sizeof weights / sizeof *weights, 0);
         fill(WE_F32, bias, MOST_CHANNELS, 0);
         memcpy(want, y, sizeof y);
-        we_f32_depthwise__ref(&d, x, want);
+        ref(&d, x, want);
         kernel(&d, x, y);
         for (int64_t i = 0; i < OUT; i++) {
             int inside = i < d.stretch.count * d.stretch.y_step && i % d.stretch.y_step < d.stretch.channels;
-            CHECK(inside ? fabsf(y[i] - want[i]) <= 2e-4f : y[i] == want[i],
-                  "%s: element %" PRId64 " is %g, not %g", name, i, y[i], want[i]);
+            float got = image_at(dtype, y, i), due = image_at(dtype, want, i);
+            CHECK(inside ? fabsf(got - due) <= 2e-4f + rounding_of(dtype, due) : got == due,
+                  "%s: element %" PRId64 " is %g, not %g", name, i, got, due);
         }
     }
 }
 
-static void check_window(const char *name, we_window_kernel kernel, we_window_kernel ref) {
+static void check_window(const char *name, we_dtype dtype, we_window_kernel kernel, we_window_kernel ref) {
     enum { OUT = MOST_OUTPUTS * (MOST_CHANNELS + 2) + 16 };
     static float x[IMAGE], y[OUT], want[OUT];
     for (int round = 0; round < 400; round++) {
         we_stretch s = some_stretch();
-        fill(WE_F32, x, IMAGE, 1);
-        fill(WE_F32, y, OUT, 0);
+        fill_image(dtype, x, IMAGE, 1);
+        fill_image(dtype, y, OUT, 0);
         memcpy(want, y, sizeof y);
         ref(&s, x, want);
         kernel(&s, x, y);
         for (int64_t i = 0; i < OUT; i++)
-            CHECK(ulps(y[i], want[i]) == 0, "%s: element %" PRId64 " is %g, not %g", name, i, y[i], want[i]);
+            CHECK(ulps(image_at(dtype, y, i), image_at(dtype, want, i)) == 0,
+                  "%s: element %" PRId64 " is %g, not %g", name, i, image_at(dtype, y, i),
+                  image_at(dtype, want, i));
     }
 }
 
@@ -576,35 +660,38 @@ static void check_transpose(const char *name, we_transpose_kernel kernel) {
 }
 
 /* Patches anywhere, partial vectors of channels, places that are left out. */
-static void check_winograd(const char *name, we_winograd_in_kernel in, we_winograd_out_kernel out) {
+static void check_winograd(const char *name, we_dtype dtype, we_winograd_in_kernel in,
+                           we_winograd_out_kernel out, we_winograd_in_kernel in_ref,
+                           we_winograd_out_kernel out_ref) {
     enum { CHANNELS = 37, PLANE = 40, PLACES = WE_WINOGRAD_SIZE * WE_WINOGRAD_SIZE };
     static float x[2000], v[PLACES * PLANE], want[PLACES * PLANE], y[2000], expected[2000], added[2000],
         bias[CHANNELS];
     for (int round = 0; round < 200; round++) {
         int32_t outputs = check_below(2) ? 4 : 2, size = outputs + 2;
         int64_t channels = 1 + check_below(CHANNELS);
-        const float *patch[PLACES], *residual[PLACES];
-        float *to[PLACES], *to_ref[PLACES];
-        fill(WE_F32, x, 2000, 0);
+        const void *patch[PLACES], *residual[PLACES];
+        void *to[PLACES], *to_ref[PLACES];
+        fill_image(dtype, x, 2000, 0);
         fill(WE_F32, v, PLACES * PLANE, 0);
         for (int i = 0; i < size * size; i++)
-            patch[i] = x + check_below(2000 - CHANNELS);
+            patch[i] = image_from(dtype, x, check_below(2000 - CHANNELS));
         memcpy(want, v, sizeof v);
-        we_f32_winograd_in__ref(outputs, channels, patch, want, PLANE);
+        in_ref(outputs, channels, patch, want, PLANE);
         in(outputs, channels, patch, v, PLANE);
         for (int64_t i = 0; i < PLACES * PLANE;
              i++) /* 400: what the matrices may blow an error up by, squared */
             CHECK(fabsf(v[i] - want[i]) <= 400 * 0x1p-22f && (i % PLANE < channels || v[i] == want[i]),
                   "%s: patch %" PRId64 " is %g, not %g", name, i, v[i], want[i]);
-        fill(WE_F32, y, 2000, 0);
-        fill(WE_F32, added, 2000, 0);
+        fill(WE_F32, x, 2000, 0);
+        fill_image(dtype, y, 2000, 0);
+        fill_image(dtype, added, 2000, 0);
         fill(WE_F32, bias, CHANNELS, 0);
         memcpy(expected, y, sizeof y);
         for (int i = 0; i < outputs * outputs; i++) { /* places apart, as no two may overlap */
             bool skipped = check_below(4) == 0;
-            to[i] = skipped ? NULL : y + i * 41;
-            to_ref[i] = skipped ? NULL : expected + i * 41;
-            residual[i] = added + i * 41;
+            to[i] = skipped ? NULL : image_from(dtype, y, i * 41);
+            to_ref[i] = skipped ? NULL : image_from(dtype, expected, i * 41);
+            residual[i] = image_from(dtype, added, i * 41);
         }
         we_winograd_out o = {.channels = channels,
                              .plane = PLANE,
@@ -614,12 +701,14 @@ static void check_winograd(const char *name, we_winograd_in_kernel in, we_winogr
                              .residual = check_below(2) ? residual : NULL,
                              .low = check_below(2) ? 0 : -INFINITY,
                              .high = check_below(2) ? 30 : INFINITY};
-        we_f32_winograd_out__ref(outputs, &o);
+        out_ref(outputs, &o);
         o.to = to;
         out(outputs, &o);
         for (int64_t i = 0; i < 2000; i++)
-            CHECK(fabsf(y[i] - expected[i]) <= 1024 * 0x1p-20f, "%s: output %" PRId64 " is %g, not %g", name,
-                  i, y[i], expected[i]);
+            CHECK(fabsf(image_at(dtype, y, i) - image_at(dtype, expected, i)) <=
+                      1024 * 0x1p-20f + rounding_of(dtype, image_at(dtype, expected, i)),
+                  "%s: output %" PRId64 " is %g, not %g", name, i, image_at(dtype, y, i),
+                  image_at(dtype, expected, i));
     }
 }
 
@@ -647,12 +736,13 @@ static void check_all(uint32_t isas) {
 #undef WE_REDUCE_KERNEL_ROW
 #define WE_DEPTHWISE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
-        check_depthwise("we_" #dt "_depthwise__" #isa, we_##dt##_depthwise__##isa);
+        check_depthwise("we_" #dt "_depthwise__" #isa, WE_##DT, we_##dt##_depthwise__##isa,                  \
+                        we_##dt##_depthwise__ref);
 #include "kernels/depthwise.inc"
 #undef WE_DEPTHWISE_KERNEL_ROW
 #define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
-        check_window("we_" #dt "_window_" #name "__" #isa, we_##dt##_window_##name##__##isa,                 \
+        check_window("we_" #dt "_window_" #name "__" #isa, WE_##DT, we_##dt##_window_##name##__##isa,        \
                      we_##dt##_window_##name##__ref);
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
@@ -663,8 +753,9 @@ static void check_all(uint32_t isas) {
 #undef WE_TRANSPOSE_KERNEL_ROW
 #define WE_WINOGRAD_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
-        check_winograd("we_" #dt "_winograd__" #isa, we_##dt##_winograd_in__##isa,                           \
-                       we_##dt##_winograd_out__##isa);
+        check_winograd("we_" #dt "_winograd__" #isa, WE_##DT, we_##dt##_winograd_in__##isa,                  \
+                       we_##dt##_winograd_out__##isa, we_##dt##_winograd_in__ref,                            \
+                       we_##dt##_winograd_out__ref);
 #include "kernels/winograd.inc"
 #undef WE_WINOGRAD_KERNEL_ROW
 #define WE_SOFTMAX_KERNEL_ROW(ISA, isa, DT, dt)                                                              \

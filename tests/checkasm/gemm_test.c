@@ -24,6 +24,7 @@ typedef struct problem {
     int64_t m, n, runs, depth, k;
     values values;
     float *a, *b, *c, *before, *bias, *residual;
+    uint16_t *narrow_a, *narrow_c, *narrow_residual; /* the same numbers as bfloat16 */
 } problem;
 
 static double uniform(void) {
@@ -34,6 +35,13 @@ static float *floats(int64_t count) {
     float *to = we_memory_new((size_t)(count + 1) * sizeof *to);
     for (int64_t i = 0; i < count; i++)
         to[i] = (float)uniform();
+    return to;
+}
+
+static uint16_t *narrowed(const float *from, int64_t count) {
+    uint16_t *to = we_memory_new((size_t)(count + 1) * sizeof *to);
+    for (int64_t i = 0; i < count; i++)
+        to[i] = we_f32_to_bf16_part(from[i]);
     return to;
 }
 
@@ -74,11 +82,15 @@ static problem make_problem(int64_t m, int64_t n, int64_t runs, int64_t depth, v
     spoil(&p, p.b, n, 1, n);
     if (values == CANCELLING)
         cancel(&p);
+    p.narrow_a = narrowed(p.a, m * p.k);
+    p.narrow_c = narrowed(p.c, m * n);
+    p.narrow_residual = narrowed(p.residual, m * n);
     return p;
 }
 
 static void free_problem(problem *p) {
-    float *all[] = {p->a, p->b, p->c, p->before, p->bias, p->residual};
+    void *all[] = {p->a,        p->b,        p->c,        p->before,         p->bias,
+                   p->residual, p->narrow_a, p->narrow_c, p->narrow_residual};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         we_memory_free(all[i]);
 }
@@ -89,6 +101,35 @@ static void find_rows(const void *source, int64_t row, int32_t count, int64_t ru
     for (int64_t r = 0; r < runs; r++) {
         for (int32_t i = 0; i < count; i++)
             to[r * count + i] = p->a + (row + i) * p->k + (run + r) * p->depth;
+    }
+}
+
+static void find_narrow_rows(const void *source, int64_t row, int32_t count, int64_t run, int64_t runs,
+                             const float **to) {
+    const problem *p = source;
+    for (int64_t r = 0; r < runs; r++) {
+        for (int32_t i = 0; i < count; i++)
+            to[r * count + i] =
+                (const float *)(const void *)p->narrow_a + ((row + i) * p->k + (run + r) * p->depth) / 2;
+    }
+}
+
+/* What of the product can be of bfloat16 is, now and then. */
+static void narrow_gemm(const problem *p, we_gemm *g) {
+    if (g->kernel->parts != 1)
+        return;
+    g->narrow_rows = p->depth % 2 == 0 && check_below(4) != 0;
+    if (g->narrow_rows) {
+        g->rows = p->runs > 1 ? find_narrow_rows : NULL;
+        g->a = (const float *)(const void *)p->narrow_a;
+        g->a_row = p->k / 2;
+    }
+    g->narrow = check_below(4) != 0;
+    g->c = g->narrow ? NULL : p->c;
+    g->narrow_c = g->narrow ? p->narrow_c : NULL;
+    if (g->residual && check_below(2)) {
+        g->residual = NULL;
+        g->narrow_residual = p->narrow_residual;
     }
 }
 
@@ -152,19 +193,23 @@ static void check_elements(const we_matmul_row *kernel, const problem *p, const 
     for (int64_t i = 0; i < p->m; i++) {
         for (int64_t j = 0; j < p->n; j++) {
             double want = g->column_bias ? g->column_bias[j] : g->row_bias ? g->row_bias[i] : 0;
-            double size = fabs(want) + 1, got = p->c[i * p->n + j];
+            int64_t at = i * p->n + j;
+            double size = fabs(want) + 1, got = g->narrow ? we_bf16_to_f32(p->narrow_c[at]) : p->c[at];
             for (int64_t q = 0; q < p->k; q++) {
                 double term = seen(kernel, p->a[i * p->k + q]) * seen(kernel, p->b[q * p->n + j]);
                 want += term;
                 size += fabs(term);
             }
-            want += g->residual ? g->residual[i * p->n + j] : 0;
+            want += g->residual          ? g->residual[at]
+                    : g->narrow_residual ? we_bf16_to_f32(p->narrow_residual[at])
+                                         : 0;
             want = want < g->low ? g->low : want > g->high ? g->high : want;
             if (isnan(want) || isinf(want)) {
                 CHECK(isnan(want) ? isnan(got) : got == want, "%s: %g, not %g", kernel->name, got, want);
                 continue;
             }
             double allowed = ((double)(p->k + 4) * sums * 0x1p-24 + LEFT_OUT[kernel->parts]) * size;
+            allowed += g->narrow ? 0x1p-8 * fabs(want) + 0x1p-126 : 0;
             CHECK(fabs(got - want) <= allowed + (double)p->k * 0x1p-82,
                   "%s, values %d: [%" PRId64 ", %" PRId64 "] of %" PRId64 " x %" PRId64 " x %" PRId64
                   ": %g, not %g",
@@ -186,6 +231,7 @@ static void check_random_products(const we_matmul_row *kernel, int cases) {
         g.residual = check_below(2) ? p.residual : NULL;
         g.low = check_below(2) ? 0 : -INFINITY;
         g.high = check_below(2) ? 0.5f : INFINITY;
+        narrow_gemm(&p, &g);
         run_gemm(&g, check_below(2), 1 + (int32_t)check_below(3));
         check_elements(kernel, &p, &g);
         free_problem(&p);

@@ -310,3 +310,23 @@ def test_native_transposed_convolution_equals_its_decomposition(case: dict[str, 
     got = _only(model.session(threads=case["threads"]).run({"x": x}))
     terms = x.shape[1] // group * case["kernel"][0] * case["kernel"][1]
     np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * (terms + 8))
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_joined_results_go_where_they_belong(channels: int, axis: int) -> None:
+    """Where a result has one channel its dims do not tell the order it lies in."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((1, channels, 6, 7)).astype(np.float32)
+    w = random.standard_normal((2 * channels, channels, 3, 3)).astype(np.float32)
+    builder = api.GraphBuilder("joined")
+    builder.input("x", "F32", x.shape)
+    for i, weights in enumerate(np.split(w, 2)):
+        builder.weight(f"w{i}", weights)
+        builder.node("Conv", ["x", f"w{i}"], [f"c{i}"], pads=[1] * 4, kernel_shape=[3, 3])
+        builder.node("Relu", [f"c{i}"], [f"r{i}"])
+    builder.node("Concat", ["r0", "r1"], ["y"], axis=axis)
+    builder.output("y")
+    model = builder.finish()
+    want = model.session(fuse=False, claims=False).run({"x": x})["y"]
+    np.testing.assert_allclose(model.session().run({"x": x})["y"], want, rtol=1e-5, atol=1e-5)

@@ -27,6 +27,13 @@ typedef struct we_backend {
 
 const we_backend *we_backend_find(const char *name); /* NULL if there is none */
 
+/* Which tensors of a claim may lie as bfloat16: the image, what is added to the result, the result. */
+typedef struct we_narrow {
+    bool in, residual, out;
+    bool together;           /* all or none of them */
+    bool result_as_residual; /* the last two, or neither */
+} we_narrow;
+
 /* What a claim's file exports as we_claim_<name>. */
 typedef struct we_claim_methods {
     /* True, with parameters in the arena, where the claim can run this call. */
@@ -52,6 +59,8 @@ typedef struct we_claim_methods {
     bool places;      /* honours pitch and offset of the command: channels last, without an addition */
     bool approximate; /* not for the highest precision */
     bool fuses; /* takes a following addition of a tensor like its result (in[1]) and a following relu */
+    /* Of a command whose kernel is chosen; NULL: it has to do with float32 alone. */
+    we_narrow (*narrows)(const we_command *command);
 } we_claim_methods;
 
 typedef struct we_claim {

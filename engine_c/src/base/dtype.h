@@ -23,4 +23,14 @@ float we_f16_to_f32(uint16_t bits);
 uint16_t we_f32_to_f16(float value);  /* round to nearest even; NaN stays NaN */
 uint16_t we_f32_to_bf16(float value); /* round to nearest even; NaN stays NaN */
 
+/* The same as conversion instructions have it: a denormal becomes a zero of its sign. Without branches, for
+ * loops that are compiled to vectors. */
+static inline uint16_t we_f32_to_bf16_part(float value) {
+    uint32_t wide, magnitude;
+    memcpy(&wide, &value, sizeof wide);
+    magnitude = wide & 0x7FFFFFFF;
+    uint32_t rounded = magnitude > 0x7F800000 ? wide | 0x400000 : wide + 0x7FFF + (wide >> 16 & 1);
+    return (uint16_t)((magnitude < 0x00800000 ? wide & 0x80000000 : rounded) >> 16);
+}
+
 #endif

@@ -108,12 +108,12 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
 #undef WE_REDUCE_KERNEL_ROW
 #define WE_DEPTHWISE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
-        out->depthwise = we_##dt##_depthwise__##isa;
+        out->depthwise[WE_##DT] = we_##dt##_depthwise__##isa;
 #include "kernels/depthwise.inc"
 #undef WE_DEPTHWISE_KERNEL_ROW
 #define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
-        out->window_##name = we_##dt##_window_##name##__##isa;
+        out->window_##name[WE_##DT] = we_##dt##_window_##name##__##isa;
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
 #define WE_TRANSPOSE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
@@ -123,8 +123,8 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
 #undef WE_TRANSPOSE_KERNEL_ROW
 #define WE_WINOGRAD_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
     if (isas >> WE_ISA_##ISA & 1) {                                                                          \
-        out->winograd_in = we_##dt##_winograd_in__##isa;                                                     \
-        out->winograd_out = we_##dt##_winograd_out__##isa;                                                   \
+        out->winograd_in[WE_##DT] = we_##dt##_winograd_in__##isa;                                            \
+        out->winograd_out[WE_##DT] = we_##dt##_winograd_out__##isa;                                          \
     }
 #include "kernels/winograd.inc"
 #undef WE_WINOGRAD_KERNEL_ROW

@@ -58,8 +58,13 @@ typedef struct we_tile {
     int32_t m, n;
     bool accumulate; /* sums start from what C holds; else from a bias, where there is one */
     const float *row_bias, *column_bias; /* of the tile's first row or column; NULL where absent */
-    const float *residual;               /* laid out as C, added to the sum; NULL where absent */
+    const float *residual;               /* laid out as the result, added to the sum; NULL where absent */
     float low, high;                     /* then the result is kept within; NaN stays. -INFINITY, INFINITY */
+    /* Kernels of one part: the result goes here as bfloat16, `narrow_row` elements between rows, and C holds
+     * no more than what sums start from; NULL: it goes to C. */
+    uint16_t *narrow;
+    int64_t narrow_row;
+    const uint16_t *narrow_residual; /* likewise, of bfloat16, in the place of `residual` */
     const float *ahead; /* `runs * depth` cache lines from here on are wanted soon; any address will do */
 } we_tile;
 
@@ -87,7 +92,8 @@ typedef struct we_split {
 /* A kernel of float32 has parts = 0. Any other takes split operands as we_tile's rows and b, with runs = 1
  * and depth in words, a multiple of the granule, and adds the products of parts p and q for p + q < parts:
  * one, three or six. rows are [parts][m], evenly apart; as many as the kernel has are read. b is packed as
- *   [depth / WE_PART_WORDS][parts][WE_PART_WORDS][columns], or [depth][columns] where there is one part. */
+ *   [depth / WE_PART_WORDS][parts][WE_PART_WORDS][columns], or [depth][columns] where there is one part.
+ * With one part and a granule of 1, rows may lie anywhere and in any number of runs. */
 typedef struct we_matmul_row {
     const char *name;
     we_isa isa;
@@ -108,19 +114,24 @@ typedef struct we_stretch {
     int64_t x_step, x_row, x_column, y_step;
 } we_stretch;
 
-/* y = the largest over the taps, NaN where any is; -INFINITY where there are none. x and y must not overlap.
+/* Images x and y of these and of the next kernels are of float32 or bfloat16, as the row says; what is
+ * computed is float32, and a result is rounded once, as a part (see we_split).
+ *
+ * y = the largest over the taps, NaN where any is; -INFINITY where there are none. x and y must not overlap.
  * No alignment. */
-typedef void (*we_window_kernel)(const we_stretch *s, const float *x, float *y);
+typedef void (*we_window_kernel)(const we_stretch *s, const void *x, void *y);
 
 /* y = bias + sum over taps of weights[row * w_row + column * channels + c] * its element, plus the residual
- * (laid out as y), kept within low and high as in we_tile. x and y must not overlap. No alignment. */
+ * (laid out and typed as y), kept within low and high as in we_tile. x and y must not overlap. No alignment.
+ */
 typedef struct we_depthwise {
     we_stretch stretch;
     int64_t w_row;
-    const float *weights, *bias, *residual; /* bias and residual: NULL where absent */
+    const float *weights, *bias; /* bias and residual: NULL where absent */
+    const void *residual;
     float low, high;
 } we_depthwise;
-typedef void (*we_depthwise_kernel)(const we_depthwise *filter, const float *x, float *y);
+typedef void (*we_depthwise_kernel)(const we_depthwise *filter, const void *x, void *y);
 
 /* One row: y = softmax(factor * x + added) over k >= 1 elements; added: NULL where absent. masked: a row of
  * nothing but -infinity gives zeros, not NaN. y may be x. */
@@ -167,7 +178,7 @@ enum {
 };
 
 /* v[p * plane + c] = (Bt d B)[p] for every channel, d[p] = patch[p][c]. v must not overlap the patch. */
-typedef void (*we_winograd_in_kernel)(int32_t outputs, int64_t channels, const float *const *patch, float *v,
+typedef void (*we_winograd_in_kernel)(int32_t outputs, int64_t channels, const void *const *patch, float *v,
                                       int64_t plane);
 
 /* to[p][c] = (At m A)[p] + bias[c] + residual[p][c], kept within low and high, m[p] = from[p * plane + c]; a
@@ -175,8 +186,8 @@ typedef void (*we_winograd_in_kernel)(int32_t outputs, int64_t channels, const f
 typedef struct we_winograd_out {
     int64_t channels, plane;
     const float *from, *bias;
-    float *const *to;             /* [outputs][outputs] */
-    const float *const *residual; /* likewise */
+    void *const *to;             /* [outputs][outputs] */
+    const void *const *residual; /* likewise */
     float low, high;
 } we_winograd_out;
 typedef void (*we_winograd_out_kernel)(int32_t outputs, const we_winograd_out *o);
@@ -191,11 +202,11 @@ typedef struct we_kernels {
     we_unary_kernel unary[WE_UNARY_COUNT][WE_DTYPE_COUNT]; /* NULL where the dtype has none */
     we_binary_kernel binary[WE_BINARY_COUNT][WE_DTYPE_COUNT];
     we_reduce_kernel reduce[WE_REDUCE_COUNT][WE_DTYPE_COUNT];
-    we_depthwise_kernel depthwise;
-    we_window_kernel window_max;
+    we_depthwise_kernel depthwise[WE_DTYPE_COUNT]; /* of images: F32 and BF16 */
+    we_window_kernel window_max[WE_DTYPE_COUNT];
     we_transpose_kernel transpose;
-    we_winograd_in_kernel winograd_in;
-    we_winograd_out_kernel winograd_out;
+    we_winograd_in_kernel winograd_in[WE_DTYPE_COUNT];
+    we_winograd_out_kernel winograd_out[WE_DTYPE_COUNT];
     we_softmax_kernel softmax;
     we_norm_kernel norm;
     we_gemv_kernel gemv;
@@ -247,11 +258,11 @@ void we_amx_close(void);
 #include "kernels/split.inc"
 #undef WE_SPLIT_KERNEL_ROW
 #define WE_DEPTHWISE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
-    void we_##dt##_depthwise__##isa(const we_depthwise *filter, const float *x, float *y);
+    void we_##dt##_depthwise__##isa(const we_depthwise *filter, const void *x, void *y);
 #include "kernels/depthwise.inc"
 #undef WE_DEPTHWISE_KERNEL_ROW
 #define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
-    void we_##dt##_window_##name##__##isa(const we_stretch *s, const float *x, float *y);
+    void we_##dt##_window_##name##__##isa(const we_stretch *s, const void *x, void *y);
 #include "kernels/window.inc"
 #undef WE_WINDOW_KERNEL_ROW
 #define WE_TRANSPOSE_KERNEL_ROW(ISA, isa, DT, dt)                                                            \
@@ -260,8 +271,8 @@ void we_amx_close(void);
 #include "kernels/transpose.inc"
 #undef WE_TRANSPOSE_KERNEL_ROW
 #define WE_WINOGRAD_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
-    void we_##dt##_winograd_in__##isa(int32_t outputs, int64_t channels, const float *const *patch,          \
-                                      float *v, int64_t plane);                                              \
+    void we_##dt##_winograd_in__##isa(int32_t outputs, int64_t channels, const void *const *patch, float *v, \
+                                      int64_t plane);                                                        \
     void we_##dt##_winograd_out__##isa(int32_t outputs, const we_winograd_out *o);
 #include "kernels/winograd.inc"
 #undef WE_WINOGRAD_KERNEL_ROW

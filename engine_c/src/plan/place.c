@@ -21,8 +21,7 @@ static bool can_place(const we_program *program, const we_command *claim, const 
     const we_claim_methods *methods = we_claim_of(claim);
     const we_tensor *out = &program->tensors[claim->out];
     return methods && methods->places && claim->u.claim.pitch == 0 && claim->in[1] < 0 && out->alias_of < 0 &&
-           out->kind == WE_TENSOR_TEMP && out->rank > 0 &&
-           copies_rows(region, out, out->dims[out->rank - 1], pitch);
+           out->kind == WE_TENSOR_TEMP && copies_rows(region, out, claim->u.claim.channels, pitch);
 }
 
 static void place_sources(we_program *program, we_command *raster, const int32_t *reads,

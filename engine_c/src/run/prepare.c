@@ -237,6 +237,7 @@ static we_status emit_channels_last(we_lower *l, we_command *claim) {
     if (!methods->reads_plain || !methods->reads_plain(claim->u.claim.parameters))
         claim->in[0] = we_emit_transpose(l, claim->in[0], last, WE_NEW);
     claim->out = we_lower_temp(l, out.dtype, out.rank, dims);
+    claim->u.claim.channels = dims[out.rank - 1];
     if (l->status == WE_OK)
         l->status = we_program_command(l->program, claim, l->call.err);
     we_emit_transpose(l, claim->out, first, node_out);
@@ -501,14 +502,27 @@ static we_status optimise(builder *b, we_prepared *prepared, bool *kept) {
     return WE_OK;
 }
 
-/* Choose how each command runs, and let the back end get ready; the scratch each needs. */
-static we_status choose(const builder *b, we_prepared *prepared, size_t *scratch_bytes) {
+/* In 'medium', where the kernels of images are those of narrow ones too. */
+static bool may_narrow(const builder *b) {
+    const uint32_t isas = b->machine.isas;
+    return b->machine.precision == WE_PRECISION_MEDIUM && !(b->settings->flags & WE_SESSION_NO_FUSE) &&
+           (isas == 1u << WE_ISA_REF || (isas >> WE_ISA_AVX512BF16 & 1));
+}
+
+/* Choose how each command runs and how tensors are stored, and let the back end get ready; the scratch each
+ * command needs. */
+static we_status choose(const builder *b, we_prepared *prepared, const bool *kept, size_t *scratch_bytes) {
     const we_settings *settings = b->settings;
     we_program *program = b->program;
     for (size_t c = 0; c < program->command_count; c++) {
         we_command *command = &program->commands[c];
         const we_alternative *wanted = choice_of(b, command->node);
         choose_command(b, wanted ? wanted->candidate : NULL, command);
+    }
+    if (may_narrow(b))
+        WE_TRY(we_plan_narrow(program, kept, b->err));
+    for (size_t c = 0; c < program->command_count; c++) {
+        we_command *command = &program->commands[c];
         WE_TRY(settings->backend->prepare(program, command, b->err));
         size_t scratch = settings->backend->scratch_size(program, command, settings->machine.threads);
         scratch_bytes[c] = scratch;
@@ -520,7 +534,7 @@ static we_status choose(const builder *b, we_prepared *prepared, size_t *scratch
 static we_status plan(builder *b, we_prepared *prepared, bool *kept, bool *external, size_t *scratch_bytes) {
     we_program *program = b->program;
     bool reuse = !(b->settings->flags & WE_SESSION_NO_REUSE);
-    WE_TRY(choose(b, prepared, scratch_bytes));
+    WE_TRY(choose(b, prepared, kept, scratch_bytes));
     if (reuse)
         WE_TRY(we_plan_in_place(program, kept, b->err));
     mark_direct(program, b->graph->output_count, prepared->outputs, prepared->direct, external);

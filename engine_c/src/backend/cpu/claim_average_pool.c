@@ -56,9 +56,9 @@ static void visit(const we_run *run, const we_command *command, const we_conv_pa
     const we_stretch *s = &part->stretch;
     int64_t inside = s->rows * s->columns;
     float share = 1 / (float)(p->counts_padding ? p->conv.w.taps : inside > 0 ? inside : 1);
-    float *y = we_conv_out(run, command) + part->y;
+    float *y = we_conv_out(run, command, part->y);
     we_depthwise d = {.stretch = *s, .weights = p->ones, .low = -INFINITY, .high = INFINITY};
-    run->kernels->depthwise(&d, (const float *)we_run_in(run, command, 0) + part->x, y);
+    run->kernels->depthwise[WE_F32](&d, (const float *)we_run_in(run, command, 0) + part->x, y);
     for (int64_t i = 0; i < s->count; i++, y += s->y_step)
         run->kernels->binary[WE_BINARY_Mul][WE_F32](s->channels, y, 1, &share, 0, y);
 }

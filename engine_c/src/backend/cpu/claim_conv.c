@@ -2,7 +2,9 @@
  * for every tap, [channels] long, that lies in the image or in a stretch of zeros. Where channels are few,
  * runs that short would not pay: the images are then stored with their padding around them, so that all taps
  * of a kernel row make one run. Such an image may also be given channels first, as a model's input is, and is
- * turned while it is stored. */
+ * turned while it is stored.
+ *
+ * An image of bfloat16 is one of words, two channels each. */
 #include <math.h>
 #include <string.h>
 
@@ -107,20 +109,34 @@ static we_status prepare(we_program *program, we_command *command, we_error *err
     return we_gemm_pack_constants(program, kernel, &right, c->group, c->filters * k, &p->packed, err);
 }
 
+/* Rows are words, and what is summed are parts. */
+static we_narrow narrows(const we_command *command) {
+    const parameters *p = command->u.claim.parameters;
+    bool splits = command->u.claim.kernel->parts == 1;
+    return (we_narrow){
+        .in = splits && p->conv.channels % 2 == 0 && !p->plain, .residual = splits, .out = splits};
+}
+
+static bool is_narrow(const we_program *program, int32_t tensor) {
+    return tensor >= 0 && program->tensors[tensor].dtype == WE_BF16;
+}
+
 /* What all groups and images share of their product. */
-static we_gemm gemm_of(const parameters *p, const we_matmul_row *kernel) {
-    return (we_gemm){.kernel = kernel,
+static we_gemm gemm_of(const we_program *program, const we_command *command) {
+    const parameters *p = command->u.claim.parameters;
+    return (we_gemm){.kernel = command->u.claim.kernel,
                      .m = p->chunk * p->conv.positions,
                      .n = p->conv.filters,
                      .runs = p->runs,
                      .depth = p->depth,
-                     .packed = p->packed};
+                     .packed = p->packed,
+                     .narrow_rows = is_narrow(program, command->in[0]),
+                     .narrow = is_narrow(program, command->out)};
 }
 
 static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
     const parameters *p = command->u.claim.parameters;
-    we_gemm gemm = gemm_of(p, command->u.claim.kernel);
-    (void)program;
+    we_gemm gemm = gemm_of(program, command);
     return (size_t)(p->chunk * stored_floats(p)) * sizeof(float) + we_gemm_scratch(&gemm, threads);
 }
 
@@ -128,9 +144,11 @@ static size_t scratch_size(const we_program *program, const we_command *command,
 
 typedef struct images {
     const parameters *p;
-    const float *x;  /* of the first image at work */
-    float *stored;   /* likewise, where images are stored */
-    int64_t channel; /* the first of the group at work */
+    const float *x; /* of the first image at work */
+    float *stored;  /* likewise, where images are stored */
+    int64_t words;  /* of a position, and of a group of its channels: floats, or pairs of bfloat16 */
+    int64_t group_words;
+    int64_t channel; /* the first word of the group at work */
 } images;
 
 /* `count` positions of n channels, `plane` apart, one after the other. */
@@ -145,7 +163,7 @@ static inline void interleave(const float *from, int64_t plane, const int64_t n,
 static void store_row(const images *k, int64_t item, int64_t row, float *to) {
     const we_conv *c = &k->p->conv;
     const we_window *w = &c->w;
-    int64_t n = c->channels, count = we_least(w->in[1], k->p->columns - w->pad_begin[1]);
+    int64_t n = k->words, count = we_least(w->in[1], k->p->columns - w->pad_begin[1]);
     float *inside = to + w->pad_begin[1] * n;
     count = count < 0 ? 0 : count;
     memset(to, 0, (size_t)(we_least(w->pad_begin[1], k->p->columns) * n) * sizeof *to);
@@ -165,7 +183,7 @@ static void store_row(const images *k, int64_t item, int64_t row, float *to) {
 static void store_rows(void *context, int64_t begin, int64_t end) {
     const images *k = context;
     const we_window *w = &k->p->conv.w;
-    int64_t width = k->p->columns * k->p->conv.channels;
+    int64_t width = k->p->columns * k->words;
     for (int64_t i = begin; i < end; i++) {
         int64_t row = i % k->p->rows - w->pad_begin[0];
         if (row >= 0 && row < w->in[0])
@@ -181,11 +199,11 @@ static void stored_rows(const void *source, int64_t row, int32_t count, int64_t 
                         const float **to) {
     const images *k = source;
     const we_window *w = &k->p->conv.w;
-    int64_t width = k->p->columns * k->p->conv.channels;
+    int64_t width = k->p->columns * k->words;
     for (int32_t i = 0; i < count; i++) {
         int64_t position = (row + i) % k->p->conv.positions, item = (row + i) / k->p->conv.positions;
         int64_t y = position / w->out[1] * w->stride[0], x = position % w->out[1] * w->stride[1];
-        const float *first = k->stored + (item * k->p->rows + y) * width + x * k->p->conv.channels;
+        const float *first = k->stored + (item * k->p->rows + y) * width + x * k->words;
         for (int64_t r = 0; r < runs; r++)
             to[r * count + i] = first + (run + r) * w->dilation[0] * width;
     }
@@ -196,16 +214,16 @@ static void image_rows(const void *source, int64_t row, int32_t count, int64_t r
     const images *k = source;
     const we_conv *c = &k->p->conv;
     const we_window *w = &c->w;
-    int64_t channels = we_conv_channels_in(c), item = row / c->positions, position = row % c->positions;
+    int64_t item = row / c->positions, position = row % c->positions;
     int64_t out_y = position / w->out[1], out_x = position % w->out[1];
     for (int32_t i = 0; i < count; i++) {
         int64_t top = out_y * w->stride[0] - w->pad_begin[0], left = out_x * w->stride[1] - w->pad_begin[1];
-        const float *image = k->x + item * w->in[0] * w->in[1] * channels + k->channel;
+        const float *image = k->x + item * w->in[0] * w->in[1] * k->words + k->channel;
         int64_t tap_y = run / w->kernel[1], tap_x = run % w->kernel[1];
         for (int64_t r = 0; r < runs; r++) {
             int64_t y = top + tap_y * w->dilation[0], x = left + tap_x * w->dilation[1];
             bool inside = y >= 0 && y < w->in[0] && x >= 0 && x < w->in[1];
-            to[r * count + i] = inside ? image + (y * w->in[1] + x) * channels : k->p->zeros;
+            to[r * count + i] = inside ? image + (y * w->in[1] + x) * k->words : k->p->zeros;
             if (++tap_x == w->kernel[1])
                 tap_x = 0, tap_y++;
         }
@@ -228,13 +246,31 @@ static void run_group(const we_run *run, const we_gemm *gemm, images *k, int64_t
     const parameters *p = k->p;
     const we_conv *c = &p->conv;
     we_gemm own = *gemm;
-    k->channel = g * c->channels;
+    k->channel = g * k->group_words;
     own.a = k->x + k->channel;
     own.packed += g * packed_floats(p, own.kernel);
-    own.c += g * c->filters;
+    own.c += own.c ? g * c->filters : 0;
+    own.narrow_c += own.narrow_c ? g * c->filters : 0;
     own.column_bias = c->bias ? c->bias + g * c->filters : NULL;
     own.residual += own.residual ? g * c->filters : 0;
+    own.narrow_residual += own.narrow_residual ? g * c->filters : 0;
     we_gemm_run(run->pool, &own, gemm_scratch(run, p));
+}
+
+/* Where the result goes, and what is added to it. */
+static void set_result(const we_run *run, const we_command *command, int64_t out, we_gemm *gemm) {
+    void *result = we_conv_out(run, command, out);
+    if (gemm->narrow)
+        gemm->narrow_c = result;
+    else
+        gemm->c = result;
+    if (command->in[1] < 0)
+        return;
+    const void *residual = we_conv_at(run, command->in[1], out);
+    if (is_narrow(run->program, command->in[1]))
+        gemm->narrow_residual = residual;
+    else
+        gemm->residual = residual;
 }
 
 static void run_images(const we_run *run, const we_command *command, int64_t begin, int64_t items) {
@@ -242,20 +278,23 @@ static void run_images(const we_run *run, const we_command *command, int64_t beg
     const we_conv *c = &p->conv;
     int64_t in = we_conv_channels_in(c) * c->w.in[0] * c->w.in[1], width = we_conv_pitch(c, command);
     int64_t out = begin * c->positions * width;
-    images k = {p, (const float *)we_run_in(run, command, 0) + begin * in, run->scratch, 0};
+    we_gemm gemm = gemm_of(run->program, command);
+    int64_t per_word = gemm.narrow_rows ? 2 : 1;
+    images k = {.p = p,
+                .x = we_conv_at(run, command->in[0], begin * in),
+                .stored = run->scratch,
+                .words = we_conv_channels_in(c) / per_word,
+                .group_words = c->channels / per_word};
     if (p->stored)
         we_parallel_for(run->pool, items * p->rows, 1 + 16384 / (p->columns * c->channels), store_rows, &k);
-    we_gemm gemm = gemm_of(p, command->u.claim.kernel);
     gemm.m = items * c->positions;
     gemm.rows = p->stored ? stored_rows : is_pointwise(c) ? NULL : image_rows;
     gemm.source = &k;
-    gemm.a_row = we_conv_channels_in(c);
-    gemm.c = we_conv_out(run, command) + out;
+    gemm.a_row = k.words;
     gemm.ldc = width;
+    set_result(run, command, out, &gemm);
     gemm.low = command->u.claim.relu ? 0 : -INFINITY;
     gemm.high = command->u.claim.ceiling > 0 ? command->u.claim.ceiling : INFINITY;
-    if (command->in[1] >= 0)
-        gemm.residual = (const float *)we_run_in(run, command, 1) + out;
     for (int64_t g = 0; g < c->group; g++)
         run_group(run, &gemm, &k, g);
 }
@@ -279,4 +318,5 @@ const we_claim_methods we_claim_conv = {
     .channels_last = true,
     .places = true,
     .reads_plain = reads_plain,
+    .narrows = narrows,
 };

@@ -49,14 +49,19 @@ static void visit(const we_run *run, const we_command *command, const we_conv_pa
                       .low = command->u.claim.relu ? 0 : -INFINITY,
                       .high = command->u.claim.ceiling > 0 ? command->u.claim.ceiling : INFINITY};
     if (command->in[1] >= 0)
-        d.residual = (const float *)we_run_in(run, command, 1) + part->y;
-    run->kernels->depthwise(&d, (const float *)we_run_in(run, command, 0) + part->x,
-                            we_conv_out(run, command) + part->y);
+        d.residual = we_conv_at(run, command->in[1], part->y);
+    run->kernels->depthwise[we_conv_dtype(run, command->out)](&d, we_conv_at(run, command->in[0], part->x),
+                                                              we_conv_out(run, command, part->y));
 }
 
 static void run_claim(const we_run *run, const we_command *command) {
     const parameters *p = command->u.claim.parameters;
     we_conv_each_part(run, command, &p->conv, visit);
+}
+
+static we_narrow narrows(const we_command *command) {
+    (void)command;
+    return (we_narrow){.in = true, .residual = true, .out = true, .together = true};
 }
 
 const we_claim_methods we_claim_conv_depthwise = {
@@ -67,4 +72,5 @@ const we_claim_methods we_claim_conv_depthwise = {
     .fuses = true,
     .channels_last = true,
     .places = true,
+    .narrows = narrows,
 };

@@ -197,7 +197,7 @@ static void run_stripe(const job *j, const stripe *s, int64_t item, int64_t numb
                         .rows = stripe_rows,
                         .source = &own,
                         .packed = p->packed[number * c->group + g],
-                        .c = we_conv_out(j->run, j->command) + position * pitch + g * c->filters,
+                        .c = we_conv_out(j->run, j->command, position * pitch + g * c->filters),
                         .ldc = c->w.stride[1] * pitch,
                         .column_bias = c->bias ? c->bias + g * c->filters : NULL,
                         .residual = added ? added + position * width + g * c->filters : NULL,

@@ -207,17 +207,19 @@ static void transform_patches(void *context, int64_t begin, int64_t end) {
     const chunk *k = context;
     const parameters *p = k->p;
     const we_window *w = &p->conv.w;
-    const float *image = we_run_in(k->run, k->command, 0), *patch[PATCHES];
+    const int32_t image = k->command->in[0];
+    const void *patch[PATCHES];
     int64_t channels = p->conv.channels;
     for (int64_t tile = begin; tile < end; tile++) {
         spot s = spot_of(p, k->first + tile);
         for (int32_t i = 0; i < p->size * p->size; i++) {
             int64_t y = s.y - w->pad_begin[0] + i / p->size, x = s.x - w->pad_begin[1] + i % p->size;
             bool inside = y >= 0 && y < w->in[0] && x >= 0 && x < w->in[1];
-            patch[i] = inside ? image + ((s.item * w->in[0] + y) * w->in[1] + x) * channels : p->zeros;
+            int64_t at = ((s.item * w->in[0] + y) * w->in[1] + x) * channels;
+            patch[i] = inside ? we_conv_at(k->run, image, at) : p->zeros;
         }
-        k->run->kernels->winograd_in(p->outputs, channels, patch, k->patches + tile * channels,
-                                     k->tiles * channels);
+        k->run->kernels->winograd_in[we_conv_dtype(k->run, image)](
+            p->outputs, channels, patch, k->patches + tile * channels, k->tiles * channels);
     }
 }
 
@@ -246,15 +248,15 @@ static void transform_sums(void *context, int64_t begin, int64_t end) {
     const chunk *k = context;
     const parameters *p = k->p;
     const we_conv *c = &p->conv;
-    float *out = we_conv_out(k->run, k->command), *to[PATCHES];
     int64_t pitch = we_conv_pitch(c, k->command);
-    const float *added = k->command->in[1] >= 0 ? we_run_in(k->run, k->command, 1) : NULL;
-    const float *residual[PATCHES];
+    const int32_t added = k->command->in[1];
+    void *to[PATCHES];
+    const void *residual[PATCHES];
     we_winograd_out o = {.channels = c->filters,
                          .plane = k->tiles * c->filters,
                          .bias = c->bias,
                          .to = to,
-                         .residual = added ? residual : NULL,
+                         .residual = added >= 0 ? residual : NULL,
                          .low = k->command->u.claim.relu ? 0 : -INFINITY,
                          .high = k->command->u.claim.ceiling > 0 ? k->command->u.claim.ceiling : INFINITY};
     for (int64_t tile = begin; tile < end; tile++) {
@@ -263,11 +265,11 @@ static void transform_sums(void *context, int64_t begin, int64_t end) {
             int64_t y = s.y + i / p->outputs, x = s.x + i % p->outputs;
             int64_t at = ((s.item * c->w.out[0] + y) * c->w.out[1] + x) * pitch;
             bool inside = y < c->w.out[0] && x < c->w.out[1];
-            to[i] = inside ? out + at : NULL;
-            residual[i] = inside && added ? added + at : NULL;
+            to[i] = inside ? we_conv_out(k->run, k->command, at) : NULL;
+            residual[i] = inside && added >= 0 ? we_conv_at(k->run, added, at) : NULL;
         }
         o.from = k->sums + tile * c->filters;
-        k->run->kernels->winograd_out(p->outputs, &o);
+        k->run->kernels->winograd_out[we_conv_dtype(k->run, k->command->out)](p->outputs, &o);
     }
 }
 
@@ -313,6 +315,11 @@ static void run_claim(const we_run *run, const we_command *command) {
     }
 }
 
+static we_narrow narrows(const we_command *command) {
+    (void)command;
+    return (we_narrow){.in = true, .residual = true, .out = true, .result_as_residual = true};
+}
+
 #define METHODS(outputs)                                                                                     \
     const we_claim_methods we_claim_conv_winograd_##outputs = {                                              \
         .accept = accept_##outputs,                                                                          \
@@ -326,6 +333,7 @@ static void run_claim(const we_run *run, const we_command *command) {
         .places = true,                                                                                      \
         .approximate = true,                                                                                 \
         .fuses = true,                                                                                       \
+        .narrows = narrows,                                                                                  \
     };
 METHODS(2)
 METHODS(4)

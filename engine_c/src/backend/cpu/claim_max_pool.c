@@ -20,13 +20,25 @@ static double cost(const void *given) {
 }
 
 static void visit(const we_run *run, const we_command *command, const we_conv_part *part) {
-    const float *x = we_run_in(run, command, 0);
-    run->kernels->window_max(&part->stretch, x + part->x, we_conv_out(run, command) + part->y);
+    run->kernels->window_max[we_conv_dtype(run, command->out)](
+        &part->stretch, we_conv_at(run, command->in[0], part->x), we_conv_out(run, command, part->y));
 }
 
 static void run_claim(const we_run *run, const we_command *command) {
     we_conv_each_part(run, command, command->u.claim.parameters, visit);
 }
 
+/* The largest of rounded numbers is the largest, rounded. */
+static we_narrow narrows(const we_command *command) {
+    (void)command;
+    return (we_narrow){.in = true, .out = true, .together = true};
+}
+
 const we_claim_methods we_claim_max_pool = {
-    .accept = accept, .cost = cost, .run = run_claim, .channels_last = true, .places = true};
+    .accept = accept,
+    .cost = cost,
+    .run = run_claim,
+    .channels_last = true,
+    .places = true,
+    .narrows = narrows,
+};

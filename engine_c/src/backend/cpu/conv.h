@@ -25,9 +25,18 @@ static inline int64_t we_conv_channels_in(const we_conv *c) {
     return c->group * c->channels;
 }
 
+/* Images may lie as bfloat16 (see plan/narrow.c). The type of a tensor's elements, and their address. */
+static inline we_dtype we_conv_dtype(const we_run *run, int32_t tensor) {
+    return run->program->tensors[tensor].dtype;
+}
+static inline void *we_conv_at(const we_run *run, int32_t tensor, int64_t element) {
+    int64_t width = we_conv_dtype(run, tensor) == WE_BF16 ? sizeof(uint16_t) : sizeof(float);
+    return (char *)run->memory[tensor] + element * width;
+}
+
 /* Where a claim's result begins, and elements from one position of it to the next. */
-static inline float *we_conv_out(const we_run *run, const we_command *command) {
-    return (float *)we_run_out(run, command) + command->u.claim.offset;
+static inline void *we_conv_out(const we_run *run, const we_command *command, int64_t element) {
+    return we_conv_at(run, command->out, command->u.claim.offset + element);
 }
 static inline int64_t we_conv_pitch(const we_conv *c, const we_command *command) {
     return command->u.claim.pitch ? command->u.claim.pitch : c->group * c->filters;
@@ -39,7 +48,7 @@ void we_conv_inside(const we_window *w, int32_t i, int64_t at, int64_t *begin, i
 /* One stretch of outputs that see the same taps. */
 typedef struct we_conv_part {
     we_stretch stretch;
-    int64_t x, y;        /* where its first output reads and writes, in floats */
+    int64_t x, y;        /* where its first output reads and writes, in elements */
     int32_t row, column; /* its first tap */
 } we_conv_part;
 typedef void (*we_conv_visit)(const we_run *run, const we_command *command, const we_conv_part *part);

@@ -53,8 +53,13 @@ static int64_t row_words(const we_matmul_row *kernel, const cut *cut) {
     return (lines | 1) * LINE_FLOATS;
 }
 
-static int64_t tile_words(const we_matmul_row *kernel, const cut *cut) {
-    return kernel->parts ? kernel->rows * kernel->parts * row_words(kernel, cut) : 0;
+/* Does the kernel take the rows as they are? One that wants them evenly apart gets a copy. */
+static bool reads_in_place(const we_gemm *g) {
+    return !g->kernel->parts || (g->narrow_rows && g->kernel->granule == 1);
+}
+
+static int64_t tile_words(const we_gemm *g, const cut *cut) {
+    return reads_in_place(g) ? 0 : g->kernel->rows * g->kernel->parts * row_words(g->kernel, cut);
 }
 
 /* ---- Cutting ---- */
@@ -100,10 +105,20 @@ static int64_t packed_floats(const we_matmul_row *kernel, int64_t panels, int64_
     return panels * (panel_words(kernel, runs, depth) + copy);
 }
 
-/* Of one thread: the split rows of a tile, then a block of B. */
+/* Sums of a unit, which later blocks add to, where the result has no room for them; their columns. */
+static int64_t sums_columns(const we_gemm *g, const cut *cut) {
+    bool one_block = cut->runs == g->runs && cut->depth == g->depth;
+    return g->narrow && !one_block ? we_least(cut->panels * g->kernel->columns, g->n) : 0;
+}
+
+static int64_t sums_floats(const we_gemm *g, const cut *cut) {
+    return sums_columns(g, cut) * we_least(cut->rows, g->m);
+}
+
+/* Of one thread: the split rows of a tile, the sums of a unit, then a block of B. */
 static int64_t thread_floats(const we_gemm *g, const cut *cut) {
     int64_t own = g->packed ? 0 : packed_floats(g->kernel, cut->panels, cut->runs, cut->depth);
-    return tile_words(g->kernel, cut) + own;
+    return tile_words(g, cut) + sums_floats(g, cut) + own;
 }
 
 size_t we_gemm_scratch(const we_gemm *g, int32_t threads) {
@@ -262,18 +277,30 @@ typedef struct block {
         *within; /* where the kernel has an exact one: its B, and by panel whether to use the other */
     int64_t copy_panel;
     float *split; /* room for the rows of a tile */
+    float *sums;  /* of the unit, where they have a place of their own, else NULL */
     bool first, last;
 } block;
 
 static void fill_rows(const we_gemm *g, const block *b, int64_t row, int32_t count, const float **to) {
+    int64_t at = g->narrow_rows ? b->at / 2 : b->at;
     if (!g->rows) {
         for (int32_t i = 0; i < count; i++)
-            to[i] = g->a + (row + i) * g->a_row + b->at;
+            to[i] = g->a + (row + i) * g->a_row + at;
         return;
     }
     g->rows(g->source, row, count, b->run, b->runs, to);
-    for (int64_t i = 0; b->at && i < b->runs * count; i++)
-        to[i] += b->at;
+    for (int64_t i = 0; at && i < b->runs * count; i++)
+        to[i] += at;
+}
+
+/* One run as words of the kernel's, all parts of it; the largest magnitude as bits. */
+static uint32_t split_run(const we_gemm *g, int64_t depth, const float *from, int64_t words, float *to,
+                          int64_t part) {
+    if (!g->narrow_rows)
+        return g->kernel->split.split(g->kernel->parts, depth, from, words, to, part);
+    memcpy(to, from, (size_t)(depth / 2) * sizeof *to);
+    memset(to + depth / 2, 0, (size_t)(words - depth / 2) * sizeof *to);
+    return 0; /* one part has no limits */
 }
 
 /* Split the rows of a tile: split_rows[parts][m] become where they lie. False where one is outside the
@@ -286,8 +313,8 @@ static bool split_tile(const we_gemm *g, const cut *cut, const block *b, int32_t
     for (int32_t i = 0; i < m; i++) {
         uint32_t largest = 0;
         for (int64_t r = 0; r < b->runs; r++)
-            largest = larger(largest, kernel->split.split(kernel->parts, b->depth, rows[r * m + i], words,
-                                                          b->split + i * row + r * words, part));
+            largest = larger(largest, split_run(g, b->depth, rows[r * m + i], words,
+                                                b->split + i * row + r * words, part));
         within = within && is_within_limits(largest);
         for (int32_t p = 0; p < kernel->parts; p++)
             split_rows[p * m + i] = b->split + p * part + i * row;
@@ -328,10 +355,17 @@ static void multiply_block(const we_gemm *g, const cut *cut, const block *b, int
                            int64_t column, int64_t column_end) {
     const float *rows[WE_TILE_RUNS * WE_TILE_ROWS], *split_rows[WE_PARTS * WE_TILE_ROWS];
     const we_matmul_row *kernel = g->kernel;
-    we_tile t = {.runs = b->runs, .depth = b->depth, .rows = rows, .ldc = g->ldc, .accumulate = !b->first};
-    if (kernel->parts) {
+    const bool in_place = reads_in_place(g);
+    const int64_t first_row = row, sums_row = sums_columns(g, cut);
+    we_tile t = {.runs = b->runs,
+                 .depth = run_words(kernel, b->depth),
+                 .rows = rows,
+                 .ldc = b->sums ? sums_row : g->ldc,
+                 .accumulate = !b->first,
+                 .narrow_row = g->ldc};
+    if (!in_place) {
         t.runs = 1;
-        t.depth = b->runs * run_words(kernel, b->depth);
+        t.depth *= b->runs;
         t.rows = split_rows;
     }
     t.low = b->last ? g->low : -__builtin_inff();
@@ -341,14 +375,19 @@ static void multiply_block(const we_gemm *g, const cut *cut, const block *b, int
     for (int64_t tile = 0; row < row_end; row += t.m, tile++) {
         t.m = (int32_t)we_least(rows_each, row_end - row);
         fill_rows(g, b, row, t.m, rows);
-        bool within = !kernel->parts || split_tile(g, cut, b, t.m, rows, split_rows) || !kernel->exact;
+        bool within = in_place || split_tile(g, cut, b, t.m, rows, split_rows) || !kernel->exact;
         t.row_bias = g->row_bias ? g->row_bias + row : NULL;
         t.b = b->b;
         for (int64_t j = column, panel = 0; j < column_end; j += t.n, t.b += b->panel, panel++) {
             t.n = (int32_t)we_least(kernel->columns, column_end - j);
-            t.c = g->c + row * g->ldc + j;
+            int64_t at = row * g->ldc + j;
+            t.c = g->narrow ? NULL : g->c + at;
+            if (b->sums)
+                t.c = b->sums + (row - first_row) * sums_row + j - column;
+            t.narrow = b->last && g->narrow ? g->narrow_c + at : NULL;
             t.column_bias = g->column_bias ? g->column_bias + j : NULL;
-            t.residual = b->last && g->residual ? g->residual + row * g->ldc + j : NULL;
+            t.residual = b->last && g->residual ? g->residual + at : NULL;
+            t.narrow_residual = b->last && g->narrow_residual ? g->narrow_residual + at : NULL;
             t.ahead = ahead_of(b, &t, kernel->columns, tile);
             if (within && (!kernel->exact || b->within[panel] != 0))
                 kernel->kernel(&t);
@@ -402,12 +441,13 @@ static void run_units(void *context, int64_t begin, int64_t end) {
     const cut *cut = &j->cut;
     float *own = j->scratch ? j->scratch + (j->pool ? we_pool_worker() : 0) * thread_floats(g, cut) : NULL;
     int64_t columns = g->kernel->columns, panels = we_panels(g->n, columns);
+    bool has_sums = sums_floats(g, cut) > 0;
     if (g->kernel->open)
         g->kernel->open();
     for (int64_t unit = begin; unit < end; unit++) {
         int64_t panel = unit / cut->down * cut->panels, row = unit % cut->down * cut->rows;
         int64_t panel_end = we_least(panels, panel + cut->panels);
-        block b = {.first = true, .split = own};
+        block b = {.first = true, .split = own, .sums = has_sums ? own + tile_words(g, cut) : NULL};
         while (b.run < g->runs) {
             b.runs = we_least(cut->runs, g->runs - b.run);
             b.depth = we_least(cut->depth, g->depth - b.at);
@@ -415,7 +455,7 @@ static void run_units(void *context, int64_t begin, int64_t end) {
             if (g->packed)
                 find_packed(g, cut, &b, panel, panel_end);
             else
-                pack_block(g, &b, panel, panel_end, own + tile_words(g->kernel, cut));
+                pack_block(g, &b, panel, panel_end, own + tile_words(g, cut) + sums_floats(g, cut));
             multiply_block(g, cut, &b, row, we_least(g->m, row + cut->rows), panel * columns,
                            we_least(g->n, panel_end * columns));
             b.first = false;

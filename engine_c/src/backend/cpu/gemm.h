@@ -6,9 +6,9 @@
  * cache while the rows of A pass by. Units are what threads take, and they meet only at the end.
  *
  * Kernels of split operands (see we_matmul_row) get the rows of a tile split once per block, for all panels
- * of the unit. Where there are several parts, a row or a panel whose largest magnitude is outside [2^-24,
- * 2^40] and not zero (infinities and NaN are) makes its tile go to the exact kernel, for which B is packed as
- * float32 too. */
+ * of the unit; rows that are of bfloat16 already are read where they lie. Where there are several parts, a
+ * row or a panel whose largest magnitude is outside [2^-24, 2^40] and not zero (infinities and NaN are) makes
+ * its tile go to the exact kernel, for which B is packed as float32 too. */
 #ifndef WE_BACKEND_CPU_GEMM_H
 #define WE_BACKEND_CPU_GEMM_H
 
@@ -32,6 +32,12 @@ typedef struct we_gemm {
     int64_t ldc;
     const float *row_bias, *column_bias, *residual; /* as in we_tile */
     float low, high;
+    /* With a kernel of one part. narrow_rows: A is of bfloat16, two neighbours a word, and its addresses and
+     * steps count words; `depth` is even. narrow: so is C, which is narrow_c then. narrow_residual: as in
+     * we_tile. */
+    bool narrow_rows, narrow;
+    uint16_t *narrow_c;
+    const uint16_t *narrow_residual;
 } we_gemm;
 
 static inline int64_t we_least(int64_t a, int64_t b) {

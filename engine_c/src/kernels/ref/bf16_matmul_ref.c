@@ -35,16 +35,23 @@ static void multiply(const we_tile *t, int32_t parts) {
     for (int32_t i = 0; i < t->m; i++) {
         for (int32_t j = 0; j < t->n; j++) {
             double terms = 0;
-            for (int64_t w = 0; w < t->depth; w++) {
+            for (int64_t w = 0; w < t->runs * t->depth; w++) {
+                const float *const *rows = t->rows + w / t->depth * t->m;
                 for (int32_t p = 0; p < parts; p++) {
                     for (int32_t q = 0; p + q < parts; q++)
-                        terms += times(&t->rows[p * t->m + i][w], word_of(t, parts, w, q) + j);
+                        terms += times(&rows[p * t->m + i][w % t->depth], word_of(t, parts, w, q) + j);
                 }
             }
+            int64_t at = i * (t->narrow ? t->narrow_row : t->ldc) + j;
             float sum = (float)(start_of(t, i, j) + terms);
-            sum += t->residual ? t->residual[i * t->ldc + j] : 0;
+            sum += t->residual ? t->residual[at] : 0;
+            sum += t->narrow_residual ? we_bf16_to_f32(t->narrow_residual[at]) : 0;
             sum = sum < t->low ? t->low : sum;
-            t->c[i * t->ldc + j] = sum > t->high ? t->high : sum;
+            sum = sum > t->high ? t->high : sum;
+            if (t->narrow)
+                t->narrow[at] = we_f32_to_bf16_part(sum);
+            else
+                t->c[at] = sum;
         }
     }
 }

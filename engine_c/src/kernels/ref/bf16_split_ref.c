@@ -14,9 +14,9 @@ static uint32_t larger(uint32_t a, uint32_t b) {
     return a > b ? a : b;
 }
 
-/* The nearest bfloat16, a zero where x is denormal; *x becomes what is left. */
+/* *x becomes what is left. */
 static uint16_t take_part(float *x) {
-    uint16_t part = we_f32_to_bf16(magnitude_of(*x) < 0x00800000 ? *x * 0 : *x);
+    uint16_t part = we_f32_to_bf16_part(*x);
     *x -= we_bf16_to_f32(part);
     return part;
 }

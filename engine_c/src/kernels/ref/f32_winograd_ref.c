@@ -1,49 +1,6 @@
-/* Reference: the matrices spelt out. Bt of both sizes, and the transpose of A. */
-#include "kernels/kernels.h"
-
-static const float BT4[6][6] = {{4, 0, -5, 0, 1, 0},  {0, -4, -4, 1, 1, 0}, {0, 4, -4, -1, 1, 0},
-                                {0, -2, -1, 2, 1, 0}, {0, 2, -1, -2, 1, 0}, {0, 4, 0, -5, 0, 1}};
-static const float AT4[4][6] = {
-    {1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, -1, 8, -8, 1}};
-static const float BT2[6][6] = {{1, 0, -1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, 1, 0, -1}};
-static const float AT2[4][6] = {{1, 1, 1, 0}, {0, 1, -1, -1}};
-
-/* Element (i, j) of M d transpose(M). */
-static double both_sides(const float (*m)[6], int32_t size, int32_t i, int32_t j, const float *d) {
-    double sum = 0;
-    for (int32_t k = 0; k < size; k++) {
-        for (int32_t l = 0; l < size; l++)
-            sum += (double)m[i][k] * d[k * size + l] * m[j][l];
-    }
-    return sum;
-}
-
-void we_f32_winograd_in__ref(int32_t outputs, int64_t channels, const float *const *patch, float *v,
-                             int64_t plane) {
-    int32_t size = outputs + 2;
-    for (int64_t c = 0; c < channels; c++) {
-        float d[WE_WINOGRAD_SIZE * WE_WINOGRAD_SIZE];
-        for (int32_t p = 0; p < size * size; p++)
-            d[p] = patch[p][c];
-        for (int32_t p = 0; p < size * size; p++)
-            v[p * plane + c] = (float)both_sides(outputs == 4 ? BT4 : BT2, size, p / size, p % size, d);
-    }
-}
-
-void we_f32_winograd_out__ref(int32_t outputs, const we_winograd_out *o) {
-    int32_t size = outputs + 2;
-    for (int64_t c = 0; c < o->channels; c++) {
-        float m[WE_WINOGRAD_SIZE * WE_WINOGRAD_SIZE];
-        for (int32_t p = 0; p < size * size; p++)
-            m[p] = o->from[p * o->plane + c];
-        for (int32_t p = 0; p < outputs * outputs; p++) {
-            if (!o->to[p])
-                continue;
-            float sum = (float)both_sides(outputs == 4 ? AT4 : AT2, size, p / outputs, p % outputs, m);
-            sum += o->bias ? o->bias[c] : 0;
-            sum += o->residual ? o->residual[p][c] : 0;
-            sum = sum < o->low ? o->low : sum;
-            o->to[p][c] = sum > o->high ? o->high : sum;
-        }
-    }
-}
+#define KERNEL_IN we_f32_winograd_in__ref
+#define KERNEL_OUT we_f32_winograd_out__ref
+#define ELEMENT float
+#define LOAD(x) (x)
+#define STORE(x) (x)
+#include "kernels/ref/winograd_template.h"

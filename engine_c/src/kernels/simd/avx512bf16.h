@@ -2,10 +2,13 @@
 #ifndef WE_KERNELS_SIMD_AVX512BF16_H
 #define WE_KERNELS_SIMD_AVX512BF16_H
 
-#include "kernels/simd/avx512.h"
+#include "kernels/simd/narrow.h"
 
 /* c + a.low * b.low + a.high * b.high per lane; denormals, of operands and results, are zeros. */
 #undef V_FMA
 #define V_FMA(a, b, c) _mm512_dpbf16_ps(c, (__m512bh)(a), (__m512bh)(b))
+/* `count` <= LANES numbers that lie as bfloat16. */
+#define V_LOAD_NARROW(p, count) v_load_narrow(p, (int)(count))
+#define V_STORE_NARROW(p, count, v) v_store_narrow(p, (int)(count), v)
 
 #endif

@@ -2,85 +2,140 @@
  * channels goes along the whole stretch with its weights in registers; the usual windows have constant
  * bounds. */
 #include "kernels/kernels.h"
+#include "kernels/simd/image.h"
 
 #define UNROLL _Pragma("GCC unroll 8")
 #define INLINE static inline __attribute__((always_inline))
 
-INLINE void store(const we_depthwise *d, VEC sum, int64_t at, const int32_t count, float *y) {
-    if (d->residual)
-        sum = V_ADD(sum, V_LOAD_UP_TO(d->residual + at, count));
-    V_STORE_UP_TO(y + at, count, V_CAP(V_RAISE(sum, d->low), d->high));
+/* A group of channels fills `vectors` vectors; only a single one, or a pair of bfloat16, may be partial. */
+#if defined(IN_PAIRS)
+enum { GROUP = 2 };
+
+INLINE void load_image(const ELEMENT *from, const int32_t vectors, const int32_t count, VEC *to) {
+    (void)vectors;
+    v_load_pairs(from, count, to, to + 1);
 }
 
-/* `vectors` times LANES channels from `channel` on, or `count` of one vector; rows * columns <= 25. */
-INLINE void filter(const we_depthwise *d, const float *x, float *y, int64_t channel, const int32_t rows,
+INLINE void load_floats(const float *from, const int32_t vectors, const int32_t count, VEC *to) {
+    (void)vectors;
+    v_load_apart(from, count, to, to + 1);
+}
+
+INLINE void store_image(ELEMENT *to, const int32_t vectors, const int32_t count, const VEC *v) {
+    (void)vectors;
+    v_store_pairs(to, count, v[0], v[1]);
+}
+#else
+enum { GROUP = 1 };
+
+#define PART_OF(vectors, count) ((vectors) == 1 ? (count) : LANES)
+
+INLINE void load_image(const ELEMENT *from, const int32_t vectors, const int32_t count, VEC *to) {
+    UNROLL for (int32_t v = 0; v < vectors; v++) to[v] =
+        V_LOAD_IMAGE(from + v * LANES, PART_OF(vectors, count));
+}
+
+INLINE void load_floats(const float *from, const int32_t vectors, const int32_t count, VEC *to) {
+    UNROLL for (int32_t v = 0; v < vectors; v++) to[v] =
+        V_LOAD_UP_TO(from + v * LANES, PART_OF(vectors, count));
+}
+
+INLINE void store_image(ELEMENT *to, const int32_t vectors, const int32_t count, const VEC *v) {
+    UNROLL for (int32_t i = 0; i < vectors; i++) V_STORE_IMAGE(to + i * LANES, PART_OF(vectors, count), v[i]);
+}
+#endif
+
+INLINE void finish(const we_depthwise *d, const int32_t vectors, const int32_t count, int64_t at, VEC *sums,
+                   ELEMENT *y) {
+    if (d->residual) {
+        VEC added[2];
+        load_image((const ELEMENT *)d->residual + at, vectors, count, added);
+        UNROLL for (int32_t v = 0; v < vectors; v++) sums[v] = V_ADD(sums[v], added[v]);
+    }
+    UNROLL for (int32_t v = 0; v < vectors; v++) sums[v] = V_CAP(V_RAISE(sums[v], d->low), d->high);
+    store_image(y + at, vectors, count, sums);
+}
+
+INLINE void load_bias(const we_depthwise *d, int64_t channel, const int32_t vectors, const int32_t count,
+                      VEC *bias) {
+    UNROLL for (int32_t v = 0; v < vectors; v++) bias[v] = V_ZERO();
+    if (d->bias)
+        load_floats(d->bias + channel, vectors, count, bias);
+}
+
+/* `count` channels from `channel` on; rows * columns <= 25. */
+INLINE void filter(const we_depthwise *d, const ELEMENT *x, ELEMENT *y, int64_t channel, const int32_t rows,
                    const int32_t columns, const int32_t vectors, const int32_t count) {
     const we_stretch *s = &d->stretch;
-    VEC weights[2][5][5], bias[2], sums[2];
-    const float *from[5];
-    UNROLL for (int32_t v = 0; v < vectors; v++) bias[v] =
-        d->bias ? V_LOAD_UP_TO(d->bias + channel + v * LANES, count) : V_ZERO();
+    VEC weights[5][5][2], bias[2], sums[2], seen[2];
+    const ELEMENT *from[5];
+    load_bias(d, channel, vectors, count, bias);
     UNROLL for (int32_t row = 0; row < rows; row++) {
         from[row] = x + row * s->x_row + channel;
-        UNROLL for (int32_t column = 0; column < columns; column++) {
-            const float *at = d->weights + row * d->w_row + column * s->channels + channel;
-            UNROLL for (int32_t v = 0; v < vectors; v++) weights[v][row][column] =
-                V_LOAD_UP_TO(at + v * LANES, count);
-        }
+        UNROLL for (int32_t column = 0; column < columns; column++)
+            load_floats(d->weights + row * d->w_row + column * s->channels + channel, vectors, count,
+                        weights[row][column]);
     }
     for (int64_t out = 0, at = channel; out < s->count; out++, at += s->y_step) {
         UNROLL for (int32_t v = 0; v < vectors; v++) sums[v] = bias[v];
         UNROLL for (int32_t row = 0; row < rows; row++) {
             UNROLL for (int32_t column = 0; column < columns; column++) {
-                const float *seen = from[row] + column * s->x_column;
+                load_image(from[row] + column * s->x_column, vectors, count, seen);
                 UNROLL for (int32_t v = 0; v < vectors; v++) sums[v] =
-                    V_FMA(weights[v][row][column], V_LOAD_UP_TO(seen + v * LANES, count), sums[v]);
+                    V_FMA(weights[row][column][v], seen[v], sums[v]);
             }
             from[row] += s->x_step;
         }
-        UNROLL for (int32_t v = 0; v < vectors; v++) store(d, sums[v], at + v * LANES, count, y);
+        finish(d, vectors, count, at, sums, y);
     }
 }
 
 /* Any window: weights are read anew for every output. */
-INLINE void filter_any(const we_depthwise *d, const float *x, float *y, int64_t channel,
+INLINE void filter_any(const we_depthwise *d, const ELEMENT *x, ELEMENT *y, int64_t channel,
                        const int32_t count) {
     const we_stretch *s = &d->stretch;
-    VEC bias = d->bias ? V_LOAD_UP_TO(d->bias + channel, count) : V_ZERO();
+    VEC bias[2], sums[2], seen[2], weights[2];
+    load_bias(d, channel, GROUP, count, bias);
     x += channel;
     for (int64_t out = 0, at = channel; out < s->count; out++, at += s->y_step, x += s->x_step) {
-        VEC sum = bias;
+        UNROLL for (int32_t v = 0; v < GROUP; v++) sums[v] = bias[v];
         for (int32_t row = 0; row < s->rows; row++) {
-            const float *from = x + row * s->x_row, *weights = d->weights + row * d->w_row + channel;
+            const ELEMENT *from = x + row * s->x_row;
+            const float *weight = d->weights + row * d->w_row + channel;
             for (int32_t column = 0; column < s->columns;
-                 column++, from += s->x_column, weights += s->channels)
-                sum = V_FMA(V_LOAD_UP_TO(weights, count), V_LOAD_UP_TO(from, count), sum);
+                 column++, from += s->x_column, weight += s->channels) {
+                load_floats(weight, GROUP, count, weights);
+                load_image(from, GROUP, count, seen);
+                UNROLL for (int32_t v = 0; v < GROUP; v++) sums[v] = V_FMA(weights[v], seen[v], sums[v]);
+            }
         }
-        store(d, sum, at, count, y);
+        finish(d, GROUP, count, at, sums, y);
     }
 }
 
-/* Channels in steps of a number of vectors, then what is left. */
-INLINE void filter_window(const we_depthwise *d, const float *x, float *y, const int32_t rows,
+/* Channels in steps of a number of vectors, then in groups, then what is left. */
+INLINE void filter_window(const we_depthwise *d, const ELEMENT *x, ELEMENT *y, const int32_t rows,
                           const int32_t columns, const int32_t vectors) {
     int64_t channel = 0, channels = d->stretch.channels;
     for (; channel + vectors * LANES <= channels; channel += vectors * LANES)
-        filter(d, x, y, channel, rows, columns, vectors, LANES);
-    for (; channel + LANES <= channels; channel += LANES)
-        filter(d, x, y, channel, rows, columns, 1, LANES);
+        filter(d, x, y, channel, rows, columns, vectors, vectors * LANES);
+    for (; vectors > GROUP && channel + GROUP * LANES <= channels; channel += GROUP * LANES)
+        filter(d, x, y, channel, rows, columns, GROUP, GROUP * LANES);
     if (channel < channels)
-        filter(d, x, y, channel, rows, columns, 1, (int32_t)(channels - channel));
+        filter(d, x, y, channel, rows, columns, GROUP, (int32_t)(channels - channel));
 }
 
 /* What windows of 3 x 3 and 5 x 5 see inside the image and at its edges. */
 #define ROWS_COLUMNS(rows, columns) ((rows) * 8 + (columns))
 #define WINDOW(rows, columns)                                                                                \
     case ROWS_COLUMNS(rows, columns):                                                                        \
-        filter_window(&own, x, y, rows, columns, 1);                                                         \
+        filter_window(&own, x, y, rows, columns, GROUP);                                                     \
         return;
 
-void KERNEL(const we_depthwise *d, const float *x, float *y) {
+void KERNEL(const we_depthwise *d, const void *image, void *result) {
     const we_depthwise own = *d; /* a copy that no store to y can change */
+    const ELEMENT *x = image;
+    ELEMENT *y = result;
     int64_t channel = 0, channels = own.stretch.channels;
     /* Positions a multiple of 512 bytes apart fall into few sets of the first-level cache: then two vectors
      * of each are taken while they are there (512 channels: 19 to 15 cycles a vector on Zen 5), if the
@@ -102,8 +157,8 @@ void KERNEL(const we_depthwise *d, const float *x, float *y) {
     default:
         break;
     }
-    for (; channel + LANES <= channels; channel += LANES)
-        filter_any(&own, x, y, channel, LANES);
+    for (; channel + GROUP * LANES <= channels; channel += GROUP * LANES)
+        filter_any(&own, x, y, channel, GROUP * LANES);
     if (channel < channels)
         filter_any(&own, x, y, channel, (int32_t)(channels - channel));
 }

@@ -3,7 +3,9 @@
  * The smallest products of parts are summed first, from zero, so that they are not rounded off in the shadow
  * of the larger; what the tile starts from is added last. */
 #include <stdint.h>
+#include <string.h>
 
+#include "base/dtype.h"
 #include "kernels/kernels.h"
 
 enum {
@@ -37,16 +39,21 @@ static inline void add_products(const we_tile *t, int32_t parts, int32_t p, int3
 }
 
 /* One row: its sums, what they start from and what is added, kept within. */
-static inline void finish_row(const we_tile *t, int32_t i, const float *sums) {
-    float *c = t->c + i * t->ldc;
-    const float *residual = t->residual ? t->residual + i * t->ldc : NULL,
-                *start = t->accumulate ? c : t->column_bias;
+static inline void finish_row(const we_tile *t, int32_t i, float *sums) {
+    const int64_t at = i * (t->narrow ? t->narrow_row : t->ldc);
+    const float *residual = t->residual ? t->residual + at : NULL,
+                *start = t->accumulate ? t->c + i * t->ldc : t->column_bias;
     const float plain = start || !t->row_bias ? 0 : t->row_bias[i];
     for (int32_t j = 0; j < t->n; j++) {
         float sum = sums[j] + (start ? start[j] : plain) + (residual ? residual[j] : 0);
+        sum += t->narrow_residual ? we_bf16_to_f32(t->narrow_residual[at + j]) : 0;
         sum = sum < t->low ? t->low : sum;
-        c[j] = sum > t->high ? t->high : sum;
+        sums[j] = sum > t->high ? t->high : sum;
     }
+    for (int32_t j = 0; j < t->n && t->narrow; j++)
+        t->narrow[at + j] = we_f32_to_bf16_part(sums[j]);
+    if (!t->narrow)
+        memcpy(t->c + at, sums, (size_t)t->n * sizeof *sums);
 }
 
 static inline __attribute__((always_inline)) void multiply_parts(const we_tile *t, const int32_t parts) {

@@ -38,17 +38,45 @@ INLINE void start(const we_tile *t, const int rows, const int vectors, VEC sums[
     }
 }
 
+#define KEPT(t, sum) V_CAP(V_RAISE(sum, (t)->low), (t)->high)
+
+/* Results and residuals of bfloat16; true where the result is one and is stored. */
+#if !defined(V_LOAD_NARROW)
+#define finish_narrow(t, rows, vectors, sums) false
+#else
+INLINE bool finish_narrow(const we_tile *t, const int rows, const int vectors, VEC sums[ROWS][VECTORS]) {
+    const int64_t row = t->narrow ? t->narrow_row : t->ldc;
+    if (t->narrow_residual) {
+        UNROLL for (int i = 0; i < rows; i++) {
+            UNROLL for (int j = 0; j < vectors; j++) sums[i][j] =
+                V_ADD(sums[i][j], V_LOAD_NARROW(t->narrow_residual + i * row + j * LANES, COUNT(j)));
+        }
+    }
+    if (t->narrow) {
+        uint16_t *to = t->narrow;
+        UNROLL for (int i = 0; i < rows; i++, to += row) {
+            UNROLL for (int j = 0; j < vectors; j++)
+                V_STORE_NARROW(to + j * LANES, COUNT(j), KEPT(t, sums[i][j]));
+        }
+        return true;
+    }
+    return false;
+}
+#endif
+
 INLINE void finish(const we_tile *t, const int rows, const int vectors, VEC sums[ROWS][VECTORS]) {
+    const int64_t row = t->narrow ? t->narrow_row : t->ldc;
     if (t->residual) {
         UNROLL for (int i = 0; i < rows; i++) {
             UNROLL for (int j = 0; j < vectors; j++) sums[i][j] =
-                V_ADD(sums[i][j], V_LOAD_UP_TO(t->residual + i * t->ldc + j * LANES, COUNT(j)));
+                V_ADD(sums[i][j], V_LOAD_UP_TO(t->residual + i * row + j * LANES, COUNT(j)));
         }
     }
+    if (finish_narrow(t, rows, vectors, sums))
+        return;
     float *c = t->c;
     UNROLL for (int i = 0; i < rows; i++, c += t->ldc) {
-        UNROLL for (int j = 0; j < vectors; j++)
-            V_STORE_UP_TO(c + j * LANES, COUNT(j), V_CAP(V_RAISE(sums[i][j], t->low), t->high));
+        UNROLL for (int j = 0; j < vectors; j++) V_STORE_UP_TO(c + j * LANES, COUNT(j), KEPT(t, sums[i][j]));
     }
 }
 

@@ -1,6 +1,7 @@
 /* Both ends of Winograd's convolution from vector wrappers, to be defined as KERNEL_IN and KERNEL_OUT. The
  * matrices are those of ref/f32_winograd_ref.c, with common terms taken together. */
 #include "kernels/kernels.h"
+#include "kernels/simd/image.h"
 
 #define UNROLL _Pragma("GCC unroll 8")
 #define INLINE static inline __attribute__((always_inline))
@@ -41,12 +42,13 @@ INLINE void out_column(const int outputs, const VEC *m, VEC *to) {
 }
 
 /* `count` <= LANES channels from `channel` on. */
-INLINE void in_channels(const int outputs, const float *const *patch, int64_t channel, int32_t count,
-                        float *v, int64_t plane) {
+INLINE void in_channels(const int outputs, const void *const *patch, int64_t channel, int32_t count, float *v,
+                        int64_t plane) {
     const int size = outputs + 2;
     VEC d[WE_WINOGRAD_SIZE], half[WE_WINOGRAD_SIZE][WE_WINOGRAD_SIZE], row[WE_WINOGRAD_SIZE];
     UNROLL for (int j = 0; j < size; j++) {
-        UNROLL for (int i = 0; i < size; i++) d[i] = V_LOAD_UP_TO(patch[i * size + j] + channel, count);
+        UNROLL for (int i = 0; i < size; i++) d[i] =
+            V_LOAD_IMAGE((const ELEMENT *)patch[i * size + j] + channel, count);
         in_column(outputs, d, row);
         UNROLL for (int i = 0; i < size; i++) half[i][j] = row[i];
     }
@@ -70,18 +72,19 @@ INLINE void out_channels(const int outputs, const we_winograd_out *o, int64_t ch
     UNROLL for (int i = 0; i < outputs; i++) {
         out_column(outputs, half[i], row);
         UNROLL for (int j = 0; j < outputs; j++) {
-            float *to = o->to[i * outputs + j];
+            ELEMENT *to = o->to[i * outputs + j];
+            const ELEMENT *residual = o->residual ? o->residual[i * outputs + j] : NULL;
             VEC sum = V_ADD(row[j], bias);
             if (!to)
                 continue;
-            if (o->residual)
-                sum = V_ADD(sum, V_LOAD_UP_TO(o->residual[i * outputs + j] + channel, count));
-            V_STORE_UP_TO(to + channel, count, V_CAP(V_RAISE(sum, o->low), o->high));
+            if (residual)
+                sum = V_ADD(sum, V_LOAD_IMAGE(residual + channel, count));
+            V_STORE_IMAGE(to + channel, count, V_CAP(V_RAISE(sum, o->low), o->high));
         }
     }
 }
 
-void KERNEL_IN(int32_t outputs, int64_t channels, const float *const *patch, float *v, int64_t plane) {
+void KERNEL_IN(int32_t outputs, int64_t channels, const void *const *patch, float *v, int64_t plane) {
     for (int64_t c = 0; c < channels; c += LANES) {
         int32_t count = channels - c < LANES ? (int32_t)(channels - c) : LANES;
         if (outputs == 2)
