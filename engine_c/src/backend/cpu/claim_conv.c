@@ -4,7 +4,8 @@
  * of a kernel row make one run. Such an image may also be given channels first, as a model's input is, and is
  * turned while it is stored.
  *
- * An image of bfloat16 is one of words, two channels each. */
+ * An image of bfloat16 is one of words, two channels each. One that is stored for a product of bfloat16 is
+ * rounded while it is, with a channel of zeros where they are odd in number. */
 #include <math.h>
 #include <string.h>
 
@@ -15,12 +16,14 @@
 enum {
     FEW_CHANNELS = 32,      /* below which images are stored */
     CHUNK_POSITIONS = 4096, /* of images that are stored and multiplied together */
+    STRETCH = 64,           /* positions that are rounded together */
 };
 
 typedef struct parameters {
     we_conv conv;
     bool stored, plain;    /* images need storing; they come channels first */
     int64_t rows, columns; /* of a stored image */
+    int64_t channels;      /* that the product sees */
     int64_t chunk;         /* images stored at once */
     we_matmul product;     /* of one group */
     int64_t runs, depth;   /* its k */
@@ -52,6 +55,7 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
     p->stored =
         !is_pointwise(&conv) && conv.group == 1 && conv.channels < FEW_CHANNELS && w->dilation[1] == 1;
     p->plain = p->stored && call->in[0]->kind == WE_TENSOR_INPUT;
+    p->channels = conv.channels;
     p->rows = reach(w, 0);
     p->columns = reach(w, 1);
     p->chunk = we_least(we_panels(CHUNK_POSITIONS, conv.positions), conv.items);
@@ -71,7 +75,7 @@ static bool reads_plain(const void *given) {
 }
 
 static int64_t stored_floats(const parameters *p) {
-    return p->stored ? p->rows * p->columns * p->conv.channels : 0; /* of one image */
+    return p->stored ? p->rows * p->columns * p->channels : 0; /* of one image */
 }
 
 /* Storing the images; the product is priced by the search. */
@@ -88,16 +92,40 @@ static int64_t packed_floats(const parameters *p, const we_matmul_row *kernel) {
     return we_gemm_packed_runs(kernel, p->conv.filters, p->runs, p->depth); /* of one group */
 }
 
+/* Is the image rounded while it is stored, if it is not of bfloat16 already? */
+static bool stores_narrow(const parameters *p, const we_matmul_row *kernel) {
+    return p->stored && kernel->parts == 1;
+}
+
+/* Filters with zeros for channels that are added. */
+static const float *pad_filters(we_program *program, const parameters *p) {
+    const we_conv *c = &p->conv;
+    int64_t from = c->channels * c->w.taps, to = p->channels * c->w.taps;
+    if (from == to)
+        return c->weights;
+    float *padded = we_arena_new(&program->arena, (size_t)(c->filters * to) * sizeof *padded);
+    for (int64_t f = 0; padded && f < c->filters; f++) {
+        memcpy(padded + f * to, c->weights + f * from, (size_t)from * sizeof *padded);
+        memset(padded + f * to + from, 0, (size_t)(to - from) * sizeof *padded);
+    }
+    return padded;
+}
+
 static we_status prepare(we_program *program, we_command *command, we_error *err) {
     parameters *p = (parameters *)command->u.claim.parameters; /* of this command alone */
     const we_conv *c = &p->conv;
     const we_matmul_row *kernel = command->u.claim.kernel;
+    if (stores_narrow(p, kernel)) {
+        p->channels = c->channels + c->channels % 2;
+        p->depth = c->w.kernel[1] * p->channels;
+    }
     p->zeros = we_arena_new(&program->arena, (size_t)p->depth * sizeof *p->zeros);
-    if (!p->zeros)
+    const float *filters = pad_filters(program, p);
+    if (!p->zeros || !filters)
         return we_error_no_memory(err);
     memset(p->zeros, 0, (size_t)p->depth * sizeof *p->zeros);
-    int64_t taps = c->w.taps, k = c->channels * taps;
-    we_gemm_right right = {.b = c->weights,
+    int64_t taps = c->w.taps, k = p->channels * taps;
+    we_gemm_right right = {.b = filters,
                            .run = p->stored ? c->w.kernel[1] : 1,
                            .pieces = p->stored ? c->w.kernel[1] : 1,
                            .piece = 1,
@@ -130,7 +158,8 @@ static we_gemm gemm_of(const we_program *program, const we_command *command) {
                      .runs = p->runs,
                      .depth = p->depth,
                      .packed = p->packed,
-                     .narrow_rows = is_narrow(program, command->in[0]),
+                     .narrow_rows = is_narrow(program, command->in[0]) ||
+                                    stores_narrow(p, command->u.claim.kernel),
                      .narrow = is_narrow(program, command->out)};
 }
 
@@ -146,16 +175,46 @@ typedef struct images {
     const parameters *p;
     const float *x; /* of the first image at work */
     float *stored;  /* likewise, where images are stored */
+    const we_split *split; /* what rounds them on the way; NULL: they stay as they are */
     int64_t words;  /* of a position, and of a group of its channels: floats, or pairs of bfloat16 */
     int64_t group_words;
     int64_t channel; /* the first word of the group at work */
 } images;
 
-/* `count` positions of n channels, `plane` apart, one after the other. */
-static inline void interleave(const float *from, int64_t plane, const int64_t n, int64_t count, float *to) {
-    for (int64_t j = 0; j < count; j++, to += n) {
+/* `count` positions of n channels, `plane` apart, from `step` to `to_step` apart. */
+static inline void interleave(const float *from, int64_t plane, const int64_t n, int64_t count,
+                              const int64_t step, const int64_t to_step, float *to) {
+    for (int64_t j = 0; j < count; j++, to += to_step, from += step) {
         for (int64_t channel = 0; channel < n; channel++)
-            to[channel] = from[channel * plane + j];
+            to[channel] = from[channel * plane];
+    }
+}
+
+/* `count` positions of the row, channels last, `padded` floats apart; what is between stays. */
+static void read_positions(const images *k, int64_t item, int64_t row, int64_t column, int64_t count,
+                           int64_t padded, float *to) {
+    const we_window *w = &k->p->conv.w;
+    int64_t n = k->p->conv.channels, plane = w->in[0] * w->in[1];
+    const float *first = k->x + item * n * plane + row * w->in[1] + column;
+    const float *last = k->x + ((item * w->in[0] + row) * w->in[1] + column) * n;
+    if (!k->p->plain)
+        interleave(last, 1, n, count, n, padded, to);
+    else if (n == 3 && padded == 4) /* constants, so that it is unrolled: what images have */
+        interleave(first, plane, 3, count, 1, 4, to);
+    else if (n == 3 && padded == 3)
+        interleave(first, plane, 3, count, 1, 3, to);
+    else
+        interleave(first, plane, n, count, 1, padded, to);
+}
+
+/* The same, rounded. */
+static void round_positions(const images *k, int64_t item, int64_t row, int64_t count, float *to) {
+    float some[STRETCH * FEW_CHANNELS] = {0};
+    int64_t padded = k->p->channels;
+    for (int64_t column = 0, taken; column < count; column += taken, to += taken * k->words) {
+        taken = we_least(STRETCH, count - column);
+        read_positions(k, item, row, column, taken, padded, some);
+        k->split->split(1, taken * padded, some, taken * k->words, to, 0);
     }
 }
 
@@ -167,12 +226,10 @@ static void store_row(const images *k, int64_t item, int64_t row, float *to) {
     float *inside = to + w->pad_begin[1] * n;
     count = count < 0 ? 0 : count;
     memset(to, 0, (size_t)(we_least(w->pad_begin[1], k->p->columns) * n) * sizeof *to);
-    int64_t plane = w->in[0] * w->in[1];
-    const float *first = k->x + item * n * plane + row * w->in[1];
-    if (k->p->plain && n == 3) /* a constant, so that it is unrolled: what images have */
-        interleave(first, plane, 3, count, inside);
+    if (k->split)
+        round_positions(k, item, row, count, inside);
     else if (k->p->plain)
-        interleave(first, plane, n, count, inside);
+        read_positions(k, item, row, 0, count, n, inside);
     else
         memcpy(inside, k->x + (item * w->in[0] + row) * w->in[1] * n, (size_t)(count * n) * sizeof *to);
     int64_t end = w->pad_begin[1] + count;
@@ -199,13 +256,18 @@ static void stored_rows(const void *source, int64_t row, int32_t count, int64_t 
                         const float **to) {
     const images *k = source;
     const we_window *w = &k->p->conv.w;
-    int64_t width = k->p->columns * k->words;
+    int64_t width = k->p->columns * k->words, positions = k->p->conv.positions;
+    int64_t item = row / positions, y = row % positions / w->out[1], x = row % positions % w->out[1];
     for (int32_t i = 0; i < count; i++) {
-        int64_t position = (row + i) % k->p->conv.positions, item = (row + i) / k->p->conv.positions;
-        int64_t y = position / w->out[1] * w->stride[0], x = position % w->out[1] * w->stride[1];
-        const float *first = k->stored + (item * k->p->rows + y) * width + x * k->words;
+        const float *first = k->stored + (item * k->p->rows + y * w->stride[0]) * width +
+                             x * w->stride[1] * k->words;
         for (int64_t r = 0; r < runs; r++)
             to[r * count + i] = first + (run + r) * w->dilation[0] * width;
+        if (++x == w->out[1]) {
+            x = 0;
+            if (++y == w->out[0])
+                y = 0, item++;
+        }
     }
 }
 
@@ -279,11 +341,13 @@ static void run_images(const we_run *run, const we_command *command, int64_t beg
     int64_t in = we_conv_channels_in(c) * c->w.in[0] * c->w.in[1], width = we_conv_pitch(c, command);
     int64_t out = begin * c->positions * width;
     we_gemm gemm = gemm_of(run->program, command);
+    bool rounds = gemm.narrow_rows && !is_narrow(run->program, command->in[0]);
     int64_t per_word = gemm.narrow_rows ? 2 : 1;
     images k = {.p = p,
                 .x = we_conv_at(run, command->in[0], begin * in),
                 .stored = run->scratch,
-                .words = we_conv_channels_in(c) / per_word,
+                .split = rounds ? &gemm.kernel->split : NULL,
+                .words = c->group * p->channels / per_word,
                 .group_words = c->channels / per_word};
     if (p->stored)
         we_parallel_for(run->pool, items * p->rows, 1 + 16384 / (p->columns * c->channels), store_rows, &k);
