@@ -1,4 +1,4 @@
-"""What 'medium' stores as bfloat16 between convolutions changes results no more than their own rounding does."""
+"""What 'medium' stores as bfloat16 between convolutions changes results no more than rounding does."""
 
 from __future__ import annotations
 

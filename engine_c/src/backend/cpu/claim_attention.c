@@ -8,7 +8,6 @@
 
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/gemm.h"
-#include "kernels/pack/pack.h"
 #include "ops/sequence.h"
 
 enum {
@@ -102,19 +101,46 @@ static int64_t block_rows(const we_attention *a, const we_matmul_row *kernel) {
     return we_least(tiles * kernel->rows, a->queries);
 }
 
+/* Rows times a packed matrix: C[m, n] = rows[m][k] * B. */
+static we_gemm gemm_of(const we_matmul_row *kernel, int64_t m, int64_t n, int64_t k, const float *packed) {
+    return (we_gemm){.kernel = kernel,
+                     .m = m,
+                     .n = n,
+                     .runs = 1,
+                     .depth = k,
+                     .packed = packed,
+                     .low = -INFINITY,
+                     .high = INFINITY};
+}
+
+static int64_t gemm_floats(const we_matmul_row *kernel, int64_t m, int64_t n, int64_t k) {
+    static const float SOME; /* B is packed, wherever */
+    we_gemm g = gemm_of(kernel, m, n, k, &SOME);
+    return (int64_t)(we_gemm_scratch(&g, 1) / sizeof(float));
+}
+
 /* Where things lie in it, in floats. */
 typedef struct layout {
     int64_t value;  /* packed, behind the packed keys */
     int64_t scores; /* [rows of a block, keys] */
     int64_t added;  /* a row of what the mask adds */
+    int64_t gemm;   /* scratch of a product */
     int64_t end;
 } layout;
 
+static int64_t aligned(int64_t floats) {
+    return (floats + 15) / 16 * 16;
+}
+
 static layout lay_out(const we_attention *a, const we_matmul_row *kernel) {
-    layout l = {.value = we_gemm_packed(kernel, a->keys, a->size)};
-    l.scores = l.value + we_gemm_packed(kernel, a->value_size, a->keys);
-    l.added = l.scores + block_rows(a, kernel) * a->keys;
-    l.end = (l.added + a->keys + 15) / 16 * 16;
+    int64_t rows = block_rows(a, kernel);
+    int64_t scores = gemm_floats(kernel, rows, a->keys, a->size);
+    int64_t values = gemm_floats(kernel, rows, a->value_size, a->keys);
+    layout l = {.value = aligned(we_gemm_packed(kernel, a->keys, a->size))};
+    l.scores = l.value + aligned(we_gemm_packed(kernel, a->value_size, a->keys));
+    l.added = l.scores + rows * a->keys;
+    l.gemm = aligned(l.added + a->keys);
+    l.end = aligned(l.gemm + (scores > values ? scores : values));
     return l;
 }
 
@@ -137,25 +163,6 @@ typedef struct job {
     int64_t parts;  /* of the blocks of all heads that share keys */
 } job;
 
-/* Rows times a packed matrix: C[m, n] = rows[m][k] * B. Panels go outside, so that each stays in the cache
- * while the rows pass. */
-static void multiply(const we_matmul_row *kernel, const float *a, int64_t a_row, const float *packed,
-                     int64_t m, int64_t n, int64_t k, float *c, int64_t ldc) {
-    const float *rows[WE_TILE_ROWS];
-    we_tile t = {.runs = 1, .depth = k, .rows = rows, .ldc = ldc, .low = -INFINITY, .high = INFINITY};
-    for (int64_t column = 0; column < n; column += kernel->columns) {
-        t.n = (int32_t)we_least(kernel->columns, n - column);
-        for (int64_t row = 0; row < m; row += kernel->rows) {
-            t.m = (int32_t)we_least(kernel->rows, m - row);
-            for (int32_t i = 0; i < t.m; i++)
-                rows[i] = a + (row + i) * a_row;
-            t.b = packed + column * k;
-            t.c = c + row * ldc + column;
-            kernel->kernel(&t);
-        }
-    }
-}
-
 /* The mask of a query as floats to add; a BOOL one is spelled out in `added`. */
 static const float *mask_row(const job *j, int64_t batch, int64_t head, int64_t query, float *added) {
     const place *m = &j->p->mask;
@@ -174,31 +181,42 @@ static void soften(const job *j, const float *added, int64_t seen, int64_t keys,
     memset(scores + seen, 0, (size_t)(keys - seen) * sizeof *scores);
 }
 
+/* The values by their weights. They are packed for all keys, so one panel at a time where fewer are seen. */
+static void weigh(const job *j, const layout *l, float *packed, int64_t rows, int64_t keys, float *out) {
+    const we_attention *a = &j->p->a;
+    int64_t columns = keys == a->keys ? a->value_size : j->kernel->columns;
+    int64_t panel = we_gemm_packed(j->kernel, j->kernel->columns, a->keys) * (keys < a->keys);
+    const float *values = packed + l->value;
+    for (int64_t column = 0; column < a->value_size; column += columns, values += panel) {
+        we_gemm g = gemm_of(j->kernel, rows, we_least(columns, a->value_size - column), keys, values);
+        g.a = packed + l->scores;
+        g.a_row = a->keys;
+        g.c = out + column;
+        g.ldc = j->p->out.row;
+        we_gemm_run(NULL, &g, packed + l->gemm);
+    }
+}
+
 static void attend(const job *j, const layout *l, float *packed, int64_t batch, int64_t head, int64_t first) {
     const we_attention *a = &j->p->a;
     const place *q = &j->p->query, *o = &j->p->out;
     float *scores = packed + l->scores;
     int64_t rows = we_least(block_rows(a, j->kernel), a->queries - first);
-    int64_t keys = a->causal ? we_least(a->keys, first + rows) : a->keys;
-    multiply(j->kernel, j->query + batch * q->batch + head * q->head + first * q->row, q->row, packed, rows,
-             keys, a->size, scores, a->keys);
+    /* What a kernel of several parts wants packed is found by the number of all keys. */
+    int64_t keys = a->causal && !j->kernel->exact ? we_least(a->keys, first + rows) : a->keys;
+    we_gemm g = gemm_of(j->kernel, rows, keys, a->size, packed);
+    g.a = j->query + batch * q->batch + head * q->head + first * q->row;
+    g.a_row = q->row;
+    g.c = scores;
+    g.ldc = a->keys;
+    we_gemm_run(NULL, &g, packed + l->gemm);
     for (int64_t i = 0; i < rows; i++)
         soften(j, mask_row(j, batch, head, first + i, packed + l->added),
                a->causal ? we_least(keys, first + i + 1) : keys, keys, scores + i * a->keys);
-    float *out = j->out + batch * o->batch + head * o->head + first * o->row;
-    for (int64_t column = 0; column < a->value_size; column += j->kernel->columns)
-        multiply(j->kernel, scores, a->keys, packed + l->value + column * a->keys, rows,
-                 we_least(j->kernel->columns, a->value_size - column), keys, out + column, o->row);
+    weigh(j, l, packed, rows, keys, j->out + batch * o->batch + head * o->head + first * o->row);
 }
 
 /* ---- Units: the heads that share keys, or a part of their blocks ---- */
-
-static void pack(const we_matmul_row *kernel, const float *from, int64_t line_step, int64_t step,
-                 int64_t lines, int64_t depth, float *to) {
-    for (int64_t line = 0; line < lines; line += kernel->columns)
-        we_pack_panel(from + line * line_step, line_step, step, we_least(kernel->columns, lines - line),
-                      kernel->columns, depth, to + line * depth);
-}
 
 static void run_units(void *context, int64_t begin, int64_t end) {
     const job *j = context;
@@ -210,9 +228,20 @@ static void run_units(void *context, int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; unit++) {
         int64_t shared = unit / j->parts, part = unit % j->parts;
         int64_t batch = shared / a->shared_heads, head = shared % a->shared_heads;
-        pack(j->kernel, j->key + batch * k->batch + head * k->head, k->row, 1, a->keys, a->size, packed);
-        pack(j->kernel, j->value + batch * v->batch + head * v->head, 1, v->row, a->value_size, a->keys,
-             packed + l.value);
+        we_gemm_right keys = {.b = j->key + batch * k->batch + head * k->head,
+                              .row = 1,
+                              .column = k->row,
+                              .n = a->keys,
+                              .runs = 1,
+                              .depth = a->size};
+        we_gemm_right values = {.b = j->value + batch * v->batch + head * v->head,
+                                .row = v->row,
+                                .column = 1,
+                                .n = a->value_size,
+                                .runs = 1,
+                                .depth = a->keys};
+        we_gemm_pack(NULL, j->kernel, &keys, packed);
+        we_gemm_pack(NULL, j->kernel, &values, packed + l.value);
         for (int64_t i = blocks * part / j->parts; i < blocks * (part + 1) / j->parts; i++)
             attend(j, &l, packed, batch, head * group + i / j->blocks,
                    i % j->blocks * block_rows(a, j->kernel));
@@ -242,6 +271,7 @@ const we_claim_methods we_claim_attention = {
     .cost = cost,
     .run = run_claim,
     .product = product,
+    .splits = true,
     .scratch_size = scratch_size,
     .reads = 1u << 1 | 1u << 2 | 1u << 3,
 };

@@ -158,8 +158,8 @@ static we_gemm gemm_of(const we_program *program, const we_command *command) {
                      .runs = p->runs,
                      .depth = p->depth,
                      .packed = p->packed,
-                     .narrow_rows = is_narrow(program, command->in[0]) ||
-                                    stores_narrow(p, command->u.claim.kernel),
+                     .narrow_rows =
+                         is_narrow(program, command->in[0]) || stores_narrow(p, command->u.claim.kernel),
                      .narrow = is_narrow(program, command->out)};
 }
 
@@ -173,10 +173,10 @@ static size_t scratch_size(const we_program *program, const we_command *command,
 
 typedef struct images {
     const parameters *p;
-    const float *x; /* of the first image at work */
-    float *stored;  /* likewise, where images are stored */
+    const float *x;        /* of the first image at work */
+    float *stored;         /* likewise, where images are stored */
     const we_split *split; /* what rounds them on the way; NULL: they stay as they are */
-    int64_t words;  /* of a position, and of a group of its channels: floats, or pairs of bfloat16 */
+    int64_t words;         /* of a position, and of a group of its channels: floats, or pairs of bfloat16 */
     int64_t group_words;
     int64_t channel; /* the first word of the group at work */
 } images;
@@ -259,8 +259,8 @@ static void stored_rows(const void *source, int64_t row, int32_t count, int64_t 
     int64_t width = k->p->columns * k->words, positions = k->p->conv.positions;
     int64_t item = row / positions, y = row % positions / w->out[1], x = row % positions % w->out[1];
     for (int32_t i = 0; i < count; i++) {
-        const float *first = k->stored + (item * k->p->rows + y * w->stride[0]) * width +
-                             x * w->stride[1] * k->words;
+        const float *first =
+            k->stored + (item * k->p->rows + y * w->stride[0]) * width + x * w->stride[1] * k->words;
         for (int64_t r = 0; r < runs; r++)
             to[r * count + i] = first + (run + r) * w->dilation[0] * width;
         if (++x == w->out[1]) {

@@ -58,6 +58,12 @@ static bool reads_in_place(const we_gemm *g) {
     return !g->kernel->parts || (g->narrow_rows && g->kernel->granule == 1);
 }
 
+/* A plain A of float32 that several units pass over is rounded once, for all of them: words of such a row. */
+static int64_t rounded_row(const we_gemm *g, const cut *cut) {
+    bool worth = g->kernel->parts == 1 && !g->narrow_rows && !g->rows && cut->across > 1;
+    return worth ? round_up(run_words(g->kernel, g->depth), LINE_FLOATS) : 0;
+}
+
 static int64_t tile_words(const we_gemm *g, const cut *cut) {
     return reads_in_place(g) ? 0 : g->kernel->rows * g->kernel->parts * row_words(g->kernel, cut);
 }
@@ -123,7 +129,7 @@ static int64_t thread_floats(const we_gemm *g, const cut *cut) {
 
 size_t we_gemm_scratch(const we_gemm *g, int32_t threads) {
     cut cut = cut_of(g, threads);
-    return (size_t)(thread_floats(g, &cut) * threads) * sizeof(float);
+    return (size_t)(g->m * rounded_row(g, &cut) + thread_floats(g, &cut) * threads) * sizeof(float);
 }
 
 int64_t we_gemm_packed_runs(const we_matmul_row *kernel, int64_t n, int64_t runs, int64_t depth) {
@@ -298,8 +304,9 @@ static uint32_t split_run(const we_gemm *g, int64_t depth, const float *from, in
                           int64_t part) {
     if (!g->narrow_rows)
         return g->kernel->split.split(g->kernel->parts, depth, from, words, to, part);
-    memcpy(to, from, (size_t)(depth / 2) * sizeof *to);
-    memset(to + depth / 2, 0, (size_t)(words - depth / 2) * sizeof *to);
+    int64_t whole = we_panels(depth, 2);
+    memcpy(to, from, (size_t)whole * sizeof *to);
+    memset(to + whole, 0, (size_t)(words - whole) * sizeof *to);
     return 0; /* one part has no limits */
 }
 
@@ -470,8 +477,30 @@ static void run_units(void *context, int64_t begin, int64_t end) {
         g->kernel->close();
 }
 
-void we_gemm_run(we_pool *pool, const we_gemm *g, float *scratch) {
+typedef struct rounding {
+    const we_gemm *g;
+    int64_t row;
+    float *to;
+} rounding;
+
+static void round_rows(void *context, int64_t begin, int64_t end) {
+    const rounding *r = context;
+    const we_gemm *g = r->g;
+    for (int64_t i = begin; i < end; i++)
+        g->kernel->split.split(1, g->depth, g->a + i * g->a_row, r->row, r->to + i * r->row, 0);
+}
+
+void we_gemm_run(we_pool *pool, const we_gemm *given, float *scratch) {
+    we_gemm own = *given, *g = &own;
     job j = {pool, g, cut_of(g, we_pool_threads(pool)), scratch};
+    rounding r = {given, rounded_row(g, &j.cut), scratch};
+    if (r.row) {
+        we_parallel_for(pool, g->m, 1 + 32768 / g->depth, round_rows, &r);
+        own.narrow_rows = true;
+        own.a = r.to;
+        own.a_row = r.row;
+        j.scratch += g->m * r.row;
+    }
     int64_t units = j.cut.across * j.cut.down, steps = g->m * g->n * g->runs * g->depth / units;
     we_parallel_for(pool, units, 1 + UNIT_STEPS / (steps + 1), run_units, &j);
 }

@@ -6,7 +6,8 @@
  * cache while the rows of A pass by. Units are what threads take, and they meet only at the end.
  *
  * Kernels of split operands (see we_matmul_row) get the rows of a tile split once per block, for all panels
- * of the unit; rows that are of bfloat16 already are read where they lie. Where there are several parts, a
+ * of the unit; rows that are of bfloat16 already are read where they lie, and a plain A for one part that
+ * several units share is rounded beforehand. Where there are several parts, a
  * row or a panel whose largest magnitude is outside [2^-24, 2^40] and not zero (infinities and NaN are) makes
  * its tile go to the exact kernel, for which B is packed as float32 too. */
 #ifndef WE_BACKEND_CPU_GEMM_H
