@@ -357,12 +357,21 @@ static const float *ahead_of(const block *b, const we_tile *t, int64_t columns, 
     return b->next && part < columns ? t->b + b->next + part * t->runs * t->depth : t->b;
 }
 
+/* Where a tile's sums are, and what of it is bfloat16, `at` elements from the start of C and `sum` from that
+ * of the unit's sums. */
+static void place_narrow(const we_gemm *g, const block *b, we_tile *t, int64_t at, int64_t sum) {
+    t->c = b->sums ? b->sums + sum : g->narrow ? NULL : g->c + at;
+    t->narrow = b->last && g->narrow ? g->narrow_c + at : NULL;
+    t->narrow_residual = b->last && g->narrow_residual ? g->narrow_residual + at : NULL;
+}
+
 /* All tiles of a unit over one block: the rows of a tile serve all panels while they are in cache. */
 static void multiply_block(const we_gemm *g, const cut *cut, const block *b, int64_t row, int64_t row_end,
                            int64_t column, int64_t column_end) {
     const float *rows[WE_TILE_RUNS * WE_TILE_ROWS], *split_rows[WE_PARTS * WE_TILE_ROWS];
     const we_matmul_row *kernel = g->kernel;
     const bool in_place = reads_in_place(g);
+    const bool narrow = g->narrow || g->narrow_residual;
     const int64_t first_row = row, sums_row = sums_columns(g, cut);
     we_tile t = {.runs = b->runs,
                  .depth = run_words(kernel, b->depth),
@@ -388,13 +397,12 @@ static void multiply_block(const we_gemm *g, const cut *cut, const block *b, int
         for (int64_t j = column, panel = 0; j < column_end; j += t.n, t.b += b->panel, panel++) {
             t.n = (int32_t)we_least(kernel->columns, column_end - j);
             int64_t at = row * g->ldc + j;
-            t.c = g->narrow ? NULL : g->c + at;
-            if (b->sums)
-                t.c = b->sums + (row - first_row) * sums_row + j - column;
-            t.narrow = b->last && g->narrow ? g->narrow_c + at : NULL;
+            if (narrow)
+                place_narrow(g, b, &t, at, (row - first_row) * sums_row + j - column);
+            else
+                t.c = g->c + at;
             t.column_bias = g->column_bias ? g->column_bias + j : NULL;
             t.residual = b->last && g->residual ? g->residual + at : NULL;
-            t.narrow_residual = b->last && g->narrow_residual ? g->narrow_residual + at : NULL;
             t.ahead = ahead_of(b, &t, kernel->columns, tile);
             if (within && (!kernel->exact || b->within[panel] != 0))
                 kernel->kernel(&t);
