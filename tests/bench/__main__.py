@@ -20,6 +20,7 @@ import bench_container
 import bench_engine
 import bench_engine_merge
 import bench_engine_nets
+import bench_engine_ops
 import bench_engine_search
 import bench_engine_sessions
 import bench_pipeline
@@ -41,6 +42,7 @@ SECTIONS: Mapping[str, Section] = {
     "engine-merge": _listed(bench_engine_merge.run),
     bench_engine_search.SECTION: bench_engine_search.run,
     bench_engine_nets.SECTION: bench_engine_nets.run,
+    bench_engine_ops.SECTION: bench_engine_ops.run,
     bench_engine_sessions.SECTION: _listed(bench_engine_sessions.run),
     "container": _listed(bench_container.run),
     "pipeline": _listed(bench_pipeline.run),
@@ -62,6 +64,7 @@ def main() -> None:
         help="make this run of these sections the one later runs are compared with",
     )
     bench_engine_nets.add_options(parser)
+    bench_engine_ops.add_options(parser)
     args = parser.parse_args()
     unknown = set(args.sections) - SECTIONS.keys()
     if unknown:

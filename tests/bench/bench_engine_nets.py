@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> Report:
     """Measure every model with every number of threads."""
     if args.quick:
         args = argparse.Namespace(**{**vars(args), "turns": 3, "turn_s": 0.1, "precisions": ["high"]})
-    peers, missing = resolve([p for p in ALL_PEERS if p.name in args.peers], _pythons(), args.isa)
+    peers, missing = resolve([p for p in ALL_PEERS if p.name in args.peers], pythons(), args.isa)
     tables = _Tables(args.isa)
     for name, why in missing.items():
         tables.note("", f"{name}: {why}")
@@ -126,7 +126,8 @@ def run(args: argparse.Namespace) -> Report:
     return tables.report()
 
 
-def _pythons() -> list[str]:
+def pythons() -> list[str]:
+    """The interpreters that may have peers."""
     return interpreters([str(BUILD / "peers" / "bin" / "python")])
 
 
@@ -152,7 +153,8 @@ def planned_memory(folder: Path) -> Mapping[str, int]:
     return memory
 
 
-def _ours(folder: Path, precision: str, isa: str | None) -> Contestant:
+def ours(folder: Path, precision: str, isa: str | None) -> Contestant:
+    """Our engine with the converted model of a folder."""
     settings = {"converted": str(folder / "model.wmodel"), "precision": precision}
     environment = {"WALLE_ENGINE_ISA": isa} if isa else {}
     return Contestant(f"walle {precision}", ENGINES / "walle.py", settings, environment=environment)
@@ -166,7 +168,7 @@ def _measure(
     args: argparse.Namespace,
     tables: _Tables,
 ) -> None:
-    contestants = [*(_ours(folder, precision, args.isa) for precision in args.precisions), *peers]
+    contestants = [*(ours(folder, precision, args.isa) for precision in args.precisions), *peers]
     job = {
         "model": str(folder / "model.onnx"), "folder": str(folder), "inputs": str(folder / "inputs.npz"),
         "threads": threads,
