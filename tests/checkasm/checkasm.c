@@ -607,6 +607,94 @@ static void check_norm(const char *name, we_norm_kernel kernel) {
     }
 }
 
+static void fill_any(we_dtype dtype, void *to, int64_t n) {
+    size_t width = we_dtype_size(dtype);
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t bits = check_random();
+        memcpy((char *)to + i * (int64_t)width, &bits, width);
+    }
+    if (width >= 4 && check_below(2))
+        fill(dtype, to, n, 1);
+}
+
+static void check_cast(const char *name, we_dtype from, we_dtype to, we_unary_kernel kernel,
+                       we_unary_kernel ref) {
+    static _Alignas(64) unsigned char in[(LONGEST + 2) * 8], want[(LONGEST + 2) * 8];
+    output got;
+    for (int s = 0; s < SIZE_COUNT * 4; s++) {
+        int64_t n = SIZES[s % SIZE_COUNT];
+        size_t skew = we_dtype_size(from) * (size_t)check_below(2);
+        fill_any(from, in, n + 1);
+        ref(n, in + skew, want);
+        open_output(&got, (size_t)n * we_dtype_size(to), we_dtype_size(to) * (size_t)check_below(2));
+        kernel(n, in + skew, got.data);
+        compare(name, to, 1, 0, &got, want, n);
+    }
+}
+
+/* Rows seen by windows narrow and wide, and rows mixed. */
+static void check_resample(const char *name, we_resample_kernel kernel, we_mix_kernel mix) {
+    enum { MOST_TAPS = 6, MOST = 200 };
+    static float x[LONGEST], weights[MOST_TAPS * MOST], want[MOST];
+    static int32_t at[MOST_TAPS * MOST];
+    output got;
+    for (int round = 0; round < 400; round++) {
+        int64_t count = 1 + check_below(MOST), length = 1 + check_below(round % 2 ? 900 : 100);
+        int64_t picks = check_below(3) == 0, taps = picks ? 1 : 1 + check_below(MOST_TAPS);
+        for (int64_t i = 0; i < count; i++) {
+            for (int64_t j = 0; j < taps; j++) {
+                int64_t place = i * length / count + j - taps / 2;
+                at[j * count + i] = (int32_t)(place < 0 ? 0 : place >= length ? length - 1 : place);
+            }
+        }
+        we_resample how = {count, taps, length, at, picks ? NULL : weights};
+        int skew = (int)check_below(2);
+        fill(WE_F32, x, length + skew, picks);
+        fill(WE_F32, weights, taps * count, 0);
+        we_f32_resample__ref(&how, x + skew, want);
+        open_output(&got, (size_t)count * 4, 4 * (size_t)check_below(2));
+        kernel(&how, x + skew, (float *)got.data);
+        CHECK(guards_hold(&got), "%s wrote outside its output", name);
+        for (int64_t i = 0; i < count; i++)
+            check_near(name, count, ((float *)got.data)[i], want[i], 16 * (double)taps, 4);
+        const float *rows[MOST_TAPS];
+        fill(WE_F32, x, LONGEST, 0);
+        for (int64_t j = 0; j < taps; j++)
+            rows[j] = x + j * MOST + skew;
+        we_f32_mix__ref(count, taps, rows, weights, count, want);
+        open_output(&got, (size_t)count * 4, 4 * (size_t)check_below(2));
+        mix(count, taps, rows, weights, count, (float *)got.data);
+        CHECK(guards_hold(&got), "%s wrote outside its output", name);
+        for (int64_t i = 0; i < count; i++)
+            check_near(name, count, ((float *)got.data)[i], want[i], 16 * (double)taps, 4);
+    }
+}
+
+/* Runs, columns and pieces of columns; few values, so that equals are many. */
+static void check_arg(const char *name, we_arg_kernel kernel) {
+    static float x[LONGEST];
+    int64_t want[LONGEST];
+    output got;
+    for (int round = 0; round < 400; round++) {
+        int64_t inner = round % 2 ? 1 : 1 + check_below(70), k = 1 + check_below(round % 2 ? 300 : 20);
+        int64_t first = check_below(inner);
+        we_arg how = {.k = k,
+                      .step = inner,
+                      .count = 1 + check_below(inner - first),
+                      .largest = check_below(2),
+                      .last = check_below(2)};
+        for (int64_t i = 0; i < k * inner; i++)
+            x[i] = check_below(12) == 0 && round % 3 == 0 ? (float)special(check_below(1000))
+                                                          : (float)(check_below(9) - 4);
+        we_f32_arg__ref(&how, x + first, want);
+        open_output(&got, (size_t)how.count * 8, 8 * (size_t)check_below(2));
+        kernel(&how, x + first, (int64_t *)got.data);
+        CHECK(guards_hold(&got), "%s wrote outside its output", name);
+        CHECK(memcmp(got.data, want, got.size) == 0, "%s differs (k = %" PRId64 ", step %" PRId64 ")", name,
+              k, inner);
+    }
+}
+
 /* Rows times a panel against the plain sum in double; start may be y itself. */
 static void check_gemv(const char *name, we_gemv_kernel kernel, int32_t columns) {
     enum { ROWS = 9, DEPTH = 67, WIDTH = 70 };
@@ -768,6 +856,22 @@ static void check_all(uint32_t isas) {
         check_norm("we_" #dt "_norm__" #isa, we_##dt##_norm__##isa);
 #include "kernels/norm.inc"
 #undef WE_NORM_KERNEL_ROW
+#define WE_CAST_KERNEL_ROW(ISA, isa, FROM, from, TO, to)                                                     \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_cast("we_" #from "_cast_" #to "__" #isa, WE_##FROM, WE_##TO, we_##from##_cast_##to##__##isa,   \
+                   we_##from##_cast_##to##__ref);
+#include "kernels/cast.inc"
+#undef WE_CAST_KERNEL_ROW
+#define WE_RESAMPLE_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_resample("we_" #dt "_resample__" #isa, we_##dt##_resample__##isa, we_##dt##_mix__##isa);
+#include "kernels/resample.inc"
+#undef WE_RESAMPLE_KERNEL_ROW
+#define WE_ARG_KERNEL_ROW(ISA, isa, DT, dt)                                                                  \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_arg("we_" #dt "_arg__" #isa, we_##dt##_arg__##isa);
+#include "kernels/arg.inc"
+#undef WE_ARG_KERNEL_ROW
 #define WE_GEMV_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                        \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
         check_gemv("we_" #dt "_gemv_" #columns "__" #isa, we_##dt##_gemv_##columns##__##isa, columns);

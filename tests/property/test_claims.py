@@ -179,3 +179,60 @@ def test_attention(case: dict[str, Any]) -> None:
     elif case["mask"]:
         node.add(np.where(mask > 1, -np.inf, mask).astype(np.float32))
     node.check("we_f32_matmul", 1e-5, case["threads"])
+
+
+@st.composite
+def _resizes(draw: st.DrawFn) -> dict[str, Any]:
+    mode = draw(st.sampled_from(["nearest", "linear", "cubic"]))
+    rules = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"]
+    attrs: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": draw(st.sampled_from(rules))}
+    if mode == "nearest":
+        roundings = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
+        attrs["nearest_mode"] = draw(st.sampled_from(roundings))
+    else:
+        attrs["antialias"] = draw(st.integers(0, 1))
+        attrs["exclude_outside"] = draw(st.integers(0, 1)) if mode == "cubic" else 0
+    sides = st.integers(1, 40)
+    return {
+        "attrs": attrs, "sides": (draw(sides), draw(sides)), "wanted": (draw(sides), draw(sides)),
+        "outer": draw(st.sampled_from([(), (2,), (2, 3), (3, 1, 2)])), "seed": draw(SEEDS),
+        "special": draw(st.sampled_from([None, None, np.nan, np.inf])), "threads": draw(THREADS),
+    }  # fmt: skip
+
+
+@pytest.mark.optimised("claims")
+@settings(max_examples=150, deadline=None)
+@given(_resizes())
+def test_resize(case: dict[str, Any]) -> None:
+    node = _Node("Resize", 1, **case["attrs"])
+    x = _values(case["seed"], *case["outer"], *case["sides"])
+    if case["special"] is not None:  # what sees it is the same, in whatever order the axes come
+        x.flat[x.size // 2] = case["special"]
+    node.add(x)
+    node.add(None)
+    node.add(None)
+    node.add(np.array([*case["outer"], *case["wanted"]], np.int64), constant=True)
+    node.check("resize", 1e-5, case["threads"])
+
+
+@pytest.mark.optimised("claims", "merge")
+@settings(max_examples=40, deadline=None)
+@given(_resizes())
+def test_resize_between_convolutions(case: dict[str, Any]) -> None:
+    """Their images have the channels last, and stay so."""
+    seed, attrs = case["seed"], case["attrs"]
+    builder = api.GraphBuilder("upsampling")
+    builder.input("x", "F32", (2, 3, *case["sides"]))
+    builder.weight("w", _values(seed, 32, 3, 1, 1))
+    builder.weight("v", _values(seed, 4, 32, 1, 1))
+    builder.weight("sizes", np.array([2, 32, *case["wanted"]], np.int64))
+    builder.node("Conv", ["x", "w"], ["wide"])
+    builder.node("Relu", ["wide"], ["positive"])
+    builder.node("Resize", ["positive", "", "", "sizes"], ["resized"], **attrs)
+    builder.node("Conv", ["resized", "v"], ["y"])
+    builder.output("y")
+    model, feeds = builder.finish(), {"x": _values(seed, 2, 3, *case["sides"])}
+    session = model.session(threads=case["threads"])
+    got, want = session.run(feeds), model.session(claims=False).run(feeds)
+    assert "resize" not in [step["candidate"] for step in session.explain()["steps"]]
+    np.testing.assert_allclose(got["y"], want["y"], rtol=1e-4, atol=1e-4)

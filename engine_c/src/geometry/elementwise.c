@@ -41,11 +41,28 @@ void we_rule_sum(we_lower *l) {
     chain(l, WE_BINARY_Add);
 }
 
+/* x^2 and x^3 are products, 8 ulps from x^3 at most. False where the exponent is another, or not one number.
+ */
+static bool multiply_power(we_lower *l) {
+    const we_tensor *exponent = l->call.in[1], *base = l->call.in[0];
+    if (exponent->kind != WE_TENSOR_CONST || exponent->count != 1 || exponent->rank > base->rank)
+        return false;
+    double wanted = we_tensor_number(exponent, 0);
+    if (wanted != 2 && wanted != 3)
+        return false;
+    int32_t square = we_emit_binary(l, WE_BINARY_Mul, l->in[0], l->in[0], wanted == 2 ? l->out[0] : WE_NEW);
+    if (wanted == 3)
+        we_emit_binary(l, WE_BINARY_Mul, square, l->in[0], l->out[0]);
+    return true;
+}
+
 /* The result has the base's type; an integer to a fractional power is computed in double first. */
 void we_rule_power(we_lower *l) {
     we_dtype dtype = l->call.in[0]->dtype, other = l->call.in[1]->dtype;
     bool fractional = we_dtype_kind(dtype) != 'f' && we_dtype_kind(other) == 'f';
     we_dtype common = fractional ? WE_F64 : dtype;
+    if (we_dtype_kind(dtype) == 'f' && multiply_power(l))
+        return;
     int32_t base = l->in[0], exponent = l->in[1];
     if (fractional)
         base = we_emit_cast(l, base, common, WE_NEW);

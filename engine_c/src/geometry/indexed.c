@@ -56,7 +56,8 @@ void we_rule_gather_elements(we_lower *l) {
     read_along(l, l->in[0], axis, l->in[1], &at, l->out[0]);
 }
 
-/* Indices of the wanted elements, then what lies there. */
+/* Indices of the wanted elements, then what lies there. One alone is the most extreme, but for a NaN, which
+ * is not among the smallest. */
 void we_rule_top_k(we_lower *l) {
     const we_tensor *x = l->call.in[0];
     we_tensor values = we_lower_tensor(l, l->out[0]);
@@ -74,7 +75,9 @@ void we_rule_top_k(we_lower *l) {
         command.u.top.outer *= i < axis ? x->dims[i] : 1;
         command.u.top.inner *= i > axis ? x->dims[i] : 1;
     }
-    if (l->status == WE_OK)
+    if (command.u.top.k == 1 && (command.u.top.largest || we_dtype_kind(x->dtype) != 'f'))
+        we_emit_arg(l, command.u.top.largest, false, l->in[0], axis, command.out);
+    else if (l->status == WE_OK)
         l->status = we_program_command(l->program, &command, l->call.err);
     we_address at = dense(values.rank, values.dims, 1);
     read_along(l, l->in[0], axis, command.out, &at, l->out[0]);

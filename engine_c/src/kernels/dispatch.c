@@ -138,6 +138,23 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
         out->norm = we_##dt##_norm__##isa;
 #include "kernels/norm.inc"
 #undef WE_NORM_KERNEL_ROW
+#define WE_CAST_KERNEL_ROW(ISA, isa, FROM, from, TO, to)                                                     \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->cast[WE_##FROM][WE_##TO] = we_##from##_cast_##to##__##isa;
+#include "kernels/cast.inc"
+#undef WE_CAST_KERNEL_ROW
+#define WE_RESAMPLE_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
+    if (isas >> WE_ISA_##ISA & 1) {                                                                          \
+        out->resample = we_##dt##_resample__##isa;                                                           \
+        out->mix = we_##dt##_mix__##isa;                                                                     \
+    }
+#include "kernels/resample.inc"
+#undef WE_RESAMPLE_KERNEL_ROW
+#define WE_ARG_KERNEL_ROW(ISA, isa, DT, dt)                                                                  \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->arg = we_##dt##_arg__##isa;
+#include "kernels/arg.inc"
+#undef WE_ARG_KERNEL_ROW
 #define WE_GEMV_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                        \
     if (isas >> WE_ISA_##ISA & 1) {                                                                          \
         out->gemv = we_##dt##_gemv_##columns##__##isa;                                                       \
@@ -228,6 +245,19 @@ static const we_kernel_info KERNELS[] = {
     {"norm", #isa, "we_" #dt "_norm__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},
 #include "kernels/norm.inc"
 #undef WE_NORM_KERNEL_ROW
+#define WE_CAST_KERNEL_ROW(ISA, isa, FROM, from, TO, to)                                                     \
+    {"cast", #isa, "we_" #from "_cast_" #to "__" #isa, WE_##FROM, 0, 0, 0, 1, WE_ISA_##ISA, WE_##TO},
+#include "kernels/cast.inc"
+#undef WE_CAST_KERNEL_ROW
+#define WE_RESAMPLE_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
+    {"resample", #isa, "we_" #dt "_resample__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},                  \
+        {"resample", #isa, "we_" #dt "_mix__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 1},
+#include "kernels/resample.inc"
+#undef WE_RESAMPLE_KERNEL_ROW
+#define WE_ARG_KERNEL_ROW(ISA, isa, DT, dt)                                                                  \
+    {"arg", #isa, "we_" #dt "_arg__" #isa, WE_##DT, 0, 0, 0, 1, WE_ISA_##ISA, 0},
+#include "kernels/arg.inc"
+#undef WE_ARG_KERNEL_ROW
 #define WE_GEMV_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                        \
     {"gemv", #isa, "we_" #dt "_gemv_" #columns "__" #isa, WE_##DT, 0, columns, 0, 0, WE_ISA_##ISA, 0},
 #include "kernels/gemv.inc"

@@ -197,6 +197,28 @@ typedef void (*we_winograd_out_kernel)(int32_t outputs, const we_winograd_out *o
 typedef void (*we_transpose_kernel)(int64_t rows, int64_t columns, const uint32_t *in, int64_t in_row,
                                     uint32_t *out, int64_t out_row);
 
+/* y[j] = the place i of the largest or smallest of x[i * step + j], i < k, for j < count; 1 <= k < 2^24. NaN
+ * counts as the most extreme; of equals the first, or the last. */
+typedef struct we_arg {
+    int64_t k, step, count;
+    bool largest, last;
+} we_arg;
+typedef void (*we_arg_kernel)(const we_arg *how, const float *x, int64_t *y);
+
+/* A row of `length` elements resized: y[i] = sum over j < taps of weights[j * count + i] * x[at[j * count +
+ * i]] for i < count, or y[i] = x[at[i]] where weights is NULL (taps is 1). at ascends along both. No overlap.
+ */
+typedef struct we_resample {
+    int64_t count, taps, length;
+    const int32_t *at;
+    const float *weights;
+} we_resample;
+typedef void (*we_resample_kernel)(const we_resample *how, const float *x, float *y);
+
+/* y[i] = sum over j < taps of weights[j * step] * rows[j][i], i < n. y overlaps no row. */
+typedef void (*we_mix_kernel)(int64_t n, int64_t taps, const float *const *rows, const float *weights,
+                              int64_t step, float *y);
+
 typedef struct we_kernels {
     uint32_t isas;                                         /* bit set of we_isa */
     we_unary_kernel unary[WE_UNARY_COUNT][WE_DTYPE_COUNT]; /* NULL where the dtype has none */
@@ -204,11 +226,15 @@ typedef struct we_kernels {
     we_reduce_kernel reduce[WE_REDUCE_COUNT][WE_DTYPE_COUNT];
     we_depthwise_kernel depthwise[WE_DTYPE_COUNT]; /* of images: F32 and BF16 */
     we_window_kernel window_max[WE_DTYPE_COUNT];
+    we_unary_kernel cast[WE_DTYPE_COUNT][WE_DTYPE_COUNT]; /* from, to; NULL where there is none */
     we_transpose_kernel transpose;
     we_winograd_in_kernel winograd_in[WE_DTYPE_COUNT];
     we_winograd_out_kernel winograd_out[WE_DTYPE_COUNT];
     we_softmax_kernel softmax;
     we_norm_kernel norm;
+    we_arg_kernel arg;
+    we_resample_kernel resample;
+    we_mix_kernel mix;
     we_gemv_kernel gemv;
     int32_t gemv_columns; /* of its panels */
 } we_kernels;
@@ -284,6 +310,20 @@ void we_amx_close(void);
     we_moments we_##dt##_norm__##isa(const we_norm *how, const float *x, float *y);
 #include "kernels/norm.inc"
 #undef WE_NORM_KERNEL_ROW
+#define WE_CAST_KERNEL_ROW(ISA, isa, FROM, from, TO, to)                                                     \
+    void we_##from##_cast_##to##__##isa(int64_t n, const void *x, void *y);
+#include "kernels/cast.inc"
+#undef WE_CAST_KERNEL_ROW
+#define WE_RESAMPLE_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
+    void we_##dt##_resample__##isa(const we_resample *how, const float *x, float *y);                        \
+    void we_##dt##_mix__##isa(int64_t n, int64_t taps, const float *const *rows, const float *weights,       \
+                              int64_t step, float *y);
+#include "kernels/resample.inc"
+#undef WE_RESAMPLE_KERNEL_ROW
+#define WE_ARG_KERNEL_ROW(ISA, isa, DT, dt)                                                                  \
+    void we_##dt##_arg__##isa(const we_arg *how, const float *x, int64_t *y);
+#include "kernels/arg.inc"
+#undef WE_ARG_KERNEL_ROW
 #define WE_GEMV_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                        \
     void we_##dt##_gemv_##columns##__##isa(const we_gemv *g);
 #include "kernels/gemv.inc"

@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#include <walle/array.h>
+
 #include "base/dtype.h"
 #include "base/error.h"
 #include "geometry/lower.h"
@@ -711,7 +713,7 @@ static we_status make_outputs(const we_prepared *prepared, const we_graph *graph
     for (size_t i = 0; i < graph->output_count; i++) {
         const we_tensor *tensor = &prepared->program.tensors[prepared->outputs[i]];
         if (!outputs[i])
-            WE_TRY(we_block_new(tensor->dtype, tensor->rank, tensor->dims, &outputs[i], err));
+            WE_TRY(we_block_new_dirty(tensor->dtype, tensor->rank, tensor->dims, &outputs[i], err));
         if (prepared->direct[i])
             memory[prepared->outputs[i]] = we_block_view(outputs[i]).data;
     }

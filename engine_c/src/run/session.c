@@ -13,6 +13,7 @@
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/switches.h"
+#include "run/block.h"
 #include "run/explain.h"
 #include "run/model.h"
 #include "run/module.h"
@@ -208,6 +209,7 @@ void we_session_release(we_session *session) {
     }
     we_module_free(session->module);
     we_memory_free(session->pairs);
+    we_block_drop_spares();
     we_profile_free(session->settings.profile);
     we_pool_free(session->pool);
     we_model_release(session->model);

@@ -8,8 +8,8 @@ enum {
     STEPS_BINARY = 1,
     STEPS_SELECT = 20,
     STEPS_CAST = 8,
-    STEPS_ARG = 40,
-    STEPS_SORT = 1024, /* some ten comparisons through a pointer */
+    STEPS_ARG = 4,
+    STEPS_SORT = 16, /* a key, a comparison, and what goes into the heap */
     STEPS_RANDOM = 100,
     SPLIT_CYCLES = 3,       /* of 32 elements, for every part */
     TILE_CYCLES = 40,       /* a call, its pointers, the latency of its last sums */

@@ -151,6 +151,7 @@ void we_cpu_cast_elements(we_cast how, we_dtype from_type, const void *from, we_
 
 typedef struct cast_job {
     we_cast how;
+    we_unary_kernel kernel; /* NULL: by way of the widest type */
     we_dtype from_type, to_type;
     const char *from;
     char *to;
@@ -158,13 +159,21 @@ typedef struct cast_job {
 
 static void cast_range(void *context, int64_t begin, int64_t end) {
     const cast_job *job = context;
-    we_cpu_cast_elements(job->how, job->from_type, job->from + begin * (int64_t)we_dtype_size(job->from_type),
-                         job->to_type, job->to + begin * (int64_t)we_dtype_size(job->to_type), end - begin);
+    const char *from = job->from + begin * (int64_t)we_dtype_size(job->from_type);
+    char *to = job->to + begin * (int64_t)we_dtype_size(job->to_type);
+    if (job->kernel)
+        job->kernel(end - begin, from, to);
+    else
+        we_cpu_cast_elements(job->how, job->from_type, from, job->to_type, to, end - begin);
 }
 
 void we_cpu_cast(const we_run *run, const we_command *command) {
     const we_tensor *in = &run->program->tensors[command->in[0]], *out = &run->program->tensors[command->out];
-    cast_job job = {command->u.cast, in->dtype, out->dtype, we_run_in(run, command, 0),
+    cast_job job = {command->u.cast,
+                    run->kernels->cast[in->dtype][out->dtype],
+                    in->dtype,
+                    out->dtype,
+                    we_run_in(run, command, 0),
                     we_run_out(run, command)};
     we_parallel_for(run->pool, out->count, 32768, cast_range, &job);
 }

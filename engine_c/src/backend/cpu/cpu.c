@@ -9,7 +9,8 @@
 #include "graph/opspec.h"
 
 enum {
-    GRAIN = 8192, /* elements per piece of an element-wise loop: some 2 us */
+    GRAIN = 8192,          /* elements per piece of an element-wise loop: some 2 us */
+    MOST_PLACES = 1 << 24, /* that the kernel finds the extreme of */
 };
 
 typedef struct job {
@@ -156,12 +157,29 @@ static int64_t extreme(const we_tensor *x, const void *data, int64_t at, int64_t
     return best;
 }
 
+/* By the kernel: places up to the end of a slice at once. */
+static void arg_floats(const job *j, int64_t begin, int64_t end) {
+    const we_command *c = j->command;
+    int64_t k = c->u.arg.k, inner = c->u.arg.inner, *out = we_run_out(j->run, c);
+    const float *x = we_run_in(j->run, c, 0);
+    we_arg how = {.k = k, .step = inner, .largest = c->u.arg.largest, .last = c->u.arg.last};
+    for (int64_t i = begin; i < end; i += how.count) {
+        int64_t left = inner - i % inner;
+        how.count = left < end - i ? left : end - i;
+        j->run->kernels->arg(&how, x + i / inner * k * inner + i % inner, out + i);
+    }
+}
+
 static void arg_range(void *context, int64_t begin, int64_t end) {
     const job *j = context;
     const we_command *c = j->command;
     int64_t k = c->u.arg.k, inner = c->u.arg.inner;
     const we_tensor *x = &j->run->program->tensors[c->in[0]];
     int64_t *out = we_run_out(j->run, c);
+    if (x->dtype == WE_F32 && k < MOST_PLACES) {
+        arg_floats(j, begin, end);
+        return;
+    }
     for (int64_t i = begin; i < end; i++)
         out[i] = extreme(x, we_run_in(j->run, c, 0), i / inner * k * inner + i % inner, inner, k,
                          c->u.arg.largest, c->u.arg.last);
@@ -223,7 +241,7 @@ static we_status execute(const we_run *run, const we_command *c, we_error *err) 
                         reduce_range, &j);
         return WE_OK;
     case WE_COMMAND_ARG:
-        we_parallel_for(run->pool, out->count, 1 + GRAIN / 8 / c->u.arg.k, arg_range, &j);
+        we_parallel_for(run->pool, out->count, 1 + GRAIN / c->u.arg.k, arg_range, &j);
         return WE_OK;
     case WE_COMMAND_TOP:
         return we_cpu_top(run, c, err);

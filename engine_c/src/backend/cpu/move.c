@@ -28,6 +28,7 @@ static void fill(void *to, we_dtype dtype, int64_t count, double value) {
 
 enum {
     LEAST_SIDE = 8,   /* of a matrix that is turned by tiles */
+    LINE = 16,        /* elements of a line of the cache */
     PIECE = 16384,    /* elements worth handing to a thread: some 3 us */
     MOST_PIECES = 64, /* of one region */
 };
@@ -79,18 +80,23 @@ typedef struct raster_job {
     const we_run *run;
     const we_command *command;
     size_t width;
-    int64_t pieces; /* of every region, cut along its first dim */
+    int64_t pieces; /* of every region */
 } raster_job;
 
-/* Piece `index` of a region; false where it is empty. */
-static bool piece_of(we_region *r, int64_t index, int64_t pieces) {
+/* Piece `index` of a region; false where it is empty. A matrix that is turned is cut along its longer side,
+ * between lines of the cache. */
+static bool piece_of(we_region *r, size_t width, int64_t index, int64_t pieces) {
     we_region_coalesce(r);
     if (r->rank == 0)
         return index == 0;
-    int64_t begin = r->size[0] * index / pieces, end = r->size[0] * (index + 1) / pieces;
-    r->src.offset += begin * r->src.stride[0];
-    r->dst.offset += begin * r->dst.stride[0];
-    r->size[0] = end - begin;
+    bool turned = turned_dim(r, width) == 0;
+    int32_t dim = turned && r->size[r->rank - 1] > r->size[0] ? r->rank - 1 : 0;
+    int64_t step = turned ? LINE : 1, steps = (r->size[dim] + step - 1) / step;
+    int64_t begin = steps * index / pieces * step, end = steps * (index + 1) / pieces * step;
+    end = end < r->size[dim] ? end : r->size[dim];
+    r->src.offset += begin * r->src.stride[dim];
+    r->dst.offset += begin * r->dst.stride[dim];
+    r->size[dim] = end - begin;
     return end > begin;
 }
 
@@ -100,7 +106,7 @@ static void copy_pieces(void *context, int64_t begin, int64_t end) {
         we_region r = job->command->u.raster.regions[i / job->pieces];
         const void *in = job->run->memory[r.source];
         void *out = we_run_out(job->run, job->command);
-        if (!piece_of(&r, i % job->pieces, job->pieces))
+        if (!piece_of(&r, job->width, i % job->pieces, job->pieces))
             continue;
         int32_t turned = turned_dim(&r, job->width);
         if (turned >= 0)

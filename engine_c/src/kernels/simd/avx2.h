@@ -55,9 +55,11 @@
 
 #define V_MASK __m256
 #define V_IS_LESS(a, b) _mm256_cmp_ps(a, b, _CMP_LT_OQ)
+#define V_IS_EQUAL(a, b) _mm256_cmp_ps(a, b, _CMP_EQ_OQ)
 #define V_IS_UNORDERED(a, b) _mm256_cmp_ps(a, b, _CMP_UNORD_Q) /* either is NaN */
 #define V_EITHER(a, b) _mm256_or_ps(a, b)
 #define V_IS_NAN(v) _mm256_cmp_ps(v, v, _CMP_UNORD_Q)
+#define V_ANY(mask) (_mm256_movemask_ps(mask) != 0)
 #define V_SELECT(mask, yes, no) _mm256_blendv_ps(no, yes, mask)
 
 /* 2^n for whole n in [-126, 127]. */
@@ -104,6 +106,22 @@ static inline float v_largest(VEC v) {
     __m128 half = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     half = _mm_max_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
+}
+
+static inline float v_smallest(VEC v) {
+    return -v_largest(V_NEGATE(v));
+}
+
+/* Lane i: element at[i] - low, in [0, LANES), of a vector; only the first `count` are for use. */
+static inline VEC v_pick_near(VEC v, const int32_t *at, int32_t low, int32_t count) {
+    __m256i index = _mm256_maskload_epi32(at, V_PART_MASK(count));
+    return _mm256_permutevar8x32_ps(v, _mm256_sub_epi32(index, _mm256_set1_epi32(low)));
+}
+
+/* Lane i: x[at[i]] for i < count, else 0. */
+static inline VEC v_pick(const float *x, const int32_t *at, int32_t count) {
+    __m256i mask = V_PART_MASK(count), index = _mm256_maskload_epi32(at, mask);
+    return _mm256_mask_i32gather_ps(_mm256_setzero_ps(), x, index, _mm256_castsi256_ps(mask), 4);
 }
 
 #endif

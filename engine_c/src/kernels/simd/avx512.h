@@ -47,9 +47,11 @@
 
 #define V_MASK __mmask16
 #define V_IS_LESS(a, b) _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
+#define V_IS_EQUAL(a, b) _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ)
 #define V_IS_UNORDERED(a, b) _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q) /* either is NaN */
 #define V_EITHER(a, b) ((V_MASK)((a) | (b)))
 #define V_IS_NAN(v) _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q)
+#define V_ANY(mask) ((mask) != 0)
 #define V_SELECT(mask, yes, no) _mm512_mask_mov_ps(no, mask, yes)
 
 /* 2^n for whole n in [-126, 127]. */
@@ -80,6 +82,23 @@ static inline float v_sum(VEC v) {
 /* Of lanes that are not NaN. */
 static inline float v_largest(VEC v) {
     return _mm512_reduce_max_ps(v);
+}
+
+static inline float v_smallest(VEC v) {
+    return -v_largest(V_NEGATE(v));
+}
+
+/* Lane i: element at[i] - low, in [0, LANES), of a vector; only the first `count` are for use. */
+static inline VEC v_pick_near(VEC v, const int32_t *at, int32_t low, int32_t count) {
+    __m512i index = _mm512_maskz_loadu_epi32((__mmask16)(0xffffu >> (16 - count)), at);
+    return _mm512_permutexvar_ps(_mm512_sub_epi32(index, _mm512_set1_epi32(low)), v);
+}
+
+/* Lane i: x[at[i]] for i < count, else 0. */
+static inline VEC v_pick(const float *x, const int32_t *at, int32_t count) {
+    __mmask16 mask = (__mmask16)(0xffffu >> (16 - count));
+    __m512i index = _mm512_maskz_loadu_epi32(mask, at);
+    return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), mask, index, x, 4);
 }
 
 #endif

@@ -1,0 +1,2 @@
+#define ISA ref
+#include "kernels/ref/cast_template.h"
