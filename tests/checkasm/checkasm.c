@@ -477,7 +477,7 @@ static void check_pack(void) {
 }
 
 /* Stretches of outputs: partial vectors of channels, any taps and steps, and what is added. */
-enum { MOST_CHANNELS = 37, MOST_OUTPUTS = 6, MOST_TAPS = 5, IMAGE = 40 * MOST_CHANNELS * 8 };
+enum { MOST_CHANNELS = 37, MOST_OUTPUTS = 19, MOST_TAPS = 8, IMAGE = 40 * MOST_CHANNELS * 8 };
 
 static we_stretch some_stretch(void) {
     we_stretch s = {.channels = 1 + check_below(MOST_CHANNELS),
@@ -519,6 +519,38 @@ static void check_depthwise(const char *name, we_dtype dtype, we_depthwise_kerne
             float got = image_at(dtype, y, i), due = image_at(dtype, want, i);
             CHECK(inside ? fabsf(got - due) <= 2e-4f + rounding_of(dtype, due) : got == due,
                   "%s: element %" PRId64 " is %g, not %g", name, i, got, due);
+        }
+    }
+}
+
+static void check_grouped(const char *name, we_grouped_kernel kernel) {
+    enum { OUT = MOST_OUTPUTS * (MOST_CHANNELS + 2) + 16 };
+    static float x[IMAGE], y[OUT], want[OUT], added[OUT], bias[MOST_CHANNELS],
+        weights[MOST_TAPS * MOST_TAPS * MOST_CHANNELS * 2 * WE_GROUP_MOST];
+    for (int round = 0; round < 400; round++) {
+        we_grouped g = {.stretch = some_stretch(),
+                        .weights = weights,
+                        .bias = check_below(2) ? bias : NULL,
+                        .residual = check_below(2) ? added : NULL,
+                        .low = check_below(2) ? 0 : -INFINITY,
+                        .high = check_below(2) ? 2 : INFINITY,
+                        .size = 2 << check_below(3)};
+        if (g.stretch.channels < g.size)
+            continue;
+        g.stretch.channels -= g.stretch.channels % g.size;
+        g.w_row = g.stretch.channels * g.size * (MOST_TAPS + check_below(2));
+        fill(WE_F32, x, IMAGE, 0);
+        fill(WE_F32, y, OUT, 0);
+        fill(WE_F32, added, OUT, 0);
+        fill(WE_F32, weights, sizeof weights / sizeof *weights, 0);
+        fill(WE_F32, bias, MOST_CHANNELS, 0);
+        memcpy(want, y, sizeof y);
+        we_f32_grouped__ref(&g, x, want);
+        kernel(&g, x, y);
+        for (int64_t i = 0; i < OUT; i++) {
+            int inside = i < g.stretch.count * g.stretch.y_step && i % g.stretch.y_step < g.stretch.channels;
+            CHECK(inside ? fabsf(y[i] - want[i]) <= 2e-3f : y[i] == want[i],
+                  "%s: element %" PRId64 " is %g, not %g", name, i, y[i], want[i]);
         }
     }
 }
@@ -580,9 +612,13 @@ static void check_norm(const char *name, we_norm_kernel kernel) {
     static float x[LONGEST + 1], scale[LONGEST + 1], bias[LONGEST + 1], want[LONGEST];
     output got;
     for (int s = SIZE_COUNT; s < SIZE_COUNT * 8; s++) {
-        int64_t k = SIZES[s % SIZE_COUNT] + (SIZES[s % SIZE_COUNT] == 0);
+        int64_t k = SIZES[s % SIZE_COUNT] + (SIZES[s % SIZE_COUNT] == 0), plane = 1;
         int skew = (int)check_below(2);
+        while (s % 3 == 0 && plane < k && (k % plane || check_below(4)))
+            plane++;
+        plane = k % plane ? k : plane;
         we_norm how = {.k = k,
+                       .plane = plane,
                        .epsilon = 1e-5f,
                        .centred = s / SIZE_COUNT & 1,
                        .scale = s & 1 ? scale + skew : NULL,
@@ -828,6 +864,11 @@ static void check_all(uint32_t isas) {
                         we_##dt##_depthwise__ref);
 #include "kernels/depthwise.inc"
 #undef WE_DEPTHWISE_KERNEL_ROW
+#define WE_GROUPED_KERNEL_ROW(ISA, isa, DT, dt)                                                              \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_grouped("we_" #dt "_grouped__" #isa, we_##dt##_grouped__##isa);
+#include "kernels/grouped.inc"
+#undef WE_GROUPED_KERNEL_ROW
 #define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
         check_window("we_" #dt "_window_" #name "__" #isa, WE_##DT, we_##dt##_window_##name##__##isa,        \
@@ -944,7 +985,7 @@ static void bench_unary(const char *name, we_unary_kernel kernel) {
 static void bench_rows(const char *name, we_softmax_kernel softmax, we_norm_kernel norm) {
     static _Alignas(64) float x[512], y[512];
     we_softmax soft = {.k = 512, .factor = 0.125f, .added = x};
-    we_norm how = {.k = 512, .centred = true, .scale = x, .bias = x};
+    we_norm how = {.k = 512, .plane = 1, .centred = true, .scale = x, .bias = x};
     double best = 1e9;
     fill(WE_F32, x, 512, 0);
     for (int round = 0; round < 5; round++) {

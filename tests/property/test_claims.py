@@ -139,6 +139,51 @@ def test_normalisation(
     node.check("norm", 1e-5, threads, omitted=(1,) if constant else ())
 
 
+@pytest.mark.optimised("claims")
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 3),
+    st.integers(0, 4),
+    st.integers(1, 5),
+    st.lists(st.integers(1, 40), max_size=2),
+    SEEDS,
+    THREADS,
+)
+def test_normalisation_of_groups(
+    batch: int, groups: int, size: int, spatial: list[int], seed: int, threads: int
+) -> None:
+    """Without groups, every channel is one."""
+    if groups:
+        node = _Node("GroupNormalization", 1, num_groups=groups, epsilon=1e-3)
+    else:
+        node = _Node("InstanceNormalization", 1, epsilon=1e-3)
+    channels = max(groups, 1) * size
+    node.add(_values(seed, batch, channels, *(spatial or [1])))
+    node.add(_values(seed, channels))
+    node.add(_values(seed + 1, channels))
+    node.check("group_norm", 2e-5, threads)
+
+
+@pytest.mark.optimised("claims")
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 1),
+    st.integers(0, 1),
+    st.integers(1, 20),
+    st.integers(1, 70),
+    st.integers(1, 140),
+    SEEDS,
+    THREADS,
+)
+def test_running_sums(
+    exclusive: int, reverse: int, outer: int, n: int, inner: int, seed: int, threads: int
+) -> None:
+    node = _Node("CumSum", 1, exclusive=exclusive, reverse=reverse)
+    node.add(_values(seed, outer, n, 1 if seed % 2 else inner))
+    node.add(np.array(1, np.int64), constant=True)
+    node.check("cum_sum", 1e-4, threads)
+
+
 @st.composite
 def _attentions(draw: st.DrawFn) -> dict[str, Any]:
     shared, group = draw(st.integers(1, 3)), draw(st.integers(1, 3))

@@ -88,6 +88,30 @@ def test_native_convolution_equals_its_decomposition(case: dict[str, Any]) -> No
     np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * (terms + 8))
 
 
+@st.composite
+def _small_groups(draw: st.DrawFn) -> dict[str, Any]:
+    """Groups of one and of a few channels, windows up to 7 x 7, rows long enough for outputs in blocks."""
+    case = draw(_cases())
+    case["kernel"] = [draw(st.integers(1, 7)) for _ in range(2)]
+    case["size"] = [
+        (k - 1) * d + draw(st.integers(1, 25)) for k, d in zip(case["kernel"], case["dilation"], strict=True)
+    ]
+    case["ins"] = case["outs"] = draw(st.sampled_from([1, 1, 2, 4, 8]))
+    case["group"] = draw(st.integers(2, 20))
+    return case
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(_small_groups())
+def test_small_groups_equal_their_decomposition(case: dict[str, Any]) -> None:
+    model, inputs = _model(case)
+    want = _only(model.session(search="reference", claims=False, fuse=False).run(inputs))
+    got = _only(model.session(threads=case["threads"]).run(inputs))
+    terms = case["ins"] * case["kernel"][0] * case["kernel"][1]
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * (terms + 8))
+
+
 def _steps(session: api.Session) -> list[str]:
     return [step["command"] for step in session.explain()["steps"]]
 

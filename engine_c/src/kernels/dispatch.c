@@ -111,6 +111,11 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
         out->depthwise[WE_##DT] = we_##dt##_depthwise__##isa;
 #include "kernels/depthwise.inc"
 #undef WE_DEPTHWISE_KERNEL_ROW
+#define WE_GROUPED_KERNEL_ROW(ISA, isa, DT, dt)                                                              \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->grouped = we_##dt##_grouped__##isa;
+#include "kernels/grouped.inc"
+#undef WE_GROUPED_KERNEL_ROW
 #define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
         out->window_##name[WE_##DT] = we_##dt##_window_##name##__##isa;
@@ -223,6 +228,10 @@ static const we_kernel_info KERNELS[] = {
     {"depthwise", #isa, "we_" #dt "_depthwise__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},
 #include "kernels/depthwise.inc"
 #undef WE_DEPTHWISE_KERNEL_ROW
+#define WE_GROUPED_KERNEL_ROW(ISA, isa, DT, dt)                                                              \
+    {"grouped", #isa, "we_" #dt "_grouped__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},
+#include "kernels/grouped.inc"
+#undef WE_GROUPED_KERNEL_ROW
 #define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
     {"window",        #isa, "we_" #dt "_window_" #name "__" #isa, WE_##DT, 0, 0, 0, 1, WE_ISA_##ISA,         \
      WE_REDUCE_##Name},

@@ -133,6 +133,21 @@ typedef struct we_depthwise {
 } we_depthwise;
 typedef void (*we_depthwise_kernel)(const we_depthwise *filter, const void *x, void *y);
 
+/* The same where every output sees the channels of its group: y[c] = bias[c] + sum over taps and j < size of
+ * weights[row * w_row + (column * size + j) * channels + c] times the tap's element of channel j of c's
+ * group, plus the residual, kept within low and high. Groups have as many outputs as inputs: 2, 4 or 8. */
+enum {
+    WE_GROUP_MOST = 8,
+};
+typedef struct we_grouped {
+    we_stretch stretch;
+    int64_t w_row;
+    const float *weights, *bias, *residual; /* bias and residual: NULL where absent */
+    float low, high;
+    int32_t size;
+} we_grouped;
+typedef void (*we_grouped_kernel)(const we_grouped *filter, const float *x, float *y);
+
 /* One row: y = softmax(factor * x + added) over k >= 1 elements; added: NULL where absent. masked: a row of
  * nothing but -infinity gives zeros, not NaN. y may be x. */
 typedef struct we_softmax {
@@ -144,9 +159,10 @@ typedef struct we_softmax {
 typedef void (*we_softmax_kernel)(const we_softmax *how, const float *x, float *y);
 
 /* One row: y = (x - mean) * inverse * scale + bias over k >= 1 elements, inverse = 1 / sqrt(mean of (x -
- * mean)^2 + epsilon); uncentred, the mean is left out (0). scale and bias: NULL where absent. y may be x. */
+ * mean)^2 + epsilon); uncentred, the mean is left out (0). scale and bias: NULL where absent; `plane`
+ * elements in a row share one of each (k is a multiple of it). y may be x. */
 typedef struct we_norm {
-    int64_t k;
+    int64_t k, plane;
     float epsilon;
     bool centred;
     const float *scale, *bias;
@@ -227,6 +243,7 @@ typedef struct we_kernels {
     we_depthwise_kernel depthwise[WE_DTYPE_COUNT]; /* of images: F32 and BF16 */
     we_window_kernel window_max[WE_DTYPE_COUNT];
     we_unary_kernel cast[WE_DTYPE_COUNT][WE_DTYPE_COUNT]; /* from, to; NULL where there is none */
+    we_grouped_kernel grouped;
     we_transpose_kernel transpose;
     we_winograd_in_kernel winograd_in[WE_DTYPE_COUNT];
     we_winograd_out_kernel winograd_out[WE_DTYPE_COUNT];
@@ -287,6 +304,10 @@ void we_amx_close(void);
     void we_##dt##_depthwise__##isa(const we_depthwise *filter, const void *x, void *y);
 #include "kernels/depthwise.inc"
 #undef WE_DEPTHWISE_KERNEL_ROW
+#define WE_GROUPED_KERNEL_ROW(ISA, isa, DT, dt)                                                              \
+    void we_##dt##_grouped__##isa(const we_grouped *filter, const float *x, float *y);
+#include "kernels/grouped.inc"
+#undef WE_GROUPED_KERNEL_ROW
 #define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
     void we_##dt##_window_##name##__##isa(const we_stretch *s, const void *x, void *y);
 #include "kernels/window.inc"

@@ -26,6 +26,7 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
         return false;
     *p = (parameters){.rows = x->count / k,
                       .how = {.k = k,
+                              .plane = 1,
                               .epsilon = (float)we_node_float(call->node, "epsilon", 1e-5),
                               .centred = call->node->op == WE_OP_LayerNormalization}};
     *out = p;

@@ -5,6 +5,7 @@
 #include "kernels/simd/image.h"
 
 #define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL_MORE _Pragma("GCC unroll 16")
 #define INLINE static inline __attribute__((always_inline))
 
 /* A group of channels fills `vectors` vectors; only a single one, or a pair of bfloat16, may be partial. */
@@ -90,27 +91,80 @@ INLINE void filter(const we_depthwise *d, const ELEMENT *x, ELEMENT *y, int64_t 
     }
 }
 
-/* Any window: weights are read anew for every output. */
-INLINE void filter_any(const we_depthwise *d, const ELEMENT *x, ELEMENT *y, int64_t channel,
-                       const int32_t count) {
+/* `many` outputs next to each other from the one at x, whose windows move by one column of taps: what a
+ * column of the image holds is read once for all outputs that see it. columns <= 7. */
+INLINE void slide(const we_depthwise *d, const ELEMENT *x, ELEMENT *y, int64_t at, const VEC *bias,
+                  int64_t channel, const int32_t columns, const int32_t many, const int32_t count) {
     const we_stretch *s = &d->stretch;
-    VEC bias[2], sums[2], seen[2], weights[2];
-    load_bias(d, channel, GROUP, count, bias);
-    x += channel;
-    for (int64_t out = 0, at = channel; out < s->count; out++, at += s->y_step, x += s->x_step) {
-        UNROLL for (int32_t v = 0; v < GROUP; v++) sums[v] = bias[v];
-        for (int32_t row = 0; row < s->rows; row++) {
-            const ELEMENT *from = x + row * s->x_row;
-            const float *weight = d->weights + row * d->w_row + channel;
-            for (int32_t column = 0; column < s->columns;
-                 column++, from += s->x_column, weight += s->channels) {
-                load_floats(weight, GROUP, count, weights);
-                load_image(from, GROUP, count, seen);
-                UNROLL for (int32_t v = 0; v < GROUP; v++) sums[v] = V_FMA(weights[v], seen[v], sums[v]);
+    VEC weights[7][2], sums[8][2], seen[2];
+    UNROLL for (int32_t o = 0; o < many; o++) {
+        UNROLL for (int32_t v = 0; v < GROUP; v++) sums[o][v] = bias[v];
+    }
+    for (int32_t row = 0; row < s->rows; row++) {
+        const ELEMENT *from = x + row * s->x_row;
+        const float *w = d->weights + row * d->w_row + channel;
+        UNROLL for (int32_t column = 0; column < columns; column++)
+            load_floats(w + column * s->channels, GROUP, count, weights[column]);
+        UNROLL_MORE for (int32_t place = 0; place < many + columns - 1; place++) {
+            load_image(from + place * s->x_column, GROUP, count, seen);
+            UNROLL for (int32_t o = 0; o < many; o++) {
+                if (place - o < 0 || place - o >= columns)
+                    continue;
+                UNROLL for (int32_t v = 0; v < GROUP; v++) sums[o][v] =
+                    V_FMA(weights[place - o][v], seen[v], sums[o][v]);
             }
         }
-        finish(d, GROUP, count, at, sums, y);
     }
+    UNROLL for (int32_t o = 0; o < many; o++) finish(d, GROUP, count, at + o * s->y_step, sums[o], y);
+}
+
+/* Any window: `many` outputs share what is read of the weights. */
+INLINE void filter_some(const we_depthwise *d, const ELEMENT *x, ELEMENT *y, int64_t at, const VEC *bias,
+                        int64_t channel, const int32_t many, const int32_t count) {
+    const we_stretch *s = &d->stretch;
+    VEC sums[4][2], weights[2], seen[2];
+    UNROLL for (int32_t o = 0; o < many; o++) {
+        UNROLL for (int32_t v = 0; v < GROUP; v++) sums[o][v] = bias[v];
+    }
+    for (int32_t row = 0; row < s->rows; row++) {
+        const ELEMENT *from = x + row * s->x_row;
+        const float *w = d->weights + row * d->w_row + channel;
+        for (int32_t column = 0; column < s->columns; column++, from += s->x_column, w += s->channels) {
+            load_floats(w, GROUP, count, weights);
+            UNROLL for (int32_t o = 0; o < many; o++) {
+                load_image(from + o * s->x_step, GROUP, count, seen);
+                UNROLL for (int32_t v = 0; v < GROUP; v++) sums[o][v] =
+                    V_FMA(weights[v], seen[v], sums[o][v]);
+            }
+        }
+    }
+    UNROLL for (int32_t o = 0; o < many; o++) finish(d, GROUP, count, at + o * s->y_step, sums[o], y);
+}
+
+/* A group of channels along the stretch, in blocks of outputs. columns: 0 for any. */
+INLINE void filter_stretch(const we_depthwise *d, const ELEMENT *x, ELEMENT *y, int64_t channel,
+                           const int32_t columns, const int32_t count) {
+    const we_stretch *s = &d->stretch;
+    VEC bias[2];
+    int64_t out = 0;
+    load_bias(d, channel, GROUP, count, bias);
+    x += channel;
+    for (; GROUP == 1 && columns && out + 8 <= s->count; out += 8) /* as many as the register file holds */
+        slide(d, x + out * s->x_step, y, channel + out * s->y_step, bias, channel, columns, 8, count);
+    for (; columns && out + 4 <= s->count; out += 4)
+        slide(d, x + out * s->x_step, y, channel + out * s->y_step, bias, channel, columns, 4, count);
+    for (; out + 4 <= s->count; out += 4)
+        filter_some(d, x + out * s->x_step, y, channel + out * s->y_step, bias, channel, 4, count);
+    for (; out < s->count; out++)
+        filter_some(d, x + out * s->x_step, y, channel + out * s->y_step, bias, channel, 1, count);
+}
+
+INLINE void filter_all(const we_depthwise *d, const ELEMENT *x, ELEMENT *y, const int32_t columns) {
+    int64_t channel = 0, channels = d->stretch.channels;
+    for (; channel + GROUP * LANES <= channels; channel += GROUP * LANES)
+        filter_stretch(d, x, y, channel, columns, GROUP * LANES);
+    if (channel < channels)
+        filter_stretch(d, x, y, channel, columns, (int32_t)(channels - channel));
 }
 
 /* Channels in steps of a number of vectors, then in groups, then what is left. */
@@ -132,19 +186,39 @@ INLINE void filter_window(const we_depthwise *d, const ELEMENT *x, ELEMENT *y, c
         filter_window(&own, x, y, rows, columns, GROUP);                                                     \
         return;
 
+static void filter_sliding(const we_depthwise *d, const ELEMENT *x, ELEMENT *y) {
+    switch (d->stretch.columns) {
+    case 4:
+        filter_all(d, x, y, 4);
+        return;
+    case 5:
+        filter_all(d, x, y, 5);
+        return;
+    case 6:
+        filter_all(d, x, y, 6);
+        return;
+    default:
+        filter_all(d, x, y, 7);
+    }
+}
+
 void KERNEL(const we_depthwise *d, const void *image, void *result) {
     const we_depthwise own = *d; /* a copy that no store to y can change */
     const ELEMENT *x = image;
     ELEMENT *y = result;
-    int64_t channel = 0, channels = own.stretch.channels;
+    const we_stretch *s = &own.stretch;
     /* Positions a multiple of 512 bytes apart fall into few sets of the first-level cache: then two vectors
      * of each are taken while they are there (512 channels: 19 to 15 cycles a vector on Zen 5), if the
      * register file holds their weights. */
-    if (LANES == 16 && channels % 128 == 0 && own.stretch.rows == 3 && own.stretch.columns == 3) {
+    if (LANES == 16 && s->channels % 128 == 0 && s->rows == 3 && s->columns == 3) {
         filter_window(&own, x, y, 3, 3, 2);
         return;
     }
-    switch (own.stretch.columns < 8 ? ROWS_COLUMNS(own.stretch.rows, own.stretch.columns) : 0) {
+    if (s->columns >= 4 && s->columns <= 7 && s->x_step == s->x_column && s->count >= 4) {
+        filter_sliding(&own, x, y);
+        return;
+    }
+    switch (s->columns < 8 ? ROWS_COLUMNS(s->rows, s->columns) : 0) {
         WINDOW(2, 2)
         WINDOW(2, 3)
         WINDOW(3, 2)
@@ -155,10 +229,6 @@ void KERNEL(const we_depthwise *d, const void *image, void *result) {
         WINDOW(5, 4)
         WINDOW(5, 5)
     default:
-        break;
+        filter_all(&own, x, y, 0);
     }
-    for (; channel + GROUP * LANES <= channels; channel += GROUP * LANES)
-        filter_any(&own, x, y, channel, GROUP * LANES);
-    if (channel < channels)
-        filter_any(&own, x, y, channel, (int32_t)(channels - channel));
 }

@@ -52,11 +52,31 @@ static inline __attribute__((always_inline)) void finish(const we_norm *how, con
     V_STORE_UP_TO(y + i, count, v);
 }
 
+/* One plane after the other. */
+static void finish_planes(const we_norm *how, const float *x, float *y, VEC mean, VEC inverse) {
+    for (int64_t at = 0, channel = 0; at < how->k; at += how->plane, channel++) {
+        VEC scale = V_SPLAT(how->scale ? how->scale[channel] : 1),
+            bias = V_SPLAT(how->bias ? how->bias[channel] : 0);
+        int64_t i = at, end = at + how->plane;
+        for (; i + LANES <= end; i += LANES)
+            V_STORE(y + i, V_ADD(V_MUL(V_MUL(V_SUB(V_LOAD(x + i), mean), inverse), scale), bias));
+        if (i < end) {
+            int32_t count = (int32_t)(end - i);
+            VEC v = V_MUL(V_SUB(V_LOAD_PART(x + i, count), mean), inverse);
+            V_STORE_PART(y + i, count, V_ADD(V_MUL(v, scale), bias));
+        }
+    }
+}
+
 we_moments KERNEL(const we_norm *how, const float *x, float *y) {
     we_moments m = {.mean = how->centred ? mean_of(how->k, x) : 0};
     m.inverse = 1 / sqrtf(mean_of_squares(how->k, x, m.mean) + how->epsilon);
     VEC mean = V_SPLAT(m.mean), inverse = V_SPLAT(m.inverse);
     int64_t i = 0;
+    if (how->plane > 1) {
+        finish_planes(how, x, y, mean, inverse);
+        return m;
+    }
     for (; i + LANES <= how->k; i += LANES)
         finish(how, x, y, mean, inverse, i, LANES);
     if (i < how->k)

@@ -48,6 +48,8 @@ void KERNEL(const we_stretch *s, const void *from, void *to) {
         reduce_stretch(&own, x, 3, 3, y);
     else if (own.rows == 2 && own.columns == 2)
         reduce_stretch(&own, x, 2, 2, y);
+    else if (own.rows == 5 && own.columns == 5)
+        reduce_stretch(&own, x, 5, 5, y);
     else
         reduce_stretch(&own, x, own.rows, own.columns, y);
 }

@@ -1,0 +1,77 @@
+/* One kernel for small groups of channels from vector wrappers, to be defined as KERNEL. A vector of outputs
+ * takes from the vector of inputs beside it, for every channel of a group in turn, that channel's element to
+ * all lanes of the group: as many multiply-adds as there are products, and no lane idle. */
+#include "kernels/kernels.h"
+
+#define UNROLL _Pragma("GCC unroll 8")
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    OUTPUTS = LANES == 16 ? 8 : 4, /* at once: their sums and what they see stay in registers */
+};
+
+INLINE void store(const we_grouped *g, VEC sum, int64_t at, const int32_t count, float *y) {
+    if (g->residual)
+        sum = V_ADD(sum, V_LOAD_UP_TO(g->residual + at, count));
+    V_STORE_UP_TO(y + at, count, V_CAP(V_RAISE(sum, g->low), g->high));
+}
+
+/* Which element each lane takes for channel j of its group, [size][LANES]. */
+static void places_of(int32_t size, int32_t *places) {
+    for (int32_t i = 0; i < size * LANES; i++)
+        places[i] = i % LANES / size * size + i / LANES;
+}
+
+/* `many` outputs from the one at x on; size: of a group. */
+INLINE void filter(const we_grouped *g, const float *x, float *y, int64_t at, int64_t channel,
+                   const int32_t *places, const int32_t size, const int32_t many, const int32_t count) {
+    const we_stretch *s = &g->stretch;
+    VEC sums[OUTPUTS], seen[OUTPUTS];
+    UNROLL for (int32_t o = 0; o < many; o++) sums[o] =
+        g->bias ? V_LOAD_UP_TO(g->bias + channel, count) : V_ZERO();
+    for (int32_t row = 0; row < s->rows; row++) {
+        const float *from = x + row * s->x_row, *w = g->weights + row * g->w_row + channel;
+        for (int32_t column = 0; column < s->columns; column++, from += s->x_column) {
+            UNROLL for (int32_t o = 0; o < many; o++) seen[o] = V_LOAD_UP_TO(from + o * s->x_step, count);
+            UNROLL for (int32_t j = 0; j < size; j++, w += s->channels) {
+                VEC weight = V_LOAD_UP_TO(w, count);
+                UNROLL for (int32_t o = 0; o < many; o++) sums[o] =
+                    V_FMA(weight, v_pick_near(seen[o], places + j * LANES, 0, LANES), sums[o]);
+            }
+        }
+    }
+    UNROLL for (int32_t o = 0; o < many; o++) store(g, sums[o], at + o * s->y_step, count, y);
+}
+
+INLINE void filter_stretch(const we_grouped *g, const float *x, float *y, int64_t channel,
+                           const int32_t *places, const int32_t size, const int32_t count) {
+    const we_stretch *s = &g->stretch;
+    int64_t out = 0;
+    x += channel;
+    for (; out + OUTPUTS <= s->count; out += OUTPUTS)
+        filter(g, x + out * s->x_step, y, channel + out * s->y_step, channel, places, size, OUTPUTS, count);
+    for (; out + 2 <= s->count; out += 2)
+        filter(g, x + out * s->x_step, y, channel + out * s->y_step, channel, places, size, 2, count);
+    for (; out < s->count; out++)
+        filter(g, x + out * s->x_step, y, channel + out * s->y_step, channel, places, size, 1, count);
+}
+
+INLINE void filter_all(const we_grouped *g, const float *x, float *y, const int32_t size) {
+    int32_t places[WE_GROUP_MOST * LANES];
+    int64_t channel = 0, channels = g->stretch.channels;
+    places_of(size, places);
+    for (; channel + LANES <= channels; channel += LANES)
+        filter_stretch(g, x, y, channel, places, size, LANES);
+    if (channel < channels)
+        filter_stretch(g, x, y, channel, places, size, (int32_t)(channels - channel));
+}
+
+void KERNEL(const we_grouped *given, const float *x, float *y) {
+    const we_grouped g = *given; /* a copy that no store to y can change */
+    if (g.size == 2)
+        filter_all(&g, x, y, 2);
+    else if (g.size == 4)
+        filter_all(&g, x, y, 4);
+    else
+        filter_all(&g, x, y, 8);
+}
