@@ -676,7 +676,7 @@ static void check_resample(const char *name, we_resample_kernel kernel, we_mix_k
     output got;
     for (int round = 0; round < 400; round++) {
         int64_t count = 1 + check_below(MOST), length = 1 + check_below(round % 2 ? 900 : 100);
-        int64_t picks = check_below(3) == 0, taps = picks ? 1 : 1 + check_below(MOST_TAPS);
+        int64_t picks = check_below(3) == 0, taps = picks && check_below(2) ? 1 : 1 + check_below(MOST_TAPS);
         for (int64_t i = 0; i < count; i++) {
             for (int64_t j = 0; j < taps; j++) {
                 int64_t place = i * length / count + j - taps / 2;
@@ -694,15 +694,60 @@ static void check_resample(const char *name, we_resample_kernel kernel, we_mix_k
         for (int64_t i = 0; i < count; i++)
             check_near(name, count, ((float *)got.data)[i], want[i], 16 * (double)taps, 4);
         const float *rows[MOST_TAPS];
-        fill(WE_F32, x, LONGEST, 0);
+        fill(WE_F32, x, LONGEST, picks);
         for (int64_t j = 0; j < taps; j++)
             rows[j] = x + j * MOST + skew;
-        we_f32_mix__ref(count, taps, rows, weights, count, want);
+        we_f32_mix__ref(count, taps, rows, how.weights, count, want);
         open_output(&got, (size_t)count * 4, 4 * (size_t)check_below(2));
-        mix(count, taps, rows, weights, count, (float *)got.data);
+        mix(count, taps, rows, how.weights, count, (float *)got.data);
         CHECK(guards_hold(&got), "%s wrote outside its output", name);
         for (int64_t i = 0; i < count; i++)
             check_near(name, count, ((float *)got.data)[i], want[i], 16 * (double)taps, 4);
+    }
+}
+
+/* Now and then an index that is outside. */
+static void check_place(const char *name, we_place_kernel kernel) {
+    enum { MOST = 130 };
+    static int64_t index[MOST * 3], got[MOST + 2], want[MOST];
+    for (int round = 0; round < 300; round++) {
+        we_place p = {.count = check_below(MOST + 1),
+                      .stride = check_below(2) ? 1 : check_below(4),
+                      .extent = 1 + check_below(1000),
+                      .by = check_below(100) * 4,
+                      .start = check_below(1000),
+                      .step = check_below(20)};
+        for (int i = 0; i < MOST * 3; i++)
+            index[i] = check_below(2 * p.extent) - p.extent;
+        if (round % 3 == 0)
+            index[check_below(MOST)] = check_below(2) ? p.extent : -p.extent - 1;
+        got[0] = got[p.count + 1] = 42;
+        bool inside = kernel(&p, index, got + 1), expected = we_i64_place__ref(&p, index, want);
+        CHECK(got[0] == 42 && got[p.count + 1] == 42, "%s wrote outside its output", name);
+        CHECK(inside == expected && (!inside || memcmp(got + 1, want, (size_t)p.count * 8) == 0), "%s differs",
+              name);
+    }
+}
+
+static void check_select(const char *name, we_select_kernel kernel) {
+    static uint32_t yes[LONGEST * 2], no[LONGEST * 2], want[LONGEST];
+    static uint8_t condition[LONGEST];
+    output got;
+    for (int s = 0; s < SIZE_COUNT * 8; s++) {
+        int64_t n = SIZES[s % SIZE_COUNT], yes_step = check_below(3), no_step = check_below(3);
+        for (int i = 0; i < LONGEST * 2; i++)
+            yes[i] = (uint32_t)check_random(), no[i] = (uint32_t)check_random();
+        for (int i = 0; i < LONGEST; i++)
+            condition[i] = (uint8_t)(check_below(2) * (1 + check_below(255)));
+        int skew = (int)check_below(2);
+        we_u32_select__ref(n, condition + skew, yes + skew, yes_step, no, no_step, want);
+        open_output(&got, (size_t)n * 4, 4 * (size_t)check_below(2));
+        const uint32_t *chosen = no;
+        if (no_step == 1 && check_below(2))
+            chosen = memcpy(got.data, no, (size_t)n * 4); /* in place */
+        kernel(n, condition + skew, yes + skew, yes_step, chosen, no_step, (uint32_t *)got.data);
+        CHECK(guards_hold(&got), "%s wrote outside its output", name);
+        CHECK(memcmp(got.data, want, (size_t)n * 4) == 0, "%s differs (n = %" PRId64 ")", name, n);
     }
 }
 
@@ -908,6 +953,16 @@ static void check_all(uint32_t isas) {
         check_resample("we_" #dt "_resample__" #isa, we_##dt##_resample__##isa, we_##dt##_mix__##isa);
 #include "kernels/resample.inc"
 #undef WE_RESAMPLE_KERNEL_ROW
+#define WE_PLACE_KERNEL_ROW(ISA, isa, DT, dt)                                                                \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_place("we_" #dt "_place__" #isa, we_##dt##_place__##isa);
+#include "kernels/place.inc"
+#undef WE_PLACE_KERNEL_ROW
+#define WE_SELECT_KERNEL_ROW(ISA, isa, DT, dt)                                                               \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_select("we_" #dt "_select__" #isa, we_##dt##_select__##isa);
+#include "kernels/select.inc"
+#undef WE_SELECT_KERNEL_ROW
 #define WE_ARG_KERNEL_ROW(ISA, isa, DT, dt)                                                                  \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
         check_arg("we_" #dt "_arg__" #isa, we_##dt##_arg__##isa);

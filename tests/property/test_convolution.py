@@ -293,6 +293,29 @@ def test_native_average_pool_equals_its_decomposition(case: dict[str, Any]) -> N
         np.testing.assert_allclose(got, want, rtol=0, atol=2e-6)
 
 
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(_cases(), st.sampled_from(["MaxPool", "AveragePool"]))
+def test_pools_behind_convolutions_keep_the_channels_last(case: dict[str, Any], op: str) -> None:
+    random = np.random.default_rng(case["seed"])
+    x = random.standard_normal((case["batch"], case["ins"], *case["size"])).astype(np.float32)
+    builder = api.GraphBuilder("pool")
+    builder.input("x", "F32", x.shape)
+    builder.weight("w", random.standard_normal((40, case["ins"], 1, 1)).astype(np.float32))
+    builder.node("Conv", ["x", "w"], ["t"])
+    builder.node("Relu", ["t"], ["u"])
+    builder.node(
+        op, ["u"], ["y"],
+        kernel_shape=case["kernel"], strides=case["stride"], dilations=case["dilation"], pads=case["pads"],
+    )  # fmt: skip
+    builder.output("y")
+    model = builder.finish()
+    want = _only(model.session(search="reference", claims=False).run({"x": x}))
+    session = model.session(threads=case["threads"])
+    np.testing.assert_allclose(_only(session.run({"x": x})), want, rtol=0, atol=1e-4)
+    assert not any(step["candidate"].endswith("_planes") for step in session.explain()["steps"])
+
+
 @st.composite
 def _transposed(draw: st.DrawFn) -> dict[str, Any]:
     """Transposed convolutions: strides below, at and past the kernel, holes, crops, groups, tails."""

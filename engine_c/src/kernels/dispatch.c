@@ -155,6 +155,16 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
     }
 #include "kernels/resample.inc"
 #undef WE_RESAMPLE_KERNEL_ROW
+#define WE_PLACE_KERNEL_ROW(ISA, isa, DT, dt)                                                                \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->place = we_##dt##_place__##isa;
+#include "kernels/place.inc"
+#undef WE_PLACE_KERNEL_ROW
+#define WE_SELECT_KERNEL_ROW(ISA, isa, DT, dt)                                                               \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->select = we_##dt##_select__##isa;
+#include "kernels/select.inc"
+#undef WE_SELECT_KERNEL_ROW
 #define WE_ARG_KERNEL_ROW(ISA, isa, DT, dt)                                                                  \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
         out->arg = we_##dt##_arg__##isa;
@@ -263,6 +273,14 @@ static const we_kernel_info KERNELS[] = {
         {"resample", #isa, "we_" #dt "_mix__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 1},
 #include "kernels/resample.inc"
 #undef WE_RESAMPLE_KERNEL_ROW
+#define WE_PLACE_KERNEL_ROW(ISA, isa, DT, dt)                                                                \
+    {"place", #isa, "we_" #dt "_place__" #isa, WE_##DT, 0, 0, 0, 1, WE_ISA_##ISA, 0},
+#include "kernels/place.inc"
+#undef WE_PLACE_KERNEL_ROW
+#define WE_SELECT_KERNEL_ROW(ISA, isa, DT, dt)                                                               \
+    {"select", #isa, "we_" #dt "_select__" #isa, WE_##DT, 0, 0, 0, 1, WE_ISA_##ISA, 0},
+#include "kernels/select.inc"
+#undef WE_SELECT_KERNEL_ROW
 #define WE_ARG_KERNEL_ROW(ISA, isa, DT, dt)                                                                  \
     {"arg", #isa, "we_" #dt "_arg__" #isa, WE_##DT, 0, 0, 0, 1, WE_ISA_##ISA, 0},
 #include "kernels/arg.inc"

@@ -231,9 +231,21 @@ typedef struct we_resample {
 } we_resample;
 typedef void (*we_resample_kernel)(const we_resample *how, const float *x, float *y);
 
-/* y[i] = sum over j < taps of weights[j * step] * rows[j][i], i < n. y overlaps no row. */
+/* y[i] = sum over j < taps of weights[j * step] * rows[j][i], i < n, or the largest of them likewise. y overlaps
+ * no row. */
 typedef void (*we_mix_kernel)(int64_t n, int64_t taps, const float *const *rows, const float *weights,
                               int64_t step, float *y);
+
+/* out[j] = start + j * step + i * by for j < count, i = index[j * stride], from the end where negative. False
+ * where some i is outside [0, extent); then `out` means nothing. */
+typedef struct we_place {
+    int64_t count, stride, extent, by, start, step;
+} we_place;
+typedef bool (*we_place_kernel)(const we_place *p, const int64_t *index, int64_t *out);
+
+/* y[i] = condition[i] ? yes[i * yes_step] : no[i * no_step] for i < n; y may be an operand of step 1. */
+typedef void (*we_select_kernel)(int64_t n, const uint8_t *condition, const uint32_t *yes, int64_t yes_step,
+                                 const uint32_t *no, int64_t no_step, uint32_t *y);
 
 typedef struct we_kernels {
     uint32_t isas;                                         /* bit set of we_isa */
@@ -250,6 +262,8 @@ typedef struct we_kernels {
     we_softmax_kernel softmax;
     we_norm_kernel norm;
     we_arg_kernel arg;
+    we_place_kernel place;
+    we_select_kernel select;
     we_resample_kernel resample;
     we_mix_kernel mix;
     we_gemv_kernel gemv;
@@ -341,6 +355,15 @@ void we_amx_close(void);
                               int64_t step, float *y);
 #include "kernels/resample.inc"
 #undef WE_RESAMPLE_KERNEL_ROW
+#define WE_PLACE_KERNEL_ROW(ISA, isa, DT, dt)                                                                \
+    bool we_##dt##_place__##isa(const we_place *p, const int64_t *index, int64_t *out);
+#include "kernels/place.inc"
+#undef WE_PLACE_KERNEL_ROW
+#define WE_SELECT_KERNEL_ROW(ISA, isa, DT, dt)                                                               \
+    void we_##dt##_select__##isa(int64_t n, const uint8_t *condition, const uint32_t *yes, int64_t yes_step, \
+                                 const uint32_t *no, int64_t no_step, uint32_t *y);
+#include "kernels/select.inc"
+#undef WE_SELECT_KERNEL_ROW
 #define WE_ARG_KERNEL_ROW(ISA, isa, DT, dt)                                                                  \
     void we_##dt##_arg__##isa(const we_arg *how, const float *x, int64_t *y);
 #include "kernels/arg.inc"

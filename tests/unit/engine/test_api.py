@@ -254,7 +254,8 @@ def test_tables_describe_ops_and_kernels() -> None:
     assert rows["MaxPool"].claims == "cpu"
     assert {kernel.family for kernel in api.kernels()} == {
         "unary", "binary", "reduce", "matmul", "depthwise", "window", "softmax", "norm", "gemv",
-        "winograd", "transpose", "split", "arg", "cast", "resample",
+        "winograd", "transpose", "split", "arg", "cast", "resample", "grouped", "place",
+        "select",
     }  # fmt: skip
     assert api.isas()[0] == "ref"
     assert all(cells["ref"] in {"chosen", "available"} for cells in api.coverage().values())

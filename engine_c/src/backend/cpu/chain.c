@@ -44,7 +44,7 @@ static void run_step(block *b, const we_chain_step *step, void *to) {
     else if (step->kind == WE_COMMAND_BINARY)
         kernels->binary[step->fn][WE_F32](b->count, in[0], steps[0], in[1], steps[1], to);
     else
-        we_cpu_select(sizeof(float), b->count, in, steps, to);
+        we_cpu_select(kernels, sizeof(float), b->count, in, steps, to);
 }
 
 static void run_blocks(void *context, int64_t begin, int64_t end) {

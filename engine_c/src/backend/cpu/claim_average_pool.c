@@ -1,5 +1,5 @@
-/* Mean of each window: a depthwise filter whose weights are all one over the number of taps. Where fewer taps
- * count, as at the edge of an image, the sum is divided afterwards. */
+/* Mean of each window: a depthwise filter whose weights are all one over the number of taps. Windows that
+ * count the taps inside the image alone are left to the decomposition. */
 #include <math.h>
 
 #include "backend/cpu/conv.h"
@@ -8,7 +8,7 @@
 typedef struct parameters {
     we_conv conv;
     bool counts_padding;
-    const float *ones, *shares; /* [columns, channels], the same for every row; made at preparation */
+    const float *ones; /* [columns, channels], the same for every row; made at preparation */
 } parameters;
 
 static bool is_inside(const we_window *w, int32_t i) {
@@ -43,15 +43,11 @@ static we_status prepare(we_program *program, we_command *command, we_error *err
     parameters *p = (parameters *)command->u.claim.parameters; /* of this command alone */
     int64_t count = p->conv.w.kernel[1] * p->conv.group;
     float *ones = we_arena_new(&program->arena, (size_t)count * sizeof *ones);
-    float *shares = we_arena_new(&program->arena, (size_t)count * sizeof *shares);
-    if (!ones || !shares)
+    if (!ones)
         return we_error_no_memory(err);
-    for (int64_t i = 0; i < count; i++) {
+    for (int64_t i = 0; i < count; i++)
         ones[i] = 1;
-        shares[i] = 1 / (float)p->conv.w.taps;
-    }
     p->ones = ones;
-    p->shares = shares;
     return WE_OK;
 }
 
@@ -59,12 +55,11 @@ static void visit(const we_run *run, const we_command *command, const we_conv_pa
     const parameters *p = command->u.claim.parameters;
     const we_stretch *s = &part->stretch;
     int64_t inside = s->rows * s->columns;
-    bool all = p->counts_padding || inside == p->conv.w.taps;
-    float *y = we_conv_out(run, command, part->y), share = 1 / (float)(inside > 0 ? inside : 1);
-    we_depthwise d = {
-        .stretch = *s, .weights = all ? p->shares : p->ones, .low = -INFINITY, .high = INFINITY};
+    float share = 1 / (float)(p->counts_padding ? p->conv.w.taps : inside > 0 ? inside : 1);
+    float *y = we_conv_out(run, command, part->y);
+    we_depthwise d = {.stretch = *s, .weights = p->ones, .low = -INFINITY, .high = INFINITY};
     run->kernels->depthwise[WE_F32](&d, (const float *)we_run_in(run, command, 0) + part->x, y);
-    for (int64_t i = 0; i < s->count && !all; i++, y += s->y_step)
+    for (int64_t i = 0; i < s->count; i++, y += s->y_step)
         run->kernels->binary[WE_BINARY_Mul][WE_F32](s->channels, y, 1, &share, 0, y);
 }
 

@@ -80,25 +80,11 @@ static void binary_run(void *context, int64_t begin, int64_t end) {
         (char *)we_run_out(j->run, c) + begin * out_width);
 }
 
-/* Elements of four bytes whose condition is read in order: the steps are spelled out so that the loop is
- * compiled to vectors. */
-#define SELECT_WORDS(yes_at, no_at)                                                                          \
-    for (int64_t i = 0; i < n; i++)                                                                          \
-    y[i] = condition[i] ? yes[yes_at] : no[no_at]
-static void select_words(int64_t n, const uint8_t *condition, const uint32_t *yes, int64_t yes_step,
-                         const uint32_t *no, int64_t no_step, uint32_t *y) {
-    if (yes_step == 1 && no_step == 1)
-        SELECT_WORDS(i, i);
-    else if (yes_step == 1 && no_step == 0)
-        SELECT_WORDS(i, 0);
-    else
-        SELECT_WORDS(i * yes_step, i * no_step);
-}
-
-void we_cpu_select(size_t width, int64_t n, const char *const *in, const int64_t *steps, void *y) {
+void we_cpu_select(const we_kernels *kernels, size_t width, int64_t n, const char *const *in,
+                   const int64_t *steps, void *y) {
     const uint8_t *condition = (const uint8_t *)in[0];
     if (width == sizeof(uint32_t) && steps[0] == 1) {
-        select_words(n, condition, (const void *)in[1], steps[1], (const void *)in[2], steps[2], y);
+        kernels->select(n, condition, (const void *)in[1], steps[1], (const void *)in[2], steps[2], y);
         return;
     }
     char *out = y;
@@ -121,7 +107,7 @@ static void select_rows(void *context, int64_t begin, int64_t end) {
         row_offsets(walk, row, 3, offsets);
         for (int32_t i = 0; i < 3; i++)
             in[i] = (const char *)we_run_in(j->run, c, i) + offsets[i] * (i ? width : 1);
-        we_cpu_select((size_t)width, n, in, steps, out + row * n * width);
+        we_cpu_select(j->run->kernels, (size_t)width, n, in, steps, out + row * n * width);
     }
 }
 

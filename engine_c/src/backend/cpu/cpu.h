@@ -17,7 +17,8 @@ we_status we_cpu_top(const we_run *run, const we_command *command, we_error *err
 void we_cpu_chain(const we_run *run, const we_command *command);
 /* y[i] = in[0][i] ? in[1][i] : in[2][i] over n elements of `width` bytes, in[0] of one; steps in elements. y
  * may be in[1] or in[2] where that has step 1. */
-void we_cpu_select(size_t width, int64_t n, const char *const *in, const int64_t *steps, void *y);
+void we_cpu_select(const we_kernels *kernels, size_t width, int64_t n, const char *const *in,
+                   const int64_t *steps, void *y);
 void we_cpu_random(const we_run *run, const we_command *command);
 void we_cpu_cast(const we_run *run, const we_command *command);
 /* Convert n elements. from and to must not overlap unless the types are one. */

@@ -36,19 +36,6 @@ static void place_evenly(int64_t start, int64_t step, int64_t count, int64_t *ou
         out[j] = start + j * step;
 }
 
-/* The same plus the index at j times `by`, which must lie in [-extent, extent). */
-static bool place_by(const int64_t *index, int64_t stride, int64_t extent, int64_t by, int64_t start,
-                     int64_t step, int64_t count, int64_t *out) {
-    uint64_t inside = 1;
-    for (int64_t j = 0; j < count; j++) {
-        int64_t value = index[j * stride];
-        value += value < 0 ? extent : 0;
-        inside &= (uint64_t)value < (uint64_t)extent;
-        out[j] = start + j * step + value * by;
-    }
-    return inside;
-}
-
 /* out[j] += what the components of its index say, in any type. */
 static bool add_components(const side *s, int64_t at, int64_t stride, int64_t count, int64_t *out) {
     const we_loop_index *index = &s->view->index;
@@ -66,21 +53,20 @@ static bool add_components(const side *s, int64_t at, int64_t stride, int64_t co
 
 /* Iterations along the innermost dim: places from `start`, `step` apart, indices from `number`, `stride`
  * apart. */
-static bool place_row(const side *s, int64_t start, int64_t step, int64_t number, int64_t stride,
-                      int64_t count, int64_t *out) {
+static bool place_row(const we_kernels *kernels, const side *s, int64_t start, int64_t step, int64_t number,
+                      int64_t stride, int64_t count, int64_t *out) {
     const we_loop_index *index = &s->view->index;
     if (index->tensor >= 0 && index->components == 1 && s->index.dtype == WE_I64) {
-        const int64_t *from = (const int64_t *)s->index.data + number;
-        int64_t extent = index->extent[0], by = index->step[0] * s->width;
-        return stride == 1 ? place_by(from, 1, extent, by, start, step, count, out)
-                           : place_by(from, stride, extent, by, start, step, count, out);
+        we_place p = {count, stride, index->extent[0], index->step[0] * s->width, start, step};
+        return kernels->place(&p, (const int64_t *)s->index.data + number, out);
     }
     place_evenly(start, step, count, out);
     return index->tensor < 0 || add_components(s, number, stride, count, out);
 }
 
 /* Iterations [begin, begin + count) of one side; false where an index is outside. */
-static bool place(const we_loop *loop, const side *s, int64_t begin, int64_t count, int64_t *out) {
+static bool place(const job *j, const side *s, int64_t begin, int64_t count, int64_t *out) {
+    const we_loop *loop = j->loop;
     int64_t x[WE_MAX_RANK] = {0}, row = loop->rank ? loop->size[loop->rank - 1] : 1;
     int32_t last = loop->rank - 1;
     bool inside = true;
@@ -99,7 +85,7 @@ static bool place(const we_loop *loop, const side *s, int64_t begin, int64_t cou
             number += x[i] * index->stride[i];
         }
         int64_t step = last >= 0 ? at->stride[last] * s->width : 0;
-        inside &= place_row(s, from * s->width, step, number, last >= 0 ? index->stride[last] : 0, run, out);
+        inside &= place_row(j->run->kernels, s, from * s->width, step, number, last >= 0 ? index->stride[last] : 0, run, out);
         out += run;
         count -= run;
         if (last >= 0)
@@ -161,14 +147,14 @@ static void combine(const job *j, int64_t count, const int64_t *left, const int6
 static bool run_piece(job *j, int64_t begin, int64_t count) {
     const we_command *body = &j->loop->body[0];
     int64_t from[PIECE], other[PIECE], to[PIECE];
-    if (!place(j->loop, &j->to, begin, count, to) || !place(j->loop, &j->from[0], begin, count, from))
+    if (!place(j, &j->to, begin, count, to) || !place(j, &j->from[0], begin, count, from))
         return false;
     if (body->kind == WE_COMMAND_RASTER) {
         size_t bytes = (size_t)j->run->program->tensors[body->out].count * (size_t)j->to.width;
         move_sized(count, bytes, j->from[0].base, from, j->to.base, to);
         return true;
     }
-    if (!place(j->loop, &j->from[1], begin, count, other))
+    if (!place(j, &j->from[1], begin, count, other))
         return false;
     combine(j, count, from, other, to);
     return true;

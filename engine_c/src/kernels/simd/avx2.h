@@ -118,6 +118,14 @@ static inline VEC v_pick_near(VEC v, const int32_t *at, int32_t low, int32_t cou
     return _mm256_permutevar8x32_ps(v, _mm256_sub_epi32(index, _mm256_set1_epi32(low)));
 }
 
+/* The same of two vectors that lie behind one another: at[i] - low in [0, 2 * LANES). */
+static inline VEC v_pick_twice(VEC v, VEC next, const int32_t *at, int32_t low, int32_t count) {
+    __m256i index = _mm256_maskload_epi32(at, V_PART_MASK(count));
+    index = _mm256_sub_epi32(index, _mm256_set1_epi32(low));
+    VEC near = _mm256_permutevar8x32_ps(v, index), far = _mm256_permutevar8x32_ps(next, index);
+    return _mm256_blendv_ps(near, far, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+}
+
 /* Lane i: x[at[i]] for i < count, else 0. */
 static inline VEC v_pick(const float *x, const int32_t *at, int32_t count) {
     __m256i mask = V_PART_MASK(count), index = _mm256_maskload_epi32(at, mask);

@@ -94,6 +94,12 @@ static inline VEC v_pick_near(VEC v, const int32_t *at, int32_t low, int32_t cou
     return _mm512_permutexvar_ps(_mm512_sub_epi32(index, _mm512_set1_epi32(low)), v);
 }
 
+/* The same of two vectors that lie behind one another: at[i] - low in [0, 2 * LANES). */
+static inline VEC v_pick_twice(VEC v, VEC next, const int32_t *at, int32_t low, int32_t count) {
+    __m512i index = _mm512_maskz_loadu_epi32((__mmask16)(0xffffu >> (16 - count)), at);
+    return _mm512_permutex2var_ps(v, _mm512_sub_epi32(index, _mm512_set1_epi32(low)), next);
+}
+
 /* Lane i: x[at[i]] for i < count, else 0. */
 static inline VEC v_pick(const float *x, const int32_t *at, int32_t count) {
     __mmask16 mask = (__mmask16)(0xffffu >> (16 - count));

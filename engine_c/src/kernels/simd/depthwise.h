@@ -141,6 +141,37 @@ INLINE void filter_some(const we_depthwise *d, const ELEMENT *x, ELEMENT *y, int
     UNROLL for (int32_t o = 0; o < many; o++) finish(d, GROUP, count, at + o * s->y_step, sums[o], y);
 }
 
+/* One output whose window is any: two sums, as each waits for itself. */
+INLINE void filter_one(const we_depthwise *d, const ELEMENT *x, ELEMENT *y, int64_t at, const VEC *bias,
+                       int64_t channel, const int32_t count) {
+    const we_stretch *s = &d->stretch;
+    VEC sums[2][2], weights[2], seen[2];
+    UNROLL for (int32_t v = 0; v < GROUP; v++) {
+        sums[0][v] = bias[v];
+        sums[1][v] = V_ZERO();
+    }
+    for (int32_t row = 0; row < s->rows; row++) {
+        const ELEMENT *from = x + row * s->x_row;
+        const float *w = d->weights + row * d->w_row + channel;
+        int32_t column = 0;
+        for (; column + 2 <= s->columns; column += 2, from += 2 * s->x_column, w += 2 * s->channels) {
+            UNROLL for (int32_t odd = 0; odd < 2; odd++) {
+                load_floats(w + odd * s->channels, GROUP, count, weights);
+                load_image(from + odd * s->x_column, GROUP, count, seen);
+                UNROLL for (int32_t v = 0; v < GROUP; v++) sums[odd][v] =
+                    V_FMA(weights[v], seen[v], sums[odd][v]);
+            }
+        }
+        if (column < s->columns) {
+            load_floats(w, GROUP, count, weights);
+            load_image(from, GROUP, count, seen);
+            UNROLL for (int32_t v = 0; v < GROUP; v++) sums[0][v] = V_FMA(weights[v], seen[v], sums[0][v]);
+        }
+    }
+    UNROLL for (int32_t v = 0; v < GROUP; v++) sums[0][v] = V_ADD(sums[0][v], sums[1][v]);
+    finish(d, GROUP, count, at, sums[0], y);
+}
+
 /* A group of channels along the stretch, in blocks of outputs. columns: 0 for any. */
 INLINE void filter_stretch(const we_depthwise *d, const ELEMENT *x, ELEMENT *y, int64_t channel,
                            const int32_t columns, const int32_t count) {
@@ -156,7 +187,7 @@ INLINE void filter_stretch(const we_depthwise *d, const ELEMENT *x, ELEMENT *y, 
     for (; out + 4 <= s->count; out += 4)
         filter_some(d, x + out * s->x_step, y, channel + out * s->y_step, bias, channel, 4, count);
     for (; out < s->count; out++)
-        filter_some(d, x + out * s->x_step, y, channel + out * s->y_step, bias, channel, 1, count);
+        filter_one(d, x + out * s->x_step, y, channel + out * s->y_step, bias, channel, count);
 }
 
 INLINE void filter_all(const we_depthwise *d, const ELEMENT *x, ELEMENT *y, const int32_t columns) {

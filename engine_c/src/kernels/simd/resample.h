@@ -3,81 +3,110 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* `count` outputs from the i-th on. All they see lies within `window`, whose first element is x[low]. */
-INLINE VEC from_window(const we_resample *how, VEC window, int64_t i, int32_t low, const int32_t count,
-                       const bool picks) {
-    VEC sum = V_ZERO();
-    if (picks)
-        return v_pick_near(window, how->at + i, low, count);
-    for (int64_t j = 0; j < how->taps; j++) {
-        VEC seen = v_pick_near(window, how->at + j * how->count + i, low, count);
-        sum = V_FMA(V_LOAD_UP_TO(how->weights + j * how->count + i, count), seen, sum);
+/* x[at[i]] for i < count: from one vector of the row where they lie that close, from two, or one by one. */
+INLINE VEC pick(const we_resample *how, const float *x, const int32_t *at, const int32_t count) {
+    int32_t low = at[0], span = at[count - 1] - low;
+    int64_t left = how->length - low;
+    if (span >= 2 * LANES)
+        return v_pick(x, at, count);
+    VEC v = left < LANES ? V_LOAD_PART(x + low, (int32_t)left) : V_LOAD(x + low);
+    if (span < LANES)
+        return v_pick_near(v, at, low, count);
+    left -= LANES;
+    VEC next = left < LANES ? V_LOAD_PART(x + low + LANES, (int32_t)left) : V_LOAD(x + low + LANES);
+    return v_pick_twice(v, next, at, low, count);
+}
+
+/* What all taps see of a row: within one vector, within two, or each tap by itself. */
+typedef enum sight { NEAR, TWICE, EACH } sight;
+typedef struct view {
+    const float *x;
+    int32_t low;
+    VEC first, next;
+} view;
+
+INLINE VEC seen_by(const we_resample *how, const view *v, const int32_t *at, const int32_t count,
+                   const sight s) {
+    if (s == NEAR)
+        return v_pick_near(v->first, at, v->low, count);
+    return s == TWICE ? v_pick_twice(v->first, v->next, at, v->low, count) : pick(how, v->x, at, count);
+}
+
+INLINE VEC combine(const we_resample *how, const view *v, int64_t i, const int32_t count, const sight s,
+                   const bool largest) {
+    const int32_t *at = how->at + i;
+    VEC sum = seen_by(how, v, at, count, s);
+    if (!largest)
+        sum = V_MUL(V_LOAD_UP_TO(how->weights + i, count), sum);
+    for (int64_t j = 1; j < how->taps; j++) {
+        VEC seen = seen_by(how, v, at + j * how->count, count, s);
+        sum = largest ? V_LARGER(sum, seen)
+                      : V_FMA(V_LOAD_UP_TO(how->weights + j * how->count + i, count), seen, sum);
     }
     return sum;
 }
 
-/* The same where it lies anywhere. */
-INLINE VEC from_row(const we_resample *how, const float *x, int64_t i, const int32_t count,
-                    const bool picks) {
-    VEC sum = V_ZERO();
-    if (picks)
-        return v_pick(x, how->at + i, count);
-    for (int64_t j = 0; j < how->taps; j++) {
-        VEC seen = v_pick(x, how->at + j * how->count + i, count);
-        sum = V_FMA(V_LOAD_UP_TO(how->weights + j * how->count + i, count), seen, sum);
-    }
-    return sum;
+INLINE VEC outputs(const we_resample *how, const float *x, int64_t i, const int32_t count, const bool largest) {
+    view v = {x, how->at[i], V_ZERO(), V_ZERO()};
+    int64_t span = how->at[(how->taps - 1) * how->count + i + count - 1] - v.low;
+    int64_t left = how->length - v.low;
+    if (span >= 2 * LANES)
+        return combine(how, &v, i, count, EACH, largest);
+    v.first = left < LANES ? V_LOAD_PART(x + v.low, (int32_t)left) : V_LOAD(x + v.low);
+    if (span < LANES)
+        return combine(how, &v, i, count, NEAR, largest);
+    left -= LANES;
+    v.next = left < LANES ? V_LOAD_PART(x + v.low + LANES, (int32_t)left) : V_LOAD(x + v.low + LANES);
+    return combine(how, &v, i, count, TWICE, largest);
 }
 
-INLINE VEC outputs(const we_resample *how, const float *x, int64_t i, const int32_t count, const bool picks) {
-    int32_t low = how->at[i], high = how->at[(how->taps - 1) * how->count + i + count - 1];
-    if (high - low >= LANES)
-        return from_row(how, x, i, count, picks);
-    if (low + LANES <= how->length)
-        return from_window(how, V_LOAD(x + low), i, low, count, picks);
-    return from_window(how, V_LOAD_PART(x + low, (int32_t)(how->length - low)), i, low, count, picks);
-}
-
-INLINE void resample(const we_resample *how, const float *x, float *y, const bool picks) {
+INLINE void resample(const we_resample *how, const float *x, float *y, const bool largest) {
     int64_t i = 0;
     for (; i + LANES <= how->count; i += LANES)
-        V_STORE(y + i, outputs(how, x, i, LANES, picks));
+        V_STORE(y + i, outputs(how, x, i, LANES, largest));
     if (i < how->count) {
         int32_t count = (int32_t)(how->count - i);
-        V_STORE_PART(y + i, count, outputs(how, x, i, count, picks));
+        V_STORE_PART(y + i, count, outputs(how, x, i, count, largest));
     }
 }
 
 void NAME(resample)(const we_resample *how, const float *x, float *y) {
-    if (how->weights)
-        resample(how, x, y, false);
+    const we_resample own = *how; /* a copy that no store to y can change */
+    if (own.weights)
+        resample(&own, x, y, false);
     else
-        resample(how, x, y, true);
+        resample(&own, x, y, true);
 }
 
 INLINE VEC mixed(const int64_t taps, const float *const *rows, const float *weights, int64_t step, int64_t i,
-                 const int32_t count) {
-    VEC sum = V_ZERO();
-    for (int64_t j = 0; j < taps; j++)
-        sum = V_FMA(V_SPLAT(weights[j * step]), V_LOAD_UP_TO(rows[j] + i, count), sum);
+                 const int32_t count, const bool largest) {
+    VEC sum = V_LOAD_UP_TO(rows[0] + i, count);
+    if (!largest)
+        sum = V_MUL(V_SPLAT(weights[0]), sum);
+    for (int64_t j = 1; j < taps; j++) {
+        VEC seen = V_LOAD_UP_TO(rows[j] + i, count);
+        sum = largest ? V_LARGER(sum, seen) : V_FMA(V_SPLAT(weights[j * step]), seen, sum);
+    }
     return sum;
 }
 
 INLINE void mix(int64_t n, const int64_t taps, const float *const *rows, const float *weights, int64_t step,
-                float *y) {
+                float *y, const bool largest) {
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES)
-        V_STORE(y + i, mixed(taps, rows, weights, step, i, LANES));
+        V_STORE(y + i, mixed(taps, rows, weights, step, i, LANES, largest));
     if (i < n)
-        V_STORE_PART(y + i, (int32_t)(n - i), mixed(taps, rows, weights, step, i, (int32_t)(n - i)));
+        V_STORE_PART(y + i, (int32_t)(n - i), mixed(taps, rows, weights, step, i, (int32_t)(n - i), largest));
 }
 
 void NAME(mix)(int64_t n, int64_t taps, const float *const *rows, const float *weights, int64_t step,
                float *y) {
-    if (taps == 2)
-        mix(n, 2, rows, weights, step, y);
+    if (!weights)
+        mix(n, taps, rows, weights, step, y, true);
+    else if (taps == 2)
+        mix(n, 2, rows, weights, step, y, false);
     else if (taps == 4)
-        mix(n, 4, rows, weights, step, y);
+        mix(n, 4, rows, weights, step, y, false);
     else
-        mix(n, taps, rows, weights, step, y);
+        mix(n, taps, rows, weights, step, y, false);
 }
