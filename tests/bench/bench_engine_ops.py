@@ -62,7 +62,9 @@ def _measure(
         "threads": threads,
     }  # fmt: skip
     with running([us, *peers], job, urgent=args.urgent) as (workers, failures):
-        samples, died = race(workers, turns=args.turns, turn_s=TURN_S, patience=args.turns)
+        samples, died = race(
+            workers, turns=args.turns, turn_s=TURN_S, patience=args.turns, rest=_no_rest
+        )
         for name, why in {**failures, **died}.items():
             grid.note(case.name, f"{name}: {why}")
         for name in _others(us.name, workers):
@@ -76,6 +78,10 @@ def _measure(
     if best is not None and us.name in samples:
         ratio = samples[best].median_s / samples[us.name].median_s
         grid.put(case.name, RATIO, Cell(ratio, unit="x", text=best))
+
+
+def _no_rest(_seconds: float) -> None:
+    """Turns are short and cases many: what disturbs one has passed at the next."""
 
 
 def _folder(case: Case) -> Path:

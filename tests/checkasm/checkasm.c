@@ -724,8 +724,8 @@ static void check_place(const char *name, we_place_kernel kernel) {
         got[0] = got[p.count + 1] = 42;
         bool inside = kernel(&p, index, got + 1), expected = we_i64_place__ref(&p, index, want);
         CHECK(got[0] == 42 && got[p.count + 1] == 42, "%s wrote outside its output", name);
-        CHECK(inside == expected && (!inside || memcmp(got + 1, want, (size_t)p.count * 8) == 0), "%s differs",
-              name);
+        CHECK(inside == expected && (!inside || memcmp(got + 1, want, (size_t)p.count * 8) == 0),
+              "%s differs", name);
     }
 }
 

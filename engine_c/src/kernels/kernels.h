@@ -231,8 +231,8 @@ typedef struct we_resample {
 } we_resample;
 typedef void (*we_resample_kernel)(const we_resample *how, const float *x, float *y);
 
-/* y[i] = sum over j < taps of weights[j * step] * rows[j][i], i < n, or the largest of them likewise. y overlaps
- * no row. */
+/* y[i] = sum over j < taps of weights[j * step] * rows[j][i], i < n, or the largest of them likewise. y
+ * overlaps no row. */
 typedef void (*we_mix_kernel)(int64_t n, int64_t taps, const float *const *rows, const float *weights,
                               int64_t step, float *y);
 

@@ -1,7 +1,7 @@
 """Models of one operator each, over the common families, for the benchmark.
 
 A case is what a reader would say of it, the operator, its inputs and its attributes. An input is the shape of
-a random tensor fed at run time, or ``Weight``: of one that the model holds, or an array in the place of either.
+a random tensor fed at run time; or ``Weight``, of one that the model holds; or an array in place of either.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-/* Pools of images whose planes lie behind one another: a window of largest or of equally weighted elements is one
- * along a row and one across. For those that step over elements: where all are seen again and again, turning the
- * image costs less (20 x 20, 5 x 5: 71 to 121 us, Zen 5, 2026-11-26). */
+/* Pools of images whose planes lie behind one another: a window of largest or of equally weighted elements is
+ * one along a row and one across. For those that step over elements: where all are seen again and again,
+ * turning the image costs less (20 x 20, 5 x 5: 71 to 121 us, Zen 5, 2026-11-26). */
 #include "backend/cpu/conv.h"
 #include "backend/cpu/separable.h"
 
@@ -16,8 +16,7 @@ static bool read_axis(const we_window *w, int32_t i, bool sums, we_arena *arena,
             return false;
         for (int64_t tap = 0; tap < kernel; tap++) {
             int64_t place = first + tap;
-            to->at[tap * w->out[i] + o] =
-                (int32_t)(place < 0 ? 0 : place >= w->in[i] ? w->in[i] - 1 : place);
+            to->at[tap * w->out[i] + o] = (int32_t)(place < 0 ? 0 : place >= w->in[i] ? w->in[i] - 1 : place);
             if (sums)
                 to->weights[tap * w->out[i] + o] = 1;
         }

@@ -85,7 +85,8 @@ static bool place(const job *j, const side *s, int64_t begin, int64_t count, int
             number += x[i] * index->stride[i];
         }
         int64_t step = last >= 0 ? at->stride[last] * s->width : 0;
-        inside &= place_row(j->run->kernels, s, from * s->width, step, number, last >= 0 ? index->stride[last] : 0, run, out);
+        inside &= place_row(j->run->kernels, s, from * s->width, step, number,
+                            last >= 0 ? index->stride[last] : 0, run, out);
         out += run;
         count -= run;
         if (last >= 0)

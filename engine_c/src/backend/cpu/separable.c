@@ -3,9 +3,9 @@
 #include "backend/cpu/separable.h"
 
 enum {
-    STRIP = 16,       /* rows of the output that a thread makes in one go */
+    STRIP = 16,         /* rows of the output that a thread makes in one go */
     NEAR_FLOATS = 4096, /* that stay in the first-level cache beside others */
-    GRAIN = 16 << 10, /* elements worth handing to a thread */
+    GRAIN = 16 << 10,   /* elements worth handing to a thread */
 };
 
 bool we_separable_axis_new(we_arena *arena, int64_t in, int64_t out, int64_t taps, bool weighted,
@@ -118,8 +118,8 @@ static void grow(const job *j, const float *x, float *y, int64_t begin, int64_t 
     }
 }
 
-/* Rows of the output that `shrink` combines before it goes along them: what was just stored can be loaded as it
- * was stored alone, and a row is gone along from other places. */
+/* Rows of the output that `shrink` combines before it goes along them: what was just stored can be loaded as
+ * it was stored alone, and a row is gone along from other places. */
 static int64_t rows_combined(const we_separable *p) {
     int64_t most = NEAR_FLOATS / row_of_input(p);
     return most < 1 ? 1 : most < STRIP ? most : STRIP;
@@ -159,7 +159,8 @@ static void work(void *context, int64_t begin, int64_t end) {
         (p->rows.in < p->rows.out ? grow : shrink)(j, x, y, first, last, spare);
         y += first * row_of_output(p);
         if (p->factor != 1)
-            j->kernels->binary[WE_BINARY_Mul][WE_F32]((last - first) * row_of_output(p), y, 1, &p->factor, 0, y);
+            j->kernels->binary[WE_BINARY_Mul][WE_F32]((last - first) * row_of_output(p), y, 1, &p->factor, 0,
+                                                      y);
     }
 }
 
@@ -183,4 +184,3 @@ void we_separable_run(const we_run *run, const we_command *command, const we_sep
              .spare = spare_of(p)};
     we_parallel_for(run->pool, p->items * j.strips, 1 + GRAIN / (STRIP * row_of_output(p)), work, &j);
 }
-

@@ -1,7 +1,7 @@
-/* Windows over images that can be looked at one axis after the other: every output is a sum of weighted elements,
- * or the largest of them, along rows and across. Row by row while they are in cache, in the order that makes fewer
- * rows go along: where the image grows, every row of the input once, kept until no output needs it any more; else
- * the rows that were combined first. */
+/* Windows over images that can be looked at one axis after the other: every output is a sum of weighted
+ * elements, or the largest of them, along rows and across. Row by row while they are in cache, in the order
+ * that makes fewer rows go along: where the image grows, every row of the input once, kept until no output
+ * needs it any more; else the rows that were combined first. */
 #ifndef WE_BACKEND_CPU_SEPARABLE_H
 #define WE_BACKEND_CPU_SEPARABLE_H
 

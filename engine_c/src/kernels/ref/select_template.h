@@ -1,5 +1,5 @@
-/* Choosing between two runs, plain C that compilers turn into vectors: the steps are spelled out for them. Define
- * KERNEL before including. */
+/* Choosing between two runs, plain C that compilers turn into vectors: the steps are spelled out for them.
+ * Define KERNEL before including. */
 #include "kernels/kernels.h"
 
 #define CHOOSE(yes_at, no_at)                                                                                \

@@ -46,7 +46,8 @@ INLINE VEC combine(const we_resample *how, const view *v, int64_t i, const int32
     return sum;
 }
 
-INLINE VEC outputs(const we_resample *how, const float *x, int64_t i, const int32_t count, const bool largest) {
+INLINE VEC outputs(const we_resample *how, const float *x, int64_t i, const int32_t count,
+                   const bool largest) {
     view v = {x, how->at[i], V_ZERO(), V_ZERO()};
     int64_t span = how->at[(how->taps - 1) * how->count + i + count - 1] - v.low;
     int64_t left = how->length - v.low;
