@@ -62,9 +62,7 @@ def _measure(
         "threads": threads,
     }  # fmt: skip
     with running([us, *peers], job, urgent=args.urgent) as (workers, failures):
-        samples, died = race(
-            workers, turns=args.turns, turn_s=TURN_S, patience=args.turns, rest=_no_rest
-        )
+        samples, died = race(workers, turns=args.turns, turn_s=TURN_S, patience=args.turns, rest=_no_rest)
         for name, why in {**failures, **died}.items():
             grid.note(case.name, f"{name}: {why}")
         for name in _others(us.name, workers):
