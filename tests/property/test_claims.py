@@ -281,3 +281,16 @@ def test_resize_between_convolutions(case: dict[str, Any]) -> None:
     got, want = session.run(feeds), model.session(claims=False).run(feeds)
     assert "resize" not in [step["candidate"] for step in session.explain()["steps"]]
     np.testing.assert_allclose(got["y"], want["y"], rtol=1e-4, atol=1e-4)
+
+
+def test_constants_are_folded_rather_than_claimed() -> None:
+    builder = api.GraphBuilder("constant")
+    builder.input("x", "F32", (1, 2, 8, 8))
+    builder.weight("positions", _values(0, 1, 2, 4, 4))
+    builder.weight("scales", np.array([1, 1, 2, 2], np.float32))
+    builder.node("Resize", ["positions", "", "scales"], ["resized"], mode="linear")
+    builder.node("Add", ["x", "resized"], ["y"])
+    builder.output("y")
+    session = builder.finish().session()
+    session.run({"x": _values(1, 1, 2, 8, 8)})
+    assert [step["command"] for step in session.explain()["steps"]] == ["binary"]

@@ -203,13 +203,23 @@ static void list_claim(const builder *b, const we_command *claim) {
                          we_cost_candidate(machine, b->program, claim, &candidates[i]));
 }
 
+/* Nothing but constants, and a result worth keeping: it is folded, as a claim would not be. */
+static bool will_fold(const builder *b, const we_lower *l) {
+    const we_node *node = l->call.node;
+    for (int32_t i = 0; i < node->input_count; i++) {
+        if (l->in[i] >= 0 && b->program->tensors[l->in[i]].kind != WE_TENSOR_CONST)
+            return false;
+    }
+    return bytes_of(&b->program->tensors[l->out[0]]) <= MAX_FOLDED / 4; /* what it is made by is larger */
+}
+
 /* The cheapest claims the back end has on this call, or the one that is wanted, as commands with their price:
  * one on tensors that are channels first, one channels last. kind stays UNARY where there is none. */
 static void find_claims(const builder *b, const we_lower *l, we_command best[2]) {
     const we_alternative *wanted = choice_of(b, l->node);
     int32_t row = 0;
     best[0].kind = best[1].kind = WE_COMMAND_UNARY;
-    if (b->settings->flags & WE_SESSION_NO_CLAIMS)
+    if ((b->settings->flags & WE_SESSION_NO_CLAIMS) || will_fold(b, l))
         return;
     for (; we_claim_find(b->settings->backend->name, l->call.node->op, &row); row++) {
         we_command command, *rival = &best[we_claim_row(row)->methods->channels_last];
