@@ -98,7 +98,12 @@ def _others(us: str, workers: Mapping[str, Worker]) -> list[str]:
     """Those whose results are not ours."""
     outputs = {name: _outputs(worker) for name, worker in workers.items()}
     mine = outputs.pop(us, None)
-    return [] if mine is None else [name for name in outputs if largest_error(outputs[name], mine) > SAME]
+    return [] if mine is None else [name for name, theirs in outputs.items() if not _same(theirs, mine)]
+
+
+def _same(theirs: Sequence[np.ndarray], mine: Sequence[np.ndarray]) -> bool:
+    shapes = [[array.shape for array in arrays] for arrays in (theirs, mine)]
+    return shapes[0] == shapes[1] and largest_error(theirs, mine) <= SAME
 
 
 def _outputs(worker: Worker) -> list[np.ndarray]:

@@ -20,14 +20,14 @@ struct we_block {
 
 static _Atomic int64_t live_blocks;
 
-/* ---- Spares: large blocks that were released, for the next of their size. Fresh memory comes page by page,
+/* ---- Spares: blocks of some size that were released, for the next of their size. Fresh memory comes page by page,
  * which costs more than many a result takes to compute (3.2 MB: 530 us in the kernel, measured 2026-11-26).
  */
 
 enum {
-    SPARES = 4,
-    SPARE_LEAST = 1 << 20, /* bytes; the allocator keeps smaller ones itself */
-    SPARE_MOST = 32 << 20, /* of all together */
+    SPARES = 8,
+    SPARE_LEAST = 64 << 10, /* bytes; smaller ones the allocator does not give back to the system */
+    SPARE_MOST = 32 << 20,  /* of all together */
 };
 
 static struct {

@@ -201,7 +201,12 @@ CASES: Sequence[Case] = (
     _resize("nearest 0.6x, 3, 320x240", (1, 3, 320, 240), 0.6, 0.6, mode="nearest"),
     _resize("linear 2x, 64", _IMAGE, 2, 2, mode="linear"),
     _resize("linear 4x, 21, 33x33, aligned", (1, 21, 33, 33), 4, 4, mode="linear", **_ALIGNED),
-    _resize("linear to 224x224, 3, 640x480", (1, 3, 640, 480), 0.35, 224 / 480, mode="linear"),
+    Case(
+        "linear to 224x224, 3, 640x480",
+        "Resize",
+        ((1, 3, 640, 480), None, None, _ints(1, 3, 224, 224)),
+        {"mode": "linear"},
+    ),
     _resize("cubic 2x, 3, 112x112", (1, 3, 112, 112), 2, 2, mode="cubic"),
     _resize("cubic 0.5x, 16, 100x100", (1, 16, 100, 100), 0.5, 0.5, mode="cubic"),
     Case("12x128x128", "Softmax", ((1, 12, 128, 128),)),
