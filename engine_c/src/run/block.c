@@ -20,8 +20,9 @@ struct we_block {
 
 static _Atomic int64_t live_blocks;
 
-/* ---- Spares: blocks of some size that were released, for the next of their size. Fresh memory comes page by page,
- * which costs more than many a result takes to compute (3.2 MB: 530 us in the kernel, measured 2026-11-26).
+/* ---- Spares: blocks of some size that were released, for the next of their size. Fresh memory comes page by
+ * page, which costs more than many a result takes to compute (3.2 MB: 530 us in the kernel, measured
+ * 2026-11-26).
  */
 
 enum {

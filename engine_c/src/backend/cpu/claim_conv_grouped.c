@@ -58,7 +58,7 @@ static void visit(const we_run *run, const we_command *command, const we_conv_pa
     if (command->in[1] >= 0)
         g.residual = (const float *)we_run_in(run, command, 1) + part->y;
     run->kernels->grouped(&g, (const float *)we_run_in(run, command, 0) + part->x,
-                          we_conv_out(run, command) + part->y);
+                          we_conv_out(run, command, part->y));
 }
 
 static void run_claim(const we_run *run, const we_command *command) {
