@@ -90,7 +90,7 @@ METHODS = [
         "rxor",
     )
 ]
-# Chapters that are not there yet, by name; a name that arrives must leave the list.
+# Chapters that are not there yet, by name.
 PENDING = {
     "argsort",
     "count_nonzero",

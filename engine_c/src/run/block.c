@@ -24,9 +24,9 @@ static _Atomic int64_t live_blocks;
  * page, which costs more than most arithmetic on them: adding two arrays of 8 MB took 1.2 ms, 0.1 ms of it
  * the sums (2026-11). */
 enum {
-    SPARES = 4,
+    SPARES = 2,
     SPARE_LEAST = 1 << 20, /* smaller ones the C library keeps well */
-    SPARE_MOST = 16 << 20, /* each, so that an idle process holds little */
+    SPARE_MOST = 16 << 20, /* each: together no more than 32 MiB lie idle */
 };
 static struct {
     pthread_mutex_t lock;
