@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from walle_shared.limits import TASK_OUTPUT_MAX_BYTES
+from walle_shared.manifest import Tier
 from walle_shared.units import MIB
 
 ErrorKind = Literal[
@@ -20,10 +21,11 @@ ErrorKind = Literal[
     "crashed",  # its worker process died
     "invalid",  # the bundle or what it returned is nonsense
 ]
-Tier = Literal["interp", "process"]
 
 HostFunction = Callable[[dict[str, Any]], Awaitable[Any]]
-"""Answers one kind of host call: a dict of arguments to a JSON-able value; raises WalleError to refuse."""
+"""Answers one kind of host call: a dict of arguments to a JSON-able value; raises WalleError to refuse.
+
+Both may hold buffers of numbers, which travel as shared memory: arguments bring read-only memory views."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +51,19 @@ class TaskSpec:
         task: its name.
         version: its version.
         bundle_dir: where the bundle is unpacked; only read.
+        scenario: whose task it is; tasks of different scenarios share no worker process.
         entry: ``module:function`` in the bundle; called without arguments.
         params: the task's parameters.
         limits: what a run may use.
         capabilities: names of host functions (``store.rows``) or families (``store``) that it may use.
-        tier: ``interp`` for signed first-party scripts; ``process`` is not offered yet.
+        tier: ``interp`` for signed first-party scripts, which share the worker of their scenario;
+            ``process`` for all others, which get a fenced worker of their own.
     """
 
     task: str
     version: str
     bundle_dir: Path
+    scenario: str = ""
     entry: str = "main:run"
     params: Mapping[str, Any] = field(default_factory=dict)
     limits: TaskLimits = field(default_factory=TaskLimits)
@@ -98,7 +103,8 @@ class TaskResult:
     Attributes:
         ok: whether it ended well; if not, ``value``, ``rows``, ``values`` and
             ``uploads`` are empty.
-        value: what the entry function returned, as JSON keeps it.
+        value: what the entry function returned, as JSON keeps it; buffers of numbers in it are read-only
+            memory views.
         rows: rows to commit, in order.
         values: what to keep by key for later runs; None forgets.
         uploads: messages to send, in order.
