@@ -87,6 +87,26 @@ void we_memory_free(void *memory) {
     free(memory);
 }
 
+void we_memory_leave(void *memory) {
+    const we_memory_account *by = payer();
+    if (by)
+        by->charge(-(int64_t)malloc_usable_size(memory));
+}
+
+bool we_memory_take(void *memory) {
+    const we_memory_account *by = payer();
+    size_t size = by ? malloc_usable_size(memory) : 0;
+    if (by && !by->allows(size))
+        return false;
+    if (by)
+        by->charge((int64_t)size);
+    return true;
+}
+
+void we_memory_free_left(void *memory) {
+    free(memory);
+}
+
 bool we_memory_grow(void **items, size_t *capacity, size_t count, size_t size) {
     if (count < *capacity)
         return true;

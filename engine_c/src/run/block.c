@@ -47,21 +47,12 @@ static we_block *take_spare(int32_t i) {
     return block;
 }
 
-static we_block *find_spare(size_t size) {
-    we_block *found = NULL;
-    pthread_mutex_lock(&spares.lock);
-    for (int32_t i = spares.count; i-- > 0 && !found;)
-        found = spares.blocks[i]->size == size ? take_spare(i) : NULL;
-    pthread_mutex_unlock(&spares.lock);
-    return found;
-}
-
 static void free_all(we_block **blocks, int32_t count) {
     for (int32_t i = 0; i < count; i++)
-        we_memory_free(blocks[i]);
+        we_memory_free_left(blocks[i]);
 }
 
-static void keep_spare(we_block *block) {
+static void put_spare(we_block *block) {
     we_block *dropped[SPARES];
     int32_t count = 0;
     pthread_mutex_lock(&spares.lock);
@@ -71,6 +62,24 @@ static void keep_spare(we_block *block) {
     spares.bytes += block->size;
     pthread_mutex_unlock(&spares.lock);
     free_all(dropped, count);
+}
+
+static we_block *find_spare(size_t size) {
+    we_block *found = NULL;
+    pthread_mutex_lock(&spares.lock);
+    for (int32_t i = spares.count; i-- > 0 && !found;)
+        found = spares.blocks[i]->size == size ? take_spare(i) : NULL;
+    pthread_mutex_unlock(&spares.lock);
+    if (found && !we_memory_take(found)) {
+        put_spare(found);
+        found = NULL;
+    }
+    return found;
+}
+
+static void keep_spare(we_block *block) {
+    we_memory_leave(block);
+    put_spare(block);
 }
 
 void we_block_drop_spares(void) {
