@@ -197,6 +197,13 @@ typedef void (*we_winograd_out_kernel)(int32_t outputs, const we_winograd_out *o
 typedef void (*we_transpose_kernel)(int64_t rows, int64_t columns, const uint32_t *in, int64_t in_row,
                                     uint32_t *out, int64_t out_row);
 
+/* One function for every row WE_IMAGE_FN of image.inc, which says what it does. */
+typedef struct we_image_kernels {
+#define WE_IMAGE_FN(name, parameters) void(*name) parameters;
+#include "kernels/image.inc"
+#undef WE_IMAGE_FN
+} we_image_kernels;
+
 typedef struct we_kernels {
     uint32_t isas;                                         /* bit set of we_isa */
     we_unary_kernel unary[WE_UNARY_COUNT][WE_DTYPE_COUNT]; /* NULL where the dtype has none */
@@ -211,6 +218,7 @@ typedef struct we_kernels {
     we_norm_kernel norm;
     we_gemv_kernel gemv;
     int32_t gemv_columns; /* of its panels */
+    we_image_kernels image;
 } we_kernels;
 
 /* The process's table, filled at first use. CONFIG where WALLE_ENGINE_ISA is wrong. */
@@ -288,5 +296,16 @@ void we_amx_close(void);
     void we_##dt##_gemv_##columns##__##isa(const we_gemv *g);
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
+#define WE_IMAGE_FN(name, parameters) void we_image_##name##__ref parameters;
+#include "kernels/image.inc"
+#undef WE_IMAGE_FN
+#if defined(WE_HAVE_X86)
+#define WE_IMAGE_FN(name, parameters) void we_image_##name##__avx2 parameters;
+#include "kernels/image.inc"
+#undef WE_IMAGE_FN
+#define WE_IMAGE_FN(name, parameters) void we_image_##name##__avx512 parameters;
+#include "kernels/image.inc"
+#undef WE_IMAGE_FN
+#endif
 
 #endif
