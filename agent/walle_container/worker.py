@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from walle_container import _vm, interpreters, locate
+from walle_container import _vm, images, interpreters, locate
 from walle_container.preload import is_preloaded, preload
 from walle_shared.errors import InternalError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
@@ -41,7 +41,7 @@ locate = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(locate)
 locate.install(LOCATIONS)
 from walle_container.guest import serve
-serve(FD)
+serve(FD, IMAGES_FD)
 """
 
 
@@ -61,7 +61,9 @@ def main(settings_json: str, *, locations: str) -> None:
     threading.stack_size(THREAD_STACK_BYTES)
     created = [create_slot_interpreter() for _ in settings["slot_fds"]]
     for interpreter_id, fd in zip(created, settings["slot_fds"], strict=True):
-        threading.Thread(target=run_slot, args=(interpreter_id, fd, locations), daemon=True).start()
+        ours, theirs = images.open_channel()
+        images.start(ours)
+        threading.Thread(target=run_slot, args=(interpreter_id, fd, theirs, locations), daemon=True).start()
     serve_control(settings["control_fd"], created)
     os._exit(0)  # slots may be busy; there is nothing to flush
 
@@ -79,9 +81,9 @@ def create_slot_interpreter() -> int:
     return interpreters.create()
 
 
-def run_slot(interpreter_id: int, fd: int, locations: str) -> None:
+def run_slot(interpreter_id: int, fd: int, images_fd: int, locations: str) -> None:
     """Serve one slot until its channel closes; a failure of the slot itself ends the process."""
-    shared = {"LOCATE": locate.__file__, "LOCATIONS": locations, "FD": fd}
+    shared = {"LOCATE": locate.__file__, "LOCATIONS": locations, "FD": fd, "IMAGES_FD": images_fd}
     failure = interpreters.execute(interpreter_id, _SLOT_SCRIPT, shared)
     if failure is not None:
         sys.stderr.write(f"slot {interpreter_id} failed: {failure}\n")
