@@ -53,6 +53,8 @@ def find_library(locations: dict[str, Any]) -> list[str]:
     folders = [*sys.path, *SYSTEM_FILES]
     for _, searched in locations["packages"].values():
         folders += searched
+    for name, (_, searched) in locations["worker_packages"].items():  # with the libraries that wheels bring
+        folders += [*searched, *(os.path.join(os.path.dirname(f), f"{name}.libs".lower()) for f in searched)]  # noqa: PTH118, PTH120
     folders += [os.path.dirname(str(path)) for path in locations["extensions"].values()]  # noqa: PTH120
     folders += os.environ.get("LD_LIBRARY_PATH", "").split(":")
     return sorted({folder for folder in folders if folder.startswith("/")})

@@ -23,7 +23,7 @@ import threading
 import time
 from typing import Any
 
-from walle_container import _vm, fences, interpreters, locate
+from walle_container import _vm, fences, images, interpreters, locate
 from walle_container.preload import is_preloaded, preload
 from walle_shared.errors import InternalError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
@@ -44,7 +44,7 @@ locate = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(locate)
 locate.install(LOCATIONS)
 from walle_container.guest import serve
-serve(FD, ENCLOSURE)
+serve(FD, IMAGES_FD, ENCLOSURE)
 """
 
 
@@ -73,10 +73,13 @@ def main(settings_json: str, *, locations: str) -> None:
         enclosure["fences"] = []  # the slot's thread is born inside
     orders = [start_interrupter(interpreter_id) for interpreter_id in created]
     for interpreter_id, fd in zip(created, settings["slot_fds"], strict=True):
+        ours, theirs = images.open_channel()
+        images.start(ours)
         shared = {
             "LOCATE": locate.__file__,
             "LOCATIONS": locations,
             "FD": fd,
+            "IMAGES_FD": theirs,
             "ENCLOSURE": json.dumps(enclosure),
         }
         threading.Thread(target=run_slot, args=(interpreter_id, shared), daemon=True).start()

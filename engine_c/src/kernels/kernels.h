@@ -297,6 +297,12 @@ WE_FFT_TYPE(f64, double)
 enum {
     WE_DENSE_TILE = 8 * 48, /* elements of any tile, at most */
 };
+/* One function for every row WE_IMAGE_FN of image.inc, which says what it does. */
+typedef struct we_image_kernels {
+#define WE_IMAGE_FN(name, parameters) void(*name) parameters;
+#include "kernels/image.inc"
+#undef WE_IMAGE_FN
+} we_image_kernels;
 
 typedef struct we_kernels {
     uint32_t isas;                                         /* bit set of we_isa */
@@ -325,6 +331,7 @@ typedef struct we_kernels {
     we_f64_fft_kernel f64_fft;
     we_i32_sort i32_sort;
     we_i64_sort i64_sort;
+    we_image_kernels image;
 } we_kernels;
 
 /* The process's table, filled at first use. CONFIG where WALLE_ENGINE_ISA is wrong. */
@@ -447,5 +454,16 @@ void we_amx_close(void);
     void we_##dt##_fft__##isa(const we_##dt##_fft_pass *pass, int64_t begin, int64_t end);
 #include "kernels/fft.inc"
 #undef WE_FFT_KERNEL_ROW
+#define WE_IMAGE_FN(name, parameters) void we_image_##name##__ref parameters;
+#include "kernels/image.inc"
+#undef WE_IMAGE_FN
+#if defined(WE_HAVE_X86)
+#define WE_IMAGE_FN(name, parameters) void we_image_##name##__avx2 parameters;
+#include "kernels/image.inc"
+#undef WE_IMAGE_FN
+#define WE_IMAGE_FN(name, parameters) void we_image_##name##__avx512 parameters;
+#include "kernels/image.inc"
+#undef WE_IMAGE_FN
+#endif
 
 #endif
