@@ -185,6 +185,7 @@ def judge(done: RunDone, spec: TaskSpec) -> TaskResult:
         cpu_s=done.cpu_s,
         peak_bytes=done.peak_bytes,
         stdout_tail=done.stdout_tail,
+        profile=done.profile,
     )
 
 
@@ -209,6 +210,7 @@ def failure(kind: ErrorKind, error: str, *, wall_s: float, done: RunDone | None 
         cpu_s=done.cpu_s,
         peak_bytes=done.peak_bytes,
         stdout_tail=done.stdout_tail,
+        profile=done.profile,
     )
 
 

@@ -45,6 +45,7 @@ def done(**fields: Any) -> bytes:
         "rows": [],
         "values": {},
         "uploads": [],
+        "profile": [],
     }
     return json.dumps(message | fields).encode()
 
