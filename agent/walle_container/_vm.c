@@ -6,8 +6,9 @@
  *      delivered is dropped when guard() returns, so the code round guard() never sees one.
  *   3. A slot record's plain fields are read and written only under the GIL of the interpreter that owns it;
  *      the atomic fields may be read from anywhere.
- *   4. The quota follows the thread. It counts what CPython's allocators take from the system: whole arenas
- * of small objects, and every larger block. What C libraries take with their own malloc is not seen.
+ *   4. The quota follows the thread. It counts what CPython's allocators take from the system (whole arenas
+ * of small objects, and every larger block) and what the tensor engine takes, which asks through
+ * memory_account. What other C libraries take with their own malloc is not seen.
  *   5. A frame is sent or received whole by one call, so an interrupt never leaves half a frame in the
  * channel.
  *   6. Inside guard() every audit event that is not on the list below is refused. That catches mistakes that
@@ -136,6 +137,28 @@ static PyObject *vm_install_quota(PyObject *Py_UNUSED(module), PyObject *Py_UNUS
         PyObject_SetArenaAllocator(&arena);
     }
     Py_RETURN_NONE;
+}
+
+/* The same account for others, as the engine declares it (we_memory_account). */
+typedef struct {
+    int (*allows)(size_t bytes);
+    void (*charge)(int64_t bytes);
+} memory_account;
+
+static int account_allows(size_t bytes) {
+    return !quota.on || quota_allows(bytes);
+}
+
+static void account_charge(int64_t bytes) {
+    if (quota.on) {
+        quota_charge(bytes);
+    }
+}
+
+static const memory_account shared_account = {account_allows, account_charge};
+
+static PyObject *vm_memory_account(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
+    return PyCapsule_New((void *)&shared_account, "walle.memory_account", NULL);
 }
 
 /* ---- audit policy: deny by default
@@ -571,6 +594,7 @@ static void vm_free(void *module) {
 
 static PyMethodDef vm_methods[] = {
     {"install_quota", vm_install_quota, METH_NOARGS, PyDoc_STR("install_quota() -> None")},
+    {"memory_account", vm_memory_account, METH_NOARGS, PyDoc_STR("memory_account() -> capsule")},
     {"install_policy", vm_install_policy, METH_NOARGS, PyDoc_STR("install_policy() -> None")},
     {"begin", vm_begin, METH_O, PyDoc_STR("begin(run) -> None")},
     {"end", vm_end, METH_NOARGS, PyDoc_STR("end() -> None")},

@@ -12,6 +12,9 @@ def install_quota() -> None:
     Once per process, before the first sub-interpreter is created; needs ``PYTHONMALLOC=pymalloc``.
     """
 
+def memory_account() -> object:
+    """Lend the quota to the tensor engine: a capsule for ``walle_engine._native.set_memory_account``."""
+
 def install_policy() -> None:
     """Refuse, inside ``guard`` and with ``PermissionError``, every audit event that plain code does not need.
 

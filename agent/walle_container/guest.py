@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, SupportsIndex
 
 import walle_shared.errors
-from walle_container import _vm
+from walle_container import _vm, fences
 from walle_container.imports import BundleImporter, ForbiddenImport
 from walle_shared.errors import ConnectionLost, LimitExceeded, NotAllowed, OutOfMemory, TaskError, WalleError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
@@ -41,8 +41,14 @@ COLLECT_EVERY_RUNS = 32
 COLLECT_FROM_BYTES = 8 * MIB
 
 
-def serve(fd: int) -> None:
-    """Serve runs from the channel ``fd`` until the agent closes it: the whole life of a slot."""
+def serve(fd: int, enclosure_json: str) -> None:
+    """Serve runs from the channel ``fd`` until the agent closes it: the whole life of a slot.
+
+    Args:
+        fd: the slot's channel.
+        enclosure_json: ``{"fences": [...], "library": [...]}``: what binds this thread from its first run on.
+    """
+    enclosure = json.loads(enclosure_json)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     sys.dont_write_bytecode = True
     importlib.import_module("walle_task")  # every run needs all of it: once, before the first
@@ -54,9 +60,12 @@ def serve(fd: int) -> None:
     _vm.send_frame(fd, json.dumps({"op": "ready"}).encode())
     runs = 0
     while (frame := _vm.receive_frame(fd, CONTAINER_FRAME_MAX_BYTES)) is not None:
-        run = GuestRun(fd, json.loads(frame), printed)
+        order = json.loads(frame)
+        if not runs:  # only now is it known whose bundles this slot will read
+            fences.fence_thread(enclosure["fences"], [*enclosure["library"], order["root"]])
+        run = GuestRun(fd, order, printed)
         answer, peak_bytes = run.finish()
-        del run, frame
+        del run, order, frame
         _vm.send_frame(fd, answer)
         del answer
         runs += 1
@@ -134,6 +143,7 @@ class GuestRun:
     def finish(self) -> tuple[bytes, int]:
         """Run the task to whatever end; return the ``done`` frame and the peak memory (bytes)."""
         started_s = time.perf_counter()
+        finders, recursion_limit = sys.meta_path[:], sys.getrecursionlimit()
         _vm.begin(self._order["run"])
         set_current(self._context)
         sys.meta_path.insert(0, self._importer)
@@ -149,7 +159,8 @@ class GuestRun:
         finally:
             _vm.end()
             set_current(None)
-            sys.meta_path.remove(self._importer)
+            sys.meta_path[:] = finders  # whatever the task did to them, the next one finds them as they were
+            sys.setrecursionlimit(recursion_limit)
         del error
         self._importer.unload()
         done = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PACKAGES = ("walle_shared", "walle_task", "walle_container", "walle_engine")
-EXTENSIONS = ("walle_container._vm", "walle_engine._native")
+EXTENSIONS = ("walle_container._vm", "walle_container._fence", "walle_engine._native")
 
 
 class PackageFinder:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast, get_args
 
 import orjson
@@ -58,8 +59,14 @@ class RunDone:
 type GuestMessage = SlotReady | CallRequest | RunDone
 
 
-def encode_run(run: int, spec: TaskSpec, inputs: dict[str, Any]) -> bytes:
+def encode_run(run: int, spec: TaskSpec, inputs: dict[str, Any], root: Path) -> bytes:
     """The frame that starts a run.
+
+    Args:
+        run: its number.
+        spec: the task.
+        inputs: what it is given.
+        root: the folder that a slot may read from its first run on; the same for all runs of a worker.
 
     Raises:
         LocalProtocolError: inputs or parameters are not JSON.
@@ -69,6 +76,7 @@ def encode_run(run: int, spec: TaskSpec, inputs: dict[str, Any]) -> bytes:
             "run": run,
             "entry": spec.entry,
             "bundle_dir": str(spec.bundle_dir.absolute()),
+            "root": str(root),
             "params": dict(spec.params),
             "inputs": inputs,
             "capabilities": sorted(spec.capabilities),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 
 import trio
 
 from walle_container import locate, messages
 from walle_container.channel import FrameChannel
+from walle_container.spec import Tier
 from walle_shared.errors import ConnectionLost, InternalError, ProtocolError
 from walle_shared.observe import get_logger
 
@@ -26,6 +30,24 @@ STATS_TIMEOUT_S = 5.0
 INHERITED_VARIABLES = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "WALLE_ENGINE_DISABLE", "WALLE_ENGINE_ISA")
 
 _log = get_logger("container")
+
+
+@dataclass(frozen=True, slots=True)
+class Enclosure:
+    """What a worker's tasks are kept in.
+
+    Attributes:
+        tier: ``interp``: each slot's thread is fenced at its first run; ``process``: the whole process is,
+            before it is ready.
+        root: the folder they may read, beside the libraries.
+        fences: the kernel's fences to put up.
+        memory_bytes: in the ``process`` tier, what the limit of the address space is made from.
+    """
+
+    tier: Tier
+    root: Path
+    fences: tuple[str, ...]
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +67,16 @@ class WorkerProcess:
     Args:
         slots: how many slots it has.
         start_timeout_s: how long it may take until all slots are ready.
+        enclosure: what its tasks are kept in.
     """
 
-    def __init__(self, *, slots: int, start_timeout_s: float) -> None:
+    def __init__(self, *, slots: int, start_timeout_s: float, enclosure: Enclosure) -> None:
         self.runs_started = 0
         self.died = trio.Event()
         self.was_lost = False  # it ended although nobody wanted it to
         self._slots = slots
         self._start_timeout_s = start_timeout_s
+        self._enclosure = enclosure
         self._process: trio.Process | None = None
         self._control: FrameChannel | None = None
         self._control_lock = trio.Lock()
@@ -100,6 +124,8 @@ class WorkerProcess:
         try:
             await self._open()
             await self._wait_ready()
+            if self._enclosure.tier == "process":
+                self._limit(resource.RLIMIT_NPROC, 0)  # it has the threads it needs
             _log.debug("worker_started", pid=self.pid, slots=self._slots)
             task_status.started()
             await self._drain_stderr()
@@ -141,6 +167,23 @@ class WorkerProcess:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 
+    def allow_cpu(self, wall_s: float) -> None:
+        """Let a worker of the ``process`` tier use the processor for a run of at most ``wall_s``; past it, it
+        dies, even where nobody is left to stop the run.
+        """
+        if self._enclosure.tier == "process":
+            used_s = cpu_seconds(self.pid)
+            limit_s = math.ceil(used_s + wall_s * (os.cpu_count() or 1)) + 1
+            self._limit(resource.RLIMIT_CPU, limit_s)
+
+    def _limit(self, limit: int, soft: int) -> None:
+        """Lower a limit of the running process: what its own fences no longer let it do."""
+        try:
+            _, hard = resource.prlimit(self.pid, limit)
+            resource.prlimit(self.pid, limit, (soft, hard))
+        except ProcessLookupError:
+            pass  # it has died: whoever talks to it learns it there
+
     async def interrupt(self, slot: Slot, run: int) -> None:
         """Ask for ``run`` to be stopped; returns before it is.
 
@@ -179,7 +222,16 @@ class WorkerProcess:
                 end.close()
 
     async def _spawn(self, fds: list[int]) -> trio.Process:
-        settings = json.dumps({"control_fd": fds[0], "slot_fds": fds[1:]})
+        enclosure = self._enclosure
+        own = {"root": str(enclosure.root), "memory_bytes": enclosure.memory_bytes}
+        settings = json.dumps(
+            {
+                "control_fd": fds[0],
+                "slot_fds": fds[1:],
+                "fences": enclosure.fences,
+                "own": own if enclosure.tier == "process" else None,
+            }
+        )
         # -S: no site, so the worker sees no installed package but ours; -P -s: no folder of the user either.
         command = [sys.executable, "-SPs", locate.__file__, locate.find_locations(), settings]
         environment = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
@@ -237,3 +289,15 @@ class WorkerProcess:
                 await channel.aclose()
         self.died.set()
         self._waiting.unpark_all()
+
+
+_CLOCK_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used; 0 where there is no such process."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) * _CLOCK_TICK_S

@@ -49,16 +49,19 @@ class TaskSpec:
         task: its name.
         version: its version.
         bundle_dir: where the bundle is unpacked; only read.
+        scenario: whose task it is; tasks of different scenarios share no worker process.
         entry: ``module:function`` in the bundle; called without arguments.
         params: the task's parameters.
         limits: what a run may use.
         capabilities: names of host functions (``store.rows``) or families (``store``) that it may use.
-        tier: ``interp`` for signed first-party scripts; ``process`` is not offered yet.
+        tier: ``interp`` for signed first-party scripts, which share the worker of their scenario;
+            ``process`` for all others, which get a fenced worker of their own.
     """
 
     task: str
     version: str
     bundle_dir: Path
+    scenario: str = ""
     entry: str = "main:run"
     params: Mapping[str, Any] = field(default_factory=dict)
     limits: TaskLimits = field(default_factory=TaskLimits)

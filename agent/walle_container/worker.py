@@ -1,30 +1,33 @@
-"""The worker process: one control thread, and a thread with its own interpreter per slot.
+"""The worker process: one control thread, and two threads per slot: one with its own interpreter runs tasks,
+one interrupts them.
 
 Started by :mod:`walle_container.process` through :mod:`walle_container.locate`. It holds no key, opens no
 socket and no database; all it has are the channels it inherits. It ends when the agent closes the control
 channel, however the agent ends. Invariants:
 
-1. Preload, then quota and policy, then interpreters, then threads: in that order.
-2. The control thread never waits for a slot: interrupts run in helper threads.
+1. Preload, then quota and policy, then interpreters, then (in the ``process`` tier) fences, then threads: in
+   that order. Threads inherit fences; the interpreters' creation needs what the fences refuse.
+2. The control thread never waits for a slot: that slot's interrupter does.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import queue
 import resource
 import signal
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
-from walle_container import _vm, interpreters, locate
+from walle_container import _vm, fences, interpreters, locate
 from walle_container.preload import is_preloaded, preload
 from walle_shared.errors import InternalError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
-from walle_shared.units import KIB, MIB
+from walle_shared.units import MIB
 
 # Deep recursion in C needs room: with 256 KiB it is a segmentation fault, with 8 MiB a RecursionError.
 THREAD_STACK_BYTES = 8 * MIB
@@ -41,7 +44,7 @@ locate = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(locate)
 locate.install(LOCATIONS)
 from walle_container.guest import serve
-serve(FD)
+serve(FD, ENCLOSURE)
 """
 
 
@@ -49,7 +52,8 @@ def main(settings_json: str, *, locations: str) -> None:
     """Run the worker; does not return.
 
     Args:
-        settings_json: ``{"control_fd": 3, "slot_fds": [4, 5]}``.
+        settings_json: ``{"control_fd": 3, "slot_fds": [4, 5], "fences": ["seccomp"], "own": null}``; in the
+            ``process`` tier ``own`` is ``{"root": "/bundle", "memory_bytes": 1000}``.
         locations: a :func:`walle_container.locate.find_locations` text.
     """
     settings = json.loads(settings_json)
@@ -58,12 +62,38 @@ def main(settings_json: str, *, locations: str) -> None:
     preload()
     _vm.install_quota()
     _vm.install_policy()
+    load_engine()
     threading.stack_size(THREAD_STACK_BYTES)
     created = [create_slot_interpreter() for _ in settings["slot_fds"]]
+    memory = ResidentMemory()
+    library = fences.find_library(json.loads(locations))
+    enclosure = {"fences": settings["fences"], "library": library}
+    if (own := settings["own"]) is not None:
+        fences.fence_process(settings["fences"], [*library, own["root"]], own["memory_bytes"])
+        enclosure["fences"] = []  # the slot's thread is born inside
+    orders = [start_interrupter(interpreter_id) for interpreter_id in created]
     for interpreter_id, fd in zip(created, settings["slot_fds"], strict=True):
-        threading.Thread(target=run_slot, args=(interpreter_id, fd, locations), daemon=True).start()
-    serve_control(settings["control_fd"], created)
+        shared = {
+            "LOCATE": locate.__file__,
+            "LOCATIONS": locations,
+            "FD": fd,
+            "ENCLOSURE": json.dumps(enclosure),
+        }
+        threading.Thread(target=run_slot, args=(interpreter_id, shared), daemon=True).start()
+    serve_control(settings["control_fd"], orders, memory)
     os._exit(0)  # slots may be busy; there is nothing to flush
+
+
+def load_engine() -> None:
+    """Load the tensor engine, if it is installed: charge its memory to the runs that take it, and let it read
+    what it knows of this machine while it may.
+    """
+    try:
+        engine = importlib.import_module("walle_engine._native")
+    except ImportError:
+        return  # a task that asks for a model is told so
+    engine.set_memory_account(_vm.memory_account())
+    importlib.import_module("walle_engine.calibration").load_once()
 
 
 def create_slot_interpreter() -> int:
@@ -79,9 +109,8 @@ def create_slot_interpreter() -> int:
     return interpreters.create()
 
 
-def run_slot(interpreter_id: int, fd: int, locations: str) -> None:
+def run_slot(interpreter_id: int, shared: dict[str, Any]) -> None:
     """Serve one slot until its channel closes; a failure of the slot itself ends the process."""
-    shared = {"LOCATE": locate.__file__, "LOCATIONS": locations, "FD": fd}
     failure = interpreters.execute(interpreter_id, _SLOT_SCRIPT, shared)
     if failure is not None:
         sys.stderr.write(f"slot {interpreter_id} failed: {failure}\n")
@@ -89,17 +118,31 @@ def run_slot(interpreter_id: int, fd: int, locations: str) -> None:
         os._exit(EXIT_SLOT_FAILED)
 
 
-def serve_control(fd: int, created: list[int]) -> None:
+def serve_control(fd: int, orders: list[queue.SimpleQueue[int]], memory: ResidentMemory) -> None:
     """Obey the agent until it closes the control channel."""
     while (frame := _vm.receive_frame(fd, CONTAINER_FRAME_MAX_BYTES)) is not None:
         order: dict[str, Any] = json.loads(frame)
         if order["op"] == "interrupt":
-            target = (created[order["slot"]], order["run"])
-            threading.Thread(target=interrupt_until_done, args=target, daemon=True).start()
+            orders[order["slot"]].put(order["run"])
         elif order["op"] == "stats":
-            _vm.send_frame(fd, json.dumps({"op": "stats", "rss_bytes": resident_bytes()}).encode())
+            _vm.send_frame(fd, json.dumps({"op": "stats", "rss_bytes": memory.size_bytes()}).encode())
         else:
             raise InternalError(f"the agent sent the unknown order {order['op']!r}")
+
+
+def start_interrupter(interpreter_id: int) -> queue.SimpleQueue[int]:
+    """Start the thread that interrupts one slot's runs; return where it takes their numbers from.
+
+    It exists from the start, since a fenced worker's limits may leave it no thread to start later.
+    """
+    runs: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def interrupt_all() -> None:
+        while True:
+            interrupt_until_done(interpreter_id, runs.get())
+
+    threading.Thread(target=interrupt_all, daemon=True).start()
+    return runs
 
 
 def interrupt_until_done(interpreter_id: int, run: int) -> None:
@@ -110,9 +153,12 @@ def interrupt_until_done(interpreter_id: int, run: int) -> None:
         pause_s = min(2 * pause_s, INTERRUPT_MAX_PAUSE_S)
 
 
-def resident_bytes() -> int:
-    """Resident memory of this process."""
-    for line in Path("/proc/self/status").read_text("ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * KIB
-    return 0
+class ResidentMemory:
+    """This process's resident memory; asks the system in a way that works behind fences too."""
+
+    def __init__(self) -> None:
+        self._fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+
+    def size_bytes(self) -> int:
+        """Its size now."""
+        return int(os.pread(self._fd, 200, 0).split()[1]) * resource.getpagesize()

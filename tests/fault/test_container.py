@@ -17,11 +17,9 @@ import pytest
 import trio
 
 from walle_container import HostConfig, TaskHost, TaskLimits, TaskResult, TaskSpec
+from walle_support.scripts import BYPASS, REGEX_BOMB, native_crash
 
 INPUTS: dict[str, Any] = {"events": [], "visit": None, "trigger": {}}
-
-# How a script reaches modules it may not import: the interpreter tier is no wall, so survive crashes.
-BYPASS = "from walle_task import log\nreach = log.__builtins__['__import__']\n"
 
 MakeSpec = Callable[..., TaskSpec]
 
@@ -48,9 +46,6 @@ async def wait_until(condition: Callable[[], bool]) -> None:
     with trio.fail_after(10):
         while not condition():  # noqa: ASYNC110  # nothing tells of a process that is not our child
             await trio.sleep(0.005)
-
-
-REGEX_BOMB = "import re\ndef run(): re.match(r'(a+)+$', 'a' * 60 + 'b')\n"
 
 
 @pytest.mark.slow
@@ -131,7 +126,7 @@ async def test_a_killed_worker_crashes_its_runs_and_the_next_run_is_well(
     ("deed", "words"),
     [
         ("reach('os')._exit(3)", "exit code 3"),
-        ("reach('signal').raise_signal(11)", "SIGSEGV"),
+        (native_crash(), "SIGSEGV"),
         ("reach('os').abort()", "SIGABRT"),
         # It does not know which descriptor is its own channel; it tries them all.
         (
@@ -176,12 +171,13 @@ async def test_deaths_in_a_row_are_answered_with_growing_pauses(make_spec: MakeS
             result = await host.run(deadly, INPUTS)
             began_s = time.monotonic()
             assert result.error_kind == "crashed"
-            pauses.append(host._backoff_s())
+            (keeper,) = host._keepers.values()
+            pauses.append(keeper.backoff_s())
             await wait_until(lambda: host.statistics().worker_pid is not None)
             assert time.monotonic() - began_s >= pauses[-1]
         assert pauses == [0.0, 0.05, 0.1, 0.1, 0.1]
         assert (await host.run(answer, INPUTS)).value == 42
-        assert host._backoff_s() == 0.0
+        assert keeper.backoff_s() == 0.0
 
 
 @pytest.mark.slow

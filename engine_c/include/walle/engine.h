@@ -94,6 +94,15 @@ WE_API we_status we_block_export(we_block *block, uint64_t *handle, we_error *er
  * already. */
 WE_API we_status we_block_import(uint64_t handle, we_block **out, we_error *err);
 
+/* Who pays for the memory the engine takes: blocks, models, sessions and what they run on; mapped files are
+ * free. Both are called on the thread that takes or gives back, and must not call the engine. */
+typedef struct we_memory_account {
+    int (*allows)(size_t bytes);   /* 0 refuses: the call that asked ends with OUT_OF_MEMORY */
+    void (*charge)(int64_t bytes); /* taken, or given back where negative */
+} we_memory_account;
+/* Set it for the whole process, before the engine works; NULL: nobody pays. It must stay valid. */
+WE_API void we_memory_set_account(const we_memory_account *account);
+
 /* Copy texts into a block of dtype STRING: as many as it has elements, NULL reads as "". The block owns them.
  */
 WE_API we_status we_block_set_texts(we_block *block, const char *const *texts, we_error *err);

@@ -158,6 +158,16 @@ static int add_methods(PyTypeObject *type, PyMethodDef *methods) {
     return 0;
 }
 
+/* The container's extension lends the functions of its quota; neither knows the other but for this name. */
+static PyObject *native_set_memory_account(PyObject *Py_UNUSED(module), PyObject *capsule) {
+    const we_memory_account *account = PyCapsule_GetPointer(capsule, "walle.memory_account");
+    if (account == NULL) {
+        return NULL;
+    }
+    we_memory_set_account(account);
+    Py_RETURN_NONE;
+}
+
 static int native_exec(PyObject *module) {
     native_state *state = PyModule_GetState(module);
     struct {
@@ -245,6 +255,8 @@ static PyMethodDef native_functions[] = {
     {"forget_measured", native_forget_measured, METH_NOARGS, "Know no measurements."},
     {"is_first_session", native_is_first_session, METH_NOARGS,
      "Return True the first time the process asks, False ever after."},
+    {"set_memory_account", native_set_memory_account, METH_O,
+     "Let the account in a capsule pay for all memory the engine takes in this process."},
     {"dlpack_capsule", we_native_dlpack_capsule, METH_VARARGS,
      "Return a DLPack capsule of an exported block: dlpack_capsule(handle, versioned)."},
     {"run_buffers", (PyCFunction)(void (*)(void))we_native_run_buffers, METH_FASTCALL,

@@ -1,10 +1,23 @@
 #include "base/memory.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "walle/engine.h"
+
+static const we_memory_account *_Atomic account;
+
+void we_memory_set_account(const we_memory_account *payer) {
+    atomic_store(&account, payer);
+}
+
+static const we_memory_account *payer(void) {
+    return atomic_load_explicit(&account, memory_order_acquire);
+}
 
 static _Atomic int64_t fail_countdown = -1;
 
@@ -26,18 +39,29 @@ static bool must_fail(void) {
     return false;
 }
 
-void *we_memory_new_dirty(size_t size) {
-    if (size > SIZE_MAX / 2 || must_fail())
-        return NULL;
-    size = (size + WE_ALIGNMENT - 1) / WE_ALIGNMENT * WE_ALIGNMENT;
+/* `size` is a positive multiple of WE_ALIGNMENT. */
+static void *take_aligned(size_t size) {
     if (size < HUGE_PAGE)
-        return aligned_alloc(WE_ALIGNMENT, size ? size : WE_ALIGNMENT);
+        return aligned_alloc(WE_ALIGNMENT, size);
     /* Weights and activations are walked in strides of whole rows: with pages of 2 MiB they miss the TLB
      * less. */
     void *memory;
     if (posix_memalign(&memory, HUGE_PAGE, size) != 0)
         return NULL;
     madvise(memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a wish: it may be refused */
+    return memory;
+}
+
+void *we_memory_new_dirty(size_t size) {
+    if (size > SIZE_MAX / 2 || must_fail())
+        return NULL;
+    size = size ? (size + WE_ALIGNMENT - 1) / WE_ALIGNMENT * WE_ALIGNMENT : WE_ALIGNMENT;
+    const we_memory_account *by = payer();
+    if (!by)
+        return take_aligned(size);
+    void *memory = by->allows(size) ? take_aligned(size) : NULL;
+    if (memory)
+        by->charge((int64_t)malloc_usable_size(memory));
     return memory;
 }
 
@@ -57,6 +81,9 @@ void *we_memory_new(size_t size) {
 }
 
 void we_memory_free(void *memory) {
+    const we_memory_account *by = payer();
+    if (by && memory)
+        by->charge(-(int64_t)malloc_usable_size(memory));
     free(memory);
 }
 
