@@ -69,6 +69,7 @@ LOCK_FILE = "agent.lock"
 STATUS_FILE = "status.json"
 REPORTS_FILE = "reports.db"
 STREAMS_FILE = "streams.db"
+SLOTS_FOLDER = "slots"
 
 #: A service that ran this long before it failed is not in a crash loop.
 _SETTLED_S = 60.0
@@ -208,11 +209,21 @@ async def open_agent(
                     wire=wire,
                 ) as transport,
                 open_streams(folder / STREAMS_FILE, clock, _stream_limits(config)) as streams,
-                TaskHost(HostConfig(slots=config.run.slots)) as host,
+                TaskHost(host_config(config)) as host,
             ):
                 yield assemble(config, clock, store, queue, transport, streams, host)
         finally:
             queue.close()
+
+
+def host_config(config: AgentConfig) -> HostConfig:
+    """How the container works on this device."""
+    return HostConfig(
+        slots=config.run.slots,
+        workers_max=config.run.workers,
+        idle_s=config.run.worker_idle_s,
+        bundles_dir=config.data_dir / SLOTS_FOLDER,
+    )
 
 
 def assemble(
@@ -257,7 +268,7 @@ def assemble(
     )
     steps = Steps(
         keeper=keeper,
-        folders=SlotFolders(config.data_dir / "slots", content),
+        folders=SlotFolders(config.data_dir / SLOTS_FOLDER, content),
         content=content,
         downloader=Downloader(
             transport, content, attempts=deploy.download_attempts, base_s=link.backoff_base_s
@@ -269,7 +280,7 @@ def assemble(
     )
     http = config.events_http
     deployer = Deployer(keeper, steps, reporter, deploy)
-    runner = TaskRunner(host, streams, registry, reporter, deployer.judge, clock, config.run)
+    runner = TaskRunner(host, streams, registry, reporter, deployer.judge, deployer, clock, config.run)
     return Agent(
         config,
         keeper,

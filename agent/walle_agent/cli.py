@@ -19,7 +19,7 @@ from walle_agent.deploy.profile import measure_profile
 from walle_agent.link.session import Session
 from walle_agent.link.transport import Transport
 from walle_agent.state.reports import read_statistics
-from walle_agent.state.store import SLOT_NAMES, StateStore, read_only
+from walle_agent.state.store import SLOT_NAMES, DeviceState, StateStore, read_only
 from walle_shared.clock import SystemClock
 from walle_shared.errors import ConfigError, StorageError, WalleError
 from walle_shared.observe import configure_logging
@@ -236,9 +236,20 @@ def read_status(config: AgentConfig) -> dict[str, Any]:
         "epoch": state.epoch if state else 0,
         "tasks": tasks,
         "quarantine": to_plain(state.quarantine) if state else [],
+        "isolated": _isolated(state) if state else [],
         "reports": to_plain(read_statistics(folder / app.REPORTS_FILE)),
         "counters": _read_counters(folder / app.STATUS_FILE),
     }
+
+
+def _isolated(state: DeviceState) -> list[dict[str, Any]]:
+    """The installed versions that run in a process of their own since a worker died under them."""
+    return [
+        {"scenario": record.scenario, "task": record.task, "version": slot.version, **to_plain(entry)}
+        for record in state.tasks
+        for slot in (record.slot(name) for name in SLOT_NAMES)
+        if (entry := state.isolation(slot.manifest)) is not None
+    ]
 
 
 def _read_counters(path: Path) -> dict[str, Any]:
@@ -270,6 +281,10 @@ def format_status(status: dict[str, Any]) -> str:
                 f"{task['scenario'] + '/' + task['task']:<32} {name + mark:<5} {slot['phase']:<8} "
                 f"{slot['version'] or '-':<12} {slot['release_id'] or '-'}"
             )
+    lines += [
+        f"isolated {entry['scenario']}/{entry['task']} {entry['version']}: {entry['reason']}"
+        for entry in status["isolated"]
+    ]
     lines += [f"quarantined {entry['release_id']}: {entry['reason']}" for entry in status["quarantine"]]
     return "\n".join(lines)
 

@@ -100,9 +100,15 @@ class TunnelSection:
 
 @dataclass(frozen=True, slots=True)
 class RunSection:
-    """Task runs: ``slots`` run at once, ``queue`` firings wait, a task may ask for at most the two limits."""
+    """Task runs: ``slots`` run at once, ``queue`` firings wait, a task may ask for at most the two limits.
+
+    They run in at most ``workers`` processes, one per scenario and tier; each ends after ``worker_idle_s``
+    seconds without a run.
+    """
 
     slots: int = 2
+    workers: int = 8
+    worker_idle_s: float = 5 * MINUTE_S
     queue: int = 1_024
     wall_max_s: float = 60.0
     memory_max_bytes: int = 256 * MIB
@@ -226,6 +232,8 @@ def _check(config: AgentConfig) -> None:
         ("deploy.proven_after_successes", config.deploy.proven_after_successes),
         ("deploy.retry_cap_s", config.deploy.retry_cap_s),
         ("run.slots", config.run.slots),
+        ("run.workers", config.run.workers),
+        ("run.worker_idle_s", config.run.worker_idle_s),
         ("run.queue", config.run.queue),
         ("run.wall_max_s", config.run.wall_max_s),
         ("run.memory_max_bytes", config.run.memory_max_bytes),

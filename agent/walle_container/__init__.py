@@ -4,8 +4,8 @@
         result = await host.run(spec, inputs, {"store.rows": read_rows})
 
 What it contains and what it does not: the ``interp`` tier holds mistakes of signed first-party scripts
-(runaway loops, memory growth, stray imports, crashes). Interpreters of one process are not a wall against
-hostile code.
+(runaway loops, memory growth, stray imports, crashes), with the kernel's fences behind it. Interpreters of
+one process are no wall against hostile code; the ``process`` tier is for all other scripts.
 """
 
 from __future__ import annotations

@@ -44,11 +44,11 @@ enum {
 #define FILE_READ (1ULL << 2)
 #define FOLDER_READ (1ULL << 3)
 #define FILES_ALL(abi)                                                                                       \
-    (((1ULL << 13) - 1) | ((abi) >= 2 ? 1ULL << 13 : 0)  /* move between folders */                          \
-     | ((abi) >= 3 ? 1ULL << 14 : 0)                     /* truncate */                                      \
-     | ((abi) >= 5 ? 1ULL << 15 : 0))                    /* ioctl of devices */
-#define NETWORK_ALL(abi) ((abi) >= 4 ? 3ULL : 0)         /* TCP bind, connect */
-#define SCOPES_ALL(abi) ((abi) >= 6 ? 3ULL : 0)          /* abstract Unix sockets, signals */
+    (((1ULL << 13) - 1) | ((abi) >= 2 ? 1ULL << 13 : 0) /* move between folders */                           \
+     | ((abi) >= 3 ? 1ULL << 14 : 0)                    /* truncate */                                       \
+     | ((abi) >= 5 ? 1ULL << 15 : 0))                   /* ioctl of devices */
+#define NETWORK_ALL(abi) ((abi) >= 4 ? 3ULL : 0)        /* TCP bind, connect */
+#define SCOPES_ALL(abi) ((abi) >= 6 ? 3ULL : 0)         /* abstract Unix sockets, signals */
 
 typedef struct {
     uint64_t files, network, scoped;
@@ -137,23 +137,80 @@ static PyObject *fence_restrict_files(PyObject *Py_UNUSED(module), PyObject *rea
 #ifdef THIS_ARCH
 /* What a run needs: its channel, its memory, clocks, and reading files, which Landlock narrows further. */
 static const int syscalls_allowed[] = {
-    SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64, SYS_lseek, SYS_close, SYS_fcntl, SYS_sendto,
-    SYS_recvfrom, SYS_sendmsg, SYS_recvmsg, SYS_ppoll, SYS_pselect6,
+    SYS_read,
+    SYS_write,
+    SYS_readv,
+    SYS_writev,
+    SYS_pread64,
+    SYS_lseek,
+    SYS_close,
+    SYS_fcntl,
+    SYS_sendto,
+    SYS_recvfrom,
+    SYS_sendmsg,
+    SYS_recvmsg,
+    SYS_ppoll,
+    SYS_pselect6,
     /* files */
-    SYS_openat, SYS_fstat, SYS_newfstatat, SYS_statx, SYS_readlinkat, SYS_faccessat, 439 /* faccessat2 */,
-    SYS_getdents64, SYS_getcwd,
+    SYS_openat,
+    SYS_fstat,
+    SYS_newfstatat,
+    SYS_statx,
+    SYS_readlinkat,
+    SYS_faccessat,
+    439 /* faccessat2 */,
+    SYS_getdents64,
+    SYS_getcwd,
     /* memory */
-    SYS_mmap, SYS_munmap, SYS_mprotect, SYS_mremap, SYS_madvise, SYS_brk, SYS_memfd_create, SYS_ftruncate,
+    SYS_mmap,
+    SYS_munmap,
+    SYS_mprotect,
+    SYS_mremap,
+    SYS_madvise,
+    SYS_brk,
+    SYS_memfd_create,
+    SYS_ftruncate,
     /* threads and signals */
-    SYS_futex, SYS_sched_yield, SYS_sched_getaffinity, SYS_set_robust_list, SYS_set_tid_address, SYS_rseq,
-    SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_restart_syscall, SYS_membarrier, SYS_getcpu, SYS_exit,
+    SYS_futex,
+    SYS_sched_yield,
+    SYS_sched_getaffinity,
+    SYS_set_robust_list,
+    SYS_set_tid_address,
+    SYS_rseq,
+    SYS_rt_sigprocmask,
+    SYS_rt_sigreturn,
+    SYS_restart_syscall,
+    SYS_membarrier,
+    SYS_getcpu,
+    SYS_exit,
     SYS_exit_group,
     /* clocks and facts */
-    SYS_clock_gettime, SYS_clock_getres, SYS_clock_nanosleep, SYS_nanosleep, SYS_gettimeofday, SYS_getrandom,
-    SYS_getpid, SYS_gettid, SYS_getppid, SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_uname,
-    SYS_sysinfo, SYS_getrusage, SYS_times,
+    SYS_clock_gettime,
+    SYS_clock_getres,
+    SYS_clock_nanosleep,
+    SYS_nanosleep,
+    SYS_gettimeofday,
+    SYS_getrandom,
+    SYS_getpid,
+    SYS_gettid,
+    SYS_getppid,
+    SYS_getuid,
+    SYS_geteuid,
+    SYS_getgid,
+    SYS_getegid,
+    SYS_uname,
+    SYS_sysinfo,
+    SYS_getrusage,
+    SYS_times,
 #ifdef __x86_64__ /* the older spellings */
-    SYS_open, SYS_stat, SYS_lstat, SYS_readlink, SYS_access, SYS_poll, SYS_select, SYS_time,
+    SYS_open,
+    SYS_stat,
+    SYS_lstat,
+    SYS_readlink,
+    SYS_access,
+    SYS_poll,
+    SYS_select,
+    SYS_time,
 #endif
 };
 

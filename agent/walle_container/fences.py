@@ -1,9 +1,9 @@
 """The kernel's fences round a task: which there are, and what they leave to it.
 
-In the ``interp`` tier they bind a slot's thread, from its first run on: a second fence behind the import rules
-and the audit policy, since native code of one thread can reach the memory of the others. In the ``process``
-tier they bind the whole worker before it has seen anything of the task, together with resource limits and an
-empty network. Standard library only.
+In the ``interp`` tier they bind a slot's thread, from its first run on: a second fence behind the import
+rules and the audit policy, since native code of one thread can reach the memory of the others. In the
+``process`` tier they bind the whole worker before it has seen anything of the task, together with resource
+limits and an empty network. Standard library only.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from walle_shared.units import MIB
 TYPE_CHECKING = False  # as in locate.py: every slot loads this
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 LANDLOCK = "landlock"
 SECCOMP = "seccomp"
@@ -43,14 +44,14 @@ def find_fences() -> tuple[str, ...]:
     return tuple(name for name, is_there in found.items() if is_there)
 
 
-def find_library(locations: dict[str, dict[str, object]]) -> list[str]:
+def find_library(locations: dict[str, Any]) -> list[str]:
     """Everything a worker must be able to read, bundles aside.
 
     Args:
         locations: a parsed :func:`walle_container.locate.find_locations` text.
     """
     folders = [*sys.path, *SYSTEM_FILES]
-    for _, searched in locations["packages"].values():  # type: ignore[misc]
+    for _, searched in locations["packages"].values():
         folders += searched
     folders += [os.path.dirname(str(path)) for path in locations["extensions"].values()]  # noqa: PTH120
     folders += os.environ.get("LD_LIBRARY_PATH", "").split(":")

@@ -1,4 +1,4 @@
-"""The container's front: runs tasks on worker processes, one per scenario and tier, and bounds their number."""
+"""The container's front: runs tasks on worker processes, by scenario and tier, and bounds their number."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ import trio
 
 from walle_container.conversation import Conversation
 from walle_container.process import Enclosure, Slot, WorkerProcess
-from walle_container.spec import Tier
 from walle_shared.errors import InternalError
+from walle_shared.manifest import Tier
 from walle_shared.observe import get_logger
 
 _log = get_logger("container")

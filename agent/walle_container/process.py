@@ -18,8 +18,8 @@ import trio
 
 from walle_container import locate, messages
 from walle_container.channel import FrameChannel
-from walle_container.spec import Tier
 from walle_shared.errors import ConnectionLost, InternalError, ProtocolError
+from walle_shared.manifest import Tier
 from walle_shared.observe import get_logger
 
 STDERR_TAIL_BYTES = 4_000

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from walle_shared.limits import TASK_OUTPUT_MAX_BYTES
+from walle_shared.manifest import Tier
 from walle_shared.units import MIB
 
 ErrorKind = Literal[
@@ -20,7 +21,6 @@ ErrorKind = Literal[
     "crashed",  # its worker process died
     "invalid",  # the bundle or what it returned is nonsense
 ]
-Tier = Literal["interp", "process"]
 
 HostFunction = Callable[[dict[str, Any]], Awaitable[Any]]
 """Answers one kind of host call: a dict of arguments to a JSON-able value; raises WalleError to refuse."""

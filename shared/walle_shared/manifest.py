@@ -70,6 +70,7 @@ MANIFEST_FORMAT = 1
 TASK_FILE = "task.toml"
 
 ColumnType = Literal["text", "integer", "real", "boolean", "json"]
+Tier = Literal["interp", "process"]
 Capability = Literal["events", "model", "store", "tunnel", "params", "log"]
 
 _ENTRY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*")
@@ -108,12 +109,17 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class TaskHead:
-    """The ``[task]`` table."""
+    """The ``[task]`` table.
+
+    ``tier`` says what holds the task in: ``interp`` shares a worker process with its scenario's other tasks,
+    ``process`` has a fenced one of its own.
+    """
 
     scenario: ScenarioName
     name: TaskName
     entry: str = "main:run"
     capabilities: tuple[Capability, ...] = ("events", "params", "log")
+    tier: Tier = "interp"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from walle_container import HostConfig, TaskHost, TaskLimits, TaskResult, TaskSpec, fences
-from walle_container.spec import Tier
+from walle_shared.manifest import Tier
 from walle_support.scripts import BYPASS, bypass, native_crash
 
 INPUTS: dict[str, Any] = {"events": [], "visit": None, "trigger": {}}
@@ -134,7 +134,7 @@ def is_open(fd):
 @pytest.mark.slow
 @pytest.mark.parametrize("tier", ["interp", "process"])
 async def test_what_ends_a_worker_takes_along_only_those_who_share_it(make_spec: MakeSpec, tier: Tier):
-    """In ``interp`` the neighbour falls with it; in ``process`` neither another task nor the agent notices."""
+    """In ``interp`` the neighbour falls with it; in ``process`` nobody else notices."""
     results: dict[str, TaskResult] = {}
     neighbour = make_spec("import time\ndef run():\n    time.sleep(0.3)\n    return 'well'\n")
 

@@ -17,6 +17,7 @@ import pytest
 import trio
 
 from walle_container import HostConfig, TaskHost, TaskLimits, TaskResult, TaskSpec
+from walle_shared.manifest import Tier
 from walle_support.scripts import BYPASS, REGEX_BOMB, native_crash
 
 INPUTS: dict[str, Any] = {"events": [], "visit": None, "trigger": {}}
@@ -28,11 +29,18 @@ MakeSpec = Callable[..., TaskSpec]
 def make_spec(tmp_path: Path) -> MakeSpec:
     numbers = count()
 
-    def make(script: str, *, wall_s: float = 10.0) -> TaskSpec:
+    def make(script: str, *, wall_s: float = 10.0, tier: Tier = "interp") -> TaskSpec:
         bundle_dir = tmp_path / f"bundle{next(numbers)}"
         bundle_dir.mkdir()
         (bundle_dir / "main.py").write_text(textwrap.dedent(script), encoding="utf-8")
-        return TaskSpec(task="t", version="1.0", bundle_dir=bundle_dir, limits=TaskLimits(wall_s=wall_s))
+        return TaskSpec(
+            task="t",
+            version="1.0",
+            bundle_dir=bundle_dir,
+            limits=TaskLimits(wall_s=wall_s),
+            capabilities=frozenset({"events", "log", "store"}),
+            tier=tier,
+        )
 
     return make
 
@@ -54,10 +62,19 @@ async def test_a_run_that_cannot_be_stopped_poisons_its_worker_and_another_run_o
 ):
     results: dict[str, TaskResult] = {}
 
-    async def run(name: str, spec: TaskSpec) -> None:
-        results[name] = await host.run(spec, INPUTS)
+    slept = trio.Event()
 
-    sleeper = make_spec("import time\ndef run():\n    time.sleep(0.9)\n    return 'slept'\n")
+    async def wait_slept(_args: dict[str, Any]) -> list[Any]:
+        await slept.wait()
+        return []
+
+    async def run(name: str, spec: TaskSpec) -> None:
+        results[name] = await host.run(spec, INPUTS, {"store.rows": wait_slept})
+
+    sleeper = make_spec(
+        "from walle_task import store\ndef run():\n    store.table('t').rows()\n    return 'slept'\n",
+        wall_s=60.0,
+    )
     async with TaskHost(HostConfig(slots=2, grace_s=0.1)) as host:
         first_pid = host.statistics().worker_pid
         async with trio.open_nursery() as nursery:
@@ -69,6 +86,7 @@ async def test_a_run_that_cannot_be_stopped_poisons_its_worker_and_another_run_o
             assert (await host.run(answer, INPUTS)).value == 42
             assert host.statistics().worker_pid not in (None, first_pid)
             assert "sleeper" not in results
+            slept.set()
         assert (results["bomb"].ok, results["bomb"].error_kind) == (False, "poisoned")
         assert results["sleeper"].value == "slept"
         await wait_until(lambda: not _is_alive(first_pid))

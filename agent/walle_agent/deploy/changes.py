@@ -11,6 +11,7 @@ from walle_agent.state.store import (
     EMPTY_SLOT,
     SLOT_NAMES,
     DeviceState,
+    Isolated,
     Quarantined,
     SlotContent,
     SlotName,
@@ -132,6 +133,15 @@ def quarantine(
         return state
     entry = Quarantined(release_id, manifest, reason[:500], at_ms)
     return replace(state, quarantine=(*state.quarantine, entry)[-QUARANTINE_MAX:])
+
+
+def isolate(state: DeviceState, manifest: Sha256, reason: str, at_ms: int) -> DeviceState:
+    """Run these files in a process of their own from now on; forget those that no slot holds any more."""
+    if state.isolation(manifest) is not None:
+        return state
+    held = {record.slot(name).manifest for record in state.tasks for name in SLOT_NAMES}
+    entries = (*state.isolated, Isolated(manifest, reason[:500], at_ms))
+    return replace(state, isolated=tuple(entry for entry in entries if entry.manifest in held))
 
 
 def count_install_failure(state: DeviceState, release_id: ReleaseId) -> DeviceState:

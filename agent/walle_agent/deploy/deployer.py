@@ -183,6 +183,20 @@ class Deployer:
             message=f"{reason}; back to {back_to}",
         )
 
+    def is_isolated(self, task: InstalledTask) -> bool:
+        """Whether a task has a process of its own because a worker died under it."""
+        return self._keeper.state.isolation(task.manifest) is not None
+
+    async def isolate(self, task: InstalledTask, reason: str) -> None:
+        """Give a task a process of its own, for as long as these files are installed.
+
+        Raises:
+            StorageError: the state cannot be written.
+        """
+        at_ms = self._reporter.clock.wall_ms()
+        await self._keeper.update(lambda s: changes.isolate(s, task.manifest, reason, at_ms))
+        _log.warning("task_isolated", task=task.key[1], version=task.version, reason=reason)
+
     async def _let_run(self, key: TaskKey) -> None:
         """Let what is active run; a slot that cannot be run gives way to the other one."""
         while (name := self._keeper.state.record(key).active) is not None:

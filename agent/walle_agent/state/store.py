@@ -126,6 +126,15 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True)
+class Isolated:
+    """Files whose task runs in a process of its own here, since a worker died under it."""
+
+    manifest: Sha256
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceState:
     """Everything the deployment must remember."""
 
@@ -135,6 +144,7 @@ class DeviceState:
     tasks: tuple[TaskRecord, ...] = ()
     quarantine: tuple[Quarantined, ...] = ()
     install_failures: Mapping[str, int] = field(default_factory=dict)  # by release id
+    isolated: tuple[Isolated, ...] = ()
 
     def record(self, key: TaskKey) -> TaskRecord:
         """The record of a task; an empty one if there is none."""
@@ -149,6 +159,10 @@ class DeviceState:
     def is_quarantined(self, release_id: ReleaseId, manifest: Sha256) -> bool:
         """Whether this release with these files is not to be tried again."""
         return any(q.release_id == release_id and q.manifest == manifest for q in self.quarantine)
+
+    def isolation(self, manifest: Sha256) -> Isolated | None:
+        """Why these files run in a process of their own, if they do."""
+        return next((entry for entry in self.isolated if entry.manifest == manifest), None)
 
 
 class CheckedFile[T]:

@@ -84,6 +84,18 @@ class Judge(Protocol):
         ...
 
 
+class Tiers(Protocol):
+    """Remembers which tasks must not share a worker any more (``deploy.deployer.Deployer``)."""
+
+    def is_isolated(self, task: InstalledTask) -> bool:
+        """Whether it has a process of its own because a worker died under it."""
+        ...
+
+    async def isolate(self, task: InstalledTask, reason: str) -> None:
+        """Give it one, for as long as this version is installed."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RunStatistics:
     """Runs since the start: that ended well, that failed, firings whose task was gone, runs kept before."""
@@ -112,6 +124,7 @@ class TaskRunner:
         registry: which task is active.
         reporter: told of every run.
         judge: told whether the version did well.
+        tiers: told of tasks under which a shared worker died.
         clock: stamps records.
         config: how many at once, and the most a task may ask for.
     """
@@ -123,6 +136,7 @@ class TaskRunner:
         registry: TaskRegistry,
         reporter: Reporter,
         judge: Judge,
+        tiers: Tiers,
         clock: Clock,
         config: RunSection,
     ) -> None:
@@ -131,6 +145,7 @@ class TaskRunner:
         self._registry = registry
         self._reporter = reporter
         self._judge = judge
+        self._tiers = tiers
         self._clock = clock
         self._config = config
         self._stats = RunStatistics()
@@ -165,10 +180,22 @@ class TaskRunner:
         await self._tell(task, firing, outcome, attempt)
 
     async def _execute(self, task: InstalledTask, firing: Firing) -> TaskResult:
+        """Run it; once more, by itself, if a worker that it shares with others has died.
+
+        Which of them killed it is not known. So each gets a process of its own, and the one that did it dies
+        there alone. A run that is repeated has left nothing behind.
+        """
+        isolated = self._tiers.is_isolated(task)
+        result = await self._run_once(task, firing, isolated=isolated)
+        if result.error_kind != "crashed" or isolated or task.definition.task.tier == "process":
+            return result
+        await self._tiers.isolate(task, result.error or "")
+        return await self._run_once(task, firing, isolated=True)
+
+    async def _run_once(self, task: InstalledTask, firing: Firing, *, isolated: bool) -> TaskResult:
+        spec = make_spec(task, self._config, isolated=isolated)
         try:
-            return await self._host.run(
-                make_spec(task, self._config), run_inputs(firing), self._functions(task.key)
-            )
+            return await self._host.run(spec, run_inputs(firing), self._functions(task.key))
         except LimitExceeded as error:  # the slice of events is larger than a frame may be
             return TaskResult(ok=False, error_kind="invalid", error=error.message)
         except InternalError as error:  # no worker starts: this device's trouble, not the task's
@@ -275,14 +302,21 @@ class TaskRunner:
                 raise RemoteProtocolError("store.get needs a key")
 
 
-def make_spec(task: InstalledTask, config: RunSection) -> TaskSpec:
-    """What the container is told of a task: its manifest's word, within this device's limits."""
+def make_spec(task: InstalledTask, config: RunSection, *, isolated: bool = False) -> TaskSpec:
+    """What the container is told of a task: its manifest's word, within this device's limits.
+
+    Args:
+        task: the task.
+        config: the device's limits.
+        isolated: give it a process of its own, whatever its manifest says.
+    """
     definition = task.definition
     limits = definition.limits
     return TaskSpec(
         task=task.key[1],
         version=task.version,
         bundle_dir=task.bundle_dir,
+        scenario=task.key[0],
         entry=definition.task.entry,
         params=definition.params,
         limits=TaskLimits(
@@ -291,6 +325,7 @@ def make_spec(task: InstalledTask, config: RunSection) -> TaskSpec:
             limits.output_bytes,
         ),
         capabilities=frozenset(definition.task.capabilities),
+        tier="process" if isolated else definition.task.tier,
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from walle_agent.cli import EXIT_FAILED, EXIT_OK, EXIT_USAGE, main
-from walle_agent.state.store import DeviceState, Identity, SlotContent, StateStore, TaskRecord
+from walle_agent.state.store import DeviceState, Identity, Isolated, SlotContent, StateStore, TaskRecord
 from walle_shared.errors import StorageError
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
 
@@ -62,6 +62,20 @@ def test_status_of_a_stopped_agent(config: Path, capsys: pytest.CaptureFixture[s
     assert status["tasks"][0]["slots"]["a"]["version"] == "1.0"
     assert "secret-credential" not in printed
     assert "ab" * 32 not in printed
+
+
+def test_status_tells_who_was_given_a_process_of_its_own(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = StateStore(config.parent / "data", on_corrupt=_no_corruption)
+    slot = SlotContent("proven", ReleaseId("r1"), TaskVersion("1.0"), Sha256("a" * 64))
+    record = TaskRecord(ScenarioName("demo"), TaskName("reader"), slot)
+    isolated = tuple(Isolated(Sha256(letter * 64), f"died of {letter}", 5) for letter in "ab")
+    store.save(DeviceState(tasks=(record,), isolated=isolated))
+    assert main(["status", "--config", str(config)]) == EXIT_OK
+    shown = capsys.readouterr().out
+    assert "isolated demo/reader 1.0: died of a" in shown
+    assert "died of b" not in shown  # no slot holds it any more
 
 
 @pytest.mark.parametrize(

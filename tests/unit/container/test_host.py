@@ -12,7 +12,6 @@ import trio
 from walle_container import HostConfig, LogEntry, StoreWrite, TaskHost, TaskResult, TaskSpec, TunnelSend
 from walle_container.imports import ALLOWED_STDLIB
 from walle_shared.errors import (
-    ConfigError,
     InternalError,
     LimitExceeded,
     LocalProtocolError,

@@ -158,7 +158,10 @@ async def test_a_folder_made_anew_gets_a_new_worker(make_spec: MakeSpec, inputs:
 
 
 async def test_a_kernel_without_fences_is_said_and_runs_go_on(
-    make_spec: MakeSpec, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    make_spec: MakeSpec,
+    inputs: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     monkeypatch.setattr("walle_container.fences.find_fences", lambda: ())
     async with TaskHost(HostConfig(slots=1)) as host:

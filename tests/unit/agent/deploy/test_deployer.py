@@ -415,3 +415,25 @@ async def test_a_start_survives_a_task_that_cannot_be_let_run(tmp_path: Path) ->
     async with live(tmp_path, control) as device:
         await device.catch_up()
         assert device.active() == {"reader": "1.0"}
+
+
+async def test_an_isolated_version_stays_so_over_restarts_and_a_new_one_is_not(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version())
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+        (task,) = device.registry.tasks()
+        assert not device.deployer.is_isolated(task)
+        for reason in ("SIGSEGV", "again"):
+            await device.deployer.isolate(task, reason)
+    async with live(tmp_path, control) as device:
+        (task,) = device.registry.tasks()
+        assert device.deployer.is_isolated(task)
+        assert [entry.reason for entry in device.keeper.state.isolated] == ["SIGSEGV"]
+        for version in ("2.0", "3.0"):  # the third takes the slot of the first
+            control.release(control.add_version(version=version), version=version)
+            await device.catch_up()
+            (task,) = device.registry.tasks()
+            assert not device.deployer.is_isolated(task)
+        await device.deployer.isolate(task, "SIGBUS")
+        assert [entry.reason for entry in device.keeper.state.isolated] == ["SIGBUS"]

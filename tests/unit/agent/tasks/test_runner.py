@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,19 @@ class ScriptedHost:
         return result
 
 
+class Book:
+    """Remembers who has a process of its own."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def is_isolated(self, task: InstalledTask) -> bool:
+        return bool(self.reasons)
+
+    async def isolate(self, task: InstalledTask, reason: str) -> None:
+        self.reasons.append(reason)
+
+
 @dataclass
 class Bench:
     """A runner on real streams and a real report queue."""
@@ -92,6 +105,7 @@ class Bench:
     queue: ReportQueue
     task: InstalledTask
     verdicts: list[bool] = field(default_factory=list)
+    book: Book = field(default_factory=Book)
 
     async def fire(self) -> Firing:
         """One event of the kind the task waits for."""
@@ -120,6 +134,7 @@ async def bench(folder: Path) -> AsyncIterator[Bench]:
     clock = FixedClock()
     queue = ReportQueue(folder / "reports.db", on_corrupt=_no_corruption)
     host = ScriptedHost()
+    book = Book()
     verdicts: list[bool] = []
 
     async def judge(task: InstalledTask, *, ok: bool) -> None:
@@ -131,9 +146,9 @@ async def bench(folder: Path) -> AsyncIterator[Bench]:
             KEY, TaskVersion("1.0"), ReleaseId("r1"), Sha256("a" * 64), folder / "bundle", DEFINITION
         )
         await registry.activate(task)
-        runner = TaskRunner(host, streams, registry, Reporter(queue, clock), judge, clock, RunSection())
+        runner = TaskRunner(host, streams, registry, Reporter(queue, clock), judge, book, clock, RunSection())
         with closing(queue):
-            yield Bench(host, streams, registry, runner, queue, task, verdicts)
+            yield Bench(host, streams, registry, runner, queue, task, verdicts, book)
 
 
 GOOD = TaskResult(
@@ -286,3 +301,51 @@ async def test_a_task_with_a_conflicting_table_is_its_authors_fault(tmp_path: Pa
         with pytest.raises(TaskError, match="value"):
             await b.registry.prepare(KEY, changed)
         assert b.registry.get(KEY) == b.task
+
+
+CRASHED = TaskResult(ok=False, error_kind="crashed", error="the worker process died of SIGSEGV")
+
+
+async def test_a_run_under_which_a_shared_worker_died_is_repeated_by_itself(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        b.host.results.append(CRASHED)
+        await b.run(GOOD)
+        assert [spec.tier for spec in b.host.specs] == ["interp", "process"]
+        assert b.book.reasons == ["the worker process died of SIGSEGV"]
+        assert await b.stored() == [{"value": 7}]
+        assert b.verdicts == [True]
+        await b.run(GOOD)  # and stays there
+        assert [spec.tier for spec in b.host.specs] == ["interp", "process", "process"]
+
+
+async def test_a_task_that_dies_by_itself_too_has_failed_once(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        b.host.results.append(CRASHED)
+        await b.run(CRASHED)
+        assert b.verdicts == [False]
+        assert [report.code for report in b.reports()] == ["crashed"]
+        await b.run(CRASHED)  # it is alone already: nothing to repeat
+        assert len(b.host.specs) == 3
+        assert len(b.book.reasons) == 1
+
+
+async def test_other_failures_move_nothing(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        for kind in ("exception", "poisoned", "memory", "timeout"):
+            await b.run(TaskResult(ok=False, error_kind=kind, error="no"))  # type: ignore[arg-type]
+        assert b.book.reasons == []
+        assert {spec.tier for spec in b.host.specs} == {"interp"}
+
+
+def test_a_task_may_ask_for_a_process_of_its_own(tmp_path: Path) -> None:
+    head = replace(DEFINITION.task, tier="process")
+    task = InstalledTask(
+        KEY,
+        TaskVersion("1.0"),
+        ReleaseId("r1"),
+        Sha256("a" * 64),
+        tmp_path,
+        replace(DEFINITION, task=head),
+    )
+    spec = make_spec(task, RunSection())
+    assert (spec.tier, spec.scenario) == ("process", "demo")
