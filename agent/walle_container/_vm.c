@@ -10,13 +10,15 @@
  * of small objects, and every larger block) and what the tensor engine takes, which asks through
  * memory_account. What other C libraries take with their own malloc is not seen.
  *   5. A frame is sent or received whole by one call, so an interrupt never leaves half a frame in the
- * channel.
+ * channel. It may carry one descriptor: a block of shared memory.
  *   6. Inside guard() every audit event that is not on the list below is refused. That catches mistakes that
  * went round the import rules; it is no wall, since some calls raise no event (os._exit) and native code
  * raises none.
  *   7. The allocators are wrapped once per process, before the first sub-interpreter exists, and never
  * unwrapped.
+ *   8. Shared memory is mapped only if its seals say that nobody can change it or its size any more.
  */
+#define _GNU_SOURCE /* for memfd_create */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -28,7 +30,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -248,6 +252,7 @@ static slot_record slots[SLOT_MAX];
 
 typedef struct {
     PyObject *interrupted_type;
+    PyTypeObject *shared_type;
     slot_record *slot;
 } module_state;
 
@@ -446,37 +451,97 @@ static bool receive_all(int fd, void *data, size_t size) {
     return true;
 }
 
-static bool frame_send(int fd, const void *data, uint32_t size) {
-    unsigned char header[FRAME_HEADER_BYTES] = {(unsigned char)size, (unsigned char)(size >> 8),
-                                                (unsigned char)(size >> 16), (unsigned char)(size >> 24)};
-    return send_all(fd, header, sizeof header) && send_all(fd, data, size);
+/* Room for one descriptor beside the bytes of a message, aligned as the kernel wants it. */
+typedef union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+} descriptor_room;
+
+/* The first byte carries the descriptor. */
+static bool send_descriptor(int fd, char byte, int attached) {
+    descriptor_room room = {.bytes = {0}};
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = room.bytes, .msg_controllen = sizeof room.bytes};
+    struct cmsghdr *control = CMSG_FIRSTHDR(&message);
+    control->cmsg_level = SOL_SOCKET;
+    control->cmsg_type = SCM_RIGHTS;
+    control->cmsg_len = CMSG_LEN(sizeof attached);
+    memcpy(CMSG_DATA(control), &attached, sizeof attached);
+    ssize_t sent;
+    do {
+        sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent == 1;
 }
 
-/* Takes the buffer from the C heap, not from Python's: a run over its quota must still empty the channel. */
-static bool frame_receive(int fd, uint32_t max_bytes, void **data, uint32_t *size) {
-    unsigned char header[FRAME_HEADER_BYTES];
-    if (!receive_all(fd, header, sizeof header)) {
+/* As receive_all, for one byte; what comes beside more than the one descriptor is closed by the kernel. */
+static bool receive_descriptor(int fd, unsigned char *byte, int *attached) {
+    descriptor_room room;
+    struct iovec part = {byte, 1};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = room.bytes, .msg_controllen = sizeof room.bytes};
+    ssize_t received;
+    do {
+        received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    } while (received < 0 && errno == EINTR);
+    if (received <= 0) {
+        errno = received == 0 ? 0 : errno;
         return false;
     }
-    *size = (uint32_t)header[0] | (uint32_t)header[1] << 8 | (uint32_t)header[2] << 16 |
-            (uint32_t)header[3] << 24;
-    if (*size > max_bytes) {
-        errno = EMSGSIZE;
-        return false;
-    }
-    *data = malloc(*size != 0 ? *size : 1);
-    if (*data == NULL) {
-        errno = ENOMEM;
-        return false;
-    }
-    if (!receive_all(fd, *data, *size)) {
-        int error = errno;
-        free(*data);
-        *data = NULL;
-        errno = error;
-        return false;
+    struct cmsghdr *control = CMSG_FIRSTHDR(&message);
+    if (control != NULL && control->cmsg_level == SOL_SOCKET && control->cmsg_type == SCM_RIGHTS) {
+        memcpy(attached, CMSG_DATA(control), sizeof *attached);
     }
     return true;
+}
+
+/* `attached`: a descriptor to send along, or -1. */
+static bool frame_send(int fd, const void *data, uint32_t size, int attached) {
+    unsigned char header[FRAME_HEADER_BYTES] = {(unsigned char)size, (unsigned char)(size >> 8),
+                                                (unsigned char)(size >> 16), (unsigned char)(size >> 24)};
+    size_t sent = 0;
+    if (attached >= 0) {
+        if (!send_descriptor(fd, (char)header[0], attached)) {
+            return false;
+        }
+        sent = 1;
+    }
+    return send_all(fd, header + sent, sizeof header - sent) && send_all(fd, data, size);
+}
+
+typedef struct {
+    void *data;
+    uint32_t size;
+    int attached; /* -1: none */
+} frame;
+
+/* Takes the buffer from the C heap, not from Python's: a run over its quota must still empty the channel. */
+static bool frame_receive(int fd, uint32_t max_bytes, frame *out) {
+    unsigned char header[FRAME_HEADER_BYTES];
+    *out = (frame){.attached = -1};
+    bool received =
+        receive_descriptor(fd, header, &out->attached) && receive_all(fd, header + 1, sizeof header - 1);
+    if (received) {
+        out->size = (uint32_t)header[0] | (uint32_t)header[1] << 8 | (uint32_t)header[2] << 16 |
+                    (uint32_t)header[3] << 24;
+        errno = EMSGSIZE;
+        received = out->size <= max_bytes;
+    }
+    if (received) {
+        out->data = malloc(out->size != 0 ? out->size : 1);
+        errno = ENOMEM;
+        received = out->data != NULL && receive_all(fd, out->data, out->size);
+    }
+    if (!received) {
+        int error = errno;
+        free(out->data);
+        if (out->attached >= 0) {
+            close(out->attached);
+        }
+        errno = error;
+    }
+    return received;
 }
 
 static int parse_fd_and_size(PyObject *const *arguments, int *fd, PyObject *max, uint32_t *max_bytes) {
@@ -490,17 +555,19 @@ static PyObject *vm_send_frame(PyObject *Py_UNUSED(module), PyObject *const *arg
     int fd;
     uint32_t unused;
     Py_buffer payload;
-    if (count != 2) {
-        return PyErr_Format(PyExc_TypeError, "send_frame takes fd and payload, not %zd arguments", count);
+    if (count != 2 && count != 3) {
+        return PyErr_Format(PyExc_TypeError, "send_frame takes fd, payload and attached, not %zd arguments",
+                            count);
     }
-    if (parse_fd_and_size(arguments, &fd, NULL, &unused) < 0 ||
+    int attached = count == 3 ? PyLong_AsInt(arguments[2]) : -1;
+    if (PyErr_Occurred() || parse_fd_and_size(arguments, &fd, NULL, &unused) < 0 ||
         PyObject_GetBuffer(arguments[1], &payload, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
     bool fits = payload.len <= (Py_ssize_t)UINT32_MAX;
     bool sent = false;
     if (fits) {
-        Py_BEGIN_ALLOW_THREADS sent = frame_send(fd, payload.buf, (uint32_t)payload.len);
+        Py_BEGIN_ALLOW_THREADS sent = frame_send(fd, payload.buf, (uint32_t)payload.len, attached);
         Py_END_ALLOW_THREADS
     }
     PyBuffer_Release(&payload);
@@ -511,19 +578,23 @@ static PyObject *vm_send_frame(PyObject *Py_UNUSED(module), PyObject *const *arg
     return sent ? Py_NewRef(Py_None) : PyErr_SetFromErrno(PyExc_OSError);
 }
 
-static PyObject *received_frame(bool received, void *data, uint32_t size) {
+/* (bytes, descriptor or -1), or None at the peer's end. */
+static PyObject *received_frame(bool received, frame *got) {
     if (!received) {
         return errno != 0 ? PyErr_SetFromErrno(PyExc_OSError) : Py_NewRef(Py_None);
     }
-    PyObject *frame = PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
-    free(data);
-    return frame;
+    PyObject *result = Py_BuildValue("(y#i)", got->data, (Py_ssize_t)got->size, got->attached);
+    free(got->data);
+    if (result == NULL && got->attached >= 0) {
+        close(got->attached);
+    }
+    return result;
 }
 
 static PyObject *vm_receive_frame(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count) {
     int fd;
-    uint32_t max_bytes, size = 0;
-    void *data = NULL;
+    uint32_t max_bytes;
+    frame got;
     bool received;
     if (count != 2) {
         return PyErr_Format(PyExc_TypeError, "receive_frame takes fd and max_bytes, not %zd arguments",
@@ -532,22 +603,23 @@ static PyObject *vm_receive_frame(PyObject *Py_UNUSED(module), PyObject *const *
     if (parse_fd_and_size(arguments, &fd, arguments[1], &max_bytes) < 0) {
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS received = frame_receive(fd, max_bytes, &data, &size);
-    Py_END_ALLOW_THREADS return received_frame(received, data, size);
+    Py_BEGIN_ALLOW_THREADS received = frame_receive(fd, max_bytes, &got);
+    Py_END_ALLOW_THREADS return received_frame(received, &got);
 }
 
 static PyObject *vm_exchange(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count) {
     int fd;
-    uint32_t max_bytes, size = 0;
-    void *data = NULL;
+    uint32_t max_bytes;
+    frame got;
     char *question;
     Py_ssize_t question_bytes;
     bool received;
-    if (count != 3) {
-        return PyErr_Format(PyExc_TypeError, "exchange takes fd, payload and max_bytes, not %zd arguments",
-                            count);
+    if (count != 4) {
+        return PyErr_Format(PyExc_TypeError,
+                            "exchange takes fd, payload, attached and max_bytes, not %zd arguments", count);
     }
-    if (parse_fd_and_size(arguments, &fd, arguments[2], &max_bytes) < 0 ||
+    int attached = PyLong_AsInt(arguments[2]);
+    if (PyErr_Occurred() || parse_fd_and_size(arguments, &fd, arguments[3], &max_bytes) < 0 ||
         PyBytes_AsStringAndSize(arguments[1], &question, &question_bytes) < 0) {
         return NULL;
     }
@@ -556,8 +628,160 @@ static PyObject *vm_exchange(PyObject *Py_UNUSED(module), PyObject *const *argum
                             max_bytes);
     }
     Py_BEGIN_ALLOW_THREADS received =
-        frame_send(fd, question, (uint32_t)question_bytes) && frame_receive(fd, max_bytes, &data, &size);
-    Py_END_ALLOW_THREADS return received_frame(received, data, size);
+        frame_send(fd, question, (uint32_t)question_bytes, attached) && frame_receive(fd, max_bytes, &got);
+    Py_END_ALLOW_THREADS return received_frame(received, &got);
+}
+
+/* ---- shared memory: blocks that go from process to process beside a frame
+ * ------------------------------------------------------------------------ */
+
+enum {
+    SHARED_ALIGNMENT = 64, /* bytes, as the engine's blocks */
+    SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE,
+};
+
+static Py_ssize_t aligned(Py_ssize_t size) {
+    return (size + SHARED_ALIGNMENT - 1) / SHARED_ALIGNMENT * SHARED_ALIGNMENT;
+}
+
+/* Copy the buffers into the fresh file `fd` one after the other, and seal it. */
+static int fill_and_seal(int fd, Py_buffer *buffers, Py_ssize_t count, Py_ssize_t total) {
+    if (ftruncate(fd, (off_t)total) != 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    char *memory = mmap(NULL, (size_t)total, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    int result = 0;
+    Py_ssize_t at = 0;
+    for (Py_ssize_t i = 0; result == 0 && i < count; ++i) {
+        if (buffers[i].len > 0) {
+            result = PyBuffer_ToContiguous(memory + at, &buffers[i], buffers[i].len, 'C');
+        }
+        at += aligned(buffers[i].len);
+    }
+    munmap(memory, (size_t)total); /* the seal against writing wants no writable mapping left */
+    if (result == 0 && fcntl(fd, F_ADD_SEALS, SEALS | F_SEAL_SEAL) != 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        result = -1;
+    }
+    return result;
+}
+
+static PyObject *share_buffers(Py_buffer *buffers, Py_ssize_t count) {
+    Py_ssize_t total = 0;
+    for (Py_ssize_t i = 0; i < count; ++i) {
+        if (buffers[i].len > PY_SSIZE_T_MAX / 2 - total) {
+            return PyErr_NoMemory();
+        }
+        total += aligned(buffers[i].len);
+    }
+    total = total > 0 ? total : SHARED_ALIGNMENT; /* nothing cannot be mapped */
+    if (!account_allows((size_t)total)) {
+        return PyErr_NoMemory();
+    }
+    int fd = memfd_create("walle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) {
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    PyObject *result = fill_and_seal(fd, buffers, count, total) == 0 ? PyLong_FromLong(fd) : NULL;
+    if (result == NULL) {
+        close(fd);
+    }
+    return result;
+}
+
+static PyObject *vm_share(PyObject *Py_UNUSED(module), PyObject *argument) {
+    PyObject *items = PySequence_Tuple(argument);
+    if (items == NULL) {
+        return NULL;
+    }
+    Py_ssize_t count = PyTuple_GET_SIZE(items), held = 0;
+    Py_buffer *buffers = PyMem_Calloc((size_t)count + 1, sizeof *buffers);
+    PyObject *result = NULL;
+    if (buffers == NULL) {
+        PyErr_NoMemory();
+    } else {
+        while (held < count &&
+               PyObject_GetBuffer(PyTuple_GET_ITEM(items, held), &buffers[held], PyBUF_FULL_RO) == 0) {
+            ++held;
+        }
+        result = held == count ? share_buffers(buffers, count) : NULL;
+        while (held > 0) {
+            PyBuffer_Release(&buffers[--held]);
+        }
+    }
+    PyMem_Free(buffers);
+    Py_DECREF(items);
+    return result;
+}
+
+typedef struct {
+    PyObject ob_base;
+    void *memory;
+    size_t size;
+} Shared;
+
+static void shared_dealloc(PyObject *op) {
+    PyTypeObject *type = Py_TYPE(op);
+    munmap(((Shared *)op)->memory, ((Shared *)op)->size);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static int shared_getbuffer(PyObject *op, Py_buffer *buffer, int flags) {
+    Shared *self = (Shared *)op;
+    return PyBuffer_FillInfo(buffer, op, self->memory, (Py_ssize_t)self->size, 1, flags);
+}
+
+static PyType_Slot shared_slots[] = {
+    {Py_tp_doc, "Memory that another process has shared and sealed; a read-only buffer of bytes."},
+    {Py_tp_dealloc, shared_dealloc},
+    {Py_bf_getbuffer, shared_getbuffer},
+    {0, NULL},
+};
+static PyType_Spec shared_spec = {
+    .name = "walle_container._vm.Shared",
+    .basicsize = sizeof(Shared),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = shared_slots,
+};
+
+/* Takes over the descriptor in any case. */
+static PyObject *vm_map_shared(PyObject *module, PyObject *argument) {
+    int fd = PyLong_AsInt(argument);
+    if (fd == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    struct stat status;
+    int seals = fcntl(fd, F_GET_SEALS);
+    bool sealed = seals >= 0 && (seals & SEALS) == SEALS;
+    void *memory = MAP_FAILED;
+    if (sealed && fstat(fd, &status) == 0 && status.st_size > 0) {
+        memory = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    }
+    int error = errno;
+    close(fd);
+    if (!sealed) {
+        PyErr_SetString(PyExc_ValueError, "this is no memory whose size and content are sealed");
+        return NULL;
+    }
+    if (memory == MAP_FAILED) {
+        errno = error;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    PyTypeObject *type = ((module_state *)PyModule_GetState(module))->shared_type;
+    Shared *self = (Shared *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        munmap(memory, (size_t)status.st_size);
+        return NULL;
+    }
+    self->memory = memory;
+    self->size = (size_t)status.st_size;
+    return (PyObject *)self;
 }
 
 /* ---- module
@@ -568,12 +792,17 @@ static int vm_exec(PyObject *module) {
     state->interrupted_type = PyErr_NewExceptionWithDoc(
         "walle_container._vm.TaskInterrupted", "Raised inside a task to stop it; a BaseException on purpose.",
         PyExc_BaseException, NULL);
+    state->shared_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &shared_spec, NULL);
+    if (state->shared_type == NULL || PyModule_AddType(module, state->shared_type) < 0) {
+        return -1;
+    }
     return PyModule_AddObjectRef(module, "TaskInterrupted", state->interrupted_type);
 }
 
 static int vm_traverse(PyObject *module, visitproc visit, void *arg) {
     module_state *state = PyModule_GetState(module);
     Py_VISIT(state->interrupted_type);
+    Py_VISIT(state->shared_type);
     return 0;
 }
 
@@ -585,6 +814,7 @@ static int vm_clear(PyObject *module) {
         state->slot = NULL;
     }
     Py_CLEAR(state->interrupted_type);
+    Py_CLEAR(state->shared_type);
     return 0;
 }
 
@@ -603,11 +833,13 @@ static PyMethodDef vm_methods[] = {
     {"interrupt", (PyCFunction)(void (*)(void))vm_interrupt, METH_FASTCALL,
      PyDoc_STR("interrupt(interpreter_id, run) -> bool")},
     {"send_frame", (PyCFunction)(void (*)(void))vm_send_frame, METH_FASTCALL,
-     PyDoc_STR("send_frame(fd, payload) -> None")},
+     PyDoc_STR("send_frame(fd, payload, attached=-1) -> None")},
     {"receive_frame", (PyCFunction)(void (*)(void))vm_receive_frame, METH_FASTCALL,
-     PyDoc_STR("receive_frame(fd, max_bytes) -> bytes | None")},
+     PyDoc_STR("receive_frame(fd, max_bytes) -> (bytes, attached) | None")},
     {"exchange", (PyCFunction)(void (*)(void))vm_exchange, METH_FASTCALL,
-     PyDoc_STR("exchange(fd, payload, max_bytes) -> bytes | None")},
+     PyDoc_STR("exchange(fd, payload, attached, max_bytes) -> (bytes, attached) | None")},
+    {"share", vm_share, METH_O, PyDoc_STR("share(buffers) -> fd")},
+    {"map_shared", vm_map_shared, METH_O, PyDoc_STR("map_shared(fd) -> Shared")},
     {"thread_cpu_ns", vm_thread_cpu_ns, METH_NOARGS, PyDoc_STR("thread_cpu_ns() -> int")},
     {NULL, NULL, 0, NULL},
 };

@@ -1,7 +1,7 @@
 """Interrupt, memory quota, audit policy and CPU clock of task runs; loads in isolated interpreters."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Buffer, Callable, Sequence
+from typing import Any, final
 
 class TaskInterrupted(BaseException):
     """Raised inside a task to stop it."""
@@ -54,8 +54,8 @@ def interrupt(interpreter_id: int, run: int) -> bool:
 def thread_cpu_ns() -> int:
     """CPU time of the calling thread, in nanoseconds."""
 
-def send_frame(fd: int, payload: bytes) -> None:
-    """Send one length-prefixed frame, whole.
+def send_frame(fd: int, payload: bytes, attached: int = -1) -> None:
+    """Send one length-prefixed frame, whole, with a copy of the descriptor ``attached`` beside it.
 
     Raises:
         OSError: the peer is gone.
@@ -64,8 +64,8 @@ def send_frame(fd: int, payload: bytes) -> None:
         Until the socket has taken it; other threads and interpreters go on.
     """
 
-def receive_frame(fd: int, max_bytes: int) -> bytes | None:
-    """Receive one frame, whole; None when the peer has closed.
+def receive_frame(fd: int, max_bytes: int) -> tuple[bytes, int] | None:
+    """Receive one frame, whole, and the descriptor beside it (-1: none); None when the peer has closed.
 
     Raises:
         OSError: the frame is larger than ``max_bytes``, or the channel broke.
@@ -74,7 +74,7 @@ def receive_frame(fd: int, max_bytes: int) -> bytes | None:
         Until a frame has come; other threads and interpreters go on.
     """
 
-def exchange(fd: int, payload: bytes, max_bytes: int) -> bytes | None:
+def exchange(fd: int, payload: bytes, attached: int, max_bytes: int) -> tuple[bytes, int] | None:
     """Send one frame and receive one; no interrupt can come between or leave half of either in the channel.
 
     Raises:
@@ -83,4 +83,29 @@ def exchange(fd: int, payload: bytes, max_bytes: int) -> bytes | None:
 
     Blocks:
         Until the answer has come.
+    """
+
+@final
+class Shared:
+    """Memory that another process has shared and sealed; a read-only buffer of bytes."""
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+def share(buffers: Sequence[Buffer]) -> int:
+    """Copy buffers, row-major, to multiples of 64 bytes of a new block of shared memory; seal it.
+
+    Returns:
+        Its descriptor, which is the caller's.
+
+    Raises:
+        MemoryError: the run may not have that much.
+        OSError: the system refuses.
+    """
+
+def map_shared(fd: int) -> Shared:
+    """Map what :func:`share` has made elsewhere. Takes over the descriptor, whatever happens.
+
+    Raises:
+        ValueError: somebody could still change its content or size.
+        OSError: the system refuses.
     """

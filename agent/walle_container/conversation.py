@@ -8,9 +8,9 @@ from typing import Protocol
 import orjson
 import trio
 
-from walle_container import messages
+from walle_container import messages, tensors
 from walle_container.channel import FrameChannel
-from walle_container.messages import CallRequest, RunDone
+from walle_container.messages import CallRequest, Frame, RunDone
 from walle_container.spec import ErrorKind, HostFunction, TaskResult, TaskSpec
 from walle_shared.errors import (
     ConnectionLost,
@@ -66,7 +66,7 @@ class Conversation:
         self._grace_s = grace_s
         self._owes_answer = False
 
-    async def hold(self, order: bytes) -> TaskResult:
+    async def hold(self, order: Frame) -> TaskResult:
         """Run the task to whatever end.
 
         Cancelling stops the task first: when this has returned or raised, it runs no more, or ``finished`` is
@@ -80,7 +80,7 @@ class Conversation:
         done: RunDone | None = None
         try:
             with trio.move_on_after(self._spec.limits.wall_s):
-                await self._channel.send(order)
+                await self._channel.send(order.payload, order.views)
                 return judge(await self._answer_until_done(), self._spec)
         except (ConnectionLost, RemoteProtocolError):
             raise
@@ -106,11 +106,12 @@ class Conversation:
                 return message
             self._owes_answer = True
             answer = await self._call(message)
-            await self._channel.send(answer)
+            await self._channel.send(answer.payload, answer.views)
             self._owes_answer = False
 
     async def _receive(self) -> CallRequest | RunDone:
-        message = messages.parse_guest_frame(await self._channel.receive())
+        frame = await self._channel.receive()
+        message = messages.parse_guest_frame(frame, self._channel.take_attached())
         if isinstance(message, RunDone):
             if message.run != self._run:
                 raise RemoteProtocolError(
@@ -121,7 +122,7 @@ class Conversation:
             raise RemoteProtocolError("a worker said ready in the middle of a run")
         return message
 
-    async def _call(self, request: CallRequest) -> bytes:
+    async def _call(self, request: CallRequest) -> Frame:
         """The answer to a host call. Whatever the task may be told is told; a bug of ours is raised."""
         try:
             if not is_granted(request.name, self._spec.capabilities):
@@ -140,14 +141,14 @@ class Conversation:
         await self._interrupt()
         refusal = messages.encode_refusal(LimitExceeded("the run is being stopped"))
         if self._owes_answer:
-            await self._channel.send(refusal)
+            await self._channel.send(refusal.payload)
             self._owes_answer = False
         with trio.move_on_after(self._grace_s):
             while True:
                 message = await self._receive()
                 if isinstance(message, RunDone):
                     return message
-                await self._channel.send(refusal)
+                await self._channel.send(refusal.payload)
         return None
 
     async def _stop_quietly(self) -> None:
@@ -158,9 +159,9 @@ class Conversation:
             self.finished = False
 
 
-def _within_limit(answer: bytes, name: str) -> bytes:
-    if len(answer) > CONTAINER_FRAME_MAX_BYTES:
-        raise LimitExceeded(f"the answer to {name} has {len(answer)} bytes; ask for less at once")
+def _within_limit(answer: Frame, name: str) -> Frame:
+    if len(answer.payload) > CONTAINER_FRAME_MAX_BYTES:
+        raise LimitExceeded(f"the answer to {name} has {len(answer.payload)} bytes; ask for less at once")
     return answer
 
 
@@ -224,7 +225,10 @@ def _find_breach(done: RunDone, spec: TaskSpec) -> tuple[ErrorKind | None, str |
         done.values,
         done.value,
     ]
-    size_bytes = sum(len(orjson.dumps(part)) for part in produced)
+    parcel = tensors.Parcel()
+    size_bytes = sum(len(orjson.dumps(part, default=parcel.leaf)) for part in produced)
+    if 0 < spec.limits.memory_bytes < parcel.total_bytes():
+        return "output", f"the run returned tensors of {parcel.total_bytes()} bytes, more than its memory"
     # Brackets and commas round the parts are not counted where the task is charged: hence the allowance.
     allowance = 16 + len(done.rows) + len(done.uploads)
     if size_bytes > spec.limits.output_bytes + allowance:

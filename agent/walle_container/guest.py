@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from types import TracebackType
 from typing import Any, SupportsIndex
 
 import walle_shared.errors
-from walle_container import _vm, fences
+from walle_container import _vm, fences, tensors
 from walle_container.imports import BundleImporter, ForbiddenImport
 from walle_shared.errors import ConnectionLost, LimitExceeded, NotAllowed, OutOfMemory, TaskError, WalleError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
@@ -59,18 +60,29 @@ def serve(fd: int, enclosure_json: str) -> None:
     gc.freeze()  # what is here now stays: collections need not look at it
     _vm.send_frame(fd, json.dumps({"op": "ready"}).encode())
     runs = 0
-    while (frame := _vm.receive_frame(fd, CONTAINER_FRAME_MAX_BYTES)) is not None:
-        order = json.loads(frame)
+    while (received := _vm.receive_frame(fd, CONTAINER_FRAME_MAX_BYTES)) is not None:
+        order = open_frame(*received)
         if not runs:  # only now is it known whose bundles this slot will read
             fences.fence_thread(enclosure["fences"], [*enclosure["library"], order["root"]])
         run = GuestRun(fd, order, printed)
-        answer, peak_bytes = run.finish()
-        del run, order, frame
-        _vm.send_frame(fd, answer)
+        answer, shared, peak_bytes = run.finish()
+        del run, order, received
+        _vm.send_frame(fd, answer, shared)
+        if shared >= 0:
+            os.close(shared)
         del answer
         runs += 1
         if runs % COLLECT_EVERY_RUNS == 0 or peak_bytes >= COLLECT_FROM_BYTES:
             gc.collect()
+
+
+def open_frame(frame: bytes, attached: int) -> dict[str, Any]:
+    """What the agent says, with the tensors that came along in their places."""
+    message: dict[str, Any] = json.loads(frame)
+    table = message.pop(tensors.TABLE, None)
+    if table is not None:
+        message = tensors.restore(message, tensors.unpack(table, attached))
+    return message
 
 
 class TailWriter:
@@ -140,8 +152,13 @@ class GuestRun:
             output_bytes=order["output_bytes"],
         )
 
-    def finish(self) -> tuple[bytes, int]:
-        """Run the task to whatever end; return the ``done`` frame and the peak memory (bytes)."""
+    def finish(self) -> tuple[bytes, int, int]:
+        """Run the task to whatever end.
+
+        Returns:
+            The ``done`` frame, the descriptor of the memory that goes with it (-1: none) and the peak memory
+            (bytes).
+        """
         started_s = time.perf_counter()
         finders, recursion_limit = sys.meta_path[:], sys.getrecursionlimit()
         _vm.begin(self._order["run"])
@@ -162,6 +179,9 @@ class GuestRun:
             sys.meta_path[:] = finders  # whatever the task did to them, the next one finds them as they were
             sys.setrecursionlimit(recursion_limit)
         del error
+        encoded, table, shared = value if kind is None else (b"null", None, -1)
+        if kind is not None and value is not None and value[2] >= 0:
+            os.close(value[2])
         self._importer.unload()
         done = {
             "op": "done",
@@ -179,15 +199,24 @@ class GuestRun:
             "values": self._context.values if kind is None else {},
             "uploads": self._context.uploads if kind is None else [],
         }
+        if table is not None:
+            done[tensors.TABLE] = table
         head = json.dumps(done, ensure_ascii=False).encode("utf-8", "replace")
-        return head[:-1] + b',"value":' + (value if kind is None else b"null") + b"}", peak_bytes
+        return head[:-1] + b',"value":' + encoded + b"}", shared, peak_bytes
 
-    def _produce(self) -> bytes:
-        """Load the bundle, call its entry, and encode what it returns. Runs under guard."""
+    def _produce(self) -> tuple[bytes, list[Any] | None, int]:
+        """Load the bundle, call its entry, and encode what it returns. Runs under guard.
+
+        Returns:
+            The JSON, and table and memory of the tensors that it mentions.
+        """
         entry = self._load_entry()
-        encoded = encode_json(entry(), "the returned value")
+        parcel = tensors.Parcel()
+        encoded = encode_json(entry(), "the returned value", parcel.leaf)
         self._context.count_output(len(encoded))
-        return encoded
+        if not parcel.views:
+            return encoded, None, -1
+        return encoded, parcel.table(), _vm.share(parcel.views)
 
     def _load_entry(self) -> Callable[[], object]:
         module_name, _, function_name = self._order["entry"].partition(":")
@@ -226,13 +255,24 @@ class GuestRun:
 
     def _call_host(self, name: str, args: dict[str, Any]) -> Any:
         """Ask the agent and wait for its answer. Runs under guard; one exchange is never cut in two."""
-        question = encode_json({"op": "call", "call": name, "args": args}, f"the arguments of {name}")
+        parcel, shared = tensors.Parcel(), -1
+        what = f"the arguments of {name}"
+        question = encode_json({"op": "call", "call": name, "args": args}, what, parcel.leaf)
+        if parcel.views:
+            table = encode_json(parcel.table(), what)
+            question = question[:-1] + b',"' + tensors.TABLE.encode() + b'":' + table + b"}"
         if len(question) > CONTAINER_FRAME_MAX_BYTES:
             raise LimitExceeded(f"the arguments of {name} have {len(question)} bytes: ask for less at once")
-        frame = _vm.exchange(self._fd, question, CONTAINER_FRAME_MAX_BYTES)
-        if frame is None:
+        try:
+            if parcel.views:
+                shared = _vm.share(parcel.views)
+            received = _vm.exchange(self._fd, question, shared, CONTAINER_FRAME_MAX_BYTES)
+        finally:
+            if shared >= 0:
+                os.close(shared)
+        if received is None:
             raise ConnectionLost("the agent is gone")
-        answer = json.loads(frame)
+        answer = open_frame(*received)
         if "error" in answer:
             raise rebuild_error(answer["error"], answer["message"])
         return answer["value"]

@@ -192,7 +192,8 @@ class TaskHost:
 
         Args:
             spec: the task.
-            inputs: ``{"events": [...], "visit": {...} | None, "trigger": {...}}``.
+            inputs: ``{"events": [...], "visit": {...} | None, "trigger": {...}}``; buffers of numbers may
+                stand anywhere in them, and arrive as views of memory shared with the worker.
             functions: host functions by name; those the spec's capabilities do not grant are refused.
 
         Raises:
@@ -207,9 +208,9 @@ class TaskHost:
         place = self._place_of(spec)
         run = next(self._run_numbers)
         order = messages.encode_run(run, spec, inputs, place.enclosure.root)
-        if len(order) > CONTAINER_FRAME_MAX_BYTES:
+        if len(order.payload) > CONTAINER_FRAME_MAX_BYTES:
             raise LimitExceeded(
-                f"the inputs of task {spec.task!r} have {len(order)} bytes; "
+                f"the inputs of task {spec.task!r} have {len(order.payload)} bytes; "
                 f"the limit is {CONTAINER_FRAME_MAX_BYTES}: match fewer events"
             )
         keeper = await self._lend(place)
@@ -226,7 +227,7 @@ class TaskHost:
         keeper: WorkerKeeper,
         run: int,
         spec: TaskSpec,
-        order: bytes,
+        order: messages.Frame,
         functions: Mapping[str, HostFunction],
     ) -> TaskResult:
         while True:
@@ -249,7 +250,7 @@ class TaskHost:
                 keeper.give_back(worker, slot, held, spec.task)
 
     async def _hold(
-        self, conversation: Conversation, worker: WorkerProcess, order: bytes, wall_s: float
+        self, conversation: Conversation, worker: WorkerProcess, order: messages.Frame, wall_s: float
     ) -> TaskResult:
         started_s = trio.current_time()
         self._runs += 1

@@ -7,6 +7,7 @@ A worker runs code we did not write, so each of its frames is treated as hostile
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, cast, get_args
 
 import orjson
 
+from walle_container import tensors
 from walle_container.spec import ErrorKind, LogEntry, StoreWrite, TaskSpec, TunnelSend
 from walle_shared.errors import LocalProtocolError, RemoteProtocolError, WalleError
 
@@ -21,6 +23,14 @@ LOG_LEVELS = frozenset({"debug", "info", "warning", "error"})
 
 #: Kinds a worker may report; the others are the agent's own to say.
 REPORTABLE_KINDS = frozenset(get_args(ErrorKind)) - {"poisoned", "crashed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame on its way to a worker, and the numbers that go as shared memory beside it."""
+
+    payload: bytes
+    views: tuple[memoryview, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +69,7 @@ class RunDone:
 type GuestMessage = SlotReady | CallRequest | RunDone
 
 
-def encode_run(run: int, spec: TaskSpec, inputs: dict[str, Any], root: Path) -> bytes:
+def encode_run(run: int, spec: TaskSpec, inputs: dict[str, Any], root: Path) -> Frame:
     """The frame that starts a run.
 
     Args:
@@ -87,7 +97,7 @@ def encode_run(run: int, spec: TaskSpec, inputs: dict[str, Any], root: Path) -> 
     )
 
 
-def encode_answer(value: Any) -> bytes:
+def encode_answer(value: Any) -> Frame:
     """The frame that answers a host call.
 
     Raises:
@@ -96,35 +106,43 @@ def encode_answer(value: Any) -> bytes:
     return _encode({"value": value}, "a host function's answer")
 
 
-def encode_refusal(error: WalleError) -> bytes:
+def encode_refusal(error: WalleError) -> Frame:
     """The frame that answers a host call with an error; the task gets the same class and message."""
     return _encode({"error": type(error).__name__, "message": error.message}, "a refusal")
 
 
-def encode_interrupt(slot: int, run: int) -> bytes:
+def encode_interrupt(slot: int, run: int) -> Frame:
     """The control frame that asks for a run to be stopped."""
     return _encode({"op": "interrupt", "slot": slot, "run": run}, "an interrupt")
 
 
-def encode_stats_request() -> bytes:
+def encode_stats_request() -> Frame:
     """The control frame that asks for the worker's figures."""
     return _encode({"op": "stats"}, "a request")
 
 
-def _encode(message: dict[str, Any], what: str) -> bytes:
+def _encode(message: dict[str, Any], what: str) -> Frame:
+    parcel = tensors.Parcel()
     try:
-        return orjson.dumps(message)
+        payload = orjson.dumps(message, default=parcel.leaf)
+        if parcel.views:
+            payload = orjson.dumps({tensors.TABLE: parcel.table(), **message}, default=tensors.Parcel().leaf)
     except (TypeError, ValueError) as error:
         raise LocalProtocolError(f"{what} cannot be written as JSON: {error}") from error
+    return Frame(payload, tuple(parcel.views))
 
 
-def parse_guest_frame(frame: bytes) -> GuestMessage:
+def parse_guest_frame(frame: bytes, attached: int = -1) -> GuestMessage:
     """Check a slot's frame.
+
+    Args:
+        frame: its JSON.
+        attached: the descriptor that came with it, which is taken over; -1 for none.
 
     Raises:
         RemoteProtocolError: it is not JSON, or not one of the three messages, exactly.
     """
-    message = _parse_object(frame)
+    message = _restore(_parse_object(frame, attached), attached)
     op = message.pop("op", None)
     if op == "ready" and not message:
         return SlotReady()
@@ -147,14 +165,40 @@ def parse_stats_frame(frame: bytes) -> int:
     return cast(int, _take_fields(message, {"rss_bytes": _is_count}, "stats")["rss_bytes"])
 
 
-def _parse_object(frame: bytes) -> dict[str, Any]:
+def _parse_object(frame: bytes, attached: int = -1) -> dict[str, Any]:
+    """A frame's JSON; closes ``attached`` where there is nothing to use it for."""
     try:
         message = orjson.loads(frame)
     except orjson.JSONDecodeError as error:
+        close_attached(attached)
         raise RemoteProtocolError(f"a worker sent a frame that is not JSON: {error}") from error
     if not isinstance(message, dict):
+        close_attached(attached)
         raise RemoteProtocolError("a worker sent a frame that is not a JSON object")
+    if tensors.TABLE not in message:
+        close_attached(attached)
     return message
+
+
+def close_attached(attached: int) -> None:
+    """Close a descriptor that came with a frame, if one did."""
+    if attached >= 0:
+        os.close(attached)
+
+
+def _restore(message: dict[str, Any], attached: int) -> dict[str, Any]:
+    """Put the tensors where numbers may be: into a returned value and into the arguments of a call."""
+    table = message.pop(tensors.TABLE, None)
+    if table is None:
+        return message
+    try:
+        views = tensors.unpack(table, attached)
+    except ValueError as error:
+        raise RemoteProtocolError(f"a worker sent tensors that are none: {error}") from error
+    return {
+        name: tensors.restore(part, views) if name in ("value", "args") else part
+        for name, part in message.items()
+    }
 
 
 def _parse_call(message: dict[str, Any]) -> CallRequest:

@@ -192,7 +192,7 @@ class WorkerProcess:
         """
         assert self._control is not None
         async with self._control_lock:
-            await self._control.send(messages.encode_interrupt(slot.number, run))
+            await self._control.send(messages.encode_interrupt(slot.number, run).payload)
 
     async def measure_rss_bytes(self) -> int:
         """The worker's resident memory.
@@ -203,7 +203,7 @@ class WorkerProcess:
         """
         assert self._control is not None
         async with self._control_lock:
-            await self._control.send(messages.encode_stats_request())
+            await self._control.send(messages.encode_stats_request().payload)
             # Shielded, since an answer left in the channel would be taken for the next one.
             with trio.move_on_after(STATS_TIMEOUT_S, shield=True):
                 return messages.parse_stats_frame(await self._control.receive())

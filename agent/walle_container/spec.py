@@ -23,7 +23,9 @@ ErrorKind = Literal[
 ]
 
 HostFunction = Callable[[dict[str, Any]], Awaitable[Any]]
-"""Answers one kind of host call: a dict of arguments to a JSON-able value; raises WalleError to refuse."""
+"""Answers one kind of host call: a dict of arguments to a JSON-able value; raises WalleError to refuse.
+
+Both may hold buffers of numbers, which travel as shared memory: arguments bring read-only memory views."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,8 @@ class TaskResult:
     Attributes:
         ok: whether it ended well; if not, ``value``, ``rows``, ``values`` and
             ``uploads`` are empty.
-        value: what the entry function returned, as JSON keeps it.
+        value: what the entry function returned, as JSON keeps it; buffers of numbers in it are read-only
+            memory views.
         rows: rows to commit, in order.
         values: what to keep by key for later runs; None forgets.
         uploads: messages to send, in order.

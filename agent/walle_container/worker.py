@@ -120,8 +120,8 @@ def run_slot(interpreter_id: int, shared: dict[str, Any]) -> None:
 
 def serve_control(fd: int, orders: list[queue.SimpleQueue[int]], memory: ResidentMemory) -> None:
     """Obey the agent until it closes the control channel."""
-    while (frame := _vm.receive_frame(fd, CONTAINER_FRAME_MAX_BYTES)) is not None:
-        order: dict[str, Any] = json.loads(frame)
+    while (received := _vm.receive_frame(fd, CONTAINER_FRAME_MAX_BYTES)) is not None:
+        order: dict[str, Any] = json.loads(received[0])
         if order["op"] == "interrupt":
             orders[order["slot"]].put(order["run"])
         elif order["op"] == "stats":

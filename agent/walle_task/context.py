@@ -189,28 +189,31 @@ def set_current(context: RunContext | None) -> None:
 JSON_MAX_DEPTH = 64
 
 
-def encode_json(value: object, what: str) -> bytes:
+def encode_json(value: object, what: str, default: Callable[[object], object] | None = None) -> bytes:
     """Encode ``value`` as UTF-8 JSON that any strict reader accepts.
 
     Args:
         value: None, bool, int, float, str, and lists, tuples and string-keyed dicts of them; no NaN, no
             infinity.
         what: names the value in errors.
+        default: stands in for parts that are none of these, or raises TypeError.
 
     Raises:
         TaskError: it is something else; the message names the first wrong part.
     """
     try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=default)
         if text.count("[") + text.count("{") > JSON_MAX_DEPTH:
-            _check_json(value, what, 0)
+            _check_json(value, what, 0, default)
         return text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        _check_json(value, what, 0)
+        _check_json(value, what, 0, default)
         raise TaskError(f"{what} cannot be written as JSON: {error}") from error
 
 
-def _check_json(value: object, path: str, depth: int) -> None:
+def _check_json(
+    value: object, path: str, depth: int, default: Callable[[object], object] | None = None
+) -> None:
     """Find the part of ``value`` that strict JSON cannot hold, and name it."""
     if depth > JSON_MAX_DEPTH:
         raise TaskError(f"{path[:80]} is nested deeper than {JSON_MAX_DEPTH} levels, or contains itself")
@@ -224,15 +227,25 @@ def _check_json(value: object, path: str, depth: int) -> None:
             _check_text(value, path)
         case list() | tuple():
             for index, item in enumerate(value):
-                _check_json(item, f"{path}[{index}]", depth + 1)
+                _check_json(item, f"{path}[{index}]", depth + 1, default)
         case dict():
             for key, item in value.items():
                 if not isinstance(key, (str, int, float)) and key is not None:
                     raise TaskError(f"{path} has the key {key!r}; JSON keys are strings")
-                _check_json(item, f"{path}[{key!r}]", depth + 1)
+                _check_json(item, f"{path}[{key!r}]", depth + 1, default)
+        case _ if default is not None and _is_taken(default, value):
+            return
         case _:
             hint = ": use .tolist()" if hasattr(value, "tolist") else ""
             raise TaskError(f"{path} has type {type(value).__name__}, which JSON cannot hold{hint}")
+
+
+def _is_taken(default: Callable[[object], object], value: object) -> bool:
+    try:
+        default(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _check_text(value: str, path: str) -> None:

@@ -15,6 +15,7 @@ from trio.testing import MockClock
 from walle_container import TaskLimits, TaskResult, TaskSpec
 from walle_container.channel import FrameChannel
 from walle_container.conversation import Conversation
+from walle_container.messages import Frame
 from walle_container.spec import HostFunction
 from walle_shared.errors import ConnectionLost, InternalError, RemoteProtocolError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
@@ -74,7 +75,7 @@ class Played:
     async def hold(self, worker: Callable[[Played], Awaitable[None]]) -> TaskResult:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(worker, self)
-            result = await self.conversation.hold(b"{}")
+            result = await self.conversation.hold(Frame(b"{}"))
             nursery.cancel_scope.cancel()
         return result
 
@@ -149,7 +150,7 @@ async def test_cancelled_from_outside_it_stops_the_run_first(autojump_clock: Moc
     async with trio.open_nursery() as nursery:
         nursery.start_soon(worker, played)
         with trio.move_on_after(1) as scope:
-            await played.conversation.hold(b"{}")
+            await played.conversation.hold(Frame(b"{}"))
     assert scope.cancelled_caught
     assert (stopped, played.conversation.finished) == ([True], True)
 
@@ -166,7 +167,7 @@ async def test_a_worker_that_breaks_the_protocol_is_told_apart(
     for frame in frames:
         await played.worker.send(frame)
     with pytest.raises(RemoteProtocolError):
-        await played.conversation.hold(b"{}")
+        await played.conversation.hold(Frame(b"{}"))
     assert not played.conversation.finished
 
 
@@ -174,7 +175,7 @@ async def test_a_worker_that_closes_is_lost(autojump_clock: MockClock):
     played = Played()
     await played.worker.aclose()
     with pytest.raises(ConnectionLost):
-        await played.conversation.hold(b"{}")
+        await played.conversation.hold(Frame(b"{}"))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ async def test_the_workers_word_on_limits_and_grants_is_checked(
 ):
     played = Played()
     await played.worker.send(done(**fields))
-    result = await played.conversation.hold(b"{}")
+    result = await played.conversation.hold(Frame(b"{}"))
     assert result.error_kind == kind
     assert result.ok == (kind is None)
 
@@ -221,6 +222,6 @@ async def test_a_bug_in_a_host_function_stops_the_run_and_is_raised(autojump_clo
     played = Played({"store.rows": broken})
     await played.worker.send(CALL)
     with pytest.raises(InternalError, match="ours"):
-        await played.conversation.hold(b"{}")
+        await played.conversation.hold(Frame(b"{}"))
     assert played.interrupted.is_set()
     assert not played.conversation.finished

@@ -134,7 +134,7 @@ def test_stats_are_checked_as_well():
 
 
 def test_refusals_name_class_and_message():
-    frame = json.loads(messages.encode_refusal(LimitExceeded("too much")))
+    frame = json.loads(messages.encode_refusal(LimitExceeded("too much")).payload)
     assert frame == {"error": "LimitExceeded", "message": "too much"}
 
 

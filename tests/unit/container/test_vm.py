@@ -58,7 +58,7 @@ def test_wrong_arguments_are_type_errors(run: int):
     with pytest.raises(TypeError):
         _vm.begin("x")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        _vm.exchange(0, "text", 1)  # type: ignore[arg-type]
+        _vm.exchange(0, "text", -1, 1)  # type: ignore[arg-type]
 
 
 def test_interrupting_nobody_is_false_and_oneself_is_refused(run: int):
@@ -80,18 +80,18 @@ def test_frames_go_both_ways_whole():
         big = bytes(range(256)) * 10_000
         sender = threading.Thread(target=_vm.send_frame, args=(left.fileno(), big))
         sender.start()
-        assert _vm.receive_frame(right.fileno(), len(big)) == big
+        assert _vm.receive_frame(right.fileno(), len(big)) == (big, -1)
         sender.join()
         _vm.send_frame(right.fileno(), b"answer")
-        assert _vm.exchange(left.fileno(), b"question", 100) == b"answer"
-        assert _vm.receive_frame(right.fileno(), 100) == b"question"
+        assert _vm.exchange(left.fileno(), b"question", -1, 100) == (b"answer", -1)
+        assert _vm.receive_frame(right.fileno(), 100) == (b"question", -1)
 
 
 def test_an_end_is_none_and_a_broken_frame_an_error():
     left, right = socket.socketpair()
     with left, right:
         with pytest.raises(ValueError, match="limit is 3"):
-            _vm.exchange(left.fileno(), b"four", 3)
+            _vm.exchange(left.fileno(), b"four", -1, 3)
         _vm.send_frame(left.fileno(), b"four")
         with pytest.raises(OSError, match="too long"):
             _vm.receive_frame(right.fileno(), 3)
