@@ -338,10 +338,11 @@ class TaskHost:
         while True:
             now_s = trio.current_time()
             due_s = now_s - self._config.idle_s
-            for place, keeper in list(self._keepers.items()):
-                if keeper.users == 0 and keeper.idle_since_s <= due_s:
-                    del self._keepers[place]
-                    await keeper.end()
+            async with self._making_room:  # one that is being ended still counts
+                for place, keeper in list(self._keepers.items()):
+                    if keeper.users == 0 and keeper.idle_since_s <= due_s:
+                        del self._keepers[place]
+                        await keeper.end()
             idle_since_s = [k.idle_since_s for k in self._keepers.values() if k.users == 0]
             await trio.sleep(max(min(idle_since_s, default=now_s) - due_s, self._config.idle_s / 16))
 
