@@ -66,14 +66,15 @@ def main(settings_json: str, *, locations: str) -> None:
     threading.stack_size(THREAD_STACK_BYTES)
     created = [create_slot_interpreter() for _ in settings["slot_fds"]]
     memory = ResidentMemory()
+    image_channels = [images.open_channel() for _ in created]  # no socket can be made behind the fences
     library = fences.find_library(json.loads(locations))
     enclosure = {"fences": settings["fences"], "library": library}
     if (own := settings["own"]) is not None:
         fences.fence_process(settings["fences"], [*library, own["root"]], own["memory_bytes"])
         enclosure["fences"] = []  # the slot's thread is born inside
     orders = [start_interrupter(interpreter_id) for interpreter_id in created]
-    for interpreter_id, fd in zip(created, settings["slot_fds"], strict=True):
-        ours, theirs = images.open_channel()
+    slots = zip(created, settings["slot_fds"], image_channels, strict=True)
+    for interpreter_id, fd, (ours, theirs) in slots:
         images.start(ours)
         shared = {
             "LOCATE": locate.__file__,

@@ -24,8 +24,8 @@ import bench_engine_nets
 import bench_engine_ops
 import bench_engine_search
 import bench_engine_sessions
-import bench_matrix_numeric
 import bench_matrix
+import bench_matrix_numeric
 import bench_pipeline
 import bench_platform
 import machine

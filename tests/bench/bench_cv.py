@@ -51,7 +51,9 @@ FUNCTIONS: dict[str, Call] = {
     "integral": lambda m, c, g: m.integral(g),
     "calcHist": lambda m, c, g: m.calcHist([g], [0], None, [256], [0, 256]),
     "equalizeHist": lambda m, c, g: m.equalizeHist(g),
-    "findContours": lambda m, c, g: m.findContours((g > 128).view(np.uint8), m.RETR_TREE, m.CHAIN_APPROX_SIMPLE),
+    "findContours": lambda m, c, g: m.findContours(
+        (g > 128).view(np.uint8), m.RETR_TREE, m.CHAIN_APPROX_SIMPLE
+    ),
     "to a tensor of 224": lambda m, c, g: _to_tensor(m, c),
 }
 MATRIX = np.array([[0.9, 0.1, 5.0], [-0.1, 1.1, 2.0]])

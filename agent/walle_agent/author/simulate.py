@@ -131,6 +131,14 @@ class Simulator:
         """What the container is told, with the limits of a device."""
         return make_spec(self.task, RunSection())
 
+    def is_isolated(self, task: InstalledTask) -> bool:
+        """The runner's book of tiers: every run has the tier that the task asks for."""
+        del task
+        return False
+
+    async def isolate(self, task: InstalledTask, reason: str) -> None:
+        """A crash is shown, and changes nothing for the next run."""
+
     async def play(self, lines: Iterable[bytes], options: Options) -> Outcome:
         """Feed events, one JSON object a line, to an empty store, and run what they fire."""
         with TemporaryDirectory(dir=self._scratch) as folder:
@@ -183,16 +191,24 @@ class _Player:
         self._watched = _WatchedHost(host, options)
         self._streams = _Streams(store, self._flow)
         self._told = _Reports()
-        store.declare(task.key, task.definition.tables)
+        store.declare(task.key, task.definition.tables, task.definition.retention)
         self._flow.register(task.key, task.definition.triggers)
         self._flow.recover()
         self._runner = TaskRunner(
-            self._watched, self._streams, self, self._told, _judge_nothing, clock, RunSection()
+            self._watched, self._streams, self, self._told, _judge_nothing, self, clock, RunSection()
         )
 
     def get(self, key: TaskKey) -> InstalledTask | None:
         """The one task there is: the runner's registry."""
         return self._task if key == self._task.key else None
+
+    def is_isolated(self, task: InstalledTask) -> bool:
+        """The runner's book of tiers: every run has the tier that the task asks for."""
+        del task
+        return False
+
+    async def isolate(self, task: InstalledTask, reason: str) -> None:
+        """A crash is shown, and changes nothing for the next run."""
 
     async def play(self, lines: Iterable[bytes]) -> Outcome:
         outcome = Outcome()

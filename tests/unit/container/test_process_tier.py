@@ -94,7 +94,7 @@ async def test_the_process_is_fenced_and_limited(make_spec: MakeSpec, inputs: di
         threads = read_threads(pid)
     if "seccomp" in fences.find_fences():
         assert {(thread["NoNewPrivs"], thread["Seccomp"]) for thread in threads} == {("1", "2")}
-    assert len(threads) == 3  # control, interrupter, slot
+    assert len(threads) == 4  # control, interrupter, image files, slot
     assert soft["Max core file size"] == "0"
     assert soft["Max open files"] == str(fences.OPEN_FILES_MAX)
     assert soft["Max processes"] == "0"
