@@ -154,6 +154,13 @@ def conformance(session: nox.Session) -> None:
     _python(session, "tests/conformance/node_suite.py", *session.posargs)
 
 
+@nox.session
+def matrix(session: nox.Session) -> None:
+    """Say how much of the array API standard ``matrix`` has, and compare it with NumPy at length."""
+    _python(session, "-m", "pytest", "-s", "-q", "tests/conformance/test_matrix_standard.py")
+    _pytest(session, "tests/property", "-k", "matrix", "--hypothesis-profile=thorough")
+
+
 SWITCHES = ("merge", "vertical", "horizontal", "claims", "fuse", "reuse")
 CAPS = ("ref", "avx2", "avx512")
 

@@ -35,7 +35,7 @@ ALLOWED_OURS = frozenset({"walle_task", "walle_shared.errors", "walle_shared.uni
 _CURES = {
     "asyncio": "a run has one thread; write plain functions",
     "logging": "use walle_task.log",
-    "numpy": "NumPy cannot be loaded in a task's interpreter; models take and give buffers and lists",
+    "numpy": "NumPy cannot be loaded in a task's interpreter; use walle_task.matrix, which has its names",
     "os": "a task has no operating system; read files of its bundle with open()",
     "pathlib": "read files of the bundle with open(), by their path in the bundle",
     "requests": "a task has no network; use walle_task.tunnel",

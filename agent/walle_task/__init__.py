@@ -11,7 +11,8 @@
 
 ``events``, ``params``, ``log``, ``store`` and ``tunnel`` speak to the run that is going on: on a device that
 is the container's, in a plain Python it is the one :func:`walle_task.testing.fake_host` makes, so a task is
-written, debugged and unit-tested in an editor. Only ``model`` needs the engine.
+written, debugged and unit-tested in an editor. Only ``model`` and
+``matrix`` (arrays, imported by itself: ``from walle_task import matrix``) need the engine.
 
 Importable in an isolated interpreter: standard library and the plain modules of ``walle_shared`` only.
 """

@@ -7,7 +7,7 @@ from typing import Any
 import array_api_strict as strict
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -108,6 +108,8 @@ BINARY: dict[str, tuple[str, ...]] = {
 # Bounds of the error in units of the last place: of the vector versions of the C library's functions. The
 # parts of complex results may cancel: those are judged by the size of the whole number.
 ULPS = 8
+# Of each of a hundred functions, so that all together take a few seconds.
+some_examples = settings(max_examples=settings().max_examples // 5)
 
 shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 
@@ -180,6 +182,7 @@ EXACT = {
 
 
 @pytest.mark.parametrize("name", UNARY)
+@some_examples
 @given(data=st.data())
 def test_functions_of_one_array(name: str, data: st.DataObject):
     dtype = data.draw(st.sampled_from(UNARY[name]))
@@ -202,6 +205,7 @@ def close_complex(ours: matrix.Array, theirs: np.ndarray[Any, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", BINARY)
+@some_examples
 @given(data=st.data())
 def test_functions_of_two_arrays(name: str, data: st.DataObject):
     first = data.draw(st.sampled_from(BINARY[name]))
@@ -261,6 +265,7 @@ OPERATORS = [
 
 
 @pytest.mark.parametrize("op", OPERATORS, ids=lambda op: op.__name__)
+@some_examples
 @given(data=st.data())
 def test_python_numbers_follow_arrays(op: Any, data: st.DataObject):
     dtype = data.draw(st.sampled_from(REALS))
@@ -311,6 +316,7 @@ REDUCTIONS = {
 
 
 @pytest.mark.parametrize("name", REDUCTIONS)
+@some_examples
 @given(data=st.data())
 def test_reductions(name: str, data: st.DataObject):
     dtype = data.draw(st.sampled_from(REDUCTIONS[name]))
@@ -345,6 +351,7 @@ def test_reductions(name: str, data: st.DataObject):
 
 
 @pytest.mark.parametrize("name", ["cumulative_sum", "cumulative_prod"])
+@some_examples
 @given(data=st.data())
 def test_accumulations(name: str, data: st.DataObject):
     dtype = data.draw(st.sampled_from(REALS))
@@ -359,6 +366,7 @@ def test_accumulations(name: str, data: st.DataObject):
 
 
 @pytest.mark.parametrize("name", ["argmax", "argmin"])
+@some_examples
 @given(data=st.data())
 def test_places_of_extremes(name: str, data: st.DataObject):
     dtype = data.draw(st.sampled_from(REALS))

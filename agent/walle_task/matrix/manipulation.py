@@ -8,6 +8,7 @@ from walle_engine._native import (
     Array,
     arange,
     asarray,
+    broadcast_shapes,
     broadcast_to,
     concat,
     cumulative_sum,
@@ -16,10 +17,10 @@ from walle_engine._native import (
     reshape,
     take,
 )
-from walle_engine._native import broadcast_shapes as _broadcast_shapes
 
 __all__ = [
     "broadcast_arrays",
+    "broadcast_shapes",
     "broadcast_to",
     "concat",
     "expand_dims",
@@ -51,7 +52,7 @@ def _axes(axis: int | Sequence[int], ndim: int) -> tuple[int, ...]:
 
 def broadcast_arrays(*arrays: Array) -> list[Array]:
     """Stretch arrays to the shape they have together; read-only views."""
-    shape = _broadcast_shapes(*(x.shape for x in arrays))
+    shape = broadcast_shapes(*(x.shape for x in arrays))
     return [broadcast_to(x, shape) for x in arrays]
 
 

@@ -80,7 +80,8 @@ static int pick_mask(native_state *state, key_parts *k, const Array *given, cons
     for (int64_t i = 0; i < count; i++) {
         chosen += truths[i] != 0; /* lent memory may hold any byte */
     }
-    Array *offsets = we_native_array_new(state, WE_ARRAY_I64, 1, &chosen);
+    int64_t room = chosen + 1; /* each place is written, and kept where the mask is true */
+    Array *offsets = we_native_array_new(state, WE_ARRAY_I64, 1, &room);
     if (offsets == NULL) {
         Py_DECREF(mask);
         return -1;
@@ -89,9 +90,8 @@ static int pick_mask(native_state *state, key_parts *k, const Array *given, cons
     int64_t row = rank ? dims[rank - 1] : 1, step = rank ? strides[rank - 1] : 0;
     for (int64_t begin = 0; begin < count; begin += row) {
         for (int64_t i = 0; i < row; i++) {
-            if (truths[begin + i] && to < end) { /* and may change meanwhile */
-                *to++ = offset + i * step;
-            }
+            *to = offset + i * step;
+            to += truths[begin + i] != 0 && to < end; /* it may change meanwhile */
         }
         for (int i = rank - 2; i >= 0; i--) {
             offset += strides[i];
@@ -106,6 +106,7 @@ static int pick_mask(native_state *state, key_parts *k, const Array *given, cons
         *to++ = 0; /* fewer than there were */
     }
     Py_DECREF(mask);
+    offsets->view.dims[0] = chosen;
     k->pick[k->picks++].offsets = offsets;
     return 0;
 }

@@ -80,20 +80,23 @@ static Array *reduce(native_state *state, we_array_reduce_fn fn, we_array_dtype 
 
 static PyObject *reduce_call(native_state *state, const char *function, we_array_reduce_fn fn,
                              PyObject *const *args, Py_ssize_t count, PyObject *kwnames) {
-    static const char *const names[] = {"x", "axis", "dtype", "keepdims", NULL};
+    static const char *const wide_names[] = {"x", "axis", "keepdims", "dtype", NULL};
+    static const char *const plain_names[] = {"x", "axis", "keepdims", NULL};
     PyObject *given[4] = {NULL};
+    bool wide = fn == WE_ARRAY_REDUCE_sum || fn == WE_ARRAY_REDUCE_prod;
     uint32_t axes;
     we_array_types types;
     Array *out = NULL;
-    if (we_native_arguments(function, names, 1, 2, 1, args, count, kwnames, given) < 0) {
+    if (we_native_arguments(function, wide ? wide_names : plain_names, 1, 2, 1, args, count, kwnames, given) <
+        0) {
         return NULL;
     }
     Array *x = we_native_array_from(state, given[0], -1);
     if (x == NULL) {
         return NULL;
     }
-    int dtype = we_native_dtype_parse(state, given[2], (int)x->view.dtype);
-    int keep = truth_of(given[3]);
+    int dtype = we_native_dtype_parse(state, given[3], (int)x->view.dtype);
+    int keep = truth_of(given[2]);
     if (dtype < 0 || keep < 0 || axes_of(function, given[1], x->view.rank, &axes) < 0) {
         goto done;
     }
@@ -106,7 +109,7 @@ static PyObject *reduce_call(native_state *state, const char *function, we_array
         PyErr_Format(PyExc_ValueError, "%s() of no elements: there is none to choose", function);
         goto done;
     }
-    we_array_dtype result = given[2] != NULL && given[2] != Py_None ? (we_array_dtype)dtype : types.result;
+    we_array_dtype result = given[3] != NULL && given[3] != Py_None ? (we_array_dtype)dtype : types.result;
     out = reduce(state, fn, (we_array_dtype)dtype, &x->view, axes, keep, 1, result);
 done:
     Py_DECREF(x);
@@ -401,8 +404,34 @@ PyObject *we_native_as_method(we_native_function function, PyObject *self, PyObj
 FUNCTIONS
 #undef FUNCTION
 
+#define SIGNATURE_sum                                                                                        \
+    "($module, x, /, axis=None, *, dtype=None, keepdims=False)\n--\n\nThe sum; of small integers in 64 "     \
+    "bits."
+#define SIGNATURE_prod                                                                                       \
+    "($module, x, /, axis=None, *, dtype=None, keepdims=False)\n--\n\nThe product; of small integers in 64 " \
+    "bits."
+#define SIGNATURE_mean                                                                                       \
+    "($module, x, /, axis=None, *, dtype=None, keepdims=False)\n--\n\nThe mean; of integers in float64."
+#define SIGNATURE_max "($module, x, /, axis=None, *, keepdims=False)\n--\n\nThe largest element, or NaN."
+#define SIGNATURE_min "($module, x, /, axis=None, *, keepdims=False)\n--\n\nThe smallest element, or NaN."
+#define SIGNATURE_any "($module, x, /, axis=None, *, keepdims=False)\n--\n\nWhether any element is not 0."
+#define SIGNATURE_all "($module, x, /, axis=None, *, keepdims=False)\n--\n\nWhether no element is 0."
+#define SIGNATURE_argmax                                                                                     \
+    "($module, x, /, axis=None, *, keepdims=False)\n--\n\nWhere the first largest element is."
+#define SIGNATURE_argmin                                                                                     \
+    "($module, x, /, axis=None, *, keepdims=False)\n--\n\nWhere the first smallest element is."
+#define SIGNATURE_var                                                                                        \
+    "($module, x, /, axis=None, *, correction=0.0, keepdims=False)\n--\n\nThe mean square distance from "    \
+    "the mean, of n - correction."
+#define SIGNATURE_std                                                                                        \
+    "($module, x, /, axis=None, *, correction=0.0, keepdims=False)\n--\n\nThe square root of var()."
+#define SIGNATURE_cumulative_sum                                                                             \
+    "($module, x, /, axis=None, *, dtype=None, include_initial=False)\n--\n\nRunning sums."
+#define SIGNATURE_cumulative_prod                                                                            \
+    "($module, x, /, axis=None, *, dtype=None, include_initial=False)\n--\n\nRunning products."
 #define FUNCTION(name, method, ...)                                                                          \
-    {#name, (PyCFunction)(void (*)(void))native_##name, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {#name, (PyCFunction)(void (*)(void))native_##name, METH_FASTCALL | METH_KEYWORDS,                       \
+     #name SIGNATURE_##name},
 PyMethodDef we_native_reduce_functions[] = {FUNCTIONS{0}};
 #undef FUNCTION
 #define FUNCTION(name, method, ...)                                                                          \

@@ -12,7 +12,7 @@ static const struct {
     int8_t size;
 } DTYPES[] = {
 #define WE_ARRAY_DTYPE_ROW(NAME, name, type, kind, format, block, per) {#name, kind, sizeof(type)},
-#include "walle/array_dtypes.inc"
+#include <walle/array_dtypes.inc>
 #undef WE_ARRAY_DTYPE_ROW
 };
 
@@ -66,12 +66,12 @@ enum { RESULT_SAME = 1, RESULT_BOOL, RESULT_REAL };
 static const uint8_t UNARY_RESULTS[WE_ARRAY_UNARY_COUNT][WE_ARRAY_DTYPE_COUNT] = {
 #define WE_ARRAY_FN(function)
 #define WE_ARRAY_ROW(function, class, result, ...) OF_##class(ENTRY, WE_ARRAY_UNARY_##function, result)
-#include "walle/array_unary.inc"
+#include <walle/array_unary.inc>
 #undef WE_ARRAY_ROW
 };
 static const uint8_t BINARY_RESULTS[WE_ARRAY_BINARY_COUNT][WE_ARRAY_DTYPE_COUNT] = {
 #define WE_ARRAY_ROW(function, class, result, ...) OF_##class(ENTRY, WE_ARRAY_BINARY_##function, result)
-#include "walle/array_binary.inc"
+#include <walle/array_binary.inc>
 #undef WE_ARRAY_ROW
 #undef WE_ARRAY_FN
 };
@@ -197,14 +197,14 @@ const char *we_array_unary_name(we_array_unary_fn fn) {
     static const char *const names[] = {
 #define WE_ARRAY_ROW(function, class, result, ...)
 #define WE_ARRAY_FN(function) #function,
-#include "walle/array_unary.inc"
+#include <walle/array_unary.inc>
     };
     return names[fn];
 }
 
 const char *we_array_binary_name(we_array_binary_fn fn) {
     static const char *const names[] = {
-#include "walle/array_binary.inc"
+#include <walle/array_binary.inc>
 #undef WE_ARRAY_FN
 #undef WE_ARRAY_ROW
     };

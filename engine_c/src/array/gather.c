@@ -47,7 +47,7 @@ we_status we_array_gather(const int64_t *offsets, int64_t count, we_array_dtype 
     (void)err;
     gathering g = {offsets, we_array_dtype_size(dtype), parts, dense, out != 0};
     /* Of offsets that repeat, the last must win: scattering goes in order. */
-    we_parallel_for(out && count >= 4 * GRAIN ? we_array_pool() : NULL, count, GRAIN, gather_range, &g);
+    we_array_share(out && count >= 4 * GRAIN, count, GRAIN, gather_range, &g);
     return WE_OK;
 }
 

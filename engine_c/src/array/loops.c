@@ -36,6 +36,18 @@ we_pool *we_array_pool(void) {
     return pool;
 }
 
+void we_array_share(bool shared, int64_t count, int64_t grain, we_pool_work work, void *context) {
+    if (!shared || count <= grain) {
+        if (count > 0)
+            work(context, 0, count);
+        return;
+    }
+    we_pool *quota = we_array_pool();
+    we_pool_run_begins();
+    we_parallel_for(quota, count, grain, work, context);
+    we_pool_run_ends();
+}
+
 /* ---- Shapes ---- */
 
 we_status we_array_broadcast(const we_array *x, const we_array *out, we_array *result, we_error *err) {
@@ -239,7 +251,19 @@ typedef struct run {
 
 typedef struct buffers {
     _Alignas(64) char raw[WE_ARRAY_OPERANDS][BUFFER], computed[WE_ARRAY_OPERANDS][BUFFER];
+    /* One element that stands for a whole row is spread out once: where it is, and how often. */
+    const char *spread[WE_ARRAY_OPERANDS];
+    int64_t spread_count[WE_ARRAY_OPERANDS];
 } buffers;
+
+/* Is the element at `from` in its buffer n times already? If not, it is about to be. */
+static bool is_spread(buffers *b, int32_t operand, const char *from, int64_t n) {
+    if (b->spread[operand] == from && b->spread_count[operand] >= n)
+        return true;
+    b->spread[operand] = from;
+    b->spread_count[operand] = n;
+    return false;
+}
 
 static void run_staged(const run *r, buffers *b, const we_array_place *at, int64_t n) {
     const plan *p = r->p;
@@ -250,9 +274,14 @@ static void run_staged(const run *r, buffers *b, const we_array_place *at, int64
     for (int32_t i = 0; i <= result; i++) {
         bool together = in_row && p->nest.strides[i][inner] == p->size[i];
         char *raw = together ? address(p, i, at) : b->raw[i];
+        operands[i] = p->converts[i] ? b->computed[i] : raw;
+        bool single = i < result && in_row && p->nest.strides[i][inner] == 0;
+        if (single && is_spread(b, i, address(p, i, at), n))
+            continue;
+        if (i < result && !single)
+            b->spread[i] = NULL;
         if (i < result && !together)
             stage(p, i, *at, n, raw, false);
-        operands[i] = p->converts[i] ? b->computed[i] : raw;
         if (i < result && p->converts[i])
             r->kernels->cast[loop->operands[i].dtype][loop->computed[i]](n, raw, operands[i]);
         if (i < result)
@@ -283,6 +312,7 @@ static void run_rows(const run *r, int64_t begin, int64_t end) {
 static void run_buffered(const run *r, int64_t begin, int64_t end) {
     const plan *p = r->p;
     buffers b;
+    memset(b.spread, 0, sizeof b.spread);
     int64_t row = p->nest.dims[p->nest.rank - 1];
     we_array_place at = we_array_place_at(&p->nest, begin);
     while (begin < end) {
@@ -365,7 +395,7 @@ we_status we_array_loop_run(we_array_loop *loop, we_error *err) {
         if (count * p.size[loop->inputs] < SHARE_FROM && count < 2 * grain)
             run_range(&r, 0, count);
         else
-            we_parallel_for(we_array_pool(), count, grain, run_range, &r);
+            we_array_share(true, count, grain, run_range, &r);
     }
     for (int32_t i = 0; i < loop->inputs; i++)
         we_memory_free(copies[i]);

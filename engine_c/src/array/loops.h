@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "base/threads.h"
 #include "kernels/array.h"
 
 enum {
@@ -52,6 +53,9 @@ we_status we_array_broadcast(const we_array *x, const we_array *out, we_array *r
 we_status we_array_loop_run(we_array_loop *loop, we_error *err);
 int64_t we_array_count(const we_array *x);
 /* The process's quota of threads for arrays. NULL: one thread. */
-struct we_pool *we_array_pool(void);
+we_pool *we_array_pool(void);
+/* we_parallel_for in that quota, or in the caller alone; it counts as a run, so that helpers keep off the
+ * cores of the others. */
+void we_array_share(bool shared, int64_t count, int64_t grain, we_pool_work work, void *context);
 
 #endif

@@ -108,11 +108,11 @@ static we_status product_by_rows(by_rows *w, we_error *err) {
         w->x = x;
         w->y = y;
         if (dots)
-            we_parallel_for(we_array_pool(), m, ROW_WORK / work + 1, rows_of_dots, w);
+            we_array_share(true, m, ROW_WORK / work + 1, rows_of_dots, w);
         else if (m < FEW)
-            we_parallel_for(we_array_pool(), n, ROW_WORK / (k * m + 1) + 64, columns_of_sums, w);
+            we_array_share(true, n, ROW_WORK / (k * m + 1) + 64, columns_of_sums, w);
         else
-            we_parallel_for(we_array_pool(), m, ROW_WORK / work + 1, rows_of_sums, w);
+            we_array_share(true, m, ROW_WORK / work + 1, rows_of_sums, w);
     }
     we_memory_free(copies[0]);
     we_memory_free(copies[1]);
@@ -163,8 +163,11 @@ static we_status product_f32(const we_array *x, const we_array *y, const we_arra
     size_t size = we_gemm_scratch(&g, we_pool_threads(pool));
     void *scratch = size ? we_memory_new_dirty(size) : NULL;
     we_status status = size && !scratch ? we_error_no_memory(err) : WE_OK;
-    if (status == WE_OK)
+    if (status == WE_OK) {
+        we_pool_run_begins();
         we_gemm_run(pool, &g, scratch);
+        we_pool_run_ends();
+    }
     we_memory_free(scratch);
     we_memory_free(copy);
     return status;
@@ -262,8 +265,8 @@ static we_status product_f64(const we_array_kernels *kernels, const we_array *x,
         for (t.from = 0; t.from < k; t.from += BLOCK_DEPTH) {
             t.depth = least(BLOCK_DEPTH, k - t.from);
             int64_t panels = we_panels(t.columns, width);
-            we_parallel_for(pool, panels, 4, pack_panels, &t);
-            we_parallel_for(pool, we_panels(m, BLOCK_ROWS), 1, run_blocks, &t);
+            we_array_share(pool, panels, 4, pack_panels, &t);
+            we_array_share(pool, we_panels(m, BLOCK_ROWS), 1, run_blocks, &t);
         }
     }
     we_memory_free(scratch);

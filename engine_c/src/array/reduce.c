@@ -23,14 +23,14 @@ enum { RESULT_SAME = 1, RESULT_WIDE };
 static const uint8_t RESULTS[WE_ARRAY_REDUCE_COUNT][WE_ARRAY_DTYPE_COUNT] = {
 #define WE_ARRAY_FN(function, joins)
 #define WE_ARRAY_ROW(function, class, result, ...) OF_##class(ENTRY, WE_ARRAY_REDUCE_##function, result)
-#include "walle/array_reduce.inc"
+#include <walle/array_reduce.inc>
 #undef WE_ARRAY_FN
 };
 static const we_array_binary_fn JOINS[] = {
 #undef WE_ARRAY_ROW
 #define WE_ARRAY_ROW(function, class, result, ...)
 #define WE_ARRAY_FN(function, joins) WE_ARRAY_BINARY_##joins,
-#include "walle/array_reduce.inc"
+#include <walle/array_reduce.inc>
 #undef WE_ARRAY_FN
 #undef WE_ARRAY_ROW
 };
@@ -255,12 +255,13 @@ we_status we_array_reduce(we_array_reduce_fn fn, we_array_dtype dtype, const we_
     r.results = size <= sizeof few ? few : we_memory_new_dirty(size);
     if (!r.results)
         return we_error_no_memory(err);
-    for (int64_t i = 0; i < (r.apart ? r.pieces : 1) * r.count; i++)
-        set_start(fn, r.kept, r.results + i * r.kept_size);
+    set_start(fn, r.kept, r.results);
+    for (size_t done = (size_t)r.kept_size; done < size; done *= 2) /* the same everywhere */
+        memcpy(r.results + done, r.results, done < size - done ? done : size - done);
     if (elements > 0 && r.pieces == 1)
         reduce_part(&r, 0, r.nest.dims[0], r.results);
     else if (elements > 0)
-        we_parallel_for(we_array_pool(), r.pieces, 1, reduce_pieces, &r);
+        we_array_share(true, r.pieces, 1, reduce_pieces, &r);
     for (int64_t piece = 1; r.apart && piece < r.pieces; piece++)
         r.kernels->binary[JOINS[fn]][r.kept](r.count, r.results, r.results + piece * r.count * r.kept_size,
                                              r.results);
@@ -343,8 +344,41 @@ static we_status run_along(along *a, we_error *err) {
     a->scratch = we_memory_new_dirty((size_t)(threads * 2 * a->scratch_row));
     if (!a->scratch)
         return we_error_no_memory(err);
-    we_parallel_for(threads > 1 ? we_array_pool() : NULL, a->rows, grain, along_rows, a);
+    we_array_share(threads > 1, a->rows, grain, along_rows, a);
     we_memory_free(a->scratch);
+    return WE_OK;
+}
+
+/* Of one long row: the first of the places of its pieces. */
+typedef struct find_pieces {
+    const we_array_kernels *kernels;
+    const we_array *x;
+    we_array_reduce_fn fn;
+    int64_t pieces, count, places[MOST_PIECES];
+} find_pieces;
+
+static void find_in_pieces(void *context, int64_t begin, int64_t end) {
+    find_pieces *f = context;
+    int64_t size = we_array_dtype_size(f->x->dtype);
+    for (int64_t piece = begin; piece < end; piece++) {
+        int64_t from = f->count * piece / f->pieces, to = f->count * (piece + 1) / f->pieces;
+        f->places[piece] = from + f->kernels->find[f->fn == WE_ARRAY_REDUCE_min][f->x->dtype](
+                                      to - from, f->x->data + from * size);
+    }
+}
+
+static we_status find_in_long_row(we_array_reduce_fn fn, const we_array *x, const we_array *out,
+                                  we_error *err) {
+    find_pieces f = {.x = x, .fn = fn, .count = x->dims[0]};
+    char candidates[MOST_PIECES * 8];
+    int64_t size = we_array_dtype_size(x->dtype);
+    WE_TRY(we_array_kernels_get(&f.kernels, err));
+    f.pieces = f.count / PIECE < MOST_PIECES ? f.count / PIECE : MOST_PIECES;
+    we_array_share(true, f.pieces, 1, find_in_pieces, &f);
+    for (int64_t i = 0; i < f.pieces; i++)
+        memcpy(candidates + i * size, x->data + f.places[i] * size, (size_t)size);
+    int64_t best = f.kernels->find[fn == WE_ARRAY_REDUCE_min][x->dtype](f.pieces, candidates);
+    memcpy(out->data, &f.places[best], sizeof f.places[best]);
     return WE_OK;
 }
 
@@ -352,6 +386,8 @@ we_status we_array_find(we_array_reduce_fn fn, const we_array *x, const we_array
     along a = {.x = x, .out = out, .fn = fn, .places = true, .computed = x->dtype};
     if (we_array_dtype_kind(x->dtype) == 'c')
         return we_error_set(err, WE_INVALID_ARGUMENT, "complex numbers have no order");
+    if (x->rank == 1 && x->dims[0] >= 2 * PIECE && x->strides[0] == we_array_dtype_size(x->dtype))
+        return find_in_long_row(fn, x, out, err);
     return run_along(&a, err);
 }
 
@@ -397,8 +433,7 @@ we_status we_array_spread(const we_array *x, double mean, double *out, we_error 
         part.data += piece * PIECE * s.size;
         part.count -= piece * PIECE;
         int64_t pieces = (part.count + PIECE - 1) / PIECE;
-        we_parallel_for(we_array_pool(), pieces < MOST_PIECES ? pieces : MOST_PIECES, 1, spread_pieces,
-                        &part);
+        we_array_share(true, pieces < MOST_PIECES ? pieces : MOST_PIECES, 1, spread_pieces, &part);
         for (int i = 0; i < MOST_PIECES; i++)
             *out += part.sums[i];
     }

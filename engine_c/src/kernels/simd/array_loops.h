@@ -142,7 +142,7 @@ static inline double _Complex complex_expm1(double _Complex x) {
     }
 #define WE_ARRAY_FN(function)
 #define WE_ARRAY_ROW(function, class, result, ...) OF_##class(UNARY, function, result, __VA_ARGS__)
-#include "walle/array_unary.inc"
+#include <walle/array_unary.inc>
 #undef WE_ARRAY_FN
 #undef WE_ARRAY_ROW
 
@@ -158,7 +158,7 @@ static inline double _Complex complex_expm1(double _Complex x) {
     }
 #define WE_ARRAY_FN(function)
 #define WE_ARRAY_ROW(function, class, result, ...) OF_##class(BINARY, function, result, __VA_ARGS__)
-#include "walle/array_binary.inc"
+#include <walle/array_binary.inc>
 #undef WE_ARRAY_FN
 #undef WE_ARRAY_ROW
 
@@ -183,7 +183,7 @@ static inline double _Complex complex_expm1(double _Complex x) {
 #define CONVERT_C64(T, x) ((T)(x))
 #define CONVERT_C128(T, x) ((T)(x))
 #define WE_ARRAY_DTYPE_ROW(NAME, name, type, kind, format, block, per) OF_ALL(CAST, NAME, type)
-#include "walle/array_dtypes.inc"
+#include <walle/array_dtypes.inc>
 #undef WE_ARRAY_DTYPE_ROW
 
 #define CLIP(DT, T_, R_, W_, ...)                                                                            \
@@ -286,7 +286,7 @@ enum {
 #define WE_ARRAY_FN(function, joins)
 #define WE_ARRAY_ROW(function, class, result, start, ...)                                                    \
     OF_##class(REDUCE, function, result, start, __VA_ARGS__)
-#include "walle/array_reduce.inc"
+#include <walle/array_reduce.inc>
 #undef WE_ARRAY_FN
 #undef WE_ARRAY_ROW
 
@@ -304,24 +304,26 @@ enum {
 OF_NUMERIC(ACCUMULATE, sum, a + b)
 OF_NUMERIC(ACCUMULATE, prod, a *b)
 
-/* First the value, by the reduction, then its place. */
+/* Block by block: the reduction of each, which lies in the cache then, tells whether it holds a new best. */
 #define FIND(DT, T_, R_, W_, function)                                                                       \
     static int64_t find_##function##_##DT(int64_t n, const void *from) {                                     \
         const T_ *xs = from;                                                                                 \
         T_ best = xs[0];                                                                                     \
-        reduce_##function##_##DT(n, from, &best);                                                            \
         int64_t at = 0;                                                                                      \
-        for (; at + BLOCK <= n; at += BLOCK) {                                                               \
-            int found = 0;                                                                                   \
-            for (int64_t i = at; i < at + BLOCK; i++)                                                        \
-                found |= (xs[i] == best) | (xs[i] != xs[i]);                                                 \
-            if (found)                                                                                       \
-                break;                                                                                       \
+        for (int64_t block = 0; block < n && best == best; block += BLOCK) {                                 \
+            T_ own = xs[block];                                                                              \
+            reduce_##function##_##DT(n - block < BLOCK ? n - block : BLOCK, xs + block, &own);               \
+            if (own != own || (own != best && FIND_##function(own, best))) {                                 \
+                best = own;                                                                                  \
+                at = block;                                                                                  \
+            }                                                                                                \
         }                                                                                                    \
         while (at < n - 1 && !(xs[at] == best || xs[at] != xs[at]))                                          \
             at++;                                                                                            \
         return at;                                                                                           \
     }
+#define FIND_max(own, best) ((own) > (best))
+#define FIND_min(own, best) ((own) < (best))
 OF_TRUTH(FIND, max)
 OF_REAL_NUMBER(FIND, max)
 OF_TRUTH(FIND, min)
@@ -449,13 +451,13 @@ const we_array_kernels GLUE(we_array_kernels__, WE_ARRAY_ISA) = {
 #define WE_ARRAY_ROW(function, class, result, ...) OF_##class(UNARY_ENTRY, function)
     .unary =
         {
-#include "walle/array_unary.inc"
+#include <walle/array_unary.inc>
         },
 #undef WE_ARRAY_ROW
 #define WE_ARRAY_ROW(function, class, result, ...) OF_##class(BINARY_ENTRY, function)
     .binary =
         {
-#include "walle/array_binary.inc"
+#include <walle/array_binary.inc>
         },
 #undef WE_ARRAY_ROW
 #undef WE_ARRAY_FN
@@ -463,14 +465,14 @@ const we_array_kernels GLUE(we_array_kernels__, WE_ARRAY_ISA) = {
 #define WE_ARRAY_ROW(function, class, result, ...) OF_##class(REDUCE_ENTRY, function)
     .reduce =
         {
-#include "walle/array_reduce.inc"
+#include <walle/array_reduce.inc>
         },
 #undef WE_ARRAY_ROW
 #undef WE_ARRAY_FN
 #define WE_ARRAY_DTYPE_ROW(NAME, name, type, kind, format, block, per) OF_ALL(CAST_ENTRY, NAME)
     .cast =
         {
-#include "walle/array_dtypes.inc"
+#include <walle/array_dtypes.inc>
         },
 #undef WE_ARRAY_DTYPE_ROW
     .clip = {OF_TRUTH(CLIP_ENTRY, 0) OF_REAL_NUMBER(CLIP_ENTRY, 0)},
