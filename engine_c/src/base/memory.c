@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "walle/engine.h"
+#include <walle/engine.h>
 
 static const we_memory_account *_Atomic account;
 
