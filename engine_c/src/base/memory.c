@@ -81,9 +81,29 @@ void *we_memory_new(size_t size) {
 }
 
 void we_memory_free(void *memory) {
+    if (memory)
+        we_memory_disown(memory);
+    free(memory);
+}
+
+void we_memory_disown(void *memory) {
     const we_memory_account *by = payer();
-    if (by && memory)
+    if (by)
         by->charge(-(int64_t)malloc_usable_size(memory));
+}
+
+bool we_memory_adopt(void *memory) {
+    const we_memory_account *by = payer();
+    if (!by)
+        return true;
+    size_t size = malloc_usable_size(memory);
+    if (!by->allows(size))
+        return false;
+    by->charge((int64_t)size);
+    return true;
+}
+
+void we_memory_free_unowned(void *memory) {
     free(memory);
 }
 

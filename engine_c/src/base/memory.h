@@ -15,6 +15,12 @@ void *we_memory_new(size_t size);       /* zeroed, WE_ALIGNMENT-aligned; NULL wh
 void *we_memory_new_dirty(size_t size); /* the same, contents undefined */
 void we_memory_free(void *memory);
 
+/* Memory that the process keeps between users: whoever had it pays no more from `disown` on, and the next one
+ * pays from `adopt` on, which may be refused. What nobody pays for is freed by `free_unowned`. */
+void we_memory_disown(void *memory);
+bool we_memory_adopt(void *memory);
+void we_memory_free_unowned(void *memory);
+
 /* Let go of the pages that lie wholly in part of a mapped file; they come back from it when read. */
 void we_memory_forget(const void *bytes, size_t size);
 
