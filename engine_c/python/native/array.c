@@ -70,7 +70,9 @@ Array *we_native_array_new(native_state *state, we_array_dtype dtype, int rank, 
     we_error error;
     we_block *block;
     int64_t stored[WE_MAX_RANK] = {0};
-    memcpy(stored, dims, (size_t)rank * sizeof *dims);
+    if (rank > 0) { /* else dims may be NULL */
+        memcpy(stored, dims, (size_t)rank * sizeof *dims);
+    }
     if (STORED[dtype].per == 2 && rank > 0) {
         stored[0] = stored[0] > INT64_MAX / 2 ? INT64_MAX : 2 * stored[0];
     } else if (STORED[dtype].per == 2) {
@@ -88,7 +90,9 @@ Array *we_native_array_new(native_state *state, we_array_dtype dtype, int rank, 
     self->block = block;
     self->view.dtype = dtype;
     self->view.rank = rank;
-    memcpy(self->view.dims, dims, (size_t)rank * sizeof *dims);
+    if (rank > 0) {
+        memcpy(self->view.dims, dims, (size_t)rank * sizeof *dims);
+    }
     self->view.data = we_block_view(block).data;
     we_native_set_dense(&self->view);
     return self;

@@ -81,29 +81,29 @@ void *we_memory_new(size_t size) {
 }
 
 void we_memory_free(void *memory) {
-    const we_memory_account *by = payer();
-    if (by && memory)
-        by->charge(-(int64_t)malloc_usable_size(memory));
+    if (memory)
+        we_memory_disown(memory);
     free(memory);
 }
 
-void we_memory_leave(void *memory) {
+void we_memory_disown(void *memory) {
     const we_memory_account *by = payer();
     if (by)
         by->charge(-(int64_t)malloc_usable_size(memory));
 }
 
-bool we_memory_take(void *memory) {
+bool we_memory_adopt(void *memory) {
     const we_memory_account *by = payer();
-    size_t size = by ? malloc_usable_size(memory) : 0;
-    if (by && !by->allows(size))
+    if (!by)
+        return true;
+    size_t size = malloc_usable_size(memory);
+    if (!by->allows(size))
         return false;
-    if (by)
-        by->charge((int64_t)size);
+    by->charge((int64_t)size);
     return true;
 }
 
-void we_memory_free_left(void *memory) {
+void we_memory_free_unowned(void *memory) {
     free(memory);
 }
 

@@ -14,11 +14,12 @@ enum {
 void *we_memory_new(size_t size);       /* zeroed, WE_ALIGNMENT-aligned; NULL when out of memory */
 void *we_memory_new_dirty(size_t size); /* the same, contents undefined */
 void we_memory_free(void *memory);
-/* Memory kept for whoever comes next is nobody's: leaving it gives the caller's quota back, taking it charges
- * the taker (false: it may not have so much), and what was left is freed at nobody's cost. */
-void we_memory_leave(void *memory);
-bool we_memory_take(void *memory);
-void we_memory_free_left(void *memory);
+
+/* Memory that the process keeps between users: whoever had it pays no more from `disown` on, and the next one
+ * pays from `adopt` on, which may be refused. What nobody pays for is freed by `free_unowned`. */
+void we_memory_disown(void *memory);
+bool we_memory_adopt(void *memory);
+void we_memory_free_unowned(void *memory);
 
 /* Let go of the pages that lie wholly in part of a mapped file; they come back from it when read. */
 void we_memory_forget(const void *bytes, size_t size);

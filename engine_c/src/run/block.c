@@ -47,14 +47,28 @@ static we_block *take_spare(int32_t i) {
     return block;
 }
 
-static void free_all(we_block **blocks, int32_t count) {
-    for (int32_t i = 0; i < count; i++)
-        we_memory_free_left(blocks[i]);
+static we_block *find_spare(size_t size) {
+    we_block *found = NULL;
+    pthread_mutex_lock(&spares.lock);
+    for (int32_t i = spares.count; i-- > 0 && !found;)
+        found = spares.blocks[i]->size == size ? take_spare(i) : NULL;
+    pthread_mutex_unlock(&spares.lock);
+    if (found && !we_memory_adopt(found)) {
+        we_memory_free_unowned(found);
+        found = NULL;
+    }
+    return found;
 }
 
-static void put_spare(we_block *block) {
+static void free_all(we_block **blocks, int32_t count) {
+    for (int32_t i = 0; i < count; i++)
+        we_memory_free_unowned(blocks[i]);
+}
+
+static void keep_spare(we_block *block) {
     we_block *dropped[SPARES];
     int32_t count = 0;
+    we_memory_disown(block);
     pthread_mutex_lock(&spares.lock);
     while (spares.count > 0 && (spares.count == SPARES || spares.bytes + block->size > SPARE_MOST))
         dropped[count++] = take_spare(0);
@@ -62,24 +76,6 @@ static void put_spare(we_block *block) {
     spares.bytes += block->size;
     pthread_mutex_unlock(&spares.lock);
     free_all(dropped, count);
-}
-
-static we_block *find_spare(size_t size) {
-    we_block *found = NULL;
-    pthread_mutex_lock(&spares.lock);
-    for (int32_t i = spares.count; i-- > 0 && !found;)
-        found = spares.blocks[i]->size == size ? take_spare(i) : NULL;
-    pthread_mutex_unlock(&spares.lock);
-    if (found && !we_memory_take(found)) {
-        put_spare(found);
-        found = NULL;
-    }
-    return found;
-}
-
-static void keep_spare(we_block *block) {
-    we_memory_leave(block);
-    put_spare(block);
 }
 
 void we_block_drop_spares(void) {
