@@ -131,14 +131,6 @@ class Simulator:
         """What the container is told, with the limits of a device."""
         return make_spec(self.task, RunSection())
 
-    def is_isolated(self, task: InstalledTask) -> bool:
-        """The runner's book of tiers: every run has the tier that the task asks for."""
-        del task
-        return False
-
-    async def isolate(self, task: InstalledTask, reason: str) -> None:
-        """A crash is shown, and changes nothing for the next run."""
-
     async def play(self, lines: Iterable[bytes], options: Options) -> Outcome:
         """Feed events, one JSON object a line, to an empty store, and run what they fire."""
         with TemporaryDirectory(dir=self._scratch) as folder:
@@ -202,13 +194,12 @@ class _Player:
         """The one task there is: the runner's registry."""
         return self._task if key == self._task.key else None
 
-    def is_isolated(self, task: InstalledTask) -> bool:
-        """The runner's book of tiers: every run has the tier that the task asks for."""
-        del task
+    def is_isolated(self, task: InstalledTask) -> bool:  # noqa: ARG002  # the protocol's
+        """A simulation remembers no crash: the runner's memory of tiers."""
         return False
 
     async def isolate(self, task: InstalledTask, reason: str) -> None:
-        """A crash is shown, and changes nothing for the next run."""
+        """The crash is in the run's result."""
 
     async def play(self, lines: Iterable[bytes]) -> Outcome:
         outcome = Outcome()
