@@ -58,3 +58,7 @@ TUNNEL_GAPS_MAX = 64
 
 # Container socketpair
 CONTAINER_FRAME_MAX_BYTES = 16 * MIB
+
+# Image files that tasks read
+IMAGE_FILE_MAX_BYTES = 64 * MIB
+IMAGE_MAX_PIXELS = 64 * 1024 * 1024

@@ -79,6 +79,15 @@ extern PyType_Spec we_native_session_spec;
  * inputs are dense buffers of types that have a format of their own. */
 PyObject *we_native_run_buffers(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
+/* ---- Operations on images (imaging.c) ---- */
+
+/* (operation, inputs, outputs, numbers, threads): run it on buffers of up to three dims. */
+PyObject *we_native_imaging(PyObject *module, PyObject *const *args, Py_ssize_t count);
+/* The names of the operations, in order. */
+PyObject *we_native_imaging_names(PyObject *module, PyObject *ignored);
+/* (image, mode, method, x offset, y offset) to (tensors of points, tensor of the hierarchy). */
+PyObject *we_native_contours(PyObject *module, PyObject *args);
+
 /* ---- DLPack (dlpack.c) ---- */
 
 extern PyType_Spec we_native_lent_spec;

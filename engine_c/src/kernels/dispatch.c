@@ -87,6 +87,24 @@ const char *we_reduce_name(we_reduce_fn fn) {
     return REDUCE_NAMES[fn];
 }
 
+#define WE_IMAGE_FN(name, parameters) .name = we_image_##name##__ref,
+static const we_image_kernels image_kernels__ref = {
+#include "kernels/image.inc"
+};
+#undef WE_IMAGE_FN
+#if defined(WE_HAVE_X86)
+#define WE_IMAGE_FN(name, parameters) .name = we_image_##name##__avx2,
+static const we_image_kernels image_kernels__avx2 = {
+#include "kernels/image.inc"
+};
+#undef WE_IMAGE_FN
+#define WE_IMAGE_FN(name, parameters) .name = we_image_##name##__avx512,
+static const we_image_kernels image_kernels__avx512 = {
+#include "kernels/image.inc"
+};
+#undef WE_IMAGE_FN
+#endif
+
 /* Rows are listed weakest ISA first, so a later usable row is the better one. */
 void we_kernels_fill(uint32_t isas, we_kernels *out) {
     memset(out, 0, sizeof *out);
@@ -177,6 +195,11 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
     }
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
+#define WE_IMAGE_KERNEL_ROW(ISA, isa)                                                                        \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->image = image_kernels__##isa;
+#include "kernels/image.inc"
+#undef WE_IMAGE_KERNEL_ROW
 }
 
 static struct {
@@ -289,6 +312,10 @@ static const we_kernel_info KERNELS[] = {
     {"gemv", #isa, "we_" #dt "_gemv_" #columns "__" #isa, WE_##DT, 0, columns, 0, 0, WE_ISA_##ISA, 0},
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
+#define WE_IMAGE_KERNEL_ROW(ISA, isa)                                                                        \
+    {"image", #isa, "we_image_*__" #isa, WE_U8, 0, 0, 0, 1, WE_ISA_##ISA, 0},
+#include "kernels/image.inc"
+#undef WE_IMAGE_KERNEL_ROW
 };
 
 size_t we_kernel_count(void) {

@@ -247,6 +247,13 @@ typedef bool (*we_place_kernel)(const we_place *p, const int64_t *index, int64_t
 typedef void (*we_select_kernel)(int64_t n, const uint8_t *condition, const uint32_t *yes, int64_t yes_step,
                                  const uint32_t *no, int64_t no_step, uint32_t *y);
 
+/* One function for every row WE_IMAGE_FN of image.inc, which says what it does. */
+typedef struct we_image_kernels {
+#define WE_IMAGE_FN(name, parameters) void(*name) parameters;
+#include "kernels/image.inc"
+#undef WE_IMAGE_FN
+} we_image_kernels;
+
 typedef struct we_kernels {
     uint32_t isas;                                         /* bit set of we_isa */
     we_unary_kernel unary[WE_UNARY_COUNT][WE_DTYPE_COUNT]; /* NULL where the dtype has none */
@@ -268,6 +275,7 @@ typedef struct we_kernels {
     we_mix_kernel mix;
     we_gemv_kernel gemv;
     int32_t gemv_columns; /* of its panels */
+    we_image_kernels image;
 } we_kernels;
 
 /* The process's table, filled at first use. CONFIG where WALLE_ENGINE_ISA is wrong. */
@@ -372,5 +380,16 @@ void we_amx_close(void);
     void we_##dt##_gemv_##columns##__##isa(const we_gemv *g);
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
+#define WE_IMAGE_FN(name, parameters) void we_image_##name##__ref parameters;
+#include "kernels/image.inc"
+#undef WE_IMAGE_FN
+#if defined(WE_HAVE_X86)
+#define WE_IMAGE_FN(name, parameters) void we_image_##name##__avx2 parameters;
+#include "kernels/image.inc"
+#undef WE_IMAGE_FN
+#define WE_IMAGE_FN(name, parameters) void we_image_##name##__avx512 parameters;
+#include "kernels/image.inc"
+#undef WE_IMAGE_FN
+#endif
 
 #endif

@@ -1,0 +1,407 @@
+/* Elements one by one: arithmetic, tables, thresholds. */
+#include "imaging/imaging.h"
+
+typedef struct elements {
+    const we_imaging_call *c;
+    const double *p;
+    int64_t n;        /* elements of a row */
+    const void *data; /* of the operation's own */
+} elements;
+
+static we_status share(const we_imaging_call *c, we_rows_work rows, const void *data, we_error *err) {
+    int64_t n = c->in->width * c->in->channels;
+    elements e = {c, c->p, n, data};
+    return we_imaging_rows(c, c->in->height, n * (int64_t)we_image_size(c->in), rows, &e, err);
+}
+
+/* ---- Two images ---- */
+
+static bool blend_rows(void *context, int64_t begin, int64_t end) {
+    const elements *e = context;
+    const we_image *in = e->c->in;
+    double alpha = e->p[0], beta = e->p[1], gamma = e->p[2];
+    if (in->dtype == WE_U8) {
+        for (int64_t y = begin; y < end; y++)
+            e->c->kernels->blend_u8(e->n, (const uint8_t *)we_image_row(in, y),
+                                    (const uint8_t *)we_image_row(in + 1, y), (float)alpha, (float)beta,
+                                    (float)gamma, (uint8_t *)we_image_row(e->c->out, y));
+        return true;
+    }
+    double *a = we_memory_new_dirty((size_t)e->n * 2 * sizeof(double));
+    if (!a)
+        return false;
+    double *b = a + e->n;
+    for (int64_t y = begin; y < end; y++) {
+        we_pixels_to_f64(in->dtype, e->n, we_image_row(in, y), a);
+        we_pixels_to_f64(in->dtype, e->n, we_image_row(in + 1, y), b);
+        for (int64_t i = 0; i < e->n; i++)
+            a[i] = a[i] * alpha + b[i] * beta + gamma;
+        we_pixels_from_f64(in->dtype, e->n, a, we_image_row(e->c->out, y));
+    }
+    we_memory_free(a);
+    return true;
+}
+
+static we_status expect_pair(const we_imaging_call *c, const char *what, we_error *err) {
+    WE_TRY(we_image_expect(c->in, WE_ANY_PIXELS, what, err));
+    for (size_t i = 1; i < c->in_count; i++)
+        WE_TRY(we_image_expect_like(&c->in[i], c->in, what, err));
+    return we_image_expect_like(c->out, c->in, what, err);
+}
+
+/* Numbers: weights of both, and what is added. */
+we_status we_imaging_blend(const we_imaging_call *c, we_error *err) {
+    WE_TRY(expect_pair(c, "addWeighted", err));
+    return share(c, blend_rows, NULL, err);
+}
+
+/* The functions of `pointwise`; walle_task.cv has the same list. */
+enum { AND, OR, XOR, NOT, ABSDIFF, ADD, SUBTRACT, LEAST, MOST, POINTWISE_COUNT };
+
+static void bits_row(int fn, int64_t n, const uint8_t *a, const uint8_t *b, uint8_t *y) {
+    switch (fn) {
+    case AND:
+        for (int64_t i = 0; i < n; i++)
+            y[i] = a[i] & b[i];
+        break;
+    case OR:
+        for (int64_t i = 0; i < n; i++)
+            y[i] = a[i] | b[i];
+        break;
+    case XOR:
+        for (int64_t i = 0; i < n; i++)
+            y[i] = a[i] ^ b[i];
+        break;
+    default:
+        for (int64_t i = 0; i < n; i++)
+            y[i] = (uint8_t)~a[i];
+    }
+}
+
+#define LOOP(formula)                                                                                        \
+    for (int64_t i = 0; i < n; i++)                                                                          \
+    y[i] = (T)(formula)
+
+static void bytes_row(int fn, int64_t n, const uint8_t *a, const uint8_t *b, uint8_t *y) {
+    typedef uint8_t T;
+    switch (fn) {
+    case ABSDIFF:
+        LOOP(a[i] > b[i] ? a[i] - b[i] : b[i] - a[i]);
+        break;
+    case ADD:
+        LOOP(a[i] > 255 - b[i] ? 255 : a[i] + b[i]);
+        break;
+    case SUBTRACT:
+        LOOP(a[i] > b[i] ? a[i] - b[i] : 0);
+        break;
+    case LEAST:
+        LOOP(a[i] < b[i] ? a[i] : b[i]);
+        break;
+    default:
+        LOOP(a[i] > b[i] ? a[i] : b[i]);
+    }
+}
+
+static void numbers_row(int fn, we_dtype dtype, int64_t n, const void *x, const void *z, void *out) {
+    WE_FOR_PIXELS(dtype, {
+        const T *a = x;
+        const T *b = z;
+        T *y = out;
+        switch (fn) {
+        case ABSDIFF:
+            LOOP(we_pixel_saturate(dtype, fabs((double)a[i] - (double)b[i])));
+            break;
+        case ADD:
+            LOOP(we_pixel_saturate(dtype, (double)a[i] + (double)b[i]));
+            break;
+        case SUBTRACT:
+            LOOP(we_pixel_saturate(dtype, (double)a[i] - (double)b[i]));
+            break;
+        case LEAST:
+            LOOP(b[i] < a[i] ? b[i] : a[i]);
+            break;
+        default:
+            LOOP(b[i] > a[i] ? b[i] : a[i]);
+        }
+    })
+}
+
+static bool pointwise_rows(void *context, int64_t begin, int64_t end) {
+    const elements *e = context;
+    const we_image *in = e->c->in;
+    int fn = (int)e->p[0];
+    for (int64_t y = begin; y < end; y++) {
+        const void *a = we_image_row(in, y), *b = e->c->in_count > 1 ? we_image_row(in + 1, y) : a;
+        void *to = we_image_row(e->c->out, y);
+        if (fn <= NOT)
+            bits_row(fn, e->n * (int64_t)we_image_size(in), a, b, to);
+        else if (in->dtype == WE_U8)
+            bytes_row(fn, e->n, a, b, to);
+        else
+            numbers_row(fn, in->dtype, e->n, a, b, to);
+    }
+    return true;
+}
+
+/* Numbers: the function. */
+we_status we_imaging_pointwise(const we_imaging_call *c, we_error *err) {
+    int64_t fn = 0;
+    WE_TRY(we_number_within(c->p[0], 0, POINTWISE_COUNT - 1, "the function", &fn, err));
+    WE_TRY(expect_pair(c, "this operation", err));
+    if ((fn == NOT) != (c->in_count == 1))
+        return we_error_set(err, WE_INVALID_ARGUMENT, "this operation takes %s",
+                            fn == NOT ? "one image" : "two images");
+    return share(c, pointwise_rows, NULL, err);
+}
+
+/* ---- Scale and shift ---- */
+
+static bool convert_rows(void *context, int64_t begin, int64_t end) {
+    const elements *e = context;
+    const we_image *in = e->c->in, *out = e->c->out;
+    double scale = e->p[0], shift = e->p[1];
+    bool magnitude = e->p[2] != 0, bytes = in->dtype == WE_U8 && out->dtype == WE_U8 && magnitude;
+    double *wide = we_memory_new_dirty((size_t)e->n * sizeof(double));
+    if (!wide)
+        return false;
+    for (int64_t y = begin; y < end; y++) {
+        void *to = we_image_row(out, y);
+        if (bytes) {
+            e->c->kernels->scale_abs_u8(e->n, (const uint8_t *)we_image_row(in, y), (float)scale,
+                                        (float)shift, to);
+            continue;
+        }
+        we_pixels_to_f64(in->dtype, e->n, we_image_row(in, y), wide);
+        if (in->dtype == WE_F64 || in->dtype == WE_I32 || out->dtype == WE_F64) {
+            for (int64_t i = 0; i < e->n; i++)
+                wide[i] = wide[i] * scale + shift;
+        } else { /* OpenCV computes these in float32 */
+            for (int64_t i = 0; i < e->n; i++)
+                wide[i] = (double)((float)wide[i] * (float)scale + (float)shift);
+        }
+        for (int64_t i = 0; magnitude && i < e->n; i++)
+            wide[i] = fabs(wide[i]);
+        we_pixels_from_f64(out->dtype, e->n, wide, to);
+    }
+    we_memory_free(wide);
+    return true;
+}
+
+/* Numbers: scale, shift, whether magnitudes are taken. */
+we_status we_imaging_convert(const we_imaging_call *c, we_error *err) {
+    WE_TRY(we_image_expect(c->in, WE_ANY_PIXELS, "a conversion", err));
+    WE_TRY(we_image_expect(c->out, WE_ANY_PIXELS, "a conversion", err));
+    WE_TRY(we_image_expect_size(c->out, c->in, "a conversion", err));
+    return share(c, convert_rows, NULL, err);
+}
+
+/* ---- Tables ---- */
+
+static bool lut_rows(void *context, int64_t begin, int64_t end) {
+    const elements *e = context;
+    const we_image *in = e->c->in, *out = e->c->out, *table = e->c->in + 1;
+    int64_t channels = in->channels;
+    bool one = table->channels == 1;
+    int flip = in->dtype == WE_I8 ? 128 : 0;
+    for (int64_t y = begin; y < end; y++) {
+        const uint8_t *x = (const uint8_t *)we_image_row(in, y);
+        WE_FOR_PIXELS(out->dtype, {
+            const T *from = table->data;
+            T *to = (T *)(void *)we_image_row(out, y);
+            if (one) {
+                for (int64_t i = 0; i < e->n; i++)
+                    to[i] = from[x[i] ^ flip];
+            } else {
+                for (int64_t i = 0; i < in->width; i++) {
+                    for (int64_t c = 0; c < channels; c++)
+                        to[i * channels + c] = from[(x[i * channels + c] ^ flip) * channels + c];
+                }
+            }
+        })
+    }
+    return true;
+}
+
+/* Inputs: image of bytes, table of 256 elements of one channel or of as many as the image. */
+we_status we_imaging_lut(const we_imaging_call *c, we_error *err) {
+    const we_image *table = c->in + 1;
+    WE_TRY(we_image_expect(c->in, WE_TYPE(U8) | WE_TYPE(I8), "LUT", err));
+    WE_TRY(we_image_expect(table, WE_ANY_PIXELS, "LUT", err));
+    WE_TRY(we_image_expect_size(c->out, c->in, "LUT", err));
+    bool packed =
+        table->row == table->width * table->channels * (int64_t)we_image_size(table) || table->height == 1;
+    if (table->height * table->width != 256 || !packed || table->dtype != c->out->dtype ||
+        (table->channels != 1 && table->channels != c->in->channels))
+        return we_error_set(err, WE_INVALID_ARGUMENT,
+                            "a table has 256 elements, of one channel or of as many as the image");
+    return share(c, lut_rows, NULL, err);
+}
+
+static bool range_rows(void *context, int64_t begin, int64_t end) {
+    const elements *e = context;
+    const we_image *in = e->c->in;
+    int64_t channels = in->channels;
+    const double *low = e->data, *high = low + channels;
+    for (int64_t y = begin; y < end; y++) {
+        uint8_t *to = (uint8_t *)we_image_row(e->c->out, y);
+        WE_FOR_PIXELS(in->dtype, {
+            const T *x = (const T *)(const void *)we_image_row(in, y);
+            for (int64_t i = 0; i < in->width; i++) {
+                int inside = 1;
+                for (int64_t c = 0; c < channels; c++)
+                    inside &= (double)x[i * channels + c] >= low[c] && (double)x[i * channels + c] <= high[c];
+                to[i] = (uint8_t)-inside;
+            }
+        })
+    }
+    return true;
+}
+
+/* Bytes: a table of what each channel's values say. */
+static bool range_u8_rows(void *context, int64_t begin, int64_t end) {
+    const elements *e = context;
+    const we_image *in = e->c->in;
+    const uint8_t *table = e->data;
+    for (int64_t y = begin; y < end; y++) {
+        const uint8_t *x = (const uint8_t *)we_image_row(in, y);
+        uint8_t *to = (uint8_t *)we_image_row(e->c->out, y);
+        if (in->channels == 3) {
+            for (int64_t i = 0; i < in->width; i++)
+                to[i] = table[x[3 * i]] & table[256 + x[3 * i + 1]] & table[512 + x[3 * i + 2]];
+            continue;
+        }
+        for (int64_t i = 0; i < in->width; i++) {
+            uint8_t inside = 255;
+            for (int64_t c = 0; c < in->channels; c++)
+                inside &= table[256 * c + x[i * in->channels + c]];
+            to[i] = inside;
+        }
+    }
+    return true;
+}
+
+/* Numbers: the least of each channel, then the most. */
+we_status we_imaging_in_range(const we_imaging_call *c, we_error *err) {
+    const we_image *out = c->out;
+    WE_TRY(we_image_expect(c->in, WE_ANY_PIXELS, "inRange", err));
+    WE_TRY(we_image_expect(out, WE_TYPE(U8), "inRange", err));
+    int64_t channels = c->in->channels;
+    if ((int64_t)c->number_count != 2 * channels || out->channels != 1 || out->height != c->in->height ||
+        out->width != c->in->width)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "inRange takes two bounds for each of %lld channels",
+                            (long long)channels);
+    double bounds[64];
+    uint8_t table[32 * 256];
+    bool whole = c->in->dtype != WE_F32 && c->in->dtype != WE_F64;
+    for (size_t i = 0; i < c->number_count; i++)
+        bounds[i] = whole ? rint(c->p[i]) : c->in->dtype == WE_F32 ? (double)(float)c->p[i] : c->p[i];
+    if (c->in->dtype != WE_U8)
+        return share(c, range_rows, bounds, err);
+    for (int64_t i = 0; i < 256 * channels; i++)
+        table[i] = (uint8_t)(i % 256 >= bounds[i / 256] && i % 256 <= bounds[channels + i / 256] ? 255 : 0);
+    return share(c, range_u8_rows, table, err);
+}
+
+/* ---- Thresholds ---- */
+
+enum { BINARY, BINARY_INV, TRUNCATE, TO_ZERO, TO_ZERO_INV };
+
+static bool threshold_rows(void *context, int64_t begin, int64_t end) {
+    const elements *e = context;
+    const we_image *in = e->c->in;
+    int type = (int)e->p[2];
+    for (int64_t r = begin; r < end; r++) {
+        WE_FOR_PIXELS(in->dtype, {
+            const T *x = (const T *)(const void *)we_image_row(in, r);
+            T *y = (T *)(void *)we_image_row(e->c->out, r);
+            int64_t n = e->n;
+            T limit = (T)((const double *)e->data)[0];
+            T most = (T)((const double *)e->data)[1];
+            switch (type) {
+            case BINARY:
+                LOOP(x[i] > limit ? most : 0);
+                break;
+            case BINARY_INV:
+                LOOP(x[i] > limit ? 0 : most);
+                break;
+            case TRUNCATE:
+                LOOP(x[i] > limit ? limit : x[i]);
+                break;
+            case TO_ZERO:
+                LOOP(x[i] > limit ? x[i] : 0);
+                break;
+            default:
+                LOOP(x[i] > limit ? 0 : x[i]);
+            }
+        })
+    }
+    return true;
+}
+
+static we_status fill(const we_image *image, double value, we_error *err) {
+    double *row = we_memory_new_dirty((size_t)(image->width * image->channels) * sizeof(double) + 1);
+    if (!row)
+        return we_error_no_memory(err);
+    for (int64_t i = 0; i < image->width * image->channels; i++)
+        row[i] = value;
+    for (int64_t y = 0; y < image->height; y++)
+        we_pixels_from_f64(image->dtype, image->width * image->channels, row, we_image_row(image, y));
+    we_memory_free(row);
+    return WE_OK;
+}
+
+/* Numbers: limit, the value for those above, type. */
+we_status we_imaging_threshold(const we_imaging_call *c, we_error *err) {
+    int64_t type = 0;
+    WE_TRY(we_image_expect(c->in, WE_PIXELS, "threshold", err));
+    WE_TRY(we_image_expect_like(c->out, c->in, "threshold", err));
+    WE_TRY(we_number_within(c->p[2], BINARY, TO_ZERO_INV, "the type of the threshold", &type, err));
+    if (isnan(c->p[0]) || isnan(c->p[1]))
+        return we_error_set(err, WE_INVALID_ARGUMENT, "the limit of a threshold is no number");
+    bool whole = c->in->dtype != WE_F32 && c->in->dtype != WE_F64;
+    double limit = whole ? floor(c->p[0]) : c->p[0], most = we_pixel_saturate(c->in->dtype, c->p[1]);
+    double kept = we_pixel_saturate(c->in->dtype, limit);
+    if (kept > limit) { /* all are above it */
+        if (type == TO_ZERO)
+            return we_imaging_pointwise(&(we_imaging_call){.in = (we_image[]){c->in[0], c->in[0]},
+                                                           .out = c->out,
+                                                           .in_count = 2,
+                                                           .number_count = 1,
+                                                           .p = (double[]){LEAST},
+                                                           .kernels = c->kernels,
+                                                           .pool = c->pool},
+                                        err);
+        return fill(c->out, type == BINARY ? most : type == TRUNCATE ? kept : 0, err);
+    }
+    double numbers[2] = {kept, most};
+    return share(c, threshold_rows, numbers, err);
+}
+
+static bool threshold_by_rows(void *context, int64_t begin, int64_t end) {
+    const elements *e = context;
+    const we_image *in = e->c->in;
+    const uint8_t *table = e->data;
+    for (int64_t r = begin; r < end; r++) {
+        const uint8_t *x = (const uint8_t *)we_image_row(in, r),
+                      *limit = (const uint8_t *)we_image_row(in + 1, r);
+        uint8_t *y = (uint8_t *)we_image_row(e->c->out, r);
+        for (int64_t i = 0; i < e->n; i++)
+            y[i] = table[x[i] - limit[i] + 255];
+    }
+    return true;
+}
+
+/* Inputs: image, its limits. Numbers: what is taken off each limit, the value for those above, 0 or 1 for
+ * inverse. */
+we_status we_imaging_threshold_by(const we_imaging_call *c, we_error *err) {
+    WE_TRY(we_image_expect(c->in, WE_TYPE(U8), "adaptiveThreshold", err));
+    WE_TRY(expect_pair(c, "adaptiveThreshold", err));
+    if (!isfinite(c->p[0]) || !isfinite(c->p[1]))
+        return we_error_set(err, WE_INVALID_ARGUMENT, "adaptiveThreshold takes finite numbers");
+    uint8_t most = (uint8_t)we_pixel_saturate(WE_U8, c->p[1]), table[511];
+    bool inverse = c->p[2] != 0;
+    double off = inverse ? floor(c->p[0]) : ceil(c->p[0]);
+    for (int i = 0; i < 511; i++)
+        table[i] = ((double)(i - 255) > -off) != inverse ? most : 0;
+    return share(c, threshold_by_rows, table, err);
+}

@@ -1,0 +1,183 @@
+/* The kernels on rows of images: every set this machine can run gives the bits of the reference, and touches
+ * nothing else. */
+#include <math.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "check.h"
+#include "kernels/kernels.h"
+
+enum { MOST = 300, CHANNELS = 4, TAPS = 25, GUARD = 64, ROOM = MOST * CHANNELS + GUARD };
+
+static const int64_t SIZES[] = {0, 1, 2, 7, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 129, 200, 255, 299};
+enum { SIZE_COUNT = sizeof SIZES / sizeof *SIZES };
+
+static union {
+    uint8_t u8[TAPS][ROOM];
+    uint16_t u16[TAPS][ROOM];
+    int16_t i16[TAPS][ROOM];
+    float f32[TAPS][ROOM];
+    double f64[TAPS][ROOM];
+} in;
+static union {
+    uint8_t bytes[CHANNELS][ROOM * sizeof(double)];
+} got, want;
+
+static void fill_bytes(void *to, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        ((uint8_t *)to)[i] = (uint8_t)check_random();
+}
+
+static void fresh_outputs(void) {
+    fill_bytes(&got, sizeof got);
+    want = got;
+}
+
+static void compare(const char *set, const char *name, int64_t n) {
+    for (size_t c = 0; c < CHANNELS; c++) {
+        for (size_t i = 0; i < sizeof got.bytes[c]; i++) {
+            if (got.bytes[c][i] != want.bytes[c][i]) {
+                CHECK(0, "%s of %s: n %" PRId64 ": plane %zu differs at byte %zu", name, set, n, c, i);
+                return;
+            }
+        }
+    }
+}
+
+/* Call both with the same arguments; OUT and PLANES stand for where each writes. */
+#define BOTH(name, ...)                                                                                      \
+    do {                                                                                                     \
+        fresh_outputs();                                                                                     \
+        {                                                                                                    \
+            void *OUT = want.bytes[0];                                                                       \
+            void *PLANES[CHANNELS] = {want.bytes[0], want.bytes[1], want.bytes[2], want.bytes[3]};           \
+            (void)OUT, (void)PLANES;                                                                         \
+            ref->name(__VA_ARGS__);                                                                          \
+        }                                                                                                    \
+        {                                                                                                    \
+            void *OUT = got.bytes[0];                                                                        \
+            void *PLANES[CHANNELS] = {got.bytes[0], got.bytes[1], got.bytes[2], got.bytes[3]};               \
+            (void)OUT, (void)PLANES;                                                                         \
+            k->name(__VA_ARGS__);                                                                            \
+        }                                                                                                    \
+        compare(set, #name, n);                                                                              \
+    } while (0)
+
+static void check_sums(const char *set, const we_image_kernels *k, const we_image_kernels *ref, int64_t n) {
+    const void *x[TAPS];
+    uint16_t w16[TAPS];
+    int16_t small[TAPS];
+    float w32[TAPS];
+    double w64[TAPS];
+    int32_t taps = (int32_t)check_below(TAPS) + 1;
+    for (int t = 0; t < TAPS; t++) {
+        w16[t] = (uint16_t)check_below(256 / TAPS);
+        small[t] = (int16_t)(check_below(5) - 2);
+        w32[t] = (float)check_below(1000) / 500 - 1;
+        w64[t] = (double)w32[t];
+    }
+    int64_t skew = check_below(8);
+#define ROWS(field)                                                                                          \
+    for (int t = 0; t < TAPS; t++)                                                                           \
+        x[t] = in.field[t] + skew;
+    fill_bytes(&in, sizeof in);
+    ROWS(u8)
+    BOTH(taps_u8_u16, n, taps, (const uint8_t *const *)x, w16, OUT);
+    BOTH(taps_u8_i16, n, taps, (const uint8_t *const *)x, small, OUT);
+    BOTH(least_u8, n, taps, (const uint8_t *const *)x, OUT);
+    BOTH(most_u8, n, taps, (const uint8_t *const *)x, OUT);
+    BOTH(middle9_u8, n, (const uint8_t *const *)x, OUT);
+    BOTH(middle25_u8, n, (const uint8_t *const *)x, OUT);
+    ROWS(u16)
+    BOTH(taps_u16_u8, n, taps, (const uint16_t *const *)x, w16, OUT);
+    ROWS(i16)
+    BOTH(taps_i16, n, taps, (const int16_t *const *)x, small, OUT);
+    for (int t = 0; t < TAPS; t++) {
+        for (int i = 0; i < ROOM; i++)
+            in.f32[t][i] = (float)check_below(100000) / 300 - 20;
+    }
+    ROWS(f32)
+    BOTH(taps_f32, n, taps, (const float *const *)x, w32, OUT);
+    BOTH(round_f32_u8, n, x[0], OUT);
+    BOTH(lerp_f32, n, x[0], x[1], 0.3f, 0.7f, OUT);
+    for (int t = 0; t < TAPS; t++) {
+        for (int i = 0; i < ROOM; i++)
+            in.f64[t][i] = (double)check_below(100000) / 300 - 20;
+    }
+    ROWS(f64)
+    BOTH(taps_f64, n, taps, (const double *const *)x, w64, OUT);
+#undef ROWS
+}
+
+static void check_pixels(const char *set, const we_image_kernels *k, const we_image_kernels *ref, int64_t n) {
+    fill_bytes(&in, sizeof in);
+    int32_t channels = (int32_t)check_below(3) + 2;
+    const uint8_t *a = in.u8[0] + check_below(8), *b = in.u8[4] + check_below(8),
+                  *c = in.u8[8] + check_below(8);
+    const uint8_t *const planes[CHANNELS] = {a, b, c, in.u8[12]};
+    const int32_t mixing[4] = {3735, 19235, -9798, 1 << 14};
+    const float scales[CHANNELS] = {0.5f, 0.25f, 1.5f, 2}, shifts[CHANNELS] = {-1, 0, 1, 2};
+    BOTH(slide_u8, n, a, b, OUT);
+    BOTH(slide_u8, n, a, NULL, OUT);
+    BOTH(slide_counts, in.u16[0], in.u16[1], OUT);
+    BOTH(widen_u8_f32, n, a, OUT);
+    BOTH(halve_u8, n / 2, channels, a, b, OUT);
+    BOTH(split_u8, n, channels, a, (uint8_t *const *)PLANES);
+    BOTH(merge_u8, n, channels, planes, OUT);
+    BOTH(mix_u8, n, a, b, c, mixing, 15, OUT);
+    BOTH(video_u8, n / 2 * 2, a, b, c, (uint8_t *const *)PLANES);
+    BOTH(hsv_u8, n, a, b, c, 180, PLANES[0], PLANES[1], PLANES[2]);
+    BOTH(unhsv_u8, n, a, b, c, 6.0f / 255, (uint8_t *const *)PLANES);
+    BOTH(blend_u8, n, a, b, 0.3f, 1.1f, -4.5f, OUT);
+    BOTH(scale_abs_u8, n, a, -1.7f, 40.5f, OUT);
+    BOTH(normalise_u8, n, channels, a, scales, shifts, (float *const *)PLANES);
+    uint16_t sums[ROOM];
+    for (int i = 0; i < ROOM; i++)
+        sums[i] = (uint16_t)check_below(255 * 5);
+    for (int32_t taps = 1; taps <= 9; taps++) {
+        int64_t most = n - 9 * channels < 0 ? 0 : n - 9 * channels;
+        BOTH(box_u16_u8, most, taps, channels, sums, 1.0f / (float)(5 * taps), 0, 0, OUT);
+        uint32_t area = 5 * (uint32_t)taps;
+        BOTH(box_u16_u8, most, taps, channels, sums, 0, ((1u << 24) + area - 1) / area, area / 2, OUT);
+    }
+}
+
+static void check_resize(const char *set, const we_image_kernels *k, const we_image_kernels *ref, int64_t n) {
+    int32_t at[MOST], channels = (int32_t)check_below(CHANNELS) + 1;
+    int16_t w[2 * MOST], rows[2][ROOM];
+    fill_bytes(&in, sizeof in);
+    for (int i = 0; i < MOST; i++) {
+        at[i] = (int32_t)check_below(MOST - 1) * channels;
+        w[2 * i] = (int16_t)check_below(2049);
+        w[2 * i + 1] = (int16_t)(2048 - w[2 * i]);
+    }
+    BOTH(resize_u8, n, channels, in.u8[0], at, channels, w, OUT);
+    for (int i = 0; i < ROOM; i++) {
+        rows[0][i] = (int16_t)check_below(255 * 128 + 1);
+        rows[1][i] = (int16_t)check_below(255 * 128 + 1);
+    }
+    BOTH(lerp_i16_u8, n * channels, rows[0], rows[1], w[0], w[1], OUT);
+}
+
+int main(int argc, char **argv) {
+    uint32_t isas;
+    we_error error;
+    static we_kernels ref, set;
+    if (we_cpu_isas(&isas, &error) != WE_OK) {
+        printf("%s\n", error.message);
+        return 1;
+    }
+    check_seed(argc, argv);
+    we_kernels_fill(1u << WE_ISA_REF, &ref);
+#define WE_IMAGE_KERNEL_ROW(ISA, isa)                                                                        \
+    if (isas >> WE_ISA_##ISA & 1) {                                                                          \
+        we_kernels_fill(1u << WE_ISA_REF | 1u << WE_ISA_##ISA, &set);                                        \
+        for (int round = 0; round < 3 * SIZE_COUNT; round++) {                                               \
+            check_sums(#isa, &set.image, &ref.image, SIZES[round % SIZE_COUNT]);                             \
+            check_pixels(#isa, &set.image, &ref.image, SIZES[round % SIZE_COUNT]);                           \
+            check_resize(#isa, &set.image, &ref.image, SIZES[round % SIZE_COUNT]);                           \
+        }                                                                                                    \
+    }
+#include "kernels/image.inc"
+    return check_result();
+}
