@@ -28,7 +28,7 @@ from walle_container.imports import BundleImporter, ForbiddenImport
 from walle_shared.errors import ConnectionLost, LimitExceeded, NotAllowed, OutOfMemory, TaskError, WalleError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
 from walle_shared.units import MIB
-from walle_task.context import RunContext, encode_json, set_current
+from walle_task.context import RunContext, encode_json, set_current, set_image_service
 
 STDOUT_TAIL_CHARS = 4_000
 ERROR_MAX_CHARS = 2_000
@@ -42,17 +42,19 @@ COLLECT_EVERY_RUNS = 32
 COLLECT_FROM_BYTES = 8 * MIB
 
 
-def serve(fd: int, enclosure_json: str) -> None:
+def serve(fd: int, images_fd: int, enclosure_json: str) -> None:
     """Serve runs from the channel ``fd`` until the agent closes it: the whole life of a slot.
 
     Args:
         fd: the slot's channel.
+        images_fd: the channel to the worker's decoder of image files.
         enclosure_json: ``{"fences": [...], "library": [...]}``: what binds this thread from its first run on.
     """
     enclosure = json.loads(enclosure_json)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     sys.dont_write_bytecode = True
     importlib.import_module("walle_task")  # every run needs all of it: once, before the first
+    set_image_service(lambda question: ask_image_service(images_fd, question))
     printed = TailWriter(STDOUT_TAIL_CHARS)
     sys.stdout = sys.stderr = printed  # as much of a text file as print() needs
     time.sleep = sleep_in_slices
@@ -287,6 +289,17 @@ _KINDS: tuple[tuple[type[BaseException], str], ...] = (
     (TaskError, "invalid"),
     (BaseException, "exception"),
 )
+
+
+def ask_image_service(fd: int, question: dict[str, Any]) -> dict[str, Any]:
+    """Let the worker decode or encode; raises what it refuses with. Runs under guard."""
+    frame = _vm.exchange(fd, encode_json(question, "the question"), CONTAINER_FRAME_MAX_BYTES)
+    if frame is None:
+        raise ConnectionLost("the decoder of image files is gone")
+    answer: dict[str, Any] = json.loads(frame)
+    if "error" in answer:
+        raise rebuild_error(answer["error"], answer["message"])
+    return answer
 
 
 def rebuild_error(name: str, message: str) -> WalleError:

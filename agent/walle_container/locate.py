@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 PACKAGES = ("walle_shared", "walle_task", "walle_container", "walle_engine")
+WORKER_PACKAGES = ("PIL",)
+"""Of others: what a worker's main interpreter needs besides; slots do not see it."""
 EXTENSIONS = ("walle_container._vm", "walle_container._fence", "walle_engine._native")
 
 
@@ -51,26 +53,36 @@ def find_locations() -> str:
     A package or extension that is not installed is left out; whoever imports it then gets a plain
     ImportError.
     """
-    packages = {}
-    for name in PACKAGES:
+    packages: dict[str, tuple[str, list[str]]] = {}
+    worker_packages: dict[str, tuple[str, list[str]]] = {}
+    for name in (*PACKAGES, *WORKER_PACKAGES):
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.origin is not None:
-            packages[name] = (spec.origin, list(spec.submodule_search_locations or ()))
+            found = worker_packages if name in WORKER_PACKAGES else packages
+            found[name] = (spec.origin, list(spec.submodule_search_locations or ()))
     extensions = {}
     for name in EXTENSIONS:
         spec = importlib.util.find_spec(name) if name.partition(".")[0] in packages else None
         if spec is not None and spec.origin is not None:
             extensions[name] = spec.origin
-    return json.dumps({"packages": packages, "extensions": extensions})
+    return json.dumps({"packages": packages, "worker_packages": worker_packages, "extensions": extensions})
 
 
-def install(locations: str) -> None:
-    """Make the packages of a :func:`find_locations` text importable in this interpreter."""
-    sys.meta_path.insert(0, PackageFinder(json.loads(locations)))
+def install(locations: str, *, worker: bool = False) -> None:
+    """Make the packages of a :func:`find_locations` text importable in this interpreter.
+
+    Args:
+        locations: the text.
+        worker: whether this is a worker's main interpreter, which needs more than a slot.
+    """
+    table = json.loads(locations)
+    if worker:
+        table["packages"] |= table["worker_packages"]
+    sys.meta_path.insert(0, PackageFinder(table))
 
 
 if __name__ == "__main__":
-    install(sys.argv[1])
+    install(sys.argv[1], worker=True)
     from walle_container.worker import main
 
     main(sys.argv[2], locations=sys.argv[1])

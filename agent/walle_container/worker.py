@@ -23,7 +23,7 @@ import threading
 import time
 from typing import Any
 
-from walle_container import _vm, fences, interpreters, locate
+from walle_container import _vm, fences, images, interpreters, locate
 from walle_container.preload import is_preloaded, preload
 from walle_shared.errors import InternalError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
@@ -44,7 +44,7 @@ locate = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(locate)
 locate.install(LOCATIONS)
 from walle_container.guest import serve
-serve(FD, ENCLOSURE)
+serve(FD, IMAGES_FD, ENCLOSURE)
 """
 
 
@@ -68,15 +68,19 @@ def main(settings_json: str, *, locations: str) -> None:
     memory = ResidentMemory()
     library = fences.find_library(json.loads(locations))
     enclosure = {"fences": settings["fences"], "library": library}
+    image_channels = [images.open_channel() for _ in settings["slot_fds"]]
     if (own := settings["own"]) is not None:
+        images.prepare()
         fences.fence_process(settings["fences"], [*library, own["root"]], own["memory_bytes"])
         enclosure["fences"] = []  # the slot's thread is born inside
     orders = [start_interrupter(interpreter_id) for interpreter_id in created]
-    for interpreter_id, fd in zip(created, settings["slot_fds"], strict=True):
+    for interpreter_id, fd, images_end in zip(created, settings["slot_fds"], image_channels, strict=True):
+        images.start(images_end[0])
         shared = {
             "LOCATE": locate.__file__,
             "LOCATIONS": locations,
             "FD": fd,
+            "IMAGES_FD": images_end[1],
             "ENCLOSURE": json.dumps(enclosure),
         }
         threading.Thread(target=run_slot, args=(interpreter_id, shared), daemon=True).start()

@@ -186,6 +186,22 @@ def set_current(context: RunContext | None) -> None:
     _current = context
 
 
+type ImageService = Callable[[dict[str, Any]], dict[str, Any]]
+
+_image_service: ImageService | None = None
+
+
+def image_service() -> ImageService | None:
+    """What decodes image files here; None in plain Python, where Pillow is called directly."""
+    return _image_service
+
+
+def set_image_service(service: ImageService | None) -> None:
+    """Let ``service`` decode image files. For hosts, not for tasks."""
+    global _image_service
+    _image_service = service
+
+
 JSON_MAX_DEPTH = 64
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 import bench_container
+import bench_cv
 import bench_engine
 import bench_engine_merge
 import bench_engine_nets
@@ -46,6 +47,7 @@ SECTIONS: Mapping[str, Section] = {
     bench_engine_ops.SECTION: bench_engine_ops.run,
     bench_engine_sessions.SECTION: _listed(bench_engine_sessions.run),
     bench_matrix.SECTION: lambda _args: bench_matrix.run(),
+    bench_cv.SECTION: lambda _args: bench_cv.run(),
     "container": _listed(bench_container.run),
     "pipeline": _listed(bench_pipeline.run),
     "platform": _listed(bench_platform.run),

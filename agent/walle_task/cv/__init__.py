@@ -49,6 +49,7 @@ from walle_task.cv.color import cvtColor
 from walle_task.cv.constants import *  # all of them are OpenCV's
 from walle_task.cv.contours import approxPolyDP, arcLength, boundingRect, contourArea, findContours
 from walle_task.cv.drawing import circle, drawContours, fillPoly, line, polylines, rectangle
+from walle_task.cv.files import imdecode, imencode
 from walle_task.cv.filters import (
     Canny,
     GaussianBlur,
@@ -127,6 +128,8 @@ __all__ = [
     "getRectSubPix",
     "getRotationMatrix2D",
     "getStructuringElement",
+    "imdecode",
+    "imencode",
     "inRange",
     "integral",
     "invertAffineTransform",
