@@ -293,10 +293,10 @@ _KINDS: tuple[tuple[type[BaseException], str], ...] = (
 
 def ask_image_service(fd: int, question: dict[str, Any]) -> dict[str, Any]:
     """Let the worker decode or encode; raises what it refuses with. Runs under guard."""
-    frame = _vm.exchange(fd, encode_json(question, "the question"), CONTAINER_FRAME_MAX_BYTES)
-    if frame is None:
+    received = _vm.exchange(fd, encode_json(question, "the question"), -1, CONTAINER_FRAME_MAX_BYTES)
+    if received is None:
         raise ConnectionLost("the decoder of image files is gone")
-    answer: dict[str, Any] = json.loads(frame)
+    answer: dict[str, Any] = json.loads(received[0])
     if "error" in answer:
         raise rebuild_error(answer["error"], answer["message"])
     return answer

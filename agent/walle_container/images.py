@@ -39,8 +39,8 @@ def start(fd: int) -> None:
 
 
 def _serve(fd: int) -> None:
-    while (frame := _vm.receive_frame(fd, CONTAINER_FRAME_MAX_BYTES)) is not None:
-        _vm.send_frame(fd, json.dumps(_answer(json.loads(frame))).encode())
+    while (received := _vm.receive_frame(fd, CONTAINER_FRAME_MAX_BYTES)) is not None:
+        _vm.send_frame(fd, json.dumps(_answer(json.loads(received[0]))).encode())
 
 
 def _answer(question: dict[str, Any]) -> dict[str, Any]:
