@@ -70,6 +70,7 @@ def main(settings_json: str, *, locations: str) -> None:
     library = fences.find_library(json.loads(locations))
     enclosure = {"fences": settings["fences"], "library": library}
     if (own := settings["own"]) is not None:
+        images.prepare()
         fences.fence_process(settings["fences"], [*library, own["root"]], own["memory_bytes"])
         enclosure["fences"] = []  # the slot's thread is born inside
     orders = [start_interrupter(interpreter_id) for interpreter_id in created]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cv2
@@ -84,8 +85,8 @@ def run() -> Report:
             grey = np.ascontiguousarray(color[..., 1])
             for name, call in FUNCTIONS.items():
                 contestants = {
-                    "ours": lambda call=call: call(cv, color, grey),
-                    "opencv": lambda call=call: call(cv2, color, grey),
+                    "ours": partial(call, cv, color, grey),
+                    "opencv": partial(call, cv2, color, grey),
                 }
                 times = interleave(contestants, turns=7, turn_s=0.02)
                 ours, theirs = times["ours"].median_s, times["opencv"].median_s
