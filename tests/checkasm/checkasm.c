@@ -774,10 +774,15 @@ static void check_arg(const char *name, we_arg_kernel kernel) {
         CHECK(memcmp(got.data, want, got.size) == 0, "%s differs (k = %" PRId64 ", step %" PRId64 ")", name,
               k, inner);
     }
+/* An element times that of a column; of words, rounded and half of one. */
+static double gemv_term(we_dtype dtype, float x, const float *w, int64_t columns, int64_t p) {
+    if (dtype == WE_F32)
+        return (double)x * w[p * columns];
+    return (double)we_bf16_to_f32(we_f32_to_bf16_part(x)) * half_of(&w[p / 2 * columns], p % 2);
 }
 
 /* Rows times a panel against the plain sum in double; start may be y itself. */
-static void check_gemv(const char *name, we_gemv_kernel kernel, int32_t columns) {
+static void check_gemv(const char *name, we_dtype dtype, we_gemv_kernel kernel, int32_t columns) {
     enum { ROWS = 9, DEPTH = 67, WIDTH = 70 };
     static float x[ROWS * (DEPTH + 3)], w[DEPTH * 64 + 1], start[ROWS * WIDTH], y[ROWS * WIDTH + 1],
         before[ROWS * WIDTH + 1];
@@ -787,7 +792,10 @@ static void check_gemv(const char *name, we_gemv_kernel kernel, int32_t columns)
         we_gemv g = {.k = check_below(DEPTH + 1), .rows = check_below(ROWS + 1), .x = x, .w = w + skew};
         g.x_row = DEPTH + 3, g.y_row = WIDTH, g.y = y + skew, g.count = count;
         fill(WE_F32, x, sizeof x / sizeof *x, 0);
-        fill(WE_F32, w, sizeof w / sizeof *w, 0);
+        if (dtype == WE_BF16)
+            fill_words(w, sizeof w / sizeof *w);
+        else
+            fill(WE_F32, w, sizeof w / sizeof *w, 0);
         fill(WE_F32, start, sizeof start / sizeof *start, 0);
         fill(WE_F32, y, sizeof y / sizeof *y, 0);
         memcpy(before, y, sizeof y);
@@ -802,7 +810,7 @@ static void check_gemv(const char *name, we_gemv_kernel kernel, int32_t columns)
                 continue;
             }
             for (int64_t p = 0; p < g.k; p++) {
-                double term = (double)x[r * g.x_row + p] * g.w[p * columns + j];
+                double term = gemv_term(dtype, x[r * g.x_row + p], g.w + j, columns, p);
                 want += term;
                 size += fabs(term);
             }
@@ -970,7 +978,8 @@ static void check_all(uint32_t isas) {
 #undef WE_ARG_KERNEL_ROW
 #define WE_GEMV_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                        \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
-        check_gemv("we_" #dt "_gemv_" #columns "__" #isa, we_##dt##_gemv_##columns##__##isa, columns);
+        check_gemv("we_" #dt "_gemv_" #columns "__" #isa, WE_##DT, we_##dt##_gemv_##columns##__##isa,        \
+                   columns);
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
     for (size_t i = 0; i < count; i++) {

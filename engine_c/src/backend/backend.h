@@ -58,6 +58,7 @@ typedef struct we_claim_methods {
     bool (*reads_plain)(const void *parameters);
     bool places;      /* honours pitch and offset of the command: channels last, without an addition */
     bool approximate; /* not for the highest precision */
+    bool narrow;      /* multiplies bfloat16 by kernels of its own: for 'medium', where there are such */
     bool fuses; /* takes a following addition of a tensor like its result (in[1]) and a following relu */
     /* Of a command whose kernel is chosen; NULL: it has to do with float32 alone. */
     we_narrow (*narrows)(const we_command *command);

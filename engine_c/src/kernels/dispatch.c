@@ -172,8 +172,8 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
 #undef WE_ARG_KERNEL_ROW
 #define WE_GEMV_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                        \
     if (isas >> WE_ISA_##ISA & 1) {                                                                          \
-        out->gemv = we_##dt##_gemv_##columns##__##isa;                                                       \
-        out->gemv_columns = columns;                                                                         \
+        out->gemv[WE_##DT] = we_##dt##_gemv_##columns##__##isa;                                              \
+        out->gemv_columns[WE_##DT] = columns;                                                                \
     }
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW

@@ -175,7 +175,8 @@ typedef we_moments (*we_norm_kernel)(const we_norm *how, const float *x, float *
 /* A few rows times one panel of a packed matrix, for vectors and steps of recurrences, where reading the
  * matrix is what costs: y[r, j] = start[r, j] + sum over p < k of x[r, p] * w[p * columns + j], j < count <=
  * the kernel's columns. w is padded to whole rows of a panel. start: NULL for 0; it may be y. y must not
- * overlap x or w. */
+ * overlap x or w. A kernel of bfloat16 rounds x as a part, and its w has words of pairs along k (see
+ * we_split), [k / 2, rounded up][columns], with a zero behind an odd k. */
 typedef struct we_gemv {
     int64_t k, rows;
     const float *x, *w, *start;
@@ -266,8 +267,8 @@ typedef struct we_kernels {
     we_select_kernel select;
     we_resample_kernel resample;
     we_mix_kernel mix;
-    we_gemv_kernel gemv;
-    int32_t gemv_columns; /* of its panels */
+    we_gemv_kernel gemv[WE_DTYPE_COUNT];
+    int32_t gemv_columns[WE_DTYPE_COUNT]; /* of its panels */
 } we_kernels;
 
 /* The process's table, filled at first use. CONFIG where WALLE_ENGINE_ISA is wrong. */

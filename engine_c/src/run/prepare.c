@@ -169,6 +169,13 @@ static const we_ports *ports_of(const we_claim_methods *claim, const we_lower *l
     return ports;
 }
 
+/* May bfloat16 be stored and multiplied, and are there kernels for it as good as those of float32? */
+static bool has_narrow(const builder *b) {
+    const uint32_t isas = b->machine.isas;
+    return b->machine.precision == WE_PRECISION_MEDIUM &&
+           (isas == 1u << WE_ISA_REF || (isas >> WE_ISA_AVX512BF16 & 1));
+}
+
 /* The row's claim on this call, as a command without a kernel; false where it does not take it. */
 static bool claim_call(const builder *b, const we_lower *l, int32_t row, we_command *out) {
     const we_claim_methods *methods = we_claim_row(row)->methods;
@@ -177,6 +184,7 @@ static bool claim_call(const builder *b, const we_lower *l, int32_t row, we_comm
     out->u.claim.claim = row;
     if ((methods->product && b->settings->search == WE_SEARCH_REFERENCE) ||
         (methods->approximate && b->settings->machine.precision == WE_PRECISION_HIGHEST) ||
+        (methods->narrow && !has_narrow(b)) ||
         !methods->accept(&l->call, &b->program->arena, &out->u.claim.parameters))
         return false;
     out->u.claim.ports = ports_of(methods, l, &b->program->arena);
@@ -514,13 +522,6 @@ static we_status optimise(builder *b, we_prepared *prepared, bool *kept) {
     return WE_OK;
 }
 
-/* In 'medium', where the kernels of images are those of narrow ones too. */
-static bool may_narrow(const builder *b) {
-    const uint32_t isas = b->machine.isas;
-    return b->machine.precision == WE_PRECISION_MEDIUM && !(b->settings->flags & WE_SESSION_NO_FUSE) &&
-           (isas == 1u << WE_ISA_REF || (isas >> WE_ISA_AVX512BF16 & 1));
-}
-
 /* Choose how each command runs and how tensors are stored, and let the back end get ready; the scratch each
  * command needs. */
 static we_status choose(const builder *b, we_prepared *prepared, const bool *kept, size_t *scratch_bytes) {
@@ -531,7 +532,7 @@ static we_status choose(const builder *b, we_prepared *prepared, const bool *kep
         const we_alternative *wanted = choice_of(b, command->node);
         choose_command(b, wanted ? wanted->candidate : NULL, command);
     }
-    if (may_narrow(b))
+    if (has_narrow(b) && !(settings->flags & WE_SESSION_NO_FUSE))
         WE_TRY(we_plan_narrow(program, kept, b->err));
     for (size_t c = 0; c < program->command_count; c++) {
         we_command *command = &program->commands[c];

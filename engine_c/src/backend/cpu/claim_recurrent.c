@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backend/cpu/cpu.h"
+#include "base/dtype.h"
 #include "base/error.h"
 #include "geometry/cell_activation.h"
 #include "kernels/pack/pack.h"
@@ -35,8 +36,14 @@ typedef struct parameters {
     int32_t op;
     float clip; /* 0: none */
     bool linear_before_reset, input_forget;
+    we_dtype dtype; /* of what is multiplied: F32, or BF16 in words of two */
     direction directions[2];
 } parameters;
+
+/* Words of a column of k weights. */
+static int64_t words_of(const parameters *p, int64_t k) {
+    return p->dtype == WE_BF16 ? (k + 1) / 2 : k;
+}
 
 /* ---- Accepting ---- */
 
@@ -99,13 +106,14 @@ static bool read_weights(const we_call *call, parameters *p) {
     return true;
 }
 
-static bool accept(const we_call *call, we_arena *arena, const void **out) {
+static bool accept(const we_call *call, we_arena *arena, we_dtype dtype, const void **out) {
     parameters *p = we_arena_new(arena, sizeof *p);
     if (!p || call->in[0]->dtype != WE_F32 || we_call_input(call, 4) ||
         we_call_recurrence(call, &p->sizes) != WE_OK)
         return false;
     const we_recurrence *s = &p->sizes;
     p->op = call->node->op;
+    p->dtype = dtype;
     p->clip = (float)we_node_float(call->node, "clip", 0);
     p->linear_before_reset = we_node_int(call->node, "linear_before_reset", 0) != 0;
     p->input_forget = we_node_int(call->node, "input_forget", 0) != 0;
@@ -114,12 +122,22 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
            read_activations(call, p) && read_weights(call, p);
 }
 
+static bool accept_plain(const we_call *call, we_arena *arena, const void **out) {
+    return accept(call, arena, WE_F32, out);
+}
+
+static bool accept_narrow(const we_call *call, we_arena *arena, const void **out) {
+    return accept(call, arena, WE_BF16, out);
+}
+
 /* The products at 5 (few rows) and 10 (many) times the rate of an element, and some 12 element-wise kernels.
- */
+ * Two neighbours are multiplied at once where they are of bfloat16. */
 static double cost(const void *given) {
-    const we_recurrence *s = &((const parameters *)given)->sizes;
+    const parameters *p = given;
+    const we_recurrence *s = &p->sizes;
     double width = (double)(s->gates * s->hidden), rows = (double)(s->steps * s->batch * s->directions);
-    return rows * width * ((double)s->hidden / 2.5 + (double)s->inputs / 5 + 48) + 1600 * (double)s->steps;
+    double hidden = (double)words_of(p, s->hidden), inputs = (double)words_of(p, s->inputs);
+    return rows * width * (hidden / 2.5 + inputs / 5 + 48) + 1600 * (double)s->steps;
 }
 
 /* ---- Packing ---- */
@@ -129,32 +147,53 @@ static int64_t panels_of(const we_recurrence *s, int64_t columns) {
 }
 
 typedef struct pack_job {
-    const we_recurrence *sizes;
+    const parameters *p;
     const float *from;
     int64_t k, columns;
 } pack_job;
 
+/* A panel of `count` lines, as words of two bfloat16. */
+static void pack_pairs(const pack_job *j, const float *from, int64_t count, float *to) {
+    enum { STRETCH = 32, MOST_COLUMNS = 64 };
+    float some[(STRETCH + 1) * MOST_COLUMNS];
+    for (int64_t p = 0; p < j->k; p += STRETCH) {
+        int64_t rows = j->k - p < STRETCH ? j->k - p : STRETCH;
+        we_pack_panel(from + p, j->k, 1, count, j->columns, rows, some);
+        memset(some + rows * j->columns, 0, (size_t)j->columns * sizeof *some);
+        for (int64_t q = 0; q < rows; q += 2, to += j->columns) {
+            const float *even = some + q * j->columns, *odd = even + j->columns;
+            for (int64_t i = 0; i < j->columns; i++) {
+                uint32_t word = we_f32_to_bf16_part(even[i]) | (uint32_t)we_f32_to_bf16_part(odd[i]) << 16;
+                memcpy(to + i, &word, sizeof word);
+            }
+        }
+    }
+}
+
 static void pack_gates(we_pool *pool, const void *context, void *to) {
     const pack_job *j = context;
-    const we_recurrence *s = j->sizes;
-    int64_t panels = panels_of(s, j->columns);
+    const we_recurrence *s = &j->p->sizes;
+    int64_t panels = panels_of(s, j->columns), panel = words_of(j->p, j->k) * j->columns;
     (void)pool;
     for (int64_t i = 0; i < s->gates * panels; i++) {
         int64_t unit = i % panels * j->columns, left = s->hidden - unit;
-        we_pack_panel(j->from + (i / panels * s->hidden + unit) * j->k, j->k, 1,
-                      left < j->columns ? left : j->columns, j->columns, j->k,
-                      (float *)to + i * j->k * j->columns);
+        int64_t count = left < j->columns ? left : j->columns;
+        const float *from = j->from + (i / panels * s->hidden + unit) * j->k;
+        if (j->p->dtype == WE_BF16)
+            pack_pairs(j, from, count, (float *)to + i * panel);
+        else
+            we_pack_panel(from, j->k, 1, count, j->columns, j->k, (float *)to + i * panel);
     }
 }
 
 static we_status pack(we_program *program, const pack_job *j, const float **out, we_error *err) {
     static const char gates_in_panels;
-    const we_recurrence *s = j->sizes;
-    size_t floats = (size_t)(s->gates * panels_of(s, j->columns) * j->k * j->columns);
+    const we_recurrence *s = &j->p->sizes;
+    size_t floats = (size_t)(s->gates * panels_of(s, j->columns) * words_of(j->p, j->k) * j->columns);
     we_pack_key key = {.source = j->from,
                        .source_bytes = (size_t)(s->gates * s->hidden * j->k) * sizeof *j->from,
                        .form = &gates_in_panels,
-                       .parameters = {s->gates, s->hidden, j->k, j->columns}};
+                       .parameters = {s->gates, s->hidden, j->k, j->columns, j->p->dtype}};
     const void *packed = NULL;
     WE_TRY(we_program_pack(program, &key, floats * sizeof(float), pack_gates, j, &packed, err));
     *out = packed;
@@ -182,8 +221,8 @@ static we_status prepare(we_program *program, we_command *command, we_error *err
     WE_TRY(we_kernels_get(&kernels, err));
     for (int64_t i = 0; i < p->sizes.directions; i++) {
         direction *d = &p->directions[i];
-        pack_job w = {&p->sizes, d->w, p->sizes.inputs, kernels->gemv_columns};
-        pack_job r = {&p->sizes, d->r, p->sizes.hidden, kernels->gemv_columns};
+        pack_job w = {p, d->w, p->sizes.inputs, kernels->gemv_columns[p->dtype]};
+        pack_job r = {p, d->r, p->sizes.hidden, kernels->gemv_columns[p->dtype]};
         WE_TRY(pack(program, &w, &d->packed_w, err));
         WE_TRY(pack(program, &r, &d->packed_r, err));
         d->start = join_biases(&program->arena, p, d);
@@ -254,7 +293,7 @@ static void activate(const course *c, int32_t function, int64_t n, const float *
 static void multiply(const course *c, rows state, int64_t gate, span s, const float *start,
                      int64_t start_row) {
     const we_recurrence *r = &c->p->sizes;
-    int64_t columns = c->run->kernels->gemv_columns, panels = panels_of(r, columns);
+    int64_t columns = c->run->kernels->gemv_columns[c->p->dtype], panels = panels_of(r, columns);
     we_gemv g = {.k = r->hidden,
                  .rows = r->batch,
                  .x = state.data,
@@ -264,11 +303,11 @@ static void multiply(const course *c, rows state, int64_t gate, span s, const fl
     int64_t count = (s.count + columns - 1) / columns;
     for (int64_t i = 0; i < count; i++) {
         int64_t unit = s.first + (c->back ? count - 1 - i : i) * columns, left = r->hidden - unit;
-        g.w = c->d->packed_r + (gate * panels + unit / columns) * r->hidden * columns;
+        g.w = c->d->packed_r + (gate * panels + unit / columns) * words_of(c->p, r->hidden) * columns;
         g.start = start ? start + unit : NULL;
         g.y = c->sums + gate * r->hidden + unit;
         g.count = (int32_t)(left < columns ? left : columns);
-        c->run->kernels->gemv(&g);
+        c->run->kernels->gemv[c->p->dtype](&g);
     }
 }
 
@@ -367,7 +406,7 @@ static void gru_new(course *c, span s) {
 /* Slice i of the hidden elements, in whole panels. */
 static span slice(const course *c, int64_t i) {
     const we_recurrence *r = &c->p->sizes;
-    int64_t columns = c->run->kernels->gemv_columns, panels = panels_of(r, columns);
+    int64_t columns = c->run->kernels->gemv_columns[c->p->dtype], panels = panels_of(r, columns);
     int64_t first = panels * i / c->slices * columns, end = panels * (i + 1) / c->slices * columns;
     return (span){first, (end < r->hidden ? end : r->hidden) - first};
 }
@@ -412,19 +451,19 @@ static void project(void *context, int64_t begin, int64_t end) {
     const projection *j = context;
     const course *c = j->c;
     const we_recurrence *r = &c->p->sizes;
-    int64_t columns = c->run->kernels->gemv_columns, panels = panels_of(r, columns);
+    int64_t columns = c->run->kernels->gemv_columns[c->p->dtype], panels = panels_of(r, columns);
     for (int64_t i = begin; i < end; i++) {
         int64_t unit = i % panels * columns, at = i / panels * r->hidden + unit, left = r->hidden - unit;
         we_gemv g = {.k = r->inputs,
                      .rows = r->steps * r->batch,
                      .x = j->x,
                      .x_row = r->inputs,
-                     .w = c->d->packed_w + i * r->inputs * columns,
+                     .w = c->d->packed_w + i * words_of(c->p, r->inputs) * columns,
                      .start = c->d->start + at,
                      .y = c->given + at,
                      .y_row = r->gates * r->hidden,
                      .count = (int32_t)(left < columns ? left : columns)};
-        c->run->kernels->gemv(&g);
+        c->run->kernels->gemv[c->p->dtype](&g);
     }
 }
 
@@ -450,7 +489,7 @@ static void copy_state(const we_recurrence *s, const float *from, int64_t from_r
 static course begin_course(const job *j, const parameters *p, int64_t d) {
     const we_recurrence *s = &p->sizes;
     int64_t each = s->batch * s->hidden, width = s->gates * s->hidden;
-    int64_t threads = we_pool_threads(j->pool), panels = panels_of(s, j->run->kernels->gemv_columns);
+    int64_t threads = we_pool_threads(j->pool), panels = panels_of(s, j->run->kernels->gemv_columns[p->dtype]);
     int64_t shares = width * s->hidden * s->batch / WORTH_SHARING;
     course c = {.run = j->run, .p = p, .d = &p->directions[d]};
     c.given = (float *)j->run->scratch + d * direction_floats(s);
@@ -501,7 +540,7 @@ static void run_direction(const job *j, int64_t d) {
     int64_t width = s->gates * s->hidden,
             y_step = (s->batch_first ? 1 : s->batch) * s->directions * s->hidden;
     int64_t given_step = (s->batch_first ? 1 : s->batch) * width;
-    int64_t panels = s->gates * panels_of(s, j->run->kernels->gemv_columns);
+    int64_t panels = s->gates * panels_of(s, j->run->kernels->gemv_columns[p->dtype]);
     we_parallel_for(j->pool, panels,
                     1 + WORTH_SHARING * panels / (s->steps * s->batch * s->inputs * width + 1), project,
                     &first);
@@ -531,12 +570,16 @@ static void run_claim(const we_run *run, const we_command *command) {
     we_parallel_for(run->pool, s->directions, 1, run_directions, &j);
 }
 
-const we_claim_methods we_claim_recurrent = {
-    .accept = accept,
-    .cost = cost,
-    .run = run_claim,
-    .prepare = prepare,
-    .scratch_size = scratch_size,
-    .reads = 1u << 5 | 1u << 6,
-    .writes = 1u << 1 | 1u << 2,
-};
+#define METHODS(name, accept_it, is_narrow)                                                                  \
+    const we_claim_methods name = {                                                                          \
+        .accept = accept_it,                                                                                 \
+        .cost = cost,                                                                                        \
+        .run = run_claim,                                                                                    \
+        .prepare = prepare,                                                                                  \
+        .scratch_size = scratch_size,                                                                        \
+        .reads = 1u << 5 | 1u << 6,                                                                          \
+        .writes = 1u << 1 | 1u << 2,                                                                         \
+        .narrow = is_narrow,                                                                                 \
+    };
+METHODS(we_claim_recurrent, accept_plain, false)
+METHODS(we_claim_recurrent_narrow, accept_narrow, true)
