@@ -489,7 +489,8 @@ static void copy_state(const we_recurrence *s, const float *from, int64_t from_r
 static course begin_course(const job *j, const parameters *p, int64_t d) {
     const we_recurrence *s = &p->sizes;
     int64_t each = s->batch * s->hidden, width = s->gates * s->hidden;
-    int64_t threads = we_pool_threads(j->pool), panels = panels_of(s, j->run->kernels->gemv_columns[p->dtype]);
+    int64_t threads = we_pool_threads(j->pool),
+            panels = panels_of(s, j->run->kernels->gemv_columns[p->dtype]);
     int64_t shares = width * s->hidden * s->batch / WORTH_SHARING;
     course c = {.run = j->run, .p = p, .d = &p->directions[d]};
     c.given = (float *)j->run->scratch + d * direction_floats(s);
