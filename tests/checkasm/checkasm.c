@@ -774,6 +774,8 @@ static void check_arg(const char *name, we_arg_kernel kernel) {
         CHECK(memcmp(got.data, want, got.size) == 0, "%s differs (k = %" PRId64 ", step %" PRId64 ")", name,
               k, inner);
     }
+}
+
 /* An element times that of a column; of words, rounded and half of one. */
 static double gemv_term(we_dtype dtype, float x, const float *w, int64_t columns, int64_t p) {
     if (dtype == WE_F32)
