@@ -926,13 +926,6 @@ static double gemv_term(we_dtype dtype, float x, const float *w, int64_t columns
     return (double)we_bf16_to_f32(we_f32_to_bf16_part(x)) * half_of(&w[p / 2 * columns], p % 2);
 }
 
-/* An element times that of a column; of words, rounded and half of one. */
-static double gemv_term(we_dtype dtype, float x, const float *w, int64_t columns, int64_t p) {
-    if (dtype == WE_F32)
-        return (double)x * w[p * columns];
-    return (double)we_bf16_to_f32(we_f32_to_bf16_part(x)) * half_of(&w[p / 2 * columns], p % 2);
-}
-
 /* Rows times a panel against the plain sum in double; start may be y itself. */
 static void check_gemv(const char *name, we_dtype dtype, we_gemv_kernel kernel, int32_t columns) {
     enum { ROWS = 9, DEPTH = 67, WIDTH = 70 };
