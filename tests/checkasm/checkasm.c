@@ -775,6 +775,149 @@ static void check_arg(const char *name, we_arg_kernel kernel) {
               k, inner);
     }
 }
+/* Dense linear algebra against plain sums in the widest type. `unit`: of rounding. */
+#define DEFINE_CHECK_DENSE(DT, dt, real, unit)                                                               \
+    static void check_##dt##_vectors(const char *name, const we_##dt##_dense *kernels) {                     \
+        enum { LONG = 301 };                                                                                 \
+        static real x[LONG + 4], y[LONG + 4], before[LONG + 4];                                              \
+        int64_t n = check_below(LONG), skew = check_below(3);                                                \
+        fill(WE_##DT, x, LONG + 4, 0);                                                                       \
+        fill(WE_##DT, y, LONG + 4, 0);                                                                       \
+        memcpy(before, y, sizeof y);                                                                         \
+        long double sum = 0, size = 0;                                                                       \
+        for (int64_t i = 0; i < n; i++) {                                                                    \
+            long double term = (long double)x[i + 1] * y[i + skew];                                          \
+            sum += term, size += fabsl(term);                                                                \
+        }                                                                                                    \
+        CHECK(fabsl(kernels->dot(n, x + 1, y + skew) - sum) <= (n + 1) * (unit) * size, "%s: dot", name);    \
+        real a = x[0];                                                                                       \
+        kernels->add(n, a, x + 1, y + skew);                                                                 \
+        for (int64_t i = 0; i < LONG + 4; i++) {                                                             \
+            bool inside = i >= skew && i < n + skew;                                                         \
+            long double term = inside ? (long double)a * x[i - skew + 1] : 0, want = before[i] + term;       \
+            CHECK(fabsl(y[i] - want) <= 2 * (unit) * (fabsl(term) + fabsl(want)), "%s: add at %d of %d",     \
+                  name, (int)i, (int)n);                                                                     \
+        }                                                                                                    \
+    }                                                                                                        \
+    static void check_##dt##_turn(const char *name, const we_##dt##_dense *kernels) {                        \
+        enum { ROWS = 7, WIDTH = 150 };                                                                      \
+        static real x[ROWS * WIDTH], wanted[ROWS * WIDTH], cosines[ROWS], sines[ROWS];                       \
+        int64_t columns = check_below(WIDTH), count = check_below(ROWS);                                     \
+        bool up = check_below(2);                                                                            \
+        fill(WE_##DT, x, ROWS * WIDTH, 0);                                                                   \
+        memcpy(wanted, x, sizeof x);                                                                         \
+        for (int64_t i = 0; i < ROWS; i++) {                                                                 \
+            double angle = (double)check_below(1000);                                                        \
+            cosines[i] = (real)cos(angle), sines[i] = (real)sin(angle);                                      \
+        }                                                                                                    \
+        int64_t first = up ? count * WIDTH : 0, step = up ? -WIDTH : WIDTH;                                  \
+        kernels->turn(columns, count, cosines, sines, x + first, step);                                      \
+        we_##dt##_dense_turn__ref(columns, count, cosines, sines, wanted + first, step);                     \
+        for (int64_t i = 0; i < ROWS * WIDTH; i++) {                                                         \
+            bool inside = i % WIDTH < columns && i / WIDTH <= count;                                         \
+            double error = fabs((double)x[i] - wanted[i]);                                                   \
+            CHECK(inside ? error <= 1000 * (unit) * ROWS : error == 0, "%s: turn %d x %d: %g, not %g", name, \
+                  (int)count, (int)columns, (double)x[i], (double)wanted[i]);                                \
+        }                                                                                                    \
+    }                                                                                                        \
+    static void check_##dt##_tile(const char *name, const we_##dt##_dense *kernels) {                        \
+        enum { DEPTH = 37, LDC = 61 };                                                                       \
+        static real a[DEPTH * 64], b[DEPTH * 64], c[64 * LDC], before[64 * LDC];                             \
+        int64_t k = check_below(DEPTH);                                                                      \
+        int32_t m = 1 + (int32_t)check_below(kernels->rows), n = 1 + (int32_t)check_below(kernels->columns); \
+        if (check_below(3) == 0)                                                                             \
+            m = kernels->rows, n = kernels->columns;                                                         \
+        CHECK(kernels->rows * kernels->columns <= WE_DENSE_TILE, "%s: the tile is too large", name);         \
+        fill(WE_##DT, a, DEPTH * 64, 0);                                                                     \
+        fill(WE_##DT, b, DEPTH * 64, 0);                                                                     \
+        fill(WE_##DT, c, 64 * LDC, 0);                                                                       \
+        memcpy(before, c, sizeof c);                                                                         \
+        real sign = check_below(2) ? 1 : -1;                                                                 \
+        kernels->tile(k, a, b, sign, c, LDC, m, n);                                                          \
+        for (int64_t i = 0; i < 64 * LDC; i++) {                                                             \
+            int64_t r = i / LDC, j = i % LDC;                                                                \
+            long double want = before[i], size = fabsl(want);                                                \
+            for (int64_t p = 0; p < k && r < m && j < n; p++) {                                              \
+                long double term = (long double)a[p * kernels->rows + r] * b[p * kernels->columns + j];      \
+                want += sign * term, size += fabsl(term);                                                    \
+            }                                                                                                \
+            bool inside = r < m && j < n;                                                                    \
+            CHECK(inside ? fabsl(c[i] - want) <= (k + 2) * (unit) * size : c[i] == before[i],                \
+                  "%s: tile %d x %d, depth %d", name, m, n, (int)k);                                         \
+        }                                                                                                    \
+    }                                                                                                        \
+    static void check_##dt##_dense(const char *name, const we_##dt##_dense *kernels) {                       \
+        for (int round = 0; round < 100; round++) {                                                          \
+            check_##dt##_vectors(name, kernels);                                                             \
+            check_##dt##_turn(name, kernels);                                                                \
+            check_##dt##_tile(name, kernels);                                                                \
+        }                                                                                                    \
+    }
+DEFINE_CHECK_DENSE(F32, f32, float, 0x1p-24)
+DEFINE_CHECK_DENSE(F64, f64, double, 0x1p-53)
+
+/* A pass against the reference of the widest type; radices, and every kind of loop over q and p. */
+#define DEFINE_CHECK_FFT(DT, dt, real, unit)                                                                 \
+    static void check_##dt##_fft(const char *name, we_##dt##_fft_kernel kernel) {                            \
+        enum { MOST = 13 * 40 * 40 };                                                                        \
+        static const int32_t radices[] = {2, 3, 4, 5, 7, 8, 11, 13};                                         \
+        static real from[2 * MOST], roots[2 * MOST], to[2 * MOST], want[2 * MOST];                           \
+        for (int round = 0; round < 400; round++) {                                                          \
+            we_##dt##_fft_pass pass = {.radix = radices[check_below(8)], .m = 1 + check_below(39)};          \
+            pass.s = check_below(3) ? 1 + check_below(39) : 1;                                               \
+            pass.last = check_below(3) ? pass.s : 1 + check_below(pass.s);                                   \
+            pass.first = check_below(pass.last);                                                             \
+            int64_t count = pass.radix * pass.m * pass.s, begin = check_below(pass.m);                       \
+            fill(WE_##DT, from, 2 * count, 0);                                                               \
+            fill(WE_##DT, roots, 2 * count, 0);                                                              \
+            memset(to, 0, sizeof to), memset(want, 0, sizeof want);                                          \
+            pass.re = from, pass.im = from + count, pass.cosines = roots, pass.sines = roots + count;        \
+            pass.to_re = to, pass.to_im = to + count;                                                        \
+            kernel(&pass, begin, pass.m);                                                                    \
+            pass.to_re = want, pass.to_im = want + count;                                                    \
+            we_##dt##_fft__ref(&pass, begin, pass.m);                                                        \
+            for (int64_t i = 0; i < 2 * count; i++) /* elements and roots are below 4 */                     \
+                CHECK(want[i] == 0 ? fabs((double)to[i]) < 1e-4                                              \
+                                   : fabs((double)to[i] - want[i]) <= 64.0 * 16 * pass.radix * (unit),       \
+                      "%s: radix %d, m %d, s %d: %g, not %g", name, pass.radix, (int)pass.m, (int)pass.s,    \
+                      (double)to[i], (double)want[i]);                                                       \
+        }                                                                                                    \
+    }
+DEFINE_CHECK_FFT(F32, f32, float, 0x1p-24)
+DEFINE_CHECK_FFT(F64, f64, double, 0x1p-53)
+
+/* Against the reference's order, for few and many equal keys, and for input that makes pivots bad. */
+#define DEFINE_CHECK_SORT(dt, type)                                                                          \
+    static int compare_##dt(const void *a, const void *b) {                                                  \
+        type x = *(const type *)a, y = *(const type *)b;                                                     \
+        return (x > y) - (x < y);                                                                            \
+    }                                                                                                        \
+    static void check_##dt##_sort(const char *name, const we_##dt##_sort *kernels) {                         \
+        enum { LONG = 3000 };                                                                                \
+        static type keys[LONG + 2], want[LONG + 2];                                                          \
+        for (int round = 0; round < 300; round++) {                                                          \
+            int64_t n = check_below(round % 3 ? 150 : LONG), skew = check_below(2), kind = check_below(5);   \
+            for (int64_t i = 0; i < LONG + 2; i++) {                                                         \
+                uint64_t any = check_random();                                                               \
+                keys[i] = kind == 0   ? (type)any                                                            \
+                          : kind == 1 ? (type)(any % 5)                                                      \
+                          : kind == 2 ? (type)i                                                              \
+                          : kind == 3 ? (type)((uint64_t)1 << (sizeof(type) * 8 - 1)) + (type)(any % 2)      \
+                                      : (type)((i * 7919) % 97 * (any % 3));                                 \
+            }                                                                                                \
+            memcpy(want, keys, sizeof keys);                                                                 \
+            qsort(want + skew, (size_t)n, sizeof(type), compare_##dt);                                       \
+            type pivot = n ? keys[skew + check_below(n)] : 0;                                                \
+            int64_t low = kernels->partition(n, keys + skew, pivot);                                         \
+            for (int64_t i = 0; i < n; i++)                                                                  \
+                CHECK((keys[skew + i] <= pivot) == (i < low), "%s: partition of %d at %d", name, (int)n,     \
+                      (int)i);                                                                               \
+            kernels->sort(n, keys + skew);                                                                   \
+            CHECK(memcmp(keys, want, sizeof keys) == 0, "%s: %d keys of kind %d", name, (int)n, (int)kind);  \
+        }                                                                                                    \
+    }
+DEFINE_CHECK_SORT(i32, int32_t)
+DEFINE_CHECK_SORT(i64, int64_t)
 
 /* Rows times a panel against the plain sum in double; start may be y itself. */
 static void check_gemv(const char *name, we_gemv_kernel kernel, int32_t columns) {
@@ -973,6 +1116,25 @@ static void check_all(uint32_t isas) {
         check_gemv("we_" #dt "_gemv_" #columns "__" #isa, we_##dt##_gemv_##columns##__##isa, columns);
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
+#define WE_DENSE_KERNEL_ROW(ISA, isa, DT, dt, real, rows, columns)                                           \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_##dt##_dense("we_" #dt "_dense__" #isa,                                                        \
+                           &(const we_##dt##_dense){rows, columns, we_##dt##_dense_dot__##isa,               \
+                                                    we_##dt##_dense_add__##isa, we_##dt##_dense_turn__##isa, \
+                                                    we_##dt##_dense_tile__##isa});
+#include "kernels/dense.inc"
+#undef WE_DENSE_KERNEL_ROW
+#define WE_SORT_KERNEL_ROW(ISA, isa, DT, dt, type)                                                           \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_##dt##_sort("we_" #dt "_sort__" #isa,                                                          \
+                          &(const we_##dt##_sort){we_##dt##_sort__##isa, we_##dt##_partition__##isa});
+#include "kernels/sort.inc"
+#undef WE_SORT_KERNEL_ROW
+#define WE_FFT_KERNEL_ROW(ISA, isa, DT, dt, real)                                                            \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_##dt##_fft("we_" #dt "_fft__" #isa, we_##dt##_fft__##isa);
+#include "kernels/fft.inc"
+#undef WE_FFT_KERNEL_ROW
     for (size_t i = 0; i < count; i++) {
         if (isas >> rows[i].isa & 1 && rows[i].parts)
             check_split_matmul(&rows[i]);

@@ -177,6 +177,26 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
     }
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
+#define WE_DENSE_KERNEL_ROW(ISA, isa, DT, dt, real, rows, columns)                                           \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->dt##_dense = (we_##dt##_dense){rows,                                                            \
+                                            columns,                                                         \
+                                            we_##dt##_dense_dot__##isa,                                      \
+                                            we_##dt##_dense_add__##isa,                                      \
+                                            we_##dt##_dense_turn__##isa,                                     \
+                                            we_##dt##_dense_tile__##isa};
+#include "kernels/dense.inc"
+#undef WE_DENSE_KERNEL_ROW
+#define WE_SORT_KERNEL_ROW(ISA, isa, DT, dt, type)                                                           \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->dt##_sort = (we_##dt##_sort){we_##dt##_sort__##isa, we_##dt##_partition__##isa};
+#include "kernels/sort.inc"
+#undef WE_SORT_KERNEL_ROW
+#define WE_FFT_KERNEL_ROW(ISA, isa, DT, dt, real)                                                            \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->dt##_fft = we_##dt##_fft__##isa;
+#include "kernels/fft.inc"
+#undef WE_FFT_KERNEL_ROW
 }
 
 static struct {
@@ -289,6 +309,22 @@ static const we_kernel_info KERNELS[] = {
     {"gemv", #isa, "we_" #dt "_gemv_" #columns "__" #isa, WE_##DT, 0, columns, 0, 0, WE_ISA_##ISA, 0},
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
+#define WE_DENSE_KERNEL_ROW(ISA, isa, DT, dt, real, rows, columns)                                           \
+    {"dense", #isa, "we_" #dt "_dense_dot__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},                    \
+        {"dense", #isa, "we_" #dt "_dense_add__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 1},                \
+        {"dense", #isa, "we_" #dt "_dense_turn__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 2},               \
+        {"dense", #isa, "we_" #dt "_dense_tile__" #isa, WE_##DT, rows, columns, 0, 0, WE_ISA_##ISA, 3},
+#include "kernels/dense.inc"
+#undef WE_DENSE_KERNEL_ROW
+#define WE_SORT_KERNEL_ROW(ISA, isa, DT, dt, type)                                                           \
+    {"sort", #isa, "we_" #dt "_sort__" #isa, WE_##DT, 0, 0, 0, 1, WE_ISA_##ISA, 0},                          \
+        {"sort", #isa, "we_" #dt "_partition__" #isa, WE_##DT, 0, 0, 0, 1, WE_ISA_##ISA, 1},
+#include "kernels/sort.inc"
+#undef WE_SORT_KERNEL_ROW
+#define WE_FFT_KERNEL_ROW(ISA, isa, DT, dt, real)                                                            \
+    {"fft", #isa, "we_" #dt "_fft__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},
+#include "kernels/fft.inc"
+#undef WE_FFT_KERNEL_ROW
 };
 
 size_t we_kernel_count(void) {

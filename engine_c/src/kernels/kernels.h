@@ -246,6 +246,57 @@ typedef bool (*we_place_kernel)(const we_place *p, const int64_t *index, int64_t
 /* y[i] = condition[i] ? yes[i * yes_step] : no[i * no_step] for i < n; y may be an operand of step 1. */
 typedef void (*we_select_kernel)(int64_t n, const uint8_t *condition, const uint32_t *yes, int64_t yes_step,
                                  const uint32_t *no, int64_t no_step, uint32_t *y);
+/* Dense linear algebra on rows of one real type; no alignment.
+ * dot: the sum of x[i] * y[i], in any order. add: y += a * x; the two must not overlap.
+ * turn: `count` plane rotations of neighbouring rows, one after the other: rows k and k + 1, `step` elements
+ * apart (may be negative), become c[k] * row_k + s[k] * row_k+1 and c[k] * row_k+1 - s[k] * row_k. tile: c[i
+ * * ldc + j] += sign * sum over p < k of a[p * rows + i] * b[p * columns + j] for i < m <= rows and j < n <=
+ * columns; packed operands are padded to whole tiles. c must not overlap a or b. */
+#define WE_DENSE_TYPE(dtype, real)                                                                           \
+    typedef struct we_##dtype##_dense {                                                                      \
+        int32_t rows, columns; /* of a tile */                                                               \
+        real (*dot)(int64_t n, const real *x, const real *y);                                                \
+        void (*add)(int64_t n, real a, const real *x, real *y);                                              \
+        void (*turn)(int64_t columns, int64_t count, const real *cosines, const real *sines, real *x,        \
+                     int64_t step);                                                                          \
+        void (*tile)(int64_t k, const real *a, const real *b, real sign, real *c, int64_t ldc, int32_t m,    \
+                     int32_t n);                                                                             \
+    } we_##dtype##_dense;
+WE_DENSE_TYPE(f32, float)
+WE_DENSE_TYPE(f64, double)
+
+/* sort: keys in rising order. partition: those up to the pivot first; returns how many they are. In place; no
+ * alignment. */
+#define WE_SORT_TYPE(dtype, type)                                                                            \
+    typedef struct we_##dtype##_sort {                                                                       \
+        void (*sort)(int64_t n, type *keys);                                                                 \
+        int64_t (*partition)(int64_t n, type *keys, type pivot);                                             \
+    } we_##dtype##_sort;
+WE_SORT_TYPE(i32, int32_t)
+WE_SORT_TYPE(i64, int64_t)
+
+/* One pass of Stockham's Fourier transform, real and imaginary parts apart (source: Van Loan, Computational
+ * Frameworks for the Fast Fourier Transform, 1992): for begin <= p < end, first <= q < last (within s) and k
+ * < radix, to[q + s * (radix * p + k)] = w[k][p] * sum over j < radix of from[q + s * (p + m * j)] * e^(-2 pi
+ * i j k / radix) with w[0] = 1, w[k][p] = cosines[(k - 1) * m + p] + i * sines[(k - 1) * m + p]. No
+ * alignment; nothing overlaps. The radix is 2, 3, 4, 5, 7, 8, 11 or 13. */
+enum {
+    WE_FFT_RADIX = 13, /* the largest */
+};
+#define WE_FFT_TYPE(dtype, real)                                                                             \
+    typedef struct we_##dtype##_fft_pass {                                                                   \
+        int32_t radix;                                                                                       \
+        int64_t m, s, first, last;                                                                           \
+        const real *cosines, *sines, *re, *im;                                                               \
+        real *to_re, *to_im;                                                                                 \
+    } we_##dtype##_fft_pass;                                                                                 \
+    typedef void (*we_##dtype##_fft_kernel)(const we_##dtype##_fft_pass *pass, int64_t begin, int64_t end);
+WE_FFT_TYPE(f32, float)
+WE_FFT_TYPE(f64, double)
+
+enum {
+    WE_DENSE_TILE = 8 * 48, /* elements of any tile, at most */
+};
 
 typedef struct we_kernels {
     uint32_t isas;                                         /* bit set of we_isa */
@@ -268,6 +319,12 @@ typedef struct we_kernels {
     we_mix_kernel mix;
     we_gemv_kernel gemv;
     int32_t gemv_columns; /* of its panels */
+    we_f32_dense f32_dense;
+    we_f64_dense f64_dense;
+    we_f32_fft_kernel f32_fft;
+    we_f64_fft_kernel f64_fft;
+    we_i32_sort i32_sort;
+    we_i64_sort i64_sort;
 } we_kernels;
 
 /* The process's table, filled at first use. CONFIG where WALLE_ENGINE_ISA is wrong. */
@@ -372,5 +429,23 @@ void we_amx_close(void);
     void we_##dt##_gemv_##columns##__##isa(const we_gemv *g);
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
+#define WE_DENSE_KERNEL_ROW(ISA, isa, DT, dt, real, rows, columns)                                           \
+    real we_##dt##_dense_dot__##isa(int64_t n, const real *x, const real *y);                                \
+    void we_##dt##_dense_add__##isa(int64_t n, real a, const real *x, real *y);                              \
+    void we_##dt##_dense_turn__##isa(int64_t across, int64_t count, const real *cosines, const real *sines,  \
+                                     real *x, int64_t step);                                                 \
+    void we_##dt##_dense_tile__##isa(int64_t k, const real *a, const real *b, real sign, real *c,            \
+                                     int64_t ldc, int32_t m, int32_t n);
+#include "kernels/dense.inc"
+#undef WE_DENSE_KERNEL_ROW
+#define WE_SORT_KERNEL_ROW(ISA, isa, DT, dt, type)                                                           \
+    void we_##dt##_sort__##isa(int64_t n, type *keys);                                                       \
+    int64_t we_##dt##_partition__##isa(int64_t n, type *keys, type pivot);
+#include "kernels/sort.inc"
+#undef WE_SORT_KERNEL_ROW
+#define WE_FFT_KERNEL_ROW(ISA, isa, DT, dt, real)                                                            \
+    void we_##dt##_fft__##isa(const we_##dt##_fft_pass *pass, int64_t begin, int64_t end);
+#include "kernels/fft.inc"
+#undef WE_FFT_KERNEL_ROW
 
 #endif
