@@ -20,13 +20,18 @@ from walle_task.matrix import (
     creation,
     dtypes,
     elementwise,
+    fft,
     indexing,
     inspection,
+    linalg,
     linear_algebra,
     manipulation,
     numpy_names,
     printing,
+    random,
     searching,
+    sets,
+    sorting,
     statistical,
     utility,
 )
@@ -41,12 +46,14 @@ from walle_task.matrix.manipulation import *
 from walle_task.matrix.numpy_names import *
 from walle_task.matrix.printing import *
 from walle_task.matrix.searching import *
+from walle_task.matrix.sets import *
+from walle_task.matrix.sorting import *
 from walle_task.matrix.statistical import *
 from walle_task.matrix.utility import *
 
 __array_api_version__ = "2024.12"
 
-__all__ = ["Array"]
+__all__ = ["Array", "fft", "linalg", "random"]
 __all__ += constants.__all__
 __all__ += creation.__all__
 __all__ += dtypes.__all__
@@ -58,6 +65,8 @@ __all__ += manipulation.__all__
 __all__ += numpy_names.__all__
 __all__ += printing.__all__
 __all__ += searching.__all__
+__all__ += sets.__all__
+__all__ += sorting.__all__
 __all__ += statistical.__all__
 __all__ += utility.__all__
 

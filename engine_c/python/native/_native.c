@@ -177,6 +177,7 @@ static int native_exec(PyObject *module) {
         {&we_native_tensor_spec, &state->tensor_type},   {&we_native_model_spec, &state->model_type},
         {&we_native_session_spec, &state->session_type}, {&we_native_lent_spec, &state->lent_type},
         {&we_native_array_spec, &state->array_type},     {&we_native_dtype_spec, &state->dtype_type},
+        {&we_native_random_spec, &state->random_type},
     };
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         *types[i].slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, types[i].spec, NULL);
@@ -187,7 +188,7 @@ static int native_exec(PyObject *module) {
     PyMethodDef *tables[] = {we_native_array_functions,  we_native_elementwise_functions,
                              we_native_reduce_functions, we_native_shape_functions,
                              we_native_index_functions,  we_native_product_functions,
-                             we_native_dlpack_functions};
+                             we_native_dlpack_functions, we_native_numeric_functions};
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
         if (PyModule_AddFunctions(module, tables[i]) < 0) {
             return -1;
@@ -210,6 +211,7 @@ static int native_traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->lent_type);
     Py_VISIT(state->array_type);
     Py_VISIT(state->dtype_type);
+    Py_VISIT(state->random_type);
     for (int i = 0; i < WE_ARRAY_DTYPE_COUNT; i++) {
         Py_VISIT(state->dtypes[i]);
     }
@@ -225,6 +227,7 @@ static int native_clear(PyObject *module) {
     Py_CLEAR(state->lent_type);
     Py_CLEAR(state->array_type);
     Py_CLEAR(state->dtype_type);
+    Py_CLEAR(state->random_type);
     for (int i = 0; i < WE_ARRAY_DTYPE_COUNT; i++) {
         Py_CLEAR(state->dtypes[i]);
     }

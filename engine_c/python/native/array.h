@@ -69,6 +69,10 @@ we_array_dtype we_native_dtype_beside(we_array_dtype dtype, PyObject *number);
 /* May it be converted without leaving its kind: bool, integer, float, complex, in this order? */
 bool we_native_dtype_same_kind(we_array_dtype from, we_array_dtype to);
 
+/* ---- Random numbers (array_random.c) ---- */
+
+extern PyType_Spec we_native_random_spec;
+
 /* ---- Python numbers (array_numbers.c) ---- */
 
 bool we_native_is_number(PyObject *value);
@@ -131,6 +135,7 @@ extern PyMethodDef we_native_reduce_functions[];
 extern PyMethodDef we_native_shape_functions[];
 extern PyMethodDef we_native_index_functions[];
 extern PyMethodDef we_native_product_functions[];
+extern PyMethodDef we_native_numeric_functions[];
 extern PyMethodDef we_native_dlpack_functions[];
 extern PyMethodDef we_native_dlpack_methods[];
 /* Tables of methods that array.c joins to its own. */

@@ -18,6 +18,7 @@ typedef struct {
     PyTypeObject *lent_type;
     PyTypeObject *array_type;
     PyTypeObject *dtype_type;
+    PyTypeObject *random_type;
     PyObject *dtypes[WE_ARRAY_DTYPE_COUNT]; /* the object of each */
     PyObject *array_namespace;              /* the module of the functions of arrays, once it is imported */
 } native_state;
