@@ -1,4 +1,4 @@
-"""``walle_task.matrix.fft`` beside NumPy in float64: errors stay below log2(n) + 2 rounding units, in norm."""
+"""``walle_task.matrix.fft`` beside NumPy in float64: errors stay below log2(n) + 2 units, in norm."""
 
 from typing import Any
 
@@ -134,7 +134,7 @@ def test_integers_are_transformed_as_float64_and_mistakes_are_told():
     whole = matrix.asarray([1, 2, 3])
     assert fft.fft(whole).dtype == matrix.complex128
     assert fft.rfft(whole).dtype == matrix.complex128
-    with pytest.raises(TypeError, match="rfft.*real numbers, not complex128"):
+    with pytest.raises(TypeError, match=r"rfft.*real numbers, not complex128"):
         fft.rfft(matrix.asarray([1j]))
     with pytest.raises(ValueError, match="no transform of 0 points"):
         fft.fft(matrix.asarray([], dtype="float64"))

@@ -1,8 +1,7 @@
-"""Sorting, searching and sets of ``walle_task.matrix`` beside NumPy and array-api-strict."""
+"""Sorting, searching and sets of ``walle_task.matrix`` beside NumPy."""
 
 from typing import Any
 
-import array_api_strict as strict
 import numpy as np
 import pytest
 from hypothesis import given
@@ -50,12 +49,12 @@ def test_sorts_are_stable(data: st.DataObject, x: Numbers, descending: bool, sta
     axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
     ours = matrix.asarray(x)
     order = matrix.argsort(ours, axis=axis, descending=descending, stable=stable)
-    if descending:
-        want = np.asarray(strict.argsort(strict.asarray(x.copy()), axis=axis, descending=True, stable=True))
+    if descending:  # the rising order of the reverse, reversed
+        backwards = np.argsort(np.flip(x, axis=axis), axis=axis, kind="stable")
+        want = np.flip(x.shape[axis] - 1 - backwards, axis=axis)
     else:
         want = np.argsort(x, axis=axis, kind="stable")
-    if not (descending and np.isnan(x).any()):  # NumPy turns round what it did with NaN
-        np.testing.assert_array_equal(np.asarray(order), want)
+    np.testing.assert_array_equal(np.asarray(order), want)
     result = np.asarray(matrix.sort(ours, axis=axis, descending=descending, stable=stable))
     assert result.dtype == x.dtype
     np.testing.assert_array_equal(bits(result), bits(np.take_along_axis(x, np.asarray(order), axis=axis)))
@@ -148,9 +147,9 @@ def test_differences(data: st.DataObject, x: Numbers):
 
 
 def test_mistakes_are_told():
-    with pytest.raises(ValueError, match="sort.*one dim or more"):
+    with pytest.raises(ValueError, match=r"sort.*one dim or more"):
         matrix.sort(matrix.asarray(1.0))
-    with pytest.raises(TypeError, match="argsort.*complex numbers have no order"):
+    with pytest.raises(TypeError, match=r"argsort.*complex numbers have no order"):
         matrix.argsort(matrix.asarray([1j]))
     with pytest.raises(IndexError):
         matrix.sort(matrix.asarray([1.0]), axis=1)

@@ -1,11 +1,12 @@
-"""Fourier transforms: the extension ``fft`` of the array API standard, with NumPy's two-dimensional names beside it.
+"""Fourier transforms: the extension ``fft`` of the array API standard, and NumPy's two-dimensional names.
 
-Any length is quick: lengths with small prime factors most of all. Integers are transformed as float64; float32 and
-complex64 stay single.
+Any length is quick, and those with small prime factors most of all. Integers are transformed as float64;
+float32 and complex64 stay single.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -43,7 +44,7 @@ def _factor(function: str, n: int, norm: str, forward: bool) -> float:
     if norm not in ("backward", "ortho", "forward"):
         raise ValueError(f"{function}() takes norm 'backward', 'ortho' or 'forward', not {norm!r}")
     if norm == "ortho":
-        return float(n) ** -0.5
+        return 1 / math.sqrt(n)
     return 1.0 / n if (norm == "forward") == forward else 1.0
 
 

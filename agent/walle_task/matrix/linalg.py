@@ -1,8 +1,8 @@
 """Linear algebra: the extension ``linalg`` of the array API standard, with NumPy's other names beside it.
 
-Every function takes stacks of matrices: the last two dimensions are the matrix. Numbers must be floating-point or
-complex. What cannot be computed (a singular matrix to invert, one that is not positive definite) raises
-``LinAlgError``, a ``ValueError``, which names the matrix of the stack.
+Every function takes stacks of matrices: the last two dimensions are the matrix. Numbers must be
+floating-point or complex. What cannot be computed (a singular matrix to invert, one that is not positive
+definite) raises ``LinAlgError``, a ``ValueError``, which names the matrix of the stack.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def pinv(x: Array, /, *, rtol: float | Array | None = None) -> Array:
 
 
 def lstsq(a: Array, b: Array, rcond: float | None = None) -> tuple[Array, Array, Array, Array]:
-    """Return what minimises ``|a @ x - b|``, as NumPy: x, squared residuals, rank of a, its singular values."""
+    """Return what minimises ``|a @ x - b|``: x, squared residuals, rank of a, its singular values."""
     matrix, right = _matrices("lstsq", a), asarray(b)
     if matrix.ndim != 2 or right.ndim not in (1, 2) or right.shape[0] != matrix.shape[0]:
         raise ValueError(f"lstsq() takes a matrix and as many right sides as it has rows, not {right.shape}")

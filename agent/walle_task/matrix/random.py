@@ -1,8 +1,8 @@
 """Random numbers as NumPy's ``Generator`` draws them: PCG64, seeded by NumPy's ``SeedSequence``.
 
-The same seed gives the same uniform numbers, integers, permutations and choices as ``numpy.random.default_rng``, bit by
-bit, and normal and exponential ones that agree to about 13 digits. A generator that gets no seed takes one from the
-``random`` of the standard library, which a simulated run seeds: so a task that draws from here can be repeated.
+The same seed gives the same uniform numbers, int64 integers, permutations and choices as
+``numpy.random.default_rng``, bit by bit, and normal and exponential ones that agree to about 13 digits. A
+generator that gets no seed takes one from the ``random`` of the standard library: seeding that repeats it too.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Generator:
         axis: int = 0,
         shuffle: bool = True,
     ) -> Any:
-        """Draw from the integers below a, or from the elements of a: again and again, or each at most once."""
+        """Draw from the integers below a, or the elements of a: again and again, or each at most once."""
         count = a if isinstance(a, int) else asarray(a).shape[axis]
         shape = () if size is None else (size,) if isinstance(size, int) else tuple(size)
         wanted = math.prod(shape)
@@ -198,5 +198,5 @@ class Generator:
 
 
 def default_rng(seed: int | Sequence[int] | None = None) -> Generator:
-    """Return a generator; without a seed, one that differs from run to run (but not in a simulation)."""
+    """Return a generator; without a seed, one that the standard library's ``random`` seeds."""
     return Generator(seed)
