@@ -24,6 +24,7 @@ import bench_engine_ops
 import bench_engine_search
 import bench_engine_sessions
 import bench_matrix
+import bench_matrix_numeric
 import bench_pipeline
 import bench_platform
 import machine
@@ -46,6 +47,7 @@ SECTIONS: Mapping[str, Section] = {
     bench_engine_ops.SECTION: bench_engine_ops.run,
     bench_engine_sessions.SECTION: _listed(bench_engine_sessions.run),
     bench_matrix.SECTION: lambda _args: bench_matrix.run(),
+    bench_matrix_numeric.SECTION: lambda _args: bench_matrix_numeric.run(),
     "container": _listed(bench_container.run),
     "pipeline": _listed(bench_pipeline.run),
     "platform": _listed(bench_platform.run),

@@ -2,7 +2,7 @@
 
 The same seed gives the same uniform numbers, int64 integers, permutations and choices as
 ``numpy.random.default_rng``, bit by bit, and normal and exponential ones that agree to about 13 digits. A
-generator that gets no seed takes one from the ``random`` of the standard library: seeding that repeats it too.
+generator that gets no seed takes one from the ``random`` of the standard library: seeding that repeats it.
 """
 
 from __future__ import annotations
