@@ -15,9 +15,10 @@
 #include "base/memory.h"
 #include "base/threads.h"
 #include "kernels/kernels.h"
+#include "kernels/sort_keys.h"
 
 enum {
-    PARTS = 8,
+    PARTS = 4, /* they are made by one thread: more cost more than better shares win */
     WORTH_PARTS = 1 << 16,
 };
 
@@ -62,6 +63,7 @@ typedef struct sort_job {
     const char *in;
     char *out;
     const we_kernels *kernels;
+    we_keys floats;
     we_pool *pool; /* for a single long line */
     atomic_bool failed;
 } sort_job;
@@ -126,15 +128,19 @@ static void convert_range(void *context, int64_t begin, int64_t end) {
     if (is_wide(job->dtype)) {
         int64_t *keys = (int64_t *)c->keys + begin;
         if (c->back)
-            store_64(job->dtype, keys, count, -(int64_t)job->descending, job->out + start, job->inner);
+            store_64(&job->floats, job->dtype, keys, count, -(int64_t)job->descending, job->out + start,
+                     job->inner);
         else
-            load_64(job->dtype, job->in + start, job->inner, count, -(int64_t)job->descending, keys);
+            load_64(&job->floats, job->dtype, job->in + start, job->inner, count, -(int64_t)job->descending,
+                    keys);
     } else {
         int32_t *keys = (int32_t *)c->keys + begin;
         if (c->back)
-            store_32(job->dtype, keys, count, -(int32_t)job->descending, job->out + start, job->inner);
+            store_32(&job->floats, job->dtype, keys, count, -(int32_t)job->descending, job->out + start,
+                     job->inner);
         else
-            load_32(job->dtype, job->in + start, job->inner, count, -(int32_t)job->descending, keys);
+            load_32(&job->floats, job->dtype, job->in + start, job->inner, count, -(int32_t)job->descending,
+                    keys);
     }
 }
 
@@ -153,7 +159,10 @@ static void sort_line(sort_job *job, int64_t line, void *keys) {
     else
         sort_keys_32(job->kernels, job->pool, job->n, keys);
     c.back = true;
-    we_parallel_for(job->pool, job->n, WORTH_PARTS / 4, convert_range, &c);
+    bool as_they_are = keys == job->out + start_of(job, line, size) && !job->descending &&
+                       we_array_dtype_kind(job->dtype) == 'i';
+    if (!as_they_are)
+        we_parallel_for(job->pool, job->n, WORTH_PARTS / 4, convert_range, &c);
     if (job->dtype == WE_ARRAY_F32)
         restore_zeros_float(job, line);
     else if (job->dtype == WE_ARRAY_F64)
@@ -247,12 +256,13 @@ static we_status order_reals(const we_kernels *kernels, we_pool *pool, we_array_
     int64_t few[64], *keys = n <= 64 ? few : we_memory_new_dirty((size_t)n * sizeof *keys);
     if (keys == NULL)
         return we_error_no_memory(err);
+    const we_keys floats = we_keys_for(kernels);
     we_status status = WE_OK;
     if (is_wide(dtype)) {
-        load_64(dtype, from, step, n, -(int64_t)descending, keys);
+        load_64(&floats, dtype, from, step, n, -(int64_t)descending, keys);
         status = order_64(kernels, pool, n, keys, places, err);
     } else {
-        load_32(dtype, from, step, n, -(int32_t)descending, (int32_t *)keys);
+        load_32(&floats, dtype, from, step, n, -(int32_t)descending, (int32_t *)keys);
         order_32(kernels, pool, n, (int32_t *)keys, places);
     }
     if (keys != few)
@@ -314,6 +324,7 @@ static void order_lines(void *context, int64_t begin, int64_t end) {
 static we_status run_lines(sort_job *job, int64_t outer, we_pool_work work, we_error *err) {
     we_error_clear(err);
     WE_TRY(we_kernels_get(&job->kernels, err));
+    job->floats = we_keys_for(job->kernels);
     if (job->n > UINT32_MAX)
         return we_error_set(err, WE_INVALID_ARGUMENT, "%lld elements are more than can be sorted: 2^32 - 1",
                             (long long)job->n);
@@ -341,6 +352,7 @@ we_status we_argsort(we_array_dtype dtype, int64_t outer, int64_t n, int64_t inn
 /* ---- Searching ---- */
 
 typedef struct search_job {
+    we_keys floats;
     we_array_dtype dtype;
     int64_t n;
     const char *sorted;
@@ -350,25 +362,26 @@ typedef struct search_job {
     int64_t *out;
 } search_job;
 
-static int64_t key_at(we_array_dtype dtype, const char *from, int64_t at) {
+static int64_t key_at(const we_keys *floats, we_array_dtype dtype, const char *from, int64_t at) {
     from += at * we_array_dtype_size(dtype);
     if (is_wide(dtype)) {
         int64_t key;
-        load_64(dtype, from, 1, 1, 0, &key);
+        load_64(floats, dtype, from, 1, 1, 0, &key);
         return key;
     }
     int32_t key;
-    load_32(dtype, from, 1, 1, 0, &key);
+    load_32(floats, dtype, from, 1, 1, 0, &key);
     return key;
 }
 
 static void search_range(void *context, int64_t begin, int64_t end) {
     const search_job *job = context;
     for (int64_t i = begin; i < end; i++) {
-        int64_t wanted = key_at(job->dtype, job->values, i), low = 0, high = job->n;
+        int64_t wanted = key_at(&job->floats, job->dtype, job->values, i), low = 0, high = job->n;
         while (low < high) {
             int64_t middle = low + (high - low) / 2;
-            int64_t key = key_at(job->dtype, job->sorted, job->sorter ? job->sorter[middle] : middle);
+            int64_t key =
+                key_at(&job->floats, job->dtype, job->sorted, job->sorter ? job->sorter[middle] : middle);
             if (key < wanted || (job->right && key == wanted))
                 low = middle + 1;
             else
@@ -380,14 +393,16 @@ static void search_range(void *context, int64_t begin, int64_t end) {
 
 we_status we_searchsorted(we_array_dtype dtype, int64_t n, const void *sorted, const int64_t *sorter,
                           int64_t count, const void *values, int right, int64_t *out, we_error *err) {
+    const we_kernels *kernels;
     we_error_clear(err);
+    WE_TRY(we_kernels_get(&kernels, err));
     for (int64_t i = 0; sorter && i < n; i++) {
         if (sorter[i] < 0 || sorter[i] >= n)
             return we_error_set(err, WE_INVALID_ARGUMENT,
                                 "sorter has %lld at place %lld; places are 0 to %lld", (long long)sorter[i],
                                 (long long)i, (long long)n - 1);
     }
-    search_job job = {dtype, n, sorted, sorter, right, values, out};
+    search_job job = {we_keys_for(kernels), dtype, n, sorted, sorter, right, values, out};
     we_parallel_for(count > 4096 ? we_array_pool() : NULL, count, 1024, search_range, &job);
     return WE_OK;
 }

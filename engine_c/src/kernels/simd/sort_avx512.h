@@ -8,7 +8,8 @@
 enum {
     VECTORS = 8, /* that a network sorts at most */
     FEW = VECTORS * LANES,
-    UNROLLED = 4, /* vectors per choice of a side */
+    UNROLLED =
+        2, /* vectors per choice of a side: what a network does not take is then partitioned by vectors */
 };
 
 /* ---- Networks ---- */
@@ -136,10 +137,10 @@ int64_t PARTITION(int64_t n, KEY *keys, KEY pivot) {
         int64_t left = end - begin;
         memcpy(rest, begin, (size_t)left * sizeof(KEY));
         for (int64_t i = 0; i < left; i++) {
-            if (rest[i] <= pivot)
-                *low++ = rest[i];
-            else
-                *--high = rest[i];
+            const bool small = rest[i] <= pivot; /* a branch would be guessed wrong every other time */
+            *low = high[-1] = rest[i];
+            low += small;
+            high -= !small;
         }
         for (int i = 0; i < UNROLLED; i++)
             divide(first[i], split, &low, &high);
