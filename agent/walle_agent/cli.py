@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ _EXAMPLES = {
     "events record": ("--config agent.toml visit.jsonl", "keep it, for tests and replay"),
     "events replay": ("--config agent.toml visit.jsonl --speed 10", "the same as emit"),
     "trigger explain": ("task.toml --events events.jsonl", "why a trigger fired, or did not"),
+    "task": ("run visits --events visits/tests/events.jsonl", "the task author's tools"),
 }
 
 
@@ -69,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"walle-agent {version('walle')}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--config", type=Path, default=Path("agent.toml"), help="settings file (default: agent.toml)"
@@ -95,6 +99,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_replay(add("emit", "send recorded events to the running agent"))
     _add_events(commands, common)
     _add_trigger(commands)
+    if importlib.util.find_spec("walle_agent.author") is not None:  # the slim runtime of devices has none
+        from walle_agent.author import cli as author
+
+        author.add_commands(commands)
     return parser
 
 

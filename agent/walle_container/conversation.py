@@ -186,6 +186,7 @@ def judge(done: RunDone, spec: TaskSpec) -> TaskResult:
         cpu_s=done.cpu_s,
         peak_bytes=done.peak_bytes,
         stdout_tail=done.stdout_tail,
+        profile=done.profile,
     )
 
 
@@ -210,6 +211,7 @@ def failure(kind: ErrorKind, error: str, *, wall_s: float, done: RunDone | None 
         cpu_s=done.cpu_s,
         peak_bytes=done.peak_bytes,
         stdout_tail=done.stdout_tail,
+        profile=done.profile,
     )
 
 

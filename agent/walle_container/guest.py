@@ -17,18 +17,21 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, SupportsIndex
 
 import walle_shared.errors
-from walle_container import _vm, fences, tensors
+from walle_container import _vm, fences, profiling, tensors
 from walle_container.imports import BundleImporter, ForbiddenImport
+from walle_container.profiling import CallTree
 from walle_shared.errors import ConnectionLost, LimitExceeded, NotAllowed, OutOfMemory, TaskError, WalleError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
 from walle_shared.units import MIB
 from walle_task.context import RunContext, encode_json, set_current
+from walle_task.model import set_recorder
 
 STDOUT_TAIL_CHARS = 4_000
 ERROR_MAX_CHARS = 2_000
@@ -151,6 +154,7 @@ class GuestRun:
             call=self._call_host,
             output_bytes=order["output_bytes"],
         )
+        self._profile = CallTree() if order["profile"] else None
 
     def finish(self) -> tuple[bytes, int, int]:
         """Run the task to whatever end.
@@ -165,13 +169,13 @@ class GuestRun:
         set_current(self._context)
         sys.meta_path.insert(0, self._importer)
         try:
-            value, error, cpu_ns, peak_bytes, interrupts = _vm.guard(
-                self._order["memory_bytes"], self._produce
-            )
+            value, error, cpu_ns, peak_bytes, interrupts = self._guard()
             kind = self._kind_of(error, interrupts)
             message = None if kind is None else self._describe(kind, error)
             traceback = (
-                "" if error is None else task_traceback(error.__traceback__, self._importer.bundle_dir)
+                ""
+                if error is None
+                else task_traceback(error.__traceback__, self._importer.bundle_dir, self._importer.sources)
             )
         finally:
             _vm.end()
@@ -198,11 +202,25 @@ class GuestRun:
             "rows": self._context.rows if kind is None else [],
             "values": self._context.values if kind is None else {},
             "uploads": self._context.uploads if kind is None else [],
+            "profile": [] if self._profile is None else self._profile.to_plain(self._importer.sources),
         }
         if table is not None:
             done[tensors.TABLE] = table
         head = json.dumps(done, ensure_ascii=False).encode("utf-8", "replace")
         return head[:-1] + b',"value":' + encoded + b"}", shared, peak_bytes
+
+    def _guard(self) -> Any:
+        """Run the task under guard: value, error, CPU ns, peak bytes, interrupts."""
+        if self._profile is None:
+            return _vm.guard(self._order["memory_bytes"], self._produce)
+        set_recorder(self._profile)
+        profiling.start(self._profile)
+        try:
+            return _vm.guard(self._order["memory_bytes"], self._produce)
+        finally:
+            profiling.stop()
+            set_recorder(None)
+            self._profile.close()
 
     def _produce(self) -> tuple[bytes, list[Any] | None, int]:
         """Load the bundle, call its entry, and encode what it returns. Runs under guard.
@@ -266,7 +284,8 @@ class GuestRun:
         try:
             if parcel.views:
                 shared = _vm.share(parcel.views)
-            received = _vm.exchange(self._fd, question, shared, CONTAINER_FRAME_MAX_BYTES)
+            with nullcontext() if self._profile is None else self._profile.span("host", name):
+                received = _vm.exchange(self._fd, question, shared, CONTAINER_FRAME_MAX_BYTES)
         finally:
             if shared >= 0:
                 os.close(shared)
@@ -297,18 +316,22 @@ def rebuild_error(name: str, message: str) -> WalleError:
     return WalleError(message)
 
 
-def task_traceback(traceback: TracebackType | None, bundle_dir: Path) -> str:
-    """The frames of the bundle's own code, innermost last, as Python prints them; paths in the bundle."""
-    lines: list[str] = []
+def task_traceback(traceback: TracebackType | None, bundle_dir: Path, sources: Container[str]) -> str:
+    """The frames of the bundle's own code, innermost last, as Python prints them.
+
+    Args:
+        bundle_dir: where source lines are read, if the bundle has its source.
+        sources: the bundle's own modules, by their paths in it.
+    """
+    frames: list[str] = []
     while traceback is not None:
         code = traceback.tb_frame.f_code
-        path = Path(code.co_filename)
-        if path.is_relative_to(bundle_dir):
-            where = path.relative_to(bundle_dir).as_posix()
-            lines.append(f'  File "{where}", line {traceback.tb_lineno}, in {code.co_name}\n')
-            lines.append(f"    {source_line(path, traceback.tb_lineno)}\n")
+        if code.co_filename in sources:
+            where = f'  File "{code.co_filename}", line {traceback.tb_lineno}, in {code.co_name}\n'
+            text = source_line(bundle_dir / code.co_filename, traceback.tb_lineno)
+            frames.append(where + (f"    {text}\n" if text else ""))
         traceback = traceback.tb_next
-    return "".join(lines[-2 * TRACEBACK_MAX_FRAMES :])
+    return "".join(frames[-TRACEBACK_MAX_FRAMES:])
 
 
 def source_line(path: Path, number: int) -> str:

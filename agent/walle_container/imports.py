@@ -11,12 +11,13 @@ import builtins
 import importlib.util
 import io
 import sys
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
+
+from walle_container.bytecode import find_module, load_code
 
 # fmt: off
 ALLOWED_STDLIB = frozenset({
@@ -31,6 +32,7 @@ ALLOWED_STDLIB = frozenset({
 """Modules of the standard library a task may import; a package stands for its submodules too."""
 
 ALLOWED_OURS = frozenset({"walle_task", "walle_shared.errors", "walle_shared.units"})
+ONLY_FOR_TESTS = frozenset({"walle_task.authoring", "walle_task.pytest_plugin", "walle_task.testing"})
 
 _CURES = {
     "asyncio": "a run has one thread; write plain functions",
@@ -46,7 +48,6 @@ _CURES = {
 _REMOVED_BUILTINS = frozenset(
     {"breakpoint", "copyright", "credits", "exit", "help", "input", "license", "quit"}
 )
-_KEPT_CODE = 64
 
 
 class ForbiddenImport(ImportError):
@@ -62,7 +63,9 @@ class BundleImporter:
 
     def __init__(self, bundle_dir: Path) -> None:
         self.bundle_dir = bundle_dir
+        self._root = str(bundle_dir.absolute())
         self.loaded: list[str] = []
+        self.sources: set[str] = set()  # paths in the bundle of all that was loaded, as tracebacks have them
         self._own: set[str] = set()  # top-level names that the bundle's code asked for and the bundle has
         self._builtins = self._make_builtins()
 
@@ -78,23 +81,24 @@ class BundleImporter:
         parts = name.split(".")
         if parts[0] not in self._own:
             return None
-        folder = self.bundle_dir.joinpath(*parts)
-        package = folder / "__init__.py"
-        if package.is_file():
+        folder = "/".join([self._root, *parts])
+        package = f"{folder}/__init__.py"
+        if find_module(package) is not None:
             return importlib.util.spec_from_file_location(
                 name,
                 package,
                 loader=self,  # type: ignore[arg-type]  # a structural loader
-                submodule_search_locations=[str(folder)],
+                submodule_search_locations=[folder],
             )
-        module = folder.with_name(parts[-1] + ".py")
-        if module.is_file():
+        module = f"{folder}.py"
+        if find_module(module) is not None:
             return importlib.util.spec_from_file_location(name, module, loader=self)  # type: ignore[arg-type]
         return None
 
     def has(self, top: str) -> bool:
         """Whether the bundle has a top-level module or package ``top``."""
-        return (self.bundle_dir / f"{top}.py").is_file() or (self.bundle_dir / top / "__init__.py").is_file()
+        candidates = (f"{self._root}/{top}.py", f"{self._root}/{top}/__init__.py")
+        return any(find_module(path) is not None for path in candidates)
 
     # The loader.
 
@@ -105,11 +109,12 @@ class BundleImporter:
         """Run the module's code with the task's own builtins."""
         assert module.__spec__ is not None
         assert module.__spec__.origin is not None
+        source = module.__spec__.origin
+        shown = source[len(self._root) + 1 :]
         self.loaded.append(module.__name__)
+        self.sources.add(shown)
         module.__dict__["__builtins__"] = self._builtins
-        exec(
-            load_code(Path(module.__spec__.origin)), module.__dict__
-        )  # the task's script: what we are here for
+        exec(load_code(source, shown), module.__dict__)  # the task's script: what we are here for
 
     def unload(self) -> None:
         """Forget every module of the bundle."""
@@ -172,34 +177,25 @@ class BundleImporter:
                 )
             self._own.add(top)
         elif not is_allowed(name):
-            cure = _CURES.get(top, f"put a plain-Python {top!r} into the bundle, or do without")
-            raise ForbiddenImport(f"a task may not import {name!r}: {cure}", name=name)
+            raise ForbiddenImport(f"a task may not import {name!r}: {cure_for(name)}", name=name)
+
+
+def cure_for(name: str) -> str:
+    """What to do instead of importing ``name``."""
+    if name in ONLY_FOR_TESTS:
+        return "it is for tests; keep them in the task's tests folder"
+    top = name.partition(".")[0]
+    if top == "walle_task":
+        return "there is no such part of walle_task"
+    return _CURES.get(top, f"put a plain-Python {top!r} into the bundle, or do without")
 
 
 def is_allowed(name: str) -> bool:
     """Whether the bundle's code may import ``name`` from outside: it or a package above it is listed."""
+    if name in ONLY_FOR_TESTS:
+        return False
     while name:
         if name in ALLOWED_STDLIB or name in ALLOWED_OURS:
             return True
         name = name.rpartition(".")[0]
     return False
-
-
-_code: OrderedDict[tuple[str, int, int], CodeType] = OrderedDict()
-
-
-def load_code(path: Path) -> CodeType:
-    """The compiled module at ``path``; kept between runs, and compiled again where the file has changed.
-
-    Raises:
-        SyntaxError: the script is not Python.
-    """
-    status = path.stat()
-    key = (str(path), status.st_mtime_ns, status.st_size)
-    code = _code.get(key)
-    if code is None:
-        code = _code[key] = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
-    _code.move_to_end(key)
-    while len(_code) > _KEPT_CODE:
-        _code.popitem(last=False)
-    return code

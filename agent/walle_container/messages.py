@@ -16,12 +16,21 @@ from typing import Any, cast, get_args
 import orjson
 
 from walle_container import tensors
-from walle_container.spec import ErrorKind, LogEntry, StoreWrite, TaskSpec, TunnelSend
+from walle_container.spec import (
+    ErrorKind,
+    LogEntry,
+    ProfileKind,
+    ProfileNode,
+    StoreWrite,
+    TaskSpec,
+    TunnelSend,
+)
 from walle_shared.errors import LocalProtocolError, RemoteProtocolError, WalleError
 
 LOG_LEVELS = frozenset({"debug", "info", "warning", "error"})
 
 #: Kinds a worker may report; the others are the agent's own to say.
+_PROFILE_KINDS = frozenset(get_args(ProfileKind))
 REPORTABLE_KINDS = frozenset(get_args(ErrorKind)) - {"poisoned", "crashed"}
 
 
@@ -64,6 +73,7 @@ class RunDone:
     rows: tuple[StoreWrite, ...]
     values: dict[str, Any]
     uploads: tuple[TunnelSend, ...]
+    profile: tuple[ProfileNode, ...]
 
 
 type GuestMessage = SlotReady | CallRequest | RunDone
@@ -92,6 +102,7 @@ def encode_run(run: int, spec: TaskSpec, inputs: dict[str, Any], root: Path) -> 
             "capabilities": sorted(spec.capabilities),
             "memory_bytes": spec.limits.memory_bytes,
             "output_bytes": spec.limits.output_bytes,
+            "profile": spec.profile,
         },
         f"the run of {spec.task}",
     )
@@ -242,6 +253,28 @@ def _is_list_of(fields: dict[str, Callable[[Any], bool]]) -> Callable[[Any], boo
     return check
 
 
+_PROFILE_CHECKS: tuple[Callable[[Any], bool], ...] = (
+    lambda value: type(value) is int and value >= -1,
+    lambda value: isinstance(value, str) and value in _PROFILE_KINDS,
+    _is_text,
+    _is_text,
+    _is_count,
+    _is_count,
+)
+
+
+def _is_profile(value: Any) -> bool:
+    """Rows of :class:`ProfileNode`, each below an earlier one."""
+    return isinstance(value, list) and all(
+        isinstance(row, list)
+        and len(row) == len(_PROFILE_CHECKS)
+        and all(check(field) for check, field in zip(_PROFILE_CHECKS, row, strict=True))
+        and row[0] < number
+        and (row[0] >= 0) == (number > 0)
+        for number, row in enumerate(value)
+    )
+
+
 _DONE_FIELDS: dict[str, Callable[[Any], bool]] = {
     "run": _is_count,
     "value": lambda _value: True,
@@ -257,6 +290,7 @@ _DONE_FIELDS: dict[str, Callable[[Any], bool]] = {
     "rows": _is_list_of({"table": _is_text, "row": _is_object}),
     "values": _is_object,
     "uploads": _is_list_of({"name": _is_text, "fields": _is_object}),
+    "profile": _is_profile,
 }
 
 
@@ -265,6 +299,7 @@ def _parse_done(message: dict[str, Any]) -> RunDone:
     fields["logs"] = tuple(LogEntry(**entry) for entry in fields["logs"])
     fields["rows"] = tuple(StoreWrite(**write) for write in fields["rows"])
     fields["uploads"] = tuple(TunnelSend(**sent) for sent in fields["uploads"])
+    fields["profile"] = tuple(ProfileNode(*row) for row in fields["profile"])
     return RunDone(**fields)
 
 

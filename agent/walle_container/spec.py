@@ -56,6 +56,7 @@ class TaskSpec:
         params: the task's parameters.
         limits: what a run may use.
         capabilities: names of host functions (``store.rows``) or families (``store``) that it may use.
+        profile: whether to tell where the time of its runs goes; that slows them down.
         tier: ``interp`` for signed first-party scripts, which share the worker of their scenario;
             ``process`` for all others, which get a fenced worker of their own.
     """
@@ -68,6 +69,7 @@ class TaskSpec:
     params: Mapping[str, Any] = field(default_factory=dict)
     limits: TaskLimits = field(default_factory=TaskLimits)
     capabilities: frozenset[str] = frozenset()
+    profile: bool = False
     tier: Tier = "interp"
 
 
@@ -96,6 +98,32 @@ class LogEntry:
     fields: Mapping[str, Any]
 
 
+ProfileKind = Literal["run", "task", "library", "host", "model", "engine"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileNode:
+    """One place in the tree of a run's calls: all calls of one function from one place above it.
+
+    Attributes:
+        parent: number of the node above; -1 for node 0, the run. Parents come first.
+        kind: the run, a function of the bundle or of a library, a call of the host, a run of a model, a kind
+        of
+            step of the engine.
+        name: the function's, the host function's, the model's, or the operator's.
+        place: file and line, where it is a function.
+        calls: how often.
+        total_ns: how long in all, with what is below.
+    """
+
+    parent: int
+    kind: ProfileKind
+    name: str
+    place: str
+    calls: int
+    total_ns: int
+
+
 @dataclass(frozen=True, slots=True)
 class TaskResult:
     """How a run ended.
@@ -117,6 +145,7 @@ class TaskResult:
         cpu_s: processor seconds of its thread.
         peak_bytes: memory it newly took at most.
         stdout_tail: the end of what it printed.
+        profile: where its time went, if its spec asks for it.
     """
 
     ok: bool
@@ -133,3 +162,4 @@ class TaskResult:
     cpu_s: float = 0.0
     peak_bytes: int = 0
     stdout_tail: str = ""
+    profile: tuple[ProfileNode, ...] = ()

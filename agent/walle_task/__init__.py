@@ -9,15 +9,27 @@
         scores = model.load("digits").run({"image": visit.enter.args["pixels"]})["scores"]
         tunnel.send("digit", {"scores": scores.tolist()})
 
-``events``, ``params``, ``log``, ``store`` and ``tunnel`` speak to the run that is going on: on a device that
-is the container's, in a plain Python it is the one :func:`walle_task.testing.fake_host` makes, so a task is
-written, debugged and unit-tested in an editor. Only ``model`` and
-``matrix`` (arrays, imported by itself: ``from walle_task import matrix``) need the engine.
+``events``, ``params``, ``log``, ``store``, ``tunnel``, ``clock`` and ``random`` speak to the run that is
+going on: on a device that is the container's, in a plain Python it is the one
+:func:`walle_task.testing.fake_host` makes, so a task is written, debugged and unit-tested in an editor. Only
+``model`` and ``matrix`` (arrays, imported by itself: ``from walle_task import matrix``) need the engine.
 
 Importable in an isolated interpreter: standard library and the plain modules of ``walle_shared`` only.
 """
 
-from walle_task import events, log, model, params, store, streams, tunnel
+from walle_task import clock, events, log, model, params, random, store, streams, tunnel
 from walle_task.events import Event, Visit
 
-__all__ = ["Event", "Visit", "events", "log", "model", "params", "store", "streams", "tunnel"]
+__all__ = [
+    "Event",
+    "Visit",
+    "clock",
+    "events",
+    "log",
+    "model",
+    "params",
+    "random",
+    "store",
+    "streams",
+    "tunnel",
+]

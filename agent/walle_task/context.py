@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from walle_shared.errors import LimitExceeded, NotAllowed, TaskError
 from walle_shared.limits import TASK_OUTPUT_MAX_BYTES, TASK_ROW_MAX_BYTES
 
 if TYPE_CHECKING:
+    from random import Random
+
     from walle_task.events import Event, Visit
 
 type Json = dict[str, Any] | list[Any] | str | int | float | bool | None
@@ -39,12 +42,21 @@ def is_granted(name: str, capabilities: frozenset[str]) -> bool:
     return name in capabilities or name.partition(".")[0] in capabilities
 
 
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What makes a simulated run repeat itself: the seed of its chance, and when it begins."""
+
+    seed: int
+    wall_ms: int
+    mono_ns: int
+
+
 class RunContext:
     """One run: its inputs, its buffered outputs, and the way to ask the host.
 
     Args:
         inputs: ``{"events": [...], "visit": {...} | None, "trigger": {...}}``, as they come from the
-            pipeline.
+            pipeline; a simulated run has ``"simulation": {"seed", "wall_ms", "mono_ns"}`` too.
         params: the task's parameters.
         bundle_dir: the unpacked bundle.
         capabilities: names of granted host functions or families.
@@ -76,6 +88,10 @@ class RunContext:
         self.overflowed = False
         self.events_cache: tuple[Event, ...] | None = None
         self.visit_cache: Visit | None = None
+        simulation = inputs.get("simulation")
+        self.simulation = None if simulation is None else Simulation(**simulation)
+        self.clock_readings = 0
+        self.generator: Random | None = None
         self._call = call
 
     def check_granted(self, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -41,6 +42,29 @@ class TensorLike(Protocol):
 
 class _Session(Protocol):
     def run(self, inputs: Mapping[str, object]) -> dict[str, TensorLike]: ...
+    def profile_start(self) -> None: ...
+    def profile_stop(self) -> list[tuple[str, str, float]]: ...
+
+
+class Recorder(Protocol):
+    """Told what models take, while a run is profiled."""
+
+    def span(self, kind: str, name: str, /) -> AbstractContextManager[None]:
+        """Count the ``with`` block as one run of a model."""
+        ...
+
+    def add(self, kind: str, name: str, total_ns: int, /) -> None:
+        """Count one step of the engine."""
+        ...
+
+
+_recorder: Recorder | None = None
+
+
+def set_recorder(recorder: Recorder | None) -> None:
+    """Have models tell ``recorder`` what they take; None ends it. For hosts, not for tasks."""
+    global _recorder
+    _recorder = recorder
 
 
 class Model:
@@ -75,7 +99,20 @@ class Model:
         """
         if self._session is None:
             self._session = cast("_Session", self._native.session(threads=1))
+        if _recorder is not None:
+            return self._run_recorded(self._session, inputs, _recorder)
         return self._session.run(inputs)
+
+    def _run_recorded(
+        self, session: _Session, inputs: Mapping[str, object], recorder: Recorder
+    ) -> dict[str, TensorLike]:
+        with recorder.span("model", self.name):
+            session.profile_start()
+            try:
+                return session.run(inputs)
+            finally:
+                for op, candidate, seconds in session.profile_stop():
+                    recorder.add("engine", f"{op} {candidate}".strip(), round(seconds * 1e9))
 
 
 _loaded: OrderedDict[tuple[str, int, int], Model] = OrderedDict()

@@ -26,6 +26,9 @@ from walle_task.events import Event, Visit
 
 __all__ = ["ALL_CAPABILITIES", "FakeHost", "fake_host"]
 
+#: When a run begins whose events have no time: the first of January 2026, in UTC.
+SOME_TIME_MS = 1_767_225_600_000
+
 ALL_CAPABILITIES = frozenset({"events", "log", "model", "params", "store", "tunnel"})
 
 
@@ -72,6 +75,8 @@ def fake_host(
     bundle_dir: str | Path = ".",
     capabilities: frozenset[str] = ALL_CAPABILITIES,
     output_bytes: int = TASK_OUTPUT_MAX_BYTES,
+    seed: int = 0,
+    wall_ms: int | None = None,
 ) -> Generator[FakeHost]:
     """Be the host of everything in the ``with`` block.
 
@@ -86,12 +91,16 @@ def fake_host(
         bundle_dir: where the task's folder is; models are in its ``model`` folder.
         capabilities: what the task may use.
         output_bytes: the most it may produce.
+        seed: what ``walle_task.random`` begins with.
+        wall_ms: when the run begins for ``walle_task.clock``; by default at the time of the last event.
     """
+    numbered = [{"seq": number, **_plain(event)} for number, event in enumerate(events, 1)]
     context = RunContext(
         inputs={
-            "events": [{"seq": number, **_plain(event)} for number, event in enumerate(events, 1)],
+            "events": numbered,
             "visit": None if visit is None else _plain(visit),
             "trigger": dict(trigger or {}),
+            "simulation": simulation(numbered, seed, wall_ms),
         },
         params=dict(params or {}),
         bundle_dir=Path(bundle_dir),
@@ -104,6 +113,13 @@ def fake_host(
         yield FakeHost(context)
     finally:
         set_current(None)
+
+
+def simulation(events: Sequence[Mapping[str, Any]], seed: int, wall_ms: int | None = None) -> dict[str, int]:
+    """What a simulated run with these events is told of chance and time."""
+    last = events[-1] if events else {}
+    began_ms = last.get("wall_ms") if wall_ms is None else wall_ms
+    return {"seed": seed, "wall_ms": began_ms or SOME_TIME_MS, "mono_ns": last.get("mono_ns") or 0}
 
 
 class _Stored:

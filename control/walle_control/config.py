@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from walle_shared.errors import ConfigError
+from walle_shared.limits import IMPORT_BUNDLE_MAX_BYTES, IMPORT_FILE_MAX_BYTES
 from walle_shared.settings import parse_settings
-from walle_shared.units import DAY_S, HOUR_S, MIB
+from walle_shared.units import DAY_S, HOUR_S
 
 ENV_PREFIX = "WALLE_CONTROL"
 CONFIG_FILE = "control.toml"
@@ -89,8 +90,8 @@ class EpochConfig:
 class ImportConfig:
     """Limits of what a task repository may bring in."""
 
-    max_file_bytes: int = _setting(64 * MIB, "Largest single file of a task.")
-    max_bundle_bytes: int = _setting(256 * MIB, "Largest sum of all files of a task version.")
+    max_file_bytes: int = _setting(IMPORT_FILE_MAX_BYTES, "Largest single file of a task.")
+    max_bundle_bytes: int = _setting(IMPORT_BUNDLE_MAX_BYTES, "Largest sum of all files of a task version.")
     repository_roots: tuple[str, ...] = _setting(
         (), "Folders that repositories must lie in; empty: any folder the server can read."
     )

@@ -32,6 +32,10 @@
 
     [delivery]                    # records that can wait for an unmetered network and a charged device
     digit_read = "batch"
+
+    [python]                      # bytecode that devices get, besides the control plane's own version
+    versions = ["3.14"]
+    source = false                # and no source
 """
 
 from __future__ import annotations
@@ -69,11 +73,15 @@ MANIFEST_KIND = "manifest"
 MANIFEST_FORMAT = 1
 TASK_FILE = "task.toml"
 
+#: Folders of a task that stay in its repository: tests and recorded events are the author's.
+AUTHOR_FOLDERS = frozenset({"tests"})
+
 ColumnType = Literal["text", "integer", "real", "boolean", "json"]
 Tier = Literal["interp", "process"]
 Capability = Literal["events", "model", "store", "tunnel", "params", "log"]
 
 _ENTRY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*")
+_PYTHON_VERSION = re.compile(r"3\.[0-9]{1,2}")
 _TRIGGER_ID = re.compile(r"(event|page|kind):[A-Za-z0-9_.\-]{1,128}")
 
 
@@ -108,6 +116,15 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
+class PythonSection:
+    """Python versions whose bytecode the bundle carries besides that of the control plane's own, and
+    whether it carries the source, which any other version needs."""
+
+    versions: tuple[str, ...] = ()
+    source: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class TaskHead:
     """The ``[task]`` table.
 
@@ -134,6 +151,7 @@ class TaskFile:
     uploads: Mapping[str, Mapping[str, ColumnType]] = field(default_factory=dict)
     retention: Mapping[str, Retention] = field(default_factory=dict)
     delivery: Mapping[str, Literal["realtime", "batch"]] = field(default_factory=dict)
+    python: PythonSection = field(default_factory=PythonSection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +164,15 @@ class BundleFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Bytecode:
+    """A Python that the bundle has bytecode for: version, the word in file names, the magic number."""
+
+    version: str
+    tag: str
+    magic: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """A task version as devices see it: the task file and every file by digest. Immutable once signed."""
 
@@ -153,6 +180,7 @@ class Manifest:
     source: str  # the commit it was built from
     definition: TaskFile
     files: tuple[BundleFile, ...]
+    bytecode: tuple[Bytecode, ...] = ()
     format: int = MANIFEST_FORMAT
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -206,6 +234,9 @@ def _check_task(task: TaskFile) -> None:
         raise ConfigError("limits.wall_s must be over 0 and at most 600")
     if task.limits.memory_bytes < MIB or task.limits.output_bytes < 1:
         raise ConfigError("limits.memory_bytes must be at least 1 MiB and limits.output_bytes positive")
+    for version in task.python.versions:
+        if not _PYTHON_VERSION.fullmatch(version):
+            raise ConfigError(f"python.versions: {version[:80]!r} is not like '3.13'")
     for kind, tables in (("tables", task.tables), ("uploads", task.uploads)):
         for name, columns in tables.items():
             check_name(name, f"{kind}.{name[:80]}")
@@ -258,6 +289,12 @@ def _check_files(files: tuple[BundleFile, ...]) -> None:
         if file.path in seen:
             raise ConfigError(f"file {file.path!r} is listed twice")
         seen.add(file.path)
+
+
+def is_shipped(path: str) -> bool:
+    """Whether the file at ``path`` of a task's folder goes to devices; hidden ones do not."""
+    parts = PurePosixPath(path).parts
+    return AUTHOR_FOLDERS.isdisjoint(parts[:1]) and not any(part.startswith(".") for part in parts)
 
 
 def check_bundle_path(path: str) -> str:

@@ -6,15 +6,17 @@ grows too wide fails here as surely as one that breaks its callers.
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any, assert_type
 
 import walle_engine
 from walle_container import HostConfig, TaskHost, TaskLimits, TaskResult, TaskSpec
+from walle_container.scripts import Problem, check_scripts, refuse_errors
 from walle_engine import api
 from walle_shared.errors import NotAllowed, UnsupportedError, WalleError
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
-from walle_shared.manifest import Manifest
+from walle_shared.manifest import Manifest, TaskFile
 from walle_shared.protocol.messages import EpochInfo, FileRef
 from walle_shared.signing import (
     SigningKey,
@@ -25,7 +27,7 @@ from walle_shared.signing import (
     sign_envelope,
 )
 from walle_shared.targeting import Policy, Predicate, Release, Snapshot, Wanted, in_share, parse_predicate
-from walle_task import events, log, model, params, store, tunnel
+from walle_task import clock, events, log, model, params, random, store, tunnel
 from walle_task.testing import FakeHost, fake_host
 
 
@@ -130,3 +132,25 @@ def errors() -> None:
     assert_type(UnsupportedError("no", op="Conv", node="c1").node, str)
     NotAllowed("no", op="Conv")  # type: ignore[call-arg]
     WalleError("no", "code")  # type: ignore[call-arg]
+
+
+def time_and_chance() -> None:
+    assert_type(clock.now(), datetime)
+    assert_type(clock.wall_ms(), int)
+    assert_type(clock.monotonic(), float)
+    clock.now(3)  # type: ignore[call-arg]
+    assert_type(random.choice(["a", "b"]), str)
+    assert_type(random.sample((1, 2, 3), 2), list[int])
+    assert_type(random.random(), float)
+    random.randint(1.5, 2)  # type: ignore[arg-type]
+    random.shuffle((1, 2))  # type: ignore[arg-type]
+    with fake_host(seed=3, wall_ms=1_000) as host:
+        assert_type(host, FakeHost)
+    with fake_host(seed="3"):  # type: ignore[arg-type]
+        pass
+
+
+def scripts(files: dict[str, bytes], task: TaskFile) -> None:
+    problems = assert_type(check_scripts(files, task), tuple[Problem, ...])
+    refuse_errors(problems, "tag 1")
+    check_scripts({"main.py": "text"}, task)  # type: ignore[dict-item]

@@ -14,17 +14,29 @@ from __future__ import annotations
 import ast
 import os
 import shutil
-from pathlib import Path
+import sys
+from collections.abc import Set
+from pathlib import Path, PurePosixPath
 
 from walle_agent.deploy.download import ContentStore, measure
 from walle_agent.state.files import sync_folder
 from walle_agent.state.store import SLOT_NAMES, SlotName
+from walle_container.bytecode import (
+    BYTECODE_SUFFIX,
+    HEADER_BYTES,
+    MAGIC,
+    bytecode_path,
+    cache_tag,
+    is_loadable,
+)
 from walle_shared.errors import LengthOrHashError, StorageError, TaskError
 from walle_shared.manifest import Manifest
 from walle_shared.targeting.policy import TaskKey
 
 MANIFEST_NAME = "manifest.json"
 BUNDLE_NAME = "bundle"
+
+OWN_MAGIC = int.from_bytes(MAGIC[:2], "little")
 
 
 class SlotFolders:
@@ -114,21 +126,52 @@ class SlotFolders:
 
 
 def check_entry(bundle: Path, manifest: Manifest) -> None:
-    """The health check before activation: every script compiles and the entry function is there.
+    """The health check before activation: every script can be loaded and the entry function is there.
+
+    Where the bundle carries bytecode for this Python, nothing is compiled: the control plane has compiled and
+    checked it, and its digest has been checked here.
 
     Raises:
-        TaskError: naming the script and the line, or the missing entry.
+        TaskError: naming the script and the line, the missing entry, or the Python that the bundle is for.
     """
     module, _, function = manifest.definition.task.entry.partition(":")
-    for file in manifest.files:
-        if file.path.endswith(".py"):
-            _compile(bundle / file.path, file.path)
+    paths = {file.path for file in manifest.files}
+    for mark in manifest.bytecode:
+        if (mark.magic, mark.tag) == (OWN_MAGIC, cache_tag()):
+            _check_bytecode(bundle, paths, mark.tag, f"{module}.py")
+            return
+    for path in sorted(paths):
+        if path.endswith(".py"):
+            _compile(bundle / path, path)
     entry = bundle / f"{module}.py"
     if not entry.is_file():
-        raise TaskError(f"entry {module}:{function}: the bundle has no {module}.py")
+        raise TaskError(f"entry {module}:{function}: {_why_missing(manifest, module)}")
     names = {name for node in ast.parse(entry.read_bytes()).body for name in _bound_names(node)}
     if function not in names:
         raise TaskError(f"entry {module}:{function}: {module}.py does not define {function}")
+
+
+def _check_bytecode(bundle: Path, paths: Set[str], tag: str, entry: str) -> None:
+    compiled = [path for path in paths if path.endswith(f".{tag}{BYTECODE_SUFFIX}")]
+    sources = {entry, *(path for path in paths if path.endswith(".py"))}
+    for source in sorted(sources):
+        if str(bytecode_path(PurePosixPath(source), tag)) not in compiled:
+            raise TaskError(f"{source}: the bundle says it has bytecode for {tag}, but not of this script")
+    for path in sorted(compiled):
+        with (bundle / path).open("rb") as file:
+            if not is_loadable(file.read(HEADER_BYTES)):
+                raise TaskError(f"{path}: is not the bytecode of Python {tag} that its name says")
+
+
+def _why_missing(manifest: Manifest, module: str) -> str:
+    if not manifest.bytecode:
+        return f"the bundle has no {module}.py"
+    versions = ", ".join(mark.version for mark in manifest.bytecode)
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return (
+        f"the bundle has bytecode for Python {versions} and no source; this device runs {own}: "
+        f"add it to [python] versions of the task"
+    )
 
 
 def _bound_names(node: ast.stmt) -> list[str]:

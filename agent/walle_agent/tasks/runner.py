@@ -10,12 +10,11 @@ from typing import Any, NoReturn, Protocol
 import trio
 
 from walle_agent.config import RunSection
-from walle_agent.link.reporter import Reporter
 from walle_agent.state.reports import new_report_id
 from walle_agent.streams.pipeline import Firing, run_inputs
 from walle_agent.streams.storage import RunCommit
 from walle_agent.tasks.outputs import check_rows, check_uploads, upload_classes
-from walle_agent.tasks.registry import InstalledTask, TaskRegistry
+from walle_agent.tasks.registry import InstalledTask
 from walle_container import ErrorKind, HostFunction, TaskLimits, TaskResult, TaskSpec
 from walle_shared.clock import Clock
 from walle_shared.errors import (
@@ -28,6 +27,7 @@ from walle_shared.errors import (
     TaskError,
     WalleError,
 )
+from walle_shared.ids import ReleaseId
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import ErrorClass, Report
 from walle_shared.targeting.policy import TaskKey
@@ -73,6 +73,26 @@ class Streams(Protocol):
 
     async def get_value(self, task: TaskKey, key: str) -> Any:
         """What the task keeps under a key."""
+        ...
+
+
+class Registry(Protocol):
+    """Which task is active (``tasks.registry.TaskRegistry``)."""
+
+    def get(self, key: TaskKey) -> InstalledTask | None:
+        """The active task of this key."""
+        ...
+
+
+class Reports(Protocol):
+    """Where outcomes are told (``link.reporter.Reporter``)."""
+
+    async def begin_attempt(self, release_id: ReleaseId) -> int:
+        """Count a start of this release; the first is 1."""
+        ...
+
+    async def put(self, report: Report) -> None:
+        """Tell one outcome."""
         ...
 
 
@@ -133,8 +153,8 @@ class TaskRunner:
         self,
         host: Host,
         streams: Streams,
-        registry: TaskRegistry,
-        reporter: Reporter,
+        registry: Registry,
+        reporter: Reports,
         judge: Judge,
         tiers: Tiers,
         clock: Clock,

@@ -329,7 +329,42 @@ done:
     return result;
 }
 
+static PyObject *session_profile_start(PyObject *op, PyObject *Py_UNUSED(unused)) {
+    we_error error;
+    we_status status = we_session_profile_start(((Session *)op)->session, NULL, NULL, &error);
+    return status == WE_OK ? Py_NewRef(Py_None) : we_native_raise(&error);
+}
+
+static PyObject *profile_step(we_session *session, size_t index) {
+    we_profile_event event;
+    we_error error;
+    if (we_session_profile_event(session, index, &event, &error) != WE_OK) {
+        return we_native_raise(&error);
+    }
+    return Py_BuildValue("(ssd)", event.op, event.candidate, event.end_s - event.start_s);
+}
+
+static PyObject *session_profile_stop(PyObject *op, PyObject *Py_UNUSED(unused)) {
+    we_session *session = ((Session *)op)->session;
+    int64_t dropped;
+    we_session_profile_stop(session);
+    size_t count = we_session_profile_count(session, &dropped);
+    PyObject *steps = PyList_New(0);
+    for (size_t i = 0; steps != NULL && i < count; i++) {
+        PyObject *step = profile_step(session, i);
+        if (step == NULL || PyList_Append(steps, step) < 0) {
+            Py_CLEAR(steps);
+        }
+        Py_XDECREF(step);
+    }
+    return steps;
+}
+
 static PyMethodDef session_methods[] = {
+    {"profile_start", session_profile_start, METH_NOARGS,
+     "profile_start($self, /)\n--\n\nRecord what each step of the runs from now on takes."},
+    {"profile_stop", session_profile_stop, METH_NOARGS,
+     "profile_stop($self, /)\n--\n\nStop; returns (operator, candidate, seconds) of each step."},
     {"run", session_run, METH_O, "run($self, inputs, /)\n--\n\nRun once; returns the outputs by name."},
     {0},
 };

@@ -46,6 +46,7 @@ def done(**fields: Any) -> bytes:
         "rows": [],
         "values": {},
         "uploads": [],
+        "profile": [],
     }
     return json.dumps(message | fields).encode()
 

@@ -4,7 +4,14 @@ import pytest
 
 from walle_shared.errors import ConfigError, RemoteProtocolError
 from walle_shared.ids import Sha256, TaskVersion
-from walle_shared.manifest import BundleFile, Manifest, check_bundle_path, check_manifest, parse_task_file
+from walle_shared.manifest import (
+    BundleFile,
+    Manifest,
+    check_bundle_path,
+    check_manifest,
+    is_shipped,
+    parse_task_file,
+)
 
 TASK = """
 [task]
@@ -50,6 +57,7 @@ def test_a_task_file_is_read() -> None:
         ("[task]", '[delivery]\nother = "batch"\n[task]', r"delivery.other: there is no \[uploads.other\]"),
         ("[task]", '[delivery]\ndigit_read = "slow"\n[task]', "delivery.digit_read: expected one of"),
         ("[task]", "[limits]\nwall_s = 0\n[task]", "limits.wall_s"),
+        ("[task]", '[python]\nversions = ["3.13.1"]\n[task]', "python.versions: '3.13.1' is not like '3.13'"),
         ("[task]", "[task", "not TOML"),
         ("[task]", "[surprise]\n[task]", "surprise: is not known"),
     ],
@@ -66,6 +74,15 @@ def test_what_stays_of_a_table_is_checked(kept: str) -> None:
     text = TASK + f'\n[tables.kept]\nn = "integer"\n[retention.kept]\n{kept}\n'
     with pytest.raises(ConfigError, match=r"retention\.kept\.(rows|days) must be"):
         parse_task_file(text)
+
+
+def test_tests_are_not_shipped() -> None:
+    assert not is_shipped("tests/test_main.py")
+    assert not is_shipped("tests")
+    assert not is_shipped(".gitignore")
+    assert not is_shipped("lib/.cache/x")
+    assert is_shipped("lib/tests/data.txt")
+    assert is_shipped("tests.py")
 
 
 @pytest.mark.parametrize("path", ["main.py", "model/digits.wmodel", "a b/c-d.txt", ".hidden"])

@@ -1,4 +1,4 @@
-"""From a task's source files to its bundle: checks the scripts, converts the models. Blocks.
+"""From a task's source files to its bundle: checks the scripts, converts the models, adds bytecode. Blocks.
 
 The same source gives the same bundle, byte for byte, given a converter that does.
 """
@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
+from walle_container.scripts import check_scripts, refuse_errors
+from walle_control.features.tasks import bytecode
 from walle_control.features.tasks.types import ModelConverter, TaskSource
 from walle_shared.errors import ConfigError, EngineError, TaskError
 from walle_shared.ids import TaskVersion
@@ -34,32 +36,18 @@ def build(
 
     Raises:
         ConfigError: ``task.toml`` is missing or wrong.
-        TaskError: a script does not compile, the entry's module is missing, or two files collide.
+        TaskError: a script does not compile or does what a device refuses, two files collide, or there is no
+            interpreter for a Python version that the task asks for.
         EngineError: a model is broken or cannot be converted; names the file.
     """
     definition = definition_of(source, task)
-    check_scripts(source.files, source.tag)
-    _check_entry(definition, source)
-    files = convert_models(source.files, convert)
+    bytecode.check_none_compiled(source.files, source.tag)
+    refuse_errors(check_scripts(source.files, definition), source.tag)
+    converted = convert_models(source.files, convert)
     check_models(source.files)
+    files, marks = bytecode.add_bytecode(converted, definition.python)
     listed = tuple(_listed(path, files[path]) for path in sorted(files))
-    return check_manifest(Manifest(version, source.commit, definition, listed)), files
-
-
-def check_scripts(files: Mapping[str, bytes], where: str) -> None:
-    """Compile every Python file, running none.
-
-    Raises:
-        TaskError: naming file and line of the first that does not compile.
-    """
-    for path in sorted(files):
-        if path.endswith(".py"):
-            try:
-                compile(files[path], path, "exec", dont_inherit=True)
-            except SyntaxError as error:
-                raise TaskError(f"{where}: {path}, line {error.lineno or 1}: {error.msg}") from None
-            except (ValueError, RecursionError, OverflowError) as error:
-                raise TaskError(f"{where}: {path} does not compile: {error}") from None
+    return check_manifest(Manifest(version, source.commit, definition, listed, marks)), files
 
 
 def check_models(files: Mapping[str, bytes]) -> None:
@@ -130,12 +118,6 @@ def definition_of(source: TaskSource, task: str) -> TaskFile:
     if definition.task.name != task:
         raise ConfigError(f"{where}: task.name is {definition.task.name!r}, but {task!r} was asked for")
     return definition
-
-
-def _check_entry(definition: TaskFile, source: TaskSource) -> None:
-    module = definition.task.entry.partition(":")[0]
-    if f"{module}.py" not in source.files:
-        raise TaskError(f"{source.tag}: task.entry is {definition.task.entry!r}, but there is no {module}.py")
 
 
 def _listed(path: str, data: bytes) -> BundleFile:

@@ -12,7 +12,7 @@ from walle_control.config import ImportConfig
 from walle_control.features.tasks.types import TaskSource
 from walle_shared.errors import ConfigError, NotAllowed, NotFound, TaskError
 from walle_shared.limits import MANIFEST_MAX_FILES
-from walle_shared.manifest import check_bundle_path
+from walle_shared.manifest import check_bundle_path, is_shipped
 
 #: Folders of a task may be nested this deep.
 _DEPTH_MAX = 16
@@ -90,6 +90,8 @@ def _walk(tree: pygit2.Tree, prefix: str, where: str) -> Iterator[tuple[str, pyg
         raise TaskError(f"{where}: {prefix} is nested deeper than {_DEPTH_MAX} folders")
     for entry in tree:
         path = f"{prefix}{entry.name}"
+        if not is_shipped(path):
+            continue
         if entry.filemode == FileMode.LINK:
             raise TaskError(f"{where}: {path} is a symbolic link; put the file itself there")
         if entry.filemode == FileMode.COMMIT:

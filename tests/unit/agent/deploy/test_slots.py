@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from walle_agent.deploy.download import ContentStore
-from walle_agent.deploy.slots import SlotFolders, check_entry
+from walle_agent.deploy.slots import OWN_MAGIC, SlotFolders, check_entry
+from walle_container.bytecode import MAGIC, cache_tag
 from walle_shared.errors import LengthOrHashError, StorageError, TaskError
 from walle_shared.ids import ScenarioName, Sha256, TaskName, TaskVersion
-from walle_shared.manifest import BundleFile, Manifest, parse_task_file
+from walle_shared.manifest import BundleFile, Bytecode, Manifest, parse_task_file
 from walle_shared.protocol.messages import FileRef
 from walle_shared.signing import sha256_hex
 
@@ -99,6 +101,59 @@ def test_the_entry_may_be_bound_in_several_ways(tmp_path: Path, script: bytes) -
 def test_a_missing_entry_module_is_named(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match=r"no main\.py"):
         check_entry(tmp_path, bundle({}))
+
+
+TAG = cache_tag()
+HEADER = MAGIC + b"\x01\0\0\0" + bytes(8)
+OWN = Bytecode("3.13", TAG, OWN_MAGIC)
+OTHER = Bytecode("3.99", "cpython-399", 9)
+
+
+def put(folder: Path, files: dict[str, bytes], *marks: Bytecode) -> Manifest:
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+    return replace(bundle(files), bytecode=marks)
+
+
+def test_bytecode_for_this_python_is_not_compiled_again(tmp_path: Path) -> None:
+    compiled = f"__pycache__/main.{TAG}.pyc"
+    check_entry(tmp_path, put(tmp_path, {compiled: HEADER, "main.py": b"= not = Python"}, OTHER, OWN))
+    (tmp_path / "main.py").unlink()
+    check_entry(tmp_path, put(tmp_path, {compiled: HEADER}, OWN))
+
+
+@pytest.mark.parametrize(
+    ("files", "marks", "words"),
+    [
+        ({f"__pycache__/main.{TAG}.pyc": HEADER[:15]}, (OWN,), "is not the bytecode of Python"),
+        ({f"__pycache__/main.{TAG}.pyc": bytes(16)}, (OWN,), "is not the bytecode of Python"),
+        ({f"__pycache__/other.{TAG}.pyc": HEADER}, (OWN,), r"main\.py: .* not of this script"),
+        (
+            {f"__pycache__/main.{TAG}.pyc": HEADER, "lib.py": b""},
+            (OWN,),
+            r"lib\.py: .* not of this script",
+        ),
+        (
+            {"__pycache__/main.cpython-399.pyc": HEADER},
+            (OTHER,),
+            r"bytecode for Python 3\.99 and no source; this device runs 3\.",
+        ),
+    ],
+)
+def test_bytecode_that_cannot_be_loaded_is_named(
+    tmp_path: Path, files: dict[str, bytes], marks: tuple[Bytecode, ...], words: str
+) -> None:
+    with pytest.raises(TaskError, match=words):
+        check_entry(tmp_path, put(tmp_path, files, *marks))
+
+
+def test_source_is_what_is_left_for_other_pythons(tmp_path: Path) -> None:
+    files = {"__pycache__/main.cpython-399.pyc": HEADER, "main.py": b"def run(): ..."}
+    check_entry(tmp_path, put(tmp_path, files, OTHER))
+    with pytest.raises(TaskError, match="does not define run"):
+        check_entry(tmp_path, put(tmp_path, files | {"main.py": b""}, OTHER))
 
 
 def test_the_content_store_admits_only_what_was_promised(tmp_path: Path) -> None:

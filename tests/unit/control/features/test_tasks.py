@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import marshal
+import sys
+
 import pytest
 
+from walle_container.bytecode import MAGIC, is_loadable
 from walle_control.app import Control
 from walle_control.config import ImportConfig
 from walle_control.features.tasks import git
+from walle_control.features.tasks.bytecode import find_interpreter, own_version
 from walle_control.features.tasks.types import ImportRequest
 from walle_shared.errors import (
     ConfigError,
@@ -15,7 +20,7 @@ from walle_shared.errors import (
     UnsupportedError,
     WalleError,
 )
-from walle_shared.manifest import MANIFEST_KIND, Manifest, check_manifest
+from walle_shared.manifest import MANIFEST_KIND, Bytecode, Manifest, check_manifest
 from walle_shared.signing import open_envelope
 
 
@@ -30,10 +35,65 @@ async def test_import_signs_a_manifest_whose_every_file_is_stored(control: Contr
     envelope = store.files.read("manifest", result.version.manifest)
     manifest = check_manifest(open_envelope(Manifest, MANIFEST_KIND, envelope, [store.signing_key.public]))
     assert manifest.source == commit
-    assert [file.path for file in manifest.files] == ["main.py", "model/net.wmodel", "task.toml"]
+    compiled = f"__pycache__/main.{sys.implementation.cache_tag}.pyc"
+    assert [file.path for file in manifest.files] == [compiled, "main.py", "model/net.wmodel", "task.toml"]
+    magic = int.from_bytes(MAGIC[:2], "little")
+    assert manifest.bytecode == (Bytecode(own_version(), sys.implementation.cache_tag, magic),)
     contents = {file.path: store.files.path("blob", file.sha256).read_bytes() for file in manifest.files}
     assert contents["model/net.wmodel"] == b"wmodel of onnx bytes"
     assert contents["main.py"] == good_files["main.py"]
+    assert is_loadable(contents[compiled][:16])
+    assert marshal.loads(contents[compiled][16:]).co_filename == "main.py"
+
+
+async def test_tests_stay_with_the_author(control: Control, repo, good_files):
+    extra = {"tests/test_main.py": b"import pytest", "tests/events.jsonl": b"", "tests/br\u00e4u": b""}
+    repo.tag("greeter/1.0.0", "greeter", {**good_files, **extra})
+    await control.tasks.import_version(request(repo))
+    detail = await control.tasks.show("demo", "greeter", "1.0.0")
+    assert not [file.path for file in detail.files if "test" in file.path]
+
+
+async def test_source_stays_with_the_author_if_the_task_says_so(control: Control, repo, good_files):
+    toml = good_files["task.toml"] + b"\n[python]\nsource = false\n"
+    repo.tag("greeter/1.0.0", "greeter", {**good_files, "task.toml": toml})
+    await control.tasks.import_version(request(repo))
+    detail = await control.tasks.show("demo", "greeter", "1.0.0")
+    assert [file.path for file in detail.files if "main" in file.path] == [
+        f"__pycache__/main.{sys.implementation.cache_tag}.pyc"
+    ]
+
+
+async def test_a_python_that_is_not_here_is_named(control: Control, repo, good_files, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    toml = good_files["task.toml"] + b'\n[python]\nversions = ["3.99"]\n'
+    repo.tag("greeter/1.0.0", "greeter", {**good_files, "task.toml": toml})
+    with pytest.raises(TaskError, match=r"no python3\.99: install it there, or take it out"):
+        await control.tasks.import_version(request(repo))
+    (tmp_path / "python3.99").symlink_to(sys.executable)
+    with pytest.raises(TaskError, match=rf"is Python {own_version()}, not 3\.99"):
+        await control.tasks.import_version(request(repo))
+    (tmp_path / "python3.99").unlink()
+    (tmp_path / "python3.99").write_text("#!/bin/sh\necho not today >&2\nexit 3\n")
+    (tmp_path / "python3.99").chmod(0o700)
+    with pytest.raises(TaskError, match="cannot compile the scripts: not today"):
+        await control.tasks.import_version(request(repo))
+
+
+def test_an_interpreter_is_found_where_pyenv_and_uv_keep_them(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    place = tmp_path / "versions/3.98.1/bin/python3.98"
+    place.parent.mkdir(parents=True)
+    place.touch()
+    assert find_interpreter("3.98") == str(place)
+    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path))
+    place = tmp_path / "cpython-3.97.2-linux/bin/python3.97"
+    place.parent.mkdir(parents=True)
+    place.touch()
+    assert find_interpreter("3.97") == str(place)
 
 
 async def test_import_reads_the_tag_not_a_later_commit(control: Control, repo, good_files):
@@ -77,9 +137,12 @@ async def test_moved_tag_is_a_conflict(control: Control, repo, good_files):
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"main.py": b"def run(:\n"}, TaskError, "main.py, line 1"),
-        ({"lib/deep.py": b"x = 1\ny = = 2\n"}, TaskError, "lib/deep.py, line 2"),
+        ({"main.py": b"def run(:\n"}, TaskError, r"main\.py:1: does not compile"),
+        ({"lib/deep.py": b"x = 1\ny = = 2\n"}, TaskError, r"lib/deep\.py:2: does not compile"),
         ({"main.py": b"\x00"}, TaskError, "main.py"),
+        ({"main.py": b"\nimport numpy\ndef run(): pass"}, TaskError, r"main\.py:2: .* 'numpy'"),
+        ({"main.py": b"def run(x): pass"}, TaskError, r"main\.py:1: the entry run takes arguments"),
+        ({"__pycache__/main.cpython-313.pyc": b""}, TaskError, "compiled Python, which only the control"),
         ({"task.toml": b"[task"}, ConfigError, "not TOML"),
         ({"task.toml": b"\xff\xfe"}, ConfigError, "not UTF-8"),
         ({"task.toml": b"[task]\nname='greeter'\n"}, ConfigError, "task.scenario"),

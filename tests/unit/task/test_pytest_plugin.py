@@ -1,0 +1,98 @@
+"""The fixtures for tests of tasks, used as an author's test would use them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from walle_agent.author.create import create_task
+from walle_shared.errors import NotAllowed
+from walle_task import authoring
+from walle_task.pytest_plugin import TaskRun, pytest_collect_file
+from walle_task.testing import FakeHost
+
+VISIT = {
+    "visit_id": "v",
+    "events": [{"seq": 1, "kind": "page_enter", "wall_ms": 1}, {"seq": 2, "kind": "click", "wall_ms": 31}],
+}
+DIGITS = Path(__file__).parents[3] / "examples/digit_reader/task"
+
+
+@pytest.fixture
+def task_folder(tmp_path: Path) -> authoring.TaskFolder:  # instead of the one above the test's file
+    create_task(tmp_path / "visits", scenario="demo")
+    return authoring.read_folder(tmp_path / "visits")
+
+
+def write(task: authoring.TaskFolder, script: str) -> None:
+    (task.root / "main.py").write_text(script)
+
+
+def test_a_run_tells_what_it_did(task_run: Callable[..., TaskRun]):
+    run = task_run(visit=VISIT, tables={"visits": [{"dwell_ms": 1, "clicks": 1}]})
+    assert run.value == {"dwell_ms": 30, "clicks": 1}
+    assert run.rows == [{"table": "visits", "row": run.value}]
+    assert run.uploads[0]["fields"] == {"dwell_ms": 30, "clicks": 1, "glance": True, "visits_before": 1}
+    assert run.logs[0]["message"] == "glance"
+
+
+def test_every_run_loads_the_task_afresh_and_leaves_nothing(
+    task_run: Callable[..., TaskRun], task_folder: authoring.TaskFolder
+):
+    (task_folder.root / "part.py").write_text("seen = []\n")
+    write(task_folder, "import part\ndef run():\n    part.seen.append(1)\n    return len(part.seen)\n")
+    assert [task_run().value, task_run().value] == [1, 1]
+    assert "part" not in sys.modules
+    assert str(task_folder.root) not in sys.path
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("tunnel.send('other', {})", r"add \[uploads\.other\] to task\.toml"),
+        ("tunnel.send('visit', {'price': 1})", r"visit\.price is not declared"),
+        ("store.table('visits').put({'price': 1})", r"visits\.price is not declared"),
+        ("model.load('x')", "add 'model' to capabilities"),
+    ],
+)
+def test_what_a_device_would_refuse_is_refused(
+    task_run: Callable[..., TaskRun], task_folder: authoring.TaskFolder, line: str, words: str
+):
+    write(task_folder, f"from walle_task import model, store, tunnel\ndef run():\n    {line}\n")
+    with pytest.raises(NotAllowed, match=words):
+        task_run()
+
+
+def test_the_host_alone_has_the_tasks_own_settings(fake_host: Callable[..., FakeHost]):
+    from walle_task import params, store
+
+    with fake_host(params={"more": 2}) as host:
+        assert params.all() == {"glance_below_ms": 1500, "more": 2}
+        assert store.table("visits").rows() == []
+        assert "model" not in host.context.capabilities
+
+
+@pytest.mark.slow
+def test_models_are_converted_for_tests(tmp_path: Path, request: pytest.FixtureRequest):
+    shutil.copytree(DIGITS, tmp_path / "digits")
+    task = authoring.read_folder(tmp_path / "digits")
+    bundle = authoring.write_bundle(task, tmp_path / "bundle")
+    assert sorted(path.name for path in (bundle / "model").iterdir()) == ["digits.wmodel"]
+    kept = list((tmp_path / "digits/.walle").glob("*.wmodel"))
+    stamp = kept[0].stat().st_mtime_ns
+    authoring.write_bundle(task, tmp_path / "again")
+    assert kept[0].stat().st_mtime_ns == stamp
+
+
+def test_a_task_is_found_above_its_tests(task_folder: authoring.TaskFolder, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    root = task_folder.root
+    assert authoring.find_root(root / "tests") == root
+    assert authoring.find_root(tmp_path) is None
+    pytest_collect_file(root / "tests/test_main.py")
+    pytest_collect_file(tmp_path / "test_other.py")
+    assert sys.path.count(str(root)) == 1
