@@ -66,6 +66,7 @@ def types(session: nox.Session) -> None:
     """Check types: mypy strict over the packages, and the calls that must and must not type-check."""
     _python(session, "-m", "mypy")
     _python(session, "-m", "mypy", "tests/types", "docs/reference")
+    _python(session, "-m", "mypy", "agent/slim")
     _tool(session, "pyright", "--pythonpath", sys.executable)
 
 
@@ -246,3 +247,9 @@ def wheel(session: nox.Session) -> None:
         code = "from walle_engine import _native; print(_native.Tensor([2]).tolist(), _native.isa())"
         clean = {**os.environ, "PYTHONPATH": ""}
         session.run(str(env / "bin/python"), "-c", code, external=True, env=clean)
+
+
+@nox.session
+def slim(session: nox.Session) -> None:
+    """Build the stripped runtime of a device, its container image and its unit, and try them elsewhere."""
+    _python(session, "agent/slim", *session.posargs)

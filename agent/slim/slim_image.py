@@ -25,7 +25,7 @@ USER = 65532
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _FILES = {
-    "etc/passwd": f"root:x:0:0:root:/:/sbin/nologin\nwalle:x:{USER}:{USER}:walle:/var/lib/walle:/sbin/nologin\n",
+    "etc/passwd": f"root:x:0:0::/:/bin/false\nwalle:x:{USER}:{USER}::/var/lib/walle:/bin/false\n",
     "etc/group": f"root:x:0:\nwalle:x:{USER}:\n",
     "etc/nsswitch.conf": "hosts: files dns\n",
 }

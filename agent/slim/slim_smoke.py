@@ -1,4 +1,4 @@
-"""Proves that a runtime tree runs where nothing else is: an empty environment, another place, another root."""
+"""Proves that a tree runs where nothing else is: an empty environment, another place, another root."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 
 from slim_image import COMMAND, ENVIRONMENT, HOME
 from slim_tree import VERSION
-
 from walle_container.imports import ALLOWED_STDLIB
 
 #: Runs a task, from bytecode alone, in a worker process of the tree.

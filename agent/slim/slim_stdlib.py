@@ -1,8 +1,8 @@
 """Which modules of the standard library a device needs: what is imported, followed from file to file.
 
-The start is one table with the rules that tasks live under, ``walle_container.imports.ALLOWED_STDLIB``: so every
-module a task may import is there. The rest is what our packages and theirs import, read from their text, wherever
-in a function it stands.
+The start is one table with the rules that tasks live under, ``walle_container.imports.ALLOWED_STDLIB``: so
+every module a task may import is there. The rest is what our packages and theirs import, read from their
+text, wherever in a function it stands.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ EXTENSION_SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 #: What the interpreter itself imports, or codecs look up by name.
 STARTUP = frozenset({
     "encodings.aliases", "encodings.ascii", "encodings.cp437", "encodings.hex_codec", "encodings.idna",
-    "encodings.latin_1", "encodings.punycode", "encodings.utf_16", "encodings.utf_16_be", "encodings.utf_16_le",
-    "encodings.utf_8", "encodings.utf_8_sig", "os", "runpy", "site", "zipfile",
+    "encodings.latin_1", "encodings.punycode", "encodings.utf_16", "encodings.utf_16_be",
+    "encodings.utf_16_le", "encodings.utf_8", "encodings.utf_8_sig", "os", "runpy", "site", "zipfile",
 })  # fmt: skip
 
 #: Imported somewhere, for what no device does: tools for developers, windows, other systems, tests.
 LEFT_OUT = frozenset({
-    "antigravity", "cProfile", "code", "curses", "dbm", "doctest", "ensurepip", "idlelib", "lib2to3", "msvcrt",
-    "multiprocessing", "pdb", "pickletools", "profile", "pstats", "pydoc", "pydoc_data", "readline", "rlcompleter",
-    "test", "this", "tkinter", "trace", "turtle", "turtledemo", "unittest", "venv", "webbrowser", "winreg",
-    "wsgiref", "xmlrpc",
+    "antigravity", "cProfile", "code", "curses", "dbm", "doctest", "ensurepip", "idlelib", "lib2to3",
+    "msvcrt", "multiprocessing", "pdb", "pickletools", "profile", "pstats", "pydoc", "pydoc_data",
+    "readline", "rlcompleter", "test", "this", "tkinter", "trace", "turtle", "turtledemo", "unittest",
+    "venv", "webbrowser", "winreg", "wsgiref", "xmlrpc",
 })  # fmt: skip
 
 
@@ -80,12 +80,18 @@ def _sysconfig_data() -> str:
 def find_source(name: str) -> Path | None:
     """The file of a module of the standard library that is written in Python."""
     base = STDLIB.joinpath(*name.split("."))
-    return next((path for path in (base / "__init__.py", base.with_name(f"{base.name}.py")) if path.is_file()), None)
+    return next(
+        (path for path in (base / "__init__.py", base.with_name(f"{base.name}.py")) if path.is_file()), None
+    )
 
 
 def extension_needs(name: str) -> tuple[str, ...]:
     """What an extension module imports from C, where no text says so."""
-    needs = {"_datetime": ("_strptime",), "_decimal": ("numbers", "collections"), "_sqlite3": ("sqlite3.dump",)}
+    needs = {
+        "_datetime": ("_strptime",),
+        "_decimal": ("numbers", "collections"),
+        "_sqlite3": ("sqlite3.dump",),
+    }
     return needs.get(name, ())
 
 

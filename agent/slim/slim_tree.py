@@ -23,6 +23,7 @@ from importlib.metadata import Distribution, distribution
 from pathlib import Path, PurePosixPath
 
 from packaging.requirements import Requirement
+
 from slim_stdlib import Subset, archive_names, find_subset
 
 ROOT = Path(__file__).parents[2]

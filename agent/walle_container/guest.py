@@ -209,7 +209,7 @@ class GuestRun:
         head = json.dumps(done, ensure_ascii=False).encode("utf-8", "replace")
         return head[:-1] + b',"value":' + encoded + b"}", shared, peak_bytes
 
-    def _guard(self) -> Any:
+    def _guard(self) -> tuple[Any, BaseException | None, int, int, int]:
         """Run the task under guard: value, error, CPU ns, peak bytes, interrupts."""
         if self._profile is None:
             return _vm.guard(self._order["memory_bytes"], self._produce)

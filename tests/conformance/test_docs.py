@@ -7,6 +7,7 @@ import importlib.util
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from types import ModuleType
 
 import pytest
 
-from walle_engine.convert import convert
+from walle_agent.author.check import check_folder
 from walle_shared.manifest import parse_task_file
 from walle_shared.triggers import compile_trigger, parse
 
@@ -185,20 +186,16 @@ def test_the_triggers_in_the_guide_are_triggers() -> None:
 
 
 @pytest.mark.slow
-def test_the_task_in_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_task_in_the_guide_runs(tmp_path: Path) -> None:
     script, test = _fences(ROOT / "docs/guide/write-a-task.md", "python")
     task = tmp_path / "digit_reader"
-    (task / "model").mkdir(parents=True)
+    shutil.copytree(ROOT / "examples/digit_reader/task", task)
     (task / "main.py").write_text(script)
-    shutil.copy(ROOT / "examples/digit_reader/task/task.toml", task)
-    convert(ROOT / "examples/digit_reader/task/model/digits.onnx", task / "model/digits.wmodel")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(task)
-    monkeypatch.delitem(sys.modules, "main", raising=False)
-    names: dict[str, object] = {}
-    exec(compile(test, "write-a-task.md", "exec"), names)
-    tests = [value for name, value in names.items() if name.startswith("test_")]
-    assert len(tests) == 1
-    assert callable(tests[0])
-    tests[0]()
-    monkeypatch.delitem(sys.modules, "main")
+    (task / "tests").mkdir()
+    (task / "tests/test_main.py").write_text(test)
+    problems = [problem for problem in check_folder(task) if problem.level == "error"]
+    assert problems == []
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(task / "tests")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout

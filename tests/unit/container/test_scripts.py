@@ -105,7 +105,7 @@ def test_a_missing_entry_module_is_named():
         ("from concurrent.futures import Future", "a task may not import 'concurrent.futures'"),
         ("from urllib import parse", "a task may not import 'urllib'"),
         ("import pandas", "put a plain-Python 'pandas' into the bundle"),
-        ("from walle_task import evnts", "walle_task has no 'evnts'; it has Event, Visit, clock"),
+        ("from walle_task import visits", "walle_task has no 'visits'; it has Event, Visit, clock"),
         ("import walle_task.nothing", "walle_task has no 'nothing'"),
         ("from walle_task.testing import fake_host", "it is for tests"),
         ("from walle_task import testing", "it is for tests"),

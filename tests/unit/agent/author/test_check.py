@@ -25,7 +25,7 @@ def change(path: Path, old: str, new: str) -> None:
         ('entry = "main:run"', 'entry = "main.py"', "error: task.toml:6: task.entry 'main.py' is not like"),
         ('"log"]', '"disk"]', "error: task.toml:7: task.capabilities[4]: expected one of"),
         ('["page:item.exit"]', '["item"]', "error: task.toml:10: triggers[0].ids: 'item' is not like"),
-        ('["page:item.exit"]', '["kind:clik"]', "error: task.toml:10: 'kind:clik' never matches: kinds are"),
+        ('["page:item.exit"]', '["kind:tap"]', "error: task.toml:10: 'kind:tap' never matches: kinds are"),
         ("wall_s = 2.0", "wall_s = 0.0", "error: task.toml:13: limits.wall_s must be over 0"),
         ("wall_s = 2.0", "wall_s = 90", "warning: task.toml:13: limits.wall_s is 90 s; a device gives 60"),
         ("[limits]", "[surprise]\nx = 1\n[limits]", "error: task.toml:12: surprise: is not known"),
@@ -64,7 +64,7 @@ def test_a_broken_model_is_named(folder: Path) -> None:
 
 def test_recorded_events_are_read(folder: Path) -> None:
     with (folder / "tests/events.jsonl").open("a") as file:
-        file.write('\n# a comment\n{"kind": "clik"}\n')
+        file.write('\n# a comment\n{"kind": "tap"}\n')
     (found,) = complain(folder)
     assert found.startswith("warning: tests/events.jsonl:13: event.kind must be one of")
 

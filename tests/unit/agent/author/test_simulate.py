@@ -28,7 +28,7 @@ async def play(folder: Path, lines: list[bytes], options: Options | None = None)
 
 
 async def test_events_fire_runs_and_one_sees_the_others_rows(folder: Path) -> None:
-    outcome, shown = await play(folder, [*read_events(folder), b'{"kind": "clik"}', b"no"])
+    outcome, shown = await play(folder, [*read_events(folder), b'{"kind": "tap"}', b"no"])
     assert [run.result.ok for run in outcome.runs] == [True, True]
     assert [dict(row) for run in outcome.runs for _, row in run.commit.rows] == [
         {"dwell_ms": 12_000, "clicks": 2},
