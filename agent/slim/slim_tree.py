@@ -25,6 +25,7 @@ from pathlib import Path, PurePosixPath
 from packaging.requirements import Requirement
 
 from slim_stdlib import Subset, archive_names, find_subset
+from walle_container import locate
 
 ROOT = Path(__file__).parents[2]
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -39,7 +40,7 @@ PACKAGES = {
     "walle_engine": ("bench", "convert", "onnx_backend.py", "samples.py"),
     "walle_shared": (),
 }
-EXTENSIONS = ("walle_container._vm", "walle_engine._native", "walle_engine._cffi")
+EXTENSIONS = (*locate.EXTENSIONS, "walle_engine._cffi")
 ENGINE_LIBRARY = "libwalle_engine.so"
 
 #: Of the C library, which every system brings itself.

@@ -187,12 +187,19 @@ class _Player:
         self._flow.register(task.key, task.definition.triggers)
         self._flow.recover()
         self._runner = TaskRunner(
-            self._watched, self._streams, self, self._told, _judge_nothing, clock, RunSection()
+            self._watched, self._streams, self, self._told, _judge_nothing, self, clock, RunSection()
         )
 
     def get(self, key: TaskKey) -> InstalledTask | None:
         """The one task there is: the runner's registry."""
         return self._task if key == self._task.key else None
+
+    def is_isolated(self, task: InstalledTask) -> bool:  # noqa: ARG002  # the protocol's
+        """A simulation remembers no crash: the runner's memory of tiers."""
+        return False
+
+    async def isolate(self, task: InstalledTask, reason: str) -> None:
+        """The crash is in the run's result."""
 
     async def play(self, lines: Iterable[bytes]) -> Outcome:
         outcome = Outcome()
