@@ -559,7 +559,7 @@ def test_a_script_that_does_not_compile_is_refused_at_import(world: World, tmp_p
     commit_tasks(world.repo, {"typo": task_folder(tmp_path, "typo", "def run()\n    pass\n")}, "1.0.0")
     answer = world.control.import_task(world.repo, "typo")
     assert (answer.status_code, answer.json()["code"]) == (422, "task")
-    assert "main.py, line 1" in answer.json()["detail"]
+    assert "main.py:1: does not compile" in answer.json()["detail"]
 
 
 # Settings
