@@ -30,6 +30,7 @@ enum {
 };
 
 static const double EACH_S = 0.008; /* to measure one figure in one pass */
+static const double SHARED_WELL = 0.75;
 
 typedef struct bench {
     we_clock clock_s;
@@ -161,7 +162,7 @@ static void run_shared(const void *context) {
  * core was never free, and nothing is known. */
 static void measure_fork(const bench *b, double *fork_ns) {
     double alone = best_ns(b, run_alone, b), together = best_ns(b, run_shared, b);
-    if (together >= alone)
+    if (together > SHARED_WELL * alone)
         return;
     double lost = together - alone / SHARED;
     keep_time(fork_ns, lost > LEAST_FORK_NS ? lost : LEAST_FORK_NS);
