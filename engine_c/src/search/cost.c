@@ -1,5 +1,6 @@
 #include "search/cost.h"
 
+#include "backend/cpu/gemm.h"
 #include "base/dtype.h"
 
 /* Steps per element and kind, in the unit of the element-wise rate. */
@@ -93,20 +94,35 @@ static double bytes_of_b(const we_matmul *p, const we_matmul_row *kernel) {
     return (double)p->n * words_of(p, kernel) * 4 * (kernel->parts ? kernel->parts : 1);
 }
 
+/* How the rows of a product meet its B: `rows` at a time. ahead: what is multiplied next is brought near
+ * meanwhile. packs: B is not constant. */
+typedef struct passes {
+    int64_t rows;
+    bool ahead, packs;
+} passes;
+
 /* One pass of B, whose bytes arrive at that rate, over some rows of A. */
 static double pass_ns(const we_machine *machine, const we_matmul *p, int64_t m, double bytes_per_ns,
-                      const we_matmul_row *kernel) {
+                      bool ahead, const we_matmul_row *kernel) {
     const we_matmul_row *rows;
     we_matmul part = *p;
     part.m = m;
     we_matmul_rows(&rows);
-    return together(we_cost_cycles(&part, kernel) / machine->parameters->cycles[kernel - rows],
-                    bytes_of_b(p, kernel) / bytes_per_ns);
+    double cycles = we_cost_cycles(&part, kernel) / machine->parameters->cycles[kernel - rows];
+    double arrival = bytes_of_b(p, kernel) / bytes_per_ns;
+    return ahead ? together(cycles, arrival) : cycles + arrival;
 }
 
-/* Passes of a constant B that was last used a run ago, each over at most `chunk` rows; or packing a B that is
- * not constant. What of C passes the nearer caches is written to the last. */
-static double product_ns(const we_machine *machine, const we_matmul *p, int64_t chunk, bool pack_b,
+/* Bytes per ns of a B that is used again: from the nearer of both where it is well below what that holds,
+ * with what else a pass touches; from the farther where it is well above. */
+static double later_rate(const we_parameters *parameters, double bytes) {
+    double beyond = 2 * bytes / parameters->cache - 0.5, share = beyond < 0 ? 0 : beyond > 1 ? 1 : beyond;
+    return 1 / ((1 - share) / parameters->near + share / parameters->far);
+}
+
+/* Passes of a constant B that was last used a run ago; or packing one that is not constant. What of C passes
+ * the nearer caches is written to the last. */
+static double product_ns(const we_machine *machine, const we_matmul *p, passes how,
                          const we_matmul_row *kernel) {
     const we_parameters *parameters = machine->parameters;
     double batch = 1, k = (double)p->k, m = (double)p->m, n = (double)p->n;
@@ -116,20 +132,38 @@ static double product_ns(const we_machine *machine, const we_matmul *p, int64_t 
         return batch * (2 * m * n * k / PLAIN_STEPS + 5);
     double share = batch > 1 ? 0.5 : 1; /* of the bandwidth: no next B arrives while one is multiplied */
     double first =
-        share * (machine->weights > parameters->cache && !pack_b ? parameters->far : parameters->near);
-    double later =
-        share * (2 * batch * bytes_of_b(p, kernel) > parameters->cache ? parameters->far : parameters->near);
-    int64_t left = p->m - (chunk < p->m ? chunk : p->m);
-    double ns = pass_ns(machine, p, p->m - left, first, kernel);
-    if (pack_b)
+        share * (machine->weights > parameters->cache && !how.packs ? parameters->far : parameters->near);
+    double later = share * later_rate(parameters, batch * bytes_of_b(p, kernel));
+    int64_t left = p->m - (how.rows < p->m ? how.rows : p->m);
+    double ns = pass_ns(machine, p, p->m - left, first, how.ahead, kernel);
+    if (how.packs)
         ns += n * k * sizeof(float) /
               (p->b_column == 1 ? parameters->copy[best_isa(machine)] / 2 : parameters->turn) *
               (kernel->parts ? 1 + kernel->parts : 1);
-    if (left >= chunk)
-        ns += (double)(left / chunk) * pass_ns(machine, p, chunk, later, kernel);
-    if (left % chunk)
-        ns += pass_ns(machine, p, left % chunk, later, kernel);
+    if (left >= how.rows)
+        ns += (double)(left / how.rows) * pass_ns(machine, p, how.rows, later, how.ahead, kernel);
+    if (left % how.rows)
+        ns += pass_ns(machine, p, left % how.rows, later, how.ahead, kernel);
     return batch * ns + greater(0, batch * m * n * 4 - NEAR_BYTES) / parameters->near;
+}
+
+/* As we_gemm cuts a product with a packed B; k is taken for one run. */
+static passes passes_of(const we_machine *machine, const we_matmul *p, const we_matmul_row *kernel) {
+    if (!kernel || p->m == 0 || p->k == 0)
+        return (passes){.rows = 1, .ahead = true};
+    float packed = 0;
+    we_gemm gemm = {.kernel = kernel, .m = p->m, .n = p->n, .runs = 1, .depth = p->k, .packed = &packed};
+    int64_t rows = we_gemm_unit_rows(&gemm, machine->threads);
+    return (passes){.rows = rows, .ahead = rows >= p->m};
+}
+
+static double matmul_ns(const we_machine *machine, const we_program *program, const we_command *command,
+                        const we_matmul_row *kernel) {
+    const we_matmul *product = &command->u.matmul;
+    passes how = {.rows = INT64_MAX, .ahead = true, .packs = true};
+    if (program->tensors[command->in[1]].kind == WE_TENSOR_CONST)
+        how = passes_of(machine, product, kernel);
+    return product_ns(machine, product, how, kernel);
 }
 
 static double claim_product_ns(const we_machine *machine, const we_command *command,
@@ -137,8 +171,10 @@ static double claim_product_ns(const we_machine *machine, const we_command *comm
     const we_claim_methods *claim = we_claim_of(command);
     const void *parameters = command->u.claim.parameters;
     const we_matmul *product = claim->product(parameters);
-    int64_t chunk = claim->rows ? claim->rows(parameters, machine->threads) : product->m;
-    return product_ns(machine, product, chunk > 0 ? chunk : 1, false, kernel);
+    if (!claim->rows)
+        return product_ns(machine, product, passes_of(machine, product, kernel), kernel);
+    int64_t rows = claim->rows(parameters, machine->threads);
+    return product_ns(machine, product, (passes){.rows = rows > 0 ? rows : 1, .ahead = true}, kernel);
 }
 
 /* Every iteration costs its body; a simple one starts without the call. */
@@ -206,8 +242,7 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
         steps = STEPS_RANDOM * count;
         break;
     case WE_COMMAND_MATMUL:
-        ns = product_ns(machine, &command->u.matmul, INT64_MAX,
-                        program->tensors[command->in[1]].kind != WE_TENSOR_CONST, candidate->kernel);
+        ns = matmul_ns(machine, program, command, candidate->kernel);
         break;
     case WE_COMMAND_LOOP:
         return loop_ms(machine, program, &command->u.loop, candidate->pieces);

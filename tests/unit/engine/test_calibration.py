@@ -206,3 +206,46 @@ def test_show_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert {row["name"]: row["value"] for row in document["parameters"]} == _values()
     assert calibration.file_path() is not None
     assert not Path(document["path"]).exists()
+
+
+def _predicted_ms(rows: int, threads: int) -> float:
+    builder = api.GraphBuilder("product")
+    builder.input("x", "F32", [rows, 512])
+    builder.weight("w", np.ones((512, 512), np.float32))
+    builder.node("MatMul", ["x", "w"], ["y"])
+    builder.output("y")
+    session = builder.finish().session(threads=threads)
+    session.prepare({"x": np.ones((rows, 512), np.float32)})
+    (step,) = session.explain()["steps"]
+    predicted: float = step["predicted_ms"]
+    return predicted
+
+
+def _arrival_ms(rows: int, threads: int) -> float:
+    """What is predicted of weights that arrive at half a byte per ns, beyond such that are there at once."""
+    times_ms = []
+    for rate in (0.5, 1e6):
+        for name in ("near", "far"):
+            _native.set_parameter(name, rate)
+        times_ms.append(_predicted_ms(rows, threads))
+    return times_ms[0] - times_ms[1]
+
+
+@pytest.mark.optimised("isa")
+def test_weights_that_pass_several_times_are_priced_so() -> None:
+    once_ms = 512 * 512 * 4 / 0.5 * 1e-6
+    assert _arrival_ms(64, threads=1) == pytest.approx(once_ms, rel=0.1)
+    # Where rows are cut, each part of them meets all weights; where columns are, each meets its own.
+    assert _arrival_ms(64, threads=2) == pytest.approx(once_ms / 2, rel=0.1)
+    assert _arrival_ms(100_000, threads=2) > 2 * once_ms
+
+
+@pytest.mark.optimised("isa")
+def test_weights_used_again_come_from_where_they_fit() -> None:
+    _native.set_parameter("near", 0.5)
+    _native.set_parameter("far", 0.05)
+    times_ms = []
+    for cache in (64 << 20, 2 << 20, 1 << 10):  # well below, on the edge, well above
+        _native.set_parameter("cache", cache)
+        times_ms.append(_predicted_ms(100_000, threads=2))
+    assert times_ms[0] < times_ms[1] < times_ms[2]

@@ -127,6 +127,10 @@ static int64_t thread_floats(const we_gemm *g, const cut *cut) {
     return tile_words(g, cut) + sums_floats(g, cut) + own;
 }
 
+int64_t we_gemm_unit_rows(const we_gemm *g, int32_t threads) {
+    return cut_of(g, threads).rows;
+}
+
 size_t we_gemm_scratch(const we_gemm *g, int32_t threads) {
     cut cut = cut_of(g, threads);
     return (size_t)(g->m * rounded_row(g, &cut) + thread_floats(g, &cut) * threads) * sizeof(float);

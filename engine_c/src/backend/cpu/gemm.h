@@ -51,6 +51,9 @@ static inline int64_t we_panels(int64_t lines, int64_t width) {
 
 /* scratch: we_gemm_scratch bytes; may be NULL where those are 0: B is packed, and of float32. */
 void we_gemm_run(we_pool *pool, const we_gemm *gemm, float *scratch);
+/* Rows that meet all of B before the next ones do: where they are fewer than m, B passes several times, and
+ * what is multiplied next is not brought near meanwhile. */
+int64_t we_gemm_unit_rows(const we_gemm *gemm, int32_t threads);
 /* Bytes of scratch for products of that shape with that many threads. */
 size_t we_gemm_scratch(const we_gemm *gemm, int32_t threads);
 
