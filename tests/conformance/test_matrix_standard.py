@@ -91,6 +91,7 @@ METHODS = [
     )
 ]
 
+
 def test_the_main_namespace_is_whole():
     missing = {name for name in NAMES if not hasattr(matrix, name)}
     print(f"\nmain namespace: {len(NAMES) - len(missing)} of {len(NAMES)} names")

@@ -117,23 +117,33 @@ BAD_TASKS: Mapping[str, Bad] = {
         """
         from walle_task import tunnel
 
+        FIELD = "address"  # a name that only a run can know
+
         def run():
-            tunnel.send("seen", {"what": "x", "address": "12 Long Lane"})
+            tunnel.send("seen", {"what": "x", FIELD: "12 Long Lane"})
         """,
         "denied",
         "seen.address is not declared in [uploads.seen]",
     ),
     "stray": Bad(
         """
-        import socket
-
         def run():
+            socket = __import__("socket")  # which no reader of imports sees
             socket.create_connection(("localhost", 80))
         """,
         "denied",
         "a task has no network; use walle_task.tunnel",
     ),
-    "headless": Bad("run = 3\n", "invalid", "main.py has no function 'run'"),
+    "headless": Bad(
+        """
+        def run():
+            pass
+
+        globals()["run"] = 3
+        """,
+        "invalid",
+        "main.py has no function 'run'",
+    ),
 }
 
 
