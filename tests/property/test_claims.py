@@ -56,7 +56,9 @@ class _Node:
             np.testing.assert_allclose(got[name], want[name], rtol=tolerance, atol=tolerance)
         rough = model.session(threads=threads, precision="medium").run(self.feeds)
         for name in kept:
-            right, off = np.asarray(want[name]), np.asarray(rough[name]) - np.asarray(want[name])
+            finite = np.isfinite(np.asarray(want[name]))
+            right, near = np.asarray(want[name])[finite], np.asarray(rough[name])[finite]
+            off = near - right
             assert np.linalg.norm(off) <= 0.05 * (np.linalg.norm(right) + 0.2 * np.sqrt(right.size))
 
 

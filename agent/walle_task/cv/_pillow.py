@@ -123,7 +123,7 @@ def encode(suffix: str, pixels: Any, params: Mapping[int, int]) -> _native.Tenso
         ("H", 1): ("I;16", "I;16"),
     }
     mode, raw = modes.get((view.format, channels), ("", ""))
-    if not mode or (mode == "I;16" and form != "PNG") or 0 in shape:
+    if not mode or (mode == "I;16" and form != "PNG") or not all(shape):
         raise TaskError(f"{form} takes bytes of 1, 3 or 4 channels (PNG also uint16 of one), not {shape}")
     options: dict[str, Any] = {}
     if form == "JPEG":
