@@ -114,7 +114,7 @@ def encode(suffix: str, pixels: Any, params: Mapping[int, int]) -> _native.Tenso
     if form is None:
         raise TaskError(f"image files are written as {', '.join(_SUFFIXES)}, not {suffix!r}")
     view = memoryview(pixels)
-    shape = view.shape or ()
+    shape = list(view.shape or ())
     channels = shape[2] if len(shape) == 3 else 1
     modes = {
         ("B", 1): ("L", "L"),
