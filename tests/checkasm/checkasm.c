@@ -195,7 +195,7 @@ enum {
 };
 static float tile_a[WE_TILE_ROWS * WE_PARTS * TILE_DEPTH + 16],
     tile_b[WE_TILE_COLUMNS * WE_PARTS * TILE_DEPTH + 16], tile_c[WE_TILE_ROWS * TILE_LDC],
-    tile_before[WE_TILE_ROWS * TILE_LDC], tile_bias[TILE_LDC], tile_residual[WE_TILE_ROWS * TILE_LDC];
+    tile_before[WE_TILE_ROWS * TILE_LDC], tile_bias[TILE_LDC], tile_residual[WE_TILE_ROWS * TILE_NARROW_ROW];
 static uint16_t tile_narrow[WE_TILE_ROWS * TILE_NARROW_ROW],
     tile_narrow_before[WE_TILE_ROWS * TILE_NARROW_ROW], tile_narrow_residual[WE_TILE_ROWS * TILE_NARROW_ROW];
 static const float *tile_rows[TILE_RUNS * WE_TILE_ROWS];
@@ -284,7 +284,7 @@ static we_tile random_tile(const we_matmul_row *row, int round) {
     int mode = (int)check_below(3);
     fill(WE_F32, tile_c, WE_TILE_ROWS * TILE_LDC, 0);
     fill(WE_F32, tile_bias, TILE_LDC, 0);
-    fill(WE_F32, tile_residual, WE_TILE_ROWS * TILE_LDC, 0);
+    fill(WE_F32, tile_residual, WE_TILE_ROWS * TILE_NARROW_ROW, 0);
     memcpy(tile_before, tile_c, sizeof tile_c);
     return (we_tile){.rows = tile_rows,
                      .b = tile_b + check_below(2),

@@ -47,8 +47,7 @@ static inline __attribute__((always_inline)) void exchange_vectors(VEC *a, VEC *
 
 /* Two sorted halves of v[0, count) to one. */
 static inline __attribute__((always_inline)) void merge_vectors(VEC *v, int count) {
-#pragma GCC unroll 8
-    for (int i = 0; i < count / 2; i++) { /* against the second half reversed */
+    for (int i = 0; i < count / 2; i++) { /* against the second half reversed; count is a constant */
         VEC mirrored = V_PERMUTE(V_XOR(V_IOTA(), V_SPLAT(LANES - 1)), v[count - 1 - i]);
         exchange_vectors(&v[i], &mirrored);
         v[count - 1 - i] = mirrored;
