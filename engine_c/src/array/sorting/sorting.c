@@ -270,6 +270,33 @@ static we_status order_reals(const we_kernels *kernels, we_pool *pool, we_array_
     return status;
 }
 
+/* Which parts of a complex number are NaN: 0 neither, 1 the imaginary one, 2 the real one, 3 both. */
+static int nan_parts(we_array_dtype dtype, const char *at) {
+    if (dtype == WE_ARRAY_C64) {
+        float x[2];
+        memcpy(x, at, sizeof x);
+        return 2 * (x[0] != x[0]) + (x[1] != x[1]);
+    }
+    double x[2];
+    memcpy(x, at, sizeof x);
+    return 2 * (x[0] != x[0]) + (x[1] != x[1]);
+}
+
+/* Those with NaN come last, as in NumPy. `spare` has room for n places. */
+static void put_nans_last(we_array_dtype dtype, int64_t n, const char *from, int64_t step, int64_t *places,
+                          int64_t *spare) {
+    int64_t bytes = we_array_dtype_size(dtype) * step, count = 0;
+    for (int parts = 0; parts < 4; parts++) {
+        for (int64_t i = 0; i < n; i++) {
+            if (nan_parts(dtype, from + places[i] * bytes) == parts)
+                spare[count++] = places[i];
+        }
+        if (count == n && parts == 0)
+            return; /* there is none */
+    }
+    memcpy(places, spare, (size_t)n * sizeof *places);
+}
+
 /* Complex numbers are ordered by their real parts, then by their imaginary ones: the other way round, stably.
  */
 static we_status order_complex(const we_kernels *kernels, we_pool *pool, we_array_dtype dtype,
@@ -290,6 +317,8 @@ static we_status order_complex(const we_kernels *kernels, we_pool *pool, we_arra
         status = order_reals(kernels, pool, part, descending, n, parts, 1, by_real, err);
     for (int64_t i = 0; status == WE_OK && i < n; i++)
         places[i] = by_imaginary[by_real[i]];
+    if (status == WE_OK)
+        put_nans_last(dtype, n, from, step, places, memory);
     we_memory_free(memory);
     return status;
 }
