@@ -118,6 +118,7 @@ def _bottleneck() -> _Net:
     return net
 
 
+@pytest.mark.optimised("claims", "fuse", "isa", "merge", "vertical", "horizontal")
 def test_what_lies_between_convolutions_is_narrow() -> None:
     if not {kernel.isa for kernel in api.kernels() if kernel.available} & {"avx512bf16", "amx"}:
         pytest.skip("this CPU has no bfloat16 products")
