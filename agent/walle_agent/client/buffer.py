@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -141,3 +142,34 @@ def encode_event(
     )
     plain = to_plain(raw)
     return orjson.dumps({name: plain[name] for name in _MEMBERS if plain[name]}) + b"\n"
+
+
+class Emitter(ABC):
+    """The one call that an app makes, whoever sends behind it."""
+
+    def emit(
+        self,
+        kind: EventKind,
+        *,
+        event_id: str = "",
+        page_id: str = "",
+        visit_id: str = "",
+        args: Mapping[str, Any] | None = None,
+        wall_ms: int = 0,
+    ) -> bool:
+        """Hand in one event; returns at once.
+
+        Returns:
+            False if the event was lost because the buffer is full.
+
+        Raises:
+            EventError: it is not an event; the message names the member.
+        """
+        line = encode_event(
+            kind, event_id=event_id, page_id=page_id, visit_id=visit_id, args=args, wall_ms=wall_ms
+        )
+        return self._put(kind, line)
+
+    @abstractmethod
+    def _put(self, kind: EventKind, line: bytes) -> bool:
+        """Buffer an encoded event, and wake whoever sends; False if it was lost."""

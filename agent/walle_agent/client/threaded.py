@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from walle_agent.client.buffer import (
     CAPACITY,
@@ -17,13 +16,13 @@ from walle_agent.client.buffer import (
     RETRY_MAX_S,
     SOCKET_TIMEOUT_S,
     ClientStatistics,
+    Emitter,
     EventBuffer,
-    encode_event,
 )
 from walle_agent.streams.event import EventKind
 
 
-class EventClient:
+class EventClient(Emitter):
     """Sends events from a thread of its own; safe to use from any thread.
 
     Args:
@@ -40,27 +39,7 @@ class EventClient:
         self._closing = threading.Event()
         self._start()
 
-    def emit(
-        self,
-        kind: EventKind,
-        *,
-        event_id: str = "",
-        page_id: str = "",
-        visit_id: str = "",
-        args: Mapping[str, Any] | None = None,
-        wall_ms: int = 0,
-    ) -> bool:
-        """Hand in one event; returns at once.
-
-        Returns:
-            False if the event was lost because the buffer is full.
-
-        Raises:
-            EventError: it is not an event; the message names the member.
-        """
-        line = encode_event(
-            kind, event_id=event_id, page_id=page_id, visit_id=visit_id, args=args, wall_ms=wall_ms
-        )
+    def _put(self, kind: EventKind, line: bytes) -> bool:
         if os.getpid() != self._pid:  # a fork has the buffer, and no thread
             self._changed = threading.Condition()
             self._start()

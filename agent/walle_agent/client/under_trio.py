@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import trio
 
@@ -15,13 +14,13 @@ from walle_agent.client.buffer import (
     RETRY_FIRST_S,
     RETRY_MAX_S,
     ClientStatistics,
+    Emitter,
     EventBuffer,
-    encode_event,
 )
 from walle_agent.streams.event import EventKind
 
 
-class TrioEvents:
+class TrioEvents(Emitter):
     """The same without a thread, under Trio; made by ``open_events``."""
 
     def __init__(self, capacity: int) -> None:
@@ -29,27 +28,7 @@ class TrioEvents:
         self._changed = trio.Event()
         self._closing = False
 
-    def emit(
-        self,
-        kind: EventKind,
-        *,
-        event_id: str = "",
-        page_id: str = "",
-        visit_id: str = "",
-        args: Mapping[str, Any] | None = None,
-        wall_ms: int = 0,
-    ) -> bool:
-        """Hand in one event; returns at once, and need not be awaited.
-
-        Returns:
-            False if the event was lost because the buffer is full.
-
-        Raises:
-            EventError: it is not an event; the message names the member.
-        """
-        line = encode_event(
-            kind, event_id=event_id, page_id=page_id, visit_id=visit_id, args=args, wall_ms=wall_ms
-        )
+    def _put(self, kind: EventKind, line: bytes) -> bool:
         kept = self._buffer.add(kind, line)
         self._changed.set()
         return kept
