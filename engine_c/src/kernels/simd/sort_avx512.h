@@ -3,14 +3,14 @@
  * quicksort algorithm vectorized using AVX-512 (2017); Batcher, Sorting networks (1968). */
 #include "kernels/kernels.h"
 
-#include "kernels/sort_heap.h"
-
 enum {
     VECTORS = 8, /* that a network sorts at most */
     FEW = VECTORS * LANES,
     UNROLLED =
         2, /* vectors per choice of a side: what a network does not take is then partitioned by vectors */
 };
+
+#include "kernels/sort_quick.h"
 
 /* ---- Networks ---- */
 
@@ -149,14 +149,7 @@ int64_t PARTITION(int64_t n, KEY *keys, KEY pivot) {
         divide(last[UNROLLED - 1], split, &low, &high);
         return low - keys;
     }
-    int64_t low = 0;
-    for (int64_t i = 0; i < n; i++) {
-        KEY key = keys[i];
-        keys[i] = keys[low];
-        keys[low] = key;
-        low += key <= pivot;
-    }
-    return low;
+    return partition_each(n, keys, pivot);
 }
 
 /* The median of a vector of samples. */
@@ -166,33 +159,4 @@ static KEY choose(int64_t n, const KEY *keys) {
         samples[i] = keys[n / LANES * i + n / LANES / 2];
     V_STORE(samples, sort_lanes(V_LOAD(samples)));
     return samples[LANES / 2];
-}
-
-static void quicksort(int64_t n, KEY *keys, int32_t patience) {
-    while (n > FEW) {
-        if (patience-- == 0) {
-            heap_sort(n, keys);
-            return;
-        }
-        KEY pivot = choose(n, keys);
-        int64_t low = PARTITION(n, keys, pivot);
-        if (low == n) { /* the pivot is the largest: its equals are in place behind the others */
-            if (pivot == LEAST)
-                return;
-            n = PARTITION(n, keys, pivot - 1);
-            continue;
-        }
-        if (low < n - low) {
-            quicksort(low, keys, patience);
-            keys += low, n -= low;
-        } else {
-            quicksort(n - low, keys + low, patience);
-            n = low;
-        }
-    }
-    sort_few(n, keys);
-}
-
-void SORT(int64_t n, KEY *keys) {
-    quicksort(n, keys, patience_for(n));
 }
