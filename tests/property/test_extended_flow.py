@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from walle_agent.streams.event import Event, make_event
+from walle_agent.streams.event import Event, EventKind, make_event
 from walle_agent.streams.flow import StreamFlow
 from walle_agent.streams.pipeline import Firing
 from walle_agent.streams.sequences import VisitTracker
@@ -85,7 +85,7 @@ def test_restarts_change_no_firing(tmp_path: Path, seed: int) -> None:
     owed: list[Firing] = []
     for _ in range(60):
         clock.advance(random.choice([0.1, 1.0, 3.0, 11.0]))
-        kind = random.choice(["custom", "custom", "custom", "page_enter", "page_exit"])
+        kind: EventKind = random.choice(["custom", "custom", "custom", "page_enter", "page_exit"])
         name = random.choice("abc") if kind == "custom" else ""
         args = {"n": random.randint(0, 1)} if random.random() < 0.7 else {}
         page = "item" if kind == "page_enter" else ""
@@ -109,6 +109,34 @@ def test_restarts_change_no_firing(tmp_path: Path, seed: int) -> None:
     assert len(wanted) > 5
     steady.store.close()
     shaken.store.close()
+
+
+def test_a_consecutive_trigger_never_sees_what_was_before_its_task(tmp_path: Path) -> None:
+    """Not even if the log is read again from before, because another task still waits for its run."""
+    clock = FixedClock(mono_ns=10**9, wall_ms=10**12)
+    early = (ScenarioName("demo"), TaskName("early"))
+    late = (ScenarioName("demo"), TaskName("late"))
+    device = Device(tmp_path / "s.db", clock, {early: [Trigger(("event:a",))]})
+    device.flow.accept([make_event("custom", event_id=name) for name in "abab"])
+    device.tasks[late] = [Trigger(("event:a", "event:b")), Trigger(("event:b", "event:b"))]
+    device.flow.register(late, device.tasks[late])
+    owed = device.crash()
+    assert [(firing.task, firing.last_seq) for firing in owed] == [(early, 1), (early, 3)]
+    assert device.flow.accept([make_event("custom", event_id="b")]) == []  # it began before, too
+    fired = device.flow.accept([make_event("custom", event_id=name) for name in "ab"])
+    assert [(firing.task, firing.first_seq, firing.last_seq) for firing in fired] == [
+        (early, 6, 6),
+        (late, 6, 7),
+    ]
+    device.flow.register(late, device.tasks[late])  # a new version with the same triggers: still owed
+    owed = device.crash()
+    assert (late, 7) in [(firing.task, firing.last_seq) for firing in owed]
+    device.flow.deregister(late)
+    device.flow.register(late, device.tasks[late])
+    device.flow.accept([make_event("custom", event_id="c")])
+    owed = device.crash()
+    assert [firing.last_seq for firing in owed if firing.task == late] == []
+    device.store.close()
 
 
 def logged(store: StreamStore) -> list[Event]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from walle_agent.streams.event import Event, RawEvent
+from walle_agent.streams.matcher import Watch
 from walle_agent.streams.pipeline import Firing, Pipeline, PipelineStatistics
 from walle_agent.streams.reorder import ReorderBuffer, ReorderStatistics
 from walle_agent.streams.sequences import SequenceStatistics, VisitTracker
@@ -79,6 +80,7 @@ class StreamFlow:
         self._owed: dict[tuple[TaskKey, int], Firing] = {}
         self._snapshot_seq: int | None = None  # None: nothing needs one
         self._held_seq = 0
+        self._since: dict[Watch, int] = {}
         self._fed_seq = 0
         self._fired = 0
         self._replayed = (0, 0, 0)
@@ -93,12 +95,14 @@ class StreamFlow:
         """
         self._pipeline.register(task, triggers)
         if self._recovered:
+            self._note_watches()
             self._keep_snapshot()
 
     def deregister(self, task: TaskKey) -> None:
         """Forget a task's triggers; firings it is owed stay owed until marked or dismissed."""
         self._pipeline.deregister(task)
         if self._recovered:
+            self._note_watches()
             self._keep_snapshot()
 
     def recover(self) -> list[Firing]:
@@ -111,6 +115,9 @@ class StreamFlow:
             StorageError: the log cannot be read.
         """
         replay = self._store.pending()
+        if replay.since is not None:  # None: a file from before this was kept, whose tasks it knows well
+            self._since = dict(replay.since)
+            self._pipeline.restore_watches(self._since, self._store.next_seq)
         snapshot = self._restore(replay)
         seen_seq = snapshot.matcher.last_seq if snapshot is not None else 0
         owed: dict[int, list[SavedFiring]] = {}
@@ -134,6 +141,7 @@ class StreamFlow:
             self._order.restart(min(replay.events[-1].mono_ns, self._clock.mono_ns()))
         self._replayed = (len(replay.events), len(firings), skipped)
         self._recovered = True
+        self._note_watches(1 if replay.since is None else None)
         self._keep_snapshot()
         return firings
 
@@ -250,6 +258,12 @@ class StreamFlow:
         except StorageError as error:
             _log.warning("storage_failed", code=error.code, message=error.message)
             return ()
+
+    def _note_watches(self, otherwise: int | None = None) -> None:
+        """Have the next transaction keep since which event each consecutive trigger has been there."""
+        new = self._store.next_seq if otherwise is None else otherwise
+        self._since = {watch: self._since.get(watch, new) for watch in self._pipeline.watches()}
+        self._store.keep_watches(self._since)
 
     def _keep_snapshot(self) -> None:
         """Have the next transaction keep what extended triggers know now."""

@@ -15,7 +15,7 @@ per pending node, whatever the number of triggers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from walle_shared.errors import LimitExceeded
@@ -25,6 +25,10 @@ from walle_shared.targeting.policy import TaskKey
 
 #: Distinct id tuples whose first step is remembered; apps have a few hundred, attackers do not get more.
 _STATIC_CACHE_MAX = 4_096
+
+
+#: A trigger of a task, by its ids.
+Watch = tuple[TaskKey, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,19 @@ class Matcher:
         self._triggers -= len(triggers)
         self._static.clear()
 
+    def restore(self, since: Mapping[Watch, int], otherwise: int) -> None:
+        """Let each trigger match from the event on that it was registered at; call once, before any event.
+
+        Args:
+            since: what an earlier process knew.
+            otherwise: for triggers that it did not know.
+        """
+        for task, triggers in self._tasks.items():
+            for trigger in triggers:
+                for end in self._node(trigger.ids).ends:
+                    if end.task == task:
+                        end.since_seq = since.get((task, trigger.ids), otherwise)
+
     def feed(self, ids: tuple[str, ...], seq: int, *, aside: bool = False) -> list[Match]:
         """Match the next event.
 
@@ -193,6 +210,12 @@ class Matcher:
                 child = node.children[key] = _Node()
                 self._nodes += 1
             node = child
+        return node
+
+    def _node(self, ids: tuple[str, ...]) -> _Node:
+        node = self._root
+        for key in ids:
+            node = node.children[key]
         return node
 
     def _remove(self, task: TaskKey, ids: tuple[str, ...]) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from walle_agent.streams.event import RESERVED_PREFIX, Event, RawEvent
-from walle_agent.streams.matcher import Matcher, MatcherStatistics
+from walle_agent.streams.matcher import Matcher, MatcherStatistics, Watch
 from walle_agent.streams.relaxed import RelaxedMatcher, RelaxedStatistics, Silence, key_of
 from walle_agent.streams.sequences import PageSequences, Visit, is_aside
 from walle_agent.streams.snapshot import PipelineSnapshot, SavedFiring
@@ -224,6 +224,19 @@ class Pipeline:
         """Take a snapshot over; call once, when the tasks are registered."""
         self._extended.restore(snapshot.matcher)
         self._time = EventTime(snapshot.mono_ns, snapshot.wall_ms, snapshot.now_ns)
+
+    def watches(self) -> list[Watch]:
+        """The consecutive triggers of all tasks."""
+        return [
+            (task, trigger.ids)
+            for task, triggers in self._triggers.items()
+            for trigger in triggers
+            if not trigger.on
+        ]
+
+    def restore_watches(self, since: Mapping[Watch, int], otherwise: int) -> None:
+        """Let consecutive triggers match from these events on; call once, when the tasks are registered."""
+        self._matcher.restore(since, otherwise)
 
     def watch_from(self, seq: int) -> None:
         """No extended trigger has seen anything yet, nor will it match events before ``seq``."""

@@ -34,10 +34,11 @@ from walle_agent.streams import outbox as outbox_module
 from walle_agent.streams import tables as tables_module
 from walle_agent.streams.database import STORAGE_CORRUPT, Database, set_aside
 from walle_agent.streams.event import Event, RawEvent
+from walle_agent.streams.matcher import Watch
 from walle_agent.streams.outbox import Numbers, Outbox, OutboxStatistics, Outgoing, encode_record
-from walle_agent.streams.tables import Columns, Row, Tables, encode_value, get_value, put_value
+from walle_agent.streams.tables import Columns, Row, Tables, encode_value, get_value
 from walle_shared.clock import Clock
-from walle_shared.errors import StorageError, WalleError
+from walle_shared.errors import LimitExceeded, StorageError, WalleError
 from walle_shared.limits import LATE_MAX_EVENTS, SLICE_MAX_EVENTS, STORE_TASK_MAX_BYTES, TABLE_MAX_ROWS
 from walle_shared.manifest import Retention
 from walle_shared.protocol.tunnel import Record, TunnelClass
@@ -60,8 +61,8 @@ CREATE TABLE IF NOT EXISTS runs (
     release_id TEXT NOT NULL, ok INTEGER NOT NULL, PRIMARY KEY (scenario, task, last_seq)
 ) STRICT, WITHOUT ROWID;
 """
-#: Cursor, replay point and snapshot, as the file has them.
-_Progress = tuple[int, int, bytes | None]
+#: Cursor, replay point, snapshot and watches, as the file has them.
+_Progress = tuple[int, int, bytes | None, bytes | None]
 
 _PUT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _PUT_LATE = (
@@ -114,13 +115,15 @@ class RunCommit:
 class Replay:
     """What a restart needs: the events to feed again, and which firings they cause are old news.
 
-    ``snapshot`` is the last that ``settle`` was given; None if none ever was.
+    ``snapshot`` is the last that ``settle`` was given, ``since`` what ``keep_watches`` was; None if none ever
+    was.
     """
 
     events: tuple[Event, ...]
     cursor: int
     marked: frozenset[tuple[TaskKey, int]]
     snapshot: bytes | None = None
+    since: Mapping[Watch, int] | None = None
 
     def is_done(self, task: TaskKey, last_seq: int) -> bool:
         """Whether this firing must not be run again."""
@@ -169,6 +172,7 @@ class StreamStore:
         self._replay_seq = 1
         self._durable_added = -1
         self._snapshot: bytes | None = None
+        self._watches: bytes | None = None
         self.damaged: Path | None = None
         self._load()
 
@@ -256,6 +260,12 @@ class StreamStore:
             if snapshot is not None:
                 self._snapshot = snapshot
 
+    def keep_watches(self, since: Mapping[Watch, int]) -> None:
+        """Note since which event each trigger of a task is there. Written with the next transaction."""
+        plain = [(*task, ids, seq) for (task, ids), seq in since.items()]
+        with self._lock:
+            self._watches = orjson.dumps(plain)
+
     def pending(self) -> Replay:
         """Events from the replay point on, and what has been dealt with.
 
@@ -271,7 +281,7 @@ class StreamStore:
                     "SELECT scenario, task, last_seq FROM runs"
                 )
             )
-            return Replay(events, self._cursor, marked, self._snapshot)
+            return Replay(events, self._cursor, marked, self._snapshot, _watches_from(self._watches))
 
     def read_log(self, first_seq: int, last_seq: int) -> tuple[Event, ...]:
         """The events with these numbers that are still in the log, at most the last ``SLICE_MAX_EVENTS``.
@@ -357,7 +367,7 @@ class StreamStore:
             return self._tables.read(connection, task, table, where or {}, limit)
 
     def used_bytes(self, task: TaskKey) -> int:
-        """About what the tables of a task take; its oldest rows go when that is over ``task_bytes``."""
+        """About what a task's tables and values take; its oldest rows go when it is over ``task_bytes``."""
         with self._lock:
             return self._tables.used_bytes(task)
 
@@ -427,12 +437,12 @@ class StreamStore:
             StorageError: even that failed.
         """
         with self._lock:
-            next_seq, cursor, snapshot = self._next_seq, self._next_seq - 1, self._snapshot
+            next_seq, cursor, kept = self._next_seq, self._next_seq - 1, (self._snapshot, self._watches)
             self._database.close()
             moved = set_aside(self._path)
             self._load()
             self._next_seq, self._cursor, self._replay_seq = next_seq, cursor, next_seq
-            self._snapshot = snapshot
+            self._snapshot, self._watches = kept
             for (task, table), (columns, keep) in self._declared.items():
                 self.declare(task, {table: columns}, {table: keep} if keep else None)
             self._stats = replace(self._stats, set_aside=self._stats.set_aside + 1)
@@ -482,7 +492,8 @@ class StreamStore:
         self._cursor = meta.get("cursor", 0)
         self._replay_seq = meta.get("replay_seq", 1)
         self._snapshot = meta.get("snapshot")
-        self._saved_progress: _Progress = (self._cursor, self._replay_seq, self._snapshot)
+        self._watches = meta.get("watches")
+        self._saved_progress: _Progress = self._progress()
         self._cut_seq = self._replay_seq
         self._next_seq = max(last_seq, self._cursor, self._replay_seq - 1, self._next_seq - 1) + 1
         self._durable_added = -1
@@ -497,7 +508,7 @@ class StreamStore:
             self._outbox.rolled_back()
             self._tables.rolled_back()
             self._stats = before
-            self._saved_progress = (-1, -1, None)  # write it again: this transaction's word is void
+            self._saved_progress = (-1, -1, None, None)  # write it again: this transaction's word is void
             raise
         self._outbox.committed()
         self._tables.committed()
@@ -528,8 +539,12 @@ class StreamStore:
         except WalleError as error:
             return error
 
-    def _keep(self, connection: sqlite3.Connection, prepared: _Prepared) -> bool:
+    def _keep(self, connection: sqlite3.Connection, prepared: _Prepared) -> bool | WalleError:
         commit = prepared.commit
+        try:
+            self._tables.check_values(connection, commit.task, prepared.values)
+        except LimitExceeded as error:
+            return False if self._is_marked(connection, commit) else error
         if commit.cursor is not None:
             self.settle(commit.cursor, self._replay_seq)
         marked = connection.execute(
@@ -539,12 +554,11 @@ class StreamStore:
         if not marked:
             self._stats = replace(self._stats, repeated=self._stats.repeated + 1)
             return False
-        evicted = sum(
+        evicted = self._tables.put_values(connection, commit.task, prepared.values)
+        evicted += sum(
             self._tables.insert(connection, row, version=commit.version, seq=commit.last_seq)
             for row in prepared.rows
         )
-        for key, data in prepared.values:
-            put_value(connection, commit.task, key, data)
         for record, payload in zip(commit.uploads, prepared.payloads, strict=commit.ok):
             klass = commit.classes.get(record.name, TunnelClass.REALTIME)
             self._outbox.add(connection, klass, payload)
@@ -556,14 +570,27 @@ class StreamStore:
         )
         return True
 
+    def _is_marked(self, connection: sqlite3.Connection, commit: RunCommit) -> bool:
+        return bool(
+            connection.execute(
+                "SELECT 1 FROM runs WHERE scenario = ? AND task = ? AND last_seq = ?",
+                (*commit.task, commit.last_seq),
+            ).fetchone()
+        )
+
+    def _progress(self) -> _Progress:
+        return self._cursor, self._replay_seq, self._snapshot, self._watches
+
     def _save_progress(self, connection: sqlite3.Connection) -> None:
-        progress = (self._cursor, self._replay_seq, self._snapshot)
+        progress = self._progress()
         if progress == self._saved_progress:
             return
         connection.execute(_PUT_META, ("cursor", self._cursor))
         connection.execute(_PUT_META, ("replay_seq", self._replay_seq))
         if self._snapshot is not self._saved_progress[2]:
             connection.execute(_PUT_META, ("snapshot", self._snapshot))
+        if self._watches is not self._saved_progress[3]:
+            connection.execute(_PUT_META, ("watches", self._watches))
         if self._replay_seq - self._cut_seq >= _CUT_EVERY:
             self._cut_log(connection)
         self._saved_progress = progress
@@ -585,6 +612,12 @@ def _event_to_sql(event: Event) -> tuple[object, ...]:
         event.mono_ns,
         orjson.dumps(event.args),
     )
+
+
+def _watches_from(data: bytes | None) -> dict[Watch, int] | None:
+    if data is None:
+        return None
+    return {((scenario, task), tuple(ids)): seq for scenario, task, ids, seq in orjson.loads(data)}
 
 
 def event_from_sql(row: tuple[Any, ...]) -> Event:

@@ -5,8 +5,9 @@ A declared table ``features`` of task ``page_view`` in scenario ``demo`` is the 
 ours (names begin with an underscore). All functions run inside a transaction of the caller; what is kept in
 memory is settled by ``committed`` or ``rolled_back``.
 
-A table keeps the newest rows that its retention allows, and all tables of a task together ``task_bytes``: a
-row that is too much pushes out the oldest of its own table, then of the task's others.
+A table keeps the newest rows that its retention allows. All tables and values of a task together keep
+``task_bytes``: what is too much pushes out the oldest rows, of a row's own table first, then of the task's
+others. Values are never pushed out; those that cannot fit are refused.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ _OURS = ", ".join(
 _AGED_AT_ONCE = 64
 #: What a row takes besides its values.
 _ROW_BYTES = 32
+#: What entries of ``kv`` take, counted as rows are.
+_VALUES_BYTES = f"coalesce(sum(length(CAST(key AS BLOB)) + length(value) + {_ROW_BYTES}), 0)"
 _SQL_TYPES: dict[ColumnType, str] = {
     "text": "TEXT",
     "integer": "INTEGER",
@@ -80,7 +83,7 @@ class Tables:
         connection: the file.
         clock: the age of rows.
         rows_max: rows of a table whose task asks for no other number.
-        task_bytes: what all tables of one task may take.
+        task_bytes: what all tables and values of one task may take.
     """
 
     def __init__(
@@ -94,7 +97,12 @@ class Tables:
             name: orjson.loads(columns)
             for name, columns in connection.execute("SELECT name, columns FROM declared")
         }
-        self._used: dict[str, int] = {}  # by table
+        self._used: dict[str, int] = {  # by table, and by task for its values
+            _values_name((scenario, task)): used
+            for scenario, task, used in connection.execute(
+                f"SELECT scenario, task, {_VALUES_BYTES} FROM kv GROUP BY scenario, task"
+            )
+        }
         for name in self._columns:
             self._add_ours(connection, name)
             self._used[name] = connection.execute(
@@ -146,8 +154,8 @@ class Tables:
         self._used = dict(self._saved)
 
     def used_bytes(self, task: TaskKey) -> int:
-        """About what the tables of a task take."""
-        return sum(self._used.get(name, 0) for name in self._of_task(_sql_name(task, "x")))
+        """About what the tables and values of a task take."""
+        return self._task_used(_values_name(task))
 
     def columns(self, task: TaskKey, table: str) -> Columns:
         """Columns of a declared table.
@@ -209,6 +217,45 @@ class Tables:
         ).fetchall()
         return [_row_from_sql(columns, row) for row in reversed(found)]
 
+    def check_values(
+        self, connection: sqlite3.Connection, task: TaskKey, values: Sequence[tuple[str, bytes | None]]
+    ) -> None:
+        """Refuse values that the task's room cannot hold even without its rows.
+
+        Raises:
+            LimitExceeded: naming sizes and limit; nothing has been written.
+        """
+        name = _values_name(task)
+        grown = self._used.get(name, 0) + self._growth(connection, task, values)
+        if values and grown > self._task_bytes:
+            raise LimitExceeded(
+                f"the values that {task[1]} keeps by key would take {grown} bytes; all it stores may take "
+                f"{self._task_bytes}: forget some with store.put(key, None)"
+            )
+
+    def put_values(
+        self, connection: sqlite3.Connection, task: TaskKey, values: Sequence[tuple[str, bytes | None]]
+    ) -> int:
+        """Keep what ``encode_value`` made, None forgets; returns how many rows had to go for it."""
+        if not values:
+            return 0
+        name = _values_name(task)
+        self._used[name] = self._used.get(name, 0) + self._growth(connection, task, values)
+        for key, data in values:
+            put_value(connection, task, key, data)
+        return self._fit_task(connection, name, _INT_MAX)
+
+    def _growth(
+        self, connection: sqlite3.Connection, task: TaskKey, values: Sequence[tuple[str, bytes | None]]
+    ) -> int:
+        growth = 0
+        for key, data in values:
+            (before,) = connection.execute(
+                f"SELECT {_VALUES_BYTES} FROM kv WHERE scenario = ? AND task = ? AND key = ?", (*task, key)
+            ).fetchone()
+            growth += (0 if data is None else _ROW_BYTES + len(key.encode()) + len(data)) - before
+        return growth
+
     def _keep(self, name: str) -> Retention:
         return self._retention.get(name, self._default)
 
@@ -220,7 +267,8 @@ class Tables:
     def _fit_task(self, connection: sqlite3.Connection, name: str, newest: int) -> int:
         """Bring a task back within its bytes: its table ``name`` first, but for the row ``newest``."""
         evicted = 0
-        for table in (name, *(other for other in self._of_task(name) if other != name)):
+        own = [name] if name in self._columns else []
+        for table in (*own, *(other for other in self._of_task(name) if other != name)):
             while (over := self._task_used(name) - self._task_bytes) > 0:
                 rows = connection.execute(
                     f'SELECT _id, _bytes FROM "{table}" WHERE _id < ? ORDER BY _id LIMIT 64',
@@ -249,7 +297,8 @@ class Tables:
         return [table for table in self._columns if table.startswith(prefix)]
 
     def _task_used(self, name: str) -> int:
-        return sum(self._used.get(table, 0) for table in self._of_task(name))
+        prefix = name[: name.rindex(".") + 1]
+        return sum(self._used.get(table, 0) for table in (*self._of_task(name), prefix))
 
     def _add_ours(self, connection: sqlite3.Connection, name: str) -> None:
         present = {row[1] for row in connection.execute(f'PRAGMA table_info("{name}")')}
@@ -378,6 +427,11 @@ def _row_from_sql(columns: Columns, row: Sequence[Any]) -> dict[str, Any]:
         else:
             plain[column] = value
     return plain
+
+
+def _values_name(task: TaskKey) -> str:
+    """The name that a task's values are counted under; no table has it."""
+    return ".".join(("rows", task[0], task[1], ""))
 
 
 def _sql_name(task: TaskKey, table: str) -> str:

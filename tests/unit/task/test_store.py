@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from walle_shared.errors import LimitExceeded, NotAllowed, NotFound, TaskError
@@ -105,3 +107,39 @@ def test_values_need_the_capability():
             store.get("a")
         with pytest.raises(NotAllowed, match=r"store\.put"):
             store.put("a", 1)
+
+
+@dataclass
+class Read:
+    key: str
+    n: int
+    score: float | None = 0.5
+
+
+def test_rows_may_be_of_a_dataclass():
+    with fake_host(tables=STORED) as host:
+        reads = store.table("reads", Read)
+        reads.put(Read("d", 4))
+        assert reads.rows(limit=2) == [Read("a", 3), Read("d", 4)]
+        found = reads.get("b")
+        assert found == Read("b", 2, 0.5)
+    assert host.rows == [{"table": "reads", "row": {"key": "d", "n": 4, "score": 0.5}}]
+
+
+def test_a_row_of_before_that_does_not_fit_is_named():
+    tables = {"reads": [{"key": "a", "n": None}, {"key": "b", "n": 2, "gone": 1, "score": None}]}
+    with fake_host(tables=tables):
+        assert store.table("reads", Read).rows(limit=1) == [Read("b", 2, 0.5)]
+        with pytest.raises(TaskError, match=r"table reads: n: expected an integer, got None"):
+            store.table("reads", Read).rows()
+        with pytest.raises(TaskError, match="dicts or a dataclass"):
+            store.table("reads", int)
+
+
+def test_values_are_of_the_type_that_is_asked_for():
+    with fake_host(values={"n": 3, "read": {"key": "a", "n": 1}}):
+        assert store.get("n", 0, of=int) == 3
+        assert store.get("m", 0, of=int) == 0
+        assert store.get("read", Read("", 0), of=Read) == Read("a", 1)
+        with pytest.raises(TaskError, match=r"store value 'n': expected a string, got 3"):
+            store.get("n", "", of=str)

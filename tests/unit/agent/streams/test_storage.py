@@ -8,6 +8,7 @@ import pytest
 from walle_agent.streams.event import make_event
 from walle_agent.streams.flow import StreamFlow
 from walle_agent.streams.storage import RunCommit, StoreLimits, StreamStore
+from walle_agent.streams.tables import Columns
 from walle_shared.clock import FixedClock
 from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotFound, TaskError, WalleError
 from walle_shared.ids import ScenarioName, TaskName
@@ -154,7 +155,7 @@ def test_a_table_keeps_as_many_rows_as_its_task_asked_for(path: Path, clock: Fix
 
 def test_a_task_over_its_bytes_loses_its_own_oldest_rows_only(path: Path, clock: FixedClock) -> None:
     store = StreamStore.open(path, clock, StoreLimits(task_bytes=1_000))
-    tables = {"big": {"text": "text"}, "small": {"n": "integer"}}
+    tables: dict[str, Columns] = {"big": {"text": "text"}, "small": {"n": "integer"}}
     for task in (TASK, OTHER):
         store.declare(task, tables)
         put(store, 1, "small", task, n=1)
@@ -187,6 +188,55 @@ def test_a_file_from_before_rows_had_a_time_is_taken_over(path: Path, clock: Fix
     again.declare(TASK, {"features": {"n": "integer"}})
     put(again, 2, "features", n=2)
     assert [row["n"] for row in again.read_rows(TASK, "features")] == [1, 2]
+    again.close()
+
+
+def test_values_count_as_rows_do_and_are_never_pushed_out(path: Path, clock: FixedClock) -> None:
+    limits = StoreLimits(task_bytes=1_000)
+    store = StreamStore.open(path, clock, limits)
+    for task in (TASK, OTHER):
+        store.declare(task, {"big": {"text": "text"}})
+    for seq in (1, 2):
+        put(store, seq, "big", text="x" * 300)
+    store.commit_run(RunCommit(OTHER, "1", "r", 1, values={"k": "y" * 900}))
+    before = store.used_bytes(TASK)
+    store.commit_run(RunCommit(TASK, "1", "r", 3, values={"k": "y" * 400}))
+    assert len(store.read_rows(TASK, "big")) == 1
+    assert store.used_bytes(TASK) == before - 332 + 32 + 1 + 402
+    put(store, 4, "big", text="z" * 600)
+    assert [row["text"][0] for row in store.read_rows(TASK, "big")] == ["z"]
+    assert store.get_value(TASK, "k") == "y" * 400
+    with pytest.raises(LimitExceeded, match="would take 1270 bytes"):
+        store.commit_run(RunCommit(TASK, "1", "r", 5, values={"l": "y" * 800}))
+    store.commit_run(RunCommit(TASK, "1", "r", 5, values={"l": "y" * 500}))  # not marked by the refusal
+    assert store.commit_run(RunCommit(TASK, "1", "r", 5, values={"l": "y" * 800})) is False
+    used = store.used_bytes(TASK)
+    store.close()
+    again = StreamStore.open(path, clock, limits)
+    assert again.used_bytes(TASK) == used
+    again.commit_run(RunCommit(TASK, "1", "r", 6, values={"k": None, "l": None}))
+    assert again.used_bytes(TASK) == sum(row_bytes(row) for row in again.read_rows(TASK, "big"))
+    again.close()
+
+
+def row_bytes(row: dict[str, object]) -> int:
+    return 32 + len(str(row["text"]))
+
+
+def test_a_later_version_may_add_columns_and_drop_some(path: Path, clock: FixedClock) -> None:
+    store = StreamStore.open(path, clock)
+    store.declare(TASK, {"features": {"n": "integer", "old": "text"}})
+    put(store, 1, "features", n=1, old="a")
+    store.declare(TASK, {"features": {"n": "integer", "new": "real"}})
+    put(store, 2, "features", n=2, new=0.5)
+    store.close()
+    again = StreamStore.open(path, clock)
+    again.declare(TASK, {"features": {"n": "integer", "new": "real"}})
+    assert again.read_rows(TASK, "features") == [
+        {"n": 1, "old": "a", "new": None},
+        {"n": 2, "old": None, "new": 0.5},
+    ]
+    assert again.read_rows(TASK, "features", where={"new": 0.5})[0]["n"] == 2
     again.close()
 
 
