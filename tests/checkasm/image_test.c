@@ -88,9 +88,18 @@ static void check_sums(const char *set, const we_image_kernels *k, const we_imag
     BOTH(most_u8, n, taps, (const uint8_t *const *)x, OUT);
     BOTH(middle9_u8, n, (const uint8_t *const *)x, OUT);
     BOTH(middle25_u8, n, (const uint8_t *const *)x, OUT);
+    BOTH(least_pair_u8, n, taps % 20 + 1, (const uint8_t *const *)x, PLANES[0], PLANES[1]);
+    BOTH(most_pair_u8, n, taps % 20 + 1, (const uint8_t *const *)x, PLANES[0], PLANES[1]);
     ROWS(u16)
     BOTH(taps_u16_u8, n, taps, (const uint16_t *const *)x, w16, OUT);
+    const uint16_t fifth[5] = {1, 4, 6, 4, 1};
+    for (int t = 0; t < TAPS; t++) {
+        for (int i = 0; i < ROOM; i++)
+            in.u16[t][i] = (uint16_t)check_below(255 * 16 + 1);
+    }
+    BOTH(taps_small_u8, n, taps % 5 + 1, (const uint16_t *const *)x, fifth, 8, OUT);
     ROWS(i16)
+    BOTH(keep_i16_u8, n, x[0], -7, OUT);
     BOTH(taps_i16, n, taps, (const int16_t *const *)x, small, OUT);
     for (int t = 0; t < TAPS; t++) {
         for (int i = 0; i < ROOM; i++)
@@ -136,10 +145,73 @@ static void check_pixels(const char *set, const we_image_kernels *k, const we_im
         sums[i] = (uint16_t)check_below(255 * 5);
     for (int32_t taps = 1; taps <= 9; taps++) {
         int64_t most = n - 9 * channels < 0 ? 0 : n - 9 * channels;
-        BOTH(box_u16_u8, most, taps, channels, sums, 1.0f / (float)(5 * taps), 0, 0, OUT);
+        BOTH(box_u16_u8, most, taps, channels, sums, 1.0f / (float)(5 * taps), 0, 0, 0, OUT);
         uint32_t area = 5 * (uint32_t)taps;
-        BOTH(box_u16_u8, most, taps, channels, sums, 0, ((1u << 24) + area - 1) / area, area / 2, OUT);
+        BOTH(box_u16_u8, most, taps, channels, sums, 0, ((1u << 24) + area - 1) / area, area / 2, 24, OUT);
+        BOTH(box_u16_u8, most, taps, channels, sums, 0, ((1u << 18) + area - 1) / area, area / 2, 18, OUT);
     }
+}
+
+/* Medians of squares are the middles of all their elements. */
+static void check_medians(const char *set, const we_image_kernels *k, const we_image_kernels *ref,
+                          int64_t n) {
+    int64_t step = (int64_t)check_below(4) + 1;
+    fill_bytes(&in, sizeof in);
+    for (int i = check_below(2) ? 0 : ROOM; i < ROOM; i++) {
+        for (int t = 0; t < 5; t++)
+            in.u8[t][i] &= 3; /* many are equal */
+    }
+    for (int side = 3; side <= 5; side += 2) {
+        const uint8_t *rows[5], *all[25];
+        for (int t = 0; t < side; t++)
+            rows[t] = in.u8[t] + step;
+        for (int t = 0; t < side * side; t++)
+            all[t] = rows[t / side] + t % side * step;
+        fresh_outputs();
+        if (side == 3) {
+            ref->middle9_u8(n, all, want.bytes[0]);
+            k->median3_u8(n, step, rows, got.bytes[0]);
+        } else {
+            ref->middle25_u8(n, all, want.bytes[0]);
+            k->median5_u8(n, step, rows, got.bytes[0]);
+        }
+        compare(set, side == 3 ? "median3_u8" : "median5_u8", n);
+    }
+}
+
+static void check_elements(const char *set, const we_image_kernels *k, const we_image_kernels *ref,
+                           int64_t n) {
+    fill_bytes(&in, sizeof in);
+    const uint8_t *a = in.u8[0] + check_below(8), *b = in.u8[4] + check_below(8);
+    int16_t bound = (int16_t)(check_below(512) - 256);
+    uint8_t limit = (uint8_t)check_random(), low[4], high[4];
+    int32_t channels = (int32_t)check_below(4) + 1;
+    for (int c = 0; c < 4; c++) {
+        low[c] = (uint8_t)check_below(200);
+        high[c] = (uint8_t)(low[c] + check_below(56));
+    }
+    for (int32_t fn = 0; fn < WE_POINTWISE_COUNT; fn++)
+        BOTH(pointwise_u8, fn, n, a, b, OUT);
+    for (int32_t type = 0; type <= WE_THRESHOLD_TO_ZERO_INV; type++)
+        BOTH(threshold_u8, type, n, a, limit, 200, OUT);
+    BOTH(threshold_by_u8, n, a, b, bound, 210, 3, OUT);
+    BOTH(range_u8, n, channels, a, low, high, OUT);
+    BOTH(lut_u8, n, a, in.u8[9], OUT);
+    int32_t above[MOST], sizes[3][MOST + 2];
+    int16_t dx[MOST], dy[MOST];
+    for (int i = 0; i < MOST; i++) {
+        above[i] = (int32_t)check_random();
+        dx[i] = (int16_t)(check_below(5) ? check_below(41) - 20 : check_below(1 << 16));
+        dy[i] = (int16_t)(check_below(5) ? check_below(41) - 20 : check_below(1 << 16));
+    }
+    for (int i = 0; i < MOST + 2; i++) {
+        for (int t = 0; t < 3; t++)
+            sizes[t][i] = (int32_t)check_below(4) * 20;
+    }
+    BOTH(integral_u8, n, a, above, OUT);
+    BOTH(edge_sizes, n, dx, dy, 0, OUT);
+    BOTH(edge_sizes, n, dx, dy, 1, OUT);
+    BOTH(edge_marks, n, dx, dy, sizes[0] + 1, sizes[1] + 1, sizes[2] + 1, 10, 45, OUT);
 }
 
 static void check_resize(const char *set, const we_image_kernels *k, const we_image_kernels *ref, int64_t n) {
@@ -175,6 +247,8 @@ int main(int argc, char **argv) {
         for (int round = 0; round < 3 * SIZE_COUNT; round++) {                                               \
             check_sums(#isa, &set.image, &ref.image, SIZES[round % SIZE_COUNT]);                             \
             check_pixels(#isa, &set.image, &ref.image, SIZES[round % SIZE_COUNT]);                           \
+            check_medians(#isa, &set.image, &ref.image, SIZES[round % SIZE_COUNT]);                          \
+            check_elements(#isa, &set.image, &ref.image, SIZES[round % SIZE_COUNT]);                         \
             check_resize(#isa, &set.image, &ref.image, SIZES[round % SIZE_COUNT]);                           \
         }                                                                                                    \
     }

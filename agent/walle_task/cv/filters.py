@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -56,8 +57,15 @@ def getGaussianKernel(ksize: int, sigma: float, ktype: int = k.CV_64F) -> Any:
     return run("convert", (column,), result(None, (ksize, 1), depth_dtype(ktype, "F64")), 1, 0, 0)
 
 
-def _line(values: Sequence[float]) -> Any:
+@functools.lru_cache(256)
+def _line(values: tuple[float, ...]) -> Any:
     return weights([list(values)], "a kernel")
+
+
+@functools.lru_cache(64)
+def _gaussian_line(n: int, sigma: float, fixed: bool) -> Any:
+    values = _gaussian(n, sigma)
+    return _line(tuple(map(float, _in_256ths(values)) if fixed else values))
 
 
 def GaussianBlur(
@@ -85,12 +93,10 @@ def GaussianBlur(
         height = round(sigmaY * reach * 2 + 1) | 1
     if width <= 0 or height <= 0 or width % 2 == 0 or height % 2 == 0:
         raise TaskError(f"the sizes of a Gaussian must be odd and above 0, not {width} and {height}")
-    across, down = _gaussian(width, sigmaX), _gaussian(height, sigmaY)
     fixed = found.dtype == "U8"
-    if fixed:
-        across, down = [float(w) for w in _in_256ths(across)], [float(w) for w in _in_256ths(down)]
+    lines = _gaussian_line(width, sigmaX, fixed), _gaussian_line(height, sigmaY, fixed)
     output = result(dst, found.shape, found.dtype)
-    return run("filter_separable", (src, _line(across), _line(down)), output, -1, -1, 0, borderType, fixed)
+    return run("filter_separable", (src, *lines), output, -1, -1, 0, borderType, fixed)
 
 
 def blur(
@@ -155,25 +161,28 @@ def sepFilter2D(
     """Weigh rows by ``kernelX``, then columns by ``kernelY``."""
     found = info(src)
     output = result(dst, found.shape, depth_dtype(ddepth, found.dtype))
-    inputs = (src, _line(flat(kernelX, None, "kernelX")), _line(flat(kernelY, None, "kernelY")))
-    return run("filter_separable", inputs, output, *pair(anchor, "anchor"), delta, borderType, 0)
+    lines = (
+        _line(tuple(flat(line, None, what))) for line, what in ((kernelX, "kernelX"), (kernelY, "kernelY"))
+    )
+    return run("filter_separable", (src, *lines), output, *pair(anchor, "anchor"), delta, borderType, 0)
 
 
-def _binomial(ksize: int, order: int) -> list[float]:
+def _binomial(ksize: int, order: int) -> tuple[float, ...]:
     """(1, 1) convolved with itself and ``order`` times with (-1, 1)."""
     values = [1.0]
     for step in [1.0] * (ksize - order - 1) + [-1.0] * order:
         values = [step * b + a for a, b in zip([0.0, *values], [*values, 0.0], strict=True)]
-    return values
+    return tuple(values)
 
 
-def _derivative_kernels(dx: int, dy: int, ksize: int) -> tuple[list[float], list[float]]:
+@functools.lru_cache(64)
+def _derivative_kernels(dx: int, dy: int, ksize: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if dx < 0 or dy < 0 or dx + dy <= 0 or max(dx, dy) > 31:
         raise TaskError("a derivative has orders dx and dy from 0, and not both 0")
     if ksize == -1:
         if dx + dy != 1:
             raise TaskError("Scharr's kernels have dx + dy = 1")
-        lines = [[-1.0, 0.0, 1.0] if order else [3.0, 10.0, 3.0] for order in (dx, dy)]
+        lines = [(-1.0, 0.0, 1.0) if order else (3.0, 10.0, 3.0) for order in (dx, dy)]
         return lines[0], lines[1]
     if ksize % 2 == 0 or not 0 < ksize <= 31:
         raise TaskError(f"a derivative's ksize is odd, from 1 to 31, not {ksize}")
@@ -188,7 +197,7 @@ def getDerivKernels(dx: int, dy: int, ksize: int, normalize: bool = False) -> tu
     lines = list(_derivative_kernels(dx, dy, ksize))
     if normalize:
         lines = [
-            [w / (32 if ksize == -1 else 2.0 ** (len(line) - order - 1)) for w in line]
+            tuple(w / (32 if ksize == -1 else 2.0 ** (len(line) - order - 1)) for w in line)
             for line, order in zip(lines, (dx, dy), strict=True)
         ]
     columns = [weights([[w] for w in line], "a kernel") for line in lines]
@@ -210,9 +219,9 @@ def Sobel(
     across, down = _derivative_kernels(dx, dy, ksize)
     if scale != 1:
         if dx == 0:
-            across = [w * scale for w in across]
+            across = tuple(w * scale for w in across)
         else:
-            down = [w * scale for w in down]
+            down = tuple(w * scale for w in down)
     found = info(src)
     output = result(dst, found.shape, depth_dtype(ddepth, found.dtype))
     return run("filter_separable", (src, _line(across), _line(down)), output, -1, -1, delta, borderType, 0)
@@ -242,6 +251,11 @@ def Laplacian(
     borderType: int = k.BORDER_DEFAULT,
 ) -> Any:
     """The sum of the second derivatives across and down."""
+    return filter2D(src, ddepth, _laplacian(ksize, float(scale)), dst, (-1, -1), delta, borderType)
+
+
+@functools.lru_cache(64)
+def _laplacian(ksize: int, scale: float) -> Any:
     if ksize == 1:
         kernel = [[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]
     elif ksize == 3:
@@ -249,9 +263,7 @@ def Laplacian(
     else:
         second, smooth = _derivative_kernels(2, 0, ksize)
         kernel = [[second[x] * smooth[y] + smooth[x] * second[y] for x in range(ksize)] for y in range(ksize)]
-    return filter2D(
-        src, ddepth, [[w * scale for w in row] for row in kernel], dst, (-1, -1), delta, borderType
-    )
+    return weights([[w * scale for w in row] for row in kernel], "a kernel")
 
 
 def Canny(
@@ -267,8 +279,10 @@ def Canny(
     output = result(edges, (found.height, found.width), "U8")
     if apertureSize not in (3, 5, 7):
         raise TaskError(f"Canny's apertureSize is 3, 5 or 7, not {apertureSize}")
+    low, high = sorted((float(threshold1), float(threshold2)))
+    if apertureSize == 3 and found.channels <= 1 and found.dtype == "U8":
+        return run("canny", (image,), output, low, high, L2gradient)
     gradients = [
         Sobel(image, k.CV_16S, dx, 1 - dx, None, apertureSize, 1, 0, k.BORDER_REPLICATE) for dx in (1, 0)
     ]
-    low, high = sorted((float(threshold1), float(threshold2)))
     return run("canny", (gradients[0], gradients[1]), output, low, high, L2gradient)

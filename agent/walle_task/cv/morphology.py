@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -46,6 +47,11 @@ def _ellipse(width: int, height: int) -> list[list[int]]:
     return rows
 
 
+@functools.cache
+def _square_of_3() -> Any:
+    return getStructuringElement(k.MORPH_RECT, (3, 3))
+
+
 def _morph(
     most: bool,
     src: Image,
@@ -57,7 +63,7 @@ def _morph(
     value: Scalar | None,
 ) -> Any:
     found = info(src)
-    element = getStructuringElement(k.MORPH_RECT, (3, 3)) if kernel is None else kernel
+    element = _square_of_3() if kernel is None else kernel
     output = result(dst, found.shape, found.dtype)
     if iterations <= 0:
         return run("border", (src,), output, 0, 0, 0, 0, 0, 0, 0)

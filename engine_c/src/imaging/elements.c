@@ -55,52 +55,9 @@ we_status we_imaging_blend(const we_imaging_call *c, we_error *err) {
     return share(c, blend_rows, NULL, err);
 }
 
-/* The functions of `pointwise`; walle_task.cv has the same list. */
-enum { AND, OR, XOR, NOT, ABSDIFF, ADD, SUBTRACT, LEAST, MOST, POINTWISE_COUNT };
-
-static void bits_row(int fn, int64_t n, const uint8_t *a, const uint8_t *b, uint8_t *y) {
-    switch (fn) {
-    case AND:
-        for (int64_t i = 0; i < n; i++)
-            y[i] = a[i] & b[i];
-        break;
-    case OR:
-        for (int64_t i = 0; i < n; i++)
-            y[i] = a[i] | b[i];
-        break;
-    case XOR:
-        for (int64_t i = 0; i < n; i++)
-            y[i] = a[i] ^ b[i];
-        break;
-    default:
-        for (int64_t i = 0; i < n; i++)
-            y[i] = (uint8_t)~a[i];
-    }
-}
-
 #define LOOP(formula)                                                                                        \
     for (int64_t i = 0; i < n; i++)                                                                          \
     y[i] = (T)(formula)
-
-static void bytes_row(int fn, int64_t n, const uint8_t *a, const uint8_t *b, uint8_t *y) {
-    typedef uint8_t T;
-    switch (fn) {
-    case ABSDIFF:
-        LOOP(a[i] > b[i] ? a[i] - b[i] : b[i] - a[i]);
-        break;
-    case ADD:
-        LOOP(a[i] > 255 - b[i] ? 255 : a[i] + b[i]);
-        break;
-    case SUBTRACT:
-        LOOP(a[i] > b[i] ? a[i] - b[i] : 0);
-        break;
-    case LEAST:
-        LOOP(a[i] < b[i] ? a[i] : b[i]);
-        break;
-    default:
-        LOOP(a[i] > b[i] ? a[i] : b[i]);
-    }
-}
 
 static void numbers_row(int fn, we_dtype dtype, int64_t n, const void *x, const void *z, void *out) {
     WE_FOR_PIXELS(dtype, {
@@ -108,16 +65,16 @@ static void numbers_row(int fn, we_dtype dtype, int64_t n, const void *x, const 
         const T *b = z;
         T *y = out;
         switch (fn) {
-        case ABSDIFF:
+        case WE_POINTWISE_ABSDIFF:
             LOOP(we_pixel_saturate(dtype, fabs((double)a[i] - (double)b[i])));
             break;
-        case ADD:
+        case WE_POINTWISE_ADD:
             LOOP(we_pixel_saturate(dtype, (double)a[i] + (double)b[i]));
             break;
-        case SUBTRACT:
+        case WE_POINTWISE_SUBTRACT:
             LOOP(we_pixel_saturate(dtype, (double)a[i] - (double)b[i]));
             break;
-        case LEAST:
+        case WE_POINTWISE_LEAST:
             LOOP(b[i] < a[i] ? b[i] : a[i]);
             break;
         default:
@@ -133,10 +90,8 @@ static bool pointwise_rows(void *context, int64_t begin, int64_t end) {
     for (int64_t y = begin; y < end; y++) {
         const void *a = we_image_row(in, y), *b = e->c->in_count > 1 ? we_image_row(in + 1, y) : a;
         void *to = we_image_row(e->c->out, y);
-        if (fn <= NOT)
-            bits_row(fn, e->n * (int64_t)we_image_size(in), a, b, to);
-        else if (in->dtype == WE_U8)
-            bytes_row(fn, e->n, a, b, to);
+        if (fn <= WE_POINTWISE_NOT || in->dtype == WE_U8)
+            e->c->kernels->pointwise_u8(fn, e->n * (int64_t)we_image_size(in), a, b, to);
         else
             numbers_row(fn, in->dtype, e->n, a, b, to);
     }
@@ -146,11 +101,11 @@ static bool pointwise_rows(void *context, int64_t begin, int64_t end) {
 /* Numbers: the function. */
 we_status we_imaging_pointwise(const we_imaging_call *c, we_error *err) {
     int64_t fn = 0;
-    WE_TRY(we_number_within(c->p[0], 0, POINTWISE_COUNT - 1, "the function", &fn, err));
+    WE_TRY(we_number_within(c->p[0], 0, WE_POINTWISE_COUNT - 1, "the function", &fn, err));
     WE_TRY(expect_pair(c, "this operation", err));
-    if ((fn == NOT) != (c->in_count == 1))
+    if ((fn == WE_POINTWISE_NOT) != (c->in_count == 1))
         return we_error_set(err, WE_INVALID_ARGUMENT, "this operation takes %s",
-                            fn == NOT ? "one image" : "two images");
+                            fn == WE_POINTWISE_NOT ? "one image" : "two images");
     return share(c, pointwise_rows, NULL, err);
 }
 
@@ -205,6 +160,10 @@ static bool lut_rows(void *context, int64_t begin, int64_t end) {
     int flip = in->dtype == WE_I8 ? 128 : 0;
     for (int64_t y = begin; y < end; y++) {
         const uint8_t *x = (const uint8_t *)we_image_row(in, y);
+        if (one && in->dtype == WE_U8 && out->dtype == WE_U8) {
+            e->c->kernels->lut_u8(e->n, x, table->data, (uint8_t *)we_image_row(out, y));
+            continue;
+        }
         WE_FOR_PIXELS(out->dtype, {
             const T *from = table->data;
             T *to = (T *)(void *)we_image_row(out, y);
@@ -257,84 +216,13 @@ static bool range_rows(void *context, int64_t begin, int64_t end) {
     return true;
 }
 
-/* Bytes: a table of what each channel's values say. */
 static bool range_u8_rows(void *context, int64_t begin, int64_t end) {
     const elements *e = context;
-    const we_image *in = e->c->in;
-    const uint8_t *table = e->data;
-    for (int64_t y = begin; y < end; y++) {
-        const uint8_t *x = (const uint8_t *)we_image_row(in, y);
-        uint8_t *to = (uint8_t *)we_image_row(e->c->out, y);
-        if (in->channels == 3) {
-            for (int64_t i = 0; i < in->width; i++)
-                to[i] = table[x[3 * i]] & table[256 + x[3 * i + 1]] & table[512 + x[3 * i + 2]];
-            continue;
-        }
-        for (int64_t i = 0; i < in->width; i++) {
-            uint8_t inside = 255;
-            for (int64_t c = 0; c < in->channels; c++)
-                inside &= table[256 * c + x[i * in->channels + c]];
-            to[i] = inside;
-        }
-    }
-    return true;
-}
-
-/* Numbers: the least of each channel, then the most. */
-we_status we_imaging_in_range(const we_imaging_call *c, we_error *err) {
-    const we_image *out = c->out;
-    WE_TRY(we_image_expect(c->in, WE_ANY_PIXELS, "inRange", err));
-    WE_TRY(we_image_expect(out, WE_TYPE(U8), "inRange", err));
-    int64_t channels = c->in->channels;
-    if ((int64_t)c->number_count != 2 * channels || out->channels != 1 || out->height != c->in->height ||
-        out->width != c->in->width)
-        return we_error_set(err, WE_INVALID_ARGUMENT, "inRange takes two bounds for each of %lld channels",
-                            (long long)channels);
-    double bounds[64];
-    uint8_t table[32 * 256];
-    bool whole = c->in->dtype != WE_F32 && c->in->dtype != WE_F64;
-    for (size_t i = 0; i < c->number_count; i++)
-        bounds[i] = whole ? rint(c->p[i]) : c->in->dtype == WE_F32 ? (double)(float)c->p[i] : c->p[i];
-    if (c->in->dtype != WE_U8)
-        return share(c, range_rows, bounds, err);
-    for (int64_t i = 0; i < 256 * channels; i++)
-        table[i] = (uint8_t)(i % 256 >= bounds[i / 256] && i % 256 <= bounds[channels + i / 256] ? 255 : 0);
-    return share(c, range_u8_rows, table, err);
-}
-
-/* ---- Thresholds ---- */
-
-enum { BINARY, BINARY_INV, TRUNCATE, TO_ZERO, TO_ZERO_INV };
-
-static bool threshold_rows(void *context, int64_t begin, int64_t end) {
-    const elements *e = context;
-    const we_image *in = e->c->in;
-    int type = (int)e->p[2];
-    for (int64_t r = begin; r < end; r++) {
-        WE_FOR_PIXELS(in->dtype, {
-            const T *x = (const T *)(const void *)we_image_row(in, r);
-            T *y = (T *)(void *)we_image_row(e->c->out, r);
-            int64_t n = e->n;
-            T limit = (T)((const double *)e->data)[0];
-            T most = (T)((const double *)e->data)[1];
-            switch (type) {
-            case BINARY:
-                LOOP(x[i] > limit ? most : 0);
-                break;
-            case BINARY_INV:
-                LOOP(x[i] > limit ? 0 : most);
-                break;
-            case TRUNCATE:
-                LOOP(x[i] > limit ? limit : x[i]);
-                break;
-            case TO_ZERO:
-                LOOP(x[i] > limit ? x[i] : 0);
-                break;
-            default:
-                LOOP(x[i] > limit ? 0 : x[i]);
-            }
-        })
-    }
+    const uint8_t *bounds = e->data;
+    for (int64_t y = begin; y < end; y++)
+        e->c->kernels->range_u8(e->c->in->width, (int32_t)e->c->in->channels,
+                                (const uint8_t *)we_image_row(e->c->in, y), bounds, bounds + 32,
+                                (uint8_t *)we_image_row(e->c->out, y));
     return true;
 }
 
@@ -350,28 +238,100 @@ static we_status fill(const we_image *image, double value, we_error *err) {
     return WE_OK;
 }
 
+/* Numbers: the least of each channel, then the most. */
+we_status we_imaging_in_range(const we_imaging_call *c, we_error *err) {
+    const we_image *out = c->out;
+    WE_TRY(we_image_expect(c->in, WE_ANY_PIXELS, "inRange", err));
+    WE_TRY(we_image_expect(out, WE_TYPE(U8), "inRange", err));
+    int64_t channels = c->in->channels;
+    if ((int64_t)c->number_count != 2 * channels || out->channels != 1 || out->height != c->in->height ||
+        out->width != c->in->width)
+        return we_error_set(err, WE_INVALID_ARGUMENT, "inRange takes two bounds for each of %lld channels",
+                            (long long)channels);
+    double bounds[64];
+    uint8_t bytes[64] = {0};
+    bool whole = c->in->dtype != WE_F32 && c->in->dtype != WE_F64;
+    for (size_t i = 0; i < c->number_count; i++)
+        bounds[i] = whole ? rint(c->p[i]) : c->in->dtype == WE_F32 ? (double)(float)c->p[i] : c->p[i];
+    if (c->in->dtype != WE_U8)
+        return share(c, range_rows, bounds, err);
+    for (int64_t i = 0; i < channels; i++) {
+        double low = fmax(0, bounds[i]), high = fmin(255, bounds[channels + i]);
+        if (!(low <= high) || isnan(c->p[i]) || isnan(c->p[channels + i]))
+            return fill(out, 0, err); /* nothing is within */
+        bytes[i] = (uint8_t)low;
+        bytes[32 + i] = (uint8_t)high;
+    }
+    return share(c, range_u8_rows, bytes, err);
+}
+
+/* ---- Thresholds ---- */
+
+static bool threshold_rows(void *context, int64_t begin, int64_t end) {
+    const elements *e = context;
+    const we_image *in = e->c->in;
+    int type = (int)e->p[2];
+    const double *numbers = e->data;
+    for (int64_t r = begin; r < end; r++) {
+        if (in->dtype == WE_U8) {
+            e->c->kernels->threshold_u8(type, e->n, (const uint8_t *)we_image_row(in, r), (uint8_t)numbers[0],
+                                        (uint8_t)numbers[1], (uint8_t *)we_image_row(e->c->out, r));
+            continue;
+        }
+        WE_FOR_PIXELS(in->dtype, {
+            const T *x = (const T *)(const void *)we_image_row(in, r);
+            T *y = (T *)(void *)we_image_row(e->c->out, r);
+            int64_t n = e->n;
+            T limit = (T)numbers[0];
+            T most = (T)numbers[1];
+            switch (type) {
+            case WE_THRESHOLD_BINARY:
+                LOOP(x[i] > limit ? most : 0);
+                break;
+            case WE_THRESHOLD_BINARY_INV:
+                LOOP(x[i] > limit ? 0 : most);
+                break;
+            case WE_THRESHOLD_TRUNCATE:
+                LOOP(x[i] > limit ? limit : x[i]);
+                break;
+            case WE_THRESHOLD_TO_ZERO:
+                LOOP(x[i] > limit ? x[i] : 0);
+                break;
+            default:
+                LOOP(x[i] > limit ? 0 : x[i]);
+            }
+        })
+    }
+    return true;
+}
+
 /* Numbers: limit, the value for those above, type. */
 we_status we_imaging_threshold(const we_imaging_call *c, we_error *err) {
     int64_t type = 0;
     WE_TRY(we_image_expect(c->in, WE_PIXELS, "threshold", err));
     WE_TRY(we_image_expect_like(c->out, c->in, "threshold", err));
-    WE_TRY(we_number_within(c->p[2], BINARY, TO_ZERO_INV, "the type of the threshold", &type, err));
+    WE_TRY(we_number_within(c->p[2], WE_THRESHOLD_BINARY, WE_THRESHOLD_TO_ZERO_INV,
+                            "the type of the threshold", &type, err));
     if (isnan(c->p[0]) || isnan(c->p[1]))
         return we_error_set(err, WE_INVALID_ARGUMENT, "the limit of a threshold is no number");
     bool whole = c->in->dtype != WE_F32 && c->in->dtype != WE_F64;
     double limit = whole ? floor(c->p[0]) : c->p[0], most = we_pixel_saturate(c->in->dtype, c->p[1]);
     double kept = we_pixel_saturate(c->in->dtype, limit);
     if (kept > limit) { /* all are above it */
-        if (type == TO_ZERO)
+        if (type == WE_THRESHOLD_TO_ZERO)
             return we_imaging_pointwise(&(we_imaging_call){.in = (we_image[]){c->in[0], c->in[0]},
                                                            .out = c->out,
                                                            .in_count = 2,
                                                            .number_count = 1,
-                                                           .p = (double[]){LEAST},
+                                                           .p = (double[]){WE_POINTWISE_LEAST},
                                                            .kernels = c->kernels,
                                                            .pool = c->pool},
                                         err);
-        return fill(c->out, type == BINARY ? most : type == TRUNCATE ? kept : 0, err);
+        return fill(c->out,
+                    type == WE_THRESHOLD_BINARY     ? most
+                    : type == WE_THRESHOLD_TRUNCATE ? kept
+                                                    : 0,
+                    err);
     }
     double numbers[2] = {kept, most};
     return share(c, threshold_rows, numbers, err);
@@ -379,15 +339,11 @@ we_status we_imaging_threshold(const we_imaging_call *c, we_error *err) {
 
 static bool threshold_by_rows(void *context, int64_t begin, int64_t end) {
     const elements *e = context;
-    const we_image *in = e->c->in;
-    const uint8_t *table = e->data;
-    for (int64_t r = begin; r < end; r++) {
-        const uint8_t *x = (const uint8_t *)we_image_row(in, r),
-                      *limit = (const uint8_t *)we_image_row(in + 1, r);
-        uint8_t *y = (uint8_t *)we_image_row(e->c->out, r);
-        for (int64_t i = 0; i < e->n; i++)
-            y[i] = table[x[i] - limit[i] + 255];
-    }
+    const int *data = e->data;
+    for (int64_t y = begin; y < end; y++)
+        e->c->kernels->threshold_by_u8(
+            e->n, (const uint8_t *)we_image_row(e->c->in, y), (const uint8_t *)we_image_row(e->c->in + 1, y),
+            (int16_t)data[0], (uint8_t)data[1], (uint8_t)data[2], (uint8_t *)we_image_row(e->c->out, y));
     return true;
 }
 
@@ -398,10 +354,9 @@ we_status we_imaging_threshold_by(const we_imaging_call *c, we_error *err) {
     WE_TRY(expect_pair(c, "adaptiveThreshold", err));
     if (!isfinite(c->p[0]) || !isfinite(c->p[1]))
         return we_error_set(err, WE_INVALID_ARGUMENT, "adaptiveThreshold takes finite numbers");
-    uint8_t most = (uint8_t)we_pixel_saturate(WE_U8, c->p[1]), table[511];
+    int most = (int)we_pixel_saturate(WE_U8, c->p[1]);
     bool inverse = c->p[2] != 0;
-    double off = inverse ? floor(c->p[0]) : ceil(c->p[0]);
-    for (int i = 0; i < 511; i++)
-        table[i] = ((double)(i - 255) > -off) != inverse ? most : 0;
-    return share(c, threshold_by_rows, table, err);
+    double off = inverse ? floor(c->p[0]) : ceil(c->p[0]); /* differences lie from -255 to 255 */
+    int data[3] = {(int)fmax(-256, fmin(255, -off)), inverse ? 0 : most, inverse ? most : 0};
+    return share(c, threshold_by_rows, data, err);
 }

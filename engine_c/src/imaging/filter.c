@@ -1,5 +1,7 @@
-/* Sums over windows: separable and full kernels, boxes. Each thread keeps a ring of rows: a source row is
- * widened by its border and weighed across once, and every result row weighs the ring down. */
+/* Sums over windows: separable and full kernels, boxes. Floats: each thread keeps a ring of rows, a source
+ * row is widened by its border and weighed across once, and every result row weighs the ring down. Bytes with
+ * whole weights: every result row weighs the source's rows down where they lie, and then the one row of sums
+ * across. */
 #include "imaging/imaging.h"
 
 enum { MOST_SIDE = 4096 };
@@ -23,6 +25,10 @@ struct filter {
     void *row_weights, *column_weights;
     int32_t taps; /* of a full kernel: those that are not 0 */
     int32_t *tap_row, *tap_column;
+    /* Bytes with whole weights: how often the weights across are not 0, and where; likewise down. */
+    int32_t across_taps, down_taps, *across_at, *down_at;
+    enum sums_kind { SIGNED_16, UNSIGNED_16, UNSIGNED_32 } kind; /* what holds the sums */
+    int32_t shift;                                               /* of UNSIGNED_16 */
 };
 
 /* ---- Steps of the ring ---- */
@@ -47,18 +53,11 @@ static void load(const filter *f, int64_t n, const void *x, void *y) {
     }
 }
 
-/* Source row `y`, which may lie outside, as elements of the filter with its border on both sides. */
-static void widen(const filter *f, int64_t y, char *to) {
-    int64_t channels = f->in->channels, width = f->in->width;
-    size_t pixel = (size_t)channels * f->element;
-    int64_t all = width + f->width - 1;
-    y = we_border_at(y, f->in->height, f->border);
-    if (y < 0) {
-        memset(to, 0, (size_t)all * pixel);
-        return;
-    }
-    char *middle = to + (size_t)f->left * pixel;
-    load(f, width * channels, we_image_row(f->in, y), middle);
+/* A row whose middle is there gets its border on both sides. */
+static void extend(const filter *f, size_t element, char *row) {
+    int64_t width = f->in->width, all = width + f->width - 1;
+    size_t pixel = (size_t)f->in->channels * element;
+    const char *middle = row + (size_t)f->left * pixel;
     for (int64_t i = 0; i < all; i++) {
         if (i == f->left)
             i += width;
@@ -66,10 +65,22 @@ static void widen(const filter *f, int64_t y, char *to) {
             break;
         int64_t from = we_border_at(i - f->left, width, f->border);
         if (from < 0)
-            memset(to + (size_t)i * pixel, 0, pixel);
+            memset(row + (size_t)i * pixel, 0, pixel);
         else
-            memcpy(to + (size_t)i * pixel, middle + (size_t)from * pixel, pixel);
+            memcpy(row + (size_t)i * pixel, middle + (size_t)from * pixel, pixel);
     }
+}
+
+/* Source row `y`, which may lie outside, as elements of the filter with its border on both sides. */
+static void widen(const filter *f, int64_t y, char *to) {
+    size_t pixel = (size_t)f->in->channels * f->element;
+    y = we_border_at(y, f->in->height, f->border);
+    if (y < 0) {
+        memset(to, 0, (size_t)(f->in->width + f->width - 1) * pixel);
+        return;
+    }
+    load(f, f->in->width * f->in->channels, we_image_row(f->in, y), to + (size_t)f->left * pixel);
+    extend(f, f->element, to);
 }
 
 static size_t rounded_up(size_t size) {
@@ -116,47 +127,77 @@ static const void **taps_full(const filter *f, const void *const *rows, const vo
     return taps;
 }
 
-/* ---- Bytes with weights of 8 bits ---- */
+/* ---- Bytes with whole weights ---- */
 
-static void fixed_across(const filter *f, int64_t n, const void *widened, void *kept, const void **taps) {
-    f->c->kernels->taps_u8_u16(n, f->width, (const uint8_t *const *)taps_across(f, widened, taps),
-                               f->row_weights, kept);
-}
-
-static void fixed_down(const filter *f, int64_t n, const void *const *rows, void *wide, void *y,
-                       const void **taps) {
-    (void)wide;
-    (void)taps;
-    f->c->kernels->taps_u16_u8(n, f->height, (const uint16_t *const *)rows, f->column_weights, y);
-}
-
-/* ---- Bytes with small whole weights ---- */
-
-static void whole_across(const filter *f, int64_t n, const void *widened, void *kept, const void **taps) {
-    f->c->kernels->taps_u8_i16(n, f->width, (const uint8_t *const *)taps_across(f, widened, taps),
-                               f->row_weights, kept);
-}
-
-static void whole_down(const filter *f, int64_t n, const void *const *rows, void *wide, void *y,
-                       const void **taps) {
-    (void)taps;
-    int16_t *to = f->out->dtype == WE_I16 ? y : wide;
-    f->c->kernels->taps_i16(n, f->height, (const int16_t *const *)rows, f->column_weights, to);
+/* Sums that 16 signed bits hold, as the result wants them. `wide` has room for them. */
+static void store_i16(const filter *f, int64_t n, int16_t *sums, void *y) {
     int32_t delta = (int32_t)f->delta;
-    if (f->out->dtype == WE_I16) {
-        for (int64_t i = 0; delta && i < n; i++) {
-            int32_t sum = to[i] + delta;
-            to[i] = (int16_t)(sum < INT16_MIN ? INT16_MIN : sum > INT16_MAX ? INT16_MAX : sum);
-        }
-    } else if (f->out->dtype == WE_U8) {
-        for (int64_t i = 0; i < n; i++) {
-            int32_t sum = to[i] + delta;
-            ((uint8_t *)y)[i] = (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
-        }
-    } else {
+    if (f->out->dtype == WE_U8) {
+        f->c->kernels->keep_i16_u8(n, sums, delta, y);
+    } else if (f->out->dtype == WE_F32) {
         for (int64_t i = 0; i < n; i++)
-            ((float *)y)[i] = (float)(to[i] + delta);
+            ((float *)y)[i] = (float)(sums[i] + delta);
+    } else {
+        for (int64_t i = 0; delta && i < n; i++) {
+            int32_t sum = sums[i] + delta;
+            sums[i] = (int16_t)(sum < INT16_MIN ? INT16_MIN : sum > INT16_MAX ? INT16_MAX : sum);
+        }
     }
+}
+
+static void sums_down(const filter *f, int64_t n, const uint8_t *const *rows, void *sums) {
+    if (f->kind == SIGNED_16)
+        f->c->kernels->taps_u8_i16(n, f->down_taps, rows, f->column_weights, sums);
+    else
+        f->c->kernels->taps_u8_u16(n, f->down_taps, rows, f->column_weights, sums);
+}
+
+static void sums_across(const filter *f, int64_t n, const void *const *taps, int16_t *wide, void *y) {
+    const we_image_kernels *k = f->c->kernels;
+    if (f->kind == UNSIGNED_16) {
+        k->taps_small_u8(n, f->across_taps, (const uint16_t *const *)taps, f->row_weights, f->shift, y);
+    } else if (f->kind == UNSIGNED_32) {
+        k->taps_u16_u8(n, f->across_taps, (const uint16_t *const *)taps, f->row_weights, y);
+    } else {
+        int16_t *to = f->out->dtype == WE_I16 ? y : wide;
+        k->taps_i16(n, f->across_taps, (const int16_t *const *)taps, f->row_weights, to);
+        store_i16(f, n, to, y);
+    }
+}
+
+static bool whole_rows(void *context, int64_t begin, int64_t end) {
+    const filter *f = context;
+    int64_t channels = f->in->channels, n = f->out->width * channels;
+    size_t nothing = rounded_up((size_t)n), wide = rounded_up((size_t)n * sizeof(int16_t));
+    size_t widened = rounded_up((size_t)((f->in->width + f->width) * channels) * sizeof(int16_t));
+    size_t pointers = (size_t)(f->down_taps + f->across_taps) * sizeof(void *);
+    char *scratch = we_memory_new(nothing + wide + widened + pointers);
+    if (!scratch)
+        return false;
+    char *sums = scratch + nothing, *spare = sums + widened;
+    const void **rows = (const void **)(void *)(spare + wide), **taps = rows + f->down_taps;
+    for (int32_t t = 0; t < f->across_taps; t++)
+        taps[t] = sums + (size_t)(f->across_at[t] * channels) * sizeof(int16_t);
+    for (int64_t y = begin; y < end; y++) {
+        for (int32_t t = 0; t < f->down_taps; t++) {
+            int64_t from = we_border_at(y - f->up + f->down_at[t], f->in->height, f->border);
+            rows[t] = from < 0 ? scratch : we_image_row(f->in, from);
+        }
+        sums_down(f, n, (const uint8_t *const *)rows, sums + (size_t)(f->left * channels) * sizeof(int16_t));
+        extend(f, sizeof(int16_t), sums);
+        sums_across(f, n, taps, (int16_t *)(void *)spare, we_image_row(f->out, y));
+    }
+    we_memory_free(scratch);
+    return true;
+}
+
+/* A full kernel: all its taps at once. */
+static void whole_full_down(const filter *f, int64_t n, const void *const *rows, void *wide, void *y,
+                            const void **taps) {
+    int16_t *to = f->out->dtype == WE_I16 ? y : wide;
+    f->c->kernels->taps_u8_i16(n, f->taps, (const uint8_t *const *)taps_full(f, rows, taps),
+                               f->column_weights, to);
+    store_i16(f, n, to, y);
 }
 
 /* ---- Floats ---- */
@@ -227,15 +268,15 @@ static double weight_sum(const double *k, int32_t n) { /* of magnitudes; NaN unl
     return sum;
 }
 
-static bool is_whole(const filter *f) {
-    double most = 255 * weight_sum(f->row, f->width) * weight_sum(f->column, f->height);
+/* Whether 16 bits hold every sum of bytes, weights of this sum being whole, and the result takes it. */
+static bool is_whole(const filter *f, double weights) {
     bool typed = f->out->dtype == WE_I16 || f->out->dtype == WE_U8 || f->out->dtype == WE_F32;
-    return f->in->dtype == WE_U8 && typed && most <= 32767 && f->scale == 1 && f->delta == rint(f->delta) &&
-           fabs(f->delta) < 1e6;
+    return f->in->dtype == WE_U8 && typed && 255 * weights <= INT16_MAX && f->scale == 1 &&
+           f->delta == rint(f->delta) && fabs(f->delta) < 1e6;
 }
 
 /* Leave out the zeros of a full kernel. */
-static bool pick_taps(filter *f) {
+static bool pick_taps(filter *f, we_dtype dtype) {
     int32_t all = f->width * f->height;
     f->tap_row = we_memory_new((size_t)all * sizeof(int32_t));
     f->tap_column = we_memory_new((size_t)all * sizeof(int32_t));
@@ -248,43 +289,101 @@ static bool pick_taps(filter *f) {
             f->tap_column[f->taps] = i % f->width;
             picked[f->taps++] = f->full[i];
         }
-        f->column_weights = weights_as(f->element == sizeof(double) ? WE_F64 : WE_F32, picked, f->taps);
+        f->column_weights = weights_as(dtype, picked, f->taps);
     }
     we_memory_free(picked);
     return f->column_weights != NULL;
 }
 
-static we_status run_filter(filter *f, we_error *err) {
+/* Leave out the zeros of a line, and divide by what all the others are multiples of. */
+static void *pick_line(const double *k, int32_t n, we_dtype dtype, double divisor, int32_t **at,
+                       int32_t *taps) {
+    double *picked = we_memory_new((size_t)n * sizeof(double));
+    void *weights = NULL;
+    *at = we_memory_new((size_t)n * sizeof(int32_t));
+    if (*at && picked) {
+        for (int32_t i = 0; i < n; i++) {
+            if (k[i] == 0 && !(i == n - 1 && *taps == 0))
+                continue;
+            (*at)[*taps] = i;
+            picked[(*taps)++] = k[i] / divisor;
+        }
+        weights = weights_as(dtype, picked, *taps);
+    }
+    we_memory_free(picked);
+    return weights;
+}
+
+/* The largest power of two that divides whole weights, 256 at most. */
+static double common_power(const double *k, int32_t n) {
+    double power = 256;
+    for (int32_t i = 0; i < n; i++) {
+        while (k[i] != power * rint(k[i] / power))
+            power /= 2;
+    }
+    return power;
+}
+
+/* Bytes and whole weights, those of `fixed` in 256ths. */
+static we_status run_whole(filter *f, bool fixed, we_error *err) {
+    double row_by = 1, column_by = 1;
+    f->kind = fixed ? UNSIGNED_32 : SIGNED_16;
+    if (fixed) {
+        double row_power = common_power(f->row, f->width), column_power = common_power(f->column, f->height);
+        double total = 65536 / (row_power * column_power);
+        if (total <= 256 && f->width <= 5) {
+            f->kind = UNSIGNED_16;
+            f->shift = (int32_t)rint(log2(total));
+            row_by = row_power;
+            column_by = column_power;
+        }
+    }
+    we_dtype weights = fixed ? WE_U16 : WE_I16;
+    f->row_weights = pick_line(f->row, f->width, weights, row_by, &f->across_at, &f->across_taps);
+    f->column_weights = pick_line(f->column, f->height, weights, column_by, &f->down_at, &f->down_taps);
+    if (!f->row_weights || !f->column_weights)
+        return we_error_no_memory(err);
+    int64_t work = f->in->width * f->in->channels * (f->across_taps + f->down_taps);
+    return we_imaging_rows(f->c, f->out->height, work, whole_rows, f, err);
+}
+
+static we_status run_full(filter *f, we_error *err) {
+    bool wide = f->in->dtype == WE_F64 || f->out->dtype == WE_F64 || f->in->dtype == WE_I32;
+    we_dtype weights = wide ? WE_F64 : WE_F32;
+    f->element = we_dtype_size(weights);
+    f->down = wide ? f64_down : f32_down;
+    if (is_whole(f, weight_sum(f->full, f->width * f->height))) {
+        weights = WE_I16;
+        f->element = 1;
+        f->down = whole_full_down;
+    }
+    f->held = f->element;
+    if (!pick_taps(f, weights))
+        return we_error_no_memory(err);
+    return we_imaging_rows(f->c, f->out->height, f->in->width * f->in->channels * f->taps, filter_rows, f,
+                           err);
+}
+
+static we_status run_floats(filter *f, we_error *err) {
     bool wide = f->in->dtype == WE_F64 || f->out->dtype == WE_F64 || f->scale != 1 || f->in->dtype == WE_I32;
     we_dtype weights = wide ? WE_F64 : WE_F32;
-    if (f->full) {
-        f->element = f->held = wide ? sizeof(double) : sizeof(float);
-        f->down = wide ? f64_down : f32_down;
-        if (!pick_taps(f))
-            return we_error_no_memory(err);
-    } else {
-        if (f->across == fixed_across) {
-            f->element = 1;
-            f->held = sizeof(uint16_t);
-            weights = WE_U16;
-        } else if (is_whole(f)) {
-            f->element = 1;
-            f->held = sizeof(int16_t);
-            weights = WE_I16;
-            f->across = whole_across;
-            f->down = whole_down;
-        } else {
-            f->element = f->held = wide ? sizeof(double) : sizeof(float);
-            f->across = wide ? f64_across : f32_across;
-            f->down = wide ? f64_down : f32_down;
-        }
-        f->row_weights = weights_as(weights, f->row, f->width);
-        f->column_weights = weights_as(weights, f->column, f->height);
-        if (!f->row_weights || !f->column_weights)
-            return we_error_no_memory(err);
-    }
-    int64_t work = f->in->width * f->in->channels * (f->full ? f->taps : f->width + f->height);
+    f->element = f->held = we_dtype_size(weights);
+    f->across = wide ? f64_across : f32_across;
+    f->down = wide ? f64_down : f32_down;
+    f->row_weights = weights_as(weights, f->row, f->width);
+    f->column_weights = weights_as(weights, f->column, f->height);
+    if (!f->row_weights || !f->column_weights)
+        return we_error_no_memory(err);
+    int64_t work = f->in->width * f->in->channels * (f->width + f->height);
     return we_imaging_rows(f->c, f->out->height, work, filter_rows, f, err);
+}
+
+static we_status run_filter(filter *f, bool fixed, we_error *err) {
+    if (f->full)
+        return run_full(f, err);
+    if (fixed || is_whole(f, weight_sum(f->row, f->width) * weight_sum(f->column, f->height)))
+        return run_whole(f, fixed, err);
+    return run_floats(f, err);
 }
 
 static void filter_end(filter *f) {
@@ -292,6 +391,8 @@ static void filter_end(filter *f) {
     we_memory_free(f->column_weights);
     we_memory_free(f->tap_row);
     we_memory_free(f->tap_column);
+    we_memory_free(f->across_at);
+    we_memory_free(f->down_at);
 }
 
 /* ---- Operations ---- */
@@ -325,8 +426,8 @@ static we_status expect_weights(const we_image *k, bool line, we_error *err) {
                 : we_error_set(err, WE_INVALID_ARGUMENT, "the weights of a kernel must be finite numbers");
 }
 
-static we_status finish(const we_imaging_call *c, filter *f, we_error *err) {
-    we_status status = we_image_is_empty(c->in) ? WE_OK : run_filter(f, err);
+static we_status finish(const we_imaging_call *c, filter *f, bool fixed, we_error *err) {
+    we_status status = we_image_is_empty(c->in) ? WE_OK : run_filter(f, fixed, err);
     filter_end(f);
     return status;
 }
@@ -346,10 +447,8 @@ we_status we_imaging_filter_separable(const we_imaging_call *c, we_error *err) {
         if (c->in->dtype != WE_U8 || c->out->dtype != WE_U8 || sums != 256256)
             return we_error_set(err, WE_INVALID_ARGUMENT,
                                 "weights of 8 bits are for bytes and add up to 256");
-        f.across = fixed_across;
-        f.down = fixed_down;
     }
-    return finish(c, &f, err);
+    return finish(c, &f, c->p[4] != 0, err);
 }
 
 /* Inputs: image, weights. Numbers: anchor x, y, delta, border. */
@@ -359,7 +458,7 @@ we_status we_imaging_filter_full(const we_imaging_call *c, we_error *err) {
     WE_TRY(begin(c, c->in[1].width, c->in[1].height, c->p[0], c->p[1], c->p[3], &f, err));
     f.full = c->in[1].data;
     f.delta = c->p[2];
-    return finish(c, &f, err);
+    return finish(c, &f, false, err);
 }
 
 /* ---- Boxes of bytes: the sums of columns slide down ---- */
@@ -368,31 +467,45 @@ typedef struct box {
     filter f;
     float scale;
     uint32_t by, plus; /* see box_u16_u8 */
+    int32_t shift;
 } box;
 
 static bool box_rows(void *context, int64_t first, int64_t end) {
     const box *b = context;
     const filter *f = &b->f;
     int64_t channels = f->in->channels, n = f->out->width * channels, all = n + (f->width - 1) * channels;
-    int64_t slots = f->height + 1; /* one more, as a row comes before the oldest goes */
-    size_t row = rounded_up((size_t)all + 1);
-    uint8_t *ring = we_memory_new((size_t)slots * row + (size_t)all * sizeof(uint16_t) + 64);
-    if (!ring)
+    size_t nothing = rounded_up((size_t)n);
+    uint8_t *scratch = we_memory_new(nothing + (size_t)all * sizeof(uint16_t));
+    if (!scratch)
         return false;
-    uint16_t *sums = (uint16_t *)(void *)(ring + (size_t)slots * row);
-    for (int64_t next = 0, y = first; y < end; y++) {
-        for (; next <= y - first + f->height - 1; next++) {
-            uint8_t *newest = ring + row * (size_t)(next % slots);
-            const uint8_t *oldest =
-                next < f->height ? NULL : ring + row * (size_t)((next - f->height) % slots);
-            widen(f, first - f->up + next, (char *)newest);
-            f->c->kernels->slide_u8(all, newest, oldest, sums);
+    char *sums = (char *)scratch + nothing, *middle = sums + (size_t)(f->left * channels) * sizeof(uint16_t);
+    for (int64_t next = first - f->up, y = first; y < end; y++) {
+        for (; next < y - f->up + f->height; next++) {
+            int64_t enters = we_border_at(next, f->in->height, f->border),
+                    leaves = we_border_at(next - f->height, f->in->height, f->border);
+            const uint8_t *newest = enters < 0 ? scratch : (const uint8_t *)we_image_row(f->in, enters);
+            const uint8_t *oldest = leaves < 0 ? scratch : (const uint8_t *)we_image_row(f->in, leaves);
+            f->c->kernels->slide_u8(n, newest, next < first - f->up + f->height ? NULL : oldest,
+                                    (uint16_t *)(void *)middle);
         }
-        f->c->kernels->box_u16_u8(n, f->width, channels, sums, b->scale, b->by, b->plus,
-                                  (uint8_t *)we_image_row(f->out, y));
+        extend(f, sizeof(uint16_t), sums);
+        f->c->kernels->box_u16_u8(n, f->width, channels, (const uint16_t *)(const void *)sums, b->scale,
+                                  b->by, b->plus, b->shift, (uint8_t *)we_image_row(f->out, y));
     }
-    we_memory_free(ring);
+    we_memory_free(scratch);
     return true;
+}
+
+/* The least shift of 16 or more, and the factor, by which sums of up to 255 * area / area come out right:
+ * some areas have a factor of 16 bits, the others one of 24. */
+static void find_factor(uint32_t area, uint32_t *by, int32_t *shift) {
+    for (*shift = 16; *shift < 24; ++*shift) {
+        *by = ((1u << *shift) + area - 1) / area;
+        uint32_t error = *by * area - (1u << *shift);
+        if (*by <= UINT16_MAX && (uint64_t)error * (255 * area + area / 2) < (1u << *shift))
+            return;
+    }
+    *by = ((1u << *shift) + area - 1) / area;
 }
 
 /* Numbers: width, height, anchor x, y, whether the sum is divided by the size, border. */
@@ -409,7 +522,7 @@ we_status we_imaging_filter_box(const we_imaging_call *c, we_error *err) {
         b.scale = (float)scale;
         if (c->p[4] != 0 && width * height <= 256) { /* OpenCV rounds means of small boxes half up */
             b.plus = (uint32_t)(width * height / 2);
-            b.by = (uint32_t)(((1 << 24) + width * height - 1) / (width * height));
+            find_factor((uint32_t)(width * height), &b.by, &b.shift);
         }
         int64_t bytes = c->in->width * c->in->channels * 4;
         return we_image_is_empty(c->in) ? WE_OK
@@ -422,7 +535,7 @@ we_status we_imaging_filter_box(const we_imaging_call *c, we_error *err) {
         ones[i] = 1;
     f->row = f->column = ones;
     f->scale = scale;
-    we_status status = finish(c, f, err);
+    we_status status = finish(c, f, false, err);
     we_memory_free(ones);
     return status;
 }

@@ -15,27 +15,38 @@ typedef struct ranking {
     size_t element;
 } ranking;
 
-/* Source row `y` with its border; the constant is one that changes no result, or the caller's. */
-static void widen(const ranking *r, int64_t y, char *to) {
+static void put_constant(const ranking *r, int64_t pixels, char *to) {
+    for (int64_t i = 0; i < pixels * r->channels; i++)
+        we_pixels_from_f64(r->in->dtype, 1, &r->constant, to + (size_t)i * r->element);
+}
+
+/* A row whose middle is there gets its border on both sides. */
+static void extend(const ranking *r, char *row) {
     size_t pixel = (size_t)r->channels * r->element;
     int64_t width = r->in->width, all = width + r->width - 1;
-    y = we_border_at(y, r->in->height, r->border);
-    if (y >= 0)
-        memcpy(to + (size_t)r->left * pixel, we_image_row(r->in, y), (size_t)width * pixel);
     for (int64_t i = 0; i < all; i++) {
-        if (i == r->left && y >= 0)
+        if (i == r->left)
             i += width;
         if (i >= all)
             break;
-        int64_t from = y < 0 ? -1 : we_border_at(i - r->left, width, r->border);
-        char *at = to + (size_t)i * pixel;
-        if (from >= 0) {
-            memcpy(at, to + (size_t)(r->left + from) * pixel, pixel);
-        } else {
-            for (int64_t c = 0; c < r->channels; c++)
-                we_pixels_from_f64(r->in->dtype, 1, &r->constant, at + (size_t)c * r->element);
-        }
+        int64_t from = we_border_at(i - r->left, width, r->border);
+        if (from >= 0)
+            memcpy(row + (size_t)i * pixel, row + (size_t)(r->left + from) * pixel, pixel);
+        else
+            put_constant(r, 1, row + (size_t)i * pixel);
     }
+}
+
+/* Source row `y` with its border; the constant is one that changes no result, or the caller's. */
+static void widen(const ranking *r, int64_t y, char *to) {
+    size_t pixel = (size_t)r->channels * r->element;
+    y = we_border_at(y, r->in->height, r->border);
+    if (y < 0) {
+        put_constant(r, r->in->width + r->width - 1, to);
+        return;
+    }
+    memcpy(to + (size_t)r->left * pixel, we_image_row(r->in, y), (size_t)r->in->width * pixel);
+    extend(r, to);
 }
 
 static void extreme(const ranking *r, int64_t n, int64_t count, const void *const *x, void *y) {
@@ -108,6 +119,70 @@ static bool rectangle_rows(void *context, int64_t begin, int64_t end) {
         extreme(r, n, r->height, rows, we_image_row(r->out, y));
     }
     we_memory_free(scratch);
+    return true;
+}
+
+/* A rectangle of bytes: the extreme down the source's rows where they lie, of two results at once as they
+ * share nearly all of them, then across the one row of each. */
+static bool rectangle_bytes_rows(void *context, int64_t begin, int64_t end) {
+    const ranking *r = context;
+    const we_image_kernels *k = r->c->kernels;
+    int64_t n = r->out->width * r->channels;
+    size_t outside = rounded_up((size_t)n),
+           row = rounded_up((size_t)((r->in->width + r->width) * r->channels));
+    char *scratch =
+        we_memory_new_dirty(outside + 3 * row + (size_t)(r->height + 1 + r->width) * sizeof(void *));
+    if (!scratch)
+        return false;
+    char *both[2] = {scratch + outside, scratch + outside + row}, *spare = both[1] + row;
+    const void **rows = (const void **)(void *)(spare + row), **taps = rows + r->height + 1;
+    size_t left = (size_t)(r->left * r->channels);
+    put_constant(r, r->out->width, scratch);
+    for (int64_t y = begin; y < end; y += 2) {
+        bool two = y + 1 < end;
+        for (int64_t t = 0; t < r->height + two; t++) {
+            int64_t from = we_border_at(y - r->up + t, r->in->height, r->border);
+            rows[t] = from < 0 ? scratch : we_image_row(r->in, from);
+        }
+        if (two)
+            (r->most ? k->most_pair_u8
+                     : k->least_pair_u8)(n, (int32_t)r->height, (const uint8_t *const *)rows,
+                                         (uint8_t *)both[0] + left, (uint8_t *)both[1] + left);
+        else
+            extreme(r, n, r->height, rows, both[0] + left);
+        for (int64_t i = 0; i <= two; i++) {
+            extend(r, both[i]);
+            if (r->width > 9) {
+                extreme_run(r, n, r->width, (size_t)r->channels, both[i], spare, we_image_row(r->out, y + i));
+                continue;
+            }
+            for (int64_t t = 0; t < r->width; t++)
+                taps[t] = both[i] + (size_t)(t * r->channels);
+            extreme(r, n, r->width, taps, we_image_row(r->out, y + i));
+        }
+    }
+    we_memory_free(scratch);
+    return true;
+}
+
+/* Medians of squares of bytes of few channels. */
+static bool median_square_rows(void *context, int64_t begin, int64_t end) {
+    const ranking *r = context;
+    int64_t n = r->out->width * r->channels;
+    size_t widened = rounded_up((size_t)((r->in->width + r->width) * r->channels));
+    char *ring = we_memory_new_dirty(widened * (size_t)r->height);
+    if (!ring)
+        return false;
+    for (int64_t next = begin - r->up, y = begin; y < end; y++) {
+        const uint8_t *rows[5];
+        for (; next < y - r->up + r->height; next++)
+            widen(r, next, ring + widened * (size_t)((next - begin + r->up) % r->height));
+        for (int64_t t = 0; t < r->height; t++) /* in any order: a median has none */
+            rows[t] = (const uint8_t *)ring + widened * (size_t)t;
+        (r->height == 3 ? r->c->kernels->median3_u8 : r->c->kernels->median5_u8)(
+            n, r->channels, rows, (uint8_t *)we_image_row(r->out, y));
+    }
+    we_memory_free(ring);
     return true;
 }
 
@@ -214,7 +289,10 @@ we_status we_imaging_morphology(const we_imaging_call *c, we_error *err) {
                               "a structuring element must have an element that is not 0");
     else
         status = we_imaging_rows(c, c->out->height, c->in->width * r.channels * (full ? 6 : r.taps),
-                                 full ? rectangle_rows : shape_rows, &r, err);
+                                 !full                   ? shape_rows
+                                 : c->in->dtype == WE_U8 ? rectangle_bytes_rows
+                                                         : rectangle_rows,
+                                 &r, err);
     we_memory_free(r.tap_row);
     we_memory_free(r.tap_column);
     return status;
@@ -311,6 +389,8 @@ we_status we_imaging_median(const we_imaging_call *c, we_error *err) {
     if (side == 1) {
         for (int64_t y = 0; y < c->in->height; y++)
             memcpy(we_image_row(c->out, y), we_image_row(c->in, y), (size_t)bytes * r.element);
+    } else if (c->in->dtype == WE_U8 && r.channels <= 4) {
+        status = we_imaging_rows(c, c->out->height, bytes * side * 2, median_square_rows, &r, err);
     } else if (list_taps(&r)) {
         status = we_imaging_rows(c, c->out->height, bytes * side * side, shape_rows, &r, err);
     } else {

@@ -352,6 +352,11 @@ we_status we_imaging_integral(const we_imaging_call *c, we_error *err) {
             const uint8_t *x = (const uint8_t *)we_image_row(in, y);
             int32_t *to = (int32_t *)(void *)we_image_row(out, y + 1);
             const int32_t *above = (const int32_t *)(const void *)we_image_row(out, y);
+            if (channels == 1) {
+                to[0] = 0;
+                c->kernels->integral_u8(in->width, x, above + 1, to + 1);
+                continue;
+            }
             for (int64_t k = 0; k < channels; k++) {
                 int32_t sum = to[k] = 0;
                 for (int64_t i = 0; i < in->width; i++) {

@@ -298,6 +298,28 @@ WE_FFT_TYPE(f64, double)
 enum {
     WE_DENSE_TILE = 8 * 48, /* elements of any tile, at most */
 };
+/* What some kernels on rows of images take or give. The functions of WE_POINTWISE_: walle_task.cv has the
+ * same list. */
+enum {
+    WE_POINTWISE_AND,
+    WE_POINTWISE_OR,
+    WE_POINTWISE_XOR,
+    WE_POINTWISE_NOT,
+    WE_POINTWISE_ABSDIFF,
+    WE_POINTWISE_ADD,
+    WE_POINTWISE_SUBTRACT,
+    WE_POINTWISE_LEAST,
+    WE_POINTWISE_MOST,
+    WE_POINTWISE_COUNT
+};
+enum {
+    WE_THRESHOLD_BINARY,
+    WE_THRESHOLD_BINARY_INV,
+    WE_THRESHOLD_TRUNCATE,
+    WE_THRESHOLD_TO_ZERO,
+    WE_THRESHOLD_TO_ZERO_INV
+};
+enum { WE_EDGE_MAYBE, WE_EDGE_NONE, WE_EDGE_SURE };
 /* One function for every row WE_IMAGE_FN of image.inc, which says what it does. */
 typedef struct we_image_kernels {
 #define WE_IMAGE_FN(name, parameters) void(*name) parameters;

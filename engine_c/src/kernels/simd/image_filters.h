@@ -1,0 +1,624 @@
+/* Sums, orders and edges of the neighbours of a pixel, for image_rows.h. */
+
+/* Sums over taps: with few taps, their number is known to the loop, and the sum stays in a register. */
+#define TAPS_OF(name, X, K, ACC, Y, finish)                                                                  \
+    ALWAYS void name##_few(int64_t n, int32_t count, const X *const *x, const K *k, Y *restrict y) {         \
+        const X *p[9];                                                                                       \
+        ACC f[9];                                                                                            \
+        for (int32_t t = 0; t < count; t++) {                                                                \
+            p[t] = x[t];                                                                                     \
+            f[t] = k[t];                                                                                     \
+        }                                                                                                    \
+        for (int64_t i = 0; i < n; i++) {                                                                    \
+            ACC sum = (ACC)(f[0] * p[0][i]);                                                                 \
+            for (int32_t t = 1; t < count; t++)                                                              \
+                sum = (ACC)(sum + f[t] * p[t][i]);                                                           \
+            y[i] = finish(sum);                                                                              \
+        }                                                                                                    \
+    }                                                                                                        \
+    void IMAGE(name)(int64_t n, int32_t count, const X *const *x, const K *k, Y *restrict y) {               \
+        enum { BLOCK = 128 };                                                                                \
+        switch (count) {                                                                                     \
+        case 1:                                                                                              \
+            name##_few(n, 1, x, k, y);                                                                       \
+            return;                                                                                          \
+        case 2:                                                                                              \
+            name##_few(n, 2, x, k, y);                                                                       \
+            return;                                                                                          \
+        case 3:                                                                                              \
+            name##_few(n, 3, x, k, y);                                                                       \
+            return;                                                                                          \
+        case 5:                                                                                              \
+            name##_few(n, 5, x, k, y);                                                                       \
+            return;                                                                                          \
+        case 7:                                                                                              \
+            name##_few(n, 7, x, k, y);                                                                       \
+            return;                                                                                          \
+        case 9:                                                                                              \
+            name##_few(n, 9, x, k, y);                                                                       \
+            return;                                                                                          \
+        default:                                                                                             \
+            break;                                                                                           \
+        }                                                                                                    \
+        for (int64_t start = 0; start < n; start += BLOCK) {                                                 \
+            ACC sums[BLOCK];                                                                                 \
+            int64_t size = n - start < BLOCK ? n - start : BLOCK;                                            \
+            for (int64_t i = 0; i < size; i++)                                                               \
+                sums[i] = 0;                                                                                 \
+            int32_t t = 0;                                                                                   \
+            for (; t + 4 <= count; t += 4) {                                                                 \
+                const X *a = x[t] + start, *b = x[t + 1] + start, *c = x[t + 2] + start,                     \
+                        *d = x[t + 3] + start;                                                               \
+                ACC ka = k[t], kb = k[t + 1], kc = k[t + 2], kd = k[t + 3];                                  \
+                for (int64_t i = 0; i < size; i++)                                                           \
+                    sums[i] = (ACC)((((sums[i] + ka * a[i]) + kb * b[i]) + kc * c[i]) + kd * d[i]);          \
+            }                                                                                                \
+            for (; t < count; t++) {                                                                         \
+                const X *a = x[t] + start;                                                                   \
+                ACC ka = k[t];                                                                               \
+                for (int64_t i = 0; i < size; i++)                                                           \
+                    sums[i] = (ACC)(sums[i] + ka * a[i]);                                                    \
+            }                                                                                                \
+            for (int64_t i = 0; i < size; i++)                                                               \
+                y[start + i] = finish(sums[i]);                                                              \
+        }                                                                                                    \
+    }
+
+#define AS_IS(sum) (sum)
+#define NARROW(sum) ((uint8_t)(((sum) + 0x8000u) >> 16))
+TAPS_OF(taps_u8_u16, uint8_t, uint16_t, uint16_t, uint16_t, AS_IS)
+TAPS_OF(taps_u16_u8, uint16_t, uint16_t, uint32_t, uint8_t, NARROW)
+TAPS_OF(taps_u8_i16, uint8_t, int16_t, int16_t, int16_t, AS_IS)
+TAPS_OF(taps_i16, int16_t, int16_t, int16_t, int16_t, AS_IS)
+TAPS_OF(taps_f32, float, float, float, float, AS_IS)
+TAPS_OF(taps_f64, double, double, double, double, AS_IS)
+
+/* The same where all fits 16 bits. */
+ALWAYS void small_few(int64_t n, int32_t count, const uint16_t *const *x, const uint16_t *k, int32_t shift,
+                      uint8_t *restrict y) {
+    const uint16_t *p[5];
+    uint16_t f[5], half = (uint16_t)((1 << shift) >> 1);
+    for (int32_t t = 0; t < count; t++) {
+        p[t] = x[t];
+        f[t] = k[t];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t sum = (uint16_t)(half + f[0] * p[0][i]);
+        for (int32_t t = 1; t < count; t++)
+            sum = (uint16_t)(sum + f[t] * p[t][i]);
+        y[i] = (uint8_t)(sum >> shift);
+    }
+}
+
+void IMAGE(taps_small_u8)(int64_t n, int32_t count, const uint16_t *const *x, const uint16_t *k,
+                          int32_t shift, uint8_t *restrict y) {
+    if (count == 1)
+        small_few(n, 1, x, k, shift, y);
+    else if (count == 2)
+        small_few(n, 2, x, k, shift, y);
+    else if (count == 3)
+        small_few(n, 3, x, k, shift, y);
+    else if (count == 4)
+        small_few(n, 4, x, k, shift, y);
+    else
+        small_few(n, 5, x, k, shift, y);
+}
+
+void IMAGE(keep_i16_u8)(int64_t n, const int16_t *x, int32_t plus, uint8_t *restrict y) {
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (uint8_t)LESS(MORE(x[i] + plus, 0), 255);
+}
+
+/* ---- Extremes ---- */
+
+#define EXTREME_OF(name, pair_name, better)                                                                  \
+    ALWAYS void name##_few(int64_t n, int32_t count, const uint8_t *const *x, uint8_t *restrict y) {         \
+        const uint8_t *p[9];                                                                                 \
+        for (int32_t t = 0; t < count; t++)                                                                  \
+            p[t] = x[t];                                                                                     \
+        for (int64_t i = 0; i < n; i++) {                                                                    \
+            uint8_t best = p[0][i];                                                                          \
+            for (int32_t t = 1; t < count; t++)                                                              \
+                best = better(best, p[t][i]);                                                                \
+            y[i] = best;                                                                                     \
+        }                                                                                                    \
+    }                                                                                                        \
+    void IMAGE(name)(int64_t n, int32_t count, const uint8_t *const *x, uint8_t *restrict y) {               \
+        switch (count) {                                                                                     \
+        case 1:                                                                                              \
+            name##_few(n, 1, x, y);                                                                          \
+            return;                                                                                          \
+        case 2:                                                                                              \
+            name##_few(n, 2, x, y);                                                                          \
+            return;                                                                                          \
+        case 3:                                                                                              \
+            name##_few(n, 3, x, y);                                                                          \
+            return;                                                                                          \
+        case 5:                                                                                              \
+            name##_few(n, 5, x, y);                                                                          \
+            return;                                                                                          \
+        case 7:                                                                                              \
+            name##_few(n, 7, x, y);                                                                          \
+            return;                                                                                          \
+        case 9:                                                                                              \
+            name##_few(n, 9, x, y);                                                                          \
+            return;                                                                                          \
+        default:                                                                                             \
+            break;                                                                                           \
+        }                                                                                                    \
+        name##_few(n, 3, x, y);                                                                              \
+        int32_t t = 3;                                                                                       \
+        for (; t + 4 <= count; t += 4) {                                                                     \
+            const uint8_t *a = x[t], *b = x[t + 1], *c = x[t + 2], *d = x[t + 3];                            \
+            for (int64_t i = 0; i < n; i++) {                                                                \
+                uint8_t ab = better(a[i], b[i]), cd = better(c[i], d[i]), all = better(ab, cd);              \
+                y[i] = better(y[i], all);                                                                    \
+            }                                                                                                \
+        }                                                                                                    \
+        for (; t < count; t++) {                                                                             \
+            const uint8_t *p = x[t];                                                                         \
+            for (int64_t i = 0; i < n; i++)                                                                  \
+                y[i] = better(y[i], p[i]);                                                                   \
+        }                                                                                                    \
+    }                                                                                                        \
+    ALWAYS void pair_name##_few(int64_t n, int32_t count, const uint8_t *const *x, uint8_t *restrict y,      \
+                                uint8_t *restrict z) {                                                       \
+        const uint8_t *p[10];                                                                                \
+        for (int32_t t = 0; t <= count; t++)                                                                 \
+            p[t] = x[t];                                                                                     \
+        for (int64_t i = 0; i < n; i++) {                                                                    \
+            uint8_t best = p[1][i];                                                                          \
+            for (int32_t t = 2; t < count; t++)                                                              \
+                best = better(best, p[t][i]);                                                                \
+            y[i] = better(best, p[0][i]);                                                                    \
+            z[i] = better(best, p[count][i]);                                                                \
+        }                                                                                                    \
+    }                                                                                                        \
+    void IMAGE(pair_name)(int64_t n, int32_t count, const uint8_t *const *x, uint8_t *restrict y,            \
+                          uint8_t *restrict z) {                                                             \
+        if (count == 3) {                                                                                    \
+            pair_name##_few(n, 3, x, y, z);                                                                  \
+        } else if (count == 5) {                                                                             \
+            pair_name##_few(n, 5, x, y, z);                                                                  \
+        } else if (count == 7) {                                                                             \
+            pair_name##_few(n, 7, x, y, z);                                                                  \
+        } else if (count == 9) {                                                                             \
+            pair_name##_few(n, 9, x, y, z);                                                                  \
+        } else if (count < 3) {                                                                              \
+            IMAGE(name)(n, count, x, y);                                                                     \
+            IMAGE(name)(n, count, x + 1, z);                                                                 \
+        } else {                                                                                             \
+            IMAGE(name)(n, count - 1, x + 1, z);                                                             \
+            const uint8_t *first = x[0], *last = x[count];                                                   \
+            for (int64_t i = 0; i < n; i++) {                                                                \
+                uint8_t best = z[i];                                                                         \
+                y[i] = better(best, first[i]);                                                               \
+                z[i] = better(best, last[i]);                                                                \
+            }                                                                                                \
+        }                                                                                                    \
+    }
+EXTREME_OF(least_u8, least_pair_u8, LESS)
+EXTREME_OF(most_u8, most_pair_u8, MORE)
+
+/* ---- Medians ---- */
+
+#define SORT(i, j)                                                                                           \
+    do {                                                                                                     \
+        uint8_t low_ = LESS(v[i], v[j]), high_ = MORE(v[i], v[j]);                                           \
+        v[i] = low_;                                                                                         \
+        v[j] = high_;                                                                                        \
+    } while (0)
+
+/* Source: Paeth, "Median finding on a 3x3 grid" (Graphics Gems, 1990), as an exchange network. */
+void IMAGE(middle9_u8)(int64_t n, const uint8_t *const *x, uint8_t *restrict y) {
+    const uint8_t *p[9];
+    memcpy(p, x, sizeof p);
+    for (int64_t i = 0; i < n; i++) {
+        uint8_t v[9];
+        for (int t = 0; t < 9; t++)
+            v[t] = p[t][i];
+        SORT(1, 2);
+        SORT(4, 5);
+        SORT(7, 8);
+        SORT(0, 1);
+        SORT(3, 4);
+        SORT(6, 7);
+        SORT(1, 2);
+        SORT(4, 5);
+        SORT(7, 8);
+        SORT(0, 3);
+        SORT(5, 8);
+        SORT(4, 7);
+        SORT(3, 6);
+        SORT(1, 4);
+        SORT(2, 5);
+        SORT(4, 7);
+        SORT(4, 2);
+        SORT(6, 4);
+        SORT(4, 2);
+        y[i] = v[4];
+    }
+}
+
+/* Source: Devillard, "Fast median search" (1998): an exchange network for 25. */
+void IMAGE(middle25_u8)(int64_t n, const uint8_t *const *x, uint8_t *restrict y) {
+    const uint8_t *p[25];
+    memcpy(p, x, sizeof p);
+    for (int64_t i = 0; i < n; i++) {
+        uint8_t v[25];
+        for (int t = 0; t < 25; t++)
+            v[t] = p[t][i];
+        SORT(0, 1);
+        SORT(3, 4);
+        SORT(2, 4);
+        SORT(2, 3);
+        SORT(6, 7);
+        SORT(5, 7);
+        SORT(5, 6);
+        SORT(9, 10);
+        SORT(8, 10);
+        SORT(8, 9);
+        SORT(12, 13);
+        SORT(11, 13);
+        SORT(11, 12);
+        SORT(15, 16);
+        SORT(14, 16);
+        SORT(14, 15);
+        SORT(18, 19);
+        SORT(17, 19);
+        SORT(17, 18);
+        SORT(21, 22);
+        SORT(20, 22);
+        SORT(20, 21);
+        SORT(23, 24);
+        SORT(2, 5);
+        SORT(3, 6);
+        SORT(0, 6);
+        SORT(0, 3);
+        SORT(4, 7);
+        SORT(1, 7);
+        SORT(1, 4);
+        SORT(11, 14);
+        SORT(8, 14);
+        SORT(8, 11);
+        SORT(12, 15);
+        SORT(9, 15);
+        SORT(9, 12);
+        SORT(13, 16);
+        SORT(10, 16);
+        SORT(10, 13);
+        SORT(20, 23);
+        SORT(17, 23);
+        SORT(17, 20);
+        SORT(21, 24);
+        SORT(18, 24);
+        SORT(18, 21);
+        SORT(19, 22);
+        SORT(8, 17);
+        SORT(9, 18);
+        SORT(0, 18);
+        SORT(0, 9);
+        SORT(10, 19);
+        SORT(1, 19);
+        SORT(1, 10);
+        SORT(11, 20);
+        SORT(2, 20);
+        SORT(2, 11);
+        SORT(12, 21);
+        SORT(3, 21);
+        SORT(3, 12);
+        SORT(13, 22);
+        SORT(4, 22);
+        SORT(4, 13);
+        SORT(14, 23);
+        SORT(5, 23);
+        SORT(5, 14);
+        SORT(15, 24);
+        SORT(6, 24);
+        SORT(6, 15);
+        SORT(7, 16);
+        SORT(7, 19);
+        SORT(13, 21);
+        SORT(15, 23);
+        SORT(7, 13);
+        SORT(7, 15);
+        SORT(1, 9);
+        SORT(3, 11);
+        SORT(5, 17);
+        SORT(11, 17);
+        SORT(9, 17);
+        SORT(4, 10);
+        SORT(6, 12);
+        SORT(7, 14);
+        SORT(4, 6);
+        SORT(4, 7);
+        SORT(12, 14);
+        SORT(10, 14);
+        SORT(6, 7);
+        SORT(10, 12);
+        SORT(6, 10);
+        SORT(6, 17);
+        SORT(12, 17);
+        SORT(7, 17);
+        SORT(7, 10);
+        SORT(12, 18);
+        SORT(7, 12);
+        SORT(10, 18);
+        SORT(12, 20);
+        SORT(10, 20);
+        SORT(10, 12);
+        y[i] = v[12];
+    }
+}
+
+/* Half an exchange, where only the one or the other is wanted. */
+#define LOWER(i, j) v[i] = LESS(v[i], v[j])
+#define UPPER(i, j) v[j] = MORE(v[i], v[j])
+
+/* Medians of squares: columns are ordered once for all the squares that have them, and the middle of a square
+ * of ordered columns takes fewer exchanges. Blocks, so that the columns stay in the first cache. */
+enum { COLUMNS = 1024, MEDIAN_STEP = 4 };
+
+void IMAGE(median3_u8)(int64_t n, int64_t step, const uint8_t *const *x, uint8_t *restrict y) {
+    uint8_t low[COLUMNS + 2 * MEDIAN_STEP], middle[COLUMNS + 2 * MEDIAN_STEP],
+        high[COLUMNS + 2 * MEDIAN_STEP];
+    for (int64_t start = 0; start < n; start += COLUMNS) {
+        const uint8_t *p0 = x[0] + start, *p1 = x[1] + start, *p2 = x[2] + start;
+        int64_t size = n - start < COLUMNS ? n - start : COLUMNS;
+        for (int64_t i = 0; i < size + 2 * step; i++) {
+            uint8_t v[3] = {p0[i], p1[i], p2[i]};
+            SORT(1, 2);
+            SORT(0, 1);
+            SORT(1, 2);
+            low[i] = v[0];
+            middle[i] = v[1];
+            high[i] = v[2];
+        }
+        /* The middle of the largest of the lows, the middle of the middles and the least of the highs. */
+        const uint8_t *low1 = low + step, *low2 = low1 + step, *middle1 = middle + step,
+                      *middle2 = middle1 + step, *high1 = high + step, *high2 = high1 + step;
+        for (int64_t i = 0; i < size; i++) {
+            uint8_t lows = MORE(low[i], low1[i]), highs = LESS(high[i], high1[i]);
+            uint8_t v[3] = {middle[i], middle1[i], middle2[i]};
+            SORT(0, 1);
+            LOWER(1, 2);
+            UPPER(0, 1);
+            v[0] = MORE(lows, low2[i]);
+            v[2] = LESS(highs, high2[i]);
+            SORT(0, 1);
+            LOWER(1, 2);
+            UPPER(0, 1);
+            y[start + i] = v[1];
+        }
+    }
+}
+
+/* Columns of 5 in order, pairs of columns merged (which two squares have), the six in the middle of two
+ * pairs, and of those with the last column the middle. Source of the merges: Batcher, "Sorting networks and
+ * their applications" (1968), without what no result needs. */
+void IMAGE(median5_u8)(int64_t n, int64_t step, const uint8_t *const *x, uint8_t *restrict y) {
+    uint8_t column[5][COLUMNS + 4 * MEDIAN_STEP], pair[10][COLUMNS + 2 * MEDIAN_STEP];
+    for (int64_t start = 0; start < n; start += COLUMNS) {
+        const uint8_t *p[5];
+        for (int t = 0; t < 5; t++)
+            p[t] = x[t] + start;
+        int64_t size = n - start < COLUMNS ? n - start : COLUMNS;
+        for (int64_t i = 0; i < size + 4 * step; i++) {
+            uint8_t v[5];
+            for (int t = 0; t < 5; t++)
+                v[t] = p[t][i];
+            SORT(0, 1);
+            SORT(3, 4);
+            SORT(2, 4);
+            SORT(2, 3);
+            SORT(0, 3);
+            SORT(0, 2);
+            SORT(1, 4);
+            SORT(1, 3);
+            SORT(1, 2);
+            for (int t = 0; t < 5; t++)
+                column[t][i] = v[t];
+        }
+        const uint8_t *beside[5];
+        for (int t = 0; t < 5; t++)
+            beside[t] = column[t] + step;
+        for (int64_t i = 0; i < size + 2 * step; i++) {
+            uint8_t v[10];
+            for (int t = 0; t < 5; t++) {
+                v[t] = column[t][i];
+                v[5 + t] = beside[t][i];
+            }
+            SORT(0, 5);
+            SORT(4, 9);
+            SORT(4, 5);
+            SORT(2, 7);
+            SORT(2, 4);
+            SORT(7, 5);
+            SORT(1, 6);
+            SORT(3, 8);
+            SORT(3, 6);
+            SORT(1, 2);
+            SORT(3, 4);
+            SORT(6, 7);
+            SORT(8, 5);
+            static const int ORDER[10] = {0, 1, 2, 3, 4, 6, 7, 8, 5, 9};
+            for (int t = 0; t < 10; t++)
+                pair[t][i] = v[ORDER[t]];
+        }
+        const uint8_t *other[10], *last[5];
+        for (int t = 0; t < 10; t++)
+            other[t] = pair[t] + 2 * step;
+        for (int t = 0; t < 5; t++)
+            last[t] = column[t] + 4 * step;
+        for (int64_t i = 0; i < size; i++) {
+            uint8_t v[20];
+            for (int t = 0; t < 10; t++) {
+                v[t] = pair[t][i];
+                v[10 + t] = other[t][i];
+            }
+            UPPER(0, 10);
+            LOWER(8, 18);
+            SORT(8, 10);
+            SORT(4, 14);
+            UPPER(4, 8);
+            LOWER(14, 10);
+            UPPER(2, 12);
+            LOWER(6, 16);
+            SORT(6, 12);
+            UPPER(6, 8);
+            SORT(12, 14);
+            UPPER(1, 11);
+            LOWER(9, 19);
+            SORT(9, 11);
+            SORT(5, 15);
+            UPPER(5, 9);
+            LOWER(15, 11);
+            UPPER(3, 13);
+            LOWER(7, 17);
+            SORT(7, 13);
+            SORT(7, 9);
+            LOWER(13, 15);
+            SORT(7, 8);
+            SORT(9, 12);
+            SORT(13, 14);
+            static const int SIXTH[6] = {7, 8, 9, 12, 13, 14};
+            uint8_t middle = v[SIXTH[5]]; /* the least of the larger ones of opposite ends */
+            for (int t = 0; t < 5; t++) {
+                uint8_t larger = MORE(v[SIXTH[t]], last[4 - t][i]);
+                middle = LESS(middle, larger);
+            }
+            y[start + i] = middle;
+        }
+    }
+}
+
+void IMAGE(slide_counts)(const uint16_t *in, const uint16_t *out, uint16_t *restrict sum) {
+    for (int i = 0; i < 272; i++)
+        sum[i] = (uint16_t)(sum[i] + in[i] - out[i]);
+}
+
+void IMAGE(slide_u8)(int64_t n, const uint8_t *in, const uint8_t *out, uint16_t *restrict sum) {
+    if (out) {
+        for (int64_t i = 0; i < n; i++)
+            sum[i] = (uint16_t)(sum[i] + in[i] - out[i]);
+    } else {
+        for (int64_t i = 0; i < n; i++)
+            sum[i] = (uint16_t)(sum[i] + in[i]);
+    }
+}
+
+/* ---- Boxes ---- */
+
+ALWAYS uint8_t box_mean(uint32_t sum, float scale, uint32_t by, uint32_t plus, int32_t shift) {
+    return by ? (uint8_t)(((sum + plus) * by) >> shift) : rounded_byte((float)(int32_t)sum * scale);
+}
+
+/* Where the factor has 16 bits, the sum and the high half of their product have. */
+ALWAYS uint8_t small_mean(uint16_t sum, uint16_t by, uint16_t plus, int32_t shift) {
+    uint16_t high = (uint16_t)(((uint32_t)(uint16_t)(sum + plus) * by) >> 16);
+    return (uint8_t)(high >> (shift - 16));
+}
+
+ALWAYS void box_few(int64_t n, int32_t taps, int64_t step, const uint16_t *x, uint16_t by, uint16_t plus,
+                    int32_t shift, uint8_t *restrict y) {
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t sum = x[i];
+        for (int32_t t = 1; t < taps; t++)
+            sum = (uint16_t)(sum + x[i + t * step]);
+        y[i] = small_mean(sum, by, plus, shift);
+    }
+}
+
+/* Sums of 2, 4, 8 ... elements of a block; those that make up the taps are added. */
+ALWAYS void box_doubling(int64_t n, int32_t taps, int64_t step, const uint16_t *x, uint16_t by, uint16_t plus,
+                         int32_t shift, uint8_t *restrict y) {
+    enum { BLOCK = 1024, REACH = 1024 };
+    uint16_t sums[2][BLOCK + REACH], all[BLOCK];
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        int64_t size = n - start < BLOCK ? n - start : BLOCK, at = 0;
+        const uint16_t *from = x + start;
+        memset(all, 0, sizeof all);
+        for (int32_t window = 1, turn = 0; window <= taps; window *= 2, turn ^= 1) {
+            if (taps & window) {
+                const uint16_t *part = from + at * step;
+                for (int64_t i = 0; i < size; i++)
+                    all[i] = (uint16_t)(all[i] + part[i]);
+                at += window;
+            }
+            if (2 * window > taps)
+                break;
+            int64_t room = size + (taps - 2 * window) * step;
+            const uint16_t *beside = from + window * step;
+            uint16_t *restrict to = sums[turn];
+            for (int64_t i = 0; i < room; i++)
+                to[i] = (uint16_t)(from[i] + beside[i]);
+            from = to;
+        }
+        for (int64_t i = 0; i < size; i++)
+            y[start + i] = small_mean(all[i], by, plus, shift);
+    }
+}
+
+ALWAYS void box_any(int64_t n, int32_t taps, int64_t step, const uint16_t *x, float scale, uint32_t by,
+                    uint32_t plus, int32_t shift, uint8_t *restrict y) {
+    for (int64_t c = 0; c < step && c < n; c++) {
+        uint32_t sum = 0;
+        for (int32_t t = 0; t < taps; t++)
+            sum += x[c + t * step];
+        for (int64_t i = c; i < n; i += step) {
+            y[i] = box_mean(sum, scale, by, plus, shift);
+            if (i + step < n)
+                sum += (uint32_t)x[i + taps * step] - x[i];
+        }
+    }
+}
+
+void IMAGE(box_u16_u8)(int64_t n, int32_t taps, int64_t step, const uint16_t *x, float scale, uint32_t by,
+                       uint32_t plus, int32_t shift, uint8_t *y) {
+    bool small = by != 0 && by <= UINT16_MAX && shift >= 16;
+    uint16_t factor = (uint16_t)by, half = (uint16_t)plus;
+    if (!small)
+        box_any(n, taps, step, x, scale, by, plus, shift, y);
+    else if (taps == 3)
+        box_few(n, 3, step, x, factor, half, shift, y);
+    else if (taps == 5)
+        box_few(n, 5, step, x, factor, half, shift, y);
+    else if (taps == 7)
+        box_few(n, 7, step, x, factor, half, shift, y);
+    else if (taps == 9)
+        box_few(n, 9, step, x, factor, half, shift, y);
+    else if (taps * step <= 1024)
+        box_doubling(n, taps, step, x, factor, half, shift, y);
+    else
+        box_any(n, taps, step, x, scale, by, plus, shift, y);
+}
+
+/* ---- Canny ---- */
+
+void IMAGE(edge_sizes)(int64_t n, const int16_t *dx, const int16_t *dy, int32_t squares,
+                       int32_t *restrict size) {
+    if (squares) {
+        for (int64_t i = 0; i < n; i++)
+            size[i] = dx[i] * dx[i] + dy[i] * dy[i];
+    } else {
+        for (int64_t i = 0; i < n; i++)
+            size[i] = (dx[i] < 0 ? -dx[i] : dx[i]) + (dy[i] < 0 ? -dy[i] : dy[i]);
+    }
+}
+
+void IMAGE(edge_marks)(int64_t n, const int16_t *dx, const int16_t *dy, const int32_t *above,
+                       const int32_t *size, const int32_t *below, int32_t low, int32_t high,
+                       uint8_t *restrict mark) {
+    enum { TANGENT = 13573 }; /* of 22.5 degrees in 15 bits; that of 67.5 is 2 more */
+    for (int64_t i = 0; i < n; i++) {
+        int32_t ax = dx[i] < 0 ? -dx[i] : dx[i], ay = dy[i] < 0 ? -dy[i] : dy[i], m = size[i];
+        int32_t least = ax * TANGENT, flat = (ay << 15)<least, steep = ((ay - 2 * ax) << 15)> least;
+        int32_t turned = (dx[i] ^ dy[i]) < 0;
+        int32_t up = turned ? above[i + 1] : above[i - 1], down = turned ? below[i - 1] : below[i + 1];
+        int32_t before = flat ? size[i - 1] : steep ? above[i] : up;
+        int32_t after = flat ? size[i + 1] : steep ? below[i] : down;
+        /* The later neighbour may be as large, but for those across. */
+        int32_t largest = (m > before) & (m > after - (flat | steep)) & (m > low);
+        mark[i] = (uint8_t)(largest ? (m > high ? WE_EDGE_SURE : WE_EDGE_MAYBE) : WE_EDGE_NONE);
+    }
+}
