@@ -77,7 +77,7 @@ def visit() -> Visit | None:
     if plain is None:
         return None
     if context.visit_cache is None:
-        context.visit_cache = _visit_from_plain(plain)
+        context.visit_cache = _visit_from_plain(plain, _matched(context))
     return context.visit_cache
 
 
@@ -113,9 +113,14 @@ def _matched(context: RunContext) -> tuple[Event, ...]:
 
 def _events_from_plain(plain: Any) -> tuple[Event, ...]:
     """Build events; fields a newer pipeline adds are ignored."""
-    return tuple(Event(**{name: event[name] for name in event.keys() & _EVENT_FIELDS}) for event in plain)
+    return tuple(Event(**_known(event, _EVENT_FIELDS)) for event in plain)
 
 
-def _visit_from_plain(plain: Mapping[str, Any]) -> Visit:
-    known = {name: plain[name] for name in plain.keys() & _VISIT_FIELDS}
-    return Visit(**known, events=_events_from_plain(plain.get("events") or ()))
+def _visit_from_plain(plain: Mapping[str, Any], matched: tuple[Event, ...]) -> Visit:
+    """Build a visit; where nothing is said of its events, they are the matched ones."""
+    own = plain.get("events")
+    return Visit(**_known(plain, _VISIT_FIELDS), events=matched if own is None else _events_from_plain(own))
+
+
+def _known(plain: Mapping[str, Any], names: frozenset[str]) -> Mapping[str, Any]:
+    return plain if plain.keys() <= names else {name: plain[name] for name in plain.keys() & names}

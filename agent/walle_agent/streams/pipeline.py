@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
@@ -34,6 +34,9 @@ _RECENT = 2 * TRIGGER_MAX_IDS
 SILENCE = RESERVED_PREFIX + "silence"
 #: The machine was off at most so long, whatever the wall clock says.
 _OFF_MAX_MS = 24 * 3_600_000
+
+_EVENT_FIELDS = tuple(field.name for field in fields(Event))
+_VISIT_FIELDS = tuple(field.name for field in fields(Visit) if field.name != "events")
 
 ReadLog = Callable[[int, int], Sequence[Event]]
 """Events of the log by number, from first to last; those that are gone or cannot be read are missing."""
@@ -355,10 +358,19 @@ def event_ids(event: Event, *, closed: bool) -> tuple[str, ...]:
 
 
 def run_inputs(firing: Firing) -> dict[str, Any]:
-    """A firing as the plain JSON values that a task's run is given."""
-    events = to_plain(firing.events)
-    visit = None
-    if firing.visit is not None:
-        visit = to_plain(replace(firing.visit, events=())) | {"events": events}
+    """A firing as the plain JSON values that a task's run is given.
+
+    A visit's events are the run's, so they are not told twice.
+    """
+    visit = firing.visit
     trigger = to_plain(firing.trigger) | {"first_seq": firing.first_seq, "last_seq": firing.end_seq}
-    return {"events": events, "visit": visit, "trigger": trigger}
+    return {
+        "events": [_members(event, _EVENT_FIELDS) for event in firing.events],
+        "visit": None if visit is None else _members(visit, _VISIT_FIELDS),
+        "trigger": trigger,
+    }
+
+
+def _members(record: object, names: Sequence[str]) -> dict[str, Any]:
+    """A record whose members are JSON values already; ``to_plain`` would copy every one of them."""
+    return {name: getattr(record, name) for name in names}

@@ -50,6 +50,12 @@ def test_visit_carries_its_events():
     assert [event.event_id for event in visit.of("click")] == ["buy", "cart"]
 
 
+def test_a_visit_that_says_nothing_of_its_events_has_the_matched_ones():
+    with fake_host(events=CLICKS, visit={"visit_id": "v1"}):
+        assert events.visit() == Visit(visit_id="v1", events=tuple(events.all()))
+        assert len(events.all()) == 3
+
+
 def test_no_visit_is_none_and_trigger_is_a_copy():
     with fake_host(events=CLICKS, trigger={"ids": ["page:item.exit"]}):
         assert events.visit() is None

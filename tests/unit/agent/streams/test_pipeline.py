@@ -17,6 +17,8 @@ from walle_shared.limits import (
     VISITS_OPEN_MAX,
 )
 from walle_shared.manifest import Trigger
+from walle_task import events
+from walle_task.testing import fake_host
 
 TASK = (ScenarioName("demo"), TaskName("one"))
 OTHER = (ScenarioName("demo"), TaskName("two"))
@@ -76,7 +78,10 @@ def test_a_closing_page_hands_over_its_visit() -> None:
     assert firing.visit.closed_ms - firing.visit.opened_ms == 200
     inputs = run_inputs(firing)
     assert inputs["visit"]["reason"] == "page_exit"
-    assert len(inputs["events"]) == len(inputs["visit"]["events"]) == 3
+    assert [event["kind"] for event in inputs["events"]] == ["page_enter", "click", "page_exit"]
+    assert "events" not in inputs["visit"]  # they are the run's, and not told twice
+    with fake_host(**inputs):
+        assert events.visit() == events.Visit(**inputs["visit"], events=tuple(events.all()))
     assert inputs["trigger"] == {"ids": ["page:item.exit"], "on": "", "first_seq": 3, "last_seq": 3}
 
 
