@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -276,15 +276,11 @@ class TaskHost:
     # Whose worker
 
     def _shared_enclosure(self, scenario: str = "") -> Enclosure:
-        folder = self._config.bundles_dir
-        root = Path("/") if folder is None else folder.absolute() / scenario
-        return Enclosure("interp", root, self._fences)
+        return _enclose(self._config.bundles_dir, self._fences, scenario)
 
     def _place_of(self, spec: TaskSpec) -> _Place:
         enclosure = self._shared_enclosure(spec.scenario)
-        bundle_dir = spec.bundle_dir.absolute()
-        if not bundle_dir.is_relative_to(enclosure.root):
-            raise ConfigError(f"the bundle {bundle_dir} of {spec.task!r} must lie below {enclosure.root}")
+        bundle_dir = _check_below(enclosure.root, spec.bundle_dir, spec.task)
         if spec.tier == "process":
             enclosure = Enclosure("process", bundle_dir, self._fences, spec.limits.memory_bytes)
         return _Place(spec.scenario, enclosure, _identify(enclosure.root))
@@ -345,6 +341,25 @@ class TaskHost:
                         await keeper.end()
             idle_since_s = [k.idle_since_s for k in self._keepers.values() if k.users == 0]
             await trio.sleep(max(min(idle_since_s, default=now_s) - due_s, self._config.idle_s / 16))
+
+
+# Every run asks these two, with the few values that the installed tasks have; paths are slow.
+
+
+@lru_cache
+def _enclose(bundles_dir: Path | None, fence_names: tuple[str, ...], scenario: str) -> Enclosure:
+    """What the tasks of a scenario share."""
+    root = Path("/") if bundles_dir is None else bundles_dir.absolute() / scenario
+    return Enclosure("interp", root, fence_names)
+
+
+@lru_cache
+def _check_below(root: Path, bundle_dir: Path, task: str) -> Path:
+    """The bundle's folder in full, which must lie below ``root``."""
+    bundle_dir = bundle_dir.absolute()
+    if not bundle_dir.is_relative_to(root):
+        raise ConfigError(f"the bundle {bundle_dir} of {task!r} must lie below {root}")
+    return bundle_dir
 
 
 def _identify(path: Path) -> tuple[int, int]:

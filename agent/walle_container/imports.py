@@ -10,14 +10,17 @@ from __future__ import annotations
 import builtins
 import importlib.util
 import io
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from walle_container.bytecode import find_module, load_code
+from walle_container.bytecode import CACHE_FOLDER, find_module, load_code
 
 # fmt: off
 ALLOWED_STDLIB = frozenset({
@@ -67,6 +70,8 @@ class BundleImporter:
         self.loaded: list[str] = []
         self.sources: set[str] = set()  # paths in the bundle of all that was loaded, as tracebacks have them
         self._own: set[str] = set()  # top-level names that the bundle's code asked for and the bundle has
+        self._tops = _list_tops(self._root)
+        self._find = cache(find_module)
         self._builtins = self._make_builtins()
 
     # The finder, asked first, but answering only for what belongs to the bundle.
@@ -83,7 +88,7 @@ class BundleImporter:
             return None
         folder = "/".join([self._root, *parts])
         package = f"{folder}/__init__.py"
-        if find_module(package) is not None:
+        if self._find(package) is not None:
             return importlib.util.spec_from_file_location(
                 name,
                 package,
@@ -91,14 +96,16 @@ class BundleImporter:
                 submodule_search_locations=[folder],
             )
         module = f"{folder}.py"
-        if find_module(module) is not None:
+        if self._find(module) is not None:
             return importlib.util.spec_from_file_location(name, module, loader=self)  # type: ignore[arg-type]
         return None
 
     def has(self, top: str) -> bool:
         """Whether the bundle has a top-level module or package ``top``."""
+        if top not in self._tops:
+            return False
         candidates = (f"{self._root}/{top}.py", f"{self._root}/{top}/__init__.py")
-        return any(find_module(path) is not None for path in candidates)
+        return any(self._find(path) is not None for path in candidates)
 
     # The loader.
 
@@ -178,6 +185,19 @@ class BundleImporter:
             self._own.add(top)
         elif not is_allowed(name):
             raise ForbiddenImport(f"a task may not import {name!r}: {cure_for(name)}", name=name)
+
+
+def _list_tops(root: str) -> frozenset[str]:
+    """What the top-level modules and packages of a bundle may be called.
+
+    Each import asks whether the bundle has a module of that name: two listings are cheaper than looking for
+    four files each time.
+    """
+    names: set[str] = set()
+    for folder in (root, f"{root}/{CACHE_FOLDER}"):
+        with suppress(OSError):  # the run will say that there is no bundle; most have no bytecode
+            names.update(name.partition(".")[0] for name in os.listdir(folder))  # noqa: PTH208  # see bytecode
+    return frozenset(names)
 
 
 def cure_for(name: str) -> str:

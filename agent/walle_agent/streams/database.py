@@ -29,6 +29,8 @@ _CURES = {
     STORAGE_BUSY: "another process holds the file; close it",
     STORAGE_CORRUPT: "the file will be set aside and a new one begun",
 }
+#: At 1 000 pages SQLite copies its log by itself, in the middle of a commit; that of an event has about five.
+_CHECKPOINT_COMMITS = 64
 _SIDE_FILES = ("-wal", "-shm")
 
 
@@ -50,6 +52,9 @@ class Database:
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 2.0) -> None:
         self.path = path
+        self._busy_timeout_s = busy_timeout_s
+        self._waits = True
+        self._uncopied = 0
         with self._errors():
             self._connection = sqlite3.connect(
                 path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
@@ -83,6 +88,7 @@ class Database:
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
+                self._uncopied += 1
             except BaseException:
                 with suppress(sqlite3.Error):  # a failed COMMIT may have rolled back already
                     self._connection.execute("ROLLBACK")
@@ -106,6 +112,26 @@ class Database:
                 self._connection.execute(statement, values)
             finally:
                 self._connection.execute("PRAGMA synchronous = NORMAL")
+
+    def wait_for_others(self, wait: bool) -> None:
+        """Whether to wait, for a while, for another process that holds the file, or to fail at once."""
+        if wait != self._waits:
+            with self._errors():
+                self._connection.execute(
+                    f"PRAGMA busy_timeout = {round(self._busy_timeout_s * 1e3) if wait else 0}"
+                )
+            self._waits = wait
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether some later commit would copy what the log before it holds, and wait for the disk."""
+        return self._uncopied >= _CHECKPOINT_COMMITS
+
+    def checkpoint(self) -> None:
+        """Copy what the write-ahead log holds into the file. Waits for the disk."""
+        self._uncopied = 0
+        with self._errors():
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def close(self) -> None:
         """Close the file; further use is an error."""

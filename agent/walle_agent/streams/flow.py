@@ -27,6 +27,9 @@ from walle_shared.manifest import Trigger
 from walle_shared.observe import get_logger
 from walle_shared.targeting.policy import TaskKey
 
+#: As many events as a user causes at once; more are the backlog of a pause or a burst.
+BRIEF_EVENTS = 8
+
 #: Events between two snapshots of what extended triggers know; a restart feeds at most so many again.
 _SNAPSHOT_EVERY = 256
 
@@ -170,6 +173,14 @@ class StreamFlow:
         self._end_silences(self._clock.mono_ns(), self._clock.wall_ms())
         firings, self._ready = self._ready, []
         return firings
+
+    def is_brief(self, raw: Sequence[RawEvent]) -> bool:
+        """Whether ``accept`` will be done with these in well under a millisecond."""
+        if len(raw) > BRIEF_EVENTS:
+            return False
+        return (
+            self._snapshot_seq is None or self._fed_seq - self._snapshot_seq < _SNAPSHOT_EVERY - BRIEF_EVENTS
+        )
 
     def next_due_ns(self) -> int | None:
         """When ``accept`` should be called again for what waits for earlier events; None: nothing does."""

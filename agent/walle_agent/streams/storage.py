@@ -205,6 +205,29 @@ class StreamStore:
         """Number that the next event will have."""
         return self._next_seq
 
+    def wait_for_others(self, wait: bool) -> None:
+        """Whether calls wait for another process that holds the file, as they do at first, or fail at once.
+
+        Raises:
+            StorageError: the file cannot be used.
+        """
+        with self._lock:
+            self._database.wait_for_others(wait)
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether ``checkpoint`` should be called, lest a commit has to wait for the disk."""
+        return self._database.checkpoint_due
+
+    def checkpoint(self) -> None:
+        """Move what was committed from SQLite's log into the file.
+
+        Raises:
+            StorageError: it stays in the log.
+        """
+        with self._lock:
+            self._database.checkpoint()
+
     # The event log
 
     def append(self, raw: Sequence[RawEvent]) -> list[Event]:

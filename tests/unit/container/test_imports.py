@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,20 @@ from walle_container.bytecode import load_code
 from walle_container.imports import ALLOWED_STDLIB, BundleImporter, ForbiddenImport, is_allowed
 
 
-@pytest.fixture
-def importer(tmp_path: Path) -> Iterator[BundleImporter]:
-    importer = BundleImporter(tmp_path)
+@contextmanager
+def importing(bundle_dir: Path) -> Iterator[BundleImporter]:
+    """An importer of the bundle as it stands now."""
+    importer = BundleImporter(bundle_dir)
     sys.meta_path.insert(0, importer)
     yield importer
     sys.meta_path.remove(importer)
     importer.unload()
+
+
+@pytest.fixture
+def importer(tmp_path: Path) -> Iterator[BundleImporter]:
+    with importing(tmp_path) as importer:
+        yield importer
 
 
 def test_every_allowed_module_exists():
@@ -63,31 +71,31 @@ def test_refusals_name_module_and_cure(importer: BundleImporter):
 
 
 @pytest.mark.parametrize("name", ["socket", "json", "walle_task", "walle_agent"])
-def test_a_module_with_anothers_name_is_refused(importer: BundleImporter, name: str):
-    (importer.bundle_dir / f"{name}.py").write_text("")
-    with pytest.raises(ForbiddenImport, match="rename it"):
+def test_a_module_with_anothers_name_is_refused(tmp_path: Path, name: str):
+    (tmp_path / f"{name}.py").write_text("")
+    with importing(tmp_path) as importer, pytest.raises(ForbiddenImport, match="rename it"):
         importer.import_for_task(name)
 
 
-def test_modules_and_submodules_get_the_tasks_builtins_and_go_again(importer: BundleImporter):
-    (importer.bundle_dir / "bndl").mkdir()
-    (importer.bundle_dir / "bndl" / "__init__.py").write_text("from . import inner\nimport bndl.other\n")
-    (importer.bundle_dir / "bndl" / "inner.py").write_text("import json\n")
-    (importer.bundle_dir / "bndl" / "other.py").write_text("")
-    module = importer.import_for_task("bndl")
-    for name in ("bndl", "bndl.inner", "bndl.other"):
-        own = sys.modules[name].__dict__["__builtins__"]
-        assert own["open"] == importer.open_for_task
-        assert "breakpoint" not in own
-    importer.unload()
+def test_modules_and_submodules_get_the_tasks_builtins_and_go_again(tmp_path: Path):
+    (tmp_path / "bndl").mkdir()
+    (tmp_path / "bndl" / "__init__.py").write_text("from . import inner\nimport bndl.other\n")
+    (tmp_path / "bndl" / "inner.py").write_text("import json\n")
+    (tmp_path / "bndl" / "other.py").write_text("")
+    with importing(tmp_path) as importer:
+        module = importer.import_for_task("bndl")
+        for name in ("bndl", "bndl.inner", "bndl.other"):
+            own = sys.modules[name].__dict__["__builtins__"]
+            assert own["open"] == importer.open_for_task
+            assert "breakpoint" not in own
     assert not {"bndl", "bndl.inner", "bndl.other"} & sys.modules.keys()
     assert vars(module) == {}
     assert "json" in sys.modules
 
 
-def test_the_finder_leaves_names_alone_that_the_bundle_did_not_ask_for(importer: BundleImporter):
-    (importer.bundle_dir / "bndl_unasked.py").write_text("")
-    with pytest.raises(ModuleNotFoundError):
+def test_the_finder_leaves_names_alone_that_the_bundle_did_not_ask_for(tmp_path: Path):
+    (tmp_path / "bndl_unasked.py").write_text("")
+    with importing(tmp_path), pytest.raises(ModuleNotFoundError):
         importlib.import_module("bndl_unasked")
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ import trio.testing
 from walle_agent.streams.event import make_event
 from walle_agent.streams.pipeline import Firing
 from walle_agent.streams.service import ServiceLimits, StreamService, open_streams
-from walle_agent.streams.storage import RunCommit
+from walle_agent.streams.storage import RunCommit, StoreLimits
 from walle_shared.clock import SystemClock
 from walle_shared.errors import TaskError
 from walle_shared.ids import ScenarioName, TaskName
@@ -136,3 +139,34 @@ async def test_the_tunnel_is_woken_by_records_only(streams: StreamService) -> No
         assert (await streams.numbers())[TunnelClass.REALTIME] == (1, 1)
         await streams.ack(streams.incarnation, TunnelClass.REALTIME, entry.seq)
         assert (await streams.numbers())[TunnelClass.REALTIME] == (2, 1)
+
+
+async def test_a_file_that_another_process_holds_keeps_only_the_writer_waiting(
+    path: Path, nursery: trio.Nursery
+) -> None:
+    patient = replace(ONE_FLUSH, store=StoreLimits(busy_timeout_s=60.0))
+    async with open_streams(path, SystemClock(), patient) as streams:
+        await streams.register(TASK, [], TABLES)  # type: ignore[arg-type]
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            nursery.start_soon(streams.commit, run(1, 1))
+            await trio.testing.wait_all_tasks_blocked()  # would come back after a minute, were it not so
+            assert streams.statistics().store.runs == 0
+            other.execute("ROLLBACK")
+            with trio.fail_after(30):
+                assert await streams.read_rows(TASK, "features") == [{"n": 1}]
+        assert streams.statistics().storage_errors == 0
+
+
+async def test_what_was_committed_goes_into_the_file_before_a_commit_has_to_take_it_there(
+    path: Path, streams: StreamService, nursery: trio.Nursery
+) -> None:
+    await nursery.start(streams.run)
+    with trio.fail_after(30):
+        for number in range(1, 100):
+            await streams.inlet.emit(make_event("scroll"))
+            while streams.statistics().store.events < number:
+                await trio.testing.wait_all_tasks_blocked()
+    with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as file:  # without its log
+        (events,) = file.execute("SELECT count(*) FROM events").fetchone()
+    assert 50 < events < 100
