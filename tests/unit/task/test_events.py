@@ -29,9 +29,9 @@ def test_all_events_in_order_as_frozen_values():
 def test_of_and_last_select_by_kind_and_id():
     with fake_host(events=CLICKS):
         assert [event.seq for event in events.of("click")] == [2, 3]
-        assert events.last().seq == 3
-        assert events.last("click", "buy").seq == 2
-        assert events.last(event_id="e").seq == 1
+        assert events.last() == events.all()[2]
+        assert events.last("click", "buy") == events.all()[1]
+        assert events.last(event_id="e") == events.all()[0]
         assert events.last("scroll") is None
 
 
