@@ -251,5 +251,7 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def slim(session: nox.Session) -> None:
-    """Build the stripped runtime of a device, its container image and its unit, and try them elsewhere."""
+    """Build the stripped runtime of a device, its container image and its unit; try them, and the demo."""
     _python(session, "agent/slim", *session.posargs)
+    if not session.posargs:
+        _python(session, "examples/demo", "--digits", "30", "--agent", "build/slim/tree/bin/walle-agent")

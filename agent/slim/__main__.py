@@ -35,7 +35,9 @@ def main() -> None:
     if not arguments.no_smoke:
         print("moved elsewhere, with an empty environment:")
         slim_smoke.smoke_tree(tree)
-        print("as the whole file system:" if slim_smoke.smoke_root(root) else "chroot needs root: not tried")
+        print("as the whole file system of a container:")
+        if not slim_smoke.smoke_root(root):
+            print("  not tried: no right to make namespaces here")
 
 
 def _size(folder: Path) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from slim_image import COMMAND, ENVIRONMENT, HOME
+from slim_stdlib import LEFT_OUT
 from slim_tree import VERSION
 from walle_container.imports import ALLOWED_STDLIB
 
@@ -50,6 +51,50 @@ trio.run(main)
 print("task ran")
 """
 
+#: Writes and reads an image of each format that ``cv`` knows.
+_READ_IMAGES = """
+import io
+from walle_task.cv import _pillow
+for name in _pillow.FORMATS:
+    file = io.BytesIO()
+    _pillow.load().new("RGB", (4, 3), (10, 20, 30)).save(file, name)
+    if _pillow.decode(file.getvalue(), 1).shape != (3, 4, 3):
+        raise SystemExit(f"{name} is read wrong")
+print(*_pillow.FORMATS)
+"""
+
+#: Imports all that the tree has. What is missing may be another library, or a tool left out on purpose.
+_IMPORT_ALL = """
+import contextlib, importlib, io, pkgutil, sys, zipfile
+from pathlib import Path
+LEFT_OUT = set(sys.argv[1:])
+SKIPPED = ("__main__", "antigravity", "this")
+missing, names = {}, []
+
+site = next(path for path in sys.path if path.endswith("site-packages"))
+for folder, prefix in [(site, "")]:
+    for module in pkgutil.walk_packages([folder], prefix, onerror=lambda name: None):
+        names.append(module.name)
+archive = next(path for path in sys.path if path.endswith(".zip"))
+for entry in zipfile.ZipFile(archive).namelist():
+    names.append(entry.removesuffix(".pyc").removesuffix("/__init__").replace("/", "."))
+for name in names:
+    if name.rpartition(".")[2] in SKIPPED:
+        continue
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        top = str(error.name).partition(".")[0]
+        if top in sys.stdlib_module_names and top not in LEFT_OUT:
+            missing[error.name] = name
+    except Exception:  # it wants another system, or another library
+        pass
+if missing:
+    sys.exit("; ".join(f"{name} misses {what}" for what, name in missing.items()))
+print(len(names), "modules")
+"""
+
 
 def commands() -> dict[str, list[str]]:
     """What a tree must do, as arguments of its interpreter."""
@@ -59,7 +104,9 @@ def commands() -> dict[str, list[str]]:
         "version": ["-I", "-m", "walle_agent", "--version"],
         "every module a task may import": ["-I", "-S", "-c", f"import {names}; print('imported')"],
         "the agent's modules": ["-I", "-c", "import walle_agent.app, walle_agent.cli; print('imported')"],
+        "all that the tree has": ["-I", "-c", _IMPORT_ALL, *sorted(LEFT_OUT)],
         "the engine": ["-I", "-c", engine],
+        "image files": ["-I", "-c", _READ_IMAGES],
         "a task": ["-I", "-c", _RUN_TASK],
     }
 
@@ -80,12 +127,15 @@ def smoke_tree(tree: Path) -> None:
 
 
 def smoke_root(root: Path) -> bool:
-    """The same with the image as the whole file system; needs the right to change the root.
+    """The same with the image as the whole file system, in namespaces of its own, as a container has them.
 
     Returns:
-        Whether it could be tried here.
+        Whether it could be tried here: it needs the right to make namespaces.
     """
-    if os.geteuid() != 0:
+    program = shutil.which("unshare")
+    enclosed = [str(program), "--mount", "--pid", "--fork", "--mount-proc"]
+    probe = [*enclosed, "true"]
+    if program is None or subprocess.run(probe, capture_output=True, check=False).returncode:
         return False
     with TemporaryDirectory(prefix="walle-slim-") as folder:
         copy = Path(folder) / "root"
@@ -93,7 +143,7 @@ def smoke_root(root: Path) -> bool:
         os.mknod(copy / "dev/null", 0o020666, os.makedev(1, 3))  # a container's runtime makes it
         (copy / "tmp").chmod(0o1777)
         for what, arguments in commands().items():
-            command = ["chroot", str(copy), *COMMAND[:1], *arguments]
+            command = [*enclosed, f"--root={copy}", *COMMAND[:1], *arguments]
             _run(command, ENVIRONMENT | {"HOME": f"/{HOME}"}, f"{what}, in the image")
     return True
 

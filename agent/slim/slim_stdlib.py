@@ -2,12 +2,14 @@
 
 The start is one table with the rules that tasks live under, ``walle_container.imports.ALLOWED_STDLIB``: so
 every module a task may import is there. The rest is what our packages and theirs import, read from their
-text, wherever in a function it stands.
+text, wherever in a function it stands; and what loading all that brings in besides, for extension modules
+import where no text says so.
 """
 
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 import sysconfig
 from collections import deque
@@ -31,11 +33,26 @@ STARTUP = frozenset({
 
 #: Imported somewhere, for what no device does: tools for developers, windows, other systems, tests.
 LEFT_OUT = frozenset({
-    "antigravity", "cProfile", "code", "curses", "dbm", "doctest", "ensurepip", "idlelib", "lib2to3",
+    "_curses", "_pyrepl", "antigravity", "cProfile", "code", "curses", "dbm", "doctest", "ensurepip",
+    "idlelib", "lib2to3",
     "msvcrt", "multiprocessing", "pdb", "pickletools", "profile", "pstats", "pydoc", "pydoc_data",
     "readline", "rlcompleter", "test", "this", "tkinter", "trace", "turtle", "turtledemo", "unittest",
     "venv", "webbrowser", "winreg", "wsgiref", "xmlrpc",
 })  # fmt: skip
+
+
+#: What an extension module imports from C when it is asked to, which neither text nor loading shows.
+_LAZY_NEEDS = {"_datetime": ("_strptime",), "_sqlite3": ("sqlite3.dump",)}
+
+_LOAD = """
+import importlib, sys
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except ImportError:  # for another system
+        pass
+print(*sys.modules)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +69,15 @@ def find_subset(scripts: Iterable[Path]) -> Subset:
     wanted = {*ALLOWED_STDLIB, *PRELOADED, *STARTUP, _sysconfig_data()}
     for script in scripts:
         wanted |= imported_names(script, "")
+    follow(wanted, subset)
+    follow(loaded_names({*subset.sources, *subset.extensions}), subset)
+    return subset
+
+
+def follow(wanted: set[str], subset: Subset) -> None:
+    """Add these modules to a subset, and all that their text imports in turn."""
     waiting = deque(sorted(wanted))
-    seen: set[str] = set()
+    seen = {*subset.sources, *subset.extensions}
     while waiting:
         name = waiting.popleft()
         if name in seen or name.partition(".")[0] in LEFT_OUT:
@@ -67,8 +91,14 @@ def find_subset(scripts: Iterable[Path]) -> Subset:
             waiting.extend(sorted(imported_names(source, name)))
         elif (extension := DYNLOAD / f"{name}{EXTENSION_SUFFIX}").is_file():
             subset.extensions[name] = extension
-            waiting.extend(extension_needs(name))
-    return subset
+            waiting.extend(_LAZY_NEEDS.get(name, ()))
+
+
+def loaded_names(names: set[str]) -> set[str]:
+    """Every module that importing these brings into a fresh interpreter, as it says itself."""
+    importable = sorted(name for name in names if not name.endswith("__main__"))
+    command = [sys.executable, "-I", "-S", "-c", _LOAD, *importable]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
 
 def _sysconfig_data() -> str:
@@ -83,16 +113,6 @@ def find_source(name: str) -> Path | None:
     return next(
         (path for path in (base / "__init__.py", base.with_name(f"{base.name}.py")) if path.is_file()), None
     )
-
-
-def extension_needs(name: str) -> tuple[str, ...]:
-    """What an extension module imports from C, where no text says so."""
-    needs = {
-        "_datetime": ("_strptime",),
-        "_decimal": ("numbers", "collections"),
-        "_sqlite3": ("sqlite3.dump",),
-    }
-    return needs.get(name, ())
 
 
 def imported_names(path: Path, module: str) -> set[str]:

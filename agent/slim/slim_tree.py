@@ -43,6 +43,13 @@ PACKAGES = {
 EXTENSIONS = (*locate.EXTENSIONS, "walle_engine._cffi")
 ENGINE_LIBRARY = "libwalle_engine.so"
 
+#: Extensions of what we depend on that a device never loads, by the start of their path: formats of images
+#: that ``cv`` does not read, fonts, and what compiles bindings.
+NEVER_LOADED = (
+    "PIL/_avif", "PIL/_imagingcms", "PIL/_imagingft", "PIL/_imagingmath", "PIL/_imagingmorph",
+    "PIL/_imagingtk", "pycparser/",
+)  # fmt: skip
+
 #: Of the C library, which every system brings itself.
 SYSTEM_LIBRARIES = re.compile(r"(ld-linux.*|lib(c|m|dl|rt|pthread|util|resolv)\.so.*)")
 _SKIPPED_PARTS = frozenset({"tests", "_tests", "testing", "__pycache__", "bin", "include"})
@@ -62,6 +69,7 @@ def build_tree(tree: Path) -> Subset:
     copy_library(subset, tree)
     copy_interpreter(tree)
     strip_all(tree)
+    drop_unlinked(site)
     copy_linked(tree)
     share = tree / "share"
     share.mkdir()
@@ -102,7 +110,7 @@ def copy_dependencies(site: Path) -> Iterator[Path]:
             source = Path(str(found.locate_file(file)))
             if ".." in path.parts or not _SKIPPED_PARTS.isdisjoint(path.parts) or not source.is_file():
                 continue
-            if path.parts[0].endswith(".dist-info"):
+            if path.parts[0].endswith(".dist-info") or str(path).startswith(NEVER_LOADED):
                 continue
             if path.suffix == ".py":
                 compile_to(source, site / path.with_suffix(".pyc"), path.as_posix())
@@ -200,12 +208,23 @@ def linked(path: Path) -> dict[str, Path]:
     return {Path(name or alone).name: Path(place or alone) for name, place, alone in found}
 
 
+def drop_unlinked(site: Path) -> None:
+    """Of the shared libraries that a wheel brought, those stay that something here links to."""
+    brought = {path for path in elf_files(site) if path.relative_to(site).parts[0].endswith(".libs")}
+    needed = {
+        place.resolve() for path in elf_files(site) if path not in brought for place in linked(path).values()
+    }
+    for path in brought:
+        if path.resolve() not in needed:
+            path.unlink()
+
+
 def copy_linked(tree: Path) -> None:
-    """Shared libraries that are not the system's own go beside the interpreter."""
+    """Shared libraries that are neither the system's own nor in the tree go beside the interpreter."""
     library = tree / "lib"
     for path in elf_files(tree):
         for name, place in linked(path).items():
-            if name == ENGINE_LIBRARY or SYSTEM_LIBRARIES.fullmatch(name) or (library / name).exists():
+            if place.is_relative_to(tree) or SYSTEM_LIBRARIES.fullmatch(name) or (library / name).exists():
                 continue
             shutil.copy(place.resolve(), library / name)
             subprocess.run(["strip", "--strip-unneeded", str(library / name)], check=True)

@@ -23,7 +23,7 @@ from rich.table import Table
 import stages
 from screen import Screen
 from stages import PROFILES, Demo
-from world import ControlPlane, DemoError, Device
+from world import BIN, ControlPlane, DemoError, Device
 
 STAGES: tuple[tuple[str, Callable[[Demo], str]], ...] = (
     ("task repository with two tagged tasks", stages.make_repository),
@@ -50,6 +50,10 @@ def main() -> int:
     parser.add_argument(
         "--digits", type=int, default=300, metavar="N", help="held-out digits to read (default 300)"
     )
+    parser.add_argument(
+        "--agent", type=Path, default=BIN / "walle-agent", metavar="PROGRAM",
+        help="the walle-agent of the devices, such as a slim runtime's (default: the one installed here)",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary there")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -57,7 +61,10 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="walle-demo-"))
     screen = Screen(console)
     control = ControlPlane(folder, screen.command)
-    devices = {name: Device(name, folder, {"name": name, **profile}) for name, profile in PROFILES.items()}
+    devices = {
+        name: Device(name, folder, {"name": name, **profile}, args.agent)
+        for name, profile in PROFILES.items()
+    }
     demo = Demo(folder, screen, control, devices, max(3, args.digits))
     started = time.monotonic()
     try:

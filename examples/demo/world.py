@@ -131,8 +131,11 @@ class ControlPlane:
 class Device:
     """A ``walle-agent`` with a profile of its own, and the app beside it that emits events."""
 
-    def __init__(self, name: str, folder: Path, profile: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, folder: Path, profile: Mapping[str, str], agent: Path = BIN / "walle-agent"
+    ) -> None:
         self.name = name
+        self.agent = agent
         self.profile = profile
         self.folder = folder / name
         self.config = self.folder / "agent.toml"
@@ -147,7 +150,7 @@ class Device:
 
     def run(self) -> None:
         """Start the agent with the settings it has."""
-        words = [str(BIN / "walle-agent"), "run", "--config", str(self.config)]
+        words = [str(self.agent), "run", "--config", str(self.config)]
         self._program = Program(f"walle-agent on {self.name}", words, self.folder / "agent.log")
 
     def emit(self, events: Iterable[Mapping[str, Any]], *, pause_s: float = 0.0) -> None:

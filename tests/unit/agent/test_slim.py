@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 import tarfile
 from pathlib import Path
@@ -15,6 +16,7 @@ import slim_stdlib
 import slim_tree
 from walle_container.imports import ALLOWED_STDLIB
 from walle_container.preload import PRELOADED
+from walle_engine import _native
 
 
 @pytest.mark.slow
@@ -28,8 +30,22 @@ def test_what_tasks_may_import_is_in_the_subset(tmp_path: Path):
     assert present >= ALLOWED_STDLIB
     assert set(PRELOADED) <= present
     assert {"email.message", "email", "encodings.utf_8", "sqlite3.dump"} <= present
-    assert not {"tkinter", "pdb", "not_there", "unittest"} & present
+    assert not {"tkinter", "pdb", "not_there", "unittest", "_curses"} & present
     assert all(path.is_file() for path in (*subset.sources.values(), *subset.extensions.values()))
+
+
+def test_what_loading_brings_in_is_seen_too():
+    """The C module _pickle imports these: no text says so."""
+    assert {"_compat_pickle", "copyreg"} <= slim_stdlib.loaded_names({"_pickle"})
+
+
+def test_libraries_of_a_wheel_that_nothing_links_to_are_dropped(tmp_path: Path):
+    for name in ("some.libs/libunused.so", "some.libs/readme"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(_native.__file__, tmp_path / name)
+    (tmp_path / "some.libs/readme").write_text("words")
+    slim_tree.drop_unlinked(tmp_path)
+    assert [path.name for path in (tmp_path / "some.libs").iterdir()] == ["readme"]
 
 
 def test_imports_are_read_wherever_they_stand(tmp_path: Path):
