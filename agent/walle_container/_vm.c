@@ -417,7 +417,7 @@ static PyObject *vm_interrupt(PyObject *Py_UNUSED(module), PyObject *const *argu
 
 enum { FRAME_HEADER_BYTES = 4 };
 
-/* Both return false with errno set; receive leaves errno 0 where the peer has closed. No GIL is needed. */
+/* All return false with errno set; receive leaves errno 0 where the peer has closed. No GIL is needed. */
 static bool send_all(int fd, const void *data, size_t size) {
     const char *at = data;
     while (size > 0) {
@@ -457,28 +457,10 @@ typedef union {
     char bytes[CMSG_SPACE(sizeof(int))];
 } descriptor_room;
 
-/* The first byte carries the descriptor. */
-static bool send_descriptor(int fd, char byte, int attached) {
-    descriptor_room room = {.bytes = {0}};
-    struct iovec part = {&byte, 1};
-    struct msghdr message = {
-        .msg_iov = &part, .msg_iovlen = 1, .msg_control = room.bytes, .msg_controllen = sizeof room.bytes};
-    struct cmsghdr *control = CMSG_FIRSTHDR(&message);
-    control->cmsg_level = SOL_SOCKET;
-    control->cmsg_type = SCM_RIGHTS;
-    control->cmsg_len = CMSG_LEN(sizeof attached);
-    memcpy(CMSG_DATA(control), &attached, sizeof attached);
-    ssize_t sent;
-    do {
-        sent = sendmsg(fd, &message, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    return sent == 1;
-}
-
-/* As receive_all, for one byte; what comes beside more than the one descriptor is closed by the kernel. */
-static bool receive_descriptor(int fd, unsigned char *byte, int *attached) {
+/* The header, with the descriptor that came beside it; more than the one is closed by the kernel. */
+static bool receive_header(int fd, unsigned char header[FRAME_HEADER_BYTES], int *attached) {
     descriptor_room room;
-    struct iovec part = {byte, 1};
+    struct iovec part = {header, FRAME_HEADER_BYTES};
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = room.bytes, .msg_controllen = sizeof room.bytes};
     ssize_t received;
@@ -493,21 +475,35 @@ static bool receive_descriptor(int fd, unsigned char *byte, int *attached) {
     if (control != NULL && control->cmsg_level == SOL_SOCKET && control->cmsg_type == SCM_RIGHTS) {
         memcpy(attached, CMSG_DATA(control), sizeof *attached);
     }
-    return true;
+    return receive_all(fd, header + received, FRAME_HEADER_BYTES - (size_t)received);
 }
 
-/* `attached`: a descriptor to send along, or -1. */
+/* `attached`: a descriptor to send along, or -1. One call for all of it: the peer wakes once, to a whole frame. */
 static bool frame_send(int fd, const void *data, uint32_t size, int attached) {
     unsigned char header[FRAME_HEADER_BYTES] = {(unsigned char)size, (unsigned char)(size >> 8),
                                                 (unsigned char)(size >> 16), (unsigned char)(size >> 24)};
-    size_t sent = 0;
+    struct iovec parts[] = {{header, sizeof header}, {(void *)data, size}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    descriptor_room room = {.bytes = {0}};
     if (attached >= 0) {
-        if (!send_descriptor(fd, (char)header[0], attached)) {
-            return false;
-        }
-        sent = 1;
+        message.msg_control = room.bytes;
+        message.msg_controllen = sizeof room.bytes;
+        struct cmsghdr *control = CMSG_FIRSTHDR(&message);
+        control->cmsg_level = SOL_SOCKET;
+        control->cmsg_type = SCM_RIGHTS;
+        control->cmsg_len = CMSG_LEN(sizeof attached);
+        memcpy(CMSG_DATA(control), &attached, sizeof attached);
     }
-    return send_all(fd, header + sent, sizeof header - sent) && send_all(fd, data, size);
+    ssize_t first;
+    do {
+        first = sendmsg(fd, &message, MSG_NOSIGNAL);
+    } while (first < 0 && errno == EINTR);
+    if (first < 0) {
+        return false;
+    }
+    size_t sent = (size_t)first, head = sent < sizeof header ? sent : sizeof header;
+    return send_all(fd, header + head, sizeof header - head) &&
+           send_all(fd, (const char *)data + (sent - head), size - (sent - head));
 }
 
 typedef struct {
@@ -520,8 +516,7 @@ typedef struct {
 static bool frame_receive(int fd, uint32_t max_bytes, frame *out) {
     unsigned char header[FRAME_HEADER_BYTES];
     *out = (frame){.attached = -1};
-    bool received =
-        receive_descriptor(fd, header, &out->attached) && receive_all(fd, header + 1, sizeof header - 1);
+    bool received = receive_header(fd, header, &out->attached);
     if (received) {
         out->size = (uint32_t)header[0] | (uint32_t)header[1] << 8 | (uint32_t)header[2] << 16 |
                     (uint32_t)header[3] << 24;

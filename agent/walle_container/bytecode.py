@@ -61,18 +61,17 @@ def find_module(source: str) -> str | None:
 _code: OrderedDict[tuple[str, int, int], CodeType] = OrderedDict()
 
 
-def load_code(source: str, shown: str) -> CodeType:
-    """The code of the module at ``source``; kept between runs, and loaded anew where the file has changed.
+def load_code(path: str | None, shown: str) -> CodeType:
+    """The code of a module; kept between runs, and loaded anew where the file has changed.
 
     Args:
-        source: where its source is, or would be.
+        path: what :func:`find_module` has found.
         shown: its path in the bundle, which tracebacks show.
 
     Raises:
         TaskError: there is neither bytecode for this Python nor source, or the bytecode is damaged.
         SyntaxError: the source is not Python.
     """
-    path = find_module(source)
     if path is None:
         raise TaskError(f"{shown}: the bundle has neither its source nor its bytecode for {cache_tag()}")
     status = os.stat(path)  # noqa: PTH116  # see find_module

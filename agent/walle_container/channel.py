@@ -1,4 +1,9 @@
-"""Length-prefixed frames over a Trio stream: the agent's end of a worker's channels."""
+"""Length-prefixed frames over a Unix socket: the agent's end of a worker's channels.
+
+A light task's run costs the agent little more than one trip through the event loop, and each further one
+would show. So the socket is used as it is: what it takes at once is sent without waiting, and one wait comes
+before one receive.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from collections.abc import Sequence
 import trio
 
 from walle_container import _vm
-from walle_shared.errors import ConnectionLost, LimitExceeded, LocalProtocolError, RemoteProtocolError
+from walle_shared.errors import ConnectionLost, LimitExceeded, RemoteProtocolError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
 
 _HEADER = struct.Struct("<I")
@@ -24,25 +29,27 @@ SEND_TIMEOUT_S = 5.0
 COPY_HERE_BYTES = 1 << 20
 
 _DESCRIPTOR = struct.Struct("i")
+_ROOM_BYTES = socket.CMSG_SPACE(_DESCRIPTOR.size)
 
 
 class FrameChannel:
     """Whole frames in, whole frames out, whatever is cancelled.
 
-    Over a Unix socket a frame may bring a descriptor along, which belongs to whoever takes it.
+    A frame may bring a descriptor along, which belongs to whoever takes it.
 
     Args:
-        stream: any Trio stream; the channel owns it. Only over a ``SocketStream`` do descriptors go.
+        end: one end of a connected pair of Unix sockets; the channel owns it.
     """
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)
+        self._socket = end
         self._buffer = bytearray()
         self._attached = -1
 
     async def send(self, payload: bytes, views: Sequence[memoryview] = ()) -> None:
         """Send one frame. Cancellation is held back until it is out, since half a frame would end the
-        channel.
+        channel. Waits, and lets others run, only where the peer has to read first.
 
         Args:
             payload: the frame.
@@ -59,13 +66,12 @@ class FrameChannel:
             )
         shared = await _share(views)
         try:
-            with trio.move_on_after(SEND_TIMEOUT_S, shield=True) as scope:
-                try:
-                    await self._send_all(_HEADER.pack(len(payload)) + payload, shared)
-                except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
-                    raise ConnectionLost("the worker has closed its channel") from error
-            if scope.cancelled_caught:
-                raise ConnectionLost(f"the worker has not read its channel for {SEND_TIMEOUT_S:g} s")
+            data = memoryview(_HEADER.pack(len(payload)) + payload)
+            sent = self._send_now(data, shared)
+            if sent < len(data):
+                await self._send_rest(data[sent:], -1 if sent else shared)
+        except (trio.ClosedResourceError, OSError) as error:
+            raise ConnectionLost("the worker has closed its channel") from error
         finally:
             if shared >= 0:
                 os.close(shared)
@@ -93,37 +99,52 @@ class FrameChannel:
         attached, self._attached = self._attached, -1
         return attached
 
-    async def aclose(self) -> None:
-        """Close the stream; the peer sees its end."""
+    def close(self) -> None:
+        """Close the socket; the peer sees its end, and whoever waits here is told that it is lost."""
         if (attached := self.take_attached()) >= 0:
             os.close(attached)
-        await self._stream.aclose()
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
 
-    async def _send_all(self, data: bytes, shared: int) -> None:
-        if shared >= 0:
-            if not isinstance(self._stream, trio.SocketStream):
-                raise LocalProtocolError("this channel takes no tensors")
-            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, _DESCRIPTOR.pack(shared))
-            sent = await self._stream.socket.sendmsg([data[:1]], [rights])
-            data = data[sent:]
-        await self._stream.send_all(data)
+    def _send_now(self, data: memoryview, shared: int) -> int:
+        """Send what the socket takes at once: how many bytes. The first brings the descriptor along."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _DESCRIPTOR.pack(shared))] if shared >= 0 else []
+        try:
+            return self._socket.sendmsg([data], rights)
+        except BlockingIOError:
+            return 0
+
+    async def _send_rest(self, data: memoryview, shared: int) -> None:
+        with trio.move_on_after(SEND_TIMEOUT_S, shield=True) as scope:
+            while data:
+                await trio.lowlevel.wait_writable(self._open_socket())
+                if sent := self._send_now(data, shared):
+                    data, shared = data[sent:], -1
+        if scope.cancelled_caught:
+            raise ConnectionLost(f"the worker has not read its channel for {SEND_TIMEOUT_S:g} s")
 
     async def _fill(self, size_bytes: int) -> None:
         while len(self._buffer) < size_bytes:
             try:
-                data = await self._receive_some()
-            except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+                await trio.lowlevel.wait_readable(self._open_socket())
+                data = self._receive_now()
+            except BlockingIOError:
+                continue
+            except (trio.ClosedResourceError, OSError) as error:
                 raise ConnectionLost("the worker's channel broke") from error
             if not data:
                 raise ConnectionLost("the worker has closed its channel")
             self._buffer += data
 
-    async def _receive_some(self) -> bytes:
+    def _open_socket(self) -> socket.socket:
+        if self._socket.fileno() < 0:
+            raise trio.ClosedResourceError
+        return self._socket
+
+    def _receive_now(self) -> bytes:
         """Some bytes; keeps the descriptor that comes with them, and closes one too many."""
-        if not isinstance(self._stream, trio.SocketStream):
-            return bytes(await self._stream.receive_some(_RECEIVE_BYTES))
-        room = socket.CMSG_SPACE(_DESCRIPTOR.size)
-        data, beside, _, _ = await self._stream.socket.recvmsg(_RECEIVE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+        data, beside, _, _ = self._socket.recvmsg(_RECEIVE_BYTES, _ROOM_BYTES, socket.MSG_CMSG_CLOEXEC)
         for level, kind, content in beside:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 for (descriptor,) in _DESCRIPTOR.iter_unpack(content[: len(content) // 4 * 4]):

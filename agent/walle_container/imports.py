@@ -51,6 +51,7 @@ _CURES = {
 _REMOVED_BUILTINS = frozenset(
     {"breakpoint", "copyright", "credits", "exit", "help", "input", "license", "quit"}
 )
+_BUILTINS = {name: value for name, value in vars(builtins).items() if name not in _REMOVED_BUILTINS}
 
 
 class ForbiddenImport(ImportError):
@@ -121,7 +122,8 @@ class BundleImporter:
         self.loaded.append(module.__name__)
         self.sources.add(shown)
         module.__dict__["__builtins__"] = self._builtins
-        exec(load_code(source, shown), module.__dict__)  # the task's script: what we are here for
+        code = load_code(self._find(source), shown)
+        exec(code, module.__dict__)  # the task's script: what we are here for
 
     def unload(self) -> None:
         """Forget every module of the bundle."""
@@ -134,7 +136,7 @@ class BundleImporter:
     # What the bundle's code sees.
 
     def _make_builtins(self) -> dict[str, Any]:
-        own = {name: value for name, value in vars(builtins).items() if name not in _REMOVED_BUILTINS}
+        own = _BUILTINS.copy()
         own["__import__"] = self.import_for_task
         own["open"] = self.open_for_task
         return own

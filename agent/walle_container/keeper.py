@@ -139,8 +139,10 @@ class WorkerKeeper:
         Raises:
             InternalError: it does not start.
         """
+        if self._worker is not None and self._worker.is_open:
+            return self._worker
         async with self._starting:
-            if self._worker is not None and self._worker.is_open:
+            if self._worker is not None and self._worker.is_open:  # another has started it meanwhile
                 return self._worker
             await trio.sleep(self.backoff_s())
             worker = WorkerProcess(

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -95,7 +96,7 @@ def encode_run(run: int, spec: TaskSpec, inputs: dict[str, Any], root: Path) -> 
         {
             "run": run,
             "entry": spec.entry,
-            "bundle_dir": str(spec.bundle_dir.absolute()),
+            "bundle_dir": _absolute(spec.bundle_dir),
             "root": str(root),
             "params": dict(spec.params),
             "inputs": inputs,
@@ -106,6 +107,11 @@ def encode_run(run: int, spec: TaskSpec, inputs: dict[str, Any], root: Path) -> 
         },
         f"the run of {spec.task}",
     )
+
+
+@lru_cache(256)
+def _absolute(path: Path) -> str:
+    return str(path.absolute())
 
 
 def encode_answer(value: Any) -> Frame:

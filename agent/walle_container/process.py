@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +80,7 @@ class WorkerProcess:
         self._control: FrameChannel | None = None
         self._control_lock = trio.Lock()
         self._channels: list[FrameChannel] = []
-        self._idle: deque[Slot] = deque()
+        self._idle: list[Slot] = []
         self._lent = 0
         self._waiting = trio.lowlevel.ParkingLot()
         self._retiring = False
@@ -140,7 +139,7 @@ class WorkerProcess:
             if self._idle:
                 self._lent += 1
                 self.runs_started += 1
-                return self._idle.popleft()
+                return self._idle.pop()  # the one used last: its interpreter is still in the caches
             await self._waiting.park()
         return None
 
@@ -212,8 +211,7 @@ class WorkerProcess:
 
     async def _open(self) -> None:
         pairs = [socket.socketpair() for _ in range(1 + self._slots)]
-        ours = [FrameChannel(trio.SocketStream(trio.socket.from_stdlib_socket(pair[0]))) for pair in pairs]
-        self._control, *self._channels = ours
+        self._control, *self._channels = [FrameChannel(pair[0]) for pair in pairs]
         theirs = [pair[1] for pair in pairs]
         try:
             self._process = await self._spawn([end.fileno() for end in theirs])
@@ -286,7 +284,7 @@ class WorkerProcess:
             await self._process.stderr.aclose()
         for channel in (*self._channels, self._control):
             if channel is not None:
-                await channel.aclose()
+                channel.close()
         self.died.set()
         self._waiting.unpark_all()
 

@@ -35,7 +35,7 @@ def compile_to(source: Path, text: str, mode: py_compile.PycInvalidationMode = U
 
 def run(source: Path) -> Any:
     names: dict[str, Any] = {}
-    exec(load_code(str(source), "main.py"), names)
+    exec(load_code(find_module(str(source)), "main.py"), names)
     return names["x"]
 
 
@@ -65,7 +65,7 @@ def test_another_pythons_bytecode_is_passed_over(tmp_path: Path):
     compiled.write_bytes(b"\x00\x00\r\n" + compiled.read_bytes()[4:])
     assert find_module(str(source)) is None
     with pytest.raises(TaskError, match=f"neither its source nor its bytecode for {cache_tag()}"):
-        load_code(str(source), "main.py")
+        load_code(find_module(str(source)), "main.py")
     source.write_text("x = 1")
     assert run(source) == 1
 
@@ -76,7 +76,7 @@ def test_damaged_bytecode_is_named(tmp_path: Path, rest: bytes):
     compiled = compile_to(source, "x = 2")
     compiled.write_bytes(compiled.read_bytes()[:16] + rest)
     with pytest.raises(TaskError, match=r"main\.py: its bytecode is damaged"):
-        load_code(str(source), "main.py")
+        load_code(find_module(str(source)), "main.py")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
-"""One run over a memory stream, against a worker played by the test; virtual time."""
+"""One run over a pair of sockets, against a worker played by the test; virtual time."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +59,16 @@ CALL = b'{"op": "call", "call": "store.rows", "args": {}}'
 class Played:
     """A conversation and how it went."""
 
-    def __init__(self, functions: dict[str, HostFunction] | None = None) -> None:
-        ours, theirs = trio.testing.memory_stream_pair()
+    def __init__(
+        self, ours: socket.socket, theirs: socket.socket, functions: dict[str, HostFunction]
+    ) -> None:
         self.worker = FrameChannel(theirs)
         self.interrupted = trio.Event()
         self.conversation = Conversation(
             channel=FrameChannel(ours),
             run=7,
             spec=SPEC,
-            functions=functions or {},
+            functions=functions,
             interrupt=self._interrupt,
             grace_s=0.25,
         )
@@ -81,24 +84,40 @@ class Played:
         return result
 
 
-async def test_a_run_without_calls(autojump_clock: MockClock):
+type Play = Callable[[dict[str, HostFunction]], Played]
+
+
+@pytest.fixture
+def play() -> Iterator[Play]:
+    with ExitStack() as ends:
+
+        def make(functions: dict[str, HostFunction]) -> Played:
+            ours, theirs = map(ends.enter_context, socket.socketpair())
+            return Played(ours, theirs, functions)
+
+        yield make
+
+
+async def test_a_run_without_calls(play: Play, autojump_clock: MockClock):
     async def worker(played: Played) -> None:
         assert await played.worker.receive() == b"{}"
         await played.worker.send(done(value=[1]))
 
-    played = Played()
+    played = play({})
     result = await played.hold(worker)
     assert (result.ok, result.value, played.conversation.finished) == (True, [1], True)
 
 
-async def test_time_passed_stops_the_run_and_its_last_words_do_not_count(autojump_clock: MockClock):
+async def test_time_passed_stops_the_run_and_its_last_words_do_not_count(
+    play: Play, autojump_clock: MockClock
+):
     async def worker(played: Played) -> None:
         await played.interrupted.wait()
         await played.worker.send(
             done(value="too late", stdout_tail="printed", rows=[{"table": "t", "row": {}}])
         )
 
-    played = Played()
+    played = play({})
     result = await played.hold(worker)
     assert (result.error_kind, result.value, result.rows, result.stdout_tail) == (
         "timeout",
@@ -110,17 +129,19 @@ async def test_time_passed_stops_the_run_and_its_last_words_do_not_count(autojum
     assert played.conversation.finished
 
 
-async def test_a_run_that_goes_on_past_the_grace_is_poisoned(autojump_clock: MockClock):
+async def test_a_run_that_goes_on_past_the_grace_is_poisoned(play: Play, autojump_clock: MockClock):
     async def worker(played: Played) -> None:
         await trio.sleep_forever()
 
-    played = Played()
+    played = play({})
     result = await played.hold(worker)
     assert (result.error_kind, played.conversation.finished) == ("poisoned", False)
     assert result.wall_s == pytest.approx(10.25)
 
 
-async def test_calls_while_stopping_are_refused_and_the_one_in_flight_is_answered(autojump_clock: MockClock):
+async def test_calls_while_stopping_are_refused_and_the_one_in_flight_is_answered(
+    play: Play, autojump_clock: MockClock
+):
     answers = []
 
     async def never(_args: dict[str, Any]) -> Any:
@@ -133,12 +154,12 @@ async def test_calls_while_stopping_are_refused_and_the_one_in_flight_is_answere
             answers.append(json.loads(await played.worker.receive()))
         await played.worker.send(done())
 
-    result = await Played({"store.rows": never}).hold(worker)
+    result = await play({"store.rows": never}).hold(worker)
     assert result.error_kind == "timeout"
     assert answers == [{"error": "LimitExceeded", "message": "the run is being stopped"}] * 3
 
 
-async def test_cancelled_from_outside_it_stops_the_run_first(autojump_clock: MockClock):
+async def test_cancelled_from_outside_it_stops_the_run_first(play: Play, autojump_clock: MockClock):
     stopped = []
 
     async def worker(played: Played) -> None:
@@ -147,7 +168,7 @@ async def test_cancelled_from_outside_it_stops_the_run_first(autojump_clock: Moc
         stopped.append(True)
         await played.worker.send(done())
 
-    played = Played()
+    played = play({})
     async with trio.open_nursery() as nursery:
         nursery.start_soon(worker, played)
         with trio.move_on_after(1) as scope:
@@ -162,9 +183,9 @@ async def test_cancelled_from_outside_it_stops_the_run_first(autojump_clock: Moc
     ids=["not json", "ready", "other run", "forbidden kind"],
 )
 async def test_a_worker_that_breaks_the_protocol_is_told_apart(
-    autojump_clock: MockClock, frames: list[bytes]
+    play: Play, autojump_clock: MockClock, frames: list[bytes]
 ):
-    played = Played()
+    played = play({})
     for frame in frames:
         await played.worker.send(frame)
     with pytest.raises(RemoteProtocolError):
@@ -172,9 +193,9 @@ async def test_a_worker_that_breaks_the_protocol_is_told_apart(
     assert not played.conversation.finished
 
 
-async def test_a_worker_that_closes_is_lost(autojump_clock: MockClock):
-    played = Played()
-    await played.worker.aclose()
+async def test_a_worker_that_closes_is_lost(play: Play, autojump_clock: MockClock):
+    played = play({})
+    played.worker.close()
     with pytest.raises(ConnectionLost):
         await played.conversation.hold(Frame(b"{}"))
 
@@ -190,16 +211,16 @@ async def test_a_worker_that_closes_is_lost(autojump_clock: MockClock):
     ],
 )
 async def test_the_workers_word_on_limits_and_grants_is_checked(
-    autojump_clock: MockClock, fields: dict[str, Any], kind: str | None
+    play: Play, autojump_clock: MockClock, fields: dict[str, Any], kind: str | None
 ):
-    played = Played()
+    played = play({})
     await played.worker.send(done(**fields))
     result = await played.conversation.hold(Frame(b"{}"))
     assert result.error_kind == kind
     assert result.ok == (kind is None)
 
 
-async def test_an_answer_too_large_is_refused_to_the_task(autojump_clock: MockClock):
+async def test_an_answer_too_large_is_refused_to_the_task(play: Play, autojump_clock: MockClock):
     async def flood(_args: dict[str, Any]) -> Any:
         return "x" * CONTAINER_FRAME_MAX_BYTES
 
@@ -211,16 +232,16 @@ async def test_an_answer_too_large_is_refused_to_the_task(autojump_clock: MockCl
         answers.append(json.loads(await played.worker.receive()))
         await played.worker.send(done())
 
-    result = await Played({"store.rows": flood}).hold(worker)
+    result = await play({"store.rows": flood}).hold(worker)
     assert result.ok
     assert answers[0]["error"] == "LimitExceeded"
 
 
-async def test_a_bug_in_a_host_function_stops_the_run_and_is_raised(autojump_clock: MockClock):
+async def test_a_bug_in_a_host_function_stops_the_run_and_is_raised(play: Play, autojump_clock: MockClock):
     async def broken(_args: dict[str, Any]) -> Any:
         raise InternalError("ours")
 
-    played = Played({"store.rows": broken})
+    played = play({"store.rows": broken})
     await played.worker.send(CALL)
     with pytest.raises(InternalError, match="ours"):
         await played.conversation.hold(Frame(b"{}"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from walle_container.bytecode import load_code
+from walle_container.bytecode import find_module, load_code
 from walle_container.imports import ALLOWED_STDLIB, BundleImporter, ForbiddenImport, is_allowed
 
 
@@ -119,7 +119,7 @@ def test_open_reads_the_bundle_and_nothing_else(importer: BundleImporter, tmp_pa
 def test_code_is_kept_until_the_file_changes(tmp_path: Path):
     path = tmp_path / "main.py"
     path.write_text("x = 1\n")
-    first = load_code(str(path), "main.py")
-    assert load_code(str(path), "main.py") is first
+    first = load_code(find_module(str(path)), "main.py")
+    assert load_code(find_module(str(path)), "main.py") is first
     path.write_text("x = 100\n")
-    assert load_code(str(path), "main.py") is not first
+    assert load_code(find_module(str(path)), "main.py") is not first
