@@ -33,6 +33,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -478,7 +479,8 @@ static bool receive_header(int fd, unsigned char header[FRAME_HEADER_BYTES], int
     return receive_all(fd, header + received, FRAME_HEADER_BYTES - (size_t)received);
 }
 
-/* `attached`: a descriptor to send along, or -1. One call for all of it: the peer wakes once, to a whole frame. */
+/* `attached`: a descriptor to send along, or -1. One call for all of it: the peer wakes once, to a whole
+ * frame. */
 static bool frame_send(int fd, const void *data, uint32_t size, int attached) {
     unsigned char header[FRAME_HEADER_BYTES] = {(unsigned char)size, (unsigned char)(size >> 8),
                                                 (unsigned char)(size >> 16), (unsigned char)(size >> 24)};
@@ -817,6 +819,33 @@ static void vm_free(void *module) {
     vm_clear(module);
 }
 
+/* ---- the scheduler
+ * ------------------------------------------------------------------------------------------- */
+
+/* The kernel's struct sched_attr, first version; newer C libraries have it under its own name. */
+typedef struct {
+    uint32_t size;
+    uint32_t policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime_ns, deadline_ns, period_ns;
+} scheduling;
+
+enum { SCHEDULING_OTHER = 0 };
+
+static PyObject *vm_take_long_turns(PyObject *Py_UNUSED(module), PyObject *turn_ns) {
+    scheduling own = {.size = sizeof own};
+    unsigned long long asked_ns = PyLong_AsUnsignedLongLong(turn_ns);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    bool taken = syscall(SYS_sched_getattr, 0, &own, sizeof own, 0) == 0 && own.policy == SCHEDULING_OTHER;
+    own.runtime_ns = asked_ns;
+    taken = taken && syscall(SYS_sched_setattr, 0, &own, 0) == 0;
+    return PyBool_FromLong(taken);
+}
+
 static PyMethodDef vm_methods[] = {
     {"install_quota", vm_install_quota, METH_NOARGS, PyDoc_STR("install_quota() -> None")},
     {"memory_account", vm_memory_account, METH_NOARGS, PyDoc_STR("memory_account() -> capsule")},
@@ -835,6 +864,7 @@ static PyMethodDef vm_methods[] = {
      PyDoc_STR("exchange(fd, payload, attached, max_bytes) -> (bytes, attached) | None")},
     {"share", vm_share, METH_O, PyDoc_STR("share(buffers) -> fd")},
     {"map_shared", vm_map_shared, METH_O, PyDoc_STR("map_shared(fd) -> Shared")},
+    {"take_long_turns", vm_take_long_turns, METH_O, PyDoc_STR("take_long_turns(turn_ns) -> bool")},
     {"thread_cpu_ns", vm_thread_cpu_ns, METH_NOARGS, PyDoc_STR("thread_cpu_ns() -> int")},
     {NULL, NULL, 0, NULL},
 };

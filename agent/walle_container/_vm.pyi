@@ -51,6 +51,16 @@ def interrupt(interpreter_id: int, run: int) -> bool:
         thread.
     """
 
+def take_long_turns(turn_ns: int) -> bool:
+    """Ask the scheduler for longer turns of this thread, in exchange for being woken less promptly.
+
+    Whoever takes shorter turns then runs at once when it wakes, as the agent does between two runs, instead
+    of waiting for this thread's turn to be over.
+
+    Returns:
+        Whether it may have taken effect: Linux heeds it from 6.12 on.
+    """
+
 def thread_cpu_ns() -> int:
     """CPU time of the calling thread, in nanoseconds."""
 

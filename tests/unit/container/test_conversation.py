@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 from trio.testing import MockClock
 
 from walle_container import TaskLimits, TaskResult, TaskSpec

@@ -182,3 +182,16 @@ def test_a_python_without_isolated_interpreters_is_refused(monkeypatch: pytest.M
     monkeypatch.delattr(_interpreters, lacks)
     with pytest.raises(interpreters.InternalError, match=lacks):
         interpreters.create()
+
+
+def test_long_turns_are_asked_for_by_a_thread_for_itself():
+    def ask() -> None:
+        taken.append(_vm.take_long_turns(5_000_000))
+
+    taken: list[bool] = []
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert taken == [os.sched_getscheduler(0) == os.SCHED_OTHER]
+    with pytest.raises((TypeError, OverflowError)):
+        _vm.take_long_turns(-1)
