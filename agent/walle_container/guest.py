@@ -40,9 +40,9 @@ DESCRIBE_MEMORY_BYTES = 4 * MIB
 SWITCH_INTERVAL_S = 0.001
 SLEEP_SLICE_S = 0.01
 
-# Longer than the kernel's own turns (2.8 ms from eight cores on), so that the agent, which wakes for a moment
-# between two runs, need not wait for the end of one. Measured 2026-11-26, two slots on two cores: 12 % more runs
-# of 1 ms; turns of 20 ms gave no more.
+# Longer than the kernel's own turns (2.8 ms from eight cores on): the agent, which wakes for a moment between
+# two runs, then need not wait for the end of one. Measured 2026-11-26 with two slots on two cores: 12 % more
+# runs of 1 ms; turns of 20 ms gave no more.
 TURN_NS = 5_000_000
 
 # Most runs leave no cycles worth a collection of their own.
