@@ -19,8 +19,8 @@ PACKAGES = ("walle_agent", "walle_container", "walle_task", "walle_control", "wa
 PACKAGE_ROOTS = ("agent", "control", "shared", "engine_c/python")
 
 
-def _python(session: nox.Session, *args: str, **kwargs: object) -> None:
-    session.run(sys.executable, *args, external=True, **kwargs)
+def _python(session: nox.Session, *args: str) -> None:
+    session.run(sys.executable, *args, external=True)
 
 
 def _tool(session: nox.Session, name: str, *args: str) -> None:

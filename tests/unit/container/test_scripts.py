@@ -102,6 +102,7 @@ def test_a_missing_entry_module_is_named():
     [
         ("import numpy as np", "a task may not import 'numpy': NumPy cannot be loaded"),
         ("import os.path", "a task may not import 'os.path': a task has no operating system"),
+        ("import sqlite3", "a task may not import 'sqlite3': use walle_task.store"),
         ("from concurrent.futures import Future", "a task may not import 'concurrent.futures'"),
         ("from urllib import parse", "a task may not import 'urllib'"),
         ("import pandas", "put a plain-Python 'pandas' into the bundle"),

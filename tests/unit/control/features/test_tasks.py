@@ -141,7 +141,6 @@ async def test_moved_tag_is_a_conflict(control: Control, repo, good_files):
         ({"lib/deep.py": b"x = 1\ny = = 2\n"}, TaskError, r"lib/deep\.py:2: does not compile"),
         ({"main.py": b"\x00"}, TaskError, "main.py"),
         ({"main.py": b"\nimport numpy\ndef run(): pass"}, TaskError, r"main\.py:2: .* 'numpy'"),
-        ({"main.py": b"import sqlite3\n"}, TaskError, r"main\.py:1: .* 'sqlite3': use walle_task.store"),
         ({"main.py": b"def run(x): pass"}, TaskError, r"main\.py:1: the entry run takes arguments"),
         ({"__pycache__/main.cpython-313.pyc": b""}, TaskError, "compiled Python, which only the control"),
         ({"task.toml": b"[task"}, ConfigError, "not TOML"),
