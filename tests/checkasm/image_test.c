@@ -107,7 +107,9 @@ static void check_sums(const char *set, const we_image_kernels *k, const we_imag
     }
     ROWS(f32)
     BOTH(taps_f32, n, taps, (const float *const *)x, w32, OUT);
-    BOTH(round_f32_u8, n, x[0], OUT);
+    BOTH(taps_f32_u8, n, taps, (const float *const *)x, w32, -3.5f, OUT);
+    BOTH(scale_f32_u8, n, x[0], 0.7f, 3.25f, 0, OUT);
+    BOTH(scale_f32_u8, n, x[0], -0.7f, 3.25f, 1, OUT);
     BOTH(lerp_f32, n, x[0], x[1], 0.3f, 0.7f, OUT);
     for (int t = 0; t < TAPS; t++) {
         for (int i = 0; i < ROOM; i++)
@@ -138,7 +140,14 @@ static void check_pixels(const char *set, const we_image_kernels *k, const we_im
     BOTH(hsv_u8, n, a, b, c, 180, PLANES[0], PLANES[1], PLANES[2]);
     BOTH(unhsv_u8, n, a, b, c, 6.0f / 255, (uint8_t *const *)PLANES);
     BOTH(blend_u8, n, a, b, 0.3f, 1.1f, -4.5f, OUT);
-    BOTH(scale_abs_u8, n, a, -1.7f, 40.5f, OUT);
+    BOTH(scale_u8, n, a, -1.7f, 40.5f, 1, OUT);
+    BOTH(scale_u8, n, a, -1.7f, 240.5f, 0, OUT);
+    BOTH(scale_u8, n, a, INFINITY, -INFINITY, 0, OUT); /* NaN */
+    BOTH(scale_u8_f32, n, a, -1.7f, 40.5f, OUT);
+    BOTH(total_u8, n, channels, a, OUT);
+    BOTH(total_squares_u8, n, channels, a, OUT);
+    BOTH(total_set_u8, n, channels, a, OUT);
+    BOTH(range_of_u8, n, a, PLANES[0], PLANES[1]);
     BOTH(normalise_u8, n, channels, a, scales, shifts, (float *const *)PLANES);
     uint16_t sums[ROOM];
     for (int i = 0; i < ROOM; i++)

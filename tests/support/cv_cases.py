@@ -416,6 +416,12 @@ def add_weighted(m: Any, d: Draw) -> Any:
 
 
 @case(1)
+def depths(m: Any, d: Draw) -> Any:
+    image = d.image(d.any_channels(), d.pick(np.uint8, np.float32)) * d.pick(1, 1, 40)
+    return m.convertScaleAbs(image.astype(np.float32), alpha=d.real(-2, 2), beta=d.real(-50, 50))
+
+
+@case(1)
 def scale_abs(m: Any, d: Draw) -> Any:
     image = d.image(d.any_channels(), d.pick(np.uint8, np.int16, np.float32))
     return m.convertScaleAbs(image, alpha=d.real(-2, 2), beta=d.real(-50, 50))
@@ -436,6 +442,18 @@ def normalize_floats(m: Any, d: Draw) -> Any:
 def extremes(m: Any, d: Draw) -> Any:
     image = d.image(0, d.pick(np.uint8, np.uint16, np.int16, np.float32))
     return [*m.minMaxLoc(image)[:2], *sum(m.minMaxLoc(image)[2:], ()), m.countNonZero(image)]
+
+
+@case()
+def counts(m: Any, d: Draw) -> Any:
+    image = d.image()
+    return [m.countNonZero(image), *m.sumElems(d.image(d.pick(0, 1, 3, 4)))]
+
+
+@case(1e-6)
+def deviations(m: Any, d: Draw) -> Any:
+    image = d.image(d.pick(0, 3, 4))
+    return [np.array(part).ravel() for part in m.meanStdDev(image)]
 
 
 @case(1e-6)
@@ -530,12 +548,6 @@ def _color_of(d: Draw) -> tuple[int, ...]:
 
 
 @case()
-def thick_lines_inside(m: Any, d: Draw) -> Any:
-    a, b = [(d.integer(0, d.width - 1), d.integer(0, d.height - 1)) for _ in range(2)]
-    return m.line(_canvas(d), a, b, _color_of(d), d.integer(2, 9))
-
-
-@case()
 def filled_polygons_inside(m: Any, d: Draw) -> Any:
     n = d.integer(3, 9)
     points = np.array([[[d.integer(0, d.width - 1), d.integer(0, d.height - 1)]] for _ in range(n)], np.int32)
@@ -544,9 +556,14 @@ def filled_polygons_inside(m: Any, d: Draw) -> Any:
 
 @case()
 def thick_circles(m: Any, d: Draw) -> Any:
-    return m.circle(
-        _canvas(d), (d.width // 2, d.height // 2), d.integer(1, 20), _color_of(d), d.integer(2, 5)
-    )
+    center = d.integer(-20, 90), d.integer(-20, 90)
+    return m.circle(_canvas(d), center, d.integer(1, 60), _color_of(d), d.integer(2, 9))
+
+
+@case()
+def thick_polylines(m: Any, d: Draw) -> Any:
+    lines = [d.points() for _ in range(d.integer(1, 2))]
+    return m.polylines(_canvas(d), lines, d.pick(True, False), _color_of(d), d.integer(1, 9))
 
 
 @case()
@@ -555,10 +572,10 @@ def lines(m: Any, d: Draw) -> Any:
     return m.line(_canvas(d), tuple(a), tuple(b), _color_of(d), 1, d.pick(4, 8))
 
 
-@case(0, 0.08)
+@case()
 def thick_lines(m: Any, d: Draw) -> Any:
-    """Every pixel, but for lines that leave the image."""
-    a, b = d.points(2).reshape(2, 2).tolist()
+    far = d.pick(1, 1, 50)
+    a, b = (d.points(2).reshape(2, 2) * far).tolist()
     return m.line(_canvas(d), tuple(a), tuple(b), _color_of(d), d.integer(2, 9))
 
 
@@ -575,9 +592,8 @@ def circles(m: Any, d: Draw) -> Any:
     )
 
 
-@case(0, 0.12)
+@case()
 def filled_polygons(m: Any, d: Draw) -> Any:
-    """Every pixel, but for polygons that leave the image."""
     return m.fillPoly(_canvas(d), [d.points() for _ in range(d.integer(1, 3))], _color_of(d))
 
 

@@ -21,7 +21,7 @@ from walle_task.cv._image import (
     run_many,
     scalar,
 )
-from walle_task.cv.filters import GaussianBlur, boxFilter
+from walle_task.cv.filters import boxFilter, gaussian_line
 
 # The functions of the engine's operation `pointwise`.
 _AND, _OR, _XOR, _NOT, _ABSDIFF, _ADD, _SUBTRACT, _LEAST, _MOST = range(9)
@@ -156,36 +156,41 @@ def norm(src1: Image, normType: int = k.NORM_L2) -> float:
         least, most, _, _ = minMaxLoc(one)
         return abs(least) if abs(least) > abs(most) else abs(most)
     if normType == k.NORM_L2:
-        return math.sqrt(math.fsum(_sums(src1, None)[1 + channels : 1 + 2 * channels]))
+        return math.sqrt(math.fsum(_sums(src1, None, _SQUARES)[1 + channels : 1 + 2 * channels]))
     if normType == k.NORM_L1:
         magnitudes = run("convert", (src1,), new(found.shape, "F64"), 1, 0, 1)
-        return math.fsum(_sums(magnitudes, None)[1 : 1 + channels])
+        return math.fsum(_sums(magnitudes, None, _SUM)[1 : 1 + channels])
     raise TaskError(f"there is no norm {normType}: use NORM_INF, NORM_L1 or NORM_L2")
 
 
-def _sums(src: Image, mask: Image | None) -> list[float]:
+# What the engine's operation `sums` is asked for.
+_SUM, _SQUARES, _NOT_ZERO = 1, 2, 4
+
+
+def _sums(src: Image, mask: Image | None, wanted: int) -> list[float]:
+    """How many pixels count; then for all channels the sums, the sums of squares, and how many are not 0."""
     found = info(src)
     output = new((1 + 3 * (found.channels or 1),), "F64")
-    made: list[float] = run("sums", (src,) if mask is None else (src, mask), output).tolist()
+    made: list[float] = run("sums", (src,) if mask is None else (src, mask), output, wanted).tolist()
     return made
 
 
 def sumElems(src: Image) -> tuple[float, float, float, float]:
     """The sum of each channel, of four at most."""
     channels = info(src).channels or 1
-    return scalar(_sums(src, None)[1 : 1 + channels][:4])
+    return scalar(_sums(src, None, _SUM)[1 : 1 + channels][:4])
 
 
 def mean(src: Image, mask: Image | None = None) -> tuple[float, float, float, float]:
     """The mean of each channel, of four at most, where ``mask`` is not 0."""
-    count, *sums = _sums(src, mask)
+    count, *sums = _sums(src, mask, _SUM)
     channels = info(src).channels or 1
     return scalar([value / count if count else 0.0 for value in sums[:channels][:4]])
 
 
 def meanStdDev(src: Image, mask: Image | None = None) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel."""
-    count, *sums = _sums(src, mask)
+    count, *sums = _sums(src, mask, _SUM | _SQUARES)
     channels = info(src).channels or 1
     means = [value / count if count else 0.0 for value in sums[:channels]]
     squares = [value / count if count else 0.0 for value in sums[channels : 2 * channels]]
@@ -201,7 +206,7 @@ def countNonZero(src: Image) -> int:
     """
     if info(src).channels > 1:
         raise TaskError("countNonZero takes one channel: split the image first")
-    return int(_sums(src, None)[3])
+    return int(_sums(src, None, _NOT_ZERO)[3])
 
 
 def minMaxLoc(src: Image, mask: Image | None = None) -> tuple[float, float, tuple[int, int], tuple[int, int]]:
@@ -280,10 +285,16 @@ def adaptiveThreshold(
     if adaptiveMethod == k.ADAPTIVE_THRESH_MEAN_C:
         means = boxFilter(src, -1, (blockSize, blockSize), borderType=k.BORDER_REPLICATE)
     elif adaptiveMethod == k.ADAPTIVE_THRESH_GAUSSIAN_C:
-        smooth = GaussianBlur(
-            convertTo(src, k.CV_32F), (blockSize, blockSize), 0, borderType=k.BORDER_REPLICATE
+        line = gaussian_line(blockSize, 0, fixed=False)  # of floats, as OpenCV has it here
+        means = run(
+            "filter_separable",
+            (src, line, line),
+            new(found.shape, "U8"),
+            *(-1, -1),
+            0,
+            k.BORDER_REPLICATE,
+            0,
         )
-        means = convertTo(smooth, k.CV_8U)
     else:
         raise TaskError(f"there is no adaptive method {adaptiveMethod}")
     output = result(dst, found.shape, "U8")

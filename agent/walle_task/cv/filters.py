@@ -63,7 +63,8 @@ def _line(values: tuple[float, ...]) -> Any:
 
 
 @functools.lru_cache(64)
-def _gaussian_line(n: int, sigma: float, fixed: bool) -> Any:
+def gaussian_line(n: int, sigma: float, fixed: bool) -> Any:
+    """The weights of a Gaussian as a row, in whole 256ths where ``fixed``."""
     values = _gaussian(n, sigma)
     return _line(tuple(map(float, _in_256ths(values)) if fixed else values))
 
@@ -94,7 +95,7 @@ def GaussianBlur(
     if width <= 0 or height <= 0 or width % 2 == 0 or height % 2 == 0:
         raise TaskError(f"the sizes of a Gaussian must be odd and above 0, not {width} and {height}")
     fixed = found.dtype == "U8"
-    lines = _gaussian_line(width, sigmaX, fixed), _gaussian_line(height, sigmaY, fixed)
+    lines = gaussian_line(width, sigmaX, fixed), gaussian_line(height, sigmaY, fixed)
     output = result(dst, found.shape, found.dtype)
     return run("filter_separable", (src, *lines), output, -1, -1, 0, borderType, fixed)
 

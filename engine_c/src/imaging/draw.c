@@ -173,6 +173,8 @@ static void fill_convex(const canvas *v, const point *p, int64_t n, bool whole, 
                 }
             }
         }
+        if (left < 0) /* no corner is left: what remains is the outline */
+            break;
         int64_t a = edges[0].x < edges[1].x ? edges[0].x : edges[1].x;
         int64_t b = edges[0].x < edges[1].x ? edges[1].x : edges[0].x;
         put_span(v, y, (a + half) >> SHIFT, (b + half) >> SHIFT);
@@ -235,8 +237,22 @@ static void line(const canvas *v, point a, point b, int64_t thickness, bool four
     circle(v, rounded(b), (half + (ONE >> 1)) >> SHIFT, true);
 }
 
-static point fixed(int64_t x, int64_t y) {
-    return (point){x << SHIFT, y << SHIFT};
+static point fixed(point p) {
+    return (point){p.x << SHIFT, p.y << SHIFT};
+}
+
+/* The same between whole positions: cut, to whole ones, where its middle is farther outside than it is thick.
+ */
+static void whole_line(const canvas *v, point a, point b, int64_t thickness, bool four, bool ends_a) {
+    if (thickness > 1) {
+        a = (point){a.x + thickness, a.y + thickness};
+        b = (point){b.x + thickness, b.y + thickness};
+        if (!clip(v->image->width + 2 * thickness - 1, v->image->height + 2 * thickness - 1, &a, &b))
+            return;
+        a = (point){a.x - thickness, a.y - thickness};
+        b = (point){b.x - thickness, b.y - thickness};
+    }
+    line(v, fixed(a), fixed(b), thickness, four, ends_a);
 }
 
 /* ---- Operations ---- */
@@ -278,8 +294,8 @@ we_status we_imaging_draw_lines(const we_imaging_call *c, we_error *err) {
     bool closed = c->p[6] != 0, first = !closed;
     for (int64_t i = closed ? 0 : 1; i < n; i++) {
         int64_t before = i ? i - 1 : n - 1;
-        line(&v, fixed(p[2 * before], p[2 * before + 1]), fixed(p[2 * i], p[2 * i + 1]), thickness,
-             c->p[5] == 4, first);
+        whole_line(&v, (point){p[2 * before], p[2 * before + 1]}, (point){p[2 * i], p[2 * i + 1]}, thickness,
+                   c->p[5] == 4, first);
         first = false;
     }
     return WE_OK;
@@ -338,6 +354,20 @@ typedef struct side {
     int64_t top, bottom, x, dx; /* rows [top, bottom), and the crossing in the first */
 } side;
 
+/* What leaves the image goes on as what of it is inside goes, which is cut to whole positions. */
+static side side_of(const canvas *v, point from, point to) {
+    point a = from, b = to;
+    (void)clip(v->image->width - 1, v->image->height - 1, &a, &b);
+    if (a.y == b.y) {
+        a.y = from.y;
+        b.y = to.y;
+    }
+    int64_t dx = (b.x - a.x) * ONE / (b.y - a.y);
+    if (from.y < to.y)
+        return (side){from.y, to.y, a.x * ONE + (from.y - a.y) * dx, dx};
+    return (side){to.y, from.y, b.x * ONE + (to.y - b.y) * dx, dx};
+}
+
 static int by_top(const void *a, const void *b) {
     const side *s = a, *t = b;
     return s->top < t->top ? -1 : s->top > t->top ? 1 : 0;
@@ -395,8 +425,7 @@ we_status we_imaging_draw_polygons(const we_imaging_call *c, we_error *err) {
                 thin_line(&v, a, b, c->p[4] == 4);
                 if (a.y == b.y)
                     continue;
-                const point *upper = a.y < b.y ? &a : &b, *lower = a.y < b.y ? &b : &a;
-                sides[count++] = (side){upper->y, lower->y, upper->x * ONE, (b.x - a.x) * ONE / (b.y - a.y)};
+                sides[count++] = side_of(&v, a, b);
             }
         }
         fill_sides(&v, sides, count, crossings);

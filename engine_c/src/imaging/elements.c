@@ -8,10 +8,46 @@ typedef struct elements {
     const void *data; /* of the operation's own */
 } elements;
 
+/* How many rows can count as one, all images being packed: as many as divide their number and make up about
+ * LONG_ROW bytes. Short rows cost more than they hold. */
+static int64_t rows_in_one(const we_imaging_call *c) {
+    enum { LONG_ROW = 1 << 16 };
+    const we_image *in = c->in;
+    for (size_t i = 0; i < c->in_count + 1; i++) {
+        const we_image *image = i < c->in_count ? &in[i] : c->out;
+        if (image->height == in->height && image->width == in->width &&
+            image->row != image->width * image->channels * (int64_t)we_image_size(image))
+            return 1;
+    }
+    int64_t row = in->width * in->channels * (int64_t)we_image_size(in) + 1;
+    int64_t most = c->pool ? in->height / we_pool_threads(c->pool) : in->height, rows = LONG_ROW / row;
+    rows = rows < most ? rows : most;
+    while (rows > 1 && in->height % rows != 0)
+        rows--;
+    return rows > 1 ? rows : 1;
+}
+
+static void join_rows(we_image *image, int64_t rows) {
+    image->height /= rows;
+    image->width *= rows;
+    image->row *= rows;
+}
+
+/* Rows of an operation that looks at each pixel alone. An input of another size is a table, and left as it
+ * is. */
 static we_status share(const we_imaging_call *c, we_rows_work rows, const void *data, we_error *err) {
-    int64_t n = c->in->width * c->in->channels;
-    elements e = {c, c->p, n, data};
-    return we_imaging_rows(c, c->in->height, n * (int64_t)we_image_size(c->in), rows, &e, err);
+    int64_t one = rows_in_one(c);
+    we_image in[2] = {c->in[0], c->in[c->in_count - 1]}, out = *c->out;
+    we_imaging_call joined = *c;
+    joined.in = in;
+    joined.out = &out;
+    if (in[1].height == in[0].height && in[1].width == in[0].width)
+        join_rows(&in[1], one);
+    join_rows(&in[0], one);
+    join_rows(&out, one);
+    int64_t n = in->width * in->channels;
+    elements e = {&joined, c->p, n, data};
+    return we_imaging_rows(c, in->height, n * (int64_t)we_image_size(in), rows, &e, err);
 }
 
 /* ---- Two images ---- */
@@ -111,21 +147,35 @@ we_status we_imaging_pointwise(const we_imaging_call *c, we_error *err) {
 
 /* ---- Scale and shift ---- */
 
+/* Those between bytes and float32 that have a kernel. */
+static bool convert_fast(const elements *e, const void *x, void *y) {
+    const we_image_kernels *k = e->c->kernels;
+    we_dtype from = e->c->in->dtype, to = e->c->out->dtype;
+    float scale = (float)e->p[0], shift = (float)e->p[1];
+    bool magnitude = e->p[2] != 0;
+    if (from == WE_U8 && to == WE_U8)
+        k->scale_u8(e->n, x, scale, shift, magnitude, y);
+    else if (from == WE_F32 && to == WE_U8)
+        k->scale_f32_u8(e->n, x, scale, shift, magnitude, y);
+    else if (from == WE_U8 && to == WE_F32 && !magnitude)
+        k->scale_u8_f32(e->n, x, scale, shift, y);
+    else
+        return false;
+    return true;
+}
+
 static bool convert_rows(void *context, int64_t begin, int64_t end) {
     const elements *e = context;
     const we_image *in = e->c->in, *out = e->c->out;
     double scale = e->p[0], shift = e->p[1];
-    bool magnitude = e->p[2] != 0, bytes = in->dtype == WE_U8 && out->dtype == WE_U8 && magnitude;
+    bool magnitude = e->p[2] != 0;
     double *wide = we_memory_new_dirty((size_t)e->n * sizeof(double));
     if (!wide)
         return false;
     for (int64_t y = begin; y < end; y++) {
         void *to = we_image_row(out, y);
-        if (bytes) {
-            e->c->kernels->scale_abs_u8(e->n, (const uint8_t *)we_image_row(in, y), (float)scale,
-                                        (float)shift, to);
+        if (convert_fast(e, we_image_row(in, y), to))
             continue;
-        }
         we_pixels_to_f64(in->dtype, e->n, we_image_row(in, y), wide);
         if (in->dtype == WE_F64 || in->dtype == WE_I32 || out->dtype == WE_F64) {
             for (int64_t i = 0; i < e->n; i++)

@@ -53,22 +53,10 @@ static void load(const filter *f, int64_t n, const void *x, void *y) {
     }
 }
 
-/* A row whose middle is there gets its border on both sides. */
 static void extend(const filter *f, size_t element, char *row) {
-    int64_t width = f->in->width, all = width + f->width - 1;
-    size_t pixel = (size_t)f->in->channels * element;
-    const char *middle = row + (size_t)f->left * pixel;
-    for (int64_t i = 0; i < all; i++) {
-        if (i == f->left)
-            i += width;
-        if (i >= all)
-            break;
-        int64_t from = we_border_at(i - f->left, width, f->border);
-        if (from < 0)
-            memset(row + (size_t)i * pixel, 0, pixel);
-        else
-            memcpy(row + (size_t)i * pixel, middle + (size_t)from * pixel, pixel);
-    }
+    static const double NOTHING = 0;
+    we_image_extend(row, f->in->width, f->in->channels, element, f->left, f->width - 1 - f->left, f->border,
+                    &NOTHING);
 }
 
 /* Source row `y`, which may lie outside, as elements of the filter with its border on both sides. */
@@ -207,14 +195,10 @@ static void store_f32(const filter *f, int64_t n, float *sums, void *y) {
         for (int64_t i = 0; i < n; i++)
             sums[i] += (float)f->delta;
     }
-    if (f->out->dtype == WE_U8) {
-        f->c->kernels->round_f32_u8(n, sums, y);
-    } else {
-        WE_FOR_PIXELS(f->out->dtype, {
-            for (int64_t i = 0; i < n; i++)
-                ((T *)y)[i] = (T)we_pixel_saturate(f->out->dtype, (double)sums[i]);
-        })
-    }
+    WE_FOR_PIXELS(f->out->dtype, {
+        for (int64_t i = 0; i < n; i++)
+            ((T *)y)[i] = (T)we_pixel_saturate(f->out->dtype, (double)sums[i]);
+    })
 }
 
 static void f32_across(const filter *f, int64_t n, const void *widened, void *kept, const void **taps) {
@@ -227,6 +211,11 @@ static void f32_down(const filter *f, int64_t n, const void *const *rows, void *
     int32_t count = f->full ? f->taps : f->height;
     const void *const *read = f->full ? (const void *const *)taps_full(f, rows, taps) : rows;
     float *to = f->out->dtype == WE_F32 ? y : wide;
+    if (f->out->dtype == WE_U8) {
+        f->c->kernels->taps_f32_u8(n, count, (const float *const *)read, f->column_weights, (float)f->delta,
+                                   y);
+        return;
+    }
     f->c->kernels->taps_f32(n, count, (const float *const *)read, f->column_weights, to);
     if (f->out->dtype != WE_F32) {
         store_f32(f, n, to, y);

@@ -42,6 +42,10 @@ enum {
 
 /* Where position p of a line of n >= 1 elements is read; -1: the constant. */
 int64_t we_border_at(int64_t p, int64_t n, int border);
+/* A row of which `width` pixels are there after room for `left`: these and `right` ones behind are made, of
+ * copies or of the element `outside`. */
+void we_image_extend(char *row, int64_t width, int64_t channels, size_t element, int64_t left, int64_t right,
+                     int border, const void *outside);
 /* `number` as one of the borders a filter can have. ISOLATED is dropped: every image is its own. */
 we_status we_border_of(double number, int *border, we_error *err);
 

@@ -9,32 +9,20 @@ typedef struct ranking {
     int64_t width, height, left, up, channels;
     int border;
     bool most;            /* dilation; else erosion */
-    double constant;      /* what lies outside where the border is constant */
+    double outside;       /* the element that lies there where the border is constant, in its own type */
     const uint8_t *shape; /* [height][width]; NULL: a full rectangle */
     int64_t taps, *tap_row, *tap_column;
     size_t element;
 } ranking;
 
-static void put_constant(const ranking *r, int64_t pixels, char *to) {
+static void put_outside(const ranking *r, int64_t pixels, char *to) {
     for (int64_t i = 0; i < pixels * r->channels; i++)
-        we_pixels_from_f64(r->in->dtype, 1, &r->constant, to + (size_t)i * r->element);
+        memcpy(to + (size_t)i * r->element, &r->outside, r->element);
 }
 
-/* A row whose middle is there gets its border on both sides. */
 static void extend(const ranking *r, char *row) {
-    size_t pixel = (size_t)r->channels * r->element;
-    int64_t width = r->in->width, all = width + r->width - 1;
-    for (int64_t i = 0; i < all; i++) {
-        if (i == r->left)
-            i += width;
-        if (i >= all)
-            break;
-        int64_t from = we_border_at(i - r->left, width, r->border);
-        if (from >= 0)
-            memcpy(row + (size_t)i * pixel, row + (size_t)(r->left + from) * pixel, pixel);
-        else
-            put_constant(r, 1, row + (size_t)i * pixel);
-    }
+    we_image_extend(row, r->in->width, r->channels, r->element, r->left, r->width - 1 - r->left, r->border,
+                    &r->outside);
 }
 
 /* Source row `y` with its border; the constant is one that changes no result, or the caller's. */
@@ -42,7 +30,7 @@ static void widen(const ranking *r, int64_t y, char *to) {
     size_t pixel = (size_t)r->channels * r->element;
     y = we_border_at(y, r->in->height, r->border);
     if (y < 0) {
-        put_constant(r, r->in->width + r->width - 1, to);
+        put_outside(r, r->in->width + r->width - 1, to);
         return;
     }
     memcpy(to + (size_t)r->left * pixel, we_image_row(r->in, y), (size_t)r->in->width * pixel);
@@ -137,7 +125,7 @@ static bool rectangle_bytes_rows(void *context, int64_t begin, int64_t end) {
     char *both[2] = {scratch + outside, scratch + outside + row}, *spare = both[1] + row;
     const void **rows = (const void **)(void *)(spare + row), **taps = rows + r->height + 1;
     size_t left = (size_t)(r->left * r->channels);
-    put_constant(r, r->out->width, scratch);
+    put_outside(r, r->out->width, scratch);
     for (int64_t y = begin; y < end; y += 2) {
         bool two = y + 1 < end;
         for (int64_t t = 0; t < r->height + two; t++) {
@@ -274,7 +262,8 @@ we_status we_imaging_morphology(const we_imaging_call *c, we_error *err) {
     double least = c->in->dtype == WE_F32   ? -3.402823466e38
                    : c->in->dtype == WE_F64 ? -1.7976931348623157e308
                                             : -1e9;
-    r.constant = we_pixel_saturate(c->in->dtype, isnan(c->p[4]) ? (r.most ? least : -least) : c->p[4]);
+    double outside = isnan(c->p[4]) ? (r.most ? least : -least) : c->p[4];
+    we_pixels_from_f64(c->in->dtype, 1, &outside, &r.outside);
     if (we_image_is_empty(c->in))
         return WE_OK;
     if (!list_taps(&r)) {

@@ -150,12 +150,58 @@ int64_t we_border_at(int64_t p, int64_t n, int border) {
     case WE_BORDER_REFLECT_101: {
         if (n == 1)
             return 0;
+        int64_t near =
+            border == WE_BORDER_REFLECT ? (p < 0 ? -1 - p : 2 * n - 1 - p) : (p < 0 ? -p : 2 * n - 2 - p);
+        if (near >= 0 && near < n)
+            return near;
         int64_t period = border == WE_BORDER_REFLECT ? 2 * n : 2 * n - 2;
         p = (p % period + period) % period;
         return p < n ? p : period - p - (border == WE_BORDER_REFLECT);
     }
     default:
         return -1;
+    }
+}
+
+static void copy_pixel(char *to, const char *from, size_t size) {
+    switch (size) { /* known sizes are no calls */
+    case 1:
+        *to = *from;
+        break;
+    case 2:
+        memcpy(to, from, 2);
+        break;
+    case 3:
+        memcpy(to, from, 3);
+        break;
+    case 4:
+        memcpy(to, from, 4);
+        break;
+    case 6:
+        memcpy(to, from, 6);
+        break;
+    default:
+        memcpy(to, from, size);
+    }
+}
+
+void we_image_extend(char *row, int64_t width, int64_t channels, size_t element, int64_t left, int64_t right,
+                     int border, const void *outside) {
+    size_t pixel = (size_t)channels * element;
+    char *middle = row + (size_t)left * pixel;
+    for (int64_t i = -left; i < width + right; i++) {
+        if (i == 0)
+            i = width;
+        if (i >= width + right)
+            break;
+        int64_t from = we_border_at(i, width, border);
+        char *to = middle + i * (int64_t)pixel;
+        if (from >= 0) {
+            copy_pixel(to, middle + (size_t)from * pixel, pixel);
+            continue;
+        }
+        for (int64_t c = 0; c < channels; c++)
+            memcpy(to + (size_t)c * element, outside, element);
     }
 }
 

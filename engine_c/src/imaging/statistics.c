@@ -1,5 +1,6 @@
 /* What an image as a whole says: extremes, sums, histograms, and the thresholds found in them. */
 #include <float.h>
+#include <stdatomic.h>
 
 #include "imaging/imaging.h"
 
@@ -18,6 +19,33 @@ static we_status expect_numbers(const we_image *out, int64_t n, we_error *err) {
     return we_error_set(err, WE_INVALID_ARGUMENT, "the result is %lld float64 numbers", (long long)n);
 }
 
+/* Of bytes, all of which count: rows are searched only where the extremes of all are. */
+static void byte_extremes(const we_imaging_call *c, double result[6]) {
+    uint8_t least = 255, most = 0;
+    int64_t least_y = -1, most_y = -1;
+    for (int64_t y = 0; y < c->in->height; y++) {
+        uint8_t low, high;
+        c->kernels->range_of_u8(c->in->width, (const uint8_t *)we_image_row(c->in, y), &low, &high);
+        if (least_y < 0 || low < least) {
+            least = low;
+            least_y = y;
+        }
+        if (most_y < 0 || high > most) {
+            most = high;
+            most_y = y;
+        }
+    }
+    const char *low_row = we_image_row(c->in, least_y), *high_row = we_image_row(c->in, most_y);
+    const char *low_at = memchr(low_row, least, (size_t)c->in->width),
+               *high_at = memchr(high_row, most, (size_t)c->in->width);
+    result[0] = least;
+    result[1] = most;
+    result[2] = (double)(low_at - low_row);
+    result[3] = (double)least_y;
+    result[4] = (double)(high_at - high_row);
+    result[5] = (double)most_y;
+}
+
 /* Result: least, largest, x and y of the first of each; x = -1 where the mask lets nothing through. */
 we_status we_imaging_extremes(const we_imaging_call *c, we_error *err) {
     const we_image *in = c->in, *mask;
@@ -30,7 +58,10 @@ we_status we_imaging_extremes(const we_imaging_call *c, we_error *err) {
     double *out = c->out->data;
     double result[6] = {INFINITY, -INFINITY, -1, -1, -1, -1};
     int64_t n = in->width;
-    for (int64_t y = 0; y < in->height; y++) {
+    bool bytes = in->dtype == WE_U8 && !mask;
+    if (bytes)
+        byte_extremes(c, result);
+    for (int64_t y = 0; !bytes && y < in->height; y++) {
         const uint8_t *let = mask ? (const uint8_t *)we_image_row(mask, y) : NULL;
         WE_FOR_PIXELS(in->dtype, {
             const T *x = (const T *)(const void *)we_image_row(in, y);
@@ -63,16 +94,50 @@ we_status we_imaging_extremes(const we_imaging_call *c, we_error *err) {
     return WE_OK;
 }
 
+/* Numbers: which of the sums are wanted. */
+enum { SUM = 1, SQUARES = 2, NOT_ZERO = 4 };
+
+/* Of bytes, all of which count. */
+static we_status byte_sums(const we_imaging_call *c, int64_t wanted, double *out, we_error *err) {
+    const we_image *in = c->in;
+    const we_image_kernels *k = c->kernels;
+    int64_t row = in->width * in->channels, rows = in->height;
+    if (in->row == row) { /* packed: as one row */
+        row *= rows;
+        rows = 1;
+    }
+    uint64_t *totals = we_memory_new((size_t)in->channels * 3 * sizeof(uint64_t));
+    if (!totals)
+        return we_error_no_memory(err);
+    for (int64_t y = 0; y < rows; y++) {
+        const uint8_t *x = (const uint8_t *)we_image_row(in, y);
+        if (wanted & SUM)
+            k->total_u8(row, (int32_t)in->channels, x, totals);
+        if (wanted & SQUARES)
+            k->total_squares_u8(row, (int32_t)in->channels, x, totals + in->channels);
+        if (wanted & NOT_ZERO)
+            k->total_set_u8(row, (int32_t)in->channels, x, totals + 2 * in->channels);
+    }
+    out[0] = (double)in->height * (double)in->width;
+    for (int64_t i = 0; i < 3 * in->channels; i++)
+        out[1 + i] = (double)totals[i];
+    we_memory_free(totals);
+    return WE_OK;
+}
+
 /* Result: how many pixels count, then for each channel the sum, the sum of squares, and how many are not 0.
  */
 we_status we_imaging_sums(const we_imaging_call *c, we_error *err) {
     const we_image *in = c->in, *mask;
-    int64_t channels = in->channels;
+    int64_t channels = in->channels, wanted = 0;
     WE_TRY(we_image_expect(in, WE_ANY_PIXELS, "a sum", err));
     WE_TRY(expect_mask(c, &mask, err));
     WE_TRY(expect_numbers(c->out, 1 + 3 * channels, err));
+    WE_TRY(we_number_within(c->p[0], 0, SUM | SQUARES | NOT_ZERO, "what is wanted of a sum", &wanted, err));
     double *out = c->out->data;
     memset(out, 0, (size_t)(1 + 3 * channels) * sizeof(double));
+    if (in->dtype == WE_U8 && !mask && !we_image_is_empty(in))
+        return byte_sums(c, wanted, out, err);
     for (int64_t y = 0; y < in->height; y++) {
         const uint8_t *let = mask ? (const uint8_t *)we_image_row(mask, y) : NULL;
         for (int64_t i = 0; i < in->width; i++)
@@ -126,35 +191,55 @@ static void row_bins(const axis *a, int64_t y, int32_t *bins) {
     })
 }
 
-static void count_bytes(const we_image *image, int64_t channel, const we_image *mask, uint32_t counts[256]) {
+typedef struct byte_counts {
+    const we_image *image, *mask;
+    int64_t channel;
+    atomic_uint counts[256];
+} byte_counts;
+
+static bool count_rows(void *context, int64_t begin, int64_t end) {
+    byte_counts *b = context;
     uint32_t split[4][256]; /* neighbours are often equal: they count apart */
     memset(split, 0, sizeof split);
-    int64_t step = image->channels;
-    for (int64_t y = 0; y < image->height; y++) {
-        const uint8_t *x = (const uint8_t *)we_image_row(image, y) + channel;
-        const uint8_t *let = mask ? (const uint8_t *)we_image_row(mask, y) : NULL;
+    int64_t step = b->image->channels, width = b->image->width;
+    for (int64_t y = begin; y < end; y++) {
+        const uint8_t *x = (const uint8_t *)we_image_row(b->image, y) + b->channel;
+        const uint8_t *let = b->mask ? (const uint8_t *)we_image_row(b->mask, y) : NULL;
         int64_t i = 0;
-        for (; !let && i + 4 <= image->width; i += 4) {
+        for (; !let && i + 4 <= width; i += 4) {
             split[0][x[i * step]]++;
             split[1][x[(i + 1) * step]]++;
             split[2][x[(i + 2) * step]]++;
             split[3][x[(i + 3) * step]]++;
         }
-        for (; i < image->width; i++)
+        for (; i < width; i++)
             split[0][x[i * step]] += !let || let[i];
     }
     for (int i = 0; i < 256; i++)
-        counts[i] = split[0][i] + split[1][i] + split[2][i] + split[3][i];
+        atomic_fetch_add_explicit(&b->counts[i], split[0][i] + split[1][i] + split[2][i] + split[3][i],
+                                  memory_order_relaxed);
+    return true;
 }
 
-static void histogram_bytes(const axis *a, const we_image *mask, float *out) {
+static we_status count_bytes(const we_imaging_call *c, const we_image *image, int64_t channel,
+                             const we_image *mask, uint32_t counts[256], we_error *err) {
+    byte_counts b = {.image = image, .mask = mask, .channel = channel};
+    WE_TRY(we_imaging_rows(c, image->height, image->width * 2, count_rows, &b, err));
+    for (int i = 0; i < 256; i++)
+        counts[i] = atomic_load_explicit(&b.counts[i], memory_order_relaxed);
+    return WE_OK;
+}
+
+static we_status histogram_bytes(const we_imaging_call *c, const axis *a, const we_image *mask, float *out,
+                                 we_error *err) {
     uint32_t counts[256];
-    count_bytes(a->image, a->channel, mask, counts);
+    WE_TRY(count_bytes(c, a->image, a->channel, mask, counts, err));
     for (int i = 0; i < 256; i++) {
         int64_t bin = bin_of(a, i);
         if (bin >= 0)
             out[bin] += (float)counts[i];
     }
+    return WE_OK;
 }
 
 /* Inputs: images of one size. Numbers: whether the last is a mask, then for each dim: number of the image,
@@ -196,8 +281,7 @@ we_status we_imaging_histogram(const we_imaging_call *c, we_error *err) {
     float *counts = out->data;
     memset(counts, 0, (size_t)bins * sizeof(float));
     if (dims == 1 && axes[0].image->dtype == WE_U8) {
-        histogram_bytes(&axes[0], mask, counts);
-        return WE_OK;
+        return histogram_bytes(c, &axes[0], mask, counts, err);
     }
     int64_t width = c->in->width;
     int32_t *places = we_memory_new((size_t)(width * MOST_DIMS + 1) * sizeof(int32_t));
@@ -299,7 +383,7 @@ we_status we_imaging_auto_threshold(const we_imaging_call *c, we_error *err) {
     if (c->in->channels != 1 || we_image_is_empty(c->in))
         return we_error_set(err, WE_INVALID_ARGUMENT, "an automatic threshold takes an image of one channel");
     uint32_t counts[256];
-    count_bytes(c->in, 0, NULL, counts);
+    WE_TRY(count_bytes(c, c->in, 0, NULL, counts, err));
     double total = (double)c->in->height * (double)c->in->width;
     *(double *)c->out->data = c->p[0] == 0 ? otsu(counts, total) : triangle(counts);
     return WE_OK;
@@ -312,7 +396,7 @@ we_status we_imaging_equalize(const we_imaging_call *c, we_error *err) {
     if (in->channels != 1)
         return we_error_set(err, WE_INVALID_ARGUMENT, "equalizeHist takes an image of one channel");
     uint32_t counts[256];
-    count_bytes(in, 0, NULL, counts);
+    WE_TRY(count_bytes(c, in, 0, NULL, counts, err));
     int first = 0;
     while (first < 255 && !counts[first])
         first++;
@@ -328,13 +412,11 @@ we_status we_imaging_equalize(const we_imaging_call *c, we_error *err) {
             table[i] = (uint8_t)we_pixel_saturate(WE_U8, (double)((float)sum * scale));
         }
     }
-    for (int64_t y = 0; y < in->height; y++) {
-        const uint8_t *x = (const uint8_t *)we_image_row(in, y);
-        uint8_t *to = (uint8_t *)we_image_row(out, y);
-        for (int64_t i = 0; i < in->width; i++)
-            to[i] = table[x[i]];
-    }
-    return WE_OK;
+    we_image lookup = {.data = table, .dtype = WE_U8, .height = 1, .width = 256, .channels = 1, .row = 256};
+    we_imaging_call call = *c;
+    call.in = (we_image[]){*in, lookup};
+    call.in_count = 2;
+    return we_imaging_lut(&call, err);
 }
 
 /* Result: one row and one column more, I32 of bytes or F64. */

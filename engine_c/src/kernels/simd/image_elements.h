@@ -2,13 +2,38 @@
 
 void IMAGE(blend_u8)(int64_t n, const uint8_t *a, const uint8_t *b, float wa, float wb, float start,
                      uint8_t *restrict y) {
-    for (int64_t i = 0; i < n; i++)
-        y[i] = rounded_byte((float)a[i] * wa + ((float)b[i] * wb + start));
+    ROUNDED_LOOP(n, y,
+                 FLOATS_OF_BYTES(a + at) * ALL_FLOATS(wa) +
+                     (FLOATS_OF_BYTES(b + at) * ALL_FLOATS(wb) + ALL_FLOATS(start)),
+                 (float)a[i] * wa + ((float)b[i] * wb + start));
 }
 
-void IMAGE(scale_abs_u8)(int64_t n, const uint8_t *x, float scale, float shift, uint8_t *restrict y) {
+void IMAGE(scale_u8)(int64_t n, const uint8_t *x, float scale, float shift, int32_t magnitude,
+                     uint8_t *restrict y) {
+    if (magnitude)
+        ROUNDED_LOOP(n, y,
+                     LARGER_FLOATS(FLOATS_OF_BYTES(x + at) * ALL_FLOATS(scale) + ALL_FLOATS(shift),
+                                   -(FLOATS_OF_BYTES(x + at) * ALL_FLOATS(scale) + ALL_FLOATS(shift))),
+                     fabsf((float)x[i] * scale + shift));
+    else
+        ROUNDED_LOOP(n, y, FLOATS_OF_BYTES(x + at) * ALL_FLOATS(scale) + ALL_FLOATS(shift),
+                     (float)x[i] * scale + shift);
+}
+
+void IMAGE(scale_f32_u8)(int64_t n, const float *x, float scale, float shift, int32_t magnitude,
+                         uint8_t *restrict y) {
+    if (magnitude)
+        ROUNDED_LOOP(n, y,
+                     LARGER_FLOATS(LOAD_FLOATS(x + at) * ALL_FLOATS(scale) + ALL_FLOATS(shift),
+                                   -(LOAD_FLOATS(x + at) * ALL_FLOATS(scale) + ALL_FLOATS(shift))),
+                     fabsf(x[i] * scale + shift));
+    else
+        ROUNDED_LOOP(n, y, LOAD_FLOATS(x + at) * ALL_FLOATS(scale) + ALL_FLOATS(shift), x[i] * scale + shift);
+}
+
+void IMAGE(scale_u8_f32)(int64_t n, const uint8_t *x, float scale, float shift, float *restrict y) {
     for (int64_t i = 0; i < n; i++)
-        y[i] = rounded_byte(fabsf((float)x[i] * scale + shift));
+        y[i] = (float)x[i] * scale + shift;
 }
 
 #define LOOP(formula)                                                                                        \
@@ -162,4 +187,44 @@ void IMAGE(integral_u8)(int64_t n, const uint8_t *x, const int32_t *above, int32
         sum += x[i];
         y[i] = above[i] + sum;
     }
+}
+
+/* ---- Sums of all ---- */
+
+/* Channels return after PERIOD elements: for each of these a sum of its own, which no 256 of its parts
+ * overflow. */
+#define TOTAL_OF(name, sum_type, formula)                                                                    \
+    void IMAGE(name)(int64_t n, int32_t channels, const uint8_t *x, uint64_t *total) {                       \
+        enum { PERIOD = 192, MOST = 256 };                                                                   \
+        int64_t i = 0;                                                                                       \
+        while (PERIOD % channels == 0 && i + PERIOD <= n) {                                                  \
+            sum_type sums[PERIOD] = {0};                                                                     \
+            for (int turn = 0; turn < MOST && i + PERIOD <= n; turn++, i += PERIOD) {                        \
+                for (int j = 0; j < PERIOD; j++) {                                                           \
+                    uint8_t v = x[i + j];                                                                    \
+                    sums[j] = (sum_type)(sums[j] + (formula));                                               \
+                }                                                                                            \
+            }                                                                                                \
+            for (int j = 0; j < PERIOD; j += channels) {                                                     \
+                for (int32_t c = 0; c < channels; c++)                                                       \
+                    total[c] += sums[j + c];                                                                 \
+            }                                                                                                \
+        }                                                                                                    \
+        for (; i < n; i++) {                                                                                 \
+            uint8_t v = x[i];                                                                                \
+            total[i % channels] += (uint64_t)(formula);                                                      \
+        }                                                                                                    \
+    }
+TOTAL_OF(total_u8, uint16_t, v)
+TOTAL_OF(total_squares_u8, uint32_t, v *v)
+TOTAL_OF(total_set_u8, uint16_t, v != 0)
+
+void IMAGE(range_of_u8)(int64_t n, const uint8_t *x, uint8_t *least, uint8_t *most) {
+    uint8_t low = 255, high = 0;
+    for (int64_t i = 0; i < n; i++) {
+        low = LESS(low, x[i]);
+        high = MORE(high, x[i]);
+    }
+    *least = low;
+    *most = high;
 }

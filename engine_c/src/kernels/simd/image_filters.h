@@ -104,6 +104,34 @@ void IMAGE(taps_small_u8)(int64_t n, int32_t count, const uint16_t *const *x, co
         small_few(n, 5, x, k, shift, y);
 }
 
+/* The terms are added one after the other, as in taps_f32. */
+void IMAGE(taps_f32_u8)(int64_t n, int32_t count, const float *const *x, const float *k, float plus,
+                        uint8_t *restrict y) {
+    int64_t i = 0;
+#if defined(__AVX2__)
+    for (; i + 4 * FLOATS <= n; i += 4 * FLOATS) {
+        floats sums[4];
+        for (int j = 0; j < 4; j++)
+            sums[j] = ALL_FLOATS(k[0]) * LOAD_FLOATS(x[0] + i + j * FLOATS);
+        for (int32_t t = 1; t < count; t++) {
+            const float *p = x[t] + i;
+            floats by = ALL_FLOATS(k[t]);
+            for (int j = 0; j < 4; j++)
+                sums[j] = sums[j] + by * LOAD_FLOATS(p + j * FLOATS);
+        }
+        for (int j = 0; j < 4; j++)
+            sums[j] = sums[j] + ALL_FLOATS(plus);
+        store_rounded(y + i, sums);
+    }
+#endif
+    for (; i < n; i++) {
+        float sum = k[0] * x[0][i];
+        for (int32_t t = 1; t < count; t++)
+            sum = sum + k[t] * x[t][i];
+        y[i] = rounded_byte(sum + plus);
+    }
+}
+
 void IMAGE(keep_i16_u8)(int64_t n, const int16_t *x, int32_t plus, uint8_t *restrict y) {
     for (int64_t i = 0; i < n; i++)
         y[i] = (uint8_t)LESS(MORE(x[i] + plus, 0), 255);
@@ -148,6 +176,16 @@ void IMAGE(keep_i16_u8)(int64_t n, const int16_t *x, int32_t plus, uint8_t *rest
         }                                                                                                    \
         name##_few(n, 3, x, y);                                                                              \
         int32_t t = 3;                                                                                       \
+        for (; t + 8 <= count; t += 8) {                                                                     \
+            const uint8_t *a = x[t], *b = x[t + 1], *c = x[t + 2], *d = x[t + 3], *e = x[t + 4],             \
+                          *f = x[t + 5], *g = x[t + 6], *h = x[t + 7];                                       \
+            for (int64_t i = 0; i < n; i++) {                                                                \
+                uint8_t ab = better(a[i], b[i]), cd = better(c[i], d[i]), ef = better(e[i], f[i]),           \
+                        gh = better(g[i], h[i]), ad = better(ab, cd), eh = better(ef, gh),                   \
+                        all = better(ad, eh);                                                                \
+                y[i] = better(y[i], all);                                                                    \
+            }                                                                                                \
+        }                                                                                                    \
         for (; t + 4 <= count; t += 4) {                                                                     \
             const uint8_t *a = x[t], *b = x[t + 1], *c = x[t + 2], *d = x[t + 3];                            \
             for (int64_t i = 0; i < n; i++) {                                                                \
@@ -529,35 +567,48 @@ ALWAYS void box_few(int64_t n, int32_t taps, int64_t step, const uint16_t *x, ui
     }
 }
 
-/* Sums of 2, 4, 8 ... elements of a block; those that make up the taps are added. */
-ALWAYS void box_doubling(int64_t n, int32_t taps, int64_t step, const uint16_t *x, uint16_t by, uint16_t plus,
-                         int32_t shift, uint8_t *restrict y) {
-    enum { BLOCK = 1024, REACH = 1024 };
-    uint16_t sums[2][BLOCK + REACH], all[BLOCK];
-    for (int64_t start = 0; start < n; start += BLOCK) {
-        int64_t size = n - start < BLOCK ? n - start : BLOCK, at = 0;
-        const uint16_t *from = x + start;
-        memset(all, 0, sizeof all);
-        for (int32_t window = 1, turn = 0; window <= taps; window *= 2, turn ^= 1) {
-            if (taps & window) {
-                const uint16_t *part = from + at * step;
-                for (int64_t i = 0; i < size; i++)
-                    all[i] = (uint16_t)(all[i] + part[i]);
-                at += window;
-            }
-            if (2 * window > taps)
-                break;
-            int64_t room = size + (taps - 2 * window) * step;
-            const uint16_t *beside = from + window * step;
-            uint16_t *restrict to = sums[turn];
-            for (int64_t i = 0; i < room; i++)
-                to[i] = (uint16_t)(from[i] + beside[i]);
-            from = to;
-        }
-        for (int64_t i = 0; i < size; i++)
-            y[start + i] = small_mean(all[i], by, plus, shift);
+/* Sums of 2, 4, 8 ... elements of a block; those that make up the taps are added. `finish` ends a block. */
+#define BOX_DOUBLING(name, SUM, finish)                                                                      \
+    ALWAYS void name(int64_t n, int32_t taps, int64_t step, const uint16_t *x, float scale, uint16_t by,     \
+                     uint16_t plus, int32_t shift, uint8_t *restrict y) {                                    \
+        SUM first[BOX_BLOCK + BOX_REACH], sums[2][BOX_BLOCK + BOX_REACH], all[BOX_BLOCK];                    \
+        (void)scale, (void)by, (void)plus, (void)shift;                                                      \
+        for (int64_t start = 0; start < n; start += BOX_BLOCK) {                                             \
+            int64_t size = n - start < BOX_BLOCK ? n - start : BOX_BLOCK, at = 0;                            \
+            const SUM *from = (const SUM *)(const void *)(x + start);                                        \
+            if (sizeof(SUM) != sizeof *x) {                                                                  \
+                for (int64_t i = 0; i < size + (taps - 1) * step; i++)                                       \
+                    first[i] = x[start + i];                                                                 \
+                from = first;                                                                                \
+            }                                                                                                \
+            memset(all, 0, sizeof all);                                                                      \
+            for (int32_t window = 1, turn = 0; window <= taps; window *= 2, turn ^= 1) {                     \
+                if (taps & window) {                                                                         \
+                    const SUM *part = from + at * step;                                                      \
+                    for (int64_t i = 0; i < size; i++)                                                       \
+                        all[i] = (SUM)(all[i] + part[i]);                                                    \
+                    at += window;                                                                            \
+                }                                                                                            \
+                if (2 * window > taps)                                                                       \
+                    break;                                                                                   \
+                int64_t room = size + (taps - 2 * window) * step;                                            \
+                const SUM *beside = from + window * step;                                                    \
+                SUM *restrict to = sums[turn];                                                               \
+                for (int64_t i = 0; i < room; i++)                                                           \
+                    to[i] = (SUM)(from[i] + beside[i]);                                                      \
+                from = to;                                                                                   \
+            }                                                                                                \
+            uint8_t *to = y + start;                                                                         \
+            finish;                                                                                          \
+        }                                                                                                    \
     }
-}
+enum { BOX_BLOCK = 1024, BOX_REACH = 1024 };
+BOX_DOUBLING(box_doubling, uint16_t, {
+    for (int64_t i = 0; i < size; i++)
+        to[i] = small_mean(all[i], by, plus, shift);
+})
+BOX_DOUBLING(box_doubling_wide, int32_t,
+             ROUNDED_LOOP(size, to, FLOATS_OF_I32(all + at) * ALL_FLOATS(scale), (float)all[i] * scale))
 
 ALWAYS void box_any(int64_t n, int32_t taps, int64_t step, const uint16_t *x, float scale, uint32_t by,
                     uint32_t plus, int32_t shift, uint8_t *restrict y) {
@@ -577,7 +628,9 @@ void IMAGE(box_u16_u8)(int64_t n, int32_t taps, int64_t step, const uint16_t *x,
                        uint32_t plus, int32_t shift, uint8_t *y) {
     bool small = by != 0 && by <= UINT16_MAX && shift >= 16;
     uint16_t factor = (uint16_t)by, half = (uint16_t)plus;
-    if (!small)
+    if (!small && by == 0 && taps * step <= BOX_REACH)
+        box_doubling_wide(n, taps, step, x, scale, 0, 0, 0, y);
+    else if (!small || taps * step > BOX_REACH)
         box_any(n, taps, step, x, scale, by, plus, shift, y);
     else if (taps == 3)
         box_few(n, 3, step, x, factor, half, shift, y);
@@ -587,10 +640,8 @@ void IMAGE(box_u16_u8)(int64_t n, int32_t taps, int64_t step, const uint16_t *x,
         box_few(n, 7, step, x, factor, half, shift, y);
     else if (taps == 9)
         box_few(n, 9, step, x, factor, half, shift, y);
-    else if (taps * step <= 1024)
-        box_doubling(n, taps, step, x, factor, half, shift, y);
     else
-        box_any(n, taps, step, x, scale, by, plus, shift, y);
+        box_doubling(n, taps, step, x, scale, factor, half, shift, y);
 }
 
 /* ---- Canny ---- */

@@ -22,13 +22,75 @@ ALWAYS uint8_t rounded_byte(float value) {
     return (uint8_t)bits;
 }
 
+/* Bytes to floats and back, a vector at a time: the compiler makes masks of the two bounds. */
+#if defined(__AVX512BW__)
+typedef __m512 floats;
+enum { FLOATS = 16 };
+#define ALL_FLOATS(x) _mm512_set1_ps(x)
+#define LOAD_FLOATS(x) _mm512_loadu_ps(x)
+#define FLOATS_OF_BYTES(x)                                                                                   \
+    _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(x))))
+#define FLOATS_OF_I32(x) _mm512_cvtepi32_ps(_mm512_loadu_si512(x))
+#define LARGER_FLOATS(a, b) _mm512_max_ps(a, b)
+
+/* As rounded_byte; the second operand is what comes out where one is NaN. */
+ALWAYS __m512i rounded(floats v) {
+    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(255), v));
+}
+
+ALWAYS void store_rounded(uint8_t *y, const floats *v) {
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m512i low = _mm512_packs_epi32(rounded(v[0]), rounded(v[1]));
+    __m512i high = _mm512_packs_epi32(rounded(v[2]), rounded(v[3]));
+    _mm512_storeu_si512(y, _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high)));
+}
+#elif defined(__AVX2__)
+typedef __m256 floats;
+enum { FLOATS = 8 };
+#define ALL_FLOATS(x) _mm256_set1_ps(x)
+#define LOAD_FLOATS(x) _mm256_loadu_ps(x)
+#define FLOATS_OF_BYTES(x)                                                                                   \
+    _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(x))))
+#define FLOATS_OF_I32(x) _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(const void *)(x)))
+#define LARGER_FLOATS(a, b) _mm256_max_ps(a, b)
+
+ALWAYS __m256i rounded(floats v) {
+    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(255), v));
+}
+
+ALWAYS void store_rounded(uint8_t *y, const floats *v) {
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256i low = _mm256_packs_epi32(rounded(v[0]), rounded(v[1]));
+    __m256i high = _mm256_packs_epi32(rounded(v[2]), rounded(v[3]));
+    __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order);
+    _mm256_storeu_si256((__m256i *)(void *)y, bytes);
+}
+#endif
+
+/* y[i] = rounded_byte(scalar), from `i` on; `vector` is the same of FLOATS elements from `at` on. */
+#if defined(__AVX2__)
+#define ROUNDED_LOOP(n, y, vector, scalar)                                                                   \
+    do {                                                                                                     \
+        int64_t i = 0;                                                                                       \
+        for (; i + 4 * FLOATS <= (n); i += 4 * FLOATS) {                                                     \
+            floats v_[4];                                                                                    \
+            for (int j_ = 0; j_ < 4; j_++) {                                                                 \
+                int64_t at = i + j_ * FLOATS;                                                                \
+                v_[j_] = (vector);                                                                           \
+            }                                                                                                \
+            store_rounded((y) + i, v_);                                                                      \
+        }                                                                                                    \
+        for (; i < (n); i++)                                                                                 \
+            (y)[i] = rounded_byte(scalar);                                                                   \
+    } while (0)
+#else
+#define ROUNDED_LOOP(n, y, vector, scalar)                                                                   \
+    for (int64_t i = 0; i < (n); i++)                                                                        \
+    (y)[i] = rounded_byte(scalar)
+#endif
+
 #include "kernels/simd/image_elements.h"
 #include "kernels/simd/image_filters.h"
-
-void IMAGE(round_f32_u8)(int64_t n, const float *x, uint8_t *restrict y) {
-    for (int64_t i = 0; i < n; i++)
-        y[i] = rounded_byte(x[i]);
-}
 
 void IMAGE(widen_u8_f32)(int64_t n, const uint8_t *x, float *restrict y) {
     for (int64_t i = 0; i < n; i++)
