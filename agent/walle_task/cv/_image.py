@@ -87,12 +87,10 @@ def info(image: Image) -> Info:
         raise TaskError(
             f"an image is a buffer, such as an array or a tensor, not {type(image).__name__}"
         ) from None
-    shape = view.shape or ()
-    dtype = _DTYPES.get(view.format.lstrip("@=<"))
+    shape, form = view.shape or (), view.format
+    dtype = _DTYPES.get(form) or _DTYPES.get(form.lstrip("@=<"))
     if dtype is None:
-        raise TaskError(
-            f"an image holds no elements of format {view.format!r}: convert it to uint8 or float32"
-        )
+        raise TaskError(f"an image holds no elements of format {form!r}: convert it to uint8 or float32")
     if len(shape) == 2:
         return Info(shape[0], shape[1], 0, dtype)
     if len(shape) == 3:
@@ -161,10 +159,11 @@ def run(name: str, inputs: tuple[Image, ...], output: Any, *numbers: float) -> A
     Raises:
         EngineError: the engine refuses the images or the numbers.
     """
-    if any(output is image for image in inputs):
-        found = info(output)
-        made = run(name, inputs, new(found.shape, found.dtype), *numbers)
-        return run("border", (made,), output, 0, 0, 0, 0, 0, 0, 0)
+    for image in inputs:
+        if image is output:
+            found = info(output)
+            made = run(name, inputs, new(found.shape, found.dtype), *numbers)
+            return run("border", (made,), output, 0, 0, 0, 0, 0, 0, 0)
     run_many(name, inputs, (output,), *numbers)
     return output
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from walle_shared.errors import TaskError
 from walle_task.cv import constants as k
-from walle_task.cv._image import Image, depth_dtype, flat, info, pair, result, run, weights
+from walle_task.cv._image import Image, depth_dtype, info, pair, recast, result, run, weights
 
 # Source: OpenCV's tables for sizes without a sigma.
 _SMALL_GAUSSIANS = {
@@ -60,6 +60,12 @@ def getGaussianKernel(ksize: int, sigma: float, ktype: int = k.CV_64F) -> Any:
 @functools.lru_cache(256)
 def _line(values: tuple[float, ...]) -> Any:
     return weights([list(values)], "a kernel")
+
+
+def _as_line(values: Any, what: str) -> Any:
+    """A column or a row of weights as a row."""
+    view = memoryview(weights(values, what))
+    return recast(view, "d", (1, view.nbytes // view.itemsize))
 
 
 @functools.lru_cache(64)
@@ -162,9 +168,7 @@ def sepFilter2D(
     """Weigh rows by ``kernelX``, then columns by ``kernelY``."""
     found = info(src)
     output = result(dst, found.shape, depth_dtype(ddepth, found.dtype))
-    lines = (
-        _line(tuple(flat(line, None, what))) for line, what in ((kernelX, "kernelX"), (kernelY, "kernelY"))
-    )
+    lines = _as_line(kernelX, "kernelX"), _as_line(kernelY, "kernelY")
     return run("filter_separable", (src, *lines), output, *pair(anchor, "anchor"), delta, borderType, 0)
 
 

@@ -1,7 +1,7 @@
 /* Order instead of sums: erosion, dilation, medians. */
 #include "imaging/imaging.h"
 
-enum { MOST_SIDE = 1024 };
+enum { MOST_SIDE = 1024, FEW = 9 };
 
 typedef struct ranking {
     const we_imaging_call *c;
@@ -110,67 +110,116 @@ static bool rectangle_rows(void *context, int64_t begin, int64_t end) {
     return true;
 }
 
-/* A rectangle of bytes: the extreme down the source's rows where they lie, of two results at once as they
- * share nearly all of them, then across the one row of each. */
-static bool rectangle_bytes_rows(void *context, int64_t begin, int64_t end) {
-    const ranking *r = context;
-    const we_image_kernels *k = r->c->kernels;
-    int64_t n = r->out->width * r->channels;
-    size_t outside = rounded_up((size_t)n),
-           row = rounded_up((size_t)((r->in->width + r->width) * r->channels));
-    char *scratch =
-        we_memory_new_dirty(outside + 3 * row + (size_t)(r->height + 1 + r->width) * sizeof(void *));
-    if (!scratch)
+/* ---- Rectangles of bytes: down the source's rows where they lie, then across the one row of extremes ----
+ */
+
+/* Rows of scratch: one for what lies outside, three that have room for a border, and `more`. */
+typedef struct lines {
+    size_t row, left;
+    char *outside, *line[3], *more;
+} lines;
+
+static bool open_lines(const ranking *r, int64_t more, lines *l) {
+    l->row = rounded_up((size_t)((r->in->width + r->width) * r->channels));
+    l->left = (size_t)(r->left * r->channels);
+    l->outside = we_memory_new_dirty((size_t)(4 + more) * l->row);
+    if (!l->outside)
         return false;
-    char *both[2] = {scratch + outside, scratch + outside + row}, *spare = both[1] + row;
-    const void **rows = (const void **)(void *)(spare + row), **taps = rows + r->height + 1;
-    size_t left = (size_t)(r->left * r->channels);
-    put_outside(r, r->out->width, scratch);
-    for (int64_t y = begin; y < end; y += 2) {
-        bool two = y + 1 < end;
-        for (int64_t t = 0; t < r->height + two; t++) {
-            int64_t from = we_border_at(y - r->up + t, r->in->height, r->border);
-            rows[t] = from < 0 ? scratch : we_image_row(r->in, from);
-        }
-        if (two)
-            (r->most ? k->most_pair_u8
-                     : k->least_pair_u8)(n, (int32_t)r->height, (const uint8_t *const *)rows,
-                                         (uint8_t *)both[0] + left, (uint8_t *)both[1] + left);
-        else
-            extreme(r, n, r->height, rows, both[0] + left);
-        for (int64_t i = 0; i <= two; i++) {
-            extend(r, both[i]);
-            if (r->width > 9) {
-                extreme_run(r, n, r->width, (size_t)r->channels, both[i], spare, we_image_row(r->out, y + i));
-                continue;
-            }
-            for (int64_t t = 0; t < r->width; t++)
-                taps[t] = both[i] + (size_t)(t * r->channels);
-            extreme(r, n, r->width, taps, we_image_row(r->out, y + i));
-        }
-    }
-    we_memory_free(scratch);
+    for (int i = 0; i < 3; i++)
+        l->line[i] = l->outside + (size_t)(1 + i) * l->row;
+    l->more = l->line[2] + l->row;
+    put_outside(r, r->out->width, l->outside);
     return true;
 }
 
-/* Medians of squares of bytes of few channels. */
+static const void *source_row(const ranking *r, const lines *l, int64_t y) {
+    int64_t from = we_border_at(y, r->in->height, r->border);
+    return from < 0 ? l->outside : we_image_row(r->in, from);
+}
+
+/* From the extremes down in `line`, which are used up, to row y of the result. */
+static void rectangle_across(const ranking *r, const lines *l, char *line, int64_t y) {
+    int64_t n = r->out->width * r->channels;
+    extend(r, line);
+    if (r->width > FEW) {
+        extreme_run(r, n, r->width, (size_t)r->channels, line, l->line[2], we_image_row(r->out, y));
+        return;
+    }
+    const void *taps[FEW];
+    for (int64_t t = 0; t < r->width; t++)
+        taps[t] = line + t * r->channels;
+    extreme(r, n, r->width, taps, we_image_row(r->out, y));
+}
+
+/* Two results at once, as they share nearly all their rows. */
+static bool low_rectangle_rows(void *context, int64_t begin, int64_t end) {
+    const ranking *r = context;
+    const we_image_kernels *k = r->c->kernels;
+    int64_t n = r->out->width * r->channels;
+    lines l;
+    if (!open_lines(r, 0, &l))
+        return false;
+    for (int64_t y = begin; y < end; y += 2) {
+        const void *rows[FEW + 1];
+        bool two = y + 1 < end;
+        for (int64_t t = 0; t < r->height + two; t++)
+            rows[t] = source_row(r, &l, y - r->up + t);
+        if (two)
+            (r->most ? k->most_pair_u8
+                     : k->least_pair_u8)(n, (int32_t)r->height, (const uint8_t *const *)rows,
+                                         (uint8_t *)l.line[0] + l.left, (uint8_t *)l.line[1] + l.left);
+        else
+            extreme(r, n, r->height, rows, l.line[0] + l.left);
+        for (int i = 0; i <= two; i++)
+            rectangle_across(r, &l, l.line[i], y + i);
+    }
+    we_memory_free(l.outside);
+    return true;
+}
+
+/* Source: van Herk, "A fast algorithm for local minimum and maximum filters" (1992): of as many results as
+ * the rectangle is high, each takes the extreme of the rest of one stretch of rows and of the start of the
+ * next. */
+static bool high_rectangle_rows(void *context, int64_t begin, int64_t end) {
+    const ranking *r = context;
+    int64_t n = r->out->width * r->channels, high = r->height;
+    lines l;
+    if (!open_lines(r, high + 2, &l))
+        return false;
+    char *rests = l.more, *starts[2] = {rests + (size_t)high * l.row, rests + (size_t)(high + 1) * l.row};
+    for (int64_t first = begin; first < end; first += high) {
+        int64_t top = first - r->up, count = end - first < high ? end - first : high;
+        memcpy(rests + (size_t)(high - 1) * l.row, source_row(r, &l, top + high - 1), (size_t)n);
+        for (int64_t t = high - 2; t >= 0; t--) {
+            const void *both[2] = {source_row(r, &l, top + t), rests + (size_t)(t + 1) * l.row};
+            extreme(r, n, 2, both, rests + (size_t)t * l.row);
+        }
+        for (int64_t t = 0; t < count; t++) {
+            const void *both[2] = {rests + (size_t)t * l.row, starts[t % 2]};
+            if (t > 0) {
+                const void *longer[2] = {starts[(t - 1) % 2], source_row(r, &l, top + high - 1 + t)};
+                extreme(r, n, t == 1 ? 1 : 2, longer + (t == 1), starts[t % 2]);
+            }
+            extreme(r, n, t == 0 ? 1 : 2, both, l.line[0] + l.left);
+            rectangle_across(r, &l, l.line[0], first + t);
+        }
+    }
+    we_memory_free(l.outside);
+    return true;
+}
+
+/* Medians of squares of bytes of few channels, of the source's rows where they lie. */
 static bool median_square_rows(void *context, int64_t begin, int64_t end) {
     const ranking *r = context;
-    int64_t n = r->out->width * r->channels;
-    size_t widened = rounded_up((size_t)((r->in->width + r->width) * r->channels));
-    char *ring = we_memory_new_dirty(widened * (size_t)r->height);
-    if (!ring)
-        return false;
-    for (int64_t next = begin - r->up, y = begin; y < end; y++) {
+    const we_image_kernels *k = r->c->kernels;
+    for (int64_t y = begin; y < end; y++) {
         const uint8_t *rows[5];
-        for (; next < y - r->up + r->height; next++)
-            widen(r, next, ring + widened * (size_t)((next - begin + r->up) % r->height));
-        for (int64_t t = 0; t < r->height; t++) /* in any order: a median has none */
-            rows[t] = (const uint8_t *)ring + widened * (size_t)t;
-        (r->height == 3 ? r->c->kernels->median3_u8 : r->c->kernels->median5_u8)(
-            n, r->channels, rows, (uint8_t *)we_image_row(r->out, y));
+        for (int64_t t = 0; t < r->height; t++)
+            rows[t] =
+                (const uint8_t *)we_image_row(r->in, we_border_at(y - r->up + t, r->in->height, r->border));
+        (r->height == 3 ? k->median3_u8 : k->median5_u8)(r->in->width * r->channels, r->channels, rows,
+                                                         (uint8_t *)we_image_row(r->out, y));
     }
-    we_memory_free(ring);
     return true;
 }
 
@@ -279,8 +328,9 @@ we_status we_imaging_morphology(const we_imaging_call *c, we_error *err) {
     else
         status = we_imaging_rows(c, c->out->height, c->in->width * r.channels * (full ? 6 : r.taps),
                                  !full                   ? shape_rows
-                                 : c->in->dtype == WE_U8 ? rectangle_bytes_rows
-                                                         : rectangle_rows,
+                                 : c->in->dtype != WE_U8 ? rectangle_rows
+                                 : r.height > FEW        ? high_rectangle_rows
+                                                         : low_rectangle_rows,
                                  &r, err);
     we_memory_free(r.tap_row);
     we_memory_free(r.tap_column);

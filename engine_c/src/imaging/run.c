@@ -201,7 +201,7 @@ void we_image_extend(char *row, int64_t width, int64_t channels, size_t element,
             continue;
         }
         for (int64_t c = 0; c < channels; c++)
-            memcpy(to + (size_t)c * element, outside, element);
+            copy_pixel(to + (size_t)c * element, outside, element);
     }
 }
 

@@ -59,8 +59,8 @@ void IMAGE(pointwise_u8)(int32_t fn, int64_t n, const uint8_t *a, const uint8_t 
         break;
     case WE_POINTWISE_ADD:
         for (int64_t i = 0; i < n; i++) {
-            uint8_t room = (uint8_t)~a[i];
-            y[i] = (uint8_t)(a[i] + LESS(b[i], room));
+            uint8_t sum = (uint8_t)(a[i] + b[i]);
+            y[i] = sum < a[i] ? 255 : sum;
         }
         break;
     case WE_POINTWISE_SUBTRACT:

@@ -394,35 +394,59 @@ void IMAGE(middle25_u8)(int64_t n, const uint8_t *const *x, uint8_t *restrict y)
 #define UPPER(i, j) v[j] = MORE(v[i], v[j])
 
 /* Medians of squares: columns are ordered once for all the squares that have them, and the middle of a square
- * of ordered columns takes fewer exchanges. Blocks, so that the columns stay in the first cache. */
-enum { COLUMNS = 1024, MEDIAN_STEP = 4 };
+ * of ordered columns takes fewer exchanges. Blocks, so that the columns stay in the first cache; whole
+ * vectors apart, so that none lies across two lines. */
+enum { COLUMNS = 1024, MEDIAN_STEP = 4, MARGIN = 64 };
+
+/* The columns of a block and `reach` elements on both sides, of which some may be beyond the row. */
+typedef struct column_block {
+    int64_t size, from, first, last; /* results; where the columns begin; those that are there */
+} column_block;
+
+ALWAYS column_block block_at(int64_t start, int64_t n, int64_t reach) {
+    int64_t size = n - start < COLUMNS ? n - start : COLUMNS, from = start - reach, to = start + size + reach;
+    return (column_block){size, from, from < 0 ? 0 : from, to > n ? n : to};
+}
+
+/* What is beyond the row repeats the pixel at its end. */
+ALWAYS void repeat_ends(const column_block *b, int64_t reach, int64_t step, uint8_t *line) {
+    int64_t there = b->last - b->from, all = b->size + 2 * reach;
+    for (int64_t i = b->first - b->from - 1; i >= 0; i--)
+        line[i] = line[i + step];
+    for (int64_t i = there; i < all; i++)
+        line[i] = line[i - step];
+}
 
 void IMAGE(median3_u8)(int64_t n, int64_t step, const uint8_t *const *x, uint8_t *restrict y) {
-    uint8_t low[COLUMNS + 2 * MEDIAN_STEP], middle[COLUMNS + 2 * MEDIAN_STEP],
-        high[COLUMNS + 2 * MEDIAN_STEP];
+    _Alignas(64) uint8_t low[COLUMNS + MARGIN], middle[COLUMNS + MARGIN], high[COLUMNS + MARGIN];
     for (int64_t start = 0; start < n; start += COLUMNS) {
-        const uint8_t *p0 = x[0] + start, *p1 = x[1] + start, *p2 = x[2] + start;
-        int64_t size = n - start < COLUMNS ? n - start : COLUMNS;
-        for (int64_t i = 0; i < size + 2 * step; i++) {
+        column_block b = block_at(start, n, step);
+        const uint8_t *p0 = x[0] + b.first, *p1 = x[1] + b.first, *p2 = x[2] + b.first;
+        uint8_t *lows = low + (b.first - b.from), *middles = middle + (b.first - b.from),
+                *highs = high + (b.first - b.from);
+        for (int64_t i = 0; i < b.last - b.first; i++) {
             uint8_t v[3] = {p0[i], p1[i], p2[i]};
             SORT(1, 2);
             SORT(0, 1);
             SORT(1, 2);
-            low[i] = v[0];
-            middle[i] = v[1];
-            high[i] = v[2];
+            lows[i] = v[0];
+            middles[i] = v[1];
+            highs[i] = v[2];
         }
+        repeat_ends(&b, step, step, low);
+        repeat_ends(&b, step, step, middle);
+        repeat_ends(&b, step, step, high);
         /* The middle of the largest of the lows, the middle of the middles and the least of the highs. */
         const uint8_t *low1 = low + step, *low2 = low1 + step, *middle1 = middle + step,
                       *middle2 = middle1 + step, *high1 = high + step, *high2 = high1 + step;
-        for (int64_t i = 0; i < size; i++) {
-            uint8_t lows = MORE(low[i], low1[i]), highs = LESS(high[i], high1[i]);
+        for (int64_t i = 0; i < b.size; i++) {
+            uint8_t largest = MORE(low[i], low1[i]), least = LESS(high[i], high1[i]);
             uint8_t v[3] = {middle[i], middle1[i], middle2[i]};
             SORT(0, 1);
             LOWER(1, 2);
             UPPER(0, 1);
-            v[0] = MORE(lows, low2[i]);
-            v[2] = LESS(highs, high2[i]);
+            v[0] = MORE(largest, low2[i]);
+            v[2] = LESS(least, high2[i]);
             SORT(0, 1);
             LOWER(1, 2);
             UPPER(0, 1);
@@ -435,13 +459,16 @@ void IMAGE(median3_u8)(int64_t n, int64_t step, const uint8_t *const *x, uint8_t
  * pairs, and of those with the last column the middle. Source of the merges: Batcher, "Sorting networks and
  * their applications" (1968), without what no result needs. */
 void IMAGE(median5_u8)(int64_t n, int64_t step, const uint8_t *const *x, uint8_t *restrict y) {
-    uint8_t column[5][COLUMNS + 4 * MEDIAN_STEP], pair[10][COLUMNS + 2 * MEDIAN_STEP];
+    _Alignas(64) uint8_t column[5][COLUMNS + MARGIN], pair[10][COLUMNS + MARGIN];
     for (int64_t start = 0; start < n; start += COLUMNS) {
+        column_block b = block_at(start, n, 2 * step);
         const uint8_t *p[5];
-        for (int t = 0; t < 5; t++)
-            p[t] = x[t] + start;
-        int64_t size = n - start < COLUMNS ? n - start : COLUMNS;
-        for (int64_t i = 0; i < size + 4 * step; i++) {
+        uint8_t *to[5];
+        for (int t = 0; t < 5; t++) {
+            p[t] = x[t] + b.first;
+            to[t] = column[t] + (b.first - b.from);
+        }
+        for (int64_t i = 0; i < b.last - b.first; i++) {
             uint8_t v[5];
             for (int t = 0; t < 5; t++)
                 v[t] = p[t][i];
@@ -455,12 +482,14 @@ void IMAGE(median5_u8)(int64_t n, int64_t step, const uint8_t *const *x, uint8_t
             SORT(1, 3);
             SORT(1, 2);
             for (int t = 0; t < 5; t++)
-                column[t][i] = v[t];
+                to[t][i] = v[t];
         }
         const uint8_t *beside[5];
-        for (int t = 0; t < 5; t++)
+        for (int t = 0; t < 5; t++) {
+            repeat_ends(&b, 2 * step, step, column[t]);
             beside[t] = column[t] + step;
-        for (int64_t i = 0; i < size + 2 * step; i++) {
+        }
+        for (int64_t i = 0; i < b.size + 2 * step; i++) {
             uint8_t v[10];
             for (int t = 0; t < 5; t++) {
                 v[t] = column[t][i];
@@ -488,7 +517,7 @@ void IMAGE(median5_u8)(int64_t n, int64_t step, const uint8_t *const *x, uint8_t
             other[t] = pair[t] + 2 * step;
         for (int t = 0; t < 5; t++)
             last[t] = column[t] + 4 * step;
-        for (int64_t i = 0; i < size; i++) {
+        for (int64_t i = 0; i < b.size; i++) {
             uint8_t v[20];
             for (int t = 0; t < 10; t++) {
                 v[t] = pair[t][i];
@@ -567,48 +596,60 @@ ALWAYS void box_few(int64_t n, int32_t taps, int64_t step, const uint16_t *x, ui
     }
 }
 
-/* Sums of 2, 4, 8 ... elements of a block; those that make up the taps are added. `finish` ends a block. */
-#define BOX_DOUBLING(name, SUM, finish)                                                                      \
+/* Sums of 4, 16, 64 ... elements of a block, each made of four of the one before; those that make up the taps
+ * are added, four at a time. `finish` ends a block. */
+#define BOX_SUMS(name, SUM, finish)                                                                          \
     ALWAYS void name(int64_t n, int32_t taps, int64_t step, const uint16_t *x, float scale, uint16_t by,     \
                      uint16_t plus, int32_t shift, uint8_t *restrict y) {                                    \
-        SUM first[BOX_BLOCK + BOX_REACH], sums[2][BOX_BLOCK + BOX_REACH], all[BOX_BLOCK];                    \
+        _Alignas(64) SUM sums[BOX_LEVELS][BOX_BLOCK + BOX_REACH], all[BOX_BLOCK];                            \
+        static const SUM NOTHING[BOX_BLOCK];                                                                 \
         (void)scale, (void)by, (void)plus, (void)shift;                                                      \
         for (int64_t start = 0; start < n; start += BOX_BLOCK) {                                             \
             int64_t size = n - start < BOX_BLOCK ? n - start : BOX_BLOCK, at = 0;                            \
-            const SUM *from = (const SUM *)(const void *)(x + start);                                        \
+            const SUM *from = (const SUM *)(const void *)(x + start), *part[3 * BOX_LEVELS + 3];             \
             if (sizeof(SUM) != sizeof *x) {                                                                  \
                 for (int64_t i = 0; i < size + (taps - 1) * step; i++)                                       \
-                    first[i] = x[start + i];                                                                 \
-                from = first;                                                                                \
+                    sums[0][i] = x[start + i];                                                               \
+                from = sums[0];                                                                              \
             }                                                                                                \
-            memset(all, 0, sizeof all);                                                                      \
-            for (int32_t window = 1, turn = 0; window <= taps; window *= 2, turn ^= 1) {                     \
-                if (taps & window) {                                                                         \
-                    const SUM *part = from + at * step;                                                      \
-                    for (int64_t i = 0; i < size; i++)                                                       \
-                        all[i] = (SUM)(all[i] + part[i]);                                                    \
+            int32_t parts = 0, level = 1;                                                                    \
+            for (int64_t window = 1; window <= taps; window *= 4) {                                          \
+                for (int64_t t = taps / window % 4; t > 0; t--) {                                            \
+                    part[parts++] = from + at * step;                                                        \
                     at += window;                                                                            \
                 }                                                                                            \
-                if (2 * window > taps)                                                                       \
+                if (4 * window > taps)                                                                       \
                     break;                                                                                   \
-                int64_t room = size + (taps - 2 * window) * step;                                            \
-                const SUM *beside = from + window * step;                                                    \
-                SUM *restrict to = sums[turn];                                                               \
+                int64_t room = size + (taps - 4 * window) * step;                                            \
+                const SUM *b = from + window * step, *c = b + window * step, *d = c + window * step;         \
+                SUM *restrict to = sums[level++];                                                            \
                 for (int64_t i = 0; i < room; i++)                                                           \
-                    to[i] = (SUM)(from[i] + beside[i]);                                                      \
+                    to[i] = (SUM)(from[i] + b[i] + c[i] + d[i]);                                             \
                 from = to;                                                                                   \
+            }                                                                                                \
+            while (parts % 4 != 0)                                                                           \
+                part[parts++] = NOTHING;                                                                     \
+            for (int32_t t = 0; t < parts; t += 4) {                                                         \
+                const SUM *a = part[t], *b = part[t + 1], *c = part[t + 2], *d = part[t + 3];                \
+                if (t == 0) {                                                                                \
+                    for (int64_t i = 0; i < size; i++)                                                       \
+                        all[i] = (SUM)(a[i] + b[i] + c[i] + d[i]);                                           \
+                } else {                                                                                     \
+                    for (int64_t i = 0; i < size; i++)                                                       \
+                        all[i] = (SUM)(all[i] + (a[i] + b[i] + c[i] + d[i]));                                \
+                }                                                                                            \
             }                                                                                                \
             uint8_t *to = y + start;                                                                         \
             finish;                                                                                          \
         }                                                                                                    \
     }
-enum { BOX_BLOCK = 1024, BOX_REACH = 1024 };
-BOX_DOUBLING(box_doubling, uint16_t, {
+enum { BOX_BLOCK = 1024, BOX_REACH = 1024, BOX_LEVELS = 6 };
+BOX_SUMS(box_small, uint16_t, {
     for (int64_t i = 0; i < size; i++)
         to[i] = small_mean(all[i], by, plus, shift);
 })
-BOX_DOUBLING(box_doubling_wide, int32_t,
-             ROUNDED_LOOP(size, to, FLOATS_OF_I32(all + at) * ALL_FLOATS(scale), (float)all[i] * scale))
+BOX_SUMS(box_wide, int32_t,
+         ROUNDED_LOOP(size, to, FLOATS_OF_I32(all + at) * ALL_FLOATS(scale), (float)all[i] * scale))
 
 ALWAYS void box_any(int64_t n, int32_t taps, int64_t step, const uint16_t *x, float scale, uint32_t by,
                     uint32_t plus, int32_t shift, uint8_t *restrict y) {
@@ -629,7 +670,7 @@ void IMAGE(box_u16_u8)(int64_t n, int32_t taps, int64_t step, const uint16_t *x,
     bool small = by != 0 && by <= UINT16_MAX && shift >= 16;
     uint16_t factor = (uint16_t)by, half = (uint16_t)plus;
     if (!small && by == 0 && taps * step <= BOX_REACH)
-        box_doubling_wide(n, taps, step, x, scale, 0, 0, 0, y);
+        box_wide(n, taps, step, x, scale, 0, 0, 0, y);
     else if (!small || taps * step > BOX_REACH)
         box_any(n, taps, step, x, scale, by, plus, shift, y);
     else if (taps == 3)
@@ -641,7 +682,7 @@ void IMAGE(box_u16_u8)(int64_t n, int32_t taps, int64_t step, const uint16_t *x,
     else if (taps == 9)
         box_few(n, 9, step, x, factor, half, shift, y);
     else
-        box_doubling(n, taps, step, x, scale, factor, half, shift, y);
+        box_small(n, taps, step, x, scale, factor, half, shift, y);
 }
 
 /* ---- Canny ---- */
