@@ -9,7 +9,7 @@
             p[t] = x[t];                                                                                     \
             f[t] = k[t];                                                                                     \
         }                                                                                                    \
-        for (int64_t i = 0; i < n; i++) {                                                                    \
+        _Pragma("GCC ivdep") for (int64_t i = 0; i < n; i++) {                                               \
             ACC sum = (ACC)(f[0] * p[0][i]);                                                                 \
             for (int32_t t = 1; t < count; t++)                                                              \
                 sum = (ACC)(sum + f[t] * p[t][i]);                                                           \
@@ -82,6 +82,7 @@ ALWAYS void small_few(int64_t n, int32_t count, const uint16_t *const *x, const 
         p[t] = x[t];
         f[t] = k[t];
     }
+#pragma GCC ivdep
     for (int64_t i = 0; i < n; i++) {
         uint16_t sum = (uint16_t)(half + f[0] * p[0][i]);
         for (int32_t t = 1; t < count; t++)
@@ -107,9 +108,10 @@ void IMAGE(taps_small_u8)(int64_t n, int32_t count, const uint16_t *const *x, co
 /* The terms are added one after the other, as in taps_f32. */
 void IMAGE(taps_f32_u8)(int64_t n, int32_t count, const float *const *x, const float *k, float plus,
                         uint8_t *restrict y) {
-    int64_t i = 0;
 #if defined(__AVX2__)
-    for (; i + 4 * FLOATS <= n; i += 4 * FLOATS) {
+    int64_t last = n - 4 * FLOATS;
+    for (int64_t i = 0; last >= 0 && i < n; i += 4 * FLOATS) {
+        i = i < last ? i : last; /* may overlap those before */
         floats sums[4];
         for (int j = 0; j < 4; j++)
             sums[j] = ALL_FLOATS(k[0]) * LOAD_FLOATS(x[0] + i + j * FLOATS);
@@ -123,8 +125,10 @@ void IMAGE(taps_f32_u8)(int64_t n, int32_t count, const float *const *x, const f
             sums[j] = sums[j] + ALL_FLOATS(plus);
         store_rounded(y + i, sums);
     }
+    if (last >= 0)
+        return;
 #endif
-    for (; i < n; i++) {
+    for (int64_t i = 0; i < n; i++) {
         float sum = k[0] * x[0][i];
         for (int32_t t = 1; t < count; t++)
             sum = sum + k[t] * x[t][i];
@@ -144,7 +148,7 @@ void IMAGE(keep_i16_u8)(int64_t n, const int16_t *x, int32_t plus, uint8_t *rest
         const uint8_t *p[9];                                                                                 \
         for (int32_t t = 0; t < count; t++)                                                                  \
             p[t] = x[t];                                                                                     \
-        for (int64_t i = 0; i < n; i++) {                                                                    \
+        _Pragma("GCC ivdep") for (int64_t i = 0; i < n; i++) {                                               \
             uint8_t best = p[0][i];                                                                          \
             for (int32_t t = 1; t < count; t++)                                                              \
                 best = better(best, p[t][i]);                                                                \
@@ -204,7 +208,7 @@ void IMAGE(keep_i16_u8)(int64_t n, const int16_t *x, int32_t plus, uint8_t *rest
         const uint8_t *p[10];                                                                                \
         for (int32_t t = 0; t <= count; t++)                                                                 \
             p[t] = x[t];                                                                                     \
-        for (int64_t i = 0; i < n; i++) {                                                                    \
+        _Pragma("GCC ivdep") for (int64_t i = 0; i < n; i++) {                                               \
             uint8_t best = p[1][i];                                                                          \
             for (int32_t t = 2; t < count; t++)                                                              \
                 best = better(best, p[t][i]);                                                                \
@@ -247,43 +251,71 @@ EXTREME_OF(most_u8, most_pair_u8, MORE)
         v[j] = high_;                                                                                        \
     } while (0)
 
+/* Calls part(at, size) for stretches of n elements. All have STRETCH, the last overlaps the one before: what
+ * is written twice is the same. Vector code for a known size has no rest of single elements, each of which
+ * costs as much as a vector. */
+enum { STRETCH = 64 };
+#define IN_STRETCHES(n, part)                                                                                \
+    do {                                                                                                     \
+        int64_t at_ = 0;                                                                                     \
+        for (; at_ + STRETCH <= (n); at_ += STRETCH)                                                         \
+            part(at_, STRETCH);                                                                              \
+        if (at_ < (n) && (n) >= STRETCH)                                                                     \
+            part((n) - STRETCH, STRETCH);                                                                    \
+        else if (at_ < (n))                                                                                  \
+            part(0, (n));                                                                                    \
+    } while (0)
+
 /* Source: Paeth, "Median finding on a 3x3 grid" (Graphics Gems, 1990), as an exchange network. */
-void IMAGE(middle9_u8)(int64_t n, const uint8_t *const *x, uint8_t *restrict y) {
-    const uint8_t *p[9];
-    memcpy(p, x, sizeof p);
-    for (int64_t i = 0; i < n; i++) {
+ALWAYS uint8_t middle9(uint8_t *v) {
+    SORT(1, 2);
+    SORT(4, 5);
+    SORT(7, 8);
+    SORT(0, 1);
+    SORT(3, 4);
+    SORT(6, 7);
+    SORT(1, 2);
+    SORT(4, 5);
+    SORT(7, 8);
+    SORT(0, 3);
+    SORT(5, 8);
+    SORT(4, 7);
+    SORT(3, 6);
+    SORT(1, 4);
+    SORT(2, 5);
+    SORT(4, 7);
+    SORT(4, 2);
+    SORT(6, 4);
+    SORT(4, 2);
+    return v[4];
+}
+
+ALWAYS void middle9_of(int64_t at, int64_t size, const uint8_t *const *p, uint8_t *y) {
+#pragma GCC ivdep
+    for (int64_t i = at; i < at + size; i++) {
         uint8_t v[9];
         for (int t = 0; t < 9; t++)
             v[t] = p[t][i];
-        SORT(1, 2);
-        SORT(4, 5);
-        SORT(7, 8);
-        SORT(0, 1);
-        SORT(3, 4);
-        SORT(6, 7);
-        SORT(1, 2);
-        SORT(4, 5);
-        SORT(7, 8);
-        SORT(0, 3);
-        SORT(5, 8);
-        SORT(4, 7);
-        SORT(3, 6);
-        SORT(1, 4);
-        SORT(2, 5);
-        SORT(4, 7);
-        SORT(4, 2);
-        SORT(6, 4);
-        SORT(4, 2);
-        y[i] = v[4];
+        y[i] = middle9(v);
     }
+}
+
+void IMAGE(middle9_u8)(int64_t n, const uint8_t *const *x, uint8_t *y) {
+    const uint8_t *p[9];
+    memcpy(p, x, sizeof p);
+#define PART(at, size) middle9_of(at, size, p, y)
+    IN_STRETCHES(n, PART);
+#undef PART
 }
 
 /* Source: Devillard, "Fast median search" (1998): an exchange network for 25. */
 void IMAGE(middle25_u8)(int64_t n, const uint8_t *const *x, uint8_t *restrict y) {
     const uint8_t *p[25];
     memcpy(p, x, sizeof p);
+#pragma GCC ivdep
     for (int64_t i = 0; i < n; i++) {
         uint8_t v[25];
+#pragma GCC unroll 25
         for (int t = 0; t < 25; t++)
             v[t] = p[t][i];
         SORT(0, 1);
@@ -393,9 +425,44 @@ void IMAGE(middle25_u8)(int64_t n, const uint8_t *const *x, uint8_t *restrict y)
 #define LOWER(i, j) v[i] = LESS(v[i], v[j])
 #define UPPER(i, j) v[j] = MORE(v[i], v[j])
 
-/* Medians of squares: columns are ordered once for all the squares that have them, and the middle of a square
- * of ordered columns takes fewer exchanges. Blocks, so that the columns stay in the first cache; whole
- * vectors apart, so that none lies across two lines. */
+/* Elements of rows of medians of 3 x 3 from `at` on, of which the neighbours before and after are so far
+ * away. */
+ALWAYS void median3_of(int64_t at, int64_t size, int64_t before, int64_t after, const uint8_t *const *x,
+                       uint8_t *y) {
+    const uint8_t *p[9];
+    for (int t = 0; t < 9; t++)
+        p[t] = x[t / 3] + at + (t % 3 == 0 ? -before : t % 3 == 2 ? after : 0);
+    middle9_of(0, size, p, y);
+}
+
+/* Beyond the ends, their pixels repeat. At the ends, a vector is made of which one pixel is right. */
+void IMAGE(median3_u8)(int64_t n, int64_t step, const uint8_t *const *x, uint8_t *y) {
+    enum { SOME = 16 };
+    int64_t last = n - step;
+    if (n < SOME + step) {
+        if (n >= step)
+            median3_of(0, step, 0, last > 0 ? step : 0, x, y);
+        for (int64_t i = step; i < last; i += step)
+            median3_of(i, step, step, step, x, y + i);
+        if (last > 0)
+            median3_of(last, step, step, 0, x, y + last);
+        return;
+    }
+    uint8_t ends[2][SOME];
+    median3_of(0, SOME, 0, step, x, ends[0]);
+    median3_of(n - SOME, SOME, step, 0, x, ends[1]);
+    const uint8_t *middles[9];
+    for (int t = 0; t < 9; t++)
+        middles[t] = x[t / 3] + t % 3 * step;
+    IMAGE(middle9_u8)(n - 2 * step, middles, y + step);
+    for (int64_t i = 0; i < step; i++) {
+        y[i] = ends[0][i];
+        y[last + i] = ends[1][SOME - step + i];
+    }
+}
+
+/* Medians of 5 x 5: columns are ordered once for all the squares that have them, and the middle of a square
+ * of ordered columns takes half the exchanges. Blocks, so that the columns stay in the first cache. */
 enum { COLUMNS = 1024, MEDIAN_STEP = 4, MARGIN = 64 };
 
 /* The columns of a block and `reach` elements on both sides, of which some may be beyond the row. */
@@ -417,49 +484,106 @@ ALWAYS void repeat_ends(const column_block *b, int64_t reach, int64_t step, uint
         line[i] = line[i - step];
 }
 
-void IMAGE(median3_u8)(int64_t n, int64_t step, const uint8_t *const *x, uint8_t *restrict y) {
-    _Alignas(64) uint8_t low[COLUMNS + MARGIN], middle[COLUMNS + MARGIN], high[COLUMNS + MARGIN];
-    for (int64_t start = 0; start < n; start += COLUMNS) {
-        column_block b = block_at(start, n, step);
-        const uint8_t *p0 = x[0] + b.first, *p1 = x[1] + b.first, *p2 = x[2] + b.first;
-        uint8_t *lows = low + (b.first - b.from), *middles = middle + (b.first - b.from),
-                *highs = high + (b.first - b.from);
-        for (int64_t i = 0; i < b.last - b.first; i++) {
-            uint8_t v[3] = {p0[i], p1[i], p2[i]};
-            SORT(1, 2);
-            SORT(0, 1);
-            SORT(1, 2);
-            lows[i] = v[0];
-            middles[i] = v[1];
-            highs[i] = v[2];
-        }
-        repeat_ends(&b, step, step, low);
-        repeat_ends(&b, step, step, middle);
-        repeat_ends(&b, step, step, high);
-        /* The middle of the largest of the lows, the middle of the middles and the least of the highs. */
-        const uint8_t *low1 = low + step, *low2 = low1 + step, *middle1 = middle + step,
-                      *middle2 = middle1 + step, *high1 = high + step, *high2 = high1 + step;
-        for (int64_t i = 0; i < b.size; i++) {
-            uint8_t largest = MORE(low[i], low1[i]), least = LESS(high[i], high1[i]);
-            uint8_t v[3] = {middle[i], middle1[i], middle2[i]};
-            SORT(0, 1);
-            LOWER(1, 2);
-            UPPER(0, 1);
-            v[0] = MORE(largest, low2[i]);
-            v[2] = LESS(least, high2[i]);
-            SORT(0, 1);
-            LOWER(1, 2);
-            UPPER(0, 1);
-            y[start + i] = v[1];
-        }
+ALWAYS void order_columns(int64_t at, int64_t size, const uint8_t *const *p, uint8_t *const *to) {
+#pragma GCC ivdep
+    for (int64_t i = at; i < at + size; i++) {
+        uint8_t v[5];
+        for (int t = 0; t < 5; t++)
+            v[t] = p[t][i];
+        SORT(0, 1);
+        SORT(3, 4);
+        SORT(2, 4);
+        SORT(2, 3);
+        SORT(0, 3);
+        SORT(0, 2);
+        SORT(1, 4);
+        SORT(1, 3);
+        SORT(1, 2);
+        for (int t = 0; t < 5; t++)
+            to[t][i] = v[t];
     }
 }
 
-/* Columns of 5 in order, pairs of columns merged (which two squares have), the six in the middle of two
- * pairs, and of those with the last column the middle. Source of the merges: Batcher, "Sorting networks and
- * their applications" (1968), without what no result needs. */
-void IMAGE(median5_u8)(int64_t n, int64_t step, const uint8_t *const *x, uint8_t *restrict y) {
-    _Alignas(64) uint8_t column[5][COLUMNS + MARGIN], pair[10][COLUMNS + MARGIN];
+/* Two ordered columns, v[0 .. 5) and v[5 .. 10), to one of ten. Source of this and of the next: Batcher,
+ * "Sorting networks and their applications" (1968). */
+ALWAYS void merge_columns(uint8_t *v, uint8_t *to) {
+    SORT(0, 5);
+    SORT(4, 9);
+    SORT(4, 5);
+    SORT(2, 7);
+    SORT(2, 4);
+    SORT(7, 5);
+    SORT(1, 6);
+    SORT(3, 8);
+    SORT(3, 6);
+    SORT(1, 2);
+    SORT(3, 4);
+    SORT(6, 7);
+    SORT(8, 5);
+    static const int ORDER[10] = {0, 1, 2, 3, 4, 6, 7, 8, 5, 9};
+    for (int t = 0; t < 10; t++)
+        to[t] = v[ORDER[t]];
+}
+
+/* Of two ordered tens, v[0 .. 10) and v[10 .. 20), the six in the middle: a merge without what these do not
+ * need. */
+ALWAYS void middle_six(uint8_t *v, uint8_t *to) {
+    UPPER(0, 10);
+    LOWER(8, 18);
+    SORT(8, 10);
+    SORT(4, 14);
+    UPPER(4, 8);
+    LOWER(14, 10);
+    UPPER(2, 12);
+    LOWER(6, 16);
+    SORT(6, 12);
+    UPPER(6, 8);
+    SORT(12, 14);
+    UPPER(1, 11);
+    LOWER(9, 19);
+    SORT(9, 11);
+    SORT(5, 15);
+    UPPER(5, 9);
+    LOWER(15, 11);
+    UPPER(3, 13);
+    LOWER(7, 17);
+    SORT(7, 13);
+    SORT(7, 9);
+    LOWER(13, 15);
+    SORT(7, 8);
+    SORT(9, 12);
+    SORT(13, 14);
+    static const int SIXTH[6] = {7, 8, 9, 12, 13, 14};
+    for (int t = 0; t < 6; t++)
+        to[t] = v[SIXTH[t]];
+}
+
+/* Element t % 5 of column t / 5 is at[t][i]. */
+ALWAYS void middle_of_columns(int64_t start, int64_t size, const uint8_t *const *at, uint8_t *y) {
+#pragma GCC ivdep
+    for (int64_t i = start; i < start + size; i++) {
+        uint8_t v[20], pairs[20], six[6];
+#pragma GCC unroll 20
+        for (int t = 0; t < 20; t++)
+            v[t] = at[t][i];
+        merge_columns(v, pairs);
+        merge_columns(v + 10, pairs + 10);
+        middle_six(pairs, six);
+        uint8_t middle =
+            six[5]; /* of these and the last column: the least of the larger ones of opposite ends */
+        for (int t = 0; t < 5; t++) {
+            uint8_t larger = MORE(six[t], at[24 - t][i]);
+            middle = LESS(middle, larger);
+        }
+        y[i] = middle;
+    }
+}
+
+void IMAGE(median5_u8)(int64_t n, int64_t step, const uint8_t *const *x, uint8_t *y) {
+    _Alignas(64) uint8_t column[5][COLUMNS + MARGIN];
+    const uint8_t *at[25];
+    for (int t = 0; t < 25; t++)
+        at[t] = column[t % 5] + t / 5 * step;
     for (int64_t start = 0; start < n; start += COLUMNS) {
         column_block b = block_at(start, n, 2 * step);
         const uint8_t *p[5];
@@ -468,94 +592,14 @@ void IMAGE(median5_u8)(int64_t n, int64_t step, const uint8_t *const *x, uint8_t
             p[t] = x[t] + b.first;
             to[t] = column[t] + (b.first - b.from);
         }
-        for (int64_t i = 0; i < b.last - b.first; i++) {
-            uint8_t v[5];
-            for (int t = 0; t < 5; t++)
-                v[t] = p[t][i];
-            SORT(0, 1);
-            SORT(3, 4);
-            SORT(2, 4);
-            SORT(2, 3);
-            SORT(0, 3);
-            SORT(0, 2);
-            SORT(1, 4);
-            SORT(1, 3);
-            SORT(1, 2);
-            for (int t = 0; t < 5; t++)
-                to[t][i] = v[t];
-        }
-        const uint8_t *beside[5];
-        for (int t = 0; t < 5; t++) {
-            repeat_ends(&b, 2 * step, step, column[t]);
-            beside[t] = column[t] + step;
-        }
-        for (int64_t i = 0; i < b.size + 2 * step; i++) {
-            uint8_t v[10];
-            for (int t = 0; t < 5; t++) {
-                v[t] = column[t][i];
-                v[5 + t] = beside[t][i];
-            }
-            SORT(0, 5);
-            SORT(4, 9);
-            SORT(4, 5);
-            SORT(2, 7);
-            SORT(2, 4);
-            SORT(7, 5);
-            SORT(1, 6);
-            SORT(3, 8);
-            SORT(3, 6);
-            SORT(1, 2);
-            SORT(3, 4);
-            SORT(6, 7);
-            SORT(8, 5);
-            static const int ORDER[10] = {0, 1, 2, 3, 4, 6, 7, 8, 5, 9};
-            for (int t = 0; t < 10; t++)
-                pair[t][i] = v[ORDER[t]];
-        }
-        const uint8_t *other[10], *last[5];
-        for (int t = 0; t < 10; t++)
-            other[t] = pair[t] + 2 * step;
+#define PART(at, size) order_columns(at, size, p, to)
+        IN_STRETCHES(b.last - b.first, PART);
+#undef PART
         for (int t = 0; t < 5; t++)
-            last[t] = column[t] + 4 * step;
-        for (int64_t i = 0; i < b.size; i++) {
-            uint8_t v[20];
-            for (int t = 0; t < 10; t++) {
-                v[t] = pair[t][i];
-                v[10 + t] = other[t][i];
-            }
-            UPPER(0, 10);
-            LOWER(8, 18);
-            SORT(8, 10);
-            SORT(4, 14);
-            UPPER(4, 8);
-            LOWER(14, 10);
-            UPPER(2, 12);
-            LOWER(6, 16);
-            SORT(6, 12);
-            UPPER(6, 8);
-            SORT(12, 14);
-            UPPER(1, 11);
-            LOWER(9, 19);
-            SORT(9, 11);
-            SORT(5, 15);
-            UPPER(5, 9);
-            LOWER(15, 11);
-            UPPER(3, 13);
-            LOWER(7, 17);
-            SORT(7, 13);
-            SORT(7, 9);
-            LOWER(13, 15);
-            SORT(7, 8);
-            SORT(9, 12);
-            SORT(13, 14);
-            static const int SIXTH[6] = {7, 8, 9, 12, 13, 14};
-            uint8_t middle = v[SIXTH[5]]; /* the least of the larger ones of opposite ends */
-            for (int t = 0; t < 5; t++) {
-                uint8_t larger = MORE(v[SIXTH[t]], last[4 - t][i]);
-                middle = LESS(middle, larger);
-            }
-            y[start + i] = middle;
-        }
+            repeat_ends(&b, 2 * step, step, column[t]);
+#define PART(from, size) middle_of_columns(from, size, at, y + start)
+        IN_STRETCHES(b.size, PART);
+#undef PART
     }
 }
 

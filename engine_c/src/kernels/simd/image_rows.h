@@ -67,12 +67,16 @@ ALWAYS void store_rounded(uint8_t *y, const floats *v) {
 }
 #endif
 
-/* y[i] = rounded_byte(scalar), from `i` on; `vector` is the same of FLOATS elements from `at` on. */
+/* y[i] = rounded_byte(scalar); `vector` is the same of FLOATS elements from `at` on. The last four vectors
+ * may overlap those before. */
 #if defined(__AVX2__)
 #define ROUNDED_LOOP(n, y, vector, scalar)                                                                   \
     do {                                                                                                     \
-        int64_t i = 0;                                                                                       \
-        for (; i + 4 * FLOATS <= (n); i += 4 * FLOATS) {                                                     \
+        int64_t last_ = (n) - 4 * FLOATS;                                                                    \
+        for (int64_t i = 0; last_ < 0 && i < (n); i++)                                                       \
+            (y)[i] = rounded_byte(scalar);                                                                   \
+        for (int64_t i = 0; last_ >= 0 && i < (n); i += 4 * FLOATS) {                                        \
+            i = i < last_ ? i : last_;                                                                       \
             floats v_[4];                                                                                    \
             for (int j_ = 0; j_ < 4; j_++) {                                                                 \
                 int64_t at = i + j_ * FLOATS;                                                                \
@@ -80,8 +84,6 @@ ALWAYS void store_rounded(uint8_t *y, const floats *v) {
             }                                                                                                \
             store_rounded((y) + i, v_);                                                                      \
         }                                                                                                    \
-        for (; i < (n); i++)                                                                                 \
-            (y)[i] = rounded_byte(scalar);                                                                   \
     } while (0)
 #else
 #define ROUNDED_LOOP(n, y, vector, scalar)                                                                   \
