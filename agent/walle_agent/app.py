@@ -51,9 +51,10 @@ from walle_agent.state.reports import ReportQueue
 from walle_agent.state.store import StateStore
 from walle_agent.streams.allowance import Allowance, Conditions, ConditionsFile
 from walle_agent.streams.http_ingest import TOKEN_FILE, HttpListener
-from walle_agent.streams.ingest import EventListener
+from walle_agent.streams.ingest import EventCheck, EventListener
 from walle_agent.streams.service import ServiceLimits, StreamService, open_streams
 from walle_agent.streams.tunnel import Tunnel
+from walle_agent.tasks.confinement import Confinement
 from walle_agent.tasks.registry import TaskRegistry
 from walle_agent.tasks.runner import TaskRunner
 from walle_container import HostConfig, TaskHost
@@ -61,6 +62,7 @@ from walle_shared.clock import Clock, SystemClock
 from walle_shared.errors import ConfigError, StorageError
 from walle_shared.observe import get_logger
 from walle_shared.records import to_plain
+from walle_shared.schema import EventSchema
 from walle_shared.targeting.policy import Policy
 
 _log = get_logger("agent")
@@ -190,6 +192,8 @@ async def open_agent(
         StorageError: the data folder cannot be used.
     """
     folder = config.data_dir
+    schema = await trio.to_thread.run_sync(config.event_schema)
+    check = EventCheck(schema, config.streams.check) if schema is not None else None
     with folder_lock(folder):
         store = await trio.to_thread.run_sync(partial(StateStore, folder, on_corrupt=_note_corrupt))
         queue = await trio.to_thread.run_sync(
@@ -208,10 +212,10 @@ async def open_agent(
                     stream_silence_s=config.link.stream_silence_s,
                     wire=wire,
                 ) as transport,
-                open_streams(folder / STREAMS_FILE, clock, _stream_limits(config)) as streams,
+                open_streams(folder / STREAMS_FILE, clock, _stream_limits(config), check) as streams,
                 TaskHost(host_config(config)) as host,
             ):
-                yield assemble(config, clock, store, queue, transport, streams, host)
+                yield assemble(config, clock, store, queue, transport, streams, host, schema)
         finally:
             queue.close()
 
@@ -234,6 +238,7 @@ def assemble(
     transport: Transport,
     streams: StreamService,
     host: TaskHost,
+    schema: EventSchema | None,
 ) -> Agent:
     """Wire the parts together."""
     link, deploy = config.link, config.deploy
@@ -243,7 +248,8 @@ def assemble(
     keeper = StateKeeper(store)
     session = Session(transport, store, clock, profile=profile, enrol_token=config.control.enrol_token)
     reporter = Reporter(queue, clock, linger_s=link.report_linger_s)
-    registry = TaskRegistry(streams)
+    confinement = Confinement(schema, streams)
+    registry = TaskRegistry(streams, confinement)
     content = ContentStore(config.data_dir / "blobs")
 
     def on_policy(policy: Policy, epoch: int) -> None:
@@ -280,7 +286,9 @@ def assemble(
     )
     http = config.events_http
     deployer = Deployer(keeper, steps, reporter, deploy)
-    runner = TaskRunner(host, streams, registry, reporter, deployer.judge, deployer, clock, config.run)
+    runner = TaskRunner(
+        host, streams, registry, reporter, deployer.judge, deployer, clock, config.run, confinement
+    )
     return Agent(
         config,
         keeper,

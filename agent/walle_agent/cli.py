@@ -15,8 +15,8 @@ from typing import Any
 
 import trio
 
-from walle_agent import app, emit, triggers, watch
-from walle_agent.config import AgentConfig, load_config
+from walle_agent import app, emit, schema, triggers, watch
+from walle_agent.config import AgentConfig, load_config, read_schema
 from walle_agent.deploy.profile import measure_profile
 from walle_agent.link.session import Session
 from walle_agent.link.transport import Transport
@@ -40,6 +40,10 @@ _EXAMPLES = {
     "events tail": ("--config agent.toml", "watch what the apps say"),
     "events record": ("--config agent.toml visit.jsonl", "keep it, for tests and replay"),
     "events replay": ("--config agent.toml visit.jsonl --speed 10", "the same as emit"),
+    "events schema": (
+        "--schema events.toml --events visit.jsonl",
+        "what events hold, and a recording's faults",
+    ),
     "trigger explain": ("task.toml --events events.jsonl", "why a trigger fired, or did not"),
     "task": ("run visits --events visits/tests/events.jsonl", "the task author's tools"),
 }
@@ -138,6 +142,16 @@ def _add_events(commands: _Commands, common: argparse.ArgumentParser) -> None:
     record.set_defaults(command=_record)
 
     _add_replay(add("replay", "send recorded events to the running agent"))
+
+    declared = add(
+        "schema", "show what the app's events hold and how private it is; check a recording against it"
+    )
+    declared.add_argument(
+        "--schema", type=Path, metavar="FILE", help="events.toml, instead of the settings' one"
+    )
+    declared.add_argument("--events", metavar="FILE", help="recorded events; - is standard input")
+    declared.add_argument("--json", action="store_true", help="for scripts")
+    declared.set_defaults(command=_schema)
 
 
 def _add_trigger(commands: _Commands) -> None:
@@ -329,6 +343,20 @@ def _record(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{arguments.file}: cannot be written: {error.strerror or error}") from None
     print(f"{written} events in {arguments.file}")
     return EXIT_OK
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    declared = read_schema(arguments.schema) if arguments.schema else _load(arguments).event_schema()
+    if declared is None:
+        raise ConfigError(
+            f"{arguments.config}: streams.schema is empty: set it, or name a file with --schema"
+        )
+    verdict = None
+    if arguments.events:
+        with emit.open_lines(arguments.events) as lines:
+            verdict = schema.judge(declared, lines)
+    print((schema.tell_plain if arguments.json else schema.tell)(declared, verdict))
+    return EXIT_OK if verdict is None or verdict.ok else EXIT_FAILED
 
 
 def _explain_trigger(arguments: argparse.Namespace) -> int:

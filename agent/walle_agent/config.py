@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from walle_shared.errors import ConfigError
 from walle_shared.limits import PROFILE_MAX_BYTES, REORDER_MAX_S
 from walle_shared.protocol.codec import encode
+from walle_shared.schema import EventSchema, parse_schema
 from walle_shared.settings import parse_settings
 from walle_shared.signing import VerifyKey
 from walle_shared.units import HOUR_S, MIB, MINUTE_S
@@ -81,10 +82,14 @@ class DeploySection:
 class StreamsSection:
     """The event stream.
 
+    ``schema`` is the file that declares what the app's events hold and how private it is; empty: nothing is
+    declared, and no field has a class. Events that are not as declared are counted, or refused (``reject``).
     Events with times of their own wait ``reorder_s`` for earlier ones. What comes later than that is taken
     as of when it came (``keep``), or put into a table that no trigger sees (``aside``).
     """
 
+    schema: str = ""
+    check: Literal["off", "count", "reject"] = "count"
     reorder_s: float = 0.2
     late: Literal["keep", "aside"] = "keep"
 
@@ -155,6 +160,14 @@ class AgentConfig:
         """
         return _parse_loopback(self.agent.events_http) if self.agent.events_http else None
 
+    def event_schema(self) -> EventSchema | None:
+        """What the app's events hold, from the file in the settings; None if none is set.
+
+        Raises:
+            ConfigError: it cannot be read, or is wrong.
+        """
+        return read_schema(Path(self.streams.schema)) if self.streams.schema else None
+
     def trusted_keys(self) -> tuple[VerifyKey, ...]:
         """The public keys whose signatures count.
 
@@ -187,6 +200,18 @@ def load_config(
     return anchored
 
 
+def read_schema(path: Path) -> EventSchema:
+    """Read and check an ``events.toml``.
+
+    Raises:
+        ConfigError: naming the file and the key.
+    """
+    try:
+        return parse_schema(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+
+
 def _anchor(config: AgentConfig, folder: Path) -> AgentConfig:
     """Make relative paths absolute, so that they mean the same from any working directory."""
     data_dir = (folder / config.agent.data_dir).absolute()
@@ -195,12 +220,14 @@ def _anchor(config: AgentConfig, folder: Path) -> AgentConfig:
     tunnel = replace(
         config.tunnel, conditions_file=str((folder / conditions).absolute()) if conditions else ""
     )
+    schema = config.streams.schema
+    streams = replace(config.streams, schema=str((folder / schema).absolute()) if schema else "")
     section = replace(
         config.agent,
         data_dir=str(data_dir),
         events_socket=str((folder / socket).absolute()) if socket else "",
     )
-    return replace(config, agent=section, tunnel=tunnel)
+    return replace(config, agent=section, tunnel=tunnel, streams=streams)
 
 
 def _check(config: AgentConfig) -> None:

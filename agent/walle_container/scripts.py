@@ -94,7 +94,8 @@ def check_scripts(files: Mapping[str, bytes], task: TaskFile) -> tuple[Problem, 
             else:
                 modules[parsed.name] = parsed
     broken = {_module_name(problem.path) for problem in problems}
-    problems += _check_entry(modules, broken, task)
+    if task.task.entry:
+        problems += _check_entry(modules, broken, task)
     reached = _reach(modules, broken, task.task.entry.partition(":")[0], problems)
     for name in sorted(modules.keys() - reached.keys()):
         message = "the task never imports it, and every device gets it: remove it, or move it into tests"
@@ -370,6 +371,8 @@ def _faults_of_call(
                 yield "warning", f"the parameter {name!r} is not in [params] of {TASK_FILE}: it is None"
         case "walle_task.store.table" if name is not None and name not in task.tables:
             yield "error", f"the table {name!r} is not declared: add [tables.{name}] to {TASK_FILE}"
+        case "walle_task.streams.prepared" if name is not None and name not in {s.name for s in task.prepare}:
+            yield "error", f"there is no stage {name!r}: add a [[prepare]] of that name to {TASK_FILE}"
         case "walle_task.tunnel.send" if name is not None:
             fields = call.args[1] if len(call.args) > 1 else None
             yield from _field_faults("uploads", name, fields, task.uploads)

@@ -15,15 +15,19 @@ import importlib
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from walle_shared.errors import NotAllowed
+from walle_shared.manifest import TaskFile
+from walle_shared.privacy import narrow_inputs
 from walle_task import authoring, testing
 from walle_task.authoring import TaskFolder
 from walle_task.events import Event, Visit
+from walle_task.preparing import Stage
 from walle_task.testing import FakeHost
 
 __all__ = ["TaskRun", "fake_host", "task_folder", "task_run"]
@@ -57,10 +61,11 @@ def fake_host(
     task_folder: TaskFolder, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., AbstractContextManager[FakeHost]]:
     """``walle_task.testing.fake_host`` with the task's own parameters, tables, grants, limits and models."""
-    definition = task_folder.definition
 
     @contextmanager
     def make(**given: Any) -> Generator[FakeHost]:
+        definition = task_folder.definition
+        _declare_inputs(definition, given)
         given["params"] = {**definition.params, **(given.get("params") or {})}
         given["tables"] = dict.fromkeys(definition.tables, ()) | dict(given.get("tables") or {})
         given.setdefault("capabilities", frozenset[str](definition.task.capabilities))
@@ -71,6 +76,33 @@ def fake_host(
             yield host
 
     return make
+
+
+def _declare_inputs(definition: TaskFile, given: dict[str, Any]) -> None:
+    """Show only what the task declares to read, and work out the rows of its stages, as a device would.
+
+    Rows of stages over the log are the test's to give.
+    """
+    events = [_completed(number, event) for number, event in enumerate(given.get("events") or (), 1)]
+    made = {spec.name: Stage(spec).rows(events) if spec.over == "run" else [] for spec in definition.prepare}
+    given["prepared"] = {**made, **(given.get("prepared") or {})}
+    if definition.reads is None:
+        return
+    visit = given.get("visit")
+    plain = None if visit is None else {**asdict(Visit("")), **_plain(visit)}
+    if plain is not None:
+        plain["events"] = [asdict(_completed(n, event)) for n, event in enumerate(plain["events"], 1)]
+    inputs = {"events": [asdict(event) for event in events], "visit": plain}
+    given.update(narrow_inputs(inputs, definition.reads, None))
+
+
+def _completed(number: int, event: Event | Mapping[str, Any]) -> Event:
+    plain: dict[str, Any] = {"seq": number, **_plain(event)}
+    return Event(**{**plain, "event_id": plain.get("event_id") or plain["kind"]})
+
+
+def _plain(value: Event | Visit | Mapping[str, Any]) -> dict[str, Any]:
+    return asdict(value) if isinstance(value, Event | Visit) else dict(value)
 
 
 def _bundle(config: pytest.Config, task: TaskFolder, temporary: pytest.TempPathFactory) -> Path:
@@ -138,7 +170,7 @@ def _is_below(module: object, root: Path) -> bool:
 
 
 def _check_declared(task: TaskFolder, host: FakeHost) -> None:
-    """Refuse what a device would refuse: tables, messages and fields that task.toml does not declare."""
+    """Refuse what a device would refuse: what task.toml does not declare, and values beyond their bounds."""
     rows = [("tables", write["table"], write["row"], task.definition.tables) for write in host.rows]
     sent = [("uploads", sent["name"], sent["fields"], task.definition.uploads) for sent in host.uploads]
     for section, name, fields, declared in (*rows, *sent):
@@ -146,6 +178,9 @@ def _check_declared(task: TaskFolder, host: FakeHost) -> None:
             raise NotAllowed(f"{name!r} is not declared: add [{section}.{name}] to task.toml")
         if strangers := sorted(fields.keys() - declared[name].keys()):
             raise NotAllowed(f"{name}.{strangers[0]} is not declared in [{section}.{name}] of task.toml")
+        for field, bound in task.definition.bounds.get(name, {}).items() if section == "uploads" else ():
+            if fields.get(field) is not None and not bound.holds(fields[field]):
+                raise NotAllowed(f"{name}.{field} is {fields[field]!r:.60}, not within [bounds.{name}]")
 
 
 def pytest_collect_file(file_path: Path) -> None:

@@ -28,13 +28,16 @@ Importable in an isolated interpreter: standard library only.
 from __future__ import annotations
 
 import heapq
+import json
 import math
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from walle_shared.errors import TaskError
+from walle_task.context import current
 
 __all__ = [
     "Aggregation",
@@ -47,11 +50,13 @@ __all__ = [
     "count",
     "distinct",
     "first",
+    "histogram",
     "last",
     "max_",
     "mean",
     "min_",
     "of",
+    "prepared",
     "session",
     "sliding",
     "sum_",
@@ -62,6 +67,8 @@ type Field = str | Callable[[Any], Any]
 
 #: Items one ``collect`` or ``distinct`` may hold: a task has 64 MiB for everything.
 HELD_MAX = 10_000
+#: No event is this late; a clock that was wrong is.
+CLOCK_SET_MS = 3_600_000
 
 
 class Row(NamedTuple):
@@ -128,6 +135,28 @@ def min_(field: Field) -> Aggregation:
 def max_(field: Field) -> Aggregation:
     """The greatest of a field; None of none."""
     return _choice(field, lambda a, b: b if b > a else a)
+
+
+def histogram(field: Field, *edges: float) -> Aggregation:
+    """How many values of a field lie below each edge: under the first, from there to the second, and so on.
+
+    Raises:
+        TaskError: the edges do not rise, or there are none.
+    """
+    if not edges or list(edges) != sorted(set(edges)):
+        raise TaskError(f"the edges of a histogram must rise: {edges}")
+
+    def add(bins: list[int], value: Any) -> list[int]:
+        bins[bisect_right(edges, value)] += 1
+        return bins
+
+    return Aggregation(
+        field,
+        lambda: [0] * (len(edges) + 1),
+        add,
+        lambda a, b: [x + y for x, y in zip(a, b, strict=True)],
+        list,
+    )
 
 
 def first(field: Field) -> Aggregation:
@@ -223,6 +252,20 @@ def session(gap_ms: int) -> Window:
 # ---- Streams
 
 
+def prepared(name: str) -> list[Row]:
+    """The rows that the ``[[prepare]]`` stage ``name`` of task.toml made; none if no window of it closed.
+
+    Raises:
+        TaskError: there is no such stage.
+    """
+    context = current()
+    context.check_granted("events")
+    stages = context.inputs.get("prepared") or {}
+    if name not in stages:
+        raise TaskError(f"there is no stage {name!r}: add a [[prepare]] of that name to task.toml")
+    return [Row(*row) for row in stages[name]]
+
+
 def of(events: Iterable[Any]) -> Stream:
     """A stream of events, such as ``events.all()`` or ``visit.events``."""
     return Stream(events)
@@ -239,7 +282,7 @@ class Stream:
 
     def filter(self, test: Callable[[Any], object] | None = None, /, **fields: Any) -> Stream:
         """Keep what passes ``test`` and has these ``fields``: ``filter(kind="click", page_id="item")``."""
-        readers = [(_reader(name), value) for name, value in fields.items()]
+        readers = [(reader(name), value) for name, value in fields.items()]
 
         def passes(item: Any) -> bool:
             return (test is None or bool(test(item))) and all(read(item) == want for read, want in readers)
@@ -248,7 +291,7 @@ class Stream:
 
     def map(self, function: Field) -> Stream:
         """Put what ``function`` makes of each item, or a field of it, in its place."""
-        return Stream(_Again(self, lambda items: map(_reader(function), items)))
+        return Stream(_Again(self, lambda items: map(reader(function), items)))
 
     def reduce[A](self, function: Callable[[A, Any], A], initial: A) -> A:
         """Fold all items, first to last."""
@@ -258,18 +301,18 @@ class Stream:
 
     def aggregate(self, **aggregations: Aggregation) -> dict[str, Any]:
         """All aggregations over all items, in one pass."""
-        bundle = _Bundle(aggregations)
+        bundle = Bundle(aggregations)
         return bundle.result(self.reduce(bundle.add, bundle.start()))
 
     def key_by(self, field: Field) -> Keyed:
         """Go on for each value of a field apart; items without it are left out."""
-        return Keyed(self, _reader(field))
+        return Keyed(self, reader(field))
 
     def time_window(
         self, window: Window, *, delay_ms: int | None = None, time: Field = "wall_ms"
     ) -> Windowed:
         """Go on for each window of time apart."""
-        return Windowed(self, None, window, delay_ms, _reader(time))
+        return Windowed(self, None, window, delay_ms, reader(time))
 
     def join(
         self,
@@ -286,7 +329,7 @@ class Stream:
         of ``other`` is used once, for the newest item that waits for it. What has no partner is left out, or
         paired with None if ``keep_unmatched``. Pairs come in the order of the left items' times.
         """
-        return Stream(_Join(self, other, _reader(on), within_ms, _reader(time), keep_unmatched))
+        return Stream(_Join(self, other, reader(on), within_ms, reader(time), keep_unmatched))
 
 
 class Keyed:
@@ -305,7 +348,7 @@ class Keyed:
 
     def aggregate(self, **aggregations: Aggregation) -> list[Row]:
         """All aggregations for each key."""
-        bundle = _Bundle(aggregations)
+        bundle = Bundle(aggregations)
         states = self.reduce(bundle.add, bundle.start)
         return [Row(key, None, None, bundle.result(state)) for key, state in states.items()]
 
@@ -313,7 +356,7 @@ class Keyed:
         self, window: Window, *, delay_ms: int | None = None, time: Field = "wall_ms"
     ) -> Windowed:
         """Go on for each window of time of each key apart."""
-        return Windowed(self._stream, self._read_key, window, delay_ms, _reader(time))
+        return Windowed(self._stream, self._read_key, window, delay_ms, reader(time))
 
     def _pairs(self) -> Iterator[tuple[Hashable, Any]]:
         for item in self._stream:
@@ -357,7 +400,7 @@ class Windowed:
 
     def aggregate(self, **aggregations: Aggregation) -> list[Row]:
         """All aggregations for each window, in the order in which the windows close."""
-        bundle = _Bundle(aggregations)
+        bundle = Bundle(aggregations)
         rows = self._rows(bundle.start, bundle.add, bundle.merge)
         return [row._replace(values=bundle.result(row.values)) for row in rows]
 
@@ -378,16 +421,12 @@ class Windowed:
         add: Callable[[Any, Any], Any],
         merge: Callable[[Any, Any], Any] | None,
     ) -> Iterator[Row]:
-        self.late = 0
-        cut = _Sessions if self._window.gap_ms else _Panes
-        cutter = cut(self._window, start, add, merge)
-        closed_ms = -math.inf
+        windows = Windows(self._window, start, add, merge, self._delay_ms or 0)
         for at_ms, key, item in self._timed():
-            closed_ms = max(closed_ms, at_ms - (self._delay_ms or 0))
-            yield from cutter.close(closed_ms)
-            if not cutter.add(key, at_ms, item, closed_ms):
-                self.late += 1
-        yield from cutter.close(math.inf)
+            yield from windows.add(key, at_ms, item)
+            self.late = windows.late
+        yield from windows.finish()
+        self.late = windows.late
 
     def _timed(self) -> Iterable[tuple[int, Any, Any]]:
         timed = (
@@ -397,6 +436,69 @@ class Windowed:
             and (key := self._read_key(item) if self._read_key else "") is not None
         )
         return timed if self._delay_ms is not None else sorted(timed, key=lambda entry: entry[0])
+
+
+class Windows:
+    """Windows of time that are fed item by item: ``Windowed`` reads a stream through them, the agent its log.
+
+    When time goes back by more than ``CLOCK_SET_MS`` behind what is final, the clock was set: all windows
+    close, and time begins anew.
+
+    Args:
+        window: how time is cut.
+        start, add, merge: as of an ``Aggregation``; states are JSON values if ``save`` is used.
+        delay_ms: how much out of order items may come.
+
+    Attributes:
+        late: items left out because their windows were final.
+    """
+
+    def __init__(
+        self,
+        window: Window,
+        start: Callable[[], Any],
+        add: Callable[[Any, Any], Any],
+        merge: Callable[[Any, Any], Any] | None,
+        delay_ms: int = 0,
+    ) -> None:
+        self._cutter = (_Sessions if window.gap_ms else _Panes)(window, start, add, merge)
+        self._delay_ms = delay_ms
+        self._closed_ms = -math.inf
+        self.late = 0
+
+    @property
+    def panes(self) -> int:
+        """How much is open: stretches of time, of all keys."""
+        return self._cutter.panes
+
+    def pass_time(self, at_ms: int) -> list[Row]:
+        """Take note that it is this late; the rows of windows that close."""
+        if at_ms + CLOCK_SET_MS + self._delay_ms < self._closed_ms:
+            rows = self.finish()
+            self._closed_ms = at_ms - self._delay_ms
+            return rows
+        self._closed_ms = max(self._closed_ms, at_ms - self._delay_ms)
+        return list(self._cutter.close(self._closed_ms))
+
+    def add(self, key: Any, at_ms: int, item: Any) -> list[Row]:
+        """Take an item; the rows of windows that close before it."""
+        rows = self.pass_time(at_ms)
+        if not self._cutter.add(key, at_ms, item, self._closed_ms):
+            self.late += 1
+        return rows
+
+    def finish(self) -> list[Row]:
+        """Close what is open."""
+        return list(self._cutter.close(math.inf))
+
+    def save(self) -> str:
+        """All that is known, as a text for ``load``."""
+        return json.dumps([self._closed_ms, self.late, self._cutter.save()])
+
+    def load(self, text: str) -> None:
+        """Go on where a ``save`` was; of windows made alike, and new."""
+        self._closed_ms, self.late, saved = json.loads(text)
+        self._cutter.load(saved)
 
 
 class _Panes:
@@ -416,6 +518,22 @@ class _Panes:
         self._next: dict[Any, int] = {}  # start of the oldest window that is still open
         self._due: list[tuple[int, int, Any]] = []  # (end of that window, arrival of the key, key)
         self._arrivals = 0
+
+    @property
+    def panes(self) -> int:
+        return sum(map(len, self._keys.values()))
+
+    def save(self) -> list[Any]:
+        opened: dict[Any, None] = {}  # in the order in which equal ends come out
+        for end_ms, _, key in sorted(self._due, key=lambda due: due[:2]):
+            if self._next.get(key) == end_ms - self._window.size_ms:
+                opened[key] = None
+        return [[key, self._next[key], list(self._keys[key].items())] for key in opened]
+
+    def load(self, saved: list[Any]) -> None:
+        for key, start_ms, panes in saved:
+            self._keys[key] = dict(panes)
+            self._open(key, start_ms)
 
     def add(self, key: Any, at_ms: int, item: Any, closed_ms: float) -> bool:
         oldest_ms = at_ms - self._window.size_ms + self._window.step_ms
@@ -486,6 +604,26 @@ class _Sessions:
         self._open: dict[Any, list[_Pane]] = {}
         self._due: list[tuple[int, int, Any, _Pane]] = []  # (end, arrival, key, pane)
         self._arrivals = 0
+
+    @property
+    def panes(self) -> int:
+        return sum(map(len, self._open.values()))
+
+    def save(self) -> list[Any]:
+        opened: dict[int, list[Any]] = {}
+        for end_ms, _, key, pane in sorted(self._due, key=lambda due: due[:2]):
+            if pane.end_ms == end_ms and any(pane is present for present in self._open.get(key, ())):
+                opened[id(pane)] = [key, pane.start_ms, end_ms, pane.state]
+        return list(opened.values())
+
+    def load(self, saved: list[Any]) -> None:
+        for key, start_ms, end_ms, state in saved:
+            pane = _Pane(start_ms, end_ms, state)
+            panes = self._open.setdefault(key, [])
+            panes.append(pane)
+            panes.sort(key=lambda pane: pane.start_ms)
+            self._arrivals += 1
+            heapq.heappush(self._due, (end_ms, self._arrivals, key, pane))
 
     def add(self, key: Any, at_ms: int, item: Any, closed_ms: float) -> bool:
         if at_ms + self._gap_ms <= closed_ms:
@@ -558,12 +696,12 @@ class _Join:
         return sorted((entry for entry in timed if entry[0] is not None), key=lambda entry: entry[:2])
 
 
-class _Bundle:
+class Bundle:
     """Several aggregations as one."""
 
     def __init__(self, aggregations: Mapping[str, Aggregation]) -> None:
         self._parts = [
-            (name, part, None if part.field is None else _reader(part.field))
+            (name, part, None if part.field is None else reader(part.field))
             for name, part in aggregations.items()
         ]
 
@@ -595,7 +733,7 @@ class _Again:
         return self.step(iter(self.source))
 
 
-def _reader(field: Field) -> Callable[[Any], Any]:
+def reader(field: Field) -> Callable[[Any], Any]:
     """A function that reads a field; ``args.item.price`` reads members of mappings and attributes alike."""
     if callable(field):
         return field

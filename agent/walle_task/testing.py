@@ -72,6 +72,7 @@ def fake_host(
     params: Mapping[str, Any] | None = None,
     tables: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     values: Mapping[str, Any] | None = None,
+    prepared: Mapping[str, Sequence[Sequence[Any]]] | None = None,
     bundle_dir: str | Path = ".",
     capabilities: frozenset[str] = ALL_CAPABILITIES,
     output_bytes: int = TASK_OUTPUT_MAX_BYTES,
@@ -88,6 +89,7 @@ def fake_host(
         tables: rows that are in the store already, by table, oldest first. Once given, other tables do not
             exist.
         values: what is in the store already, by key.
+        prepared: rows of the task's ``[[prepare]]`` stages, ``(key, start_ms, end_ms, values)``, by stage.
         bundle_dir: where the task's folder is; models are in its ``model`` folder.
         capabilities: what the task may use.
         output_bytes: the most it may produce.
@@ -100,6 +102,7 @@ def fake_host(
             "events": numbered,
             "visit": None if visit is None else _plain(visit),
             "trigger": dict(trigger or {}),
+            "prepared": {name: [list(row) for row in rows] for name, rows in (prepared or {}).items()},
             "simulation": simulation(numbered, seed, wall_ms),
         },
         params=dict(params or {}),

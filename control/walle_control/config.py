@@ -95,6 +95,11 @@ class ImportConfig:
     repository_roots: tuple[str, ...] = _setting(
         (), "Folders that repositories must lie in; empty: any folder the server can read."
     )
+    events_schema: str = _setting(
+        "",
+        "The app's events.toml, relative to this file's folder: versions that could send what it calls local "
+        "are refused. Empty: fields have no classes.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,11 @@ def load_config(
     )
     _check_ranges(config, str(path))
     data_dir = (path.parent / config.server.data_dir).resolve()
-    return dataclasses.replace(config, server=dataclasses.replace(config.server, data_dir=str(data_dir)))
+    server = dataclasses.replace(config.server, data_dir=str(data_dir))
+    tasks = config.tasks
+    if tasks.events_schema:
+        tasks = dataclasses.replace(tasks, events_schema=str((path.parent / tasks.events_schema).absolute()))
+    return dataclasses.replace(config, server=server, tasks=tasks)
 
 
 #: Read by the client commands; they share the prefix but are not settings of the server.

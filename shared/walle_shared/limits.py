@@ -23,9 +23,20 @@ LATE_MAX_EVENTS = 1_000
 REORDER_MAX_S = 60.0
 LOG_HELD_MAX_EVENTS = 100_000  # kept for the slices of extended triggers that still wait
 
+# Event schemas
+SCHEMA_MAX_EVENTS = 10_000
+SCHEMA_MAX_VALUES = 1_000
+
 # Triggers
 TRIGGER_MAX_IDS = 32
 TRIGGERS_MAX = 100_000
+
+# Declared pre-processing
+PREPARE_MAX = 32
+PREPARE_MAX_PANES = 4_096  # open windows' parts that one stage keeps
+PREPARE_MAX_BINS = 64
+WINDOW_MAX_MS = 24 * 3_600_000
+WINDOW_MAX_OVERLAP = 1_000
 
 # Tasks and bundles
 MANIFEST_MAX_BYTES = 256 * KIB

@@ -30,6 +30,21 @@
     [uploads.digit_read]          # the only fields that may leave the device
     digit = "integer"
 
+    [bounds.digit_read]           # what a field may be; with local fields in sight it must be so closed
+    digit = { min = 0, max = 9 }
+
+    [reads]                       # the events, by id or kind, and their fields that reach the script
+    scan_done = ["page_id", "args.pixels"]
+
+    [[prepare]]                   # what the agent works out of events before the script runs
+    name = "per_page"
+    over = "log"                  # of all events, window by window; or "run": of the run's own
+    events = ["exposure"]
+    key_by = "page_id"
+    window = { tumbling_ms = 30000 }
+    values = { seen = "count()", visible_ms = "sum(args.visible_ms)" }
+    table = "per_page"            # rows go there, and to an upload, with no script at all if entry is ""
+
     [delivery]                    # records that can wait for an unmetered network and a charged device
     digit_read = "batch"
 
@@ -40,9 +55,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -60,11 +76,16 @@ from walle_shared.ids import (
 from walle_shared.limits import (
     BUNDLE_FILE_MAX_BYTES,
     MANIFEST_MAX_FILES,
+    PREPARE_MAX,
+    PREPARE_MAX_BINS,
     RETENTION_MAX_DAYS,
     TABLE_MAX_ROWS,
     TRIGGER_MAX_IDS,
+    WINDOW_MAX_MS,
+    WINDOW_MAX_OVERLAP,
 )
 from walle_shared.records import RecordError, from_plain
+from walle_shared.schema import Bound, FieldType, check_bound
 from walle_shared.triggers import TriggerError, compile_trigger
 from walle_shared.triggers import parse as parse_trigger
 from walle_shared.units import MIB
@@ -76,12 +97,17 @@ TASK_FILE = "task.toml"
 #: Folders of a task that stay in its repository: tests and recorded events are the author's.
 AUTHOR_FOLDERS = frozenset({"tests"})
 
-ColumnType = Literal["text", "integer", "real", "boolean", "json"]
+ColumnType = FieldType
 Tier = Literal["interp", "process"]
 Capability = Literal["events", "model", "store", "tunnel", "params", "log"]
 
 _ENTRY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*")
 _PYTHON_VERSION = re.compile(r"3\.[0-9]{1,2}")
+#: Functions of a stage: those whose results are numbers about many events, and all.
+AGGREGATING = ("count", "sum", "mean", "min", "max", "histogram")
+FUNCTIONS = (*AGGREGATING, "first", "last")
+_VALUE = re.compile(r"([a-z]+)\((.*)\)")
+_FIELD = re.compile(r"page_id|visit_id|wall_ms|mono_ns|event_id|kind|args(\.[^.,()]{1,128}){0,16}")
 _TRIGGER_ID = re.compile(r"(event|page|kind):[A-Za-z0-9_.\-]{1,128}")
 
 
@@ -116,6 +142,62 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowSpec:
+    """How a stage cuts time; one of ``tumbling_ms``, ``sliding_ms`` with ``step_ms``, and ``session_ms``.
+
+    Events may come ``delay_ms`` out of order; what comes later than that is left out.
+    """
+
+    tumbling_ms: int = 0
+    sliding_ms: int = 0
+    step_ms: int = 0
+    session_ms: int = 0
+    delay_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """A stage of declared pre-processing: ``walle_task.streams``, written down.
+
+    Attributes:
+        name: the script reads its rows by it.
+        events: ids or kinds of the events that take part.
+        values: by column, an aggregation over a field, such as ``sum(args.price)``.
+        over: ``run``: the events of each run, afresh. ``log``: all events since the task was installed; a
+            window that closes runs the task.
+        where: fields that must have these values.
+        key_by: the field for whose values everything is done apart.
+        window: how time is cut.
+        table, upload: where the rows go as they are; both take the columns that they declare.
+    """
+
+    name: str
+    events: tuple[str, ...]
+    values: Mapping[str, str]
+    over: Literal["run", "log"] = "run"
+    where: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    key_by: str = ""
+    window: WindowSpec | None = None
+    table: str = ""
+    upload: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What its rows have."""
+        cut = ("start_ms", "end_ms") if self.window is not None else ()
+        return (*(("key",) if self.key_by else ()), *cut, *self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSpec:
+    """One parsed value of a stage: the function, its field, and the edges of a histogram's bins."""
+
+    function: str
+    path: str = ""
+    edges: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PythonSection:
     """Python versions whose bytecode the bundle carries besides that of the control plane's own, and
     whether it carries the source, which any other version needs."""
@@ -144,13 +226,16 @@ class TaskFile:
     """A parsed ``task.toml``."""
 
     task: TaskHead
-    triggers: tuple[Trigger, ...]
+    triggers: tuple[Trigger, ...] = ()
     limits: Limits = field(default_factory=Limits)
     params: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Mapping[str, ColumnType]] = field(default_factory=dict)
     uploads: Mapping[str, Mapping[str, ColumnType]] = field(default_factory=dict)
     retention: Mapping[str, Retention] = field(default_factory=dict)
     delivery: Mapping[str, Literal["realtime", "batch"]] = field(default_factory=dict)
+    reads: Mapping[str, tuple[str, ...]] | None = None
+    bounds: Mapping[str, Mapping[str, Bound]] = field(default_factory=dict)
+    prepare: tuple[Prepare, ...] = ()
     python: PythonSection = field(default_factory=PythonSection)
 
 
@@ -224,10 +309,10 @@ def check_manifest(manifest: Manifest) -> Manifest:
 def _check_task(task: TaskFile) -> None:
     check_name(task.task.scenario, "task.scenario")
     check_name(task.task.name, "task.name")
-    if not _ENTRY.fullmatch(task.task.entry):
+    if task.task.entry and not _ENTRY.fullmatch(task.task.entry):
         raise ConfigError(f"task.entry {task.task.entry[:80]!r} is not like 'main:run'")
-    if not task.triggers:
-        raise ConfigError("triggers: a task needs at least one [[triggers]]")
+    if not task.triggers and not any(stage.over == "log" for stage in task.prepare):
+        raise ConfigError('triggers: a task needs at least one [[triggers]], or a [[prepare]] over = "log"')
     for number, trigger in enumerate(task.triggers):
         _check_trigger(trigger, f"triggers[{number}]")
     if not 0 < task.limits.wall_s <= 600:
@@ -245,6 +330,114 @@ def _check_task(task: TaskFile) -> None:
             for column in columns:
                 check_name(column, f"{kind}.{name}.{column[:80]}")
     _check_names(task)
+    _check_reads(task)
+    _check_prepare(task)
+
+
+def parse_value(text: str) -> ValueSpec:
+    """Read a value of a stage: ``count()``, ``sum(args.price)``, ``histogram(args.price, 10, 100)``.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    match = _VALUE.fullmatch(text)
+    if match is None or match[1] not in FUNCTIONS:
+        raise ConfigError(f"{text[:80]!r} is not like 'sum(args.price)'; there are {', '.join(FUNCTIONS)}")
+    function, (path, *rest) = match[1], [part.strip() for part in match[2].split(",")]
+    if function == "count":
+        if path or rest:
+            raise ConfigError(f"{text[:80]!r}: count() counts events, and takes no field")
+        return ValueSpec(function)
+    if not _FIELD.fullmatch(path):
+        raise ConfigError(f"{text[:80]!r}: {path!r} is no field such as page_id or args.price")
+    try:
+        edges = tuple(float(part) for part in rest)
+    except ValueError:
+        raise ConfigError(f"{text[:80]!r}: the edges of a histogram are numbers") from None
+    finite = all(math.isfinite(edge) for edge in edges)
+    if function != "histogram" and edges:
+        raise ConfigError(f"{text[:80]!r}: {function} takes one field")
+    if function == "histogram" and not (
+        finite and 1 <= len(edges) < PREPARE_MAX_BINS and list(edges) == sorted(set(edges))
+    ):
+        raise ConfigError(
+            f"{text[:80]!r}: a histogram takes 1 to {PREPARE_MAX_BINS - 1} edges that rise, "
+            "such as histogram(args.ms, 100, 1000)"
+        )
+    return ValueSpec(function, path, edges)
+
+
+def _check_reads(task: TaskFile) -> None:
+    for key, paths in (task.reads or {}).items():
+        _check_paths(paths, f"reads.{key[:80]}")
+    for name, bounds in task.bounds.items():
+        for column, bound in bounds.items():
+            kind = task.uploads.get(name, {}).get(column)
+            where = f"bounds.{name[:80]}.{column[:80]}"
+            if kind is None:
+                raise ConfigError(f"{where}: there is no {column[:80]} in [uploads.{name[:80]}]")
+            check_bound(bound, kind, where)
+
+
+def _check_prepare(task: TaskFile) -> None:
+    if len(task.prepare) > PREPARE_MAX:
+        raise ConfigError(f"prepare: {len(task.prepare)} stages are over the limit of {PREPARE_MAX}")
+    seen: set[str] = set()
+    for number, stage in enumerate(task.prepare):
+        where = f"prepare[{number}]"
+        check_name(stage.name, f"{where}.name")
+        if stage.name in seen:
+            raise ConfigError(f"{where}.name: there are two stages named {stage.name}")
+        seen.add(stage.name)
+        _check_stage(stage, where)
+        for section, name, declared in (
+            ("table", stage.table, task.tables),
+            ("upload", stage.upload, task.uploads),
+        ):
+            if name and name not in declared:
+                raise ConfigError(f"{where}.{section}: there is no [{section}s.{name[:80]}]")
+            if strangers := [column for column in declared.get(name, ()) if column not in stage.columns]:
+                raise ConfigError(
+                    f"{where}.{section}: its rows have no {strangers[0]}, only {', '.join(stage.columns)}"
+                )
+        if not task.task.entry and not stage.table and not stage.upload:
+            raise ConfigError(f"{where}: without an entry its rows go nowhere: give it a table or an upload")
+
+
+def _check_stage(stage: Prepare, where: str) -> None:
+    if not stage.events or not stage.values:
+        raise ConfigError(f"{where} needs events, and values such as {{ seen = 'count()' }}")
+    _check_paths((*stage.where, *([stage.key_by] if stage.key_by else [])), where)
+    for column, text in stage.values.items():
+        check_name(column, f"{where}.values.{column[:80]}")
+        if column in ("key", "start_ms", "end_ms"):
+            raise ConfigError(f"{where}.values.{column}: rows have one already: give it another name")
+        try:
+            parse_value(text)
+        except ConfigError as error:
+            raise ConfigError(f"{where}.values.{column}: {error}") from None
+    if stage.window is not None:
+        _check_window(stage.window, f"{where}.window")
+    elif stage.over == "log":
+        raise ConfigError(f'{where}.window is missing: over = "log" never ends, so time must be cut')
+
+
+def _check_window(window: WindowSpec, where: str) -> None:
+    sizes = [size for size in (window.tumbling_ms, window.sliding_ms, window.session_ms) if size]
+    if len(sizes) != 1 or not 0 < sizes[0] <= WINDOW_MAX_MS:
+        raise ConfigError(f"{where} needs one of tumbling_ms, sliding_ms, session_ms, 1 to {WINDOW_MAX_MS}")
+    if bool(window.step_ms) != bool(window.sliding_ms) or not 0 <= window.step_ms <= sizes[0]:
+        raise ConfigError(f"{where}: step_ms goes with sliding_ms, and is not longer")
+    if window.step_ms and window.sliding_ms > WINDOW_MAX_OVERLAP * window.step_ms:
+        raise ConfigError(f"{where}: at most {WINDOW_MAX_OVERLAP} windows may overlap: use a longer step_ms")
+    if not 0 <= window.delay_ms <= WINDOW_MAX_MS:
+        raise ConfigError(f"{where}.delay_ms must be 0 to {WINDOW_MAX_MS}")
+
+
+def _check_paths(paths: Iterable[str], where: str) -> None:
+    for path in paths:
+        if not _FIELD.fullmatch(path):
+            raise ConfigError(f"{where}: {path[:80]!r} is no field such as page_id or args.price")
 
 
 def _check_names(task: TaskFile) -> None:

@@ -17,6 +17,8 @@ import pytest
 
 from walle_agent.author.check import check_folder
 from walle_shared.manifest import parse_task_file
+from walle_shared.privacy import complaints, local_reads
+from walle_shared.schema import parse_schema
 from walle_shared.triggers import compile_trigger, parse
 
 ROOT = Path(__file__).parents[2]
@@ -163,10 +165,6 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
             assert anchor in [heading.replace(" ", "-") for heading in headings], f"{target}: no such heading"
 
 
-def _anchor(heading: str) -> str:
-    return re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-")
-
-
 def test_the_page_finder_finds_the_pages() -> None:
     assert {ROOT / "README.md", ROOT / "docs/guide/write-a-task.md"} <= {*PAGES}
     assert len(list(_sh_commands())) >= 3
@@ -183,6 +181,19 @@ def test_the_triggers_in_the_guide_are_triggers() -> None:
     for text in _fences(page, "toml"):
         head = '[task]\nscenario = "demo"\nname = "one"\n'
         assert parse_task_file(head + text).triggers
+
+
+def test_what_the_guides_declare_can_be_declared() -> None:
+    head = '[task]\nscenario = "demo"\nname = "one"\n[[triggers]]\nids = ["kind:click"]\n'
+    stages = [text for text in _fences(ROOT / "docs/guide/write-a-task.md", "toml") if "[[prepare]]" in text]
+    assert len(stages) == 1
+    assert parse_task_file(head + stages[0]).prepare
+    registry, manifest = _fences(ROOT / "docs/guide/privacy.md", "toml")
+    schema = parse_schema(registry)
+    task = parse_task_file(head + manifest)
+    assert list(complaints(task, schema)) == []
+    assert local_reads(task, parse_schema("")) == ("add_cart.page_id", "add_cart.args.item_id")
+    assert parse_schema((ROOT / "configs/events.toml").read_text()).events
 
 
 @pytest.mark.slow

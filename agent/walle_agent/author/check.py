@@ -12,6 +12,8 @@ from walle_container.scripts import Problem, check_scripts
 from walle_shared.errors import ConfigError, EngineError
 from walle_shared.limits import IMPORT_BUNDLE_MAX_BYTES, IMPORT_FILE_MAX_BYTES, MANIFEST_MAX_FILES
 from walle_shared.manifest import TASK_FILE, TaskFile
+from walle_shared.privacy import complaints
+from walle_shared.schema import SCHEMA_FILE, EventSchema
 from walle_shared.units import MIB
 from walle_task.authoring import MODEL, convert_model, is_source_model, parse_task_text, read_files
 
@@ -21,8 +23,12 @@ _KEY = re.compile(r"\s*([A-Za-z0-9_\-]+)\s*=")
 _KEY_PATH = re.compile(r"([A-Za-z_][\w.\-]*(?:\[\d+\][\w.\-]*)*)")
 
 
-def check_folder(root: Path) -> tuple[Problem, ...]:
+def check_folder(root: Path, schema: EventSchema | None = None) -> tuple[Problem, ...]:
     """Find what is wrong with the task in a folder, errors and warnings.
+
+    Args:
+        root: the folder.
+        schema: what events hold and how private it is; None: no field has a class.
 
     Raises:
         ConfigError: there is no such folder, or it holds files that cannot be shipped.
@@ -39,6 +45,7 @@ def check_folder(root: Path) -> tuple[Problem, ...]:
         return (Problem("error", TASK_FILE, find_line(text, message), message),)
     return (
         *_check_task(task, files[TASK_FILE].decode()),
+        *_check_privacy(task, files[TASK_FILE].decode(), schema),
         *check_scripts(files, task),
         *_check_sizes(files),
         *_check_models(root, files),
@@ -92,6 +99,25 @@ def _check_task(task: TaskFile, text: str) -> Iterator[Problem]:
         if wanted > most:
             message = f"limits.{name} is {wanted:g} {unit}; a device gives {most:g}, unless set otherwise"
             yield Problem("warning", TASK_FILE, _line_of(text, f"limits.{name}"), message)
+
+
+def find_schema(root: Path) -> Path | None:
+    """The nearest ``events.toml`` in a task's folder or above it, up to the top of its repository."""
+    for folder in (root.absolute(), *root.absolute().parents):
+        if (folder / SCHEMA_FILE).is_file():
+            return folder / SCHEMA_FILE
+        if (folder / ".git").exists():
+            return None
+    return None
+
+
+def _check_privacy(task: TaskFile, text: str, schema: EventSchema | None) -> Iterator[Problem]:
+    for key, message in complaints(task, schema):
+        yield Problem("error", TASK_FILE, _line_of(text, key), message)
+    for key in task.reads or {}:
+        if schema is not None and key not in schema.events:
+            message = f"reads.{key} is not declared in {SCHEMA_FILE}: all of its fields count as local"
+            yield Problem("warning", TASK_FILE, _line_of(text, f"reads.{key}"), message)
 
 
 def _check_sizes(files: Mapping[str, bytes]) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from walle_agent.config import read_schema
 from walle_shared.errors import ConfigError
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
@@ -52,6 +53,12 @@ def add_commands(commands: Any) -> None:
 
     check = add("check", _check)
     _add_folder(check)
+    check.add_argument(
+        "--schema",
+        type=Path,
+        metavar="FILE",
+        help="the app's events.toml (default: the nearest one in the folder or above it)",
+    )
     _add_json(check)
 
     run = add("run", _run)
@@ -107,9 +114,10 @@ def _init(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from walle_agent.author.check import check_folder
+    from walle_agent.author.check import check_folder, find_schema
 
-    problems = check_folder(arguments.folder)
+    path = arguments.schema or find_schema(arguments.folder)
+    problems = check_folder(arguments.folder, read_schema(path) if path is not None else None)
     errors = sum(problem.level == "error" for problem in problems)
     if arguments.json:
         fields = ("level", "path", "line", "message")

@@ -22,7 +22,7 @@ def run_lines(number: int, run: Run, spec: TaskSpec) -> Iterator[str]:
     """A run for a person: how it ended, what it used beside what it may, what it produced."""
     result, firing = run.result, run.firing
     state = "ok" if result.ok else f"failed: {result.error_kind or 'no worker'}"
-    trigger = firing.trigger.on or " ".join(firing.trigger.ids)
+    trigger = firing.trigger.on or " ".join(firing.trigger.ids) or "a window closed"
     yield f"run {number}  {state}  [{trigger}] at event {firing.last_seq}, {len(firing.events)} events"
     yield f"  used      {_used(result, run, spec)}"
     if not result.ok:

@@ -184,7 +184,7 @@ class _Player:
         self._streams = _Streams(store, self._flow)
         self._told = _Reports()
         store.declare(task.key, task.definition.tables, task.definition.retention)
-        self._flow.register(task.key, task.definition.triggers)
+        self._flow.register(task.key, task.definition.triggers, task.definition.prepare)
         self._flow.recover()
         self._runner = TaskRunner(
             self._watched, self._streams, self, self._told, _judge_nothing, self, clock, RunSection()
@@ -224,7 +224,7 @@ class _Player:
         for firing in firings:
             await self._runner.handle(firing)
             report, commit = self._told.last, self._streams.last
-            result = self._watched.last
+            result = self._watched.last if self._task.definition.task.entry else TaskResult(ok=True)
             if report.outcome == "failure" and result.ok:  # it ended well, but what it produced is refused
                 result = _refused(result, report)
             run = Run(firing, result, commit)

@@ -14,18 +14,27 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
 import orjson
 
 from walle_shared.errors import RemoteProtocolError
 from walle_shared.limits import EVENT_MAX_ARGS, EVENT_MAX_BYTES
-
-EventKind = Literal["page_enter", "scroll", "exposure", "click", "page_exit", "custom"]
-EVENT_KINDS: frozenset[str] = frozenset(get_args(EventKind))
+from walle_shared.schema import EVENT_KINDS, EventKind
 
 #: Event ids that start so are made by the agent itself; no app may use them.
 RESERVED_PREFIX = "walle."
+
+__all__ = [
+    "EVENT_KINDS",
+    "RESERVED_PREFIX",
+    "Event",
+    "EventError",
+    "EventKind",
+    "RawEvent",
+    "make_event",
+    "parse_event",
+]
 
 _WALL_MAX_MS = 2**53
 _ID = re.compile(r"[A-Za-z0-9_.\-]{1,128}")

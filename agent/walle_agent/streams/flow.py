@@ -23,8 +23,9 @@ from walle_agent.streams.storage import Replay, StreamStore
 from walle_shared.clock import Clock
 from walle_shared.errors import StorageError
 from walle_shared.limits import LOG_HELD_MAX_EVENTS
-from walle_shared.manifest import Trigger
+from walle_shared.manifest import Prepare, Trigger
 from walle_shared.observe import get_logger
+from walle_shared.schema import EventSchema
 from walle_shared.targeting.policy import TaskKey
 
 #: As many events as a user causes at once; more are the backlog of a pause or a burst.
@@ -60,6 +61,7 @@ class StreamFlow:
         reorder_s: how long events with times of their own wait for earlier ones.
         late: what becomes of those that come later than that: ``keep`` takes them as of when they came in,
             ``aside`` puts them into the store's table of late events, out of the way of triggers.
+        schema: what events hold.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class StreamFlow:
         *,
         reorder_s: float = 0.0,
         late: Literal["keep", "aside"] = "keep",
+        schema: EventSchema | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -77,7 +80,7 @@ class StreamFlow:
         self._order = ReorderBuffer(round(reorder_s * 1e9))
         self._late = late
         self._late_waiting: list[RawEvent] = []
-        self._pipeline = Pipeline(self._read_log)
+        self._pipeline = Pipeline(self._read_log, schema)
         self._unlogged: list[RawEvent] = []
         self._ready: list[Firing] = []
         self._owed: dict[tuple[TaskKey, int], Firing] = {}
@@ -89,14 +92,15 @@ class StreamFlow:
         self._replayed = (0, 0, 0)
         self._recovered = False
 
-    def register(self, task: TaskKey, triggers: Sequence[Trigger]) -> None:
-        """Add a task's triggers, in place of those it had.
+    def register(self, task: TaskKey, triggers: Sequence[Trigger], prepare: Sequence[Prepare] = ()) -> None:
+        """Add a task's triggers and stages, in place of those it had.
 
         Raises:
             TriggerError: the text of one is wrong.
             LimitExceeded: too many triggers.
         """
-        self._pipeline.register(task, triggers)
+        since_seq = self._store.next_seq if self._recovered else 0
+        self._pipeline.register(task, triggers, prepare, since_seq=since_seq)
         if self._recovered:
             self._note_watches()
             self._keep_snapshot()
@@ -278,11 +282,15 @@ class StreamFlow:
 
     def _keep_snapshot(self) -> None:
         """Have the next transaction keep what extended triggers know now."""
-        if not self._pipeline.has_extended:
+        if not self._pipeline.needs_snapshot:
             self._snapshot_seq = None
             self._settle()
             return
-        owed = [self._pipeline.saved(firing) for firing in self._owed.values() if firing.trigger.on]
+        owed = [
+            self._pipeline.saved(firing)
+            for firing in self._owed.values()
+            if firing.trigger.on or firing.prepared
+        ]
         self._snapshot_seq = self._fed_seq
         oldest = self._pipeline.oldest_seq()
         self._held_seq = self._fed_seq + 1 if oldest is None else oldest

@@ -185,11 +185,10 @@ class HttpListener:
             if not line.strip():
                 continue
             try:
-                raw = parse_event(line)
+                await self._submit(parse_event(line))
             except EventError as error:
                 refused.append({"line": number, "code": error.code, "message": error.message})
             else:
-                await self._submit(raw)
                 accepted += 1
         self._counts["refused_lines"] += len(refused)
         return {"accepted": accepted, "refused": refused[:_REFUSALS_SHOWN], "refused_lines": len(refused)}

@@ -13,7 +13,7 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import orjson
 import trio
@@ -23,6 +23,7 @@ from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError
 from walle_shared.limits import EVENT_MAX_BYTES, INLET_MAX_CLIENTS, INLET_MAX_EVENTS
 from walle_shared.observe import get_logger
+from walle_shared.schema import EventSchema
 from walle_shared.units import KIB
 
 _READ_BYTES = 64 * KIB
@@ -32,7 +33,7 @@ _log = get_logger("agent.streams")
 
 
 class Submit(Protocol):
-    """Where accepted events go; waits while there is no room."""
+    """Where events go; waits while there is no room, and may refuse one with an ``EventError``."""
 
     async def __call__(self, raw: RawEvent, /) -> None:
         """Take one event."""
@@ -41,10 +42,11 @@ class Submit(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InletStatistics:
-    """Events accepted since the start, and how many wait now."""
+    """Events accepted since the start, and how many wait now; how many were not as the schema has them."""
 
     accepted: int
     waiting: int
+    unexpected: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +59,33 @@ class ListenerStatistics:
     refused_clients: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class EventCheck:
+    """Holds events against the integrator's schema; those that are not as declared are counted or refused."""
+
+    schema: EventSchema
+    mode: Literal["off", "count", "reject"] = "count"
+
+    def complaint(self, raw: RawEvent) -> str:
+        """What is wrong with an event; empty if nothing is, or nobody asks."""
+        return "" if self.mode == "off" else self.schema.complaint(raw.event_id, raw.kind, raw.args)
+
+
 class EventInlet:
     """The bounded way in, shared by all sources.
 
     Args:
         clock: stamps an event when it comes in, so that waiting does not change its time.
         capacity: events that may wait.
+        check: what they are held against.
     """
 
-    def __init__(self, clock: Clock, capacity: int = INLET_MAX_EVENTS) -> None:
+    def __init__(
+        self, clock: Clock, capacity: int = INLET_MAX_EVENTS, check: EventCheck | None = None
+    ) -> None:
         self._clock = clock
+        self._check = check
+        self._unexpected = 0
         self._send, self._receive = trio.open_memory_channel[RawEvent](capacity)
         self._accepted = 0
 
@@ -74,7 +93,11 @@ class EventInlet:
         """Hand in one event, as ``make_event`` or ``parse_event`` made it.
 
         Blocks: while the pipeline is a full buffer behind.
+
+        Raises:
+            EventError: it is not what the schema declares, and such events are refused.
         """
+        self._examine(raw)
         now_ns = self._clock.mono_ns()
         stamped = replace(
             raw,
@@ -94,7 +117,16 @@ class EventInlet:
 
     def statistics(self) -> InletStatistics:
         """What came in and what waits."""
-        return InletStatistics(self._accepted, self._receive.statistics().current_buffer_used)
+        waiting = self._receive.statistics().current_buffer_used
+        return InletStatistics(self._accepted, waiting, self._unexpected)
+
+    def _examine(self, raw: RawEvent) -> None:
+        if self._check is None or not (complaint := self._check.complaint(raw)):
+            return
+        self._unexpected += 1
+        if self._check.mode == "reject":
+            raise EventError(complaint)
+        _log.debug("event_unexpected", event_id=raw.event_id, message=complaint)
 
 
 class EventListener:
@@ -164,11 +196,9 @@ class EventListener:
             await self._refuse(stream, EventError(problem), number)
             return
         try:
-            raw = parse_event(line)
+            await self._submit(parse_event(line))
         except EventError as error:
             await self._refuse(stream, error, number)
-        else:
-            await self._submit(raw)
 
     async def _refuse(self, stream: trio.abc.Stream, error: EventError, number: int) -> None:
         self._count(refused_lines=1)

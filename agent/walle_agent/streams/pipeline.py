@@ -8,10 +8,11 @@ day old, so their part of the state is also kept as a snapshot, and the log fed 
 
 from __future__ import annotations
 
+import json
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from typing import Any
 
@@ -19,14 +20,17 @@ from walle_agent.streams.event import RESERVED_PREFIX, Event, RawEvent
 from walle_agent.streams.matcher import Matcher, MatcherStatistics, Watch
 from walle_agent.streams.relaxed import RelaxedMatcher, RelaxedStatistics, Silence, key_of
 from walle_agent.streams.sequences import PageSequences, Visit, is_aside
-from walle_agent.streams.snapshot import PipelineSnapshot, SavedFiring
+from walle_agent.streams.snapshot import PipelineSnapshot, SavedFiring, SavedStage
 from walle_shared.errors import LimitExceeded
 from walle_shared.ids import ScenarioName, TaskName
 from walle_shared.limits import SLICE_MAX_EVENTS, TRIGGER_MAX_IDS
-from walle_shared.manifest import Trigger
+from walle_shared.manifest import Prepare, Trigger
 from walle_shared.records import to_plain
+from walle_shared.schema import EventSchema
 from walle_shared.targeting.policy import TaskKey
 from walle_shared.triggers import Compiled, compile_trigger, parse
+from walle_task.preparing import RunningStage, Stage
+from walle_task.streams import Row
 
 #: Recent events kept for slices: a longest match, and as many asides between its events.
 _RECENT = 2 * TRIGGER_MAX_IDS
@@ -35,8 +39,8 @@ SILENCE = RESERVED_PREFIX + "silence"
 #: The machine was off at most so long, whatever the wall clock says.
 _OFF_MAX_MS = 24 * 3_600_000
 
-_EVENT_FIELDS = tuple(field.name for field in fields(Event))
-_VISIT_FIELDS = tuple(field.name for field in fields(Visit) if field.name != "events")
+_EVENT_FIELDS = tuple(each.name for each in fields(Event))
+_VISIT_FIELDS = tuple(each.name for each in fields(Visit) if each.name != "events")
 
 ReadLog = Callable[[int, int], Sequence[Event]]
 """Events of the log by number, from first to last; those that are gone or cannot be read are missing."""
@@ -53,6 +57,8 @@ class Firing:
         last_seq: number of the event that fired it: that at ``end_seq``, or the silence behind it. A task
             fires at most once per event, so (task, last_seq) names the firing for ever.
         key: the visit or argument an extended trigger matched in.
+        prepared: rows of the task's stages over the log whose windows this event closed, by stage. Where no
+            trigger matched, ``trigger`` and ``events`` are empty.
     """
 
     task: TaskKey
@@ -63,15 +69,23 @@ class Firing:
     visit: Visit | None
     end_seq: int
     key: str = ""
+    prepared: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineStatistics:
-    """Counters of the matchers, and how many slices had to be cut to ``SLICE_MAX_EVENTS``."""
+    """Counters of the matchers, and how many slices had to be cut to ``SLICE_MAX_EVENTS``.
+
+    Of the stages over the log that are there now: how many, and events left out of them as too late, or for
+    lack of room.
+    """
 
     matcher: MatcherStatistics
     extended: RelaxedStatistics
     slices_cut: int
+    stages: int = 0
+    stages_late: int = 0
+    stages_left_out: int = 0
 
 
 @dataclass(slots=True)
@@ -104,9 +118,10 @@ class Pipeline:
 
     Args:
         read_log: for the events of long matches; without it they are those still in memory.
+        schema: what events hold; stages leave out what is not as declared there.
     """
 
-    def __init__(self, read_log: ReadLog | None = None) -> None:
+    def __init__(self, read_log: ReadLog | None = None, schema: EventSchema | None = None) -> None:
         self._matcher = Matcher()
         self._extended = RelaxedMatcher()
         self._triggers: dict[TaskKey, tuple[Trigger, ...]] = {}
@@ -116,14 +131,25 @@ class Pipeline:
         self._recent: deque[Event] = deque(maxlen=_RECENT)
         self._read_log = read_log or self._read_recent
         self._slices_cut = 0
+        self._schema = schema
+        self._stages: dict[TaskKey, tuple[RunningStage, ...]] = {}
 
     @property
-    def has_extended(self) -> bool:
-        """Whether anything needs snapshots."""
-        return bool(self._compiled)
+    def needs_snapshot(self) -> bool:
+        """Whether anything knows more than the log's newest part says."""
+        return bool(self._compiled or self._stages)
 
-    def register(self, task: TaskKey, triggers: Sequence[Trigger]) -> None:
-        """Add a task's triggers, in place of those it had.
+    def register(
+        self,
+        task: TaskKey,
+        triggers: Sequence[Trigger],
+        prepare: Sequence[Prepare] = (),
+        *,
+        since_seq: int = 0,
+    ) -> None:
+        """Add a task's triggers and stages over the log, in place of those it had.
+
+        A stage that it had just so before goes on; others begin with the event ``since_seq``.
 
         Raises:
             TriggerError: the text of one is wrong; the task keeps what it had.
@@ -143,6 +169,7 @@ class Pipeline:
         self._compiled.pop(task, None)
         if compiled:
             self._compiled[task] = compiled
+        self._register_stages(task, prepare, since_seq)
 
     def deregister(self, task: TaskKey) -> None:
         """Forget a task's triggers; unknown tasks are no error."""
@@ -150,6 +177,7 @@ class Pipeline:
         self._extended.deregister(task)
         self._triggers.pop(task, None)
         self._compiled.pop(task, None)
+        self._stages.pop(task, None)
 
     def feed(self, event: Event) -> list[Firing]:
         """Take the next event of the log."""
@@ -171,7 +199,9 @@ class Pipeline:
             )
             for match in extended
         ]
-        return self._one_per_task(firings) if extended else firings
+        if extended:
+            firings = self._one_per_task(firings)
+        return self._with_rows(firings, self._feed_stages(event), event) if self._stages else firings
 
     def feed_again(self, event: Event, owed: Sequence[SavedFiring]) -> list[Firing]:
         """Take an event that the restored snapshot has seen, and what extended triggers owe since it."""
@@ -184,7 +214,14 @@ class Pipeline:
             for saved in owed
             for task, rank in self._find(saved)
         ]
-        return self._one_per_task(firings + again) if again else firings
+        if again:
+            firings = self._one_per_task(firings + again)
+        rows = {
+            (ScenarioName(saved.scenario), TaskName(saved.task)): _rows_from(saved.prepared)
+            for saved in owed
+            if saved.prepared
+        }
+        return self._with_rows(firings, rows, event) if rows else firings
 
     def quiet_prefix(self, events: Sequence[RawEvent]) -> int:
         """How many of the events that come next come before any silence can be over."""
@@ -217,16 +254,28 @@ class Pipeline:
         ]
 
     def snapshot(self, owed: Sequence[SavedFiring]) -> PipelineSnapshot:
-        """What extended triggers know now, and which of their firings are owed."""
+        """What extended triggers and stages know now, and which of their firings are owed."""
         time = self._time
+        stages = tuple(
+            SavedStage(*task, _stage_text(running.stage.spec), running.since_seq, running.save())
+            for task, stages in self._stages.items()
+            for running in stages
+        )
         return PipelineSnapshot(
-            self._extended.snapshot(), time.mono_ns, time.wall_ms, time.now_ns, tuple(owed)
+            self._extended.snapshot(), time.mono_ns, time.wall_ms, time.now_ns, tuple(owed), stages
         )
 
     def restore(self, snapshot: PipelineSnapshot) -> None:
         """Take a snapshot over; call once, when the tasks are registered."""
         self._extended.restore(snapshot.matcher)
         self._time = EventTime(snapshot.mono_ns, snapshot.wall_ms, snapshot.now_ns)
+        known = {(saved.scenario, saved.task, saved.spec): saved for saved in snapshot.stages}
+        for task, stages in self._stages.items():
+            for running in stages:
+                saved = known.get((*task, _stage_text(running.stage.spec)))
+                running.since_seq = snapshot.matcher.last_seq + 1 if saved is None else saved.since_seq
+                if saved is not None:
+                    running.load(saved.state)
 
     def watches(self) -> list[Watch]:
         """The consecutive triggers of all tasks."""
@@ -242,8 +291,11 @@ class Pipeline:
         self._matcher.restore(since, otherwise)
 
     def watch_from(self, seq: int) -> None:
-        """No extended trigger has seen anything yet, nor will it match events before ``seq``."""
+        """No extended trigger or stage has seen anything yet, nor will it see events before ``seq``."""
         self._extended.watch_from(seq)
+        for stages in self._stages.values():
+            for running in stages:
+                running.since_seq = max(running.since_seq, seq)
 
     def replay_seq(self) -> int:
         """Number of the oldest event that a restart must read again: open visits and partial matches."""
@@ -258,12 +310,58 @@ class Pipeline:
 
     def statistics(self) -> PipelineStatistics:
         """Sizes and counters."""
-        return PipelineStatistics(self._matcher.statistics(), self._extended.statistics(), self._slices_cut)
+        stages = [running for stages in self._stages.values() for running in stages]
+        return PipelineStatistics(
+            self._matcher.statistics(),
+            self._extended.statistics(),
+            self._slices_cut,
+            len(stages),
+            sum(running.late for running in stages),
+            sum(running.left_out for running in stages),
+        )
 
     def saved(self, firing: Firing) -> SavedFiring:
-        """A firing of an extended trigger, for the snapshot."""
-        text = str(parse(firing.trigger.on))
-        return SavedFiring(*firing.task, text, firing.last_seq, firing.first_seq, firing.end_seq, firing.key)
+        """A firing that the log alone would not give again, for the snapshot."""
+        text = str(parse(firing.trigger.on)) if firing.trigger.on else ""
+        rows = {name: [list(row) for row in rows] for name, rows in firing.prepared.items()} or None
+        return SavedFiring(
+            *firing.task, text, firing.last_seq, firing.first_seq, firing.end_seq, firing.key, rows
+        )
+
+    def _register_stages(self, task: TaskKey, prepare: Sequence[Prepare], since_seq: int) -> None:
+        before = {running.stage.spec.name: running for running in self._stages.pop(task, ())}
+        stages: list[RunningStage] = []
+        for spec in prepare:
+            if spec.over == "log":
+                known = before.get(spec.name)
+                if known is None or known.stage.spec != spec:
+                    known = RunningStage(Stage(spec, self._schema), since_seq)
+                stages.append(known)
+        if stages:
+            self._stages[task] = tuple(stages)
+
+    def _feed_stages(self, event: Event) -> dict[TaskKey, dict[str, tuple[Row, ...]]]:
+        closed: dict[TaskKey, dict[str, tuple[Row, ...]]] = {}
+        for task, stages in self._stages.items():
+            for running in stages:
+                if rows := running.feed(event):
+                    closed.setdefault(task, {})[running.stage.spec.name] = tuple(rows)
+        return closed
+
+    def _with_rows(
+        self, firings: list[Firing], rows: dict[TaskKey, dict[str, tuple[Row, ...]]], event: Event
+    ) -> list[Firing]:
+        """Give each firing its task's rows; tasks with rows that did not fire, fire."""
+        fired = [
+            replace(firing, prepared=rows.pop(firing.task)) if firing.task in rows else firing
+            for firing in firings
+        ]
+        seq = event.seq
+        fired += [
+            Firing(task, Trigger(), seq, seq, (), None, seq, prepared=prepared)
+            for task, prepared in rows.items()
+        ]
+        return fired
 
     def _feed_paper(self, event: Event) -> tuple[Visit | None, list[Firing]]:
         visit = self._pages.feed(event)
@@ -342,6 +440,15 @@ class Pipeline:
 
     def _read_recent(self, first_seq: int, last_seq: int) -> list[Event]:
         return [event for event in self._recent if first_seq <= event.seq <= last_seq]
+
+
+def _stage_text(spec: Prepare) -> str:
+    """A text that only equal stages share."""
+    return json.dumps(to_plain(spec), sort_keys=True)
+
+
+def _rows_from(plain: Mapping[str, Any]) -> dict[str, tuple[Row, ...]]:
+    return {name: tuple(Row(*row) for row in rows) for name, rows in plain.items()}
 
 
 def event_ids(event: Event, *, closed: bool) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,7 @@ import trio
 from walle_agent.streams.database import STORAGE_BUSY, STORAGE_CORRUPT
 from walle_agent.streams.event import RawEvent
 from walle_agent.streams.flow import FlowStatistics, StreamFlow
-from walle_agent.streams.ingest import EventInlet, InletStatistics
+from walle_agent.streams.ingest import EventCheck, EventInlet, InletStatistics
 from walle_agent.streams.outbox import Numbers, Outgoing
 from walle_agent.streams.pipeline import Firing
 from walle_agent.streams.sequences import BACKGROUND
@@ -41,7 +41,7 @@ from walle_agent.streams.storage import RunCommit, StoreLimits, StoreStatistics,
 from walle_agent.streams.tables import Columns
 from walle_shared.clock import Clock
 from walle_shared.errors import StorageError, WalleError
-from walle_shared.manifest import Retention, Trigger
+from walle_shared.manifest import Prepare, Retention, Trigger
 from walle_shared.observe import get_logger
 from walle_shared.protocol.tunnel import TunnelClass
 from walle_shared.targeting.policy import TaskKey
@@ -104,10 +104,13 @@ class StreamService:
         firings: what tasks are owed, in the order of the events; each must end in ``commit`` or ``dismiss``.
     """
 
-    def __init__(self, store: StreamStore, clock: Clock, limits: ServiceLimits) -> None:
+    def __init__(
+        self, store: StreamStore, clock: Clock, limits: ServiceLimits, check: EventCheck | None = None
+    ) -> None:
         self._store = store
         self._limits = limits
-        self._flow = StreamFlow(store, clock, reorder_s=limits.reorder_s, late=limits.late)
+        schema = check.schema if check is not None else None
+        self._flow = StreamFlow(store, clock, reorder_s=limits.reorder_s, late=limits.late, schema=schema)
         self._clock = clock
         self._writer = trio.CapacityLimiter(1)
         self._waiting: list[_Waiting] = []
@@ -117,7 +120,7 @@ class StreamService:
         self._outgoing = 0
         self._outgoing_changed = trio.Event()
         self._recovered = False
-        self.inlet = EventInlet(clock)
+        self.inlet = EventInlet(clock, check=check)
         self._fire, self.firings = trio.open_memory_channel[Firing](limits.firings)
 
     @property
@@ -133,8 +136,9 @@ class StreamService:
         triggers: Sequence[Trigger],
         tables: Mapping[str, Columns] | None = None,
         retention: Mapping[str, Retention] | None = None,
+        prepare: Sequence[Prepare] = (),
     ) -> None:
-        """Add a task: its triggers, in place of those it had, and its tables with how much of them stays.
+        """Add a task: triggers and stages, in place of those it had, and tables with how much of them stays.
 
         Raises:
             ConfigError: an illegal name.
@@ -143,7 +147,7 @@ class StreamService:
             StorageError: the tables could not be made; nothing was registered.
         """
         await self._write(lambda: self._store.declare(task, tables or {}, retention))
-        await self._write(lambda: self._flow.register(task, triggers))
+        await self._write(lambda: self._flow.register(task, triggers, prepare))
 
     async def deregister(self, task: TaskKey) -> None:
         """Forget a task's triggers; its tables stay."""
@@ -272,6 +276,11 @@ class StreamService:
         """
         await self.flush()
         return await self._write(lambda: self._store.get_value(task, key))
+
+    async def holds_local(self, task: TaskKey, tables: Iterable[str]) -> tuple[str, ...]:
+        """Those of the task's tables that may hold what must not leave the device; "" are its values."""
+        await self.flush()
+        return await self._write(lambda: self._store.holds_local(task, tables))
 
     async def _commit_group(self, group: Sequence[_Waiting]) -> None:
         commits = [item.commit for item in group]
@@ -402,9 +411,9 @@ def _is_brief(commits: Sequence[RunCommit]) -> bool:
 
 @asynccontextmanager
 async def open_streams(
-    path: Path, clock: Clock, limits: ServiceLimits | None = None
+    path: Path, clock: Clock, limits: ServiceLimits | None = None, check: EventCheck | None = None
 ) -> AsyncGenerator[StreamService]:
-    """Open the store at ``path`` and close it, flushed, at the end.
+    """Open the store at ``path`` and close it, flushed, at the end; ``check`` holds events against a schema.
 
     Raises:
         StorageError: it cannot be opened; damaged files are set aside, not complained about.
@@ -413,7 +422,7 @@ async def open_streams(
     store = await trio.to_thread.run_sync(lambda: StreamStore.open(path, clock, limits.store))
     if store.damaged is not None:
         _log.error("store_set_aside", kept_as=str(store.damaged))
-    service = StreamService(store, clock, limits)
+    service = StreamService(store, clock, limits, check)
     try:
         yield service
     finally:

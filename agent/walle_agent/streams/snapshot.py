@@ -6,7 +6,9 @@ installed, and takes from a snapshot what still has a home.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -58,7 +60,10 @@ class SavedState:
 
 @dataclass(frozen=True, slots=True)
 class SavedFiring:
-    """A firing that is owed: of which trigger, by which event, and the first and last event of its match."""
+    """A firing that is owed: of which trigger, by which event, and the first and last event of its match.
+
+    ``trigger`` is empty if the log alone says what matched; ``prepared`` are the rows of windows that closed.
+    """
 
     scenario: str
     task: str
@@ -67,6 +72,18 @@ class SavedFiring:
     first_seq: int
     last_seq: int
     key: str
+    prepared: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SavedStage:
+    """What a stage of declared pre-processing knows, and since which event; named by all it declares."""
+
+    scenario: str
+    task: str
+    spec: str
+    since_seq: int
+    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +98,14 @@ class MatcherSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class PipelineSnapshot:
-    """The matcher, the pipeline's clock, and the firings of extended triggers that are owed."""
+    """The matcher, the pipeline's clock, the firings that are owed and not in the log, and the stages."""
 
     matcher: MatcherSnapshot
     mono_ns: int
     wall_ms: int
     now_ns: int
     owed: tuple[SavedFiring, ...] = ()
+    stages: tuple[SavedStage, ...] = ()
     format: int = FORMAT
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,7 +36,7 @@ from walle_agent.streams.database import STORAGE_CORRUPT, Database, set_aside
 from walle_agent.streams.event import Event, RawEvent
 from walle_agent.streams.matcher import Watch
 from walle_agent.streams.outbox import Numbers, Outbox, OutboxStatistics, Outgoing, encode_record
-from walle_agent.streams.tables import Columns, Row, Tables, encode_value, get_value
+from walle_agent.streams.tables import VALUES, Columns, Row, Tables, encode_value, get_value
 from walle_shared.clock import Clock
 from walle_shared.errors import LimitExceeded, StorageError, WalleError
 from walle_shared.limits import LATE_MAX_EVENTS, SLICE_MAX_EVENTS, STORE_TASK_MAX_BYTES, TABLE_MAX_ROWS
@@ -59,6 +59,9 @@ CREATE TABLE IF NOT EXISTS late (
 CREATE TABLE IF NOT EXISTS runs (
     scenario TEXT NOT NULL, task TEXT NOT NULL, last_seq INTEGER NOT NULL, version TEXT NOT NULL,
     release_id TEXT NOT NULL, ok INTEGER NOT NULL, PRIMARY KEY (scenario, task, last_seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS local_tables (
+    scenario TEXT NOT NULL, task TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (scenario, task, name)
 ) STRICT, WITHOUT ROWID;
 """
 #: Cursor, replay point, snapshot and watches, as the file has them.
@@ -97,6 +100,7 @@ class RunCommit:
         cursor: every firing up to this number has been dealt with; None where the caller does not track it.
         values: key-value entries to keep; None forgets one.
         classes: priority class by name of the record; those that are not named are REALTIME.
+        local: the run saw what must not leave the device, so its rows and values may hold it.
     """
 
     task: TaskKey
@@ -109,6 +113,7 @@ class RunCommit:
     ok: bool = True
     values: Mapping[str, Any] = field(default_factory=dict)
     classes: Mapping[str, TunnelClass] = field(default_factory=dict)
+    local: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,7 @@ class StreamStore:
         self._clock = clock
         self._limits = limits
         self._lock = threading.RLock()
+        self._marked: list[tuple[str, str, str]] = []
         self._declared: dict[tuple[TaskKey, str], tuple[Columns, Retention | None]] = {}
         self._stats = StoreStatistics()
         self._next_seq = 1
@@ -394,6 +400,13 @@ class StreamStore:
         with self._lock:
             return self._tables.used_bytes(task)
 
+    def holds_local(self, task: TaskKey, tables: Iterable[str]) -> tuple[str, ...]:
+        """Those of the task's tables that may hold what must not leave the device; "" are its values."""
+        with self._lock:
+            return tuple(
+                name for name in tables if (*task, name) in self._local and self._tables.holds(task, name)
+            )
+
     def get_value(self, task: TaskKey, key: str) -> Any:
         """What the task keeps under ``key``, or None.
 
@@ -511,6 +524,7 @@ class StreamStore:
                 rows_max=self._limits.table_rows,
                 task_bytes=self._limits.task_bytes,
             )
+            self._local = set(connection.execute("SELECT scenario, task, name FROM local_tables"))
         self._incarnation: str = meta["incarnation"]
         self._cursor = meta.get("cursor", 0)
         self._replay_seq = meta.get("replay_seq", 1)
@@ -530,11 +544,14 @@ class StreamStore:
         except BaseException:
             self._outbox.rolled_back()
             self._tables.rolled_back()
+            self._marked.clear()
             self._stats = before
             self._saved_progress = (-1, -1, None, None)  # write it again: this transaction's word is void
             raise
         self._outbox.committed()
         self._tables.committed()
+        self._local.update(self._marked)
+        self._marked.clear()
         self._stats = replace(self._stats, transactions=self._stats.transactions + 1)
 
     def _number(self, raw: RawEvent, seq: int) -> Event:
@@ -577,6 +594,8 @@ class StreamStore:
         if not marked:
             self._stats = replace(self._stats, repeated=self._stats.repeated + 1)
             return False
+        if commit.local:
+            self._mark_local(connection, prepared)
         evicted = self._tables.put_values(connection, commit.task, prepared.values)
         evicted += sum(
             self._tables.insert(connection, row, version=commit.version, seq=commit.last_seq)
@@ -592,6 +611,14 @@ class StreamStore:
             rows_evicted=self._stats.rows_evicted + evicted,
         )
         return True
+
+    def _mark_local(self, connection: sqlite3.Connection, prepared: _Prepared) -> None:
+        names = {table for table, _ in prepared.commit.rows} | ({VALUES} if prepared.values else set[str]())
+        for name in names:
+            entry = (*prepared.commit.task, name)
+            if entry not in self._local:
+                connection.execute("INSERT OR IGNORE INTO local_tables VALUES (?, ?, ?)", entry)
+                self._marked.append(entry)
 
     def _is_marked(self, connection: sqlite3.Connection, commit: RunCommit) -> bool:
         return bool(

@@ -29,6 +29,9 @@ from walle_shared.targeting.policy import TaskKey
 
 Columns = Mapping[str, ColumnType]
 
+#: What stands for a task's values where its tables have names.
+VALUES = ""
+
 _DAY_MS = 86_400_000
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
@@ -156,6 +159,10 @@ class Tables:
     def used_bytes(self, task: TaskKey) -> int:
         """About what the tables and values of a task take."""
         return self._task_used(_values_name(task))
+
+    def holds(self, task: TaskKey, table: str) -> bool:
+        """Whether anything is in a table, or, for ``VALUES``, kept by key."""
+        return self._used.get(_values_name(task) if table == VALUES else _sql_name(task, table), 0) > 0
 
     def columns(self, task: TaskKey, table: str) -> Columns:
         """Columns of a declared table.

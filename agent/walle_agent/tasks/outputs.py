@@ -13,7 +13,9 @@ from walle_agent.streams.tables import Columns, check_row
 from walle_agent.tasks.registry import InstalledTask
 from walle_container import StoreWrite, TunnelSend
 from walle_shared.errors import NotAllowed
+from walle_shared.privacy import open_uploads
 from walle_shared.protocol.tunnel import Record, TunnelClass
+from walle_shared.schema import Bound
 
 
 def check_rows(
@@ -32,17 +34,28 @@ def check_rows(
     return tuple(rows)
 
 
-def check_uploads(task: InstalledTask, sends: Iterable[TunnelSend], at_ms: int) -> tuple[Record, ...]:
-    """The messages of a run as records, if all of them fit declared uploads.
+def check_uploads(
+    task: InstalledTask, sends: Iterable[TunnelSend], at_ms: int, *, confined: bool = False
+) -> tuple[Record, ...]:
+    """The messages of a run as records, if all of them fit declared uploads: nothing else becomes a record.
+
+    Args:
+        task: the task.
+        sends: what it wants to send.
+        at_ms: stamped on the records.
+        confined: it may have seen local fields, so that only closed fields may hold anything.
 
     Raises:
-        NotAllowed: a message or field that ``[uploads]`` does not declare: it stays on the device.
+        NotAllowed: a message or field that ``[uploads]`` does not declare, a value beyond its ``[bounds]``,
+            or an open field of a confined task: it stays on the device.
         TaskError: a value of another type than declared.
     """
     scenario, name = task.key
+    open_fields = frozenset(open_uploads(task.definition)) if confined else frozenset[str]()
     records: list[Record] = []
     for send in sends:
         _check(task.definition.uploads, "uploads", send.name, send.fields)
+        _check_values(task.definition.bounds.get(send.name, {}), open_fields, send)
         records.append(
             Record(scenario, name, task.version, task.release_id, send.name, at_ms, dict(send.fields))
         )
@@ -52,6 +65,20 @@ def check_uploads(task: InstalledTask, sends: Iterable[TunnelSend], at_ms: int) 
 def upload_classes(task: InstalledTask) -> dict[str, TunnelClass]:
     """The priority class of each record that the task says can wait, or cannot."""
     return {name: TunnelClass[word.upper()] for name, word in task.definition.delivery.items()}
+
+
+def _check_values(bounds: Mapping[str, Bound], open_fields: frozenset[str], send: TunnelSend) -> None:
+    for field, value in send.fields.items():
+        if value is None:
+            continue
+        if f"{send.name}.{field}" in open_fields:
+            raise NotAllowed(
+                f"{send.name}.{field} has no closed range, and the task may have seen what is local: "
+                f"declare [bounds.{send.name}] {field}, or read less"
+            )
+        bound = bounds.get(field)
+        if bound is not None and not bound.holds(value):
+            raise NotAllowed(f"{send.name}.{field} is not within [bounds.{send.name}] of task.toml")
 
 
 def _check(declared: Mapping[str, Columns], section: str, name: str, fields: Mapping[str, Any]) -> None:

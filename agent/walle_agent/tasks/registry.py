@@ -9,7 +9,7 @@ from typing import Protocol
 
 from walle_shared.errors import ConfigError, Conflict, TaskError
 from walle_shared.ids import ReleaseId, Sha256, TaskVersion
-from walle_shared.manifest import ColumnType, Retention, TaskFile, Trigger
+from walle_shared.manifest import ColumnType, Prepare, Retention, TaskFile, Trigger
 from walle_shared.targeting.policy import TaskKey
 
 
@@ -34,8 +34,9 @@ class TriggerTable(Protocol):
         triggers: Sequence[Trigger],
         tables: Mapping[str, Mapping[str, ColumnType]] | None = None,
         retention: Mapping[str, Retention] | None = None,
+        prepare: Sequence[Prepare] = (),
     ) -> None:
-        """Watch for a task's triggers, in place of those it had, and make the tables it may write."""
+        """Watch for a task's triggers and stages, in place of those it had, and make its tables."""
         ...
 
     async def deregister(self, task: TaskKey) -> None:
@@ -43,24 +44,42 @@ class TriggerTable(Protocol):
         ...
 
 
-class TaskRegistry:
-    """Active tasks by key; keeps the trigger table in step."""
+class Judge(Protocol):
+    """Says whether a task may be installed by the classes of what it sees (``confinement.Confinement``)."""
 
-    def __init__(self, triggers: TriggerTable) -> None:
+    async def check(self, task: TaskKey, definition: TaskFile) -> None:
+        """Raise a TaskError if not."""
+        ...
+
+
+class TaskRegistry:
+    """Active tasks by key; keeps the trigger table in step.
+
+    Args:
+        triggers: the part of the streams that knows triggers and tables.
+        judge: asked before a task is activated; None lets every task in.
+    """
+
+    def __init__(self, triggers: TriggerTable, judge: Judge | None = None) -> None:
         self._triggers = triggers
+        self._judge = judge
         self._tasks: dict[TaskKey, InstalledTask] = {}
 
     async def prepare(self, key: TaskKey, definition: TaskFile) -> None:
         """Make the tables that a task declares, before it is activated.
 
         Raises:
-            TaskError: a column has another type already; the author must rename it.
+            TaskError: a column has another type already, so the author must rename it; or what the task
+                sends may hold what must stay on the device.
             StorageError: the disk refused.
         """
+        if self._judge is not None:
+            await self._judge.check(key, definition)
         active = self._tasks.get(key)
         triggers = active.definition.triggers if active is not None else ()
+        stages = active.definition.prepare if active is not None else ()
         try:
-            await self._triggers.register(key, triggers, definition.tables, definition.retention)
+            await self._triggers.register(key, triggers, definition.tables, definition.retention, stages)
         except (Conflict, ConfigError) as error:
             raise TaskError(str(error)) from error
 
@@ -71,7 +90,7 @@ class TaskRegistry:
             return
         self._tasks[task.key] = task
         what = task.definition
-        await self._triggers.register(task.key, what.triggers, what.tables, what.retention)
+        await self._triggers.register(task.key, what.triggers, what.tables, what.retention, what.prepare)
 
     async def deactivate(self, key: TaskKey) -> None:
         """Stop starting a task; runs that go on are left to end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn, Protocol
@@ -15,7 +15,15 @@ from walle_agent.streams.pipeline import Firing, run_inputs
 from walle_agent.streams.storage import RunCommit
 from walle_agent.tasks.outputs import check_rows, check_uploads, upload_classes
 from walle_agent.tasks.registry import InstalledTask
-from walle_container import ErrorKind, HostFunction, TaskLimits, TaskResult, TaskSpec
+from walle_container import (
+    ErrorKind,
+    HostFunction,
+    StoreWrite,
+    TaskLimits,
+    TaskResult,
+    TaskSpec,
+    TunnelSend,
+)
 from walle_shared.clock import Clock
 from walle_shared.errors import (
     InternalError,
@@ -28,14 +36,23 @@ from walle_shared.errors import (
     WalleError,
 )
 from walle_shared.ids import ReleaseId
+from walle_shared.manifest import TaskFile
 from walle_shared.observe import get_logger
+from walle_shared.privacy import narrow_inputs
 from walle_shared.protocol.messages import ErrorClass, Report
+from walle_shared.schema import EventSchema
 from walle_shared.targeting.policy import TaskKey
+from walle_task.preparing import Stage, plain_rows
+from walle_task.streams import Row
 
 _log = get_logger("agent.tasks")
 
 _STORAGE_RETRY_S = 1.0
 _ROWS_MAX = 1_000
+#: Rows of each stage of a task, by name.
+Prepared = Mapping[str, Sequence[Row]]
+#: A run of a task whose stages do everything.
+_NO_SCRIPT = TaskResult(ok=True)
 _LOG_LEVELS = frozenset({"debug", "info", "warning"})
 
 
@@ -104,6 +121,19 @@ class Judge(Protocol):
         ...
 
 
+class Privacy(Protocol):
+    """Which tasks may have seen what must not leave the device (``confinement.Confinement``)."""
+
+    @property
+    def schema(self) -> EventSchema | None:
+        """What events hold; None: no field has a class."""
+        ...
+
+    async def reasons(self, task: TaskKey, definition: TaskFile) -> tuple[str, ...]:
+        """What confines a task, by name; nothing if it is free."""
+        ...
+
+
 class Tiers(Protocol):
     """Remembers which tasks must not share a worker any more (``deploy.deployer.Deployer``)."""
 
@@ -147,6 +177,7 @@ class TaskRunner:
         tiers: told of tasks under which a shared worker died.
         clock: stamps records.
         config: how many at once, and the most a task may ask for.
+        privacy: which tasks are confined; None: there are no classes, and none is.
     """
 
     def __init__(
@@ -159,7 +190,10 @@ class TaskRunner:
         tiers: Tiers,
         clock: Clock,
         config: RunSection,
+        privacy: Privacy | None = None,
     ) -> None:
+        self._privacy = privacy
+        self._schema = privacy.schema if privacy is not None else None
         self._host = host
         self._streams = streams
         self._registry = registry
@@ -192,49 +226,74 @@ class TaskRunner:
             await self._streams.dismiss(firing)
             return
         attempt = await self._reporter.begin_attempt(task.release_id)
-        outcome = self._examine(task, firing, await self._execute(task, firing))
+        confined = bool(self._privacy and await self._privacy.reasons(task.key, task.definition))
+        prepared = self._prepare(task, firing)
+        result = await self._execute(task, firing, prepared) if task.definition.task.entry else _NO_SCRIPT
+        outcome = self._examine(task, firing, _with_rows(task, result, prepared), confined=confined)
         kept, outcome = await self._keep(outcome)
         if not kept:
             self._stats = replace(self._stats, repeated=self._stats.repeated + 1)
             return
-        await self._tell(task, firing, outcome, attempt)
+        await self._tell(task, firing, outcome, attempt, confined=confined)
 
-    async def _execute(self, task: InstalledTask, firing: Firing) -> TaskResult:
+    def _prepare(self, task: InstalledTask, firing: Firing) -> Prepared:
+        """The rows of all stages: those over the log have come with the firing."""
+        return {
+            spec.name: firing.prepared.get(spec.name, ())
+            if spec.over == "log"
+            else Stage(spec, self._schema).rows(firing.events)
+            for spec in task.definition.prepare
+        }
+
+    async def _execute(self, task: InstalledTask, firing: Firing, prepared: Prepared) -> TaskResult:
         """Run it; once more, by itself, if a worker that it shares with others has died.
 
         Which of them killed it is not known. So each gets a process of its own, and the one that did it dies
         there alone. A run that is repeated has left nothing behind.
         """
         isolated = self._tiers.is_isolated(task)
-        result = await self._run_once(task, firing, isolated=isolated)
+        result = await self._run_once(task, firing, prepared, isolated=isolated)
         if result.error_kind != "crashed" or isolated or task.definition.task.tier == "process":
             return result
         await self._tiers.isolate(task, result.error or "")
-        return await self._run_once(task, firing, isolated=True)
+        return await self._run_once(task, firing, prepared, isolated=True)
 
-    async def _run_once(self, task: InstalledTask, firing: Firing, *, isolated: bool) -> TaskResult:
+    async def _run_once(
+        self, task: InstalledTask, firing: Firing, prepared: Prepared, *, isolated: bool
+    ) -> TaskResult:
         spec = make_spec(task, self._config, isolated=isolated)
+        inputs = narrow_inputs(run_inputs(firing), task.definition.reads, self._schema)
+        if prepared:
+            inputs["prepared"] = {name: [list(row) for row in rows] for name, rows in prepared.items()}
         try:
-            return await self._host.run(spec, run_inputs(firing), self._functions(task.key))
+            return await self._host.run(spec, inputs, self._functions(task))
         except LimitExceeded as error:  # the slice of events is larger than a frame may be
             return TaskResult(ok=False, error_kind="invalid", error=error.message)
         except InternalError as error:  # no worker starts: this device's trouble, not the task's
             return TaskResult(ok=False, error=error.message)
 
-    def _examine(self, task: InstalledTask, firing: Firing, result: TaskResult) -> _Outcome:
+    def _examine(
+        self, task: InstalledTask, firing: Firing, result: TaskResult, *, confined: bool
+    ) -> _Outcome:
         """Decide what is kept: everything the run produced, or nothing but the mark that it ran."""
         mark = RunCommit(task.key, task.version, task.release_id, firing.last_seq, ok=False)
         if not result.ok:
             return _Outcome(result, mark, "runtime" if result.error_kind is not None else "user")
         try:
             rows = check_rows(task, result.rows)
-            uploads = check_uploads(task, result.uploads, self._clock.wall_ms())
+            uploads = check_uploads(task, result.uploads, self._clock.wall_ms(), confined=confined)
         except NotAllowed as error:
             return _Outcome(_refused(result, "denied", error), mark, "runtime")
         except (TaskError, LimitExceeded) as error:
             return _Outcome(_refused(result, "invalid", error), mark, "runtime")
         kept = replace(
-            mark, rows=rows, values=result.values, uploads=uploads, classes=upload_classes(task), ok=True
+            mark,
+            rows=rows,
+            values=result.values,
+            uploads=uploads,
+            classes=upload_classes(task),
+            ok=True,
+            local=confined or self._schema is None,  # without classes, anything may be
         )
         return _Outcome(result, kept, "none")
 
@@ -250,7 +309,9 @@ class TaskRunner:
                 mark = replace(outcome.commit, rows=(), uploads=(), ok=False)
                 outcome = _Outcome(_refused(outcome.result, "invalid", error), mark, "runtime")
 
-    async def _tell(self, task: InstalledTask, firing: Firing, outcome: _Outcome, attempt: int) -> None:
+    async def _tell(
+        self, task: InstalledTask, firing: Firing, outcome: _Outcome, attempt: int, *, confined: bool
+    ) -> None:
         result = outcome.result
         scenario, name = task.key
         self._stats = replace(
@@ -261,7 +322,7 @@ class TaskRunner:
             getattr(_log, level)(
                 "task_logged", task=name, version=task.version, text=entry.message, fields=entry.fields
             )
-        since_ms = (self._clock.mono_ns() - firing.events[-1].mono_ns) / 1e6
+        since_ms = (self._clock.mono_ns() - firing.events[-1].mono_ns) / 1e6 if firing.events else 0.0
         fields: dict[str, Any] = {
             "scenario": scenario,
             "task": name,
@@ -293,23 +354,28 @@ class TaskRunner:
                 result.wall_s * 1e3,
                 outcome.error_class,
                 "" if result.ok else result.error_kind or "no_worker",
-                (result.error or "")[:1_000],
+                _told_error(result.error or "", confined=confined),
             )
         )
         if outcome.error_class != "user":
             await self._judge(task, ok=result.ok)
 
-    def _functions(self, key: TaskKey) -> dict[str, HostFunction]:
+    def _functions(self, task: InstalledTask) -> dict[str, HostFunction]:
         return {
-            "store.rows": partial(self._store_rows, key),
-            "store.get": partial(self._store_get, key),
+            "store.rows": partial(self._store_rows, task),
+            "store.get": partial(self._store_get, task.key),
         }
 
-    async def _store_rows(self, key: TaskKey, args: dict[str, Any]) -> list[dict[str, Any]]:
+    async def _store_rows(self, task: InstalledTask, args: dict[str, Any]) -> list[dict[str, Any]]:
         match args:
             case {"table": str(table), "limit": int(limit), "where": dict(where)}:
+                if table not in task.definition.tables:  # an earlier version's is not this one's to read
+                    raise NotFound(
+                        f"task {task.key[1]} has no table {table[:80]!r}: "
+                        "declare it in task.toml under [tables]"
+                    )
                 return await self._streams.read_rows(
-                    key, table, where=where, limit=max(0, min(limit, _ROWS_MAX))
+                    task.key, table, where=where, limit=max(0, min(limit, _ROWS_MAX))
                 )
             case _:
                 raise RemoteProtocolError("store.rows needs a table, a limit and a where")
@@ -320,6 +386,33 @@ class TaskRunner:
                 return await self._streams.get_value(key, name)
             case _:
                 raise RemoteProtocolError("store.get needs a key")
+
+
+def _with_rows(task: InstalledTask, result: TaskResult, prepared: Prepared) -> TaskResult:
+    """What a run produced, and what its stages put beside it."""
+    rows: list[StoreWrite] = []
+    uploads: list[TunnelSend] = []
+    for spec in task.definition.prepare:
+        for row in plain_rows(spec, prepared[spec.name]):
+            if spec.table:
+                rows.append(StoreWrite(spec.table, _columns(row, task.definition.tables[spec.table])))
+            if spec.upload:
+                uploads.append(TunnelSend(spec.upload, _columns(row, task.definition.uploads[spec.upload])))
+    if not result.ok or not (rows or uploads):
+        return result
+    return replace(result, rows=(*result.rows, *rows), uploads=(*result.uploads, *uploads))
+
+
+def _columns(row: Mapping[str, Any], declared: Iterable[str]) -> dict[str, Any]:
+    return {name: row[name] for name in declared}
+
+
+def _told_error(error: str, *, confined: bool) -> str:
+    """What the cloud is told of an error: of a confined task no word that a script may have made."""
+    if not confined or not error:
+        return error[:1_000]
+    kind, _, _ = error.partition(":")
+    return f"{kind if kind.isidentifier() else 'an error'}: its text stays on the device"
 
 
 def make_spec(task: InstalledTask, config: RunSection, *, isolated: bool = False) -> TaskSpec:

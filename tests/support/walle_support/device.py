@@ -22,7 +22,7 @@ from walle_agent.state.store import StateStore
 from walle_agent.tasks.registry import TaskRegistry
 from walle_shared.clock import FixedClock
 from walle_shared.errors import LimitExceeded, StorageError
-from walle_shared.manifest import ColumnType, Retention, Trigger
+from walle_shared.manifest import ColumnType, Prepare, Retention, Trigger
 from walle_shared.protocol.messages import Report
 from walle_shared.targeting.policy import Policy, TaskKey
 from walle_support.control import ISSUED_MS, TOKEN, URL, SimulatedControl
@@ -42,6 +42,7 @@ class FakeTriggers:
         triggers: Sequence[Trigger],
         tables: Mapping[str, Mapping[str, ColumnType]] | None = None,
         retention: Mapping[str, Retention] | None = None,  # the real one's
+        prepare: Sequence[Prepare] = (),
     ) -> None:
         if len(triggers) > self.triggers_max:
             raise LimitExceeded(f"{len(triggers)} triggers are over the limit")

@@ -110,3 +110,31 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
         main(arguments)
     assert caught.value.code == EXIT_USAGE
     assert "usage:" in capsys.readouterr().err
+
+
+def test_the_schema_is_shown_and_a_recording_held_against_it(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["events", "schema", "--config", str(config)]
+    assert main(asked) == EXIT_USAGE
+    assert "streams.schema is empty" in capsys.readouterr().err
+    config.write_text(config.read_text() + '[streams]\nschema = "events.toml"\n')
+    (tmp_path / "events.toml").write_text(
+        '[envelope]\npage_id = "upload"\n[events.buy]\nkind = "click"\ndoc = "into the cart"\n'
+        '[events.buy.args]\nprice = { type = "real", min = 0, privacy = "aggregate", required = true }\n'
+    )
+    events = tmp_path / "events.jsonl"
+    events.write_text('# recorded\n{"kind": "click", "event_id": "buy", "args": {"price": 1}}\n')
+    assert main([*asked, "--events", str(events)]) == EXIT_OK
+    said = capsys.readouterr().out
+    assert "(every)  page_id     upload" in said
+    assert "buy                             click, 1 times, into the cart" in said
+    assert "args.price  aggregate  real from 0, required" in said
+    assert said.endswith("1 events, all as declared\n")
+    events.write_text('{"kind": "click", "event_id": "buy"}\n{"kind": "scroll"}\nno\n')
+    assert main([*asked, "--events", str(events), "--json"]) == EXIT_FAILED
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ok"], told["events"], told["counts"]) == (False, 2, {"buy": 1})
+    assert [complaint["line"] for complaint in told["complaints"]] == [1, 2, 3]
+    assert main([*asked, "--events", str(events)]) == EXIT_FAILED
+    assert "2 events, 3 not as declared\n  line 1: buy.args.price is missing" in capsys.readouterr().out

@@ -23,6 +23,16 @@ ids = ["page:scan.exit"]
 [uploads.digit_read]
 digit = "integer"
 """
+#: A stage whose rows are ``digit`` and ``v``; sums are what it makes of ``go``.
+STAGE = """
+[[prepare]]
+name = 's'
+events = ['go']
+over = 'log'
+window = { tumbling_ms = 9 }
+values = { v = 'count()', digit = 'sum(args.digit)' }
+upload = 'digit_read'
+[task]"""
 DIGEST = Sha256("ab" * 32)
 
 
@@ -50,7 +60,7 @@ def test_a_task_file_is_read() -> None:
         ('ids = ["page:scan.exit"]', 'on = "on a ~> b"', r"triggers\[0\].on: '~>' .* wait for ever"),
         ('ids = ["page:scan.exit"]', 'on = "on a b {"', r"(?s)triggers\[0\].on: .*column 9.*\^"),
         ('ids = ["page:scan.exit"]', 'ids = ["kind:click"]\non = "on a"', "make them two"),
-        ('[[triggers]]\nids = ["page:scan.exit"]', "", "triggers: is missing"),
+        ('[[triggers]]\nids = ["page:scan.exit"]', "", "triggers: a task needs at least one"),
         ('digit = "integer"', 'digit = "int"', "uploads.digit_read.digit: expected one of"),
         ('digit = "integer"', "", "declare at least one field"),
         ("[task]", "[retention.other]\nrows = 1\n[task]", r"retention.other: there is no \[tables.other\]"),
@@ -58,6 +68,29 @@ def test_a_task_file_is_read() -> None:
         ("[task]", '[delivery]\ndigit_read = "slow"\n[task]', "delivery.digit_read: expected one of"),
         ("[task]", "[limits]\nwall_s = 0\n[task]", "limits.wall_s"),
         ("[task]", '[python]\nversions = ["3.13.1"]\n[task]', "python.versions: '3.13.1' is not like '3.13'"),
+        ("[task]", '[reads]\ngo = ["price"]\n[task]', "reads.go: 'price' is no field"),
+        ("[task]", '[reads]\ngo = ["args..x"]\n[task]', "reads.go: 'args..x' is no field"),
+        ("[task]", "[bounds.other]\nx = {}\n[task]", r"bounds.other.x: there is no x in \[uploads.other\]"),
+        ("[task]", '[bounds.digit_read]\ndigit = { values = ["a"] }\n[task]', "integers for integer"),
+        ("[task]", "[bounds.digit_read]\ndigit = { min = 9, max = 0 }\n[task]", "min not above max"),
+        ("[task]", STAGE.replace("'s'", "'S'"), r"prepare\[0\].name 'S' is not a name"),
+        ("[task]", STAGE.replace("[task]", "") + STAGE, "two stages named s"),
+        ("[task]", STAGE.replace("count()", "count(args.x)"), r"values.v: .* takes no field"),
+        ("[task]", STAGE.replace("count()", "median(args.x)"), "there are count, sum"),
+        ("[task]", STAGE.replace("count()", "sum(x)"), "'x' is no field"),
+        ("[task]", STAGE.replace("count()", "sum(args.x, 3)"), "sum takes one field"),
+        ("[task]", STAGE.replace("count()", "histogram(args.x, 3, 3)"), "edges that rise"),
+        ("[task]", STAGE.replace("count()", "histogram(args.x, a)"), "are numbers"),
+        ("[task]", STAGE.replace("{ v =", "{ key ="), "rows have one already"),
+        ("[task]", STAGE.replace("['go']", "[]"), "needs events"),
+        ("[task]", STAGE.replace("over = 'log'", "over = 'all'"), r"prepare\[0\].over"),
+        ("[task]", STAGE.replace("tumbling_ms = 9", ""), "needs one of tumbling_ms"),
+        ("[task]", STAGE.replace("tumbling_ms = 9", "tumbling_ms = 9, session_ms = 9"), "needs one of"),
+        ("[task]", STAGE.replace("tumbling_ms = 9", "sliding_ms = 9"), "step_ms goes with sliding_ms"),
+        ("[task]", STAGE.replace("tumbling_ms = 9", "sliding_ms = 9000, step_ms = 1"), "at most 1000"),
+        ("[task]", STAGE.replace("window = { tumbling_ms = 9 }", ""), "window is missing"),
+        ("[task]", STAGE.replace("upload = 'digit_read'", "upload = 'x'"), r"there is no \[uploads.x\]"),
+        ("[task]", STAGE.replace("digit = ", "w = "), "its rows have no digit, only start_ms, end_ms, v, w"),
         ("[task]", "[task", "not TOML"),
         ("[task]", "[surprise]\n[task]", "surprise: is not known"),
     ],
@@ -119,3 +152,13 @@ def test_a_good_manifest_passes() -> None:
 def test_a_hostile_manifest_is_refused(changes: dict[str, object], complaint: str) -> None:
     with pytest.raises(RemoteProtocolError, match=complaint):
         check_manifest(manifest(**changes))
+
+
+def test_a_task_of_stages_alone_needs_neither_script_nor_trigger() -> None:
+    text = TASK.replace('[[triggers]]\nids = ["page:scan.exit"]', "")
+    text = text.replace("[task]", STAGE + '\nentry = ""')
+    task = parse_task_file(text)
+    assert (task.task.entry, task.triggers) == ("", ())
+    assert task.prepare[0].columns == ("start_ms", "end_ms", "v", "digit")
+    with pytest.raises(ConfigError, match="its rows go nowhere"):
+        parse_task_file(text.replace("upload = 'digit_read'", ""))

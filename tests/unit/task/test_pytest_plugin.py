@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,9 @@ def test_what_a_device_would_refuse_is_refused(
         task_run()
 
 
-def test_the_host_alone_has_the_tasks_own_settings(fake_host: Callable[..., FakeHost]):
+def test_the_host_alone_has_the_tasks_own_settings(
+    fake_host: Callable[..., AbstractContextManager[FakeHost]],
+):
     from walle_task import params, store
 
     with fake_host(params={"more": 2}) as host:
@@ -88,7 +91,9 @@ def test_models_are_converted_for_tests(tmp_path: Path, request: pytest.FixtureR
     assert kept[0].stat().st_mtime_ns == stamp
 
 
-def test_a_task_is_found_above_its_tests(task_folder: authoring.TaskFolder, tmp_path: Path, monkeypatch):
+def test_a_task_is_found_above_its_tests(
+    task_folder: authoring.TaskFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(sys, "path", list(sys.path))
     root = task_folder.root
     assert authoring.find_root(root / "tests") == root
@@ -96,3 +101,35 @@ def test_a_task_is_found_above_its_tests(task_folder: authoring.TaskFolder, tmp_
     pytest_collect_file(root / "tests/test_main.py")
     pytest_collect_file(tmp_path / "test_other.py")
     assert sys.path.count(str(root)) == 1
+
+
+def test_declared_reads_stages_and_bounds_hold_in_tests_too(
+    task_run: Callable[..., TaskRun], task_folder: authoring.TaskFolder
+):
+    toml = (task_folder.root / "task.toml").read_text()
+    toml += """
+[reads]
+click = ["args.item"]
+[bounds.visit]
+clicks = { min = 0, max = 1 }
+[[prepare]]
+name = "per_item"
+events = ["click"]
+key_by = "args.item"
+values = { n = "count()", paid = "sum(args.price)" }
+"""
+    write(
+        task_folder,
+        "from walle_task import events, streams, tunnel\n"
+        "def run():\n"
+        "    rows = streams.prepared('per_item')\n"
+        "    tunnel.send('visit', {'clicks': len(rows)})\n"
+        "    return [[row.key, row.values] for row in rows], [e.args for e in events.all()]\n",
+    )
+    definition = authoring.parse_task_text(toml.encode())
+    object.__setattr__(task_folder, "definition", definition)
+    lamp = {"kind": "click", "wall_ms": 1, "args": {"item": "lamp", "price": 3}}
+    run = task_run(events=[lamp, {"kind": "scroll"}, lamp])
+    assert run.value == ([["lamp", {"n": 2, "paid": 6}]], [{"item": "lamp"}, {"item": "lamp"}])
+    with pytest.raises(NotAllowed, match=r"visit\.clicks is 2, not within \[bounds\.visit\]"):
+        task_run(events=[lamp, {**lamp, "args": {"item": "desk"}}])

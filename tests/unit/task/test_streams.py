@@ -62,3 +62,18 @@ def test_what_is_held_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for aggregation in (collect(), distinct(lambda n: n)):
         with pytest.raises(TaskError, match="holds over 3 values"):
             of(range(4)).aggregate(held=aggregation)
+
+
+def test_prepared_rows_are_read_by_the_name_of_their_stage():
+    with fake_host(prepared={"per_page": [("p", 0, 10, {"n": 1})], "none": []}):
+        assert streams.prepared("per_page") == [streams.Row("p", 0, 10, {"n": 1})]
+        assert streams.prepared("none") == []
+        with pytest.raises(TaskError, match=r"there is no stage 'other': add a \[\[prepare\]\]"):
+            streams.prepared("other")
+
+
+def test_a_histogram_has_a_bin_below_each_edge_and_one_above():
+    values = [{"n": n} for n in (0, 1, 1.5, 3, 99)]
+    assert streams.of(values).aggregate(h=streams.histogram("n", 1, 3))["h"] == [1, 2, 2]
+    with pytest.raises(TaskError, match="must rise"):
+        streams.histogram("n", 3, 1)

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from walle_container.scripts import check_scripts, refuse_errors
 from walle_control.features.tasks import bytecode
 from walle_control.features.tasks.types import ModelConverter, TaskSource
-from walle_shared.errors import ConfigError, EngineError, TaskError
+from walle_shared.errors import ConfigError, EngineError, NotAllowed, TaskError
 from walle_shared.ids import TaskVersion
 from walle_shared.manifest import (
     TASK_FILE,
@@ -22,6 +22,8 @@ from walle_shared.manifest import (
     check_manifest,
     parse_task_file,
 )
+from walle_shared.privacy import complaints
+from walle_shared.schema import EventSchema
 from walle_shared.signing import file_ref
 
 _MODEL_FOLDER = "model/"
@@ -30,12 +32,17 @@ _MODEL_SUFFIX = ".wmodel"
 
 
 def build(
-    source: TaskSource, task: str, version: TaskVersion, convert: ModelConverter
+    source: TaskSource,
+    task: str,
+    version: TaskVersion,
+    convert: ModelConverter,
+    schema: EventSchema | None = None,
 ) -> tuple[Manifest, Mapping[str, bytes]]:
     """Build the manifest and the files it names.
 
     Raises:
         ConfigError: ``task.toml`` is missing or wrong.
+        NotAllowed: by the classes of ``schema``, what the task sends may hold what must stay on devices.
         TaskError: a script does not compile or does what a device refuses, two files collide, or there is no
             interpreter for a Python version that the task asks for.
         EngineError: a model is broken or cannot be converted; names the file.
@@ -43,11 +50,23 @@ def build(
     definition = definition_of(source, task)
     bytecode.check_none_compiled(source.files, source.tag)
     refuse_errors(check_scripts(source.files, definition), source.tag)
+    refuse_leaks(definition, schema, source.tag)
     converted = convert_models(source.files, convert)
     check_models(source.files)
     files, marks = bytecode.add_bytecode(converted, definition.python)
     listed = tuple(_listed(path, files[path]) for path in sorted(files))
     return check_manifest(Manifest(version, source.commit, definition, listed, marks)), files
+
+
+def refuse_leaks(definition: TaskFile, schema: EventSchema | None, tag: str) -> None:
+    """Refuse a task whose uploads may hold what is local.
+
+    Raises:
+        NotAllowed: naming the fields, and what to declare.
+    """
+    found = [f"{key}: {message}" for key, message in complaints(definition, schema)]
+    if found:
+        raise NotAllowed(f"{TASK_FILE} at tag {tag}: " + "; ".join(found[:5]))
 
 
 def check_models(files: Mapping[str, bytes]) -> None:

@@ -23,6 +23,7 @@ from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotFound
 from walle_shared.ids import TaskVersion, check_name, check_version
 from walle_shared.limits import MANIFEST_MAX_BYTES
 from walle_shared.manifest import MANIFEST_KIND, Manifest
+from walle_shared.schema import EventSchema, parse_schema
 from walle_shared.signing import open_envelope, sign_envelope
 
 
@@ -52,6 +53,7 @@ class TasksService:
             ConfigError: a name, the repository or ``task.toml`` is wrong.
             NotFound: no such tag or folder.
             TaskError: the task's files are wrong.
+            NotAllowed: what it sends may hold what must stay on devices.
             EngineError: a model cannot be converted.
             Conflict: the version exists and was built from another commit: tags must not move.
         """
@@ -93,8 +95,18 @@ class TasksService:
         await self._data.database.write(lambda db: store.insert_version(db, row))
         return ImportResult(row, created=True)
 
+    def _schema(self) -> EventSchema | None:
+        """The app's registry as it is now, from the file in the settings."""
+        path = self._config.events_schema
+        if not path:
+            return None
+        try:
+            return parse_schema(Path(path).read_text(encoding="utf-8"), path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"tasks.events_schema: {path}: cannot be read: {error}") from None
+
     def _build(self, source: TaskSource, task: str, version: TaskVersion) -> VersionRow:
-        manifest, files = bundle.build(source, task, version, self._convert)
+        manifest, files = bundle.build(source, task, version, self._convert, self._schema())
         envelope = sign_envelope(MANIFEST_KIND, manifest, self._data.signing_key)
         if len(envelope) > MANIFEST_MAX_BYTES:
             raise LimitExceeded(

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from walle_agent.author import check
-from walle_agent.author.check import check_folder, find_line
+from walle_agent.author.check import check_folder, find_line, find_schema
+from walle_agent.cli import main
 from walle_shared.errors import ConfigError
+from walle_shared.schema import parse_schema
 
 
 def complain(folder: Path) -> list[str]:
@@ -128,3 +130,41 @@ ids = [
 )
 def test_the_line_a_complaint_is_about(message: str, line: int) -> None:
     assert find_line(TOML, message) == line
+
+
+SCHEMA = """
+[envelope]
+wall_ms = "upload"
+[events.page_enter.args]
+item = { type = "text" }
+"""
+
+
+def test_what_may_leave_is_held_against_the_nearest_schema(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder.parent / "events.toml").write_text(SCHEMA)
+    assert main(["task", "check", str(folder)]) == 1
+    said = capsys.readouterr().out
+    lines = (folder / "task.toml").read_text().splitlines()
+    line = next(number for number, text in enumerate(lines, 1) if text.startswith("[uploads.visit]")) + 1
+    seen = "the task sees what is local (all fields of all events: it has no [reads])"
+    assert f"task.toml:{line}: error: {seen}, so dwell_ms needs a range" in said
+    reads = '[reads]\npage_enter = ["wall_ms"]\npage_exit = ["wall_ms"]\nclick = []\n\n[params]'
+    change(folder / "task.toml", "[params]", reads)
+    problems = check_folder(folder, parse_schema(SCHEMA))
+    assert [str(p) for p in problems if p.level == "error"] == []
+    assert any("reads.click is not declared in events.toml" in p.message for p in problems)
+    change(folder / "task.toml", 'page_enter = ["wall_ms"]', 'page_enter = ["args.item"]')
+    (problem, *_) = [p for p in check_folder(folder, parse_schema(SCHEMA)) if p.level == "error"]
+    assert "what is local (page_enter.args.item)" in problem.message
+    assert check_folder(folder) == tuple(p for p in check_folder(folder) if p.level == "warning")
+
+
+def test_a_schema_is_found_up_to_the_top_of_the_repository(tmp_path: Path) -> None:
+    (tmp_path / "events.toml").write_text("")
+    task = tmp_path / "repo" / "tasks" / "one"
+    task.mkdir(parents=True)
+    assert find_schema(task) == tmp_path / "events.toml"
+    (tmp_path / "repo" / ".git").mkdir()
+    assert find_schema(task) is None

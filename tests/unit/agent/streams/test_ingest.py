@@ -10,11 +10,12 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walle_agent.streams.event import RawEvent, make_event
-from walle_agent.streams.ingest import EventInlet, EventListener, LineSplitter
+from walle_agent.streams.event import EventError, RawEvent, make_event
+from walle_agent.streams.ingest import EventCheck, EventInlet, EventListener, LineSplitter
 from walle_shared.clock import FixedClock
 from walle_shared.errors import ConfigError
 from walle_shared.limits import EVENT_MAX_BYTES, INLET_MAX_CLIENTS
+from walle_shared.schema import parse_schema
 
 
 @pytest.fixture
@@ -154,3 +155,31 @@ def test_lines_do_not_depend_on_how_bytes_arrive(chunks: list[bytes], data: st.D
         expected.append(None)  # too long already, complete or not
     assert got == expected
     assert splitter.has_rest() == bool(rest)
+
+
+SCHEMA = parse_schema('[events.click.args]\nn = { type = "integer" }')
+
+
+async def test_events_that_are_not_as_declared_are_counted_or_refused() -> None:
+    wrong = make_event("click", args={"n": "one"})
+    for mode, unexpected in (("off", 0), ("count", 1)):
+        inlet = EventInlet(FixedClock(), check=EventCheck(SCHEMA, mode))  # type: ignore[arg-type]
+        await inlet.emit(wrong)
+        await inlet.emit(make_event("click", args={"n": 1}))
+        assert (inlet.statistics().accepted, inlet.statistics().unexpected) == (2, unexpected)
+    inlet = EventInlet(FixedClock(), check=EventCheck(SCHEMA, "reject"))
+    with pytest.raises(EventError, match=r"click\.args\.n is 'one', not what is declared"):
+        await inlet.emit(wrong)
+    assert (inlet.statistics().accepted, inlet.statistics().unexpected) == (0, 1)
+
+
+async def test_a_refused_event_is_answered_like_a_bad_line(path: Path, nursery: trio.Nursery) -> None:
+    inlet = EventInlet(FixedClock(), check=EventCheck(SCHEMA, "reject"))
+    listener = EventListener(path, inlet.emit)
+    await nursery.start(listener.run)
+    async with await trio.open_unix_socket(path) as stream:
+        await stream.send_all(b'{"kind":"click"}\n{"kind":"scroll"}\n')
+        (answer,) = await error_lines(stream, 1)
+    assert answer["line"] == 2
+    assert "[events.scroll]" in str(answer["message"])
+    assert (inlet.statistics().accepted, listener.statistics().refused_lines) == (1, 1)

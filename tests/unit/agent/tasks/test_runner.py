@@ -14,6 +14,8 @@ from walle_agent.state.reports import ReportQueue
 from walle_agent.streams.event import make_event
 from walle_agent.streams.pipeline import Firing
 from walle_agent.streams.service import StreamService, open_streams
+from walle_agent.streams.storage import RunCommit
+from walle_agent.tasks.confinement import Confinement
 from walle_agent.tasks.registry import InstalledTask, TaskRegistry
 from walle_agent.tasks.runner import TaskRunner, make_spec
 from walle_container import HostFunction, StoreWrite, TaskResult, TaskSpec, TunnelSend
@@ -30,6 +32,8 @@ from walle_shared.ids import ReleaseId, ScenarioName, Sha256, TaskName, TaskVers
 from walle_shared.manifest import parse_task_file
 from walle_shared.protocol.messages import Report
 from walle_shared.protocol.tunnel import TunnelClass
+from walle_shared.schema import Bound, parse_schema
+from walle_task.streams import Row
 
 KEY = (ScenarioName("demo"), TaskName("reader"))
 DEFINITION = parse_task_file(
@@ -107,9 +111,9 @@ class Bench:
     verdicts: list[bool] = field(default_factory=list)
     book: Book = field(default_factory=Book)
 
-    async def fire(self) -> Firing:
+    async def fire(self, **args: Any) -> Firing:
         """One event of the kind the task waits for."""
-        event = self.streams._store.append([make_event("click", event_id="go")])[0]
+        event = self.streams._store.append([make_event("click", event_id="go", args=args)])[0]
         return Firing(KEY, DEFINITION.triggers[0], event.seq, event.seq, (event,), None, event.seq)
 
     async def run(self, result: TaskResult | Exception) -> Firing:
@@ -265,7 +269,7 @@ async def test_host_calls_check_what_the_worker_says(
 ) -> None:
     async with bench(tmp_path) as b:
         with pytest.raises(error):
-            await b.runner._functions(KEY)[name](args)
+            await b.runner._functions(b.task)[name](args)
 
 
 async def test_a_disk_that_refuses_for_a_while_loses_nothing(
@@ -349,3 +353,114 @@ def test_a_task_may_ask_for_a_process_of_its_own(tmp_path: Path) -> None:
     )
     spec = make_spec(task, RunSection())
     assert (spec.tier, spec.scenario) == ("process", "demo")
+
+
+STAGED = """
+[task]
+scenario = "demo"
+name = "reader"
+entry = "main:run"
+capabilities = ["events", "store", "tunnel"]
+[[triggers]]
+ids = ["event:go"]
+[[prepare]]
+name = "sum"
+events = ["go"]
+values = { value = "sum(args.n)" }
+table = "reads"
+upload = "result"
+[[prepare]]
+name = "per_key"
+over = "log"
+events = ["go"]
+key_by = "args.k"
+window = { tumbling_ms = 1000 }
+values = { n = "count()" }
+[tables.reads]
+value = "integer"
+[uploads.result]
+value = "integer"
+"""
+
+
+async def test_stages_give_rows_to_the_script_and_rows_of_their_own(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.registry.activate(replace(b.task, definition=parse_task_file(STAGED)))
+        b.host.results.append(GOOD)
+        firing = replace(await b.fire(n=5), prepared={"per_key": (Row("a", 0, 1_000, {"n": 2}),)})
+        await b.runner.handle(firing)
+        assert b.host.inputs[0]["prepared"] == {
+            "sum": [["", None, None, {"value": 5}]],
+            "per_key": [["a", 0, 1_000, {"n": 2}]],
+        }
+        assert await b.stored() == [{"value": 7}, {"value": 5}]
+        assert await b.uploaded() == 2
+        b.host.results.append(TaskResult(ok=False, error_kind="exception", error="ValueError: no"))
+        await b.runner.handle(await b.fire(n=5))
+        assert len(await b.stored()) == 2  # all of a run, or nothing
+
+
+async def test_stages_alone_need_no_container(tmp_path: Path) -> None:
+    text = STAGED.replace('"main:run"', '""').replace('name = "per_key"', 'name = "per_key"\ntable = "keys"')
+    definition = parse_task_file(text + "[tables.keys]\nkey = 'text'\nn = 'integer'\n")
+    async with bench(tmp_path) as b:
+        await b.registry.activate(replace(b.task, definition=definition))
+        await b.runner.handle(await b.fire(n=5))
+        firing = replace(await b.fire(), events=(), prepared={"per_key": (Row("a", 0, 9, {"n": 2}),)})
+        await b.runner.handle(firing)
+        assert b.host.inputs == []
+        assert await b.stored() == [{"value": 5}, {"value": 0}]
+        assert await b.streams.read_rows(KEY, "keys") == [{"key": "a", "n": 2}]
+        assert [report.outcome for report in b.reports()] == ["success", "success"]
+        b.runner.statistics()
+
+
+async def test_a_table_of_an_earlier_version_cannot_be_read(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.run(GOOD)
+        renamed = {"other": DEFINITION.tables["reads"]}
+        later = replace(b.task, definition=replace(DEFINITION, tables=renamed))
+        with pytest.raises(NotFound, match="has no table 'reads'"):
+            await b.runner._functions(later)["store.rows"]({"table": "reads", "limit": 1, "where": {}})
+
+
+CLASSES = parse_schema(
+    "[events.go.args]\nsecret = { type = 'text' }\nopen = { type = 'text', privacy = 'upload' }"
+)
+
+
+async def test_what_was_stored_from_local_fields_confines_the_next_version(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        confinement = Confinement(CLASSES, b.streams)
+        reading = replace(DEFINITION, reads={"go": ("args.secret",)})
+        bounded = replace(reading, bounds={n: {"value": Bound(0, 9)} for n in DEFINITION.uploads})
+        later = replace(DEFINITION, reads={"go": ("args.open",)})
+        assert await confinement.reasons(KEY, reading) == ("go.args.secret",)
+        with pytest.raises(TaskError, match=r"uploads.result.value has no closed range.*go\.args\.secret"):
+            await confinement.check(KEY, reading)
+        await confinement.check(KEY, bounded)
+        await confinement.check(KEY, later)
+        mark = RunCommit(KEY, "1", "r", 1, (("reads", {"value": 1}),), values={"k": 1}, local=True)
+        await b.streams.commit(mark)
+        assert await confinement.reasons(KEY, later) == ("table reads", "values kept by key")
+        with pytest.raises(TaskError, match="table reads"):
+            await TaskRegistry(b.streams, confinement).prepare(KEY, later)
+        renamed = replace(later, tables={"other": DEFINITION.tables["reads"]})
+        await b.streams.commit(RunCommit(KEY, "1", "r", 2, values={"k": None}))
+        await confinement.check(KEY, renamed)
+        assert await Confinement(None, b.streams).reasons(KEY, reading) == ()
+
+
+async def test_values_beyond_their_bounds_stay(tmp_path: Path) -> None:
+    definition = replace(DEFINITION, bounds={"result": {"value": Bound(0, 9)}})
+    async with bench(tmp_path) as b:
+        await b.registry.activate(replace(b.task, definition=definition))
+        await b.run(replace(GOOD, uploads=(TunnelSend("result", {"value": 10}),)))
+        assert (await b.stored(), await b.uploaded()) == ([], 0)
+        (report,) = b.reports()
+        assert (report.code, report.message) == (
+            "denied",
+            "result.value is not within [bounds.result] of task.toml",
+        )
+        await b.run(replace(GOOD, uploads=(TunnelSend("result", {"value": 9}),)))
+        assert await b.uploaded() == 1
