@@ -6,6 +6,9 @@ And tests that look for an optimisation, which ``nox -s switches`` switches off.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +20,14 @@ settings.load_profile("default")
 
 # What was measured of this machine must not change what the tests see.
 os.environ["WALLE_ENGINE_CALIBRATION"] = "off"
+
+
+@pytest.fixture(scope="session")
+def memory() -> Iterator[Path]:
+    """A folder in memory where the system has one, for tests with hundreds of databases: syncs are slow."""
+    where = Path("/dev/shm")
+    with TemporaryDirectory(prefix="walle-", dir=where if os.access(where, os.W_OK) else None) as folder:
+        yield Path(folder)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -94,13 +94,13 @@ def narrow_inputs(
     events = _narrow_events(inputs["events"], reads, schema)
     visit = inputs.get("visit")
     if visit is not None:
-        own = _narrow_events(visit["events"], reads, schema)
+        own = visit.get("events")  # where they are not those of the run
         paths = {path for listed in reads.values() for path in listed}
         visit = {
             **{name: "" if name not in paths else visit[name] for name in ("visit_id", "page_id")},
             **{name: 0 if "wall_ms" not in paths else visit[name] for name in ("opened_ms", "closed_ms")},
             "reason": visit["reason"],
-            "events": own,
+            **({} if own is None else {"events": _narrow_events(own, reads, schema)}),
         }
     return {**inputs, "events": events, "visit": visit}
 

@@ -1,4 +1,7 @@
-"""SIGKILL at any moment, half of the acknowledgements lost: every closed visit arrives once, in order."""
+"""SIGKILL at any moment, half of the acknowledgements lost: every closed visit arrives once, in order.
+
+And every visit was followed once by an extended trigger, and every click counted once in a window.
+"""
 
 from __future__ import annotations
 
@@ -88,11 +91,16 @@ def upload(store: StreamStore, cloud: Cloud, rng: random.Random, *, lossy: bool)
             return  # leave some for later
 
 
-def kill_rounds(writer: ModuleType, folder: Path, rounds: int) -> tuple[int, int]:
+def kill_rounds(
+    writer: ModuleType, folder: Path, *, rounds: int = 0, seconds: float = 0.0
+) -> tuple[int, int]:
+    """Kill so many times, and for at least so long; the visits that closed, and the kills."""
     rng = random.Random(11)
     path, cloud = folder / "streams.db", Cloud(folder / "cloud.db")
-    incarnations = set()
-    for _ in range(rounds):
+    incarnations = set[str]()
+    ends_s, kills = time.monotonic() + seconds, 0
+    while kills < rounds or time.monotonic() < ends_s:
+        kills += 1
         work_until_killed(path, rng.uniform(0.02, 0.15))
         store = StreamStore.open(path, writer.SystemClock(), writer.ROOMY)
         assert store.damaged is None
@@ -105,11 +113,18 @@ def kill_rounds(writer: ModuleType, folder: Path, rounds: int) -> tuple[int, int
     upload(store, cloud, rng, lossy=False)
     visits = (store.next_seq - 1) // 4
     rows = store.read_rows(writer.TASK, "features", limit=10**6)
+    followed = store.read_rows(writer.FOLLOWING, "followed", limit=10**6)
+    counted = sum(row["clicks"] for row in store.read_rows(writer.SUMMING, "sums", limit=10**6))
+    (stage,) = flow._pipeline._stages[writer.SUMMING]
+    still_open = sum(row.values["clicks"] for row in stage.finish())
+    clicks = sum(number % 4 in (1, 2) for number in range(store.next_seq - 1))
     store.close()
 
     assert len(incarnations) == 1
     expected = list(range(visits))
     assert sorted(row["visit"] for row in rows) == expected
+    assert sorted(row["visit"] for row in followed) == expected
+    assert counted + still_open + stage.late == clicks
     got = cloud.db.execute("SELECT visit, events FROM records ORDER BY visit").fetchall()
     assert got == [(visit, 4) for visit in expected]
     for klass in TunnelClass:
@@ -118,7 +133,7 @@ def kill_rounds(writer: ModuleType, folder: Path, rounds: int) -> tuple[int, int
         ).fetchall()
         assert numbers == [(seq,) for seq in range(1, len(numbers) + 1)]
     cloud.db.close()
-    return visits, rounds
+    return visits, kills
 
 
 def work_until_killed(path: Path, seconds: float) -> None:
@@ -145,5 +160,5 @@ def test_a_few_kills_lose_and_double_nothing(writer: ModuleType, tmp_path: Path)
 
 @pytest.mark.slow_session
 def test_many_kills_lose_and_double_nothing(writer: ModuleType, tmp_path: Path) -> None:
-    visits, _ = kill_rounds(writer, tmp_path, rounds=25)
-    assert visits > 25
+    visits, kills = kill_rounds(writer, tmp_path, seconds=120.0)
+    assert visits > kills > 25

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hypothesis import given, settings
@@ -143,7 +143,7 @@ def test_a_stage_over_the_log_gives_what_a_script_over_all_of_it_would(
     assert sorted_rows(rows) == sorted_rows(script(spec, log, 10))
 
 
-@settings(max_examples=60)
+@settings(max_examples=50)
 @given(specs, logs())
 def test_rows_come_in_the_scripts_order_too(spec: Prepare, log: list[Event]) -> None:
     """Where no other events let time pass, and even if too many come late."""
@@ -155,12 +155,14 @@ def test_rows_come_in_the_scripts_order_too(spec: Prepare, log: list[Event]) -> 
     ]
 
 
+@settings(max_examples=50)
 @given(specs, logs())
 def test_a_stage_over_a_run_is_a_script_over_its_events(spec: Prepare, log: list[Event]) -> None:
     rows = Stage(spec).rows(log)
     assert sorted_rows(rows) == sorted_rows(script(spec, log, None))
 
 
+@settings(max_examples=50)
 @given(specs, logs(), st.integers(0, 40))
 def test_a_clock_that_was_wrong_for_a_while_blocks_nothing(
     spec: Prepare, log: list[Event], wrong: int
@@ -218,7 +220,7 @@ steps = st.lists(
 @settings(max_examples=40)
 @given(steps, st.sampled_from(["paper", "extended", "none"]), WINDOWS)
 def test_every_window_reaches_its_task_once_whatever_dies_when(
-    script_of: list[str], profile: str, window: WindowSpec
+    memory: Path, script_of: list[str], profile: str, window: WindowSpec
 ) -> None:
     triggers = {
         "paper": [Trigger(("event:buy", "kind:scroll"))],
@@ -228,7 +230,7 @@ def test_every_window_reaches_its_task_once_whatever_dies_when(
     spec = Prepare(
         "s", ("buy",), {"n": "count()", "total": "sum(args.n)"}, "log", key_by="args.k", window=window
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir=memory) as folder:
         device = Device(Path(folder) / "s.db", spec, triggers)
         for place, step in enumerate(script_of):
             if step in ("buy", "scroll", "many"):

@@ -6,11 +6,11 @@ script is as careless as can be: it sends and keeps all it sees, in fields of ev
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
@@ -196,25 +196,25 @@ modes = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(cases(), modes, st.booleans())
-def test_nothing_local_is_ever_sent(case: Case, told: list[list[str]], gate: bool) -> None:
+def test_nothing_local_is_ever_sent(memory: Path, case: Case, told: list[list[str]], gate: bool) -> None:
     """Not even if a task that should not have been installed is."""
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir=memory) as folder:
         sent, _ = trio.run(lambda: _leak(case, told, Path(folder), gate=gate))
     for name, privacy in case.classes.items():
         if privacy != "upload":
             assert f"canary-{name}".encode() not in sent
 
 
-def test_what_may_be_sent_is() -> None:
+def test_what_may_be_sent_is(memory: Path) -> None:
     """So that the test above does not hold because nothing ever leaves."""
     schema = parse_schema("[events.go.args]\na = { type = 'text', privacy = 'upload' }")
     free = _manifest(["a"], closed=True, staged="a")
     case = Case(
         schema, {"a": "upload", "b": "local", "c": "local"}, (free, _manifest(["b"], closed=True, staged=""))
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir=memory) as folder:
         sent, seen = trio.run(lambda: _leak(case, [["2"], ["0", "raise"]], Path(folder), gate=False))
     assert b"canary-a-00" in sent
     assert "canary-b-10" in seen

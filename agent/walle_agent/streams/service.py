@@ -279,7 +279,6 @@ class StreamService:
 
     async def holds_local(self, task: TaskKey, tables: Iterable[str]) -> tuple[str, ...]:
         """Those of the task's tables that may hold what must not leave the device; "" are its values."""
-        await self.flush()
         return await self._write(lambda: self._store.holds_local(task, tables))
 
     async def _commit_group(self, group: Sequence[_Waiting]) -> None:

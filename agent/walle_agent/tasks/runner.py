@@ -226,9 +226,10 @@ class TaskRunner:
             await self._streams.dismiss(firing)
             return
         attempt = await self._reporter.begin_attempt(task.release_id)
-        confined = bool(self._privacy and await self._privacy.reasons(task.key, task.definition))
         prepared = self._prepare(task, firing)
         result = await self._execute(task, firing, prepared) if task.definition.task.entry else _NO_SCRIPT
+        # Asked when it has ended: what it read was committed, and marked, before.
+        confined = bool(self._privacy and await self._privacy.reasons(task.key, task.definition))
         outcome = self._examine(task, firing, _with_rows(task, result, prepared), confined=confined)
         kept, outcome = await self._keep(outcome)
         if not kept:

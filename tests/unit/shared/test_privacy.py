@@ -127,6 +127,8 @@ def test_a_script_gets_what_it_declares_to_read() -> None:
         {"seq": 1, "kind": "page_exit", "event_id": "walle.closed.age", "args": {}},
     ]
     assert narrowed["visit"]["events"] == narrowed["events"]
+    del visit["events"]
+    assert narrow_inputs(inputs, reads, SCHEMA)["visit"].keys() == visit.keys()
     assert (narrowed["visit"]["visit_id"], narrowed["visit"]["page_id"]) == ("", "item")
     assert (narrowed["visit"]["opened_ms"], narrowed["visit"]["reason"]) == (0, "age")
     assert narrowed["trigger"] == {"ids": []}
