@@ -162,6 +162,10 @@ static inline double _Complex complex_expm1(double _Complex x) {
 #undef WE_ARRAY_FN
 #undef WE_ARRAY_ROW
 
+#if WE_ARRAY_VECTOR == 64
+#include "kernels/simd/array_power.h"
+#endif
+
 /* To bool by "is not 0"; floats to integers as C does it. */
 #define CAST(DT, T_, R_, W_, FROM, From)                                                                     \
     static void cast_##FROM##_##DT(int64_t n, const void *from, void *to) {                                  \
