@@ -1,5 +1,5 @@
 /* Products of matrices. float32 goes the way of the engine's matrix products, float64 has a blocked loop of
- * its own round kernels->tile, everything else and all vectors go row by row. */
+ * its own round the tile of dense linear algebra, everything else and all vectors go row by row. */
 #include <math.h>
 #include <string.h>
 
@@ -10,7 +10,7 @@
 #include "base/threads.h"
 
 enum {
-    BLOCK_DEPTH = 256,    /* of k: a panel of B and a strip of A stay in the first-level cache */
+    BLOCK_DEPTH = 512,    /* of k, so that a tile of the result is seldom read and written again */
     BLOCK_ROWS = 96,      /* of A, packed: in the second-level cache beside the panels that pass by */
     BLOCK_COLUMNS = 1024, /* of B, packed and shared by all threads */
     ROW_WORK = 1 << 15,   /* products worth a thread's while */
@@ -176,18 +176,17 @@ static we_status product_f32(const we_array *x, const we_array *y, const we_arra
 /* ---- float64 ---- */
 
 typedef struct tiles {
-    const we_array_kernels *kernels;
+    const we_f64_dense *kernels;
     const we_array *x, *y, *out;
     int64_t column, columns, depth, from; /* the block of y: columns, and rows `from` to `from + depth` */
     double *b;                            /* the block packed: [panels][depth][tile columns] */
     double *a;                            /* [threads][BLOCK_ROWS strips][depth][tile rows] */
-    double *edge;                         /* [threads][tile] */
-    int64_t a_size, edge_size;
+    int64_t a_size;
 } tiles;
 
 static void pack_panels(void *context, int64_t begin, int64_t end) {
     const tiles *t = context;
-    int64_t width = t->kernels->tile_columns;
+    int64_t width = t->kernels->columns;
     for (int64_t panel = begin; panel < end; panel++) {
         double *to = t->b + panel * t->depth * width;
         int64_t first = t->column + panel * width, n = least(width, t->column + t->columns - first);
@@ -200,7 +199,7 @@ static void pack_panels(void *context, int64_t begin, int64_t end) {
 }
 
 static void pack_strip(const tiles *t, int64_t row, int64_t rows, double *to) {
-    int64_t height = t->kernels->tile_rows, sx = t->x->strides[1];
+    int64_t height = t->kernels->rows, sx = t->x->strides[1];
     for (int64_t i = 0; i < height; i++) {
         const char *from = t->x->data + (row + i) * t->x->strides[0] + t->from * sx;
         for (int64_t p = 0; p < t->depth; p++)
@@ -208,57 +207,41 @@ static void pack_strip(const tiles *t, int64_t row, int64_t rows, double *to) {
     }
 }
 
-static void run_tile(const tiles *t, const double *a, const double *b, int64_t row, int64_t rows,
-                     int64_t column, int64_t columns, double *edge) {
-    int64_t height = t->kernels->tile_rows, width = t->kernels->tile_columns, c_row = t->out->strides[0] / 8;
-    double *c = (double *)t->out->data + row * c_row + column;
-    if (rows == height && columns == width) {
-        t->kernels->tile(t->depth, a, b, c, c_row);
-        return;
-    }
-    memset(edge, 0, (size_t)(height * width) * 8);
-    t->kernels->tile(t->depth, a, b, edge, width);
-    for (int64_t i = 0; i < rows; i++) {
-        for (int64_t j = 0; j < columns; j++)
-            c[i * c_row + j] += edge[i * width + j];
-    }
-}
-
 static void run_blocks(void *context, int64_t begin, int64_t end) {
     const tiles *t = context;
-    int64_t height = t->kernels->tile_rows, width = t->kernels->tile_columns, m = t->x->dims[0];
-    double *a = t->a + we_pool_worker() * t->a_size, *edge = t->edge + we_pool_worker() * t->edge_size;
+    int64_t height = t->kernels->rows, width = t->kernels->columns, m = t->x->dims[0];
+    int64_t c_row = t->out->strides[0] / 8;
+    double *a = t->a + we_pool_worker() * t->a_size;
     for (int64_t block = begin; block < end; block++) {
         int64_t row = block * BLOCK_ROWS, rows = least(BLOCK_ROWS, m - row);
+        double *c = (double *)t->out->data + row * c_row + t->column;
         for (int64_t i = 0; i < rows; i += height)
             pack_strip(t, row + i, least(height, rows - i), a + i * t->depth);
         for (int64_t j = 0; j < t->columns; j += width) {
             for (int64_t i = 0; i < rows; i += height)
-                run_tile(t, a + i * t->depth, t->b + j * t->depth, row + i, least(height, rows - i),
-                         t->column + j, least(width, t->columns - j), edge);
+                t->kernels->tile(t->depth, a + i * t->depth, t->b + j * t->depth, 1, c + i * c_row + j, c_row,
+                                 (int32_t)least(height, rows - i), (int32_t)least(width, t->columns - j));
         }
     }
 }
 
-static we_status product_f64(const we_array_kernels *kernels, const we_array *x, const we_array *y,
-                             const we_array *out, we_error *err) {
-    int64_t m = x->dims[0], k = x->dims[1], n = y->dims[1], width = kernels->tile_columns;
+static we_status product_f64(const we_array *x, const we_array *y, const we_array *out, we_error *err) {
+    const we_kernels *kernels;
+    WE_TRY(we_kernels_get(&kernels, err));
+    int64_t m = x->dims[0], k = x->dims[1], n = y->dims[1], width = kernels->f64_dense.columns;
     we_pool *pool = m * n * k < 4 * ROW_WORK ? NULL : we_array_pool();
     int32_t threads = we_pool_threads(pool);
     int64_t deepest = least(k, BLOCK_DEPTH), widest = we_panels(least(n, BLOCK_COLUMNS), width) * width;
-    tiles t = {.kernels = kernels,
+    tiles t = {.kernels = &kernels->f64_dense,
                .x = x,
                .y = y,
                .out = out,
-               .a_size = (BLOCK_ROWS + kernels->tile_rows) * deepest,
-               .edge_size = (int64_t)kernels->tile_rows * width};
-    size_t size = (size_t)(widest * deepest + threads * (t.a_size + t.edge_size)) * 8;
-    void *scratch = we_memory_new_dirty(size);
+               .a_size = (BLOCK_ROWS + kernels->f64_dense.rows) * deepest};
+    double *scratch = we_memory_new_dirty((size_t)(widest * deepest + threads * t.a_size) * sizeof *scratch);
     if (!scratch)
         return we_error_no_memory(err);
     t.b = scratch;
     t.a = t.b + widest * deepest;
-    t.edge = t.a + threads * t.a_size;
     memset(out->data, 0, (size_t)(m * n) * 8);
     for (t.column = 0; t.column < n; t.column += BLOCK_COLUMNS) {
         t.columns = least(BLOCK_COLUMNS, n - t.column);
@@ -286,6 +269,6 @@ we_status we_array_product(const we_array *x, const we_array *y, const we_array 
     if (tall && out->dtype == WE_ARRAY_F32)
         return product_f32(x, y, out, err);
     if (tall && out->dtype == WE_ARRAY_F64)
-        return product_f64(w.kernels, x, y, out, err);
+        return product_f64(x, y, out, err);
     return product_by_rows(&w, err);
 }

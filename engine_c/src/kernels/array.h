@@ -24,9 +24,6 @@ typedef void (*we_array_spread_kernel)(int64_t n, const void *x, const void *cen
 /* y[i] += factor * x[i]; the sum of x[i] * y[i]. */
 typedef void (*we_array_axpy_kernel)(int64_t n, const void *factor, const void *x, void *y);
 typedef void (*we_array_dot_kernel)(int64_t n, const void *x, const void *y, void *result);
-/* c[i * c_row + j] += sum over p < k of a[p * rows + i] * b[p * columns + j], for all rows and columns of the
- * tile. */
-typedef void (*we_array_tile_kernel)(int64_t k, const double *a, const double *b, double *c, int64_t c_row);
 
 enum { /* places of rows past the reductions */
        WE_ARRAY_FINDS = 2,
@@ -47,8 +44,6 @@ typedef struct we_array_kernels {
     we_array_spread_kernel spread[WE_ARRAY_DTYPE_COUNT];
     we_array_axpy_kernel axpy[WE_ARRAY_DTYPE_COUNT];
     we_array_dot_kernel dot[WE_ARRAY_DTYPE_COUNT];
-    we_array_tile_kernel tile; /* of float64 */
-    int32_t tile_rows, tile_columns;
 } we_array_kernels;
 
 extern const we_array_kernels we_array_kernels__ref;

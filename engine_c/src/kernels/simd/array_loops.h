@@ -1,7 +1,6 @@
 /* The kernels of arrays for one instruction set: a file per set defines WE_ARRAY_ISA, the
- * bytes of its vectors (WE_ARRAY_VECTOR) and the tile of products that fills its registers, and includes
- * this. The loops are plain C that compilers turn into vectors; those of the C library's functions too where
- * it has vector versions (libmvec). */
+ * bytes of its vectors (WE_ARRAY_VECTOR), and includes this. The loops are plain C that compilers turn into
+ * vectors; those of the C library's functions too where it has vector versions (libmvec). */
 #if defined(__GNUC__)
 #pragma GCC diagnostic ignored "-Wtype-limits"           /* one formula serves signed and unsigned types */
 #pragma GCC diagnostic ignored "-Wunused-local-typedefs" /* T, R and W are there for the formulas */
@@ -161,6 +160,10 @@ static inline double _Complex complex_expm1(double _Complex x) {
 #include <walle/array_binary.inc>
 #undef WE_ARRAY_FN
 #undef WE_ARRAY_ROW
+
+#if WE_ARRAY_VECTOR == 64
+#include "kernels/simd/array_power.h"
+#endif
 
 /* To bool by "is not 0"; floats to integers as C does it. */
 #define CAST(DT, T_, R_, W_, FROM, From)                                                                     \
@@ -381,52 +384,6 @@ OF_REAL_NUMBER(SPREAD, 0)
     }
 OF_NUMERIC(PRODUCT, 0)
 
-/* A tile of a product in registers: WE_ARRAY_TILE_ROWS rows of WE_ARRAY_TILE_VECTORS vectors. Sums are fused
- * here. */
-typedef double tile_vector __attribute__((vector_size(WE_ARRAY_VECTOR), aligned(8)));
-enum {
-    TILE_LANES = WE_ARRAY_VECTOR / 8,
-    TILE_COLUMNS = WE_ARRAY_TILE_VECTORS * TILE_LANES,
-};
-
-#if defined(__clang__)
-#define FUSED
-#else
-#define FUSED __attribute__((optimize("fp-contract=fast")))
-#endif
-
-FUSED static void tile_F64(int64_t k, const double *restrict a, const double *restrict b, double *restrict c,
-                           int64_t c_row) {
-#if defined(__clang__)
-#pragma clang fp contract(fast)
-#endif
-    tile_vector sums[WE_ARRAY_TILE_ROWS][WE_ARRAY_TILE_VECTORS];
-#pragma GCC unroll 16
-    for (int i = 0; i < WE_ARRAY_TILE_ROWS; i++) {
-#pragma GCC unroll 16
-        for (int j = 0; j < WE_ARRAY_TILE_VECTORS; j++)
-            sums[i][j] = *(const tile_vector *)(c + i * c_row + j * TILE_LANES);
-    }
-    for (int64_t p = 0; p < k; p++, a += WE_ARRAY_TILE_ROWS, b += TILE_COLUMNS) {
-        tile_vector columns[WE_ARRAY_TILE_VECTORS];
-#pragma GCC unroll 16
-        for (int j = 0; j < WE_ARRAY_TILE_VECTORS; j++)
-            columns[j] = *(const tile_vector *)(b + j * TILE_LANES);
-#pragma GCC unroll 16
-        for (int i = 0; i < WE_ARRAY_TILE_ROWS; i++) {
-#pragma GCC unroll 16
-            for (int j = 0; j < WE_ARRAY_TILE_VECTORS; j++)
-                sums[i][j] += a[i] * columns[j];
-        }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < WE_ARRAY_TILE_ROWS; i++) {
-#pragma GCC unroll 16
-        for (int j = 0; j < WE_ARRAY_TILE_VECTORS; j++)
-            *(tile_vector *)(c + i * c_row + j * TILE_LANES) = sums[i][j];
-    }
-}
-
 /* ---- The table ---- */
 
 #define GLUE_(a, b) a##b
@@ -482,8 +439,5 @@ const we_array_kernels GLUE(we_array_kernels__, WE_ARRAY_ISA) = {
                  OF_REAL_NUMBER(FIND_ENTRY, min, 1)},
     .axpy = {OF_NUMERIC(AXPY_ENTRY, 0)},
     .dot = {OF_NUMERIC(DOT_ENTRY, 0)},
-    .tile = tile_F64,
-    .tile_rows = WE_ARRAY_TILE_ROWS,
-    .tile_columns = TILE_COLUMNS,
     .spread = {OF_REAL_NUMBER(SPREAD_ENTRY, 0)},
 };
