@@ -237,6 +237,30 @@ def test_winograd_is_left_alone_where_the_precision_is_highest() -> None:
     assert "conv_winograd_4" in functions["high"]
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("batch", "side", "channels"),
+    [
+        (1, 14, 64),  # too few tiles for whole chunks each, planes of 4 KiB
+        (1, 27, 48),  # one chunk for one thread, one each for more
+        (3, 29, 64),  # several of unequal size each
+        (1, 7, 96),
+    ],
+)
+def test_winograd_in_chunks_equals_the_decomposition(
+    batch: int, side: int, channels: int, threads: int
+) -> None:
+    case = {
+        "kernel": [3, 3], "dilation": [1, 1], "size": [side, side], "pads": [1, 1, 1, 1], "stride": [1, 1],
+        "batch": batch, "group": 1, "ins": channels, "outs": channels, "bias": True, "tail": "Add Relu",
+        "seed": side,
+    }  # fmt: skip
+    model, inputs = _model(case)
+    want = _only(model.session(claims=False, fuse=False).run(inputs))
+    got = _only(model.session(threads=threads, precision="high").run(inputs))
+    assert np.linalg.norm(got - want) < 1e-5 * np.linalg.norm(want)
+
+
 @pytest.mark.optimised("claims", "fuse", "isa")
 def test_a_tensor_made_later_is_added_by_itself() -> None:
     # Added inside, the skip connection would be read before it is computed.

@@ -185,8 +185,8 @@ static passes packing_passes(const we_machine *machine, const we_matmul *p, bool
     we_gemm_passes cut = cut_of(p, kernel, NULL, by_items ? 1 : machine->threads);
     how.share = by_items ? (double)((batch + threads - 1) / threads) / (double)batch : cut.share;
     double bytes = (double)(p->m * p->k) * sizeof(float);
-    how.a_ns = bytes / (a_is_constant && machine->weights > parameters->cache ? parameters->far
-                                                                               : parameters->near);
+    how.a_ns =
+        bytes / (a_is_constant && machine->weights > parameters->cache ? parameters->far : parameters->near);
     if (bytes > NEAR_BYTES)
         how.a_ns += (double)(cut.a_passes - 1) * bytes / parameters->near;
     return how;

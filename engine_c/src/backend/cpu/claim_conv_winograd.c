@@ -18,6 +18,7 @@ enum {
     CHUNK_TILES = 14,         /* at least: with fewer rows of a product its filters arrive too slowly */
     PATCHES = WE_WINOGRAD_SIZE * WE_WINOGRAD_SIZE,
     BLOCK = 16, /* filters transformed side by side */
+    LINE_FLOATS = 16,
 };
 
 typedef struct parameters {
@@ -189,8 +190,15 @@ static int64_t chunk_tiles(const void *given, int32_t threads) {
     return we_panels(p->product.m, chunk_count(p, threads));
 }
 
+/* From one place of the patch to the next: an odd number of cache lines, so that a tile's spread over the
+ * sets of the cache (16 tiles of 64 channels, 36 places: 0.110 to 0.100 ms, Zen 5). */
+static int64_t plane_floats(int64_t tiles, int64_t channels) {
+    return (we_panels(tiles * channels, LINE_FLOATS) | 1) * LINE_FLOATS;
+}
+
 static size_t chunk_floats(const parameters *p, int32_t threads) {
-    return (size_t)(chunk_tiles(p, threads) * p->size * p->size * (p->conv.channels + p->conv.filters));
+    int64_t tiles = chunk_tiles(p, threads), places = p->size * p->size;
+    return (size_t)(places * (plane_floats(tiles, p->conv.channels) + plane_floats(tiles, p->conv.filters)));
 }
 
 static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
@@ -203,7 +211,8 @@ typedef struct chunk {
     const we_command *command;
     const parameters *p;
     int64_t first, tiles;
-    float *patches, *sums; /* [places][tiles][channels or filters] */
+    float *patches, *sums;          /* [places][tiles][channels or filters], */
+    int64_t patch_plane, sum_plane; /* so many floats from place to place */
 } chunk;
 
 /* Where a tile lies: its image and its first output. */
@@ -233,7 +242,7 @@ static void transform_patches(void *context, int64_t begin, int64_t end) {
             patch[i] = inside ? we_conv_at(k->run, image, at) : p->zeros;
         }
         k->run->kernels->winograd_in[we_conv_dtype(k->run, image)](
-            p->outputs, channels, patch, k->patches + tile * channels, k->tiles * channels);
+            p->outputs, channels, patch, k->patches + tile * channels, k->patch_plane);
     }
 }
 
@@ -247,10 +256,10 @@ static void multiply_places(void *context, int64_t begin, int64_t end) {
                      .n = c->filters,
                      .runs = 1,
                      .depth = c->channels,
-                     .a = k->patches + place * k->tiles * c->channels,
+                     .a = k->patches + place * k->patch_plane,
                      .a_row = c->channels,
                      .packed = k->p->packed + place * we_gemm_packed(kernel, c->filters, c->channels),
-                     .c = k->sums + place * k->tiles * c->filters,
+                     .c = k->sums + place * k->sum_plane,
                      .ldc = c->filters,
                      .low = -INFINITY,
                      .high = INFINITY};
@@ -267,7 +276,7 @@ static void transform_sums(void *context, int64_t begin, int64_t end) {
     void *to[PATCHES];
     const void *residual[PATCHES];
     we_winograd_out o = {.channels = c->filters,
-                         .plane = k->tiles * c->filters,
+                         .plane = k->sum_plane,
                          .bias = c->bias,
                          .to = to,
                          .residual = added >= 0 ? residual : NULL,
@@ -298,7 +307,9 @@ static chunk chunk_at(const job *j, int64_t index, int32_t threads) {
     chunk k = {.run = j->run, .command = j->command, .p = p, .first = first};
     k.tiles = p->product.m * (index + 1) / count - first;
     k.patches = (float *)j->run->scratch + (size_t)we_run_worker(j->run) * chunk_floats(p, threads);
-    k.sums = k.patches + k.tiles * p->size * p->size * p->conv.channels;
+    k.patch_plane = plane_floats(k.tiles, p->conv.channels);
+    k.sum_plane = plane_floats(k.tiles, p->conv.filters);
+    k.sums = k.patches + p->size * p->size * k.patch_plane;
     return k;
 }
 

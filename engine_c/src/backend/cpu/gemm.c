@@ -153,8 +153,8 @@ static double busiest_share(const we_gemm *g, const cut *cut, int32_t threads) {
     int64_t units = cut->across * cut->down;
     double largest = 0;
     for (int64_t i = 0; i < threads; i++) {
-        double share = results_before(g, cut, units * (i + 1) / threads) -
-                       results_before(g, cut, units * i / threads);
+        double share =
+            results_before(g, cut, units * (i + 1) / threads) - results_before(g, cut, units * i / threads);
         largest = share > largest ? share : largest;
     }
     return largest / ((double)g->m * (double)g->n);
