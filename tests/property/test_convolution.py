@@ -213,7 +213,8 @@ def _small_filters(draw: st.DrawFn) -> dict[str, Any]:
 def test_small_filters_keep_the_precision_asked_for(case: dict[str, Any]) -> None:
     model, inputs = _model(case)
     want = _only(model.session(search="reference", claims=False, fuse=False).run(inputs)).astype(np.float64)
-    for precision, bound in (("highest", 2e-6), ("high", 1e-5)):
+    bounds: dict[api.Precision, float] = {"highest": 2e-6, "high": 1e-5}
+    for precision, bound in bounds.items():
         session = model.session(threads=case["threads"], precision=precision)
         wrong = np.linalg.norm(_only(session.run(inputs)) - want)
         # A sum of that many products of normal numbers is some sqrt(terms) large, unless its terms cancel.
