@@ -213,7 +213,8 @@ def _small_filters(draw: st.DrawFn) -> dict[str, Any]:
 def test_small_filters_keep_the_precision_asked_for(case: dict[str, Any]) -> None:
     model, inputs = _model(case)
     want = _only(model.session(search="reference", claims=False, fuse=False).run(inputs)).astype(np.float64)
-    for precision, bound in (("highest", 2e-6), ("high", 1e-5)):
+    bounds: dict[api.Precision, float] = {"highest": 2e-6, "high": 1e-5}
+    for precision, bound in bounds.items():
         session = model.session(threads=case["threads"], precision=precision)
         wrong = np.linalg.norm(_only(session.run(inputs)) - want)
         # A sum of that many products of normal numbers is some sqrt(terms) large, unless its terms cancel.
@@ -235,6 +236,30 @@ def test_winograd_is_left_alone_where_the_precision_is_highest() -> None:
         functions[precision] = [step["function"] for step in session.explain()["steps"]]
     assert "conv" in functions["highest"]
     assert "conv_winograd_4" in functions["high"]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("batch", "side", "channels"),
+    [
+        (1, 14, 64),  # too few tiles for whole chunks each, planes of 4 KiB
+        (1, 27, 48),  # one chunk for one thread, one each for more
+        (3, 29, 64),  # several of unequal size each
+        (1, 7, 96),
+    ],
+)
+def test_winograd_in_chunks_equals_the_decomposition(
+    batch: int, side: int, channels: int, threads: int
+) -> None:
+    case = {
+        "kernel": [3, 3], "dilation": [1, 1], "size": [side, side], "pads": [1, 1, 1, 1], "stride": [1, 1],
+        "batch": batch, "group": 1, "ins": channels, "outs": channels, "bias": True, "tail": "Add Relu",
+        "seed": side,
+    }  # fmt: skip
+    model, inputs = _model(case)
+    want = _only(model.session(claims=False, fuse=False).run(inputs))
+    got = _only(model.session(threads=threads, precision="high").run(inputs))
+    assert np.linalg.norm(got - want) < 1e-5 * np.linalg.norm(want)
 
 
 @pytest.mark.optimised("claims", "fuse", "isa")

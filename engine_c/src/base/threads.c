@@ -22,7 +22,7 @@
 
 enum {
     LOOPS = 64,      /* open at once; one more runs in its caller alone */
-    PIECES_EACH = 4, /* at least, so that a slow core sheds load */
+    PIECES_EACH = 4, /* at most, so that a slow core sheds load */
     WAKE_GRAINS = 4, /* of small items: worth the call that wakes a helper; a spinning one comes for less */
     SPIN_ROUND = 32, /* pauses between two looks at the clock */
 };
@@ -40,7 +40,7 @@ typedef struct loop {
     _Atomic bool owned;
     we_pool_work work;
     void *context;
-    int64_t count, piece;
+    int64_t count, pieces;
     share shares[WE_POOL_THREADS];
 } loop;
 
@@ -129,8 +129,7 @@ static void take_pieces(loop *l, int32_t home, const helper *h) {
     int32_t threads = atomic_load_explicit(&l->threads, memory_order_relaxed);
     int64_t piece;
     while ((!h || h->index < free_cores()) && next_piece(l, home % threads, threads, &piece)) {
-        int64_t begin = piece * l->piece, end = begin + l->piece;
-        l->work(l->context, begin, end < l->count ? end : l->count);
+        l->work(l->context, l->count * piece / l->pieces, l->count * (piece + 1) / l->pieces);
     }
 }
 
@@ -378,9 +377,9 @@ static void wait_for_helpers(loop *l, int32_t joined) {
 }
 
 static void share_out(loop *l, int32_t threads, bool wake) {
-    int64_t pieces = (l->count + l->piece - 1) / l->piece;
     for (int64_t i = 0; i < threads; i++)
-        atomic_store_explicit(&l->shares[i].pieces, range(pieces * i / threads, pieces * (i + 1) / threads),
+        atomic_store_explicit(&l->shares[i].pieces,
+                              range(l->pieces * i / threads, l->pieces * (i + 1) / threads),
                               memory_order_relaxed);
     atomic_store_explicit(&l->threads, threads, memory_order_relaxed);
     atomic_store_explicit(&l->gone, 0, memory_order_relaxed);
@@ -414,11 +413,11 @@ void we_parallel_for(we_pool *pool, int64_t count, int64_t grain, we_pool_work w
         work(context, 0, count);
         return;
     }
-    int64_t piece = count / (PIECES_EACH * (int64_t)threads);
+    int64_t pieces = count / grain, most = PIECES_EACH * (int64_t)threads;
     l->work = work;
     l->context = context;
     l->count = count;
-    l->piece = piece > grain ? piece : grain;
+    l->pieces = pieces < most ? pieces - pieces % threads : most; /* equal shares of equal pieces */
     share_out(l, threads, grain == 1 || count / WAKE_GRAINS >= grain);
     atomic_store_explicit(&l->owned, false, memory_order_release);
 }

@@ -18,6 +18,7 @@ enum {
     PLAIN_STEPS = 3,        /* of the plain loop of a product, per ns */
     STEP_NS = 5,            /* of a loop, to its next iteration */
     REGION_NS = 20,         /* to start a region of a raster */
+    RUN_NS = 2,             /* to start a run of one */
     PIECE_STEP_NS = 2,      /* of one that runs in pieces */
 };
 
@@ -95,10 +96,12 @@ static double bytes_of_b(const we_matmul *p, const we_matmul_row *kernel) {
 }
 
 /* How the rows of a product meet its B: `rows` at a time. ahead: what is multiplied next is brought near
- * meanwhile. packs: B is not constant. */
+ * meanwhile. packs: B is not constant. share: of the busiest thread; 0: all have the same. a_ns: for A to
+ * come as often as it does. */
 typedef struct passes {
     int64_t rows;
     bool ahead, packs;
+    double share, a_ns;
 } passes;
 
 /* One pass of B, whose bytes arrive at that rate, over some rows of A. */
@@ -144,26 +147,58 @@ static double product_ns(const we_machine *machine, const we_matmul *p, passes h
         ns += (double)(left / how.rows) * pass_ns(machine, p, how.rows, later, how.ahead, kernel);
     if (left % how.rows)
         ns += pass_ns(machine, p, left % how.rows, later, how.ahead, kernel);
-    return batch * ns + greater(0, batch * m * n * 4 - NEAR_BYTES) / parameters->near;
+    ns = batch * (ns + how.a_ns) + greater(0, batch * m * n * 4 - NEAR_BYTES) / parameters->near;
+    return how.share > 0 ? ns * how.share * machine->threads : ns;
 }
 
-/* As we_gemm cuts a product with a packed B; k is taken for one run. */
+/* As we_gemm cuts a product; k is taken for one run. NULL: B is not packed yet. */
+static we_gemm_passes cut_of(const we_matmul *p, const we_matmul_row *kernel, const float *packed,
+                             int32_t threads) {
+    we_gemm gemm = {.kernel = kernel, .m = p->m, .n = p->n, .runs = 1, .depth = p->k, .packed = packed};
+    return we_gemm_cut(&gemm, threads);
+}
+
+static bool is_plain(const we_matmul *p, const we_matmul_row *kernel) {
+    return !kernel || p->m == 0 || p->n == 0 || p->k == 0;
+}
+
 static passes passes_of(const we_machine *machine, const we_matmul *p, const we_matmul_row *kernel) {
-    if (!kernel || p->m == 0 || p->k == 0)
+    if (is_plain(p, kernel))
         return (passes){.rows = 1, .ahead = true};
     float packed = 0;
-    we_gemm gemm = {.kernel = kernel, .m = p->m, .n = p->n, .runs = 1, .depth = p->k, .packed = &packed};
-    int64_t rows = we_gemm_unit_rows(&gemm, machine->threads);
-    return (passes){.rows = rows, .ahead = rows >= p->m};
+    we_gemm_passes cut = cut_of(p, kernel, &packed, machine->threads);
+    return (passes){.rows = cut.rows, .ahead = cut.rows >= p->m, .share = cut.share};
+}
+
+/* Of a product whose B is not constant. A batch of enough items is shared out by items. A comes from where
+ * weights lie if it is constant, and again for every unit of panels unless it stays near. */
+static passes packing_passes(const we_machine *machine, const we_matmul *p, bool a_is_constant,
+                             const we_matmul_row *kernel) {
+    const we_parameters *parameters = machine->parameters;
+    passes how = {.rows = INT64_MAX, .ahead = true, .packs = true};
+    if (is_plain(p, kernel))
+        return how;
+    int64_t batch = 1, threads = machine->threads;
+    for (int32_t i = 0; i < p->batch_rank; i++)
+        batch *= p->batch[i];
+    bool by_items = batch >= threads;
+    we_gemm_passes cut = cut_of(p, kernel, NULL, by_items ? 1 : machine->threads);
+    how.share = by_items ? (double)((batch + threads - 1) / threads) / (double)batch : cut.share;
+    double bytes = (double)(p->m * p->k) * sizeof(float);
+    how.a_ns =
+        bytes / (a_is_constant && machine->weights > parameters->cache ? parameters->far : parameters->near);
+    if (bytes > NEAR_BYTES)
+        how.a_ns += (double)(cut.a_passes - 1) * bytes / parameters->near;
+    return how;
 }
 
 static double matmul_ns(const we_machine *machine, const we_program *program, const we_command *command,
                         const we_matmul_row *kernel) {
     const we_matmul *product = &command->u.matmul;
-    passes how = {.rows = INT64_MAX, .ahead = true, .packs = true};
+    bool a_is_constant = program->tensors[command->in[0]].kind == WE_TENSOR_CONST;
     if (program->tensors[command->in[1]].kind == WE_TENSOR_CONST)
-        how = passes_of(machine, product, kernel);
-    return product_ns(machine, product, how, kernel);
+        return product_ns(machine, product, passes_of(machine, product, kernel), kernel);
+    return product_ns(machine, product, packing_passes(machine, product, a_is_constant, kernel), kernel);
 }
 
 static double claim_product_ns(const we_machine *machine, const we_command *command,
@@ -201,7 +236,10 @@ static double raster_ns(const we_machine *machine, const we_program *program, co
     for (size_t i = 0; i < command->u.raster.count; i++) {
         const we_region *r = &command->u.raster.regions[i];
         bool runs = r->rank == 0 || (r->src.stride[r->rank - 1] == 1 && r->dst.stride[r->rank - 1] == 1);
-        ns += REGION_NS + (double)we_region_count(r) * element / (runs ? copy : machine->parameters->turn);
+        double count = (double)we_region_count(r);
+        ns += REGION_NS + count * element / (runs ? copy : machine->parameters->turn);
+        if (runs && r->rank > 0)
+            ns += RUN_NS * count / (double)r->size[r->rank - 1];
     }
     return ns;
 }

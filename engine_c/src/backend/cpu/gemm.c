@@ -17,9 +17,19 @@ enum {
 /* How a product is cut. */
 typedef struct cut {
     int64_t runs, depth;  /* of a block of k: whole runs, or a piece of one */
-    int64_t panels, rows; /* of a unit */
+    int64_t panels, rows; /* of a unit, at most */
     int64_t across, down; /* units */
 } cut;
+
+/* Where units begin: as equal as whole panels and tiles allow, so that shares of equal numbers of units
+ * are. `across` and `down` themselves are the ends. */
+static int64_t first_panel(const we_gemm *g, const cut *cut, int64_t across) {
+    return we_panels(g->n, g->kernel->columns) * across / cut->across;
+}
+
+static int64_t first_row(const we_gemm *g, const cut *cut, int64_t down) {
+    return we_least(g->m, we_panels(g->m, g->kernel->rows) * down / cut->down * g->kernel->rows);
+}
 
 /* The least piece of `total` so that as few pieces of at most `most` are needed. */
 static int64_t even(int64_t total, int64_t most) {
@@ -72,7 +82,8 @@ static int64_t tile_words(const we_gemm *g, const cut *cut) {
 
 /* Of k, so that a tile's rows of A fit the first-level cache. */
 static int64_t most_depth(const we_matmul_row *kernel) {
-    return kernel->parts ? BLOCK_BYTES / (kernel->rows * kernel->parts * 2) : BLOCK_DEPTH;
+    return kernel->parts ? BLOCK_BYTES / (kernel->rows * kernel->parts * 2)
+                         : we_least(BLOCK_DEPTH, BLOCK_BYTES / (kernel->rows * 4));
 }
 
 /* Pieces of a run begin at whole granules. */
@@ -99,9 +110,9 @@ static cut cut_of(const we_gemm *g, int32_t threads) {
     else if (threads > 1)
         out.panels = we_least(out.panels, we_panels(panels, threads * UNITS_PER_THREAD));
     out.panels = even(panels, out.panels);
-    out.rows = even(tiles, unit_tiles) * rows;
     out.across = we_panels(panels, out.panels);
-    out.down = we_panels(g->m, out.rows);
+    out.down = we_panels(tiles, unit_tiles);
+    out.rows = we_panels(tiles, out.down) * rows;
     return out;
 }
 
@@ -127,8 +138,32 @@ static int64_t thread_floats(const we_gemm *g, const cut *cut) {
     return tile_words(g, cut) + sums_floats(g, cut) + own;
 }
 
-int64_t we_gemm_unit_rows(const we_gemm *g, int32_t threads) {
-    return cut_of(g, threads).rows;
+/* Results of the units before that one. */
+static double results_before(const we_gemm *g, const cut *cut, int64_t unit) {
+    int64_t across = unit / cut->down, from = first_panel(g, cut, across) * g->kernel->columns;
+    double columns = (double)we_least(g->n, from), rows = (double)first_row(g, cut, unit % cut->down);
+    if (rows == 0)
+        return columns * (double)g->m;
+    int64_t to = we_least(g->n, first_panel(g, cut, across + 1) * g->kernel->columns);
+    return columns * (double)g->m + ((double)to - columns) * rows;
+}
+
+/* Of all results, those of the thread that has the most. */
+static double busiest_share(const we_gemm *g, const cut *cut, int32_t threads) {
+    int64_t units = cut->across * cut->down;
+    double largest = 0;
+    for (int64_t i = 0; i < threads; i++) {
+        double share =
+            results_before(g, cut, units * (i + 1) / threads) - results_before(g, cut, units * i / threads);
+        largest = share > largest ? share : largest;
+    }
+    return largest / ((double)g->m * (double)g->n);
+}
+
+we_gemm_passes we_gemm_cut(const we_gemm *g, int32_t threads) {
+    cut cut = cut_of(g, threads);
+    return (we_gemm_passes){
+        .rows = cut.rows, .a_passes = cut.across, .share = busiest_share(g, &cut, threads)};
 }
 
 size_t we_gemm_scratch(const we_gemm *g, int32_t threads) {
@@ -459,13 +494,13 @@ static void run_units(void *context, int64_t begin, int64_t end) {
     const we_gemm *g = j->gemm;
     const cut *cut = &j->cut;
     float *own = j->scratch ? j->scratch + (j->pool ? we_pool_worker() : 0) * thread_floats(g, cut) : NULL;
-    int64_t columns = g->kernel->columns, panels = we_panels(g->n, columns);
+    int64_t columns = g->kernel->columns;
     bool has_sums = sums_floats(g, cut) > 0;
     if (g->kernel->open)
         g->kernel->open();
     for (int64_t unit = begin; unit < end; unit++) {
-        int64_t panel = unit / cut->down * cut->panels, row = unit % cut->down * cut->rows;
-        int64_t panel_end = we_least(panels, panel + cut->panels);
+        int64_t across = unit / cut->down, down = unit % cut->down;
+        int64_t panel = first_panel(g, cut, across), panel_end = first_panel(g, cut, across + 1);
         block b = {.first = true, .split = own, .sums = has_sums ? own + tile_words(g, cut) : NULL};
         while (b.run < g->runs) {
             b.runs = we_least(cut->runs, g->runs - b.run);
@@ -475,7 +510,7 @@ static void run_units(void *context, int64_t begin, int64_t end) {
                 find_packed(g, cut, &b, panel, panel_end);
             else
                 pack_block(g, &b, panel, panel_end, own + tile_words(g, cut) + sums_floats(g, cut));
-            multiply_block(g, cut, &b, row, we_least(g->m, row + cut->rows), panel * columns,
+            multiply_block(g, cut, &b, first_row(g, cut, down), first_row(g, cut, down + 1), panel * columns,
                            we_least(g->n, panel_end * columns));
             b.first = false;
             b.at += b.depth;

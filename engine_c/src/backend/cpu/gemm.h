@@ -51,9 +51,16 @@ static inline int64_t we_panels(int64_t lines, int64_t width) {
 
 /* scratch: we_gemm_scratch bytes; may be NULL where those are 0: B is packed, and of float32. */
 void we_gemm_run(we_pool *pool, const we_gemm *gemm, float *scratch);
-/* Rows that meet all of B before the next ones do: where they are fewer than m, B passes several times, and
- * what is multiplied next is not brought near meanwhile. */
-int64_t we_gemm_unit_rows(const we_gemm *gemm, int32_t threads);
+/* How a product is cut, as the search prices it. rows: that meet all of B before the next ones do; where they
+ * are fewer than m, B passes several times, and what is multiplied next is not brought near meanwhile.
+ * a_passes: how often A comes past. share: of the whole that the busiest thread computes. */
+typedef struct we_gemm_passes {
+    int64_t rows, a_passes;
+    double share;
+} we_gemm_passes;
+
+/* m, n and k are 1 or more. */
+we_gemm_passes we_gemm_cut(const we_gemm *gemm, int32_t threads);
 /* Bytes of scratch for products of that shape with that many threads. */
 size_t we_gemm_scratch(const we_gemm *gemm, int32_t threads);
 

