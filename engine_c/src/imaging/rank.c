@@ -16,6 +16,10 @@ typedef struct ranking {
 } ranking;
 
 static void put_outside(const ranking *r, int64_t pixels, char *to) {
+    if (r->element == 1) {
+        memset(to, *(const uint8_t *)(const void *)&r->outside, (size_t)(pixels * r->channels));
+        return;
+    }
     for (int64_t i = 0; i < pixels * r->channels; i++)
         memcpy(to + (size_t)i * r->element, &r->outside, r->element);
 }
@@ -250,16 +254,21 @@ static bool shape_rows(void *context, int64_t begin, int64_t end) {
     const ranking *r = context;
     int64_t n = r->out->width * r->channels;
     size_t widened = rounded_up((size_t)((r->in->width + r->width) * r->channels) * r->element);
-    char *ring = we_memory_new_dirty(widened * (size_t)r->height + (size_t)r->taps * sizeof(void *));
+    char *ring =
+        we_memory_new_dirty(widened * (size_t)r->height + (size_t)(r->taps + r->height) * sizeof(void *));
     if (!ring)
         return false;
     const void **taps = (const void **)(void *)(ring + widened * (size_t)r->height);
+    const char **rows = (const char **)(taps + r->taps);
     for (int64_t next = begin - r->up, y = begin; y < end; y++) {
         for (; next < y - r->up + r->height; next++)
             widen(r, next, ring + widened * (size_t)((next - begin + r->up) % r->height));
+        for (int64_t t = 0, slot = (y - begin) % r->height; t < r->height; t++) {
+            rows[t] = ring + widened * (size_t)slot;
+            slot = slot + 1 < r->height ? slot + 1 : 0;
+        }
         for (int64_t t = 0; t < r->taps; t++)
-            taps[t] = ring + widened * (size_t)((y - begin + r->tap_row[t]) % r->height) +
-                      (size_t)(r->tap_column[t] * r->channels) * r->element;
+            taps[t] = rows[r->tap_row[t]] + (size_t)(r->tap_column[t] * r->channels) * r->element;
         if (r->shape)
             extreme(r, n, r->taps, taps, we_image_row(r->out, y));
         else

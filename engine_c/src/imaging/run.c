@@ -188,7 +188,20 @@ static void copy_pixel(char *to, const char *from, size_t size) {
 void we_image_extend(char *row, int64_t width, int64_t channels, size_t element, int64_t left, int64_t right,
                      int border, const void *outside) {
     size_t pixel = (size_t)channels * element;
-    char *middle = row + (size_t)left * pixel;
+    char *middle = row + (size_t)left * pixel, *end = middle + (size_t)width * pixel;
+    if (border == WE_BORDER_CONSTANT && element == 1) {
+        memset(row, *(const uint8_t *)outside, (size_t)left * pixel);
+        memset(end, *(const uint8_t *)outside, (size_t)right * pixel);
+        return;
+    }
+    if (border == WE_BORDER_REFLECT_101 && left < width &&
+        right < width) { /* the usual one, as each pixel counts */
+        for (int64_t i = 1; i <= left; i++)
+            copy_pixel(middle - (size_t)i * pixel, middle + (size_t)i * pixel, pixel);
+        for (int64_t i = 0; i < right; i++)
+            copy_pixel(end + (size_t)i * pixel, end - (size_t)(i + 2) * pixel, pixel);
+        return;
+    }
     for (int64_t i = -left; i < width + right; i++) {
         if (i == 0)
             i = width;

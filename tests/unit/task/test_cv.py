@@ -6,6 +6,7 @@ How nearly each function agrees is said in one table: ``tests/support/cv_cases.p
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -46,6 +47,39 @@ def test_agrees_with_opencv(case: Case, seed: int, height: int, width: int) -> N
             continue
         apart = np.abs(our.astype(np.float64).ravel() - their.astype(np.float64).ravel())
         assert np.mean(apart > case.tolerance) <= case.share, f"differs by up to {apart.max()}"
+
+
+LONG: dict[str, Callable[[Any, Any], Any]] = {
+    "GaussianBlur": lambda m, i: [m.GaussianBlur(i, (n, n), 0) for n in (3, 5, 7)],
+    "blur": lambda m, i: [m.blur(i, (n, n)) for n in (3, 11, 15, 25)],
+    "medianBlur": lambda m, i: [m.medianBlur(i, n) for n in (3, 5, 7)],
+    "filter2D": lambda m, i: m.filter2D(i, -1, np.array([[0.0, -1, 0], [-1, 5, -1], [0, -1, 0]])),
+    "Laplacian": lambda m, i: m.Laplacian(i, m.CV_16S),
+    "Sobel": lambda m, i: [m.Sobel(i, m.CV_16S, 1, 0, ksize=n) for n in (3, 5)],
+    "erode": lambda m, i: [
+        m.erode(i, np.ones((h, w), np.uint8)) for h, w in ((3, 3), (9, 5), (4, 31), (31, 2))
+    ],
+    "dilate": lambda m, i: [m.dilate(i, np.ones((h, w), np.uint8)) for h, w in ((1, 4), (10, 10), (50, 1))],
+    "threshold": lambda m, i: [m.threshold(i, 99, 200, t)[1] for t in range(5)],
+    "pointwise": lambda m, i: [m.absdiff(i, i[::-1]), m.add(i, i[::-1]), m.bitwise_not(i)],
+    "LUT": lambda m, i: m.LUT(i, np.arange(255, -1, -1, dtype=np.uint8)),
+    "inRange": lambda m, i: m.inRange(i, (9, 99, 30), (200, 255, 180)),
+    "sums": lambda m, i: [m.sumElems(i), *m.minMaxLoc(i[..., 1])[:2], m.countNonZero(i[..., 2])],
+    "grey": lambda m, i: [m.equalizeHist(i[..., 0]), m.integral(i[..., 1]), m.Canny(i[..., 2], 90, 500)],
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", LONG)
+def test_agrees_on_rows_longer_than_a_block(name: str, threads: int) -> None:
+    """Kernels take rows in blocks and stretches; short rows are joined, and large images shared."""
+    image = np.random.default_rng(6).integers(0, 256, (53, 1101, 3), dtype=np.uint8)
+    cv.setNumThreads(threads)
+    try:
+        for our, their in zip(_arrays(LONG[name](cv, image)), _arrays(LONG[name](cv2, image)), strict=True):
+            assert np.array_equal(our.astype(np.float64).ravel(), their.astype(np.float64).ravel())
+    finally:
+        cv.setNumThreads(0)
 
 
 @pytest.mark.parametrize("side", [(1, 2), (2, 2), (4, 4), (8, 16), (16, 16)])
