@@ -15,6 +15,7 @@ struct coloring {
     const we_image *in, *out;
     const double *p; /* numbers behind the formula's own */
     u8_formula u8;
+    we_rows_work bytes; /* makes rows of bytes; NULL: by `u8` */
     f64_formula f64;
     int blue;         /* channel of blue on the side that has it */
     double one, half; /* of the element type: full scale and the middle of chroma */
@@ -86,20 +87,21 @@ static we_status convert(coloring *k, uint32_t dtypes, int64_t least_in, int64_t
     k->out = out;
     k->one = in->dtype == WE_U8 ? 255 : in->dtype == WE_U16 ? 65535 : 1;
     k->half = in->dtype == WE_U8 ? 128 : in->dtype == WE_U16 ? 32768 : 0.5;
-    bool bytes = in->dtype == WE_U8 && k->u8;
-    return we_imaging_rows(k->c, in->height, in->width * (in->channels + out->channels),
-                           bytes ? u8_rows : f64_rows, k, err);
+    we_rows_work rows = in->dtype != WE_U8 ? f64_rows : k->bytes ? k->bytes : u8_rows;
+    return we_imaging_rows(k->c, in->height, in->width * (in->channels + out->channels), rows, k, err);
 }
 
 /* ---- Channels put in another order ---- */
 
-static void order_u8(const coloring *k, int64_t n, uint8_t *const *in, uint8_t *const *out) {
-    for (int64_t c = 0; c < k->out->channels; c++) {
-        if (k->p[c] < 0)
-            memset(out[c], 255, (size_t)n);
-        else
-            memcpy(out[c], in[(int)k->p[c]], (size_t)n);
-    }
+static bool order_rows(void *context, int64_t begin, int64_t end) {
+    const coloring *k = context;
+    int8_t order[PLANES];
+    for (int64_t c = 0; c < k->out->channels; c++)
+        order[c] = (int8_t)k->p[c];
+    for (int64_t y = begin; y < end; y++)
+        k->c->kernels->order_u8(k->in->width, (int32_t)k->in->channels, (int32_t)k->out->channels, order,
+                                (const uint8_t *)we_image_row(k->in, y), (uint8_t *)we_image_row(k->out, y));
+    return true;
 }
 
 static void order_f64(const coloring *k, const double *in, double *out) {
@@ -112,7 +114,7 @@ we_status we_imaging_color_order(const we_imaging_call *c, we_error *err) {
     int64_t channels = (int64_t)c->number_count, ignored;
     for (int64_t i = 0; i < channels; i++)
         WE_TRY(we_number_within(c->p[i], -1, c->in->channels - 1, "a channel", &ignored, err));
-    coloring k = {.c = c, .p = c->p, .u8 = order_u8, .f64 = order_f64};
+    coloring k = {.c = c, .p = c->p, .bytes = order_rows, .f64 = order_f64};
     return convert(&k, WE_TYPE(U8) | WE_TYPE(U16) | WE_TYPE(F32) | WE_TYPE(F64), 1, PLANES, channels,
                    channels, err);
 }

@@ -6,6 +6,7 @@ static int64_t pixel_size(const we_image *image) {
 }
 
 typedef struct moving {
+    const we_image_kernels *kernels;
     const we_image *in, *out;
     bool transpose, flip_x, flip_y; /* in that order, of the result's axes */
 } moving;
@@ -53,7 +54,8 @@ static bool flip_rows(void *context, int64_t begin, int64_t end) {
                 move_pixels(n, size, we_image_row(m->in, sx) + sy * size,
                             m->flip_x ? -m->in->row : m->in->row, to);
             else if (m->flip_x)
-                move_pixels(n, size, we_image_row(m->in, sy) + sx * size, -size, to);
+                m->kernels->reverse_u8(n, (int32_t)size, (const uint8_t *)we_image_row(m->in, sy),
+                                       (uint8_t *)to);
             else
                 memcpy(to, we_image_row(m->in, sy) + sx * size, (size_t)(n * size));
         }
@@ -64,7 +66,7 @@ static bool flip_rows(void *context, int64_t begin, int64_t end) {
 /* Numbers: whether rows and columns change places, then whether the result is flipped left to right, and
  * upside down. */
 we_status we_imaging_flip(const we_imaging_call *c, we_error *err) {
-    moving m = {c->in, c->out, c->p[0] != 0, c->p[1] != 0, c->p[2] != 0};
+    moving m = {c->kernels, c->in, c->out, c->p[0] != 0, c->p[1] != 0, c->p[2] != 0};
     int64_t height = m.transpose ? m.in->width : m.in->height,
             width = m.transpose ? m.in->height : m.in->width;
     WE_TRY(we_image_expect(c->in, WE_ANY_PIXELS, "a flip", err));
@@ -78,28 +80,54 @@ we_status we_imaging_flip(const we_imaging_call *c, we_error *err) {
 
 typedef struct bordering {
     const we_image *in, *out;
-    int64_t top, left;
+    int64_t top, left, right;
     int border;
     const char *constant; /* one pixel */
+    const int64_t
+        *from; /* bytes into a row of the source for each column to the left and then to the right */
 } bordering;
+
+/* n pixels at `to`, each from where the source has it; row NULL: the constant. */
+static void border_pixels(const bordering *b, int64_t n, const char *row, const int64_t *from, char *to) {
+    int64_t size = pixel_size(b->in);
+#define PIXELS(bytes)                                                                                        \
+    for (int64_t i = 0; i < n; i++)                                                                          \
+    memcpy(to + i * size, row && from[i] >= 0 ? row + from[i] : b->constant, (size_t)(bytes))
+    switch (size) {
+    case 1:
+        PIXELS(1);
+        break;
+    case 3:
+        PIXELS(3);
+        break;
+    case 4:
+        PIXELS(4);
+        break;
+    default:
+        PIXELS(size);
+    }
+#undef PIXELS
+}
 
 static bool border_rows(void *context, int64_t begin, int64_t end) {
     const bordering *b = context;
-    int64_t size = pixel_size(b->in), width = b->in->width;
+    int64_t size = pixel_size(b->in), width = b->in->width, right = b->left + width;
+    const char *before = NULL; /* a whole row of the constant, once there is one */
     for (int64_t y = begin; y < end; y++) {
         int64_t from = we_border_at(y - b->top, b->in->height, b->border);
         char *to = we_image_row(b->out, y);
         const char *row = from < 0 ? NULL : we_image_row(b->in, from);
+        if (!row && before) {
+            memcpy(to, before, (size_t)(b->out->width * size));
+            continue;
+        }
+        border_pixels(b, b->left, row, b->from, to);
         if (row)
             memcpy(to + b->left * size, row, (size_t)(width * size));
-        for (int64_t x = 0; x < b->out->width; x++) {
-            if (row && x == b->left)
-                x += width;
-            if (x >= b->out->width)
-                break;
-            int64_t column = row ? we_border_at(x - b->left, width, b->border) : -1;
-            memcpy(to + x * size, column < 0 ? b->constant : row + column * size, (size_t)size);
-        }
+        else
+            border_pixels(b, width, NULL, NULL, to + b->left * size);
+        border_pixels(b, b->right, row, b->from + b->left, to + right * size);
+        before = row ? before : to;
     }
     return true;
 }
@@ -122,7 +150,18 @@ we_status we_imaging_border(const we_imaging_call *c, we_error *err) {
         we_pixels_from_f64(in->dtype, 1, &c->p[3 + (channel < 4 ? channel : 3)],
                            constant + channel * (int64_t)we_image_size(in));
     b.constant = constant;
-    return we_imaging_rows(c, out->height, out->width * pixel_size(in), border_rows, &b, err);
+    b.right = out->width - in->width - b.left;
+    int64_t *from = we_memory_new_dirty((size_t)(b.left + b.right + 1) * sizeof *from);
+    if (!from)
+        return we_error_no_memory(err);
+    for (int64_t i = 0; i < b.left + b.right; i++) {
+        int64_t column = we_border_at(i < b.left ? i - b.left : in->width + i - b.left, in->width, b.border);
+        from[i] = column < 0 ? -1 : column * pixel_size(in);
+    }
+    b.from = from;
+    we_status status = we_imaging_rows(c, out->height, out->width * pixel_size(in), border_rows, &b, err);
+    we_memory_free(from);
+    return status;
 }
 
 /* Numbers: x and y of the corner. The result's size is that of the crop. */

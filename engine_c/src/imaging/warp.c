@@ -5,8 +5,10 @@ enum { NEAREST, LINEAR, STRIP = 256 };
 
 typedef struct warping {
     const we_image *in, *out, *map_x, *map_y; /* map_y: NULL where map_x holds both */
-    const double *m; /* 2 x 3 or 3 x 3, result to source; NULL where there are maps */
-    bool perspective;
+    const we_image_kernels *kernels;
+    const double *m;         /* 2 x 3 or 3 x 3, result to source; NULL where there are maps */
+    bool perspective, bytes; /* bytes: their offsets fit those of `corners` */
+    we_image_grid grid;
     int how, border;
     double constant[4]; /* per channel, the last for all further ones */
 } warping;
@@ -15,22 +17,6 @@ typedef struct warping {
 typedef struct places {
     float x[STRIP], y[STRIP];
 } places;
-
-static void places_of_matrix(const warping *w, int64_t x0, int64_t y, int64_t n, places *out) {
-    const double *m = w->m;
-    for (int64_t i = 0; i < n; i++) {
-        double x = (double)(x0 + i);
-        double sx = m[0] * x + (m[1] * (double)y + m[2]), sy = m[3] * x + (m[4] * (double)y + m[5]);
-        if (w->perspective) {
-            double z = m[6] * x + (m[7] * (double)y + m[8]);
-            z = z != 0 ? 1 / z : 0;
-            sx *= z;
-            sy *= z;
-        }
-        out->x[i] = (float)sx;
-        out->y[i] = (float)sy;
-    }
-}
 
 static void places_of_maps(const warping *w, int64_t x0, int64_t y, int64_t n, places *out) {
     if (w->map_y) {
@@ -109,7 +95,6 @@ static void linear_edge(const warping *w, int32_t sx, int32_t sy, float fx, floa
     }
 }
 
-#define ROUND_BYTE(v) ((uint8_t)lrintf(v))
 #define SAME(v) (v)
 
 #define LINEAR_INSIDE(name, T, F, channels_, round)                                                          \
@@ -122,20 +107,12 @@ static void linear_edge(const warping *w, int32_t sx, int32_t sy, float fx, floa
             ((T *)(void *)y)[c] = round(top + fy * (bottom - top));                                          \
         }                                                                                                    \
     }
-LINEAR_INSIDE(inside_u8_1, uint8_t, float, 1, ROUND_BYTE)
-LINEAR_INSIDE(inside_u8_3, uint8_t, float, 3, ROUND_BYTE)
-LINEAR_INSIDE(inside_u8_4, uint8_t, float, 4, ROUND_BYTE)
 LINEAR_INSIDE(inside_f32_1, float, float, 1, SAME)
 LINEAR_INSIDE(inside_f32_3, float, float, 3, SAME)
 
 typedef void (*inside_function)(const char *x, int64_t row, int64_t channels, float fx, float fy, char *y);
 
 static inside_function inside_of(const we_image *image) {
-    if (image->dtype == WE_U8)
-        return image->channels == 1   ? inside_u8_1
-               : image->channels == 3 ? inside_u8_3
-               : image->channels == 4 ? inside_u8_4
-                                      : NULL;
     if (image->dtype == WE_F32)
         return image->channels == 1 ? inside_f32_1 : image->channels == 3 ? inside_f32_3 : NULL;
     return NULL;
@@ -155,18 +132,91 @@ static void linear_strip(const warping *w, const places *p, int64_t n, char *y) 
     }
 }
 
+/* ---- Linear, bytes ---- */
+
+/* Pixels i to the end of those whose place is of one kind: inside, at an edge, outside. */
+static int64_t run_end(const int32_t *at, int64_t i, int64_t n) {
+    int32_t kind = at[i];
+    bool inside = kind > WE_EDGE;
+    while (i < n && (inside ? at[i] > WE_EDGE : at[i] == kind))
+        i++;
+    return i;
+}
+
+/* One pixel at or beyond an edge. */
+static void edge_u8(const warping *w, float x, float y, const int16_t *top, const int16_t *bottom,
+                    uint8_t *to) {
+    int64_t sx = whole_of(x), sy = whole_of(y);
+    const uint8_t *corner[4];
+    for (int k = 0; k < 4; k++) {
+        corner[k] = (const uint8_t *)pixel_at(w, sx + k % 2, sy + k / 2);
+        if (!corner[k] && w->border == WE_BORDER_TRANSPARENT)
+            return;
+    }
+    const int32_t weights[4] = {top[0], top[1], bottom[0], bottom[1]};
+    for (int64_t c = 0; c < w->in->channels; c++) {
+        int32_t sum = 1 << 13;
+        for (int k = 0; k < 4; k++)
+            sum += weights[k] * (corner[k] ? corner[k][c] : (int32_t)constant_of(w, c));
+        to[c] = (uint8_t)(sum >> 14);
+    }
+}
+
+static void constant_run(const warping *w, int64_t n, uint8_t *to) {
+    int64_t channels = w->in->channels;
+    for (int64_t c = 0; c < channels; c++) {
+        uint8_t value = (uint8_t)constant_of(w, c);
+        for (int64_t i = 0; i < n; i++)
+            to[i * channels + c] = value;
+    }
+}
+
+static void linear_strip_u8(const warping *w, const places *p, int64_t n, char *y) {
+    int32_t at[STRIP], channels = (int32_t)w->in->channels;
+    int16_t top[2 * STRIP], bottom[2 * STRIP];
+    w->kernels->corners(n, p->x, p->y, &w->grid, at, top, bottom);
+    for (int64_t i = 0, end; i < n; i = end) {
+        end = run_end(at, i, n);
+        uint8_t *to = (uint8_t *)y + i * channels;
+        if (at[i] > WE_EDGE) {
+            w->kernels->bilinear_u8(end - i, channels, w->in->data, w->in->row, at + i, top + 2 * i,
+                                    bottom + 2 * i, to);
+        } else if (at[i] == WE_OUTSIDE && w->border == WE_BORDER_CONSTANT) {
+            constant_run(w, end - i, to);
+        } else {
+            for (int64_t j = i; j < end; j++)
+                edge_u8(w, p->x[j], p->y[j], top + 2 * j, bottom + 2 * j, (uint8_t *)y + j * channels);
+        }
+    }
+}
+
+/* May bytes be read by offsets of 31 bits, 8 at a time? */
+static bool fits_grid(const we_image *in, we_image_grid *out) {
+    enum { READ = 8 };
+    int64_t width = in->width * in->channels, below = in->row > 0 ? (in->height - 1) * in->row : 0;
+    int64_t size = width + (in->height - 1) * (in->row < 0 ? -in->row : in->row);
+    if (in->dtype != WE_U8 || in->height > INT32_MAX / 2 || in->width > INT32_MAX / 2 || size > INT32_MAX / 2)
+        return false;
+    *out = (we_image_grid){(int32_t)in->width, (int32_t)in->height, (int32_t)in->row, (int32_t)in->channels,
+                           (int32_t)(width + below - READ - (in->row > 0 ? in->row : 0))};
+    return true;
+}
+
 static bool warp_rows(void *context, int64_t begin, int64_t end) {
     const warping *w = context;
     places p;
     int64_t size = w->in->channels * (int64_t)we_image_size(w->in);
+    void (*strip)(const warping *, const places *, int64_t, char *) = w->how == NEAREST ? nearest_strip
+                                                                      : w->bytes        ? linear_strip_u8
+                                                                                        : linear_strip;
     for (int64_t y = begin; y < end; y++) {
         for (int64_t x = 0; x < w->out->width; x += STRIP) {
             int64_t n = w->out->width - x < STRIP ? w->out->width - x : STRIP;
             if (w->m)
-                places_of_matrix(w, x, y, n, &p);
+                w->kernels->places(n, w->m, w->perspective, (double)x, (double)y, p.x, p.y);
             else
                 places_of_maps(w, x, y, n, &p);
-            (w->how == NEAREST ? nearest_strip : linear_strip)(w, &p, n, we_image_row(w->out, y) + x * size);
+            strip(w, &p, n, we_image_row(w->out, y) + x * size);
         }
     }
     return true;
@@ -188,6 +238,8 @@ static we_status warp(const we_imaging_call *c, warping *w, const char *what, we
     w->out = c->out;
     if (we_image_is_empty(w->in) || w->in->channels != w->out->channels || w->in->dtype != w->out->dtype)
         return we_error_set(err, WE_INVALID_ARGUMENT, "%s needs an image that is not empty", what);
+    w->kernels = c->kernels;
+    w->bytes = fits_grid(w->in, &w->grid);
     return we_imaging_rows(c, w->out->height, w->out->width * w->out->channels * 8, warp_rows, w, err);
 }
 
