@@ -295,6 +295,15 @@ static void check_places(const char *set, const we_image_kernels *k, const we_im
     BOTH(corners, n, px, py, &grid, PLANES[0], PLANES[1], PLANES[2]);
     bool turn = check_below(2);
     double x0 = (double)check_below(9);
+    BOTH(spots, n, px, py, &grid, OUT);
+    int64_t rows = check_below(40), columns = check_below(30);
+    BOTH(transpose_u8, rows, columns, in.u8[0], rows + 3, OUT, columns + 2);
+    for (int i = 0; i < MOST; i++) /* near each other, as in most images */
+        at[i] = i * 3 / 2 + (int32_t)check_below(3);
+    BOTH(bilinear_u8, n, 1, in.u8[0], 2 * MOST, at, pairs[0], pairs[1], OUT);
+    BOTH(weigh_u8, n, 1, 4, in.u8[0], at, w, OUT);
+    BOTH(weigh_u8, n, 1, 8, in.u8[0], at, w, OUT);
+    BOTH(resize_u8, n, 1, in.u8[0], at, 1, w, OUT);
     const double m[9] = {0.9, 0.1, -3, -0.2, 1.1, 2, 1e-3, -2e-3, check_below(2) ? 1 : 0};
     BOTH(places, n, m, turn, x0, 7, PLANES[0], PLANES[1]);
     for (int i = 0; i < ROOM; i++)

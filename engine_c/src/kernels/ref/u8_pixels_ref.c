@@ -29,6 +29,8 @@ REF(resize_u8, resize_plain,
     n, channels, x, at, step, w, y)
 REF(halve_u8, halve_plain, (int64_t n, int32_t channels, const uint8_t *a, const uint8_t *b, uint8_t *y), n,
     channels, a, b, y)
+REF(spots, spots_plain, (int64_t n, const float *px, const float *py, const we_image_grid *grid, int32_t *at),
+    n, px, py, grid, at)
 REF(corners, corners_plain,
     (int64_t n, const float *px, const float *py, const we_image_grid *grid, int32_t *at, int16_t *top,
      int16_t *bottom),
@@ -41,3 +43,16 @@ REF(weigh_u8, weigh_plain,
     (int64_t n, int32_t channels, int32_t taps, const uint8_t *x, const int32_t *at, const int16_t *w,
      int32_t *y),
     n, channels, taps, x, at, w, y)
+
+void we_image_split_u8__ref(int64_t n, int32_t channels, const uint8_t *x, uint8_t *const *planes) {
+    split_plain(n, channels, x, planes);
+}
+
+void we_image_merge_u8__ref(int64_t n, int32_t channels, const uint8_t *const *planes, uint8_t *y) {
+    merge_plain(n, channels, planes, y);
+}
+
+void we_image_transpose_u8__ref(int64_t rows, int64_t columns, const uint8_t *in, int64_t in_row,
+                                uint8_t *out, int64_t out_row) {
+    transpose_plain(rows, columns, in, in_row, out, out_row);
+}

@@ -38,6 +38,35 @@ enum { B_LANES = 4, B_DWORDS = 4 * B_LANES, B_COUNT = 16 * B_LANES };
 #define B_LANE_DWORDS(p)                                                                                     \
     _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3),              \
                              _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)(p))))
+/* Groups of 12 bytes, one for a lane. */
+static inline BYTES b_load_twelves(const void *p) {
+    return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 1, 2, 15, 3, 4, 5, 15, 6, 7, 8, 15, 9, 10, 11, 15),
+                                    _mm512_maskz_loadu_epi32(0x0fff, p));
+}
+/* The last lane first. */
+#define B_TURN_LANES(v) _mm512_shuffle_i64x2(v, v, 0x1b)
+/* Bytes of b at the places of a lane that are set in `mask`, a constant, others of a. */
+#define B_BLEND(mask, a, b) _mm512_mask_blend_epi8((mask) * 0x0001000100010001ull, a, b)
+/* Is any dword above `most`, without sign? */
+#define B_ANY_ABOVE(v, most) (_mm512_cmpgt_epu32_mask(v, _mm512_set1_epi32(most)) != 0)
+/* Three vectors in a row, of groups of three units of 16 bytes, to a vector for each unit of the groups, and
+ * back. */
+static inline BYTES b_lanes(const BYTES v[3], int64_t a, int64_t b, int64_t c, int64_t d) {
+    __m512i two = _mm512_setr_epi64(2 * a & 15, (2 * a & 15) + 1, 2 * b & 15, (2 * b & 15) + 1, 2 * c & 15,
+                                    (2 * c & 15) + 1, 2 * d & 15, (2 * d & 15) + 1);
+    __mmask8 third = (__mmask8)((a > 7) * 0x03 | (b > 7) * 0x0c | (c > 7) * 0x30 | (d > 7) * 0xc0);
+    return _mm512_mask_permutexvar_epi64(_mm512_permutex2var_epi64(v[0], two, v[1]), third, two, v[2]);
+}
+static inline void b_load_threes(const void *p, BYTES out[3]) {
+    const BYTES v[3] = {B_LOAD(p), B_LOAD((const char *)p + 64), B_LOAD((const char *)p + 128)};
+    for (int k = 0; k < 3; k++)
+        out[k] = b_lanes(v, k, 3 + k, 6 + k, 9 + k);
+}
+static inline void b_store_threes(void *p, const BYTES v[3]) { /* lane l of v[k] is 4 k + l */
+    B_STORE(p, b_lanes(v, 0, 4, 8, 1));
+    B_STORE((char *)p + 64, b_lanes(v, 5, 9, 2, 6));
+    B_STORE((char *)p + 128, b_lanes(v, 10, 3, 7, 11));
+}
 /* lane(0), lane(1), ... as one vector. */
 #define B_LANES_OF(lane)                                                                                     \
     _mm512_inserti32x4(                                                                                      \

@@ -184,32 +184,138 @@ void IMAGE(unhsv_u8)(int64_t n, const uint8_t *h, const uint8_t *s, const uint8_
 #define LANE_LOAD(p) _mm_loadu_si128((const __m128i *)(const void *)(p))
 #define LANE_STORE(p, v) _mm_storeu_si128((__m128i *)(void *)(p), v)
 
-void IMAGE(order_u8)(int64_t n, int32_t from, int32_t to, const int8_t *order, const uint8_t *x,
-                     uint8_t *restrict y) {
+/* Four pixels of `channels` bytes in each lane. */
+ALWAYS BYTES load_fours(const uint8_t *p, int32_t channels) {
+    return channels == 1 ? B_LANE_DWORDS(p) : channels == 3 ? b_load_twelves(p) : B_LOAD(p);
+}
+
+ALWAYS void store_fours(uint8_t *p, int32_t channels, BYTES v) {
+    if (channels == 3)
+        b_store_twelves(p, v);
+    else
+        B_STORE(p, v);
+}
+
+ALWAYS void order_steps(int64_t n, int32_t from, int32_t to, const int8_t *order, const uint8_t *x,
+                        uint8_t *restrict y) {
     int8_t shuffle[16], fill[16];
-    int64_t pixels = 16 / (from > to ? from : to), i = 0;
     for (int j = 0; j < 16; j++) {
-        bool read = j < pixels * to && order[j % to] >= 0;
+        bool read = j < 4 * to && order[j % to] >= 0;
         shuffle[j] = read ? (int8_t)(j / to * from + order[j % to]) : NONE;
-        fill[j] = j < pixels * to && !read ? -1 : 0;
+        fill[j] = j < 4 * to && !read ? -1 : 0;
     }
-    __m128i by = LANE_LOAD(shuffle), with = LANE_LOAD(fill);
-    for (; i * from + 16 <= n * from && i * to + 16 <= n * to; i += pixels)
-        LANE_STORE(y + i * to, _mm_or_si128(_mm_shuffle_epi8(LANE_LOAD(x + i * from), by), with));
-    order_plain(i, n, from, to, order, x, y);
+    const BYTES by = B_EACH(LANE_LOAD(shuffle)), with = B_EACH(LANE_LOAD(fill));
+    for (int64_t i = 0; i < n; i = after(i, n, 4 * B_LANES))
+        store_fours(y + i * to, to, B_OR(I(shuffle_epi8)(load_fours(x + i * from, from), by), with));
+}
+
+void IMAGE(order_u8)(int64_t n, int32_t from, int32_t to, const int8_t *order, const uint8_t *x, uint8_t *y) {
+#define ORDER(f, t)                                                                                          \
+    if (from == (f) && to == (t) && n >= 4 * B_LANES) {                                                      \
+        order_steps(n, f, t, order, x, y);                                                                   \
+        return;                                                                                              \
+    }
+    ORDER(1, 3)
+    ORDER(1, 4) ORDER(3, 3) ORDER(3, 4) ORDER(4, 3) ORDER(4, 4)
+#undef ORDER
+        order_plain(0, n, from, to, order, x, y);
 }
 
 void IMAGE(reverse_u8)(int64_t n, int32_t size, const uint8_t *x, uint8_t *restrict y) {
-    int8_t shuffle[16];
-    int64_t pixels = size <= 16 ? 16 / size : 0, i = 0;
-    if (pixels > 0) { /* each load ends with the pixel that comes first */
-        for (int j = 0; j < 16; j++)
-            shuffle[j] = (int8_t)(j < pixels * size ? 16 - size - j / size * size + j % size : NONE);
-        __m128i by = LANE_LOAD(shuffle);
-        for (; (i * size + 16) <= n * size; i += pixels)
-            LANE_STORE(y + i * size, _mm_shuffle_epi8(LANE_LOAD(x + (n - i) * size - 16), by));
+    int64_t lane = size == 3 ? 12 : 16, step = B_LANES * lane, bytes = n * size;
+    if (lane % size != 0 || bytes < step) {
+        reverse_plain(0, n, size, x, y);
+        return;
     }
-    reverse_plain(i, n, size, x, y);
+    int8_t shuffle[16];
+    for (int j = 0; j < 16; j++)
+        shuffle[j] = (int8_t)(j < lane ? lane - size - j / size * size + j % size : NONE);
+    const BYTES by = B_EACH(LANE_LOAD(shuffle));
+    for (int64_t i = 0; i < bytes; i = after(i, bytes, step)) {
+        const uint8_t *from = x + bytes - i - step;
+        BYTES v = size == 3 ? b_load_twelves(from) : B_LOAD(from);
+        v = I(shuffle_epi8)(B_TURN_LANES(v), by);
+        if (size == 3)
+            b_store_twelves(y + i, v);
+        else
+            B_STORE(y + i, v);
+    }
+}
+
+/* Where the channels of 16 pixels of three lie in three units of 16 bytes: channel c at byte p of unit u if
+ * (16 u + p) % 3 == c. The same places in another order are filled by one shuffle. */
+#define THIRD(k) (0x9249u << (k) & 0xffffu) /* bits k, k + 3, ... */
+#define THREE(c, j) (3 * (j) + (c)) % 16
+#define UNZIP(c)                                                                                             \
+    B_EACH(_mm_setr_epi8(THREE(c, 0), THREE(c, 1), THREE(c, 2), THREE(c, 3), THREE(c, 4), THREE(c, 5),       \
+                         THREE(c, 6), THREE(c, 7), THREE(c, 8), THREE(c, 9), THREE(c, 10), THREE(c, 11),     \
+                         THREE(c, 12), THREE(c, 13), THREE(c, 14), THREE(c, 15)))
+#define WHICH(c, p) ((p) + 48 - (c)) * 11 % 16 /* j with 3 j + c = p modulo 16 */
+#define ZIP(c)                                                                                               \
+    B_EACH(_mm_setr_epi8(WHICH(c, 0), WHICH(c, 1), WHICH(c, 2), WHICH(c, 3), WHICH(c, 4), WHICH(c, 5),       \
+                         WHICH(c, 6), WHICH(c, 7), WHICH(c, 8), WHICH(c, 9), WHICH(c, 10), WHICH(c, 11),     \
+                         WHICH(c, 12), WHICH(c, 13), WHICH(c, 14), WHICH(c, 15)))
+
+void IMAGE(split_u8)(int64_t n, int32_t channels, const uint8_t *x, uint8_t *const *planes) {
+    if (channels != 3 || n < B_COUNT) {
+        split_plain(n, channels, x, planes);
+        return;
+    }
+    uint8_t *restrict a = planes[0], *restrict b = planes[1], *restrict c = planes[2];
+    for (int64_t i = 0; i < n; i = after(i, n, B_COUNT)) {
+        BYTES v[3];
+        b_load_threes(x + 3 * i, v);
+        B_STORE(a + i, I(shuffle_epi8)(B_BLEND(THIRD(1), B_BLEND(THIRD(2), v[0], v[1]), v[2]), UNZIP(0)));
+        B_STORE(b + i, I(shuffle_epi8)(B_BLEND(THIRD(2), B_BLEND(THIRD(0), v[0], v[1]), v[2]), UNZIP(1)));
+        B_STORE(c + i, I(shuffle_epi8)(B_BLEND(THIRD(0), B_BLEND(THIRD(1), v[0], v[1]), v[2]), UNZIP(2)));
+    }
+}
+
+void IMAGE(merge_u8)(int64_t n, int32_t channels, const uint8_t *const *planes, uint8_t *restrict y) {
+    if (channels != 3 || n < B_COUNT) {
+        merge_plain(n, channels, planes, y);
+        return;
+    }
+    const uint8_t *a = planes[0], *b = planes[1], *c = planes[2];
+    for (int64_t i = 0; i < n; i = after(i, n, B_COUNT)) {
+        BYTES va = I(shuffle_epi8)(B_LOAD(a + i), ZIP(0)), vb = I(shuffle_epi8)(B_LOAD(b + i), ZIP(1)),
+              vc = I(shuffle_epi8)(B_LOAD(c + i), ZIP(2));
+        const BYTES v[3] = {B_BLEND(THIRD(2), B_BLEND(THIRD(1), va, vb), vc),
+                            B_BLEND(THIRD(1), B_BLEND(THIRD(0), va, vb), vc),
+                            B_BLEND(THIRD(0), B_BLEND(THIRD(2), va, vb), vc)};
+        b_store_threes(y + 3 * i, v);
+    }
+}
+
+/* A tile of 16 x 16 bytes: four times, each pair of lanes half the tile apart is braided. */
+ALWAYS void transpose_tile(const uint8_t *in, int64_t in_row, uint8_t *restrict out, int64_t out_row) {
+    __m128i v[2][16];
+    for (int k = 0; k < 16; k++)
+        v[0][k] = LANE_LOAD(in + k * in_row);
+#define ROUND(from, to)                                                                                      \
+    for (int k = 0; k < 8; k++) {                                                                            \
+        v[to][2 * k] = _mm_unpacklo_epi8(v[from][k], v[from][k + 8]);                                        \
+        v[to][2 * k + 1] = _mm_unpackhi_epi8(v[from][k], v[from][k + 8]);                                    \
+    }
+    ROUND(0, 1)
+    ROUND(1, 0)
+    ROUND(0, 1)
+    ROUND(1, 0)
+#undef ROUND
+    for (int k = 0; k < 16; k++)
+        LANE_STORE(out + k * out_row, v[0][k]);
+}
+
+void IMAGE(transpose_u8)(int64_t rows, int64_t columns, const uint8_t *in, int64_t in_row, uint8_t *out,
+                         int64_t out_row) {
+    if (rows < 16 || columns < 16) {
+        transpose_plain(rows, columns, in, in_row, out, out_row);
+        return;
+    }
+    for (int64_t i = 0; i < rows; i = after(i, rows, 16)) {
+        for (int64_t j = 0; j < columns; j = after(j, columns, 16))
+            transpose_tile(in + j * in_row + i, in_row, out + i * out_row + j, out_row);
+    }
 }
 
 /* ---- Pixels read where they lie apart ---- */
@@ -274,11 +380,28 @@ ALWAYS BYTES word_pairs(BYTES dwords) {
                                                         12, NONE, 13, NONE)));
 }
 
+/* Four pixels of one channel that lie within 16 bytes can be had by one load: where each begins in it, as the
+ * shuffle for the pair there. Are all such? */
+ALWAYS bool within_window(BYTES at, int32_t taps, BYTES *pairs) {
+    BYTES place = I(sub_epi32)(at, I(shuffle_epi32)(at, 0));
+    *pairs = I(add_epi32)(B_OR(place, I(slli_epi32)(place, 16)), I(set1_epi32)((int32_t)0x80018000u));
+    return !B_ANY_ABOVE(place, 16 - taps);
+}
+
+ALWAYS BYTES later_pairs(BYTES pairs, int32_t taps) {
+    return I(add_epi32)(pairs, I(set1_epi32)(taps * 0x00010001));
+}
+
 ALWAYS int64_t resize_steps_1(int64_t n, const uint8_t *x, const int32_t *at, const int16_t *w,
                               int16_t *restrict y) {
     int64_t i = 0;
     for (; i + B_DWORDS <= n; i += B_DWORDS) {
-        BYTES sums = I(madd_epi16)(word_pairs(B_GATHER(x, B_LOAD(at + i))), B_LOAD(w + 2 * i));
+        BYTES from = B_LOAD(at + i), pairs;
+#define WINDOW(lane) LANE_LOAD(x + at[i + 4 * (lane)])
+        bool near = within_window(from, 2, &pairs);
+        pairs = near ? I(shuffle_epi8)(B_LANES_OF(WINDOW), pairs) : word_pairs(B_GATHER(x, from));
+#undef WINDOW
+        BYTES sums = I(madd_epi16)(pairs, B_LOAD(w + 2 * i));
         B_STORE_WORDS_OF_DWORDS(y + i, I(srai_epi32)(sums, 4));
     }
     return i;
@@ -383,6 +506,23 @@ void IMAGE(corners)(int64_t n, const float *px, const float *py, const we_image_
     }
 }
 
+void IMAGE(spots)(int64_t n, const float *px, const float *py, const we_image_grid *g, int32_t *restrict at) {
+    if (n < B_DWORDS) {
+        spots_plain(0, n, px, py, g, at);
+        return;
+    }
+    const BYTES row = I(set1_epi32)(g->row), pixel = I(set1_epi32)(g->pixel), width = I(set1_epi32)(g->width),
+                height = I(set1_epi32)(g->height), outside = I(set1_epi32)(WE_OUTSIDE);
+    for (int64_t i = 0; i < n; i = after(i, n, B_DWORDS)) {
+        BYTES sx = I(cvtps_epi32)(kept_near_of(I(loadu_ps)(px + i))),
+              sy = I(cvtps_epi32)(kept_near_of(I(loadu_ps)(py + i)));
+        BYTES to = I(add_epi32)(I(mullo_epi32)(sy, row), I(mullo_epi32)(sx, pixel));
+        to = B_PICK_LESS(sx, width, B_PICK_LESS(sy, height, to, outside), outside);
+        to = B_PICK_LESS(sx, B_ZERO(), outside, B_PICK_LESS(sy, B_ZERO(), outside, to));
+        B_STORE(at + i, to);
+    }
+}
+
 ALWAYS int64_t bilinear_steps(int64_t n, int32_t channels, const uint8_t *x, int64_t row, const int32_t *at,
                               const int16_t *top, const int16_t *bottom, uint8_t *restrict y) {
     const BYTES first = PAIRS(channels, 0), second = PAIRS(channels, 8), round = I(set1_epi32)(1 << 13);
@@ -418,9 +558,20 @@ ALWAYS int64_t bilinear_steps_1(int64_t n, const uint8_t *x, int64_t row, const 
     const BYTES round = I(set1_epi32)(1 << 13);
     int64_t i = 0;
     for (; i + B_DWORDS <= n; i += B_DWORDS) {
-        BYTES from = B_LOAD(at + i);
-        BYTES sum = I(add_epi32)(I(madd_epi16)(word_pairs(B_GATHER(x, from)), B_LOAD(top + 2 * i)),
-                                 I(madd_epi16)(word_pairs(B_GATHER(x + row, from)), B_LOAD(bottom + 2 * i)));
+        BYTES from = B_LOAD(at + i), pairs, upper, lower;
+        if (within_window(from, 2, &pairs)) {
+#define WINDOW(lane) LANE_LOAD(x + at[i + 4 * (lane)])
+            upper = I(shuffle_epi8)(B_LANES_OF(WINDOW), pairs);
+#undef WINDOW
+#define WINDOW(lane) LANE_LOAD(x + at[i + 4 * (lane)] + row)
+            lower = I(shuffle_epi8)(B_LANES_OF(WINDOW), pairs);
+#undef WINDOW
+        } else {
+            upper = word_pairs(B_GATHER(x, from));
+            lower = word_pairs(B_GATHER(x + row, from));
+        }
+        BYTES sum = I(add_epi32)(I(madd_epi16)(upper, B_LOAD(top + 2 * i)),
+                                 I(madd_epi16)(lower, B_LOAD(bottom + 2 * i)));
         B_STORE_DWORDS(y + i, I(srai_epi32)(I(add_epi32)(sum, round), 14));
     }
     return i;
@@ -463,12 +614,17 @@ ALWAYS int64_t weigh_steps_1(int64_t n, int32_t taps, const uint8_t *x, const in
                              int32_t *restrict y) {
     int64_t i = 0;
     for (; i + B_DWORDS <= n; i += B_DWORDS) {
-        BYTES from = B_LOAD(at + i), sum = B_ZERO();
+        BYTES from = B_LOAD(at + i), sum = B_ZERO(), pairs;
+        bool near = within_window(from, 4, &pairs);
         for (int32_t t = 0; t < taps; t += 4) {
-            BYTES four = B_GATHER(x + t, from);
-            BYTES a = I(madd_epi16)(word_pairs(four), B_LOAD(w + 2 * (t / 2 * n + i))),
-                  b = I(madd_epi16)(word_pairs(I(srli_epi32)(four, 16)),
-                                    B_LOAD(w + 2 * ((t / 2 + 1) * n + i)));
+#define WINDOW(lane) LANE_LOAD(x + t + at[i + 4 * (lane)])
+            BYTES lanes = near ? B_LANES_OF(WINDOW) : B_GATHER(x + t, from);
+#undef WINDOW
+            BYTES early = near ? I(shuffle_epi8)(lanes, pairs) : word_pairs(lanes),
+                  late = near ? I(shuffle_epi8)(lanes, later_pairs(pairs, 2))
+                              : word_pairs(I(srli_epi32)(lanes, 16));
+            BYTES a = I(madd_epi16)(early, B_LOAD(w + 2 * (t / 2 * n + i))),
+                  b = I(madd_epi16)(late, B_LOAD(w + 2 * ((t / 2 + 1) * n + i)));
             sum = I(add_epi32)(sum, I(add_epi32)(a, b));
         }
         B_STORE(y + i, sum);

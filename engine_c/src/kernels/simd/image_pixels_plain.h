@@ -100,6 +100,61 @@ PLAIN void unhsv_plain(int64_t i, int64_t n, const uint8_t *h, const uint8_t *s,
     }
 }
 
+/* Compilers make good vectors of these two, but for three channels. */
+PLAIN void split_plain(int64_t n, int32_t channels, const uint8_t *x, uint8_t *const *planes) {
+    uint8_t *restrict a = planes[0], *restrict b = planes[1];
+    if (channels == 2) {
+        for (int64_t i = 0; i < n; i++) {
+            a[i] = x[2 * i];
+            b[i] = x[2 * i + 1];
+        }
+        return;
+    }
+    uint8_t *restrict c = planes[2];
+    if (channels == 3) {
+        for (int64_t i = 0; i < n; i++) {
+            a[i] = x[3 * i];
+            b[i] = x[3 * i + 1];
+            c[i] = x[3 * i + 2];
+        }
+        return;
+    }
+    uint8_t *restrict d = planes[3];
+    for (int64_t i = 0; i < n; i++) {
+        a[i] = x[4 * i];
+        b[i] = x[4 * i + 1];
+        c[i] = x[4 * i + 2];
+        d[i] = x[4 * i + 3];
+    }
+}
+
+PLAIN void merge_plain(int64_t n, int32_t channels, const uint8_t *const *planes, uint8_t *restrict y) {
+    const uint8_t *a = planes[0], *b = planes[1];
+    if (channels == 2) {
+        for (int64_t i = 0; i < n; i++) {
+            y[2 * i] = a[i];
+            y[2 * i + 1] = b[i];
+        }
+        return;
+    }
+    const uint8_t *c = planes[2];
+    if (channels == 3) {
+        for (int64_t i = 0; i < n; i++) {
+            y[3 * i] = a[i];
+            y[3 * i + 1] = b[i];
+            y[3 * i + 2] = c[i];
+        }
+        return;
+    }
+    const uint8_t *d = planes[3];
+    for (int64_t i = 0; i < n; i++) {
+        y[4 * i] = a[i];
+        y[4 * i + 1] = b[i];
+        y[4 * i + 2] = c[i];
+        y[4 * i + 3] = d[i];
+    }
+}
+
 /* ---- Places ---- */
 
 PLAIN void order_plain(int64_t i, int64_t n, int32_t from, int32_t to, const int8_t *order, const uint8_t *x,
@@ -113,6 +168,14 @@ PLAIN void order_plain(int64_t i, int64_t n, int32_t from, int32_t to, const int
 PLAIN void reverse_plain(int64_t i, int64_t n, int32_t size, const uint8_t *x, uint8_t *y) {
     for (; i < n; i++)
         memcpy(y + i * size, x + (n - 1 - i) * size, (size_t)size);
+}
+
+PLAIN void transpose_plain(int64_t rows, int64_t columns, const uint8_t *in, int64_t in_row, uint8_t *out,
+                           int64_t out_row) {
+    for (int64_t i = 0; i < rows; i++) {
+        for (int64_t j = 0; j < columns; j++)
+            out[i * out_row + j] = in[j * in_row + i];
+    }
 }
 
 PLAIN void resize_plain(int64_t i, int64_t n, int32_t channels, const uint8_t *x, const int32_t *at,
@@ -160,6 +223,15 @@ PLAIN void corners_plain(int64_t i, int64_t n, const float *px, const float *py,
         top[2 * i + 1] = (int16_t)(wx - both);
         bottom[2 * i] = (int16_t)(wy - both);
         bottom[2 * i + 1] = (int16_t)both;
+    }
+}
+
+PLAIN void spots_plain(int64_t i, int64_t n, const float *px, const float *py, const we_image_grid *g,
+                       int32_t *at) {
+    for (; i < n; i++) {
+        int32_t sx = (int32_t)lrintf(kept_near(px[i])), sy = (int32_t)lrintf(kept_near(py[i]));
+        bool inside = sx >= 0 && sx < g->width && sy >= 0 && sy < g->height;
+        at[i] = inside ? sy * g->row + sx * g->pixel : WE_OUTSIDE;
     }
 }
 

@@ -112,60 +112,6 @@ void IMAGE(lerp_f32)(int64_t n, const float *a, const float *b, float wa, float 
         y[i] = a[i] * wa + b[i] * wb;
 }
 
-void IMAGE(split_u8)(int64_t n, int32_t channels, const uint8_t *x, uint8_t *const *planes) {
-    uint8_t *restrict a = planes[0], *restrict b = planes[1];
-    if (channels == 2) {
-        for (int64_t i = 0; i < n; i++) {
-            a[i] = x[2 * i];
-            b[i] = x[2 * i + 1];
-        }
-        return;
-    }
-    uint8_t *restrict c = planes[2];
-    if (channels == 3) {
-        for (int64_t i = 0; i < n; i++) {
-            a[i] = x[3 * i];
-            b[i] = x[3 * i + 1];
-            c[i] = x[3 * i + 2];
-        }
-        return;
-    }
-    uint8_t *restrict d = planes[3];
-    for (int64_t i = 0; i < n; i++) {
-        a[i] = x[4 * i];
-        b[i] = x[4 * i + 1];
-        c[i] = x[4 * i + 2];
-        d[i] = x[4 * i + 3];
-    }
-}
-
-void IMAGE(merge_u8)(int64_t n, int32_t channels, const uint8_t *const *planes, uint8_t *restrict y) {
-    const uint8_t *a = planes[0], *b = planes[1];
-    if (channels == 2) {
-        for (int64_t i = 0; i < n; i++) {
-            y[2 * i] = a[i];
-            y[2 * i + 1] = b[i];
-        }
-        return;
-    }
-    const uint8_t *c = planes[2];
-    if (channels == 3) {
-        for (int64_t i = 0; i < n; i++) {
-            y[3 * i] = a[i];
-            y[3 * i + 1] = b[i];
-            y[3 * i + 2] = c[i];
-        }
-        return;
-    }
-    const uint8_t *d = planes[3];
-    for (int64_t i = 0; i < n; i++) {
-        y[4 * i] = a[i];
-        y[4 * i + 1] = b[i];
-        y[4 * i + 2] = c[i];
-        y[4 * i + 3] = d[i];
-    }
-}
-
 ALWAYS void normalise_channels(int64_t n, int32_t channels, const uint8_t *x, const float *scale,
                                const float *shift, float *const *planes) {
     for (int32_t c = 0; c < channels; c++) {
@@ -241,16 +187,18 @@ ALWAYS void area_of(int64_t n, int32_t channels, int32_t size, const uint16_t *x
     }
 }
 
-void IMAGE(area_u16_u8)(int64_t n, int32_t channels, int32_t size, const uint16_t *x, float scale, uint8_t *y) {
+void IMAGE(area_u16_u8)(int64_t n, int32_t channels, int32_t size, const uint16_t *x, float scale,
+                        uint8_t *y) {
 #define AREA_OF(c, s)                                                                                        \
     if (channels == (c) && size == (s)) {                                                                    \
         area_of(n, c, s, x, scale, y);                                                                       \
         return;                                                                                              \
     }
-    AREA_OF(1, 2) AREA_OF(1, 3) AREA_OF(1, 4) AREA_OF(3, 2) AREA_OF(3, 3) AREA_OF(3, 4)
-    AREA_OF(4, 2) AREA_OF(4, 3) AREA_OF(4, 4)
+    AREA_OF(1, 2)
+    AREA_OF(1, 3) AREA_OF(1, 4) AREA_OF(3, 2) AREA_OF(3, 3) AREA_OF(3, 4) AREA_OF(4, 2) AREA_OF(4, 3)
+        AREA_OF(4, 4)
 #undef AREA_OF
-    for (int64_t i = 0; i < n; i++) {
+            for (int64_t i = 0; i < n; i++) {
         for (int32_t c = 0; c < channels; c++) {
             uint16_t sum = 0;
             for (int32_t t = 0; t < size; t++)
@@ -260,7 +208,8 @@ void IMAGE(area_u16_u8)(int64_t n, int32_t channels, int32_t size, const uint16_
     }
 }
 
-ALWAYS void sum_taps(int64_t n, int32_t count, const int32_t *const *x, const int16_t *k, uint8_t *restrict y) {
+ALWAYS void sum_taps(int64_t n, int32_t count, const int32_t *const *x, const int16_t *k,
+                     uint8_t *restrict y) {
     const int32_t *rows[8];
     int32_t weights[8];
     for (int32_t t = 0; t < count; t++) {
