@@ -303,6 +303,8 @@ static void check_places(const char *set, const we_image_kernels *k, const we_im
     BOTH(bilinear_u8, n, 1, in.u8[0], 2 * MOST, at, pairs[0], pairs[1], OUT);
     BOTH(weigh_u8, n, 1, 4, in.u8[0], at, w, OUT);
     BOTH(weigh_u8, n, 1, 8, in.u8[0], at, w, OUT);
+    for (int i = 0; i < 2 * MOST; i++)
+        w[i] = (int16_t)(pairs[0][i] / 16);
     BOTH(resize_u8, n, 1, in.u8[0], at, 1, w, OUT);
     const double m[9] = {0.9, 0.1, -3, -0.2, 1.1, 2, 1e-3, -2e-3, check_below(2) ? 1 : 0};
     BOTH(places, n, m, turn, x0, 7, PLANES[0], PLANES[1]);

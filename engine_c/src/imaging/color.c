@@ -335,6 +335,23 @@ static bool from_video_rows(void *context, int64_t begin, int64_t end) {
     return true;
 }
 
+/* u and v of the first of every two pixels. */
+static void make_chroma(const video *f, int64_t n, const uint8_t *b, const uint8_t *g, const uint8_t *r,
+                        uint8_t *u, uint8_t *v) {
+    static const int32_t OF_U[4] = {460324, -305135, -155188, (1 << 19) + (128 << 20)},
+                         OF_V[4] = {-74448, -385875, 460324, (1 << 19) + (128 << 20)};
+    const we_image_kernels *kernels = f->c->kernels;
+    const uint8_t *full[3] = {b, g, r};
+    uint8_t half[3][BLOCK / 2], rest[BLOCK / 2], both[2][BLOCK / 2];
+    for (int c = 0; c < 3; c++)
+        kernels->split_u8(n / 2, 2, full[c], (uint8_t *[]){half[c], rest});
+    kernels->mix_u8(n / 2, half[0], half[1], half[2], OF_U, 20, f->interleaved ? both[0] : u);
+    kernels->mix_u8(n / 2, half[0], half[1], half[2], OF_V, 20, f->interleaved ? both[1] : v);
+    if (f->interleaved)
+        kernels->merge_u8(n / 2, 2, (const uint8_t *[]){both[f->v_first], both[!f->v_first]},
+                          f->v_first ? v : u);
+}
+
 static bool to_video_rows(void *context, int64_t begin, int64_t end) {
     static const int32_t LUMA[4] = {102760, 528482, 269484, (1 << 19) + (16 << 20)};
     const video *f = context;
@@ -351,13 +368,8 @@ static bool to_video_rows(void *context, int64_t begin, int64_t end) {
                               planes);
             const uint8_t *b = planes[f->blue], *g = planes[1], *r = planes[2 - f->blue];
             kernels->mix_u8(n, b, g, r, LUMA, 20, (uint8_t *)we_image_row(f->frame, y) + x);
-            for (int64_t i = 0; y % 2 == 0 && i < n; i += 2) {
-                int32_t start = (1 << 19) + (128 << 20);
-                u[(x + i) / 2 * step] =
-                    (uint8_t)((r[i] * -155188 + g[i] * -305135 + b[i] * 460324 + start) >> 20);
-                v[(x + i) / 2 * step] =
-                    (uint8_t)((r[i] * 460324 + g[i] * -385875 + b[i] * -74448 + start) >> 20);
-            }
+            if (y % 2 == 0)
+                make_chroma(f, n, b, g, r, u + x / 2 * step, v + x / 2 * step);
         }
     }
     return true;

@@ -9,6 +9,7 @@ typedef struct moving {
     const we_image_kernels *kernels;
     const we_image *in, *out;
     bool transpose, flip_x, flip_y; /* in that order, of the result's axes */
+    we_transpose_kernel transpose4;
 } moving;
 
 #define MOVE(type)                                                                                           \
@@ -41,24 +42,68 @@ static void move_pixels(int64_t n, int64_t size, const char *from, int64_t step,
     }
 }
 
+enum { TILE = 64 };
+
+/* A tile of a turned image, whose rows are columns of the source; false: of no size there is a kernel for.
+ * Flips only say which row or column comes first. Pixels of three bytes take four in between. */
+static bool turn_tile(const moving *m, int64_t x, int64_t columns, int64_t y, int64_t rows) {
+    static const int8_t WIDER[4] = {0, 1, 2, -1}, NARROWER[3] = {0, 1, 2};
+    int64_t size = pixel_size(m->in), in_row = m->flip_x ? -m->in->row : m->in->row, out_row = m->out->row;
+    if (size != 1 && size != 3 && (size != 4 || in_row % 4 != 0 || out_row % 4 != 0))
+        return false;
+    const char *from = we_image_row(m->in, m->flip_x ? m->out->width - 1 - x : x) +
+                       (m->flip_y ? m->out->height - y - rows : y) * size;
+    char *to = we_image_row(m->out, y) + x * size;
+    if (m->flip_y) {
+        to += (rows - 1) * out_row;
+        out_row = -out_row;
+    }
+    if (size == 1) {
+        m->kernels->transpose_u8(rows, columns, (const uint8_t *)from, in_row, (uint8_t *)to, out_row);
+    } else if (size == 4) {
+        m->transpose4(rows, columns, (const uint32_t *)(const void *)from, in_row / 4, (uint32_t *)(void *)to,
+                      out_row / 4);
+    } else {
+        uint32_t wide[TILE][TILE], turned[TILE][TILE];
+        for (int64_t i = 0; i < columns; i++)
+            m->kernels->order_u8(rows, 3, 4, WIDER, (const uint8_t *)from + i * in_row, (uint8_t *)wide[i]);
+        m->transpose4(rows, columns, wide[0], TILE, turned[0], TILE);
+        for (int64_t i = 0; i < rows; i++)
+            m->kernels->order_u8(columns, 4, 3, NARROWER, (const uint8_t *)turned[i],
+                                 (uint8_t *)to + i * out_row);
+    }
+    return true;
+}
+
+static bool turn_rows(void *context, int64_t begin, int64_t end) {
+    const moving *m = context;
+    int64_t size = pixel_size(m->in), width = m->out->width;
+    for (int64_t y = begin; y < end; y += TILE) {
+        int64_t rows = end - y < TILE ? end - y : TILE;
+        for (int64_t x = 0; x < width; x += TILE) {
+            int64_t columns = width - x < TILE ? width - x : TILE;
+            if (turn_tile(m, x, columns, y, rows))
+                continue;
+            for (int64_t i = y; i < y + rows; i++) {
+                int64_t sy = m->flip_y ? m->out->height - 1 - i : i, sx = m->flip_x ? width - 1 - x : x;
+                move_pixels(columns, size, we_image_row(m->in, sx) + sy * size,
+                            m->flip_x ? -m->in->row : m->in->row, we_image_row(m->out, i) + x * size);
+            }
+        }
+    }
+    return true;
+}
+
 static bool flip_rows(void *context, int64_t begin, int64_t end) {
     const moving *m = context;
-    int64_t size = pixel_size(m->in), width = m->out->width, strip = m->transpose ? 64 : width;
-    /* Turned images are made in strips of columns, so that the lines read stay in the cache. */
-    for (int64_t x = 0; x < width; x += strip) {
-        int64_t n = width - x < strip ? width - x : strip;
-        for (int64_t y = begin; y < end; y++) {
-            int64_t sy = m->flip_y ? m->out->height - 1 - y : y, sx = m->flip_x ? width - 1 - x : x;
-            char *to = we_image_row(m->out, y) + x * size;
-            if (m->transpose)
-                move_pixels(n, size, we_image_row(m->in, sx) + sy * size,
-                            m->flip_x ? -m->in->row : m->in->row, to);
-            else if (m->flip_x)
-                m->kernels->reverse_u8(n, (int32_t)size, (const uint8_t *)we_image_row(m->in, sy),
-                                       (uint8_t *)to);
-            else
-                memcpy(to, we_image_row(m->in, sy) + sx * size, (size_t)(n * size));
-        }
+    int64_t size = pixel_size(m->in), width = m->out->width;
+    for (int64_t y = begin; y < end; y++) {
+        char *from = we_image_row(m->in, m->flip_y ? m->out->height - 1 - y : y),
+             *to = we_image_row(m->out, y);
+        if (m->flip_x)
+            m->kernels->reverse_u8(width, (int32_t)size, (const uint8_t *)from, (uint8_t *)to);
+        else
+            memcpy(to, from, (size_t)(width * size));
     }
     return true;
 }
@@ -66,7 +111,10 @@ static bool flip_rows(void *context, int64_t begin, int64_t end) {
 /* Numbers: whether rows and columns change places, then whether the result is flipped left to right, and
  * upside down. */
 we_status we_imaging_flip(const we_imaging_call *c, we_error *err) {
-    moving m = {c->kernels, c->in, c->out, c->p[0] != 0, c->p[1] != 0, c->p[2] != 0};
+    moving m = {c->kernels, c->in, c->out, c->p[0] != 0, c->p[1] != 0, c->p[2] != 0, NULL};
+    const we_kernels *kernels;
+    WE_TRY(we_kernels_get(&kernels, err));
+    m.transpose4 = kernels->transpose;
     int64_t height = m.transpose ? m.in->width : m.in->height,
             width = m.transpose ? m.in->height : m.in->width;
     WE_TRY(we_image_expect(c->in, WE_ANY_PIXELS, "a flip", err));
@@ -75,7 +123,8 @@ we_status we_imaging_flip(const we_imaging_call *c, we_error *err) {
         return we_error_set(err, WE_INVALID_ARGUMENT, "the result of a flip has another shape");
     if (we_image_is_empty(c->in))
         return WE_OK;
-    return we_imaging_rows(c, height, width * pixel_size(c->in), flip_rows, &m, err);
+    return we_imaging_rows(c, height, width * pixel_size(c->in), m.transpose ? turn_rows : flip_rows, &m,
+                           err);
 }
 
 typedef struct bordering {

@@ -6,8 +6,8 @@ enum { NEAREST, LINEAR, STRIP = 256 };
 typedef struct warping {
     const we_image *in, *out, *map_x, *map_y; /* map_y: NULL where map_x holds both */
     const we_image_kernels *kernels;
-    const double *m;         /* 2 x 3 or 3 x 3, result to source; NULL where there are maps */
-    bool perspective, bytes; /* bytes: their offsets fit those of `corners` */
+    const double *m;        /* 2 x 3 or 3 x 3, result to source; NULL where there are maps */
+    bool perspective, fits; /* fits: offsets of pixels are no more than 31 bits */
     we_image_grid grid;
     int how, border;
     double constant[4]; /* per channel, the last for all further ones */
@@ -53,26 +53,54 @@ static double constant_of(const warping *w, int64_t channel) {
     return w->constant[channel < 4 ? channel : 3];
 }
 
-static void nearest_strip(const warping *w, const places *p, int64_t n, char *y) {
-    int64_t channels = w->in->channels, size = channels * (int64_t)we_image_size(w->in);
-    for (int64_t i = 0; i < n; i++) {
-        int32_t sx = p->x[i] >= -1e9f && p->x[i] <= 1e9f ? (int32_t)lrintf(p->x[i]) : -1000000000;
-        int32_t sy = p->y[i] >= -1e9f && p->y[i] <= 1e9f ? (int32_t)lrintf(p->y[i]) : -1000000000;
-        bool inside = (uint64_t)sx < (uint64_t)w->in->width && (uint64_t)sy < (uint64_t)w->in->height;
-        const char *from = inside ? we_image_row(w->in, sy) + sx * size
-                           : w->border == WE_BORDER_CONSTANT || w->border == WE_BORDER_TRANSPARENT
-                               ? NULL
-                               : pixel_at(w, sx, sy);
-        if (from) {
-            memcpy(y + i * size, from, (size_t)size);
-        } else if (w->border == WE_BORDER_CONSTANT) {
-            for (int64_t c = 0; c < channels; c++) {
-                double value = constant_of(w, c);
-                we_pixels_from_f64(w->in->dtype, 1, &value,
-                                   y + (i * channels + c) * (int64_t)we_image_size(w->in));
-            }
-        }
+static int32_t nearest_of(float v) {
+    return v >= -1e9f && v <= 1e9f ? (int32_t)lrintf(v) : -1000000000;
+}
+
+/* One pixel that may lie outside. */
+static void nearest_edge(const warping *w, float x, float y, char *to) {
+    int64_t size = (int64_t)we_image_size(w->in), sx = nearest_of(x), sy = nearest_of(y);
+    const char *from = pixel_at(w, sx, sy);
+    if (from)
+        memcpy(to, from, (size_t)(w->in->channels * size));
+    for (int64_t c = 0; !from && c < w->in->channels && w->border == WE_BORDER_CONSTANT; c++) {
+        double value = constant_of(w, c);
+        we_pixels_from_f64(w->in->dtype, 1, &value, to + c * size);
     }
+}
+
+static void nearest_strip_far(const warping *w, const places *p, int64_t n, char *y) {
+    int64_t size = w->in->channels * (int64_t)we_image_size(w->in);
+    for (int64_t i = 0; i < n; i++)
+        nearest_edge(w, p->x[i], p->y[i], y + i * size);
+}
+
+static void nearest_strip(const warping *w, const places *p, int64_t n, char *y) {
+    int32_t at[STRIP];
+    int64_t size = w->in->channels * (int64_t)we_image_size(w->in);
+    const char *x = w->in->data;
+    w->kernels->spots(n, p->x, p->y, &w->grid, at);
+#define NEAREST_OF(bytes)                                                                                    \
+    for (int64_t i = 0; i < n; i++) {                                                                        \
+        if (at[i] != WE_OUTSIDE)                                                                             \
+            memcpy(y + i * size, x + at[i], (size_t)(bytes));                                                \
+        else                                                                                                 \
+            nearest_edge(w, p->x[i], p->y[i], y + i * size);                                                 \
+    }
+    switch (size) {
+    case 1:
+        NEAREST_OF(1)
+        break;
+    case 3:
+        NEAREST_OF(3)
+        break;
+    case 4:
+        NEAREST_OF(4)
+        break;
+    default:
+        NEAREST_OF(size)
+    }
+#undef NEAREST_OF
 }
 
 /* One pixel near or beyond an edge, whatever its type. */
@@ -190,14 +218,15 @@ static void linear_strip_u8(const warping *w, const places *p, int64_t n, char *
     }
 }
 
-/* May bytes be read by offsets of 31 bits, 8 at a time? */
+/* May pixels be read by offsets of 31 bits, 16 bytes at a time? */
 static bool fits_grid(const we_image *in, we_image_grid *out) {
-    enum { READ = 8 };
-    int64_t width = in->width * in->channels, below = in->row > 0 ? (in->height - 1) * in->row : 0;
+    enum { READ = 16 };
+    int64_t pixel = in->channels * (int64_t)we_image_size(in), width = in->width * pixel;
+    int64_t below = in->row > 0 ? (in->height - 1) * in->row : 0;
     int64_t size = width + (in->height - 1) * (in->row < 0 ? -in->row : in->row);
-    if (in->dtype != WE_U8 || in->height > INT32_MAX / 2 || in->width > INT32_MAX / 2 || size > INT32_MAX / 2)
+    if (in->height > INT32_MAX / 2 || in->width > INT32_MAX / 2 || size > INT32_MAX / 2)
         return false;
-    *out = (we_image_grid){(int32_t)in->width, (int32_t)in->height, (int32_t)in->row, (int32_t)in->channels,
+    *out = (we_image_grid){(int32_t)in->width, (int32_t)in->height, (int32_t)in->row, (int32_t)pixel,
                            (int32_t)(width + below - READ - (in->row > 0 ? in->row : 0))};
     return true;
 }
@@ -206,12 +235,15 @@ static bool warp_rows(void *context, int64_t begin, int64_t end) {
     const warping *w = context;
     places p;
     int64_t size = w->in->channels * (int64_t)we_image_size(w->in);
-    void (*strip)(const warping *, const places *, int64_t, char *) = w->how == NEAREST ? nearest_strip
-                                                                      : w->bytes        ? linear_strip_u8
-                                                                                        : linear_strip;
-    for (int64_t y = begin; y < end; y++) {
-        for (int64_t x = 0; x < w->out->width; x += STRIP) {
-            int64_t n = w->out->width - x < STRIP ? w->out->width - x : STRIP;
+    bool bytes = w->in->dtype == WE_U8;
+    void (*strip)(const warping *, const places *, int64_t, char *) =
+        w->how == NEAREST  ? (w->fits ? nearest_strip : nearest_strip_far)
+        : w->fits && bytes ? linear_strip_u8
+                           : linear_strip;
+    /* Strips of columns, so that what neighbouring rows read is still in the cache. */
+    for (int64_t x = 0; x < w->out->width; x += STRIP) {
+        int64_t n = w->out->width - x < STRIP ? w->out->width - x : STRIP;
+        for (int64_t y = begin; y < end; y++) {
             if (w->m)
                 w->kernels->places(n, w->m, w->perspective, (double)x, (double)y, p.x, p.y);
             else
@@ -239,7 +271,7 @@ static we_status warp(const we_imaging_call *c, warping *w, const char *what, we
     if (we_image_is_empty(w->in) || w->in->channels != w->out->channels || w->in->dtype != w->out->dtype)
         return we_error_set(err, WE_INVALID_ARGUMENT, "%s needs an image that is not empty", what);
     w->kernels = c->kernels;
-    w->bytes = fits_grid(w->in, &w->grid);
+    w->fits = fits_grid(w->in, &w->grid);
     return we_imaging_rows(c, w->out->height, w->out->width * w->out->channels * 8, warp_rows, w, err);
 }
 
