@@ -131,54 +131,62 @@ typedef struct bordering {
     const we_image *in, *out;
     int64_t top, left, right;
     int border;
-    const char *constant; /* one pixel */
+    const char *constant; /* a row of the result */
     const int64_t
         *from; /* bytes into a row of the source for each column to the left and then to the right */
 } bordering;
 
-/* n pixels at `to`, each from where the source has it; row NULL: the constant. */
+/* n pixels at `to`, each from where the source has it. */
 static void border_pixels(const bordering *b, int64_t n, const char *row, const int64_t *from, char *to) {
     int64_t size = pixel_size(b->in);
 #define PIXELS(bytes)                                                                                        \
     for (int64_t i = 0; i < n; i++)                                                                          \
-    memcpy(to + i * size, row && from[i] >= 0 ? row + from[i] : b->constant, (size_t)(bytes))
-    switch (size) {
-    case 1:
+    memcpy(to + i * size, row + from[i], (size_t)(bytes))
+    if (b->border == WE_BORDER_CONSTANT)
+        memcpy(to, b->constant, (size_t)(n * size));
+    else if (size == 1)
         PIXELS(1);
-        break;
-    case 3:
+    else if (size == 3)
         PIXELS(3);
-        break;
-    case 4:
+    else if (size == 4)
         PIXELS(4);
-        break;
-    default:
+    else
         PIXELS(size);
-    }
 #undef PIXELS
 }
 
 static bool border_rows(void *context, int64_t begin, int64_t end) {
     const bordering *b = context;
     int64_t size = pixel_size(b->in), width = b->in->width, right = b->left + width;
-    const char *before = NULL; /* a whole row of the constant, once there is one */
     for (int64_t y = begin; y < end; y++) {
         int64_t from = we_border_at(y - b->top, b->in->height, b->border);
         char *to = we_image_row(b->out, y);
-        const char *row = from < 0 ? NULL : we_image_row(b->in, from);
-        if (!row && before) {
-            memcpy(to, before, (size_t)(b->out->width * size));
+        if (from < 0) {
+            memcpy(to, b->constant, (size_t)(b->out->width * size));
             continue;
         }
+        const char *row = we_image_row(b->in, from);
         border_pixels(b, b->left, row, b->from, to);
-        if (row)
-            memcpy(to + b->left * size, row, (size_t)(width * size));
-        else
-            border_pixels(b, width, NULL, NULL, to + b->left * size);
+        memcpy(to + b->left * size, row, (size_t)(width * size));
         border_pixels(b, b->right, row, b->from + b->left, to + right * size);
-        before = row ? before : to;
     }
     return true;
+}
+
+static void border_fill(bordering *b, const double *value, int64_t *from, char *constant) {
+    const we_image *in = b->in;
+    int64_t size = pixel_size(in);
+    for (int64_t i = 0; i < b->left + b->right; i++) {
+        int64_t column = i < b->left ? i - b->left : in->width + i - b->left;
+        from[i] = we_border_at(column, in->width, b->border) * size;
+    }
+    for (int64_t channel = 0; channel < in->channels; channel++)
+        we_pixels_from_f64(in->dtype, 1, &value[channel < 4 ? channel : 3],
+                           constant + channel * (int64_t)we_image_size(in));
+    for (int64_t i = 1; i < b->out->width; i++)
+        memcpy(constant + i * size, constant, (size_t)size);
+    b->from = from;
+    b->constant = constant;
 }
 
 /* Numbers: rows above, columns to the left, border, its value in four channels. */
@@ -186,7 +194,6 @@ we_status we_imaging_border(const we_imaging_call *c, we_error *err) {
     enum { MOST = 32 };
     const we_image *in = c->in, *out = c->out;
     bordering b = {.in = in, .out = out};
-    char constant[MOST * sizeof(double)];
     WE_TRY(we_image_expect(in, WE_ANY_PIXELS, "copyMakeBorder", err));
     WE_TRY(we_number_within(c->p[0], 0, out->height - in->height, "the border above", &b.top, err));
     WE_TRY(we_number_within(c->p[1], 0, out->width - in->width, "the border to the left", &b.left, err));
@@ -195,21 +202,18 @@ we_status we_imaging_border(const we_imaging_call *c, we_error *err) {
         (we_image_is_empty(in) && b.border != WE_BORDER_CONSTANT))
         return we_error_set(err, WE_INVALID_ARGUMENT, "copyMakeBorder needs an image of 1 to %d channels",
                             MOST);
-    for (int64_t channel = 0; channel < in->channels; channel++)
-        we_pixels_from_f64(in->dtype, 1, &c->p[3 + (channel < 4 ? channel : 3)],
-                           constant + channel * (int64_t)we_image_size(in));
-    b.constant = constant;
     b.right = out->width - in->width - b.left;
     int64_t *from = we_memory_new_dirty((size_t)(b.left + b.right + 1) * sizeof *from);
-    if (!from)
-        return we_error_no_memory(err);
-    for (int64_t i = 0; i < b.left + b.right; i++) {
-        int64_t column = we_border_at(i < b.left ? i - b.left : in->width + i - b.left, in->width, b.border);
-        from[i] = column < 0 ? -1 : column * pixel_size(in);
+    char *constant = we_memory_new_dirty((size_t)((out->width + 1) * pixel_size(in)));
+    we_status status;
+    if (from && constant) {
+        border_fill(&b, c->p + 3, from, constant);
+        status = we_imaging_rows(c, out->height, out->width * pixel_size(in), border_rows, &b, err);
+    } else {
+        status = we_error_no_memory(err);
     }
-    b.from = from;
-    we_status status = we_imaging_rows(c, out->height, out->width * pixel_size(in), border_rows, &b, err);
     we_memory_free(from);
+    we_memory_free(constant);
     return status;
 }
 

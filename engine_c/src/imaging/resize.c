@@ -292,6 +292,52 @@ static bool weighted_rows(void *context, int64_t begin, int64_t end) {
     return true;
 }
 
+/* ---- Linear, float32 ---- */
+
+/* Four channels are computed at once, whatever the number: the next pixel goes over what is too much. */
+static void lerp_pixels(const line *l, int64_t n, int64_t channels, const float *x, float *y) {
+    if (channels == 1) {
+        for (int64_t i = 0; i < n; i++)
+            y[i] = x[l->at[2 * i]] * l->weights[2 * i] + x[l->at[2 * i + 1]] * l->weights[2 * i + 1];
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const float *a = x + l->at[2 * i] * channels, *b = x + l->at[2 * i + 1] * channels;
+        float wa = l->weights[2 * i], wb = l->weights[2 * i + 1], sum[4];
+        for (int c = 0; c < 4; c++)
+            sum[c] = a[c] * wa + b[c] * wb;
+        memcpy(y + i * channels, sum, sizeof sum);
+    }
+}
+
+static bool linear_f32_rows(void *context, int64_t begin, int64_t end) {
+    const resizing *r = context;
+    int64_t channels = r->in->channels, n = r->out->width * channels, in_n = r->in->width * channels;
+    float *source = we_memory_new_dirty((size_t)(in_n + 2 * n + 3 * 4) * sizeof *source);
+    if (!source)
+        return false;
+    memset(source + in_n, 0, 4 * sizeof *source);
+    float *rows[2] = {source + in_n + 4, source + in_n + n + 8};
+    int64_t held[2] = {-1, -1};
+    for (int64_t y = begin; y < end; y++) {
+        const int32_t *at = r->y.at + 2 * y;
+        const float *row[2];
+        for (int t = 0; t < 2; t++) {
+            int place = at[t] % 2;
+            row[t] = rows[place];
+            if (held[place] == at[t])
+                continue;
+            memcpy(source, we_image_row(r->in, at[t]), (size_t)in_n * sizeof *source);
+            lerp_pixels(&r->x, r->out->width, channels, source, rows[place]);
+            held[place] = at[t];
+        }
+        r->c->kernels->lerp_f32(n, row[0], row[1], r->y.weights[2 * y], r->y.weights[2 * y + 1],
+                                (float *)(void *)we_image_row(r->out, y));
+    }
+    we_memory_free(source);
+    return true;
+}
+
 /* ---- Bytes by 4 or 8 taps ---- */
 
 typedef struct tapping {
@@ -404,6 +450,7 @@ typedef struct shrinking {
     const we_image *in, *out;
     share *x, *y;
     int64_t x_count;
+    int64_t *x_first;         /* likewise of columns */
     int64_t *y_first;         /* shares of result row i: y_first[i] .. y_first[i + 1] */
     int64_t x_whole, y_whole; /* source pixels of a result pixel; 0: not whole */
 } shrinking;
@@ -466,6 +513,41 @@ static bool shrink_rows(void *context, int64_t begin, int64_t end) {
         for (int64_t i = 0; i < n; i++)
             wide[i] = sum[i];
         we_pixels_from_f64(s->out->dtype, n, wide, we_image_row(s->out, y));
+    }
+    we_memory_free(scratch);
+    return true;
+}
+
+/* Bytes: down first, as that is the same for all columns. Channels as in lerp_pixels. */
+static bool shrink_u8_rows(void *context, int64_t begin, int64_t end) {
+    const shrinking *s = context;
+    int64_t channels = s->in->channels, n = s->out->width * channels, in_n = s->in->width * channels;
+    float *scratch = we_memory_new_dirty((size_t)(3 * (in_n + 4) + n + 4) * sizeof *scratch);
+    if (!scratch)
+        return false;
+    float *sum = scratch, *next = sum + in_n + 4, *wide = next + in_n + 4, *made = wide + in_n + 4;
+    memset(sum + in_n, 0, 4 * sizeof *sum);
+    memset(next + in_n, 0, 4 * sizeof *sum);
+    for (int64_t y = begin; y < end; y++) {
+        for (int64_t k = s->y_first[y]; k < s->y_first[y + 1]; k++) {
+            const float *pair[2] = {sum, wide}, weights[2] = {1, s->y[k].weight};
+            s->kernels->widen_u8_f32(in_n, (const uint8_t *)we_image_row(s->in, s->y[k].from), wide);
+            bool first = k == s->y_first[y];
+            s->kernels->taps_f32(in_n, first ? 1 : 2, pair + first, weights + first, next);
+            float *made_now = next;
+            next = sum;
+            sum = made_now;
+        }
+        for (int64_t i = 0; i < s->out->width; i++) {
+            float total[4] = {0, 0, 0, 0};
+            for (int64_t k = s->x_first[i]; k < s->x_first[i + 1]; k++) {
+                const float *from = sum + s->x[k].from * channels;
+                for (int c = 0; c < 4; c++)
+                    total[c] += from[c] * s->x[k].weight;
+            }
+            memcpy(made + i * channels, total, sizeof total);
+        }
+        s->kernels->round_f32_u8(n, made, (uint8_t *)we_image_row(s->out, y));
     }
     we_memory_free(scratch);
     return true;
@@ -537,17 +619,21 @@ static we_status shrink(const we_imaging_call *c, double scale_x, double scale_y
     }
     s.x = we_memory_new((size_t)(s.in->width + 2 * s.out->width + 2) * sizeof(share));
     s.y = we_memory_new((size_t)(s.in->height + 2 * s.out->height + 2) * sizeof(share));
+    s.x_first = we_memory_new((size_t)(s.out->width + 1) * sizeof(int64_t));
     s.y_first = we_memory_new((size_t)(s.out->height + 1) * sizeof(int64_t));
     we_status status = WE_OK;
-    if (s.x && s.y && s.y_first) {
-        s.x_count = area_shares(s.in->width, s.out->width, scale_x, s.x, NULL);
+    if (s.x && s.y && s.x_first && s.y_first) {
+        bool small = s.in->dtype == WE_U8 && s.in->channels <= 4;
+        s.x_count = area_shares(s.in->width, s.out->width, scale_x, s.x, s.x_first);
         area_shares(s.in->height, s.out->height, scale_y, s.y, s.y_first);
-        status = we_imaging_rows(c, s.out->height, (int64_t)(scale_y + 1) * bytes, shrink_rows, &s, err);
+        status = we_imaging_rows(c, s.out->height, (int64_t)(scale_y + 1) * bytes,
+                                 small ? shrink_u8_rows : shrink_rows, &s, err);
     } else {
         status = we_error_no_memory(err);
     }
     we_memory_free(s.x);
     we_memory_free(s.y);
+    we_memory_free(s.x_first);
     we_memory_free(s.y_first);
     return status;
 }
@@ -592,6 +678,12 @@ we_status we_imaging_resize(const we_imaging_call *c, we_error *err) {
     if (we_image_is_empty(in) || we_image_is_empty(out) || in->channels != out->channels ||
         in->dtype != out->dtype || !(scale_x > 0 && scale_y > 0 && scale_x < 1e9 && scale_y < 1e9))
         return we_error_set(err, WE_INVALID_ARGUMENT, "resize needs an image and a size that are not empty");
+    if (in->height == out->height && in->width == out->width) {
+        for (int64_t y = 0; y < out->height; y++)
+            memcpy(we_image_row(out, y), we_image_row(in, y),
+                   (size_t)(out->width * out->channels) * we_image_size(in));
+        return WE_OK;
+    }
     bool halves =
         scale_x == 2 && scale_y == 2 && 2 * out->width <= in->width + 1 && 2 * out->height <= in->height + 1;
     if (how == LINEAR && halves)
@@ -619,9 +711,10 @@ we_status we_imaging_resize(const we_imaging_call *c, we_error *err) {
     } else {
         line_fill(&r.x, false, out->width, in->width, scale_x, how == AREA, bytes);
         line_fill(&r.y, true, out->height, in->height, scale_y, how == AREA, bytes);
-        status =
-            bytes ? linear_u8(&r, err)
-                  : we_imaging_rows(c, out->height, out->width * out->channels * 16, weighted_rows, &r, err);
+        bool floats = in->dtype == WE_F32 && taps == 2 && in->channels <= 4;
+        status = bytes ? linear_u8(&r, err)
+                       : we_imaging_rows(c, out->height, out->width * out->channels * (floats ? 4 : 16),
+                                         floats ? linear_f32_rows : weighted_rows, &r, err);
     }
     resizing_free(&r);
     return status;

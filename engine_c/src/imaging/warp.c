@@ -10,7 +10,8 @@ typedef struct warping {
     bool perspective, fits; /* fits: offsets of pixels are no more than 31 bits */
     we_image_grid grid;
     int how, border;
-    double constant[4]; /* per channel, the last for all further ones */
+    double constant[4];               /* per channel, the last for all further ones */
+    char elements[4][sizeof(double)]; /* the same as elements of the image */
 } warping;
 
 /* Places a strip of result pixels reads, in pixels of the source. */
@@ -49,8 +50,51 @@ static const char *pixel_at(const warping *w, int64_t x, int64_t y) {
                           : we_image_row(w->in, y) + x * w->in->channels * (int64_t)we_image_size(w->in);
 }
 
+/* The four pixels at and behind (x, y); NULL for those the border has none for. */
+static void corners_at(const warping *w, int64_t x, int64_t y, const char *out[4]) {
+    int64_t size = w->in->channels * (int64_t)we_image_size(w->in);
+    for (int k = 0; k < 2; k++) {
+        int64_t row = we_border_at(y + k, w->in->height, w->border);
+        out[2 * k] = out[2 * k + 1] = row < 0 ? NULL : we_image_row(w->in, row);
+    }
+    for (int k = 0; k < 2; k++) {
+        int64_t column = we_border_at(x + k, w->in->width, w->border);
+        for (int i = k; i < 4; i += 2)
+            out[i] = out[i] && column >= 0 ? out[i] + column * size : NULL;
+    }
+}
+
 static double constant_of(const warping *w, int64_t channel) {
     return w->constant[channel < 4 ? channel : 3];
+}
+
+/* Inside, at an edge or outside: what `corners` and `spots` say of a place. */
+static int32_t kind_of(int32_t at) {
+    return at > WE_EDGE ? 0 : at;
+}
+
+/* Pixels i to the end of those whose place is of one kind. Most runs are long: sixteen are looked at at once.
+ */
+static int64_t run_end(const int32_t *at, int64_t i, int64_t n) {
+    int32_t kind = kind_of(at[i]);
+    for (; i + 16 <= n; i += 16) {
+        int32_t others = 0;
+        for (int j = 0; j < 16; j++)
+            others |= kind_of(at[i + j]) ^ kind;
+        if (others)
+            break;
+    }
+    while (i < n && kind_of(at[i]) == kind)
+        i++;
+    return i;
+}
+
+static void constant_run(const warping *w, int64_t n, char *to) {
+    int64_t size = (int64_t)we_image_size(w->in), bytes = n * w->in->channels * size;
+    for (int64_t c = 0; c < w->in->channels; c++)
+        memcpy(to + c * size, w->elements[c < 4 ? c : 3], (size_t)size);
+    for (int64_t made = w->in->channels * size; made < bytes; made *= 2) /* twice as many each time */
+        memcpy(to + made, to, (size_t)(made < bytes - made ? made : bytes - made));
 }
 
 static int32_t nearest_of(float v) {
@@ -63,10 +107,8 @@ static void nearest_edge(const warping *w, float x, float y, char *to) {
     const char *from = pixel_at(w, sx, sy);
     if (from)
         memcpy(to, from, (size_t)(w->in->channels * size));
-    for (int64_t c = 0; !from && c < w->in->channels && w->border == WE_BORDER_CONSTANT; c++) {
-        double value = constant_of(w, c);
-        we_pixels_from_f64(w->in->dtype, 1, &value, to + c * size);
-    }
+    else if (w->border == WE_BORDER_CONSTANT)
+        constant_run(w, 1, to);
 }
 
 static void nearest_strip_far(const warping *w, const places *p, int64_t n, char *y) {
@@ -80,34 +122,33 @@ static void nearest_strip(const warping *w, const places *p, int64_t n, char *y)
     int64_t size = w->in->channels * (int64_t)we_image_size(w->in);
     const char *x = w->in->data;
     w->kernels->spots(n, p->x, p->y, &w->grid, at);
+    for (int64_t i = 0, end; i < n; i = end) {
+        end = run_end(at, i, n);
 #define NEAREST_OF(bytes)                                                                                    \
-    for (int64_t i = 0; i < n; i++) {                                                                        \
-        if (at[i] != WE_OUTSIDE)                                                                             \
-            memcpy(y + i * size, x + at[i], (size_t)(bytes));                                                \
-        else                                                                                                 \
-            nearest_edge(w, p->x[i], p->y[i], y + i * size);                                                 \
-    }
-    switch (size) {
-    case 1:
-        NEAREST_OF(1)
-        break;
-    case 3:
-        NEAREST_OF(3)
-        break;
-    case 4:
-        NEAREST_OF(4)
-        break;
-    default:
-        NEAREST_OF(size)
-    }
+    for (int64_t j = i; j < end; j++)                                                                        \
+    memcpy(y + j * size, x + at[j], (size_t)(bytes))
+        if (at[i] == WE_OUTSIDE && w->border == WE_BORDER_CONSTANT)
+            constant_run(w, end - i, y + i * size);
+        else if (at[i] == WE_OUTSIDE)
+            for (int64_t j = i; j < end; j++)
+                nearest_edge(w, p->x[j], p->y[j], y + j * size);
+        else if (size == 1)
+            NEAREST_OF(1);
+        else if (size == 3)
+            NEAREST_OF(3);
+        else if (size == 4)
+            NEAREST_OF(4);
+        else
+            NEAREST_OF(size);
 #undef NEAREST_OF
+    }
 }
 
 /* One pixel near or beyond an edge, whatever its type. */
 static void linear_edge(const warping *w, int32_t sx, int32_t sy, float fx, float fy, char *y) {
     int64_t size = (int64_t)we_image_size(w->in);
-    const char *corner[4] = {pixel_at(w, sx, sy), pixel_at(w, (int64_t)sx + 1, sy),
-                             pixel_at(w, sx, (int64_t)sy + 1), pixel_at(w, (int64_t)sx + 1, (int64_t)sy + 1)};
+    const char *corner[4];
+    corners_at(w, sx, sy, corner);
     if (w->border == WE_BORDER_TRANSPARENT && !(corner[0] && corner[1] && corner[2] && corner[3]))
         return;
     for (int64_t c = 0; c < w->in->channels; c++) {
@@ -146,6 +187,25 @@ static inside_function inside_of(const we_image *image) {
     return NULL;
 }
 
+/* Places whose offsets fit are found by vectors; the parts of inside places need no floor. */
+static void linear_strip_fit(const warping *w, const places *p, int64_t n, char *y) {
+    int32_t at[STRIP];
+    int16_t top[2 * STRIP], bottom[2 * STRIP];
+    int64_t size = w->in->channels * (int64_t)we_image_size(w->in);
+    inside_function inside = inside_of(w->in);
+    w->kernels->corners(n, p->x, p->y, &w->grid, at, top, bottom);
+    for (int64_t i = 0; i < n; i++) {
+        if (at[i] > WE_EDGE) {
+            float fx = p->x[i] - (float)(int32_t)p->x[i], fy = p->y[i] - (float)(int32_t)p->y[i];
+            inside((const char *)w->in->data + at[i], w->in->row, w->in->channels, fx, fy, y + i * size);
+            continue;
+        }
+        int32_t sx = whole_of(p->x[i]), sy = whole_of(p->y[i]);
+        float fx = p->x[i] - (float)sx, fy = p->y[i] - (float)sy;
+        linear_edge(w, sx, sy, fx >= 0 && fx <= 1 ? fx : 0, fy >= 0 && fy <= 1 ? fy : 0, y + i * size);
+    }
+}
+
 static void linear_strip(const warping *w, const places *p, int64_t n, char *y) {
     int64_t size = w->in->channels * (int64_t)we_image_size(w->in);
     inside_function inside = inside_of(w->in);
@@ -162,40 +222,19 @@ static void linear_strip(const warping *w, const places *p, int64_t n, char *y) 
 
 /* ---- Linear, bytes ---- */
 
-/* Pixels i to the end of those whose place is of one kind: inside, at an edge, outside. */
-static int64_t run_end(const int32_t *at, int64_t i, int64_t n) {
-    int32_t kind = at[i];
-    bool inside = kind > WE_EDGE;
-    while (i < n && (inside ? at[i] > WE_EDGE : at[i] == kind))
-        i++;
-    return i;
-}
-
 /* One pixel at or beyond an edge. */
 static void edge_u8(const warping *w, float x, float y, const int16_t *top, const int16_t *bottom,
                     uint8_t *to) {
-    int64_t sx = whole_of(x), sy = whole_of(y);
-    const uint8_t *corner[4];
-    for (int k = 0; k < 4; k++) {
-        corner[k] = (const uint8_t *)pixel_at(w, sx + k % 2, sy + k / 2);
-        if (!corner[k] && w->border == WE_BORDER_TRANSPARENT)
-            return;
-    }
+    const char *corner[4];
+    corners_at(w, whole_of(x), whole_of(y), corner);
+    if (w->border == WE_BORDER_TRANSPARENT && !(corner[0] && corner[1] && corner[2] && corner[3]))
+        return;
     const int32_t weights[4] = {top[0], top[1], bottom[0], bottom[1]};
     for (int64_t c = 0; c < w->in->channels; c++) {
         int32_t sum = 1 << 13;
         for (int k = 0; k < 4; k++)
-            sum += weights[k] * (corner[k] ? corner[k][c] : (int32_t)constant_of(w, c));
+            sum += weights[k] * (corner[k] ? (uint8_t)corner[k][c] : (int32_t)constant_of(w, c));
         to[c] = (uint8_t)(sum >> 14);
-    }
-}
-
-static void constant_run(const warping *w, int64_t n, uint8_t *to) {
-    int64_t channels = w->in->channels;
-    for (int64_t c = 0; c < channels; c++) {
-        uint8_t value = (uint8_t)constant_of(w, c);
-        for (int64_t i = 0; i < n; i++)
-            to[i * channels + c] = value;
     }
 }
 
@@ -210,7 +249,7 @@ static void linear_strip_u8(const warping *w, const places *p, int64_t n, char *
             w->kernels->bilinear_u8(end - i, channels, w->in->data, w->in->row, at + i, top + 2 * i,
                                     bottom + 2 * i, to);
         } else if (at[i] == WE_OUTSIDE && w->border == WE_BORDER_CONSTANT) {
-            constant_run(w, end - i, to);
+            constant_run(w, end - i, (char *)to);
         } else {
             for (int64_t j = i; j < end; j++)
                 edge_u8(w, p->x[j], p->y[j], top + 2 * j, bottom + 2 * j, (uint8_t *)y + j * channels);
@@ -237,13 +276,13 @@ static bool warp_rows(void *context, int64_t begin, int64_t end) {
     int64_t size = w->in->channels * (int64_t)we_image_size(w->in);
     bool bytes = w->in->dtype == WE_U8;
     void (*strip)(const warping *, const places *, int64_t, char *) =
-        w->how == NEAREST  ? (w->fits ? nearest_strip : nearest_strip_far)
-        : w->fits && bytes ? linear_strip_u8
-                           : linear_strip;
-    /* Strips of columns, so that what neighbouring rows read is still in the cache. */
-    for (int64_t x = 0; x < w->out->width; x += STRIP) {
-        int64_t n = w->out->width - x < STRIP ? w->out->width - x : STRIP;
-        for (int64_t y = begin; y < end; y++) {
+        w->how == NEAREST             ? (w->fits ? nearest_strip : nearest_strip_far)
+        : w->fits && bytes            ? linear_strip_u8
+        : w->fits && inside_of(w->in) ? linear_strip_fit
+                                      : linear_strip;
+    for (int64_t y = begin; y < end; y++) {
+        for (int64_t x = 0; x < w->out->width; x += STRIP) {
+            int64_t n = w->out->width - x < STRIP ? w->out->width - x : STRIP;
             if (w->m)
                 w->kernels->places(n, w->m, w->perspective, (double)x, (double)y, p.x, p.y);
             else
@@ -266,6 +305,8 @@ static we_status warp(const we_imaging_call *c, warping *w, const char *what, we
         WE_TRY(we_border_of(c->p[1], &w->border, err));
     for (int i = 0; i < 4; i++)
         w->constant[i] = we_pixel_saturate(c->in->dtype, c->p[2 + i]);
+    for (int i = 0; i < 4; i++)
+        we_pixels_from_f64(c->in->dtype, 1, &w->constant[i], w->elements[i]);
     w->in = c->in;
     w->out = c->out;
     if (we_image_is_empty(w->in) || w->in->channels != w->out->channels || w->in->dtype != w->out->dtype)

@@ -198,13 +198,18 @@ ALWAYS void store_fours(uint8_t *p, int32_t channels, BYTES v) {
 
 ALWAYS void order_steps(int64_t n, int32_t from, int32_t to, const int8_t *order, const uint8_t *x,
                         uint8_t *restrict y) {
-    int8_t shuffle[16], fill[16];
+    int8_t which[16],
+        first[16]; /* of a lane's bytes: the channel of the result, the byte its source begins at */
     for (int j = 0; j < 16; j++) {
-        bool read = j < 4 * to && order[j % to] >= 0;
-        shuffle[j] = read ? (int8_t)(j / to * from + order[j % to]) : NONE;
-        fill[j] = j < 4 * to && !read ? -1 : 0;
+        which[j] = j < 4 * to ? (int8_t)(j % to) : NONE;
+        first[j] = j < 4 * to ? (int8_t)(j / to * from) : 0;
     }
-    const BYTES by = B_EACH(LANE_LOAD(shuffle)), with = B_EACH(LANE_LOAD(fill));
+    uint32_t channels = 0; /* put together in a register: memory would be read before it is written */
+    for (int32_t c = 0; c < to; c++)
+        channels |= (uint32_t)(uint8_t)order[c] << 8 * c;
+    __m128i read = _mm_shuffle_epi8(_mm_cvtsi32_si128((int32_t)channels), LANE_LOAD(which)),
+            none = _mm_cmplt_epi8(read, _mm_setzero_si128());
+    const BYTES by = B_EACH(_mm_or_si128(_mm_add_epi8(read, LANE_LOAD(first)), none)), with = B_EACH(none);
     for (int64_t i = 0; i < n; i = after(i, n, 4 * B_LANES))
         store_fours(y + i * to, to, B_OR(I(shuffle_epi8)(load_fours(x + i * from, from), by), with));
 }
@@ -215,22 +220,28 @@ void IMAGE(order_u8)(int64_t n, int32_t from, int32_t to, const int8_t *order, c
         order_steps(n, f, t, order, x, y);                                                                   \
         return;                                                                                              \
     }
-    ORDER(1, 3)
-    ORDER(1, 4) ORDER(3, 3) ORDER(3, 4) ORDER(4, 3) ORDER(4, 4)
+    ORDER(1, 3);
+    ORDER(1, 4);
+    ORDER(3, 3);
+    ORDER(3, 4);
+    ORDER(4, 3);
+    ORDER(4, 4);
 #undef ORDER
-        order_plain(0, n, from, to, order, x, y);
+    order_plain(0, n, from, to, order, x, y);
 }
 
 void IMAGE(reverse_u8)(int64_t n, int32_t size, const uint8_t *x, uint8_t *restrict y) {
-    int64_t lane = size == 3 ? 12 : 16, step = B_LANES * lane, bytes = n * size;
-    if (lane % size != 0 || bytes < step) {
+    static const int8_t TURNS[][16] = {[1] = {15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0},
+                                       [2] = {14, 15, 12, 13, 10, 11, 8, 9, 6, 7, 4, 5, 2, 3, 0, 1},
+                                       [3] = {9, 10, 11, 6, 7, 8, 3, 4, 5, 0, 1, 2, NONE, NONE, NONE, NONE},
+                                       [4] = {12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3},
+                                       [8] = {8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7}};
+    int64_t step = B_LANES * (size == 3 ? 12 : 16), bytes = n * size;
+    if ((size > 4 && size != 8) || bytes < step) {
         reverse_plain(0, n, size, x, y);
         return;
     }
-    int8_t shuffle[16];
-    for (int j = 0; j < 16; j++)
-        shuffle[j] = (int8_t)(j < lane ? lane - size - j / size * size + j % size : NONE);
-    const BYTES by = B_EACH(LANE_LOAD(shuffle));
+    const BYTES by = B_EACH(LANE_LOAD(TURNS[size]));
     for (int64_t i = 0; i < bytes; i = after(i, bytes, step)) {
         const uint8_t *from = x + bytes - i - step;
         BYTES v = size == 3 ? b_load_twelves(from) : B_LOAD(from);

@@ -194,11 +194,17 @@ void IMAGE(area_u16_u8)(int64_t n, int32_t channels, int32_t size, const uint16_
         area_of(n, c, s, x, scale, y);                                                                       \
         return;                                                                                              \
     }
-    AREA_OF(1, 2)
-    AREA_OF(1, 3) AREA_OF(1, 4) AREA_OF(3, 2) AREA_OF(3, 3) AREA_OF(3, 4) AREA_OF(4, 2) AREA_OF(4, 3)
-        AREA_OF(4, 4)
+    AREA_OF(1, 2);
+    AREA_OF(1, 3);
+    AREA_OF(1, 4);
+    AREA_OF(3, 2);
+    AREA_OF(3, 3);
+    AREA_OF(3, 4);
+    AREA_OF(4, 2);
+    AREA_OF(4, 3);
+    AREA_OF(4, 4);
 #undef AREA_OF
-            for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n; i++) {
         for (int32_t c = 0; c < channels; c++) {
             uint16_t sum = 0;
             for (int32_t t = 0; t < size; t++)
