@@ -240,6 +240,13 @@ for _suffix in ("", "_FULL"):
         _color(f"{_order}2HSV{_suffix}", 3, 0)
         _color(f"{_order}2HSV{_suffix}", 3, 1e-3, (np.float32,))
         _color(f"HSV2{_order}{_suffix}", 3, 1)
+# OpenCV interpolates L*a*b* of floats and L*u*v* of bytes in coarse tables; ours are the formulas.
+for _order in ("BGR", "RGB"):
+    for _space, _bytes, _floats in (("XYZ", 0, 1e-5), ("Lab", 1, 0.6), ("Luv", 2, 0.1)):
+        _color(f"{_order}2{_space}", 3, _bytes)
+        _color(f"{_space}2{_order}", 3, _bytes)
+        _color(f"{_order}2{_space}", 3, _floats, (np.float32,))
+        _color(f"{_space}2{_order}", 3, 1e-3, (np.float32,))
 for _order in ("BGR", "RGB", "BGRA", "RGBA"):
     for _layout in ("NV12", "NV21", "I420", "YV12"):
 

@@ -11,6 +11,7 @@ from walle_task.cv._image import Image, Info, require, result, run
 
 _FORMATS = {"BGR": "bgr", "RGB": "rgb", "BGRA": "bgra", "RGBA": "rgba", "GRAY": "y"}
 _BLUE = {"BGR": 0, "BGRA": 0, "RGB": 2, "RGBA": 2}
+_SPACES = {"XYZ": 0, "Lab": 1, "Luv": 2}
 _VIDEO = {"NV12": (1, 0), "NV21": (1, 1), "I420": (0, 0), "YV12": (0, 1)}
 
 
@@ -69,6 +70,10 @@ def _operation(source: str, target: str, suffix: str, channels: int) -> tuple[st
         return "color_to_hsv", (_BLUE[source], hues)
     if source == "HSV":
         return "color_from_hsv", (_BLUE[target], hues)
+    if target in _SPACES:
+        return "color_to_space", (_BLUE[source], _SPACES[target])
+    if source in _SPACES:
+        return "color_from_space", (_BLUE[target], _SPACES[source])
     if target in ("YCrCb", "YUV"):
         return "color_to_chroma", (_BLUE[source], target == "YUV")
     return "color_from_chroma", (_BLUE[target], source == "YUV")
