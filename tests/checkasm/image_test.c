@@ -127,15 +127,23 @@ static void check_pixels(const char *set, const we_image_kernels *k, const we_im
                   *c = in.u8[8] + check_below(8);
     const uint8_t *const planes[CHANNELS] = {a, b, c, in.u8[12]};
     const int32_t mixing[4] = {3735, 19235, -9798, 1 << 14};
+    const int32_t wide[4] = {102760, -528482, 269484, (1 << 19) + (16 << 20)};
     const float scales[CHANNELS] = {0.5f, 0.25f, 1.5f, 2}, shifts[CHANNELS] = {-1, 0, 1, 2};
     BOTH(slide_u8, n, a, b, OUT);
     BOTH(slide_u8, n, a, NULL, OUT);
     BOTH(slide_counts, in.u16[0], in.u16[1], OUT);
     BOTH(widen_u8_f32, n, a, OUT);
     BOTH(halve_u8, n / 2, channels, a, b, OUT);
+    int8_t order[CHANNELS];
+    for (int c = 0; c < CHANNELS; c++)
+        order[c] = (int8_t)(check_below((uint32_t)channels + 1) - 1);
+    int32_t from = channels, to = (int32_t)check_below(CHANNELS) + 1, size = (int32_t)check_below(17) + 1;
+    BOTH(order_u8, n, from, to, order, a, OUT);
+    BOTH(reverse_u8, n * CHANNELS / size, size, a, OUT);
     BOTH(split_u8, n, channels, a, (uint8_t *const *)PLANES);
     BOTH(merge_u8, n, channels, planes, OUT);
     BOTH(mix_u8, n, a, b, c, mixing, 15, OUT);
+    BOTH(mix_u8, n, a, b, c, wide, 20, OUT);
     BOTH(video_u8, n / 2 * 2, a, b, c, (uint8_t *const *)PLANES);
     BOTH(hsv_u8, n, a, b, c, 180, PLANES[0], PLANES[1], PLANES[2]);
     BOTH(unhsv_u8, n, a, b, c, 6.0f / 255, (uint8_t *const *)PLANES);
@@ -246,6 +254,66 @@ static void check_resize(const char *set, const we_image_kernels *k, const we_im
     BOTH(lerp_i16_u8, n * channels, rows[0], rows[1], w[0], w[1], OUT);
 }
 
+/* Pixels read where a map says, by two or more taps a side. */
+static void check_places(const char *set, const we_image_kernels *k, const we_image_kernels *ref, int64_t n) {
+    enum { SIDE = 40 };
+    static const float STRANGE[] = {NAN, INFINITY, -INFINITY, 1e30f, -1e30f, 0, -0.0f, -1, SIDE - 1, SIDE};
+    int32_t channels = (int32_t)check_below(CHANNELS) + 1, at[MOST];
+    int16_t w[8 * MOST], pairs[2][2 * MOST];
+    int64_t row = SIDE * channels;
+    fill_bytes(&in, sizeof in);
+    fill_bytes(w, sizeof w);
+    for (int i = 0; i < MOST; i++) {
+        at[i] = (int32_t)check_below((SIDE - 1) * SIDE) * channels;
+        int32_t fx = (int32_t)check_below(16385), fy = (int32_t)check_below(16385), both = fx * fy >> 14;
+        pairs[0][2 * i] = (int16_t)(16384 - fx - fy + both);
+        pairs[0][2 * i + 1] = (int16_t)(fx - both);
+        pairs[1][2 * i] = (int16_t)(fy - both);
+        pairs[1][2 * i + 1] = (int16_t)both;
+    }
+    BOTH(bilinear_u8, n, channels, in.u8[0], row, at, pairs[0], pairs[1], OUT);
+    for (int32_t taps = 4; taps <= 8; taps += 4) {
+        const int32_t *rows[8];
+        const int16_t weights[8] = {-30, 100, -300, 1250, 1300, -400, 150, -22};
+        for (int t = 0; t < 8; t++)
+            rows[t] = (const int32_t *)in.f32[t];
+        BOTH(weigh_u8, n, channels, taps, in.u8[0], at, w, OUT);
+        for (int t = 0; t < 8; t++) {
+            for (int i = 0; i < ROOM; i++)
+                ((int32_t *)in.f32[t])[i] = (int32_t)check_below(255 * 2048 * 2) - 255 * 1024;
+        }
+        BOTH(taps_i32_u8, n * channels, taps, rows, weights, OUT);
+        fill_bytes(&in, sizeof in);
+    }
+    float px[MOST], py[MOST];
+    for (int i = 0; i < MOST; i++) {
+        px[i] = check_below(9) ? (float)check_below(100 * (SIDE + 4)) / 100 - 2 : STRANGE[check_below(10)];
+        py[i] = check_below(9) ? (float)check_below(100 * (SIDE + 4)) / 100 - 2 : STRANGE[check_below(10)];
+    }
+    const we_image_grid grid = {SIDE, SIDE, (int32_t)(check_below(2) ? row : -row), channels,
+                                (int32_t)row * 30};
+    BOTH(corners, n, px, py, &grid, PLANES[0], PLANES[1], PLANES[2]);
+    bool turn = check_below(2);
+    double x0 = (double)check_below(9);
+    BOTH(spots, n, px, py, &grid, OUT);
+    int64_t rows = check_below(40), columns = check_below(30);
+    BOTH(transpose_u8, rows, columns, in.u8[0], rows + 3, OUT, columns + 2);
+    for (int i = 0; i < MOST; i++) /* near each other, as in most images */
+        at[i] = i * 3 / 2 + (int32_t)check_below(3);
+    BOTH(bilinear_u8, n, 1, in.u8[0], 2 * MOST, at, pairs[0], pairs[1], OUT);
+    BOTH(weigh_u8, n, 1, 4, in.u8[0], at, w, OUT);
+    BOTH(weigh_u8, n, 1, 8, in.u8[0], at, w, OUT);
+    for (int i = 0; i < 2 * MOST; i++)
+        w[i] = (int16_t)(pairs[0][i] / 16);
+    BOTH(resize_u8, n, 1, in.u8[0], at, 1, w, OUT);
+    const double m[9] = {0.9, 0.1, -3, -0.2, 1.1, 2, 1e-3, -2e-3, check_below(2) ? 1 : 0};
+    BOTH(places, n, m, turn, x0, 7, PLANES[0], PLANES[1]);
+    for (int i = 0; i < ROOM; i++)
+        in.u16[0][i] = (uint16_t)check_below(255 * 9);
+    for (int32_t size = 1; size <= 5; size++)
+        BOTH(area_u16_u8, n / size, channels, size, in.u16[0], 1.0f / (float)(9 * size), OUT);
+}
+
 int main(int argc, char **argv) {
     uint32_t isas;
     we_error error;
@@ -265,6 +333,7 @@ int main(int argc, char **argv) {
             check_medians(#isa, &set.image, &ref.image, SIZES[round % SIZE_COUNT]);                          \
             check_elements(#isa, &set.image, &ref.image, SIZES[round % SIZE_COUNT]);                         \
             check_resize(#isa, &set.image, &ref.image, SIZES[round % SIZE_COUNT]);                           \
+            check_places(#isa, &set.image, &ref.image, SIZES[round % SIZE_COUNT]);                           \
         }                                                                                                    \
     }
 #include "kernels/image.inc"

@@ -149,6 +149,17 @@ def resize_cubic(m: Any, d: Draw) -> Any:
 
 
 @case(1)
+def resize_lanczos(m: Any, d: Draw) -> Any:
+    return m.resize(d.image(d.any_channels()), d.size(), interpolation=m.INTER_LANCZOS4)
+
+
+@case(1e-3)
+def resize_taps_floats(m: Any, d: Draw) -> Any:
+    image = d.image(d.any_channels(), d.pick(np.float32, np.float64))
+    return m.resize(image, d.size(), interpolation=d.pick(m.INTER_CUBIC, m.INTER_LANCZOS4))
+
+
+@case(1)
 def warp_affine(m: Any, d: Draw) -> Any:
     return m.warpAffine(
         d.image(d.pick(0, 3, 4)), d.matrix(), d.size(), borderMode=d.border(), borderValue=(7, 8, 9, 10)
@@ -164,6 +175,14 @@ def warp_affine_floats(m: Any, d: Draw) -> Any:
 def warp_affine_nearest(m: Any, d: Draw) -> Any:
     flags = m.INTER_NEAREST | d.pick(0, m.WARP_INVERSE_MAP)
     return m.warpAffine(d.image(d.any_channels()), d.matrix(), d.size(), flags=flags)
+
+
+@case(1)
+def warp_turned_views(m: Any, d: Draw) -> Any:
+    """Images whose rows go up, and with room between them."""
+    image = d.image(3)
+    view = d.pick(image[::-1], image[:, d.width // 2 :])
+    return m.warpAffine(view, d.matrix(), d.size(), borderMode=d.border())
 
 
 @case(1)
@@ -221,6 +240,13 @@ for _suffix in ("", "_FULL"):
         _color(f"{_order}2HSV{_suffix}", 3, 0)
         _color(f"{_order}2HSV{_suffix}", 3, 1e-3, (np.float32,))
         _color(f"HSV2{_order}{_suffix}", 3, 1)
+# OpenCV interpolates L*a*b* of floats and L*u*v* of bytes in coarse tables; ours are the formulas.
+for _order in ("BGR", "RGB"):
+    for _space, _bytes, _floats in (("XYZ", 0, 1e-5), ("Lab", 1, 0.6), ("Luv", 2, 0.1)):
+        _color(f"{_order}2{_space}", 3, _bytes)
+        _color(f"{_space}2{_order}", 3, _bytes)
+        _color(f"{_order}2{_space}", 3, _floats, (np.float32,))
+        _color(f"{_space}2{_order}", 3, 1e-3, (np.float32,))
 for _order in ("BGR", "RGB", "BGRA", "RGBA"):
     for _layout in ("NV12", "NV21", "I420", "YV12"):
 

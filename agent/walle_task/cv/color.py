@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from walle_shared.errors import TaskError
@@ -10,6 +11,7 @@ from walle_task.cv._image import Image, Info, require, result, run
 
 _FORMATS = {"BGR": "bgr", "RGB": "rgb", "BGRA": "bgra", "RGBA": "rgba", "GRAY": "y"}
 _BLUE = {"BGR": 0, "BGRA": 0, "RGB": 2, "RGBA": 2}
+_SPACES = {"XYZ": 0, "Lab": 1, "Luv": 2}
 _VIDEO = {"NV12": (1, 0), "NV21": (1, 1), "I420": (0, 0), "YV12": (0, 1)}
 
 
@@ -39,13 +41,21 @@ def cvtColor(src: Image, code: int, dst: Any = None, dstCn: int = 0) -> Any:
     found = require(src, "cvtColor")
     if suffix in _VIDEO:
         return _video(src, found, source, target, suffix, dst)
-    channels = len(_FORMATS[source]) if source in _FORMATS else 3
+    channels, to, name, numbers = _plan(code, dstCn if dstCn in (3, 4) else 0)
     if (found.channels or 1) != channels:
         raise TaskError(f"this conversion takes images of {channels} channels, not {found.channels or 1}")
-    to = dstCn if dstCn in (3, 4) and len(_FORMATS.get(target, "")) == 3 else len(_FORMATS.get(target, "xyz"))
     shape = (found.height, found.width, to) if to > 1 else (found.height, found.width)
-    name, numbers = _operation(source, target, suffix, to)
     return run(name, (src,), result(dst, shape, found.dtype), *numbers)
+
+
+@functools.cache
+def _plan(code: int, dstCn: int) -> tuple[int, int, str, tuple[float, ...]]:
+    """Channels from and to, and the operation with its numbers."""
+    source, target, suffix = _CODES[code]
+    to = len(_FORMATS.get(target, "xyz"))
+    if dstCn and target in _BLUE and to == 3:
+        to = dstCn
+    return len(_FORMATS.get(source, "xyz")), to, *_operation(source, target, suffix, to)
 
 
 def _operation(source: str, target: str, suffix: str, channels: int) -> tuple[str, tuple[float, ...]]:
@@ -60,6 +70,10 @@ def _operation(source: str, target: str, suffix: str, channels: int) -> tuple[st
         return "color_to_hsv", (_BLUE[source], hues)
     if source == "HSV":
         return "color_from_hsv", (_BLUE[target], hues)
+    if target in _SPACES:
+        return "color_to_space", (_BLUE[source], _SPACES[target])
+    if source in _SPACES:
+        return "color_from_space", (_BLUE[target], _SPACES[source])
     if target in ("YCrCb", "YUV"):
         return "color_to_chroma", (_BLUE[source], target == "YUV")
     return "color_from_chroma", (_BLUE[target], source == "YUV")

@@ -266,6 +266,8 @@ static PyMethodDef native_functions[] = {
      "Run the session at an address on a dict of buffers; None unless all are dense and plain."},
     {"imaging", (PyCFunction)(void (*)(void))we_native_imaging, METH_FASTCALL,
      "Run an operation on images: imaging(operation, inputs, outputs, numbers, threads)."},
+    {"image_info", we_native_image_info, METH_O,
+     "Return the height, width, channels (0: no axis for them), element type and shape of an image."},
     {"imaging_names", we_native_imaging_names, METH_NOARGS, "Return the names of the operations on images."},
     {"contours", we_native_contours, METH_VARARGS,
      "Find contours: contours(image, mode, method, x, y) to points and hierarchy."},

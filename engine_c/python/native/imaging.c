@@ -136,6 +136,39 @@ PyObject *we_native_imaging(PyObject *Py_UNUSED(module), PyObject *const *args, 
     return status == WE_OK ? Py_NewRef(Py_None) : we_native_raise(&error);
 }
 
+/* (height, width, channels or 0, name of the element type, shape) of an image. */
+PyObject *we_native_image_info(PyObject *Py_UNUSED(module), PyObject *object) {
+    static const unsigned int PIXELS = 1u << WE_U8 | 1u << WE_I8 | 1u << WE_U16 | 1u << WE_I16 |
+                                       1u << WE_I32 | 1u << WE_U32 | 1u << WE_F32 | 1u << WE_F64;
+    Py_buffer buffer;
+    if (!PyObject_CheckBuffer(object)) {
+        return PyErr_Format(PyExc_TypeError, "an image is a buffer, such as an array or a tensor, not %s",
+                            Py_TYPE(object)->tp_name);
+    }
+    if (PyObject_GetBuffer(object, &buffer, PyBUF_FULL_RO) < 0) {
+        return NULL;
+    }
+    int dtype = we_native_dtype_of_format(buffer.format, buffer.itemsize), ndim = buffer.ndim;
+    dtype = dtype == WE_BOOL ? WE_U8 : dtype;
+    PyObject *made = NULL;
+    if (dtype < 0 || !(PIXELS >> dtype & 1)) {
+        PyErr_Format(PyExc_TypeError,
+                     "an image holds no elements of format '%s': convert it to uint8 or float32",
+                     buffer.format ? buffer.format : "B");
+    } else if (ndim != 2 && ndim != 3) {
+        PyErr_Format(PyExc_TypeError, "an image has 2 or 3 dims, not %d", ndim);
+    } else {
+        Py_ssize_t height = buffer.shape[0], width = buffer.shape[1],
+                   channels = ndim == 3 ? buffer.shape[2] : 0;
+        made = ndim == 3 ? Py_BuildValue("nnns(nnn)", height, width, channels, we_dtype_name((we_dtype)dtype),
+                                         height, width, channels)
+                         : Py_BuildValue("nnns(nn)", height, width, channels, we_dtype_name((we_dtype)dtype),
+                                         height, width);
+    }
+    PyBuffer_Release(&buffer);
+    return made;
+}
+
 PyObject *we_native_imaging_names(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
     int count = 0;
     while (we_imaging_name(count) != NULL) {

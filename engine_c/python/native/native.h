@@ -86,6 +86,7 @@ PyObject *we_native_run_buffers(PyObject *module, PyObject *const *args, Py_ssiz
 PyObject *we_native_imaging(PyObject *module, PyObject *const *args, Py_ssize_t count);
 /* The names of the operations, in order. */
 PyObject *we_native_imaging_names(PyObject *module, PyObject *ignored);
+PyObject *we_native_image_info(PyObject *module, PyObject *image);
 /* (image, mode, method, x offset, y offset) to (tensors of points, tensor of the hierarchy). */
 PyObject *we_native_contours(PyObject *module, PyObject *args);
 

@@ -1,29 +1,11 @@
 /* Between colour spaces. Bytes go through planes of a block of pixels: what is computed then are plain rows.
  */
-#include "imaging/imaging.h"
+#include "imaging/color.h"
 
-enum { BLOCK = 512, PLANES = 4 };
-
-typedef struct coloring coloring;
-/* Make the result's planes of n pixels in[channel][...] of bytes. */
-typedef void (*u8_formula)(const coloring *k, int64_t n, uint8_t *const *in, uint8_t *const *out);
-/* Make one result pixel of one source pixel. */
-typedef void (*f64_formula)(const coloring *k, const double *in, double *out);
-
-struct coloring {
-    const we_imaging_call *c;
-    const we_image *in, *out;
-    const double *p; /* numbers behind the formula's own */
-    u8_formula u8;
-    f64_formula f64;
-    int blue;         /* channel of blue on the side that has it */
-    double one, half; /* of the element type: full scale and the middle of chroma */
-    float hue_scale;
-    int32_t range;
-};
+enum { BLOCK = WE_COLOR_BLOCK, PLANES = WE_COLOR_PLANES };
 
 static bool u8_rows(void *context, int64_t begin, int64_t end) {
-    const coloring *k = context;
+    const we_coloring *k = context;
     const we_image_kernels *kernels = k->c->kernels;
     uint8_t memory[2][PLANES][BLOCK];
     uint8_t *in[PLANES], *out[PLANES];
@@ -52,7 +34,7 @@ static bool u8_rows(void *context, int64_t begin, int64_t end) {
 }
 
 static bool f64_rows(void *context, int64_t begin, int64_t end) {
-    const coloring *k = context;
+    const we_coloring *k = context;
     int64_t from = k->in->channels, to = k->out->channels, width = k->in->width;
     double *x = we_memory_new_dirty((size_t)(width * (from + to)) * sizeof(double));
     if (!x)
@@ -71,8 +53,8 @@ static bool f64_rows(void *context, int64_t begin, int64_t end) {
     return true;
 }
 
-static we_status convert(coloring *k, uint32_t dtypes, int64_t least_in, int64_t most_in, int64_t least_out,
-                         int64_t most_out, we_error *err) {
+we_status we_color_convert(we_coloring *k, uint32_t dtypes, int64_t least_in, int64_t most_in,
+                           int64_t least_out, int64_t most_out, we_error *err) {
     const we_image *in = k->c->in, *out = k->c->out;
     WE_TRY(we_image_expect(in, dtypes, "this conversion", err));
     if (in->channels < least_in || in->channels > most_in)
@@ -86,23 +68,24 @@ static we_status convert(coloring *k, uint32_t dtypes, int64_t least_in, int64_t
     k->out = out;
     k->one = in->dtype == WE_U8 ? 255 : in->dtype == WE_U16 ? 65535 : 1;
     k->half = in->dtype == WE_U8 ? 128 : in->dtype == WE_U16 ? 32768 : 0.5;
-    bool bytes = in->dtype == WE_U8 && k->u8;
-    return we_imaging_rows(k->c, in->height, in->width * (in->channels + out->channels),
-                           bytes ? u8_rows : f64_rows, k, err);
+    we_rows_work rows = in->dtype != WE_U8 ? f64_rows : k->bytes ? k->bytes : u8_rows;
+    return we_imaging_rows(k->c, in->height, in->width * (in->channels + out->channels), rows, k, err);
 }
 
 /* ---- Channels put in another order ---- */
 
-static void order_u8(const coloring *k, int64_t n, uint8_t *const *in, uint8_t *const *out) {
-    for (int64_t c = 0; c < k->out->channels; c++) {
-        if (k->p[c] < 0)
-            memset(out[c], 255, (size_t)n);
-        else
-            memcpy(out[c], in[(int)k->p[c]], (size_t)n);
-    }
+static bool order_rows(void *context, int64_t begin, int64_t end) {
+    const we_coloring *k = context;
+    int8_t order[PLANES];
+    for (int64_t c = 0; c < k->out->channels; c++)
+        order[c] = (int8_t)k->p[c];
+    for (int64_t y = begin; y < end; y++)
+        k->c->kernels->order_u8(k->in->width, (int32_t)k->in->channels, (int32_t)k->out->channels, order,
+                                (const uint8_t *)we_image_row(k->in, y), (uint8_t *)we_image_row(k->out, y));
+    return true;
 }
 
-static void order_f64(const coloring *k, const double *in, double *out) {
+static void order_f64(const we_coloring *k, const double *in, double *out) {
     for (int64_t c = 0; c < k->out->channels; c++)
         out[c] = k->p[c] < 0 ? k->one : in[(int)k->p[c]];
 }
@@ -112,19 +95,19 @@ we_status we_imaging_color_order(const we_imaging_call *c, we_error *err) {
     int64_t channels = (int64_t)c->number_count, ignored;
     for (int64_t i = 0; i < channels; i++)
         WE_TRY(we_number_within(c->p[i], -1, c->in->channels - 1, "a channel", &ignored, err));
-    coloring k = {.c = c, .p = c->p, .u8 = order_u8, .f64 = order_f64};
-    return convert(&k, WE_TYPE(U8) | WE_TYPE(U16) | WE_TYPE(F32) | WE_TYPE(F64), 1, PLANES, channels,
-                   channels, err);
+    we_coloring k = {.c = c, .p = c->p, .bytes = order_rows, .f64 = order_f64};
+    return we_color_convert(&k, WE_TYPE(U8) | WE_TYPE(U16) | WE_TYPE(F32) | WE_TYPE(F64), 1, PLANES, channels,
+                            channels, err);
 }
 
 /* ---- Grey ---- */
 
-static void gray_u8(const coloring *k, int64_t n, uint8_t *const *in, uint8_t *const *out) {
+static void gray_u8(const we_coloring *k, int64_t n, uint8_t *const *in, uint8_t *const *out) {
     static const int32_t WEIGHTS[4] = {3735, 19235, 9798, 1 << 14};
     k->c->kernels->mix_u8(n, in[k->blue], in[1], in[2 - k->blue], WEIGHTS, 15, out[0]);
 }
 
-static void gray_f64(const coloring *k, const double *in, double *out) {
+static void gray_f64(const we_coloring *k, const double *in, double *out) {
     double b = in[k->blue], g = in[1], r = in[2 - k->blue];
     if (k->in->dtype == WE_U16)
         out[0] = (double)(((int64_t)b * 3735 + (int64_t)g * 19235 + (int64_t)r * 9798 + (1 << 14)) >> 15);
@@ -132,7 +115,7 @@ static void gray_f64(const coloring *k, const double *in, double *out) {
         out[0] = (double)((float)b * 0.114f + (float)g * 0.587f + (float)r * 0.299f);
 }
 
-static we_status blue_of(const we_imaging_call *c, int *blue, we_error *err) {
+we_status we_color_blue_of(const we_imaging_call *c, int *blue, we_error *err) {
     int64_t value = 0;
     WE_TRY(we_number_within(c->p[0], 0, 2, "the channel of blue", &value, err));
     *blue = value ? 2 : 0;
@@ -143,9 +126,9 @@ enum { DEEP = WE_TYPE(U8) | WE_TYPE(U16) | WE_TYPE(F32) };
 
 /* Numbers: the channel of blue. */
 we_status we_imaging_color_gray(const we_imaging_call *c, we_error *err) {
-    coloring k = {.c = c, .u8 = gray_u8, .f64 = gray_f64};
-    WE_TRY(blue_of(c, &k.blue, err));
-    return convert(&k, DEEP, 3, 4, 1, 1, err);
+    we_coloring k = {.c = c, .u8 = gray_u8, .f64 = gray_f64};
+    WE_TRY(we_color_blue_of(c, &k.blue, err));
+    return we_color_convert(&k, DEEP, 3, 4, 1, 1, err);
 }
 
 /* ---- Luma and chroma ---- */
@@ -164,11 +147,11 @@ static const chroma CHROMAS[] = {
 };
 enum { BITS = 14, ROUND = 1 << 13 };
 
-static const chroma *chroma_of(const coloring *k) {
+static const chroma *chroma_of(const we_coloring *k) {
     return &CHROMAS[k->p[1] != 0];
 }
 
-static void to_chroma_u8(const coloring *k, int64_t n, uint8_t *const *in, uint8_t *const *out) {
+static void to_chroma_u8(const we_coloring *k, int64_t n, uint8_t *const *in, uint8_t *const *out) {
     const chroma *m = chroma_of(k);
     const int32_t luma[4] = {1868, 9617, 4899, ROUND};
     const int32_t red[4] = {m->red_in, -m->red_in, 0, (128 << BITS) + ROUND};
@@ -179,7 +162,7 @@ static void to_chroma_u8(const coloring *k, int64_t n, uint8_t *const *in, uint8
     k->c->kernels->mix_u8(n, b, out[0], out[0], blue, BITS, out[3 - m->red_at]);
 }
 
-static void to_chroma_f64(const coloring *k, const double *in, double *out) {
+static void to_chroma_f64(const we_coloring *k, const double *in, double *out) {
     const chroma *m = chroma_of(k);
     double b = in[k->blue], g = in[1], r = in[2 - k->blue];
     if (k->in->dtype == WE_U16) {
@@ -196,7 +179,7 @@ static void to_chroma_f64(const coloring *k, const double *in, double *out) {
     }
 }
 
-static void from_chroma_u8(const coloring *k, int64_t n, uint8_t *const *in, uint8_t *const *out) {
+static void from_chroma_u8(const we_coloring *k, int64_t n, uint8_t *const *in, uint8_t *const *out) {
     const chroma *m = chroma_of(k);
     const uint8_t *luma = in[0], *red = in[m->red_at], *blue = in[3 - m->red_at];
     const int32_t b[4] = {1 << BITS, 0, m->blue_out, ROUND - 128 * m->blue_out};
@@ -208,7 +191,7 @@ static void from_chroma_u8(const coloring *k, int64_t n, uint8_t *const *in, uin
     k->c->kernels->mix_u8(n, luma, red, blue, r, BITS, out[2 - k->blue]);
 }
 
-static void from_chroma_f64(const coloring *k, const double *in, double *out) {
+static void from_chroma_f64(const we_coloring *k, const double *in, double *out) {
     const chroma *m = chroma_of(k);
     if (k->in->dtype == WE_U16) {
         int64_t y = (int64_t)in[0], red = (int64_t)in[m->red_at] - 32768,
@@ -226,24 +209,24 @@ static void from_chroma_f64(const coloring *k, const double *in, double *out) {
 
 /* Numbers: the channel of blue, 0 for YCrCb or 1 for YUV. */
 we_status we_imaging_color_to_chroma(const we_imaging_call *c, we_error *err) {
-    coloring k = {.c = c, .p = c->p, .u8 = to_chroma_u8, .f64 = to_chroma_f64};
-    WE_TRY(blue_of(c, &k.blue, err));
-    return convert(&k, DEEP, 3, 4, 3, 3, err);
+    we_coloring k = {.c = c, .p = c->p, .u8 = to_chroma_u8, .f64 = to_chroma_f64};
+    WE_TRY(we_color_blue_of(c, &k.blue, err));
+    return we_color_convert(&k, DEEP, 3, 4, 3, 3, err);
 }
 
 we_status we_imaging_color_from_chroma(const we_imaging_call *c, we_error *err) {
-    coloring k = {.c = c, .p = c->p, .u8 = from_chroma_u8, .f64 = from_chroma_f64};
-    WE_TRY(blue_of(c, &k.blue, err));
-    return convert(&k, DEEP, 3, 3, 3, 4, err);
+    we_coloring k = {.c = c, .p = c->p, .u8 = from_chroma_u8, .f64 = from_chroma_f64};
+    WE_TRY(we_color_blue_of(c, &k.blue, err));
+    return we_color_convert(&k, DEEP, 3, 3, 3, 4, err);
 }
 
 /* ---- Hue ---- */
 
-static void to_hsv_u8(const coloring *k, int64_t n, uint8_t *const *in, uint8_t *const *out) {
+static void to_hsv_u8(const we_coloring *k, int64_t n, uint8_t *const *in, uint8_t *const *out) {
     k->c->kernels->hsv_u8(n, in[k->blue], in[1], in[2 - k->blue], k->range, out[0], out[1], out[2]);
 }
 
-static void to_hsv_f64(const coloring *k, const double *in, double *out) {
+static void to_hsv_f64(const we_coloring *k, const double *in, double *out) {
     float b = (float)in[k->blue], g = (float)in[1], r = (float)in[2 - k->blue];
     float most = fmaxf(fmaxf(b, g), r), spread = most - fminf(fminf(b, g), r);
     float factor = 60.f / (spread + 1.1920929e-7f);
@@ -255,12 +238,12 @@ static void to_hsv_f64(const coloring *k, const double *in, double *out) {
     out[2] = (double)most;
 }
 
-static void from_hsv_u8(const coloring *k, int64_t n, uint8_t *const *in, uint8_t *const *out) {
+static void from_hsv_u8(const we_coloring *k, int64_t n, uint8_t *const *in, uint8_t *const *out) {
     uint8_t *const planes[3] = {out[k->blue], out[1], out[2 - k->blue]};
     k->c->kernels->unhsv_u8(n, in[0], in[1], in[2], 6.0f / (float)k->range, planes);
 }
 
-static void from_hsv_f64(const coloring *k, const double *in, double *out) {
+static void from_hsv_f64(const we_coloring *k, const double *in, double *out) {
     static const int SECTORS[6][3] = {{1, 3, 0}, {1, 0, 2}, {3, 0, 1}, {0, 2, 1}, {0, 1, 3}, {2, 1, 0}};
     float angle = (float)in[0] * (6.f / 360.f), sat = (float)in[1], value = (float)in[2];
     float turns = floorf(angle / 6), rest = angle - turns * 6;
@@ -274,15 +257,15 @@ static void from_hsv_f64(const coloring *k, const double *in, double *out) {
 
 /* Numbers: the channel of blue, the hues of a circle of bytes (180, or 256 in full). */
 we_status we_imaging_color_to_hsv(const we_imaging_call *c, we_error *err) {
-    coloring k = {.c = c, .u8 = to_hsv_u8, .f64 = to_hsv_f64, .range = c->p[1] == 180 ? 180 : 256};
-    WE_TRY(blue_of(c, &k.blue, err));
-    return convert(&k, WE_TYPE(U8) | WE_TYPE(F32), 3, 4, 3, 3, err);
+    we_coloring k = {.c = c, .u8 = to_hsv_u8, .f64 = to_hsv_f64, .range = c->p[1] == 180 ? 180 : 256};
+    WE_TRY(we_color_blue_of(c, &k.blue, err));
+    return we_color_convert(&k, WE_TYPE(U8) | WE_TYPE(F32), 3, 4, 3, 3, err);
 }
 
 we_status we_imaging_color_from_hsv(const we_imaging_call *c, we_error *err) {
-    coloring k = {.c = c, .u8 = from_hsv_u8, .f64 = from_hsv_f64, .range = c->p[1] == 180 ? 180 : 255};
-    WE_TRY(blue_of(c, &k.blue, err));
-    return convert(&k, WE_TYPE(U8) | WE_TYPE(F32), 3, 3, 3, 4, err);
+    we_coloring k = {.c = c, .u8 = from_hsv_u8, .f64 = from_hsv_f64, .range = c->p[1] == 180 ? 180 : 255};
+    WE_TRY(we_color_blue_of(c, &k.blue, err));
+    return we_color_convert(&k, WE_TYPE(U8) | WE_TYPE(F32), 3, 3, 3, 4, err);
 }
 
 /* ---- Frames of video: a plane of luma, then chroma for squares of 2 x 2 pixels ---- */
@@ -333,6 +316,23 @@ static bool from_video_rows(void *context, int64_t begin, int64_t end) {
     return true;
 }
 
+/* u and v of the first of every two pixels. */
+static void make_chroma(const video *f, int64_t n, const uint8_t *b, const uint8_t *g, const uint8_t *r,
+                        uint8_t *u, uint8_t *v) {
+    static const int32_t OF_U[4] = {460324, -305135, -155188, (1 << 19) + (128 << 20)},
+                         OF_V[4] = {-74448, -385875, 460324, (1 << 19) + (128 << 20)};
+    const we_image_kernels *kernels = f->c->kernels;
+    const uint8_t *full[3] = {b, g, r};
+    uint8_t half[3][BLOCK / 2], rest[BLOCK / 2], both[2][BLOCK / 2];
+    for (int c = 0; c < 3; c++)
+        kernels->split_u8(n / 2, 2, full[c], (uint8_t *[]){half[c], rest});
+    kernels->mix_u8(n / 2, half[0], half[1], half[2], OF_U, 20, f->interleaved ? both[0] : u);
+    kernels->mix_u8(n / 2, half[0], half[1], half[2], OF_V, 20, f->interleaved ? both[1] : v);
+    if (f->interleaved)
+        kernels->merge_u8(n / 2, 2, (const uint8_t *[]){both[f->v_first], both[!f->v_first]},
+                          f->v_first ? v : u);
+}
+
 static bool to_video_rows(void *context, int64_t begin, int64_t end) {
     static const int32_t LUMA[4] = {102760, 528482, 269484, (1 << 19) + (16 << 20)};
     const video *f = context;
@@ -349,13 +349,8 @@ static bool to_video_rows(void *context, int64_t begin, int64_t end) {
                               planes);
             const uint8_t *b = planes[f->blue], *g = planes[1], *r = planes[2 - f->blue];
             kernels->mix_u8(n, b, g, r, LUMA, 20, (uint8_t *)we_image_row(f->frame, y) + x);
-            for (int64_t i = 0; y % 2 == 0 && i < n; i += 2) {
-                int32_t start = (1 << 19) + (128 << 20);
-                u[(x + i) / 2 * step] =
-                    (uint8_t)((r[i] * -155188 + g[i] * -305135 + b[i] * 460324 + start) >> 20);
-                v[(x + i) / 2 * step] =
-                    (uint8_t)((r[i] * 460324 + g[i] * -385875 + b[i] * -74448 + start) >> 20);
-            }
+            if (y % 2 == 0)
+                make_chroma(f, n, b, g, r, u + x / 2 * step, v + x / 2 * step);
         }
     }
     return true;
@@ -371,7 +366,7 @@ static we_status convert_video(const we_imaging_call *c, const we_image *frame, 
                .width = image->width,
                .interleaved = c->p[1] != 0,
                .v_first = c->p[2] != 0};
-    WE_TRY(blue_of(c, &f.blue, err));
+    WE_TRY(we_color_blue_of(c, &f.blue, err));
     WE_TRY(we_image_expect(frame, WE_TYPE(U8), "a frame of video", err));
     WE_TRY(we_image_expect(image, WE_TYPE(U8), "a frame of video", err));
     if (f.height % 2 || f.width % 2 || frame->channels != 1 || frame->width != f.width ||

@@ -1,7 +1,7 @@
-/* Resizing: nearest, linear, cubic and by area, with OpenCV's positions, weights and rounding. */
+/* Resizing: nearest, linear, cubic, by area and Lanczos, with OpenCV's positions, weights and rounding. */
 #include "imaging/imaging.h"
 
-enum { NEAREST, LINEAR, CUBIC, AREA, WEIGHT_ONE = 2048, MOST_TAPS = 4 };
+enum { NEAREST, LINEAR, CUBIC, AREA, LANCZOS, WEIGHT_ONE = 2048, MOST_TAPS = 8 };
 
 /* What the positions of a result read along one side: `taps` elements each, by weights. */
 typedef struct line {
@@ -49,6 +49,25 @@ static void cubic_weights(float x, float *w) {
     w[3] = 1.f - w[0] - w[1] - w[2];
 }
 
+/* Source: OpenCV's interpolateLanczos4. */
+static void lanczos_weights(float x, float *w) {
+    static const double root = 0.70710678118654752440084436210485;
+    static const double turns[8][2] = {{1, 0},  {-root, -root}, {0, 1},  {root, -root},
+                                       {-1, 0}, {root, root},   {0, -1}, {-root, root}};
+    const double quarter = 3.1415926535897932384626433832795 * 0.25, start = -(double)(x + 3) * quarter;
+    float sum = 0;
+    for (int i = 0; i < 8; i++) {
+        float away = x + 3 - (float)i;
+        double angle = -(double)away * quarter;
+        w[i] = fabsf(away) >= 1e-6f
+                   ? (float)((turns[i][0] * sin(start) + turns[i][1] * cos(start)) / (angle * angle))
+                   : 1e30f;
+        sum += w[i];
+    }
+    for (int i = 0; i < 8; i++)
+        w[i] *= 1.f / sum;
+}
+
 /* Where result position i lies in the source: `whole` and a fraction. */
 static float position(int64_t i, double scale, bool area, int64_t *whole) {
     if (area) { /* enlarging "by area" keeps the pixels' edges */
@@ -75,12 +94,12 @@ static void line_fill(line *l, bool down, int64_t n, int64_t source, double scal
             w[0] = quantised(1.f - f, fixed);
             w[1] = quantised(f, fixed);
         } else {
-            cubic_weights(f, w);
+            (l->taps == 4 ? cubic_weights : lanczos_weights)(f, w);
             for (int32_t t = 0; t < l->taps; t++)
                 w[t] = quantised(w[t], fixed);
         }
         for (int32_t t = 0; t < l->taps; t++)
-            at[t] = (int32_t)within(whole + t - (l->taps == 2 ? 0 : 1), source);
+            at[t] = (int32_t)within(whole + t + 1 - l->taps / 2, source);
         if (!down && l->taps == 2 && whole < 0)
             at[1] = (int32_t)within(1, source);
     }
@@ -247,7 +266,7 @@ static bool weighted_rows(void *context, int64_t begin, int64_t end) {
     if (!scratch)
         return false;
     double *source = scratch, *sum = source + in_n, *rows = sum + n;
-    int64_t held[MOST_TAPS] = {-1, -1, -1, -1};
+    int64_t held[MOST_TAPS] = {-1, -1, -1, -1, -1, -1, -1, -1};
     for (int64_t y = begin; y < end; y++) {
         const int32_t *at = r->y.at + y * taps;
         const double *row[MOST_TAPS];
@@ -273,6 +292,152 @@ static bool weighted_rows(void *context, int64_t begin, int64_t end) {
     return true;
 }
 
+/* ---- Linear, float32 ---- */
+
+/* Four channels are computed at once, whatever the number: the next pixel goes over what is too much. */
+static void lerp_pixels(const line *l, int64_t n, int64_t channels, const float *x, float *y) {
+    if (channels == 1) {
+        for (int64_t i = 0; i < n; i++)
+            y[i] = x[l->at[2 * i]] * l->weights[2 * i] + x[l->at[2 * i + 1]] * l->weights[2 * i + 1];
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const float *a = x + l->at[2 * i] * channels, *b = x + l->at[2 * i + 1] * channels;
+        float wa = l->weights[2 * i], wb = l->weights[2 * i + 1], sum[4];
+        for (int c = 0; c < 4; c++)
+            sum[c] = a[c] * wa + b[c] * wb;
+        memcpy(y + i * channels, sum, sizeof sum);
+    }
+}
+
+static bool linear_f32_rows(void *context, int64_t begin, int64_t end) {
+    const resizing *r = context;
+    int64_t channels = r->in->channels, n = r->out->width * channels, in_n = r->in->width * channels;
+    float *source = we_memory_new_dirty((size_t)(in_n + 2 * n + 3 * 4) * sizeof *source);
+    if (!source)
+        return false;
+    memset(source + in_n, 0, 4 * sizeof *source);
+    float *rows[2] = {source + in_n + 4, source + in_n + n + 8};
+    int64_t held[2] = {-1, -1};
+    for (int64_t y = begin; y < end; y++) {
+        const int32_t *at = r->y.at + 2 * y;
+        const float *row[2];
+        for (int t = 0; t < 2; t++) {
+            int place = at[t] % 2;
+            row[t] = rows[place];
+            if (held[place] == at[t])
+                continue;
+            memcpy(source, we_image_row(r->in, at[t]), (size_t)in_n * sizeof *source);
+            lerp_pixels(&r->x, r->out->width, channels, source, rows[place]);
+            held[place] = at[t];
+        }
+        r->c->kernels->lerp_f32(n, row[0], row[1], r->y.weights[2 * y], r->y.weights[2 * y + 1],
+                                (float *)(void *)we_image_row(r->out, y));
+    }
+    we_memory_free(source);
+    return true;
+}
+
+/* ---- Bytes by 4 or 8 taps ---- */
+
+typedef struct tapping {
+    const we_imaging_call *c;
+    const we_image *in, *out;
+    int32_t taps;
+    int32_t *x_at;    /* first bytes, of rows with MARGIN pixels more at either side */
+    int16_t *x_pairs; /* as weigh_u8 wants them */
+    int64_t *y_first; /* may lie outside the image */
+    int16_t *y_weights;
+} tapping;
+
+enum { MARGIN = 2 * MOST_TAPS };
+
+static void weights_of(float f, int32_t taps, int16_t *out) {
+    float w[MOST_TAPS];
+    (taps == 4 ? cubic_weights : lanczos_weights)(f, w);
+    for (int32_t t = 0; t < taps; t++)
+        out[t] = (int16_t)lrintf(w[t] * WEIGHT_ONE);
+}
+
+/* A row with its edge pixels repeated, so that all taps lie within it. */
+static void widen_row(const we_image *in, int64_t y, uint8_t *to) {
+    int64_t channels = in->channels, bytes = in->width * channels, margin = MARGIN * channels;
+    const uint8_t *row = (const uint8_t *)we_image_row(in, y);
+    memcpy(to + margin, row, (size_t)bytes);
+    for (int64_t i = 0; i < MARGIN; i++) {
+        memcpy(to + i * channels, row, (size_t)channels);
+        memcpy(to + margin + bytes + i * channels, row + bytes - channels, (size_t)channels);
+    }
+}
+
+static bool tapped_rows(void *context, int64_t begin, int64_t end) {
+    const tapping *k = context;
+    int64_t channels = k->in->channels, n = k->out->width * channels;
+    size_t bytes = (size_t)((k->in->width + 2 * MARGIN) * channels + 16);
+    int32_t *rows = we_memory_new_dirty((size_t)(k->taps * n) * sizeof *rows + bytes);
+    if (!rows)
+        return false;
+    uint8_t *wide = (uint8_t *)(rows + k->taps * n);
+    int64_t held[MOST_TAPS] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    for (int64_t y = begin; y < end; y++) {
+        const int32_t *row[MOST_TAPS];
+        for (int32_t t = 0; t < k->taps; t++) {
+            int64_t from = within(k->y_first[y] + t, k->in->height), place = from % k->taps;
+            row[t] = rows + place * n;
+            if (held[place] == from)
+                continue;
+            widen_row(k->in, from, wide);
+            k->c->kernels->weigh_u8(k->out->width, (int32_t)channels, k->taps, wide, k->x_at, k->x_pairs,
+                                    rows + place * n);
+            held[place] = from;
+        }
+        k->c->kernels->taps_i32_u8(n, k->taps, row, k->y_weights + y * k->taps,
+                                   (uint8_t *)we_image_row(k->out, y));
+    }
+    we_memory_free(rows);
+    return true;
+}
+
+static void tapping_fill(tapping *k, double scale_x, double scale_y) {
+    int64_t width = k->out->width, whole;
+    int16_t w[MOST_TAPS];
+    for (int64_t i = 0; i < width; i++) {
+        weights_of(position(i, scale_x, false, &whole), k->taps, w);
+        for (int32_t t = 0; t < k->taps; t++)
+            k->x_pairs[2 * (t / 2 * width + i) + t % 2] = w[t];
+        int64_t first = whole + 1 - k->taps / 2, last = k->in->width + MARGIN - k->taps;
+        first = first < -MARGIN ? -MARGIN : first > last ? last : first;
+        k->x_at[i] = (int32_t)((first + MARGIN) * k->in->channels);
+    }
+    for (int64_t i = 0; i < k->out->height; i++) {
+        weights_of(position(i, scale_y, false, &whole), k->taps, k->y_weights + i * k->taps);
+        k->y_first[i] = whole + 1 - k->taps / 2;
+    }
+}
+
+static we_status tapped_u8(const we_imaging_call *c, int32_t taps, double scale_x, double scale_y,
+                           we_error *err) {
+    size_t width = (size_t)c->out->width, height = (size_t)c->out->height;
+    tapping k = {.c = c, .in = c->in, .out = c->out, .taps = taps};
+    k.x_at = we_memory_new_dirty(width * sizeof *k.x_at);
+    k.x_pairs = we_memory_new_dirty(width * (size_t)taps * sizeof *k.x_pairs);
+    k.y_first = we_memory_new_dirty(height * sizeof *k.y_first);
+    k.y_weights = we_memory_new_dirty(height * (size_t)taps * sizeof *k.y_weights);
+    we_status status;
+    if (k.x_at && k.x_pairs && k.y_first && k.y_weights) {
+        tapping_fill(&k, scale_x, scale_y);
+        status =
+            we_imaging_rows(c, c->out->height, c->out->width * c->out->channels * taps, tapped_rows, &k, err);
+    } else {
+        status = we_error_no_memory(err);
+    }
+    we_memory_free(k.x_at);
+    we_memory_free(k.x_pairs);
+    we_memory_free(k.y_first);
+    we_memory_free(k.y_weights);
+    return status;
+}
+
 /* ---- Shrinking by area ---- */
 
 typedef struct share { /* of a source position in a result position */
@@ -281,9 +446,11 @@ typedef struct share { /* of a source position in a result position */
 } share;
 
 typedef struct shrinking {
+    const we_image_kernels *kernels;
     const we_image *in, *out;
     share *x, *y;
     int64_t x_count;
+    int64_t *x_first;         /* likewise of columns */
     int64_t *y_first;         /* shares of result row i: y_first[i] .. y_first[i + 1] */
     int64_t x_whole, y_whole; /* source pixels of a result pixel; 0: not whole */
 } shrinking;
@@ -351,6 +518,41 @@ static bool shrink_rows(void *context, int64_t begin, int64_t end) {
     return true;
 }
 
+/* Bytes: down first, as that is the same for all columns. Channels as in lerp_pixels. */
+static bool shrink_u8_rows(void *context, int64_t begin, int64_t end) {
+    const shrinking *s = context;
+    int64_t channels = s->in->channels, n = s->out->width * channels, in_n = s->in->width * channels;
+    float *scratch = we_memory_new_dirty((size_t)(3 * (in_n + 4) + n + 4) * sizeof *scratch);
+    if (!scratch)
+        return false;
+    float *sum = scratch, *next = sum + in_n + 4, *wide = next + in_n + 4, *made = wide + in_n + 4;
+    memset(sum + in_n, 0, 4 * sizeof *sum);
+    memset(next + in_n, 0, 4 * sizeof *sum);
+    for (int64_t y = begin; y < end; y++) {
+        for (int64_t k = s->y_first[y]; k < s->y_first[y + 1]; k++) {
+            const float *pair[2] = {sum, wide}, weights[2] = {1, s->y[k].weight};
+            s->kernels->widen_u8_f32(in_n, (const uint8_t *)we_image_row(s->in, s->y[k].from), wide);
+            bool first = k == s->y_first[y];
+            s->kernels->taps_f32(in_n, first ? 1 : 2, pair + first, weights + first, next);
+            float *made_now = next;
+            next = sum;
+            sum = made_now;
+        }
+        for (int64_t i = 0; i < s->out->width; i++) {
+            float total[4] = {0, 0, 0, 0};
+            for (int64_t k = s->x_first[i]; k < s->x_first[i + 1]; k++) {
+                const float *from = sum + s->x[k].from * channels;
+                for (int c = 0; c < 4; c++)
+                    total[c] += from[c] * s->x[k].weight;
+            }
+            memcpy(made + i * channels, total, sizeof total);
+        }
+        s->kernels->round_f32_u8(n, made, (uint8_t *)we_image_row(s->out, y));
+    }
+    we_memory_free(scratch);
+    return true;
+}
+
 /* A whole number of source pixels for each of the result: exact sums of integers. */
 static bool shrink_whole_rows(void *context, int64_t begin, int64_t end) {
     const shrinking *s = context;
@@ -380,29 +582,58 @@ static bool shrink_whole_rows(void *context, int64_t begin, int64_t end) {
     return true;
 }
 
+enum { MOST_WHOLE = 16 }; /* 16 * 16 bytes sum to no more than 16 bits hold */
+
+static bool shrink_whole_u8_rows(void *context, int64_t begin, int64_t end) {
+    const shrinking *s = context;
+    int64_t n = s->out->width * s->x_whole * s->in->channels;
+    uint16_t ones[MOST_WHOLE], *sums = we_memory_new_dirty((size_t)n * sizeof *sums);
+    if (!sums)
+        return false;
+    for (int i = 0; i < MOST_WHOLE; i++)
+        ones[i] = 1;
+    float scale = 1.f / (float)(s->x_whole * s->y_whole);
+    for (int64_t y = begin; y < end; y++) {
+        const uint8_t *rows[MOST_WHOLE];
+        for (int64_t i = 0; i < s->y_whole; i++)
+            rows[i] = (const uint8_t *)we_image_row(s->in, y * s->y_whole + i);
+        s->kernels->taps_u8_u16(n, (int32_t)s->y_whole, rows, ones, sums);
+        s->kernels->area_u16_u8(s->out->width, (int32_t)s->in->channels, (int32_t)s->x_whole, sums, scale,
+                                (uint8_t *)we_image_row(s->out, y));
+    }
+    we_memory_free(sums);
+    return true;
+}
+
 static we_status shrink(const we_imaging_call *c, double scale_x, double scale_y, we_error *err) {
-    shrinking s = {.in = c->in, .out = c->out};
+    shrinking s = {.kernels = c->kernels, .in = c->in, .out = c->out};
     int64_t x_whole = (int64_t)lrint(scale_x), y_whole = (int64_t)lrint(scale_y);
     int64_t bytes = c->in->row < 0 ? -c->in->row : c->in->row;
     if (fabs(scale_x - (double)x_whole) < 2.3e-16 && fabs(scale_y - (double)y_whole) < 2.3e-16 &&
         s.out->width * x_whole <= s.in->width && s.out->height * y_whole <= s.in->height) {
         s.x_whole = x_whole;
         s.y_whole = y_whole;
-        return we_imaging_rows(c, s.out->height, bytes * y_whole, shrink_whole_rows, &s, err);
+        bool small = s.in->dtype == WE_U8 && x_whole <= MOST_WHOLE && y_whole <= MOST_WHOLE;
+        return we_imaging_rows(c, s.out->height, bytes * y_whole,
+                               small ? shrink_whole_u8_rows : shrink_whole_rows, &s, err);
     }
     s.x = we_memory_new((size_t)(s.in->width + 2 * s.out->width + 2) * sizeof(share));
     s.y = we_memory_new((size_t)(s.in->height + 2 * s.out->height + 2) * sizeof(share));
+    s.x_first = we_memory_new((size_t)(s.out->width + 1) * sizeof(int64_t));
     s.y_first = we_memory_new((size_t)(s.out->height + 1) * sizeof(int64_t));
     we_status status = WE_OK;
-    if (s.x && s.y && s.y_first) {
-        s.x_count = area_shares(s.in->width, s.out->width, scale_x, s.x, NULL);
+    if (s.x && s.y && s.x_first && s.y_first) {
+        bool small = s.in->dtype == WE_U8 && s.in->channels <= 4;
+        s.x_count = area_shares(s.in->width, s.out->width, scale_x, s.x, s.x_first);
         area_shares(s.in->height, s.out->height, scale_y, s.y, s.y_first);
-        status = we_imaging_rows(c, s.out->height, (int64_t)(scale_y + 1) * bytes, shrink_rows, &s, err);
+        status = we_imaging_rows(c, s.out->height, (int64_t)(scale_y + 1) * bytes,
+                                 small ? shrink_u8_rows : shrink_rows, &s, err);
     } else {
         status = we_error_no_memory(err);
     }
     we_memory_free(s.x);
     we_memory_free(s.y);
+    we_memory_free(s.x_first);
     we_memory_free(s.y_first);
     return status;
 }
@@ -442,11 +673,17 @@ we_status we_imaging_resize(const we_imaging_call *c, we_error *err) {
     const we_image *in = c->in, *out = c->out;
     int64_t how = 0;
     WE_TRY(we_image_expect(in, WE_PIXELS | (c->p[0] == NEAREST ? WE_ANY_PIXELS : 0), "resize", err));
-    WE_TRY(we_number_within(c->p[0], NEAREST, AREA, "the interpolation", &how, err));
+    WE_TRY(we_number_within(c->p[0], NEAREST, LANCZOS, "the interpolation", &how, err));
     double scale_x = c->p[1], scale_y = c->p[2];
     if (we_image_is_empty(in) || we_image_is_empty(out) || in->channels != out->channels ||
         in->dtype != out->dtype || !(scale_x > 0 && scale_y > 0 && scale_x < 1e9 && scale_y < 1e9))
         return we_error_set(err, WE_INVALID_ARGUMENT, "resize needs an image and a size that are not empty");
+    if (in->height == out->height && in->width == out->width) {
+        for (int64_t y = 0; y < out->height; y++)
+            memcpy(we_image_row(out, y), we_image_row(in, y),
+                   (size_t)(out->width * out->channels) * we_image_size(in));
+        return WE_OK;
+    }
     bool halves =
         scale_x == 2 && scale_y == 2 && 2 * out->width <= in->width + 1 && 2 * out->height <= in->height + 1;
     if (how == LINEAR && halves)
@@ -457,8 +694,10 @@ we_status we_imaging_resize(const we_imaging_call *c, we_error *err) {
             return we_imaging_rows(c, out->height, 2 * in->width * in->channels, halve_rows, &r, err);
         return shrink(c, scale_x, scale_y, err);
     }
-    int32_t taps = how == NEAREST ? 1 : how == CUBIC ? 4 : 2;
+    int32_t taps = how == NEAREST ? 1 : how == CUBIC ? 4 : how == LANCZOS ? 8 : 2;
     bool bytes = in->dtype == WE_U8;
+    if (bytes && taps > 2)
+        return tapped_u8(c, taps, scale_x, scale_y, err);
     we_status status;
     if (!line_new(out->width, taps, &r.x) || !line_new(out->height, taps, &r.y)) {
         status = we_error_no_memory(err);
@@ -472,9 +711,10 @@ we_status we_imaging_resize(const we_imaging_call *c, we_error *err) {
     } else {
         line_fill(&r.x, false, out->width, in->width, scale_x, how == AREA, bytes);
         line_fill(&r.y, true, out->height, in->height, scale_y, how == AREA, bytes);
-        status = bytes && how != CUBIC ? linear_u8(&r, err)
-                                       : we_imaging_rows(c, out->height, out->width * out->channels * 16,
-                                                         weighted_rows, &r, err);
+        bool floats = in->dtype == WE_F32 && taps == 2 && in->channels <= 4;
+        status = bytes ? linear_u8(&r, err)
+                       : we_imaging_rows(c, out->height, out->width * out->channels * (floats ? 4 : 16),
+                                         floats ? linear_f32_rows : weighted_rows, &r, err);
     }
     resizing_free(&r);
     return status;

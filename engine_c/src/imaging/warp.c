@@ -5,32 +5,19 @@ enum { NEAREST, LINEAR, STRIP = 256 };
 
 typedef struct warping {
     const we_image *in, *out, *map_x, *map_y; /* map_y: NULL where map_x holds both */
-    const double *m; /* 2 x 3 or 3 x 3, result to source; NULL where there are maps */
-    bool perspective;
+    const we_image_kernels *kernels;
+    const double *m;        /* 2 x 3 or 3 x 3, result to source; NULL where there are maps */
+    bool perspective, fits; /* fits: offsets of pixels are no more than 31 bits */
+    we_image_grid grid;
     int how, border;
-    double constant[4]; /* per channel, the last for all further ones */
+    double constant[4];               /* per channel, the last for all further ones */
+    char elements[4][sizeof(double)]; /* the same as elements of the image */
 } warping;
 
 /* Places a strip of result pixels reads, in pixels of the source. */
 typedef struct places {
     float x[STRIP], y[STRIP];
 } places;
-
-static void places_of_matrix(const warping *w, int64_t x0, int64_t y, int64_t n, places *out) {
-    const double *m = w->m;
-    for (int64_t i = 0; i < n; i++) {
-        double x = (double)(x0 + i);
-        double sx = m[0] * x + (m[1] * (double)y + m[2]), sy = m[3] * x + (m[4] * (double)y + m[5]);
-        if (w->perspective) {
-            double z = m[6] * x + (m[7] * (double)y + m[8]);
-            z = z != 0 ? 1 / z : 0;
-            sx *= z;
-            sy *= z;
-        }
-        out->x[i] = (float)sx;
-        out->y[i] = (float)sy;
-    }
-}
 
 static void places_of_maps(const warping *w, int64_t x0, int64_t y, int64_t n, places *out) {
     if (w->map_y) {
@@ -63,37 +50,105 @@ static const char *pixel_at(const warping *w, int64_t x, int64_t y) {
                           : we_image_row(w->in, y) + x * w->in->channels * (int64_t)we_image_size(w->in);
 }
 
+/* The four pixels at and behind (x, y); NULL for those the border has none for. */
+static void corners_at(const warping *w, int64_t x, int64_t y, const char *out[4]) {
+    int64_t size = w->in->channels * (int64_t)we_image_size(w->in);
+    for (int k = 0; k < 2; k++) {
+        int64_t row = we_border_at(y + k, w->in->height, w->border);
+        out[2 * k] = out[2 * k + 1] = row < 0 ? NULL : we_image_row(w->in, row);
+    }
+    for (int k = 0; k < 2; k++) {
+        int64_t column = we_border_at(x + k, w->in->width, w->border);
+        for (int i = k; i < 4; i += 2)
+            out[i] = out[i] && column >= 0 ? out[i] + column * size : NULL;
+    }
+}
+
 static double constant_of(const warping *w, int64_t channel) {
     return w->constant[channel < 4 ? channel : 3];
 }
 
+/* Inside, at an edge or outside: what `corners` and `spots` say of a place. */
+static int32_t kind_of(int32_t at) {
+    return at > WE_EDGE ? 0 : at;
+}
+
+/* Pixels i to the end of those whose place is of one kind. Most runs are long: sixteen are looked at at once.
+ */
+static int64_t run_end(const int32_t *at, int64_t i, int64_t n) {
+    int32_t kind = kind_of(at[i]);
+    for (; i + 16 <= n; i += 16) {
+        int32_t others = 0;
+        for (int j = 0; j < 16; j++)
+            others |= kind_of(at[i + j]) ^ kind;
+        if (others)
+            break;
+    }
+    while (i < n && kind_of(at[i]) == kind)
+        i++;
+    return i;
+}
+
+static void constant_run(const warping *w, int64_t n, char *to) {
+    int64_t size = (int64_t)we_image_size(w->in), bytes = n * w->in->channels * size;
+    for (int64_t c = 0; c < w->in->channels; c++)
+        memcpy(to + c * size, w->elements[c < 4 ? c : 3], (size_t)size);
+    for (int64_t made = w->in->channels * size; made < bytes; made *= 2) /* twice as many each time */
+        memcpy(to + made, to, (size_t)(made < bytes - made ? made : bytes - made));
+}
+
+static int32_t nearest_of(float v) {
+    return v >= -1e9f && v <= 1e9f ? (int32_t)lrintf(v) : -1000000000;
+}
+
+/* One pixel that may lie outside. */
+static void nearest_edge(const warping *w, float x, float y, char *to) {
+    int64_t size = (int64_t)we_image_size(w->in), sx = nearest_of(x), sy = nearest_of(y);
+    const char *from = pixel_at(w, sx, sy);
+    if (from)
+        memcpy(to, from, (size_t)(w->in->channels * size));
+    else if (w->border == WE_BORDER_CONSTANT)
+        constant_run(w, 1, to);
+}
+
+static void nearest_strip_far(const warping *w, const places *p, int64_t n, char *y) {
+    int64_t size = w->in->channels * (int64_t)we_image_size(w->in);
+    for (int64_t i = 0; i < n; i++)
+        nearest_edge(w, p->x[i], p->y[i], y + i * size);
+}
+
 static void nearest_strip(const warping *w, const places *p, int64_t n, char *y) {
-    int64_t channels = w->in->channels, size = channels * (int64_t)we_image_size(w->in);
-    for (int64_t i = 0; i < n; i++) {
-        int32_t sx = p->x[i] >= -1e9f && p->x[i] <= 1e9f ? (int32_t)lrintf(p->x[i]) : -1000000000;
-        int32_t sy = p->y[i] >= -1e9f && p->y[i] <= 1e9f ? (int32_t)lrintf(p->y[i]) : -1000000000;
-        bool inside = (uint64_t)sx < (uint64_t)w->in->width && (uint64_t)sy < (uint64_t)w->in->height;
-        const char *from = inside ? we_image_row(w->in, sy) + sx * size
-                           : w->border == WE_BORDER_CONSTANT || w->border == WE_BORDER_TRANSPARENT
-                               ? NULL
-                               : pixel_at(w, sx, sy);
-        if (from) {
-            memcpy(y + i * size, from, (size_t)size);
-        } else if (w->border == WE_BORDER_CONSTANT) {
-            for (int64_t c = 0; c < channels; c++) {
-                double value = constant_of(w, c);
-                we_pixels_from_f64(w->in->dtype, 1, &value,
-                                   y + (i * channels + c) * (int64_t)we_image_size(w->in));
-            }
-        }
+    int32_t at[STRIP];
+    int64_t size = w->in->channels * (int64_t)we_image_size(w->in);
+    const char *x = w->in->data;
+    w->kernels->spots(n, p->x, p->y, &w->grid, at);
+    for (int64_t i = 0, end; i < n; i = end) {
+        end = run_end(at, i, n);
+#define NEAREST_OF(bytes)                                                                                    \
+    for (int64_t j = i; j < end; j++)                                                                        \
+    memcpy(y + j * size, x + at[j], (size_t)(bytes))
+        if (at[i] == WE_OUTSIDE && w->border == WE_BORDER_CONSTANT)
+            constant_run(w, end - i, y + i * size);
+        else if (at[i] == WE_OUTSIDE)
+            for (int64_t j = i; j < end; j++)
+                nearest_edge(w, p->x[j], p->y[j], y + j * size);
+        else if (size == 1)
+            NEAREST_OF(1);
+        else if (size == 3)
+            NEAREST_OF(3);
+        else if (size == 4)
+            NEAREST_OF(4);
+        else
+            NEAREST_OF(size);
+#undef NEAREST_OF
     }
 }
 
 /* One pixel near or beyond an edge, whatever its type. */
 static void linear_edge(const warping *w, int32_t sx, int32_t sy, float fx, float fy, char *y) {
     int64_t size = (int64_t)we_image_size(w->in);
-    const char *corner[4] = {pixel_at(w, sx, sy), pixel_at(w, (int64_t)sx + 1, sy),
-                             pixel_at(w, sx, (int64_t)sy + 1), pixel_at(w, (int64_t)sx + 1, (int64_t)sy + 1)};
+    const char *corner[4];
+    corners_at(w, sx, sy, corner);
     if (w->border == WE_BORDER_TRANSPARENT && !(corner[0] && corner[1] && corner[2] && corner[3]))
         return;
     for (int64_t c = 0; c < w->in->channels; c++) {
@@ -109,7 +164,6 @@ static void linear_edge(const warping *w, int32_t sx, int32_t sy, float fx, floa
     }
 }
 
-#define ROUND_BYTE(v) ((uint8_t)lrintf(v))
 #define SAME(v) (v)
 
 #define LINEAR_INSIDE(name, T, F, channels_, round)                                                          \
@@ -122,23 +176,34 @@ static void linear_edge(const warping *w, int32_t sx, int32_t sy, float fx, floa
             ((T *)(void *)y)[c] = round(top + fy * (bottom - top));                                          \
         }                                                                                                    \
     }
-LINEAR_INSIDE(inside_u8_1, uint8_t, float, 1, ROUND_BYTE)
-LINEAR_INSIDE(inside_u8_3, uint8_t, float, 3, ROUND_BYTE)
-LINEAR_INSIDE(inside_u8_4, uint8_t, float, 4, ROUND_BYTE)
 LINEAR_INSIDE(inside_f32_1, float, float, 1, SAME)
 LINEAR_INSIDE(inside_f32_3, float, float, 3, SAME)
 
 typedef void (*inside_function)(const char *x, int64_t row, int64_t channels, float fx, float fy, char *y);
 
 static inside_function inside_of(const we_image *image) {
-    if (image->dtype == WE_U8)
-        return image->channels == 1   ? inside_u8_1
-               : image->channels == 3 ? inside_u8_3
-               : image->channels == 4 ? inside_u8_4
-                                      : NULL;
     if (image->dtype == WE_F32)
         return image->channels == 1 ? inside_f32_1 : image->channels == 3 ? inside_f32_3 : NULL;
     return NULL;
+}
+
+/* Places whose offsets fit are found by vectors; the parts of inside places need no floor. */
+static void linear_strip_fit(const warping *w, const places *p, int64_t n, char *y) {
+    int32_t at[STRIP];
+    int16_t top[2 * STRIP], bottom[2 * STRIP];
+    int64_t size = w->in->channels * (int64_t)we_image_size(w->in);
+    inside_function inside = inside_of(w->in);
+    w->kernels->corners(n, p->x, p->y, &w->grid, at, top, bottom);
+    for (int64_t i = 0; i < n; i++) {
+        if (at[i] > WE_EDGE) {
+            float fx = p->x[i] - (float)(int32_t)p->x[i], fy = p->y[i] - (float)(int32_t)p->y[i];
+            inside((const char *)w->in->data + at[i], w->in->row, w->in->channels, fx, fy, y + i * size);
+            continue;
+        }
+        int32_t sx = whole_of(p->x[i]), sy = whole_of(p->y[i]);
+        float fx = p->x[i] - (float)sx, fy = p->y[i] - (float)sy;
+        linear_edge(w, sx, sy, fx >= 0 && fx <= 1 ? fx : 0, fy >= 0 && fy <= 1 ? fy : 0, y + i * size);
+    }
 }
 
 static void linear_strip(const warping *w, const places *p, int64_t n, char *y) {
@@ -155,18 +220,74 @@ static void linear_strip(const warping *w, const places *p, int64_t n, char *y) 
     }
 }
 
+/* ---- Linear, bytes ---- */
+
+/* One pixel at or beyond an edge. */
+static void edge_u8(const warping *w, float x, float y, const int16_t *top, const int16_t *bottom,
+                    uint8_t *to) {
+    const char *corner[4];
+    corners_at(w, whole_of(x), whole_of(y), corner);
+    if (w->border == WE_BORDER_TRANSPARENT && !(corner[0] && corner[1] && corner[2] && corner[3]))
+        return;
+    const int32_t weights[4] = {top[0], top[1], bottom[0], bottom[1]};
+    for (int64_t c = 0; c < w->in->channels; c++) {
+        int32_t sum = 1 << 13;
+        for (int k = 0; k < 4; k++)
+            sum += weights[k] * (corner[k] ? (uint8_t)corner[k][c] : (int32_t)constant_of(w, c));
+        to[c] = (uint8_t)(sum >> 14);
+    }
+}
+
+static void linear_strip_u8(const warping *w, const places *p, int64_t n, char *y) {
+    int32_t at[STRIP], channels = (int32_t)w->in->channels;
+    int16_t top[2 * STRIP], bottom[2 * STRIP];
+    w->kernels->corners(n, p->x, p->y, &w->grid, at, top, bottom);
+    for (int64_t i = 0, end; i < n; i = end) {
+        end = run_end(at, i, n);
+        uint8_t *to = (uint8_t *)y + i * channels;
+        if (at[i] > WE_EDGE) {
+            w->kernels->bilinear_u8(end - i, channels, w->in->data, w->in->row, at + i, top + 2 * i,
+                                    bottom + 2 * i, to);
+        } else if (at[i] == WE_OUTSIDE && w->border == WE_BORDER_CONSTANT) {
+            constant_run(w, end - i, (char *)to);
+        } else {
+            for (int64_t j = i; j < end; j++)
+                edge_u8(w, p->x[j], p->y[j], top + 2 * j, bottom + 2 * j, (uint8_t *)y + j * channels);
+        }
+    }
+}
+
+/* May pixels be read by offsets of 31 bits, 16 bytes at a time? */
+static bool fits_grid(const we_image *in, we_image_grid *out) {
+    enum { READ = 16 };
+    int64_t pixel = in->channels * (int64_t)we_image_size(in), width = in->width * pixel;
+    int64_t below = in->row > 0 ? (in->height - 1) * in->row : 0;
+    int64_t size = width + (in->height - 1) * (in->row < 0 ? -in->row : in->row);
+    if (in->height > INT32_MAX / 2 || in->width > INT32_MAX / 2 || size > INT32_MAX / 2)
+        return false;
+    *out = (we_image_grid){(int32_t)in->width, (int32_t)in->height, (int32_t)in->row, (int32_t)pixel,
+                           (int32_t)(width + below - READ - (in->row > 0 ? in->row : 0))};
+    return true;
+}
+
 static bool warp_rows(void *context, int64_t begin, int64_t end) {
     const warping *w = context;
     places p;
     int64_t size = w->in->channels * (int64_t)we_image_size(w->in);
+    bool bytes = w->in->dtype == WE_U8;
+    void (*strip)(const warping *, const places *, int64_t, char *) =
+        w->how == NEAREST             ? (w->fits ? nearest_strip : nearest_strip_far)
+        : w->fits && bytes            ? linear_strip_u8
+        : w->fits && inside_of(w->in) ? linear_strip_fit
+                                      : linear_strip;
     for (int64_t y = begin; y < end; y++) {
         for (int64_t x = 0; x < w->out->width; x += STRIP) {
             int64_t n = w->out->width - x < STRIP ? w->out->width - x : STRIP;
             if (w->m)
-                places_of_matrix(w, x, y, n, &p);
+                w->kernels->places(n, w->m, w->perspective, (double)x, (double)y, p.x, p.y);
             else
                 places_of_maps(w, x, y, n, &p);
-            (w->how == NEAREST ? nearest_strip : linear_strip)(w, &p, n, we_image_row(w->out, y) + x * size);
+            strip(w, &p, n, we_image_row(w->out, y) + x * size);
         }
     }
     return true;
@@ -184,10 +305,14 @@ static we_status warp(const we_imaging_call *c, warping *w, const char *what, we
         WE_TRY(we_border_of(c->p[1], &w->border, err));
     for (int i = 0; i < 4; i++)
         w->constant[i] = we_pixel_saturate(c->in->dtype, c->p[2 + i]);
+    for (int i = 0; i < 4; i++)
+        we_pixels_from_f64(c->in->dtype, 1, &w->constant[i], w->elements[i]);
     w->in = c->in;
     w->out = c->out;
     if (we_image_is_empty(w->in) || w->in->channels != w->out->channels || w->in->dtype != w->out->dtype)
         return we_error_set(err, WE_INVALID_ARGUMENT, "%s needs an image that is not empty", what);
+    w->kernels = c->kernels;
+    w->fits = fits_grid(w->in, &w->grid);
     return we_imaging_rows(c, w->out->height, w->out->width * w->out->channels * 8, warp_rows, w, err);
 }
 

@@ -320,6 +320,13 @@ enum {
     WE_THRESHOLD_TO_ZERO_INV
 };
 enum { WE_EDGE_MAYBE, WE_EDGE_NONE, WE_EDGE_SURE };
+/* An image that `corners` places pixels in: `row` and `pixel` are the bytes from one to the next. */
+typedef struct we_image_grid {
+    int32_t width, height, row, pixel;
+    int32_t most; /* offset of the upper left of four pixels, at most */
+} we_image_grid;
+enum { WE_OUTSIDE = INT32_MIN, WE_EDGE = INT32_MIN + 1 };
+
 /* One function for every row WE_IMAGE_FN of image.inc, which says what it does. */
 typedef struct we_image_kernels {
 #define WE_IMAGE_FN(name, parameters) void(*name) parameters;

@@ -99,33 +99,6 @@ void IMAGE(widen_u8_f32)(int64_t n, const uint8_t *x, float *restrict y) {
         y[i] = x[i];
 }
 
-ALWAYS void resize_channels(int64_t n, int32_t channels, const uint8_t *x, const int32_t *at, int32_t step,
-                            const int16_t *w, int16_t *restrict y) {
-    for (int64_t i = 0; i < n; i++) {
-        const uint8_t *p = x + at[i];
-        for (int32_t c = 0; c < channels; c++)
-            y[i * channels + c] = (int16_t)((p[c] * w[2 * i] + p[step + c] * w[2 * i + 1]) >> 4);
-    }
-}
-
-void IMAGE(resize_u8)(int64_t n, int32_t channels, const uint8_t *x, const int32_t *at, int32_t step,
-                      const int16_t *w, int16_t *y) {
-    switch (channels) {
-    case 1:
-        resize_channels(n, 1, x, at, step, w, y);
-        break;
-    case 3:
-        resize_channels(n, 3, x, at, step, w, y);
-        break;
-    case 4:
-        resize_channels(n, 4, x, at, step, w, y);
-        break;
-    default:
-        resize_channels(n, channels, x, at, step, w, y);
-        break;
-    }
-}
-
 void IMAGE(lerp_i16_u8)(int64_t n, const int16_t *a, const int16_t *b, int16_t wa, int16_t wb,
                         uint8_t *restrict y) {
     for (int64_t i = 0; i < n; i++) {
@@ -137,159 +110,6 @@ void IMAGE(lerp_i16_u8)(int64_t n, const int16_t *a, const int16_t *b, int16_t w
 void IMAGE(lerp_f32)(int64_t n, const float *a, const float *b, float wa, float wb, float *restrict y) {
     for (int64_t i = 0; i < n; i++)
         y[i] = a[i] * wa + b[i] * wb;
-}
-
-ALWAYS void halve_channels(int64_t n, int32_t channels, const uint8_t *a, const uint8_t *b,
-                           uint8_t *restrict y) {
-    for (int64_t i = 0; i < n; i++) {
-        for (int32_t c = 0; c < channels; c++) {
-            int64_t left = 2 * i * channels + c, right = left + channels;
-            y[i * channels + c] = (uint8_t)((a[left] + a[right] + b[left] + b[right] + 2) >> 2);
-        }
-    }
-}
-
-void IMAGE(halve_u8)(int64_t n, int32_t channels, const uint8_t *a, const uint8_t *b, uint8_t *y) {
-    switch (channels) {
-    case 1:
-        halve_channels(n, 1, a, b, y);
-        break;
-    case 3:
-        halve_channels(n, 3, a, b, y);
-        break;
-    case 4:
-        halve_channels(n, 4, a, b, y);
-        break;
-    default:
-        halve_channels(n, channels, a, b, y);
-        break;
-    }
-}
-
-void IMAGE(split_u8)(int64_t n, int32_t channels, const uint8_t *x, uint8_t *const *planes) {
-    uint8_t *restrict a = planes[0], *restrict b = planes[1];
-    if (channels == 2) {
-        for (int64_t i = 0; i < n; i++) {
-            a[i] = x[2 * i];
-            b[i] = x[2 * i + 1];
-        }
-        return;
-    }
-    uint8_t *restrict c = planes[2];
-    if (channels == 3) {
-        for (int64_t i = 0; i < n; i++) {
-            a[i] = x[3 * i];
-            b[i] = x[3 * i + 1];
-            c[i] = x[3 * i + 2];
-        }
-        return;
-    }
-    uint8_t *restrict d = planes[3];
-    for (int64_t i = 0; i < n; i++) {
-        a[i] = x[4 * i];
-        b[i] = x[4 * i + 1];
-        c[i] = x[4 * i + 2];
-        d[i] = x[4 * i + 3];
-    }
-}
-
-void IMAGE(merge_u8)(int64_t n, int32_t channels, const uint8_t *const *planes, uint8_t *restrict y) {
-    const uint8_t *a = planes[0], *b = planes[1];
-    if (channels == 2) {
-        for (int64_t i = 0; i < n; i++) {
-            y[2 * i] = a[i];
-            y[2 * i + 1] = b[i];
-        }
-        return;
-    }
-    const uint8_t *c = planes[2];
-    if (channels == 3) {
-        for (int64_t i = 0; i < n; i++) {
-            y[3 * i] = a[i];
-            y[3 * i + 1] = b[i];
-            y[3 * i + 2] = c[i];
-        }
-        return;
-    }
-    const uint8_t *d = planes[3];
-    for (int64_t i = 0; i < n; i++) {
-        y[4 * i] = a[i];
-        y[4 * i + 1] = b[i];
-        y[4 * i + 2] = c[i];
-        y[4 * i + 3] = d[i];
-    }
-}
-
-ALWAYS uint8_t byte_of(int32_t value) {
-    return (uint8_t)LESS(MORE(value, 0), 255);
-}
-
-void IMAGE(mix_u8)(int64_t n, const uint8_t *a, const uint8_t *b, const uint8_t *c, const int32_t *k,
-                   int32_t shift, uint8_t *restrict y) {
-    int32_t ka = k[0], kb = k[1], kc = k[2], start = k[3];
-    for (int64_t i = 0; i < n; i++)
-        y[i] = byte_of((a[i] * ka + b[i] * kb + c[i] * kc + start) >> shift);
-}
-
-/* ITU-R BT.601 in 20 bits, as OpenCV has it. */
-void IMAGE(video_u8)(int64_t n, const uint8_t *y, const uint8_t *u, const uint8_t *v,
-                     uint8_t *const *planes) {
-    uint8_t *restrict b = planes[0], *restrict g = planes[1], *restrict r = planes[2];
-    for (int64_t i = 0; i < n / 2; i++) {
-        int32_t du = u[i] - 128, dv = v[i] - 128;
-        int32_t addb = (1 << 19) + 2116026 * du, addg = (1 << 19) - 409993 * du - 852492 * dv,
-                addr = (1 << 19) + 1673527 * dv;
-        int32_t first = MORE(y[2 * i] - 16, 0) * 1220542, second = MORE(y[2 * i + 1] - 16, 0) * 1220542;
-        b[2 * i] = byte_of((first + addb) >> 20);
-        b[2 * i + 1] = byte_of((second + addb) >> 20);
-        g[2 * i] = byte_of((first + addg) >> 20);
-        g[2 * i + 1] = byte_of((second + addg) >> 20);
-        r[2 * i] = byte_of((first + addr) >> 20);
-        r[2 * i + 1] = byte_of((second + addr) >> 20);
-    }
-}
-
-/* cvRound((2^12 * top) / i) by float division: exact, as no quotient here comes near a half. */
-ALWAYS int32_t twelve_bits(float top, int32_t by) {
-    float moved = top / (float)by + 12582912.0f;
-    int32_t bits;
-    memcpy(&bits, &moved, sizeof bits);
-    return by == 0 ? 0 : bits - 0x4B400000;
-}
-
-void IMAGE(hsv_u8)(int64_t n, const uint8_t *b, const uint8_t *g, const uint8_t *r, int32_t range,
-                   uint8_t *restrict h, uint8_t *restrict s, uint8_t *restrict v) {
-    for (int64_t i = 0; i < n; i++) {
-        int32_t blue = b[i], green = g[i], red = r[i];
-        int32_t most = MORE(MORE(blue, green), red), least = LESS(LESS(blue, green), red),
-                spread = most - least;
-        int32_t angle = most == red     ? green - blue
-                        : most == green ? blue - red + 2 * spread
-                                        : red - green + 4 * spread;
-        int32_t hue = (angle * twelve_bits((float)(range << 12) / 6.0f, spread) + (1 << 11)) >> 12;
-        h[i] = byte_of(hue < 0 ? hue + range : hue);
-        s[i] = (uint8_t)((spread * twelve_bits((float)(255 << 12), most) + (1 << 11)) >> 12);
-        v[i] = (uint8_t)most;
-    }
-}
-
-void IMAGE(unhsv_u8)(int64_t n, const uint8_t *h, const uint8_t *s, const uint8_t *v, float scale,
-                     uint8_t *const *planes) {
-    uint8_t *restrict b = planes[0], *restrict g = planes[1], *restrict r = planes[2];
-    for (int64_t i = 0; i < n; i++) {
-        float angle = (float)h[i] * scale, sat = (float)s[i] * (1.0f / 255.0f),
-              value = (float)v[i] * (1.0f / 255.0f);
-        int32_t sector = (int32_t)angle; /* truncates, and the angle is not negative */
-        float f = angle - (float)sector;
-        sector = sector >= 6 ? sector - 6 : sector;
-        float low = value * (1 - sat), down = value * (1 - sat * f), up = value * (1 - sat * (1 - f));
-        float blue = sector < 2 ? low : sector == 2 ? up : sector < 5 ? value : down;
-        float green = sector == 0 ? up : sector < 3 ? value : sector == 3 ? down : low;
-        float red = sector == 0 ? value : sector == 1 ? down : sector < 4 ? low : sector == 4 ? up : value;
-        b[i] = rounded_byte(blue * 255.0f);
-        g[i] = rounded_byte(green * 255.0f);
-        r[i] = rounded_byte(red * 255.0f);
-    }
 }
 
 ALWAYS void normalise_channels(int64_t n, int32_t channels, const uint8_t *x, const float *scale,
@@ -315,4 +135,105 @@ void IMAGE(normalise_u8)(int64_t n, int32_t channels, const uint8_t *x, const fl
         normalise_channels(n, channels, x, scale, shift, planes);
         break;
     }
+}
+
+/* ---- Places in another image ---- */
+
+ALWAYS void places_of(int64_t n, const double *m, bool perspective, double x0, double y0, float *restrict px,
+                      float *restrict py) {
+    double xs = m[0], xc = m[1] * y0 + m[2], ys = m[3], yc = m[4] * y0 + m[5];
+    double zs = perspective ? m[6] : 0, zc = perspective ? m[7] * y0 + m[8] : 1;
+    for (int32_t i = 0; i < (int32_t)n; i++) {
+        double x = x0 + i, sx = xs * x + xc, sy = ys * x + yc;
+        if (perspective) {
+            double z = zs * x + zc, far = z != 0 ? z : INFINITY;
+            z = 1 / far;
+            sx *= z;
+            sy *= z;
+        }
+        px[i] = (float)sx;
+        py[i] = (float)sy;
+    }
+}
+
+void IMAGE(places)(int64_t n, const double *m, bool perspective, double x0, double y0, float *px, float *py) {
+    if (perspective)
+        places_of(n, m, true, x0, y0, px, py);
+    else
+        places_of(n, m, false, x0, y0, px, py);
+}
+
+/* ---- Resizing by area and by many taps ---- */
+
+/* Sums are made at all places, though every `size`th is wanted: that makes vectors. */
+ALWAYS void area_of(int64_t n, int32_t channels, int32_t size, const uint16_t *x, float scale,
+                    uint8_t *restrict y) {
+    enum { BLOCK = 768, FOUR = 4 * sizeof(uint16_t) };
+    uint16_t sums[BLOCK + 4], wanted[BLOCK + 4];
+    int64_t pixels = BLOCK / (size * channels);
+    for (int64_t i = 0; i < n; i += pixels) {
+        int64_t count = n - i < pixels ? n - i : pixels;
+        const uint16_t *from = x + i * size * channels;
+        for (int64_t j = 0; j < (count * size - size + 1) * channels; j++) {
+            uint16_t sum = from[j];
+            for (int32_t t = 1; t < size; t++)
+                sum = (uint16_t)(sum + from[j + t * channels]);
+            sums[j] = sum;
+        }
+        for (int64_t j = 0; j < count; j++) /* the next pixel goes over what is too much */
+            memcpy(wanted + j * channels, sums + j * size * channels, FOUR);
+        for (int64_t j = 0; j < count * channels; j++)
+            y[i * channels + j] = rounded_byte((float)(int32_t)wanted[j] * scale);
+    }
+}
+
+void IMAGE(area_u16_u8)(int64_t n, int32_t channels, int32_t size, const uint16_t *x, float scale,
+                        uint8_t *y) {
+#define AREA_OF(c, s)                                                                                        \
+    if (channels == (c) && size == (s)) {                                                                    \
+        area_of(n, c, s, x, scale, y);                                                                       \
+        return;                                                                                              \
+    }
+    AREA_OF(1, 2);
+    AREA_OF(1, 3);
+    AREA_OF(1, 4);
+    AREA_OF(3, 2);
+    AREA_OF(3, 3);
+    AREA_OF(3, 4);
+    AREA_OF(4, 2);
+    AREA_OF(4, 3);
+    AREA_OF(4, 4);
+#undef AREA_OF
+    for (int64_t i = 0; i < n; i++) {
+        for (int32_t c = 0; c < channels; c++) {
+            uint16_t sum = 0;
+            for (int32_t t = 0; t < size; t++)
+                sum = (uint16_t)(sum + x[(i * size + t) * channels + c]);
+            y[i * channels + c] = rounded_byte((float)(int32_t)sum * scale);
+        }
+    }
+}
+
+ALWAYS void sum_taps(int64_t n, int32_t count, const int32_t *const *x, const int16_t *k,
+                     uint8_t *restrict y) {
+    const int32_t *rows[8];
+    int32_t weights[8];
+    for (int32_t t = 0; t < count; t++) {
+        rows[t] = x[t];
+        weights[t] = k[t];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int32_t sums[2] = {0, 0}; /* all in one may leave 32 bits */
+        for (int32_t t = 0; t < count; t++)
+            sums[t >= count / 2] += rows[t][i] * weights[t];
+        int32_t sum = ((sums[0] >> 1) + (sums[1] >> 1) + (1 << 20)) >> 21;
+        y[i] = (uint8_t)LESS(MORE(sum, 0), 255);
+    }
+}
+
+void IMAGE(taps_i32_u8)(int64_t n, int32_t count, const int32_t *const *x, const int16_t *k, uint8_t *y) {
+    if (count == 4)
+        sum_taps(n, 4, x, k, y);
+    else
+        sum_taps(n, 8, x, k, y);
 }

@@ -1,0 +1,5 @@
+/* Pixels for this instruction set; image.inc says what each function does. */
+#include "kernels/simd/bytes_avx512.h"
+
+#define IMAGE(name) we_image_##name##__avx512
+#include "kernels/simd/image_pixels.h"
