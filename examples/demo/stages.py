@@ -18,7 +18,7 @@ from world import ControlPlane, DemoError, Device, commit_tasks, wait_for
 
 EXAMPLES = Path(__file__).resolve().parents[1]
 DIGITS = EXAMPLES / "digit_reader"
-PAGES = EXAMPLES / "page_view"
+PAGES = EXAMPLES / "item_page_view"
 
 #: The guard judges a release from this many reports in the demo; the default is 20.
 DEMO_MIN_REPORTS = 3
@@ -63,9 +63,9 @@ class Demo:
 
 def make_repository(demo: Demo) -> str:
     """Put both example tasks into a new git repository and tag them 1.0.0."""
-    tasks = {"digit_reader": DIGITS / "task", "page_view": PAGES / "task"}
+    tasks = {"digit_reader": DIGITS / "task", "item_page_view": PAGES / "task"}
     commit_tasks(demo.folder / "tasks", tasks, "1.0.0")
-    return "digit_reader/1.0.0, page_view/1.0.0"
+    return "digit_reader/1.0.0, item_page_view/1.0.0"
 
 
 def start_control(demo: Demo) -> str:
@@ -95,7 +95,7 @@ def _all_enrolled(demo: Demo) -> bool | None:
 
 def import_tasks(demo: Demo) -> str:
     """Import both versions: the model is converted and its answers compared with ONNX Runtime's."""
-    for task in ("digit_reader", "page_view"):
+    for task in ("digit_reader", "item_page_view"):
         demo.control.command("import", task, "1.0.0", "--repo", str(demo.folder / "tasks"))
     return "model converted and checked against ONNX Runtime; manifests signed"
 
@@ -103,15 +103,17 @@ def import_tasks(demo: Demo) -> str:
 def release_tasks(demo: Demo) -> str:
     """Release one task to everybody and one by predicate; wait until exactly those devices run them."""
     _release(demo, "digit_reader", "1.0.0")
-    _release(demo, "page_view", "1.0.0", predicate=PAGE_VIEW_PREDICATE)
+    _release(demo, "item_page_view", "1.0.0", predicate=PAGE_VIEW_PREDICATE)
     wanted = {("digit_reader", name) for name in PROFILES}
-    wanted |= {("page_view", name) for name, profile in PROFILES.items() if profile["app_version"] >= "7.0"}
+    wanted |= {
+        ("item_page_view", name) for name, profile in PROFILES.items() if profile["app_version"] >= "7.0"
+    }
     wait_for("the devices to install what the policy gives them", lambda: _installed(demo, wanted))
     lines = demo.screen.devices.values()
     push_ms, pull_ms = (median(known(line) for line in lines) for known in (_push_ms, _pull_ms))
     demo.summary |= {"push_ms": round(push_ms), "pull_ms": round(pull_ms)}
     skipped = [name for name, profile in PROFILES.items() if profile["app_version"] < "7.0"]
-    return f"push {push_ms:.0f} ms, pull {pull_ms:.0f} ms; {', '.join(skipped)} left out of page_view"
+    return f"push {push_ms:.0f} ms, pull {pull_ms:.0f} ms; {', '.join(skipped)} left out of item_page_view"
 
 
 def _push_ms(line: DeviceLine) -> float:
@@ -224,7 +226,7 @@ def _answers(demo: Demo, expected: set[str]) -> list[dict[str, Any]] | None:
 
 def _page_features(demo: Demo) -> list[dict[str, Any]] | None:
     demo.check()
-    rows = _features(demo, "page_view", "page_view")
+    rows = _features(demo, "item_page_view", "item_page_view")
     return rows if len(rows) >= demo.summary["page_visits"] * _page_devices() else None
 
 

@@ -57,6 +57,13 @@ class Restart(Tick):
 
 
 @dataclass(frozen=True)
+class Deregister:
+    """A task goes."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class At:
     seq: int
     ms: int
@@ -210,6 +217,7 @@ steps = st.lists(
         st.builds(Tick, st.integers(0, 12)),
         st.builds(Restart, st.just(0)),
         registers,
+        st.builds(Deregister, st.integers(0, 4)),
     ),
     max_size=50,
 )
@@ -218,7 +226,7 @@ steps = st.lists(
 @settings(max_examples=600, deadline=None)
 @given(st.lists(registers, min_size=1, max_size=4), steps)
 def test_tries_fire_as_the_oracle_does(
-    first: list[tuple[int, Compiled]], later: list[Seen | Tick | tuple[int, Compiled]]
+    first: list[tuple[int, Compiled]], later: list[Seen | Tick | Deregister | tuple[int, Compiled]]
 ) -> None:
     matcher = RelaxedMatcher()
     now, history = 0, list[At]()
@@ -228,6 +236,10 @@ def test_tries_fire_as_the_oracle_does(
             number, trigger = step
             matcher.register(task_key(number), {0: trigger})
             live[number] = (trigger, len(history) + 1, set())
+            continue
+        if isinstance(step, Deregister):
+            matcher.deregister(task_key(step.number))
+            live.pop(step.number, None)
             continue
         now += step.pause_ms
         matches = silences_over(matcher, now, len(history))

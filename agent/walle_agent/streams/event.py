@@ -71,6 +71,22 @@ class RawEvent:
     size_bytes: int = 0
     timed: bool = False
 
+    def stamped(self, mono_ns: int, wall_ms: int) -> RawEvent:
+        """The same event at these times; ``replace``, for every event, would take five times as long."""
+        if (mono_ns, wall_ms) == (self.mono_ns, self.wall_ms):
+            return self
+        return RawEvent(
+            self.kind,
+            self.event_id,
+            self.page_id,
+            self.visit_id,
+            wall_ms,
+            mono_ns,
+            self.args,
+            self.size_bytes,
+            self.timed,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

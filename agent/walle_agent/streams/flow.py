@@ -234,11 +234,7 @@ class StreamFlow:
             self._late_waiting = []
 
     def _stamped(self, raw: RawEvent) -> RawEvent:
-        return replace(
-            raw,
-            mono_ns=raw.mono_ns or self._clock.mono_ns(),
-            wall_ms=raw.wall_ms or self._clock.wall_ms(),
-        )
+        return raw.stamped(raw.mono_ns or self._clock.mono_ns(), raw.wall_ms or self._clock.wall_ms())
 
     def _restore(self, replay: Replay) -> PipelineSnapshot | None:
         if replay.snapshot is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 import stat
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -99,12 +99,8 @@ class EventInlet:
         """
         self._examine(raw)
         now_ns = self._clock.mono_ns()
-        stamped = replace(
-            raw,
-            mono_ns=min(raw.mono_ns or now_ns, now_ns),  # nothing happens after it came in
-            wall_ms=raw.wall_ms or self._clock.wall_ms(),
-        )
-        await self._send.send(stamped)
+        at_ns = min(raw.mono_ns or now_ns, now_ns)  # nothing happens after it came in
+        await self._send.send(raw.stamped(at_ns, raw.wall_ms or self._clock.wall_ms()))
         self._accepted += 1
 
     async def receive_batch(self, limit: int) -> list[RawEvent]:

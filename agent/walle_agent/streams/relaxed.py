@@ -174,6 +174,7 @@ class RelaxedMatcher:
         self._pending_max = pending_max
         self._groups: dict[str, _Group] = {}
         self._tasks: dict[TaskKey, list[_End]] = {}
+        self._triggers = 0
         self._trailing: dict[_End, None] = {}  # those that fire for a silence
         self._now_ms = 0
         self._last_seq = 0
@@ -189,7 +190,7 @@ class RelaxedMatcher:
         Raises:
             LimitExceeded: over ``TRIGGERS_MAX`` triggers in all.
         """
-        kept = sum(map(len, self._tasks.values())) - len(self._tasks.get(task, ()))
+        kept = self._triggers - len(self._tasks.get(task, ()))
         if kept + len(triggers) > TRIGGERS_MAX:
             raise LimitExceeded(f"{kept + len(triggers)} triggers are over the limit of {TRIGGERS_MAX}")
         self.deregister(task)
@@ -200,10 +201,13 @@ class RelaxedMatcher:
                 self._trailing[end] = None
         if ends:
             self._tasks[task] = ends
+            self._triggers += len(ends)
 
     def deregister(self, task: TaskKey) -> None:
         """Forget a task and all that waits for it; unknown ones are no error."""
-        for end in self._tasks.pop(task, ()):
+        ends = self._tasks.pop(task, ())
+        self._triggers -= len(ends)
+        for end in ends:
             self._trailing.pop(end, None)
             self._remove(end)
 
@@ -238,7 +242,7 @@ class RelaxedMatcher:
             if key is not None:
                 state = self._state(group, key)
                 fired += self._feed_state(group, state, key, (*ids, ANY), args, seq, aside)
-        return self._collapse(fired)
+        return self._collapse(fired) if fired else fired
 
     def due(self, now_ms: int) -> list[Silence]:
         """The silences that are over at ``now_ms``, in the order in which they should end."""
@@ -320,7 +324,7 @@ class RelaxedMatcher:
         """Sizes and counters; ``collapsed``: fires that gave way to another of their task."""
         states = [state for group in self._groups.values() for state in group.states.values()]
         return RelaxedStatistics(
-            triggers=sum(map(len, self._tasks.values())),
+            triggers=self._triggers,
             nodes=self._nodes,
             keys=len(states),
             pending=sum(state.pending + len(state.strict) for state in states),

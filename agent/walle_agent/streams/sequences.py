@@ -81,6 +81,13 @@ class _Open:
     size_bytes: int = 0
 
 
+def _in_visit(raw: RawEvent, visit: _Open) -> RawEvent:
+    """The event with its visit and page filled in; most apps name both."""
+    if raw.visit_id and raw.page_id:
+        return raw
+    return replace(raw, visit_id=visit.visit_id, page_id=raw.page_id or visit.page_id)
+
+
 def _new_visit_id() -> str:
     return secrets.token_hex(8)
 
@@ -159,7 +166,7 @@ class VisitTracker:
         self._opened += 1
         self._count(visit, raw.size_bytes)
         out.extend(self._evicted(visit, raw.mono_ns))
-        out.append(replace(raw, visit_id=visit.visit_id))
+        out.append(_in_visit(raw, visit))
 
     def _attach(self, raw: RawEvent, out: list[RawEvent]) -> None:
         visit = self._visit_of(raw)
@@ -167,7 +174,7 @@ class VisitTracker:
             self._unattached += 1
             out.append(raw)
             return
-        out.append(replace(raw, visit_id=visit.visit_id, page_id=raw.page_id or visit.page_id))
+        out.append(_in_visit(raw, visit))
         self._count(visit, raw.size_bytes)
         if raw.kind == "page_exit":
             self._note_closed(visit, "page_exit")

@@ -57,6 +57,30 @@ def test_worked_cases(text: str, stream: str, expected: list[tuple[int, int]]) -
     assert fires(text, stream) == expected
 
 
+#: What Flink's CEP guide works through, in our words; the numbers behind its letters are places here.
+FLINK_GUIDE = {
+    "next": ("on a b every", "a c b b", []),
+    "followed by": ("on a ~> b within 1h every", "a c b b", [(1, 3)]),
+    "not followed by": ("on a !c ~> b within 1h every", "a c b b", []),
+    "not followed by, but another": ("on a !d ~> b within 1h every", "a c b b", [(1, 3)]),
+    "one or more, others between": ("on a ~> b{1,3} ~> c within 1h every", "a b d b d b c", [(1, 7)]),
+    "two, nothing between": ("on a ~> b b ~> c within 1h every", "a b d b d b c", []),
+    "three in a row": ("on c ~> a a a ~> b within 1h every", "c d a a a d a b", [(1, 8)]),
+    "four, not in a row": ("on c ~> a a a a ~> b within 1h every", "c d a a a d a b", []),
+    "four, others between": ("on c ~> a{4} ~> b within 1h every", "c d a a a d a b", [(1, 8)]),
+    "two to four times": ("on a{2,4} every", "a a a", [(1, 2), (2, 3)]),
+    "optional, there": ("on a b? c every", "a b c", [(1, 3)]),
+    "optional, not there": ("on a b? c every", "a c", [(1, 2)]),
+    "skip to next": ("on b{1,3} c every", "b b b c", [(3, 4)]),
+    "skip past last": ("on b{1,3} c", "b b b c b c", [(3, 4), (5, 6)]),
+}
+
+
+@pytest.mark.parametrize(("text", "stream", "expected"), FLINK_GUIDE.values(), ids=FLINK_GUIDE)
+def test_the_examples_of_flinks_guide(text: str, stream: str, expected: list[tuple[int, int]]) -> None:
+    assert fires(text, stream) == expected
+
+
 def test_keys_over_the_cap_are_evicted_and_counted() -> None:
     matcher = RelaxedMatcher(keys_max=1)
     matcher.register(TASK, {0: compile_trigger(parse("on a ~> b within 1h per visit"))})

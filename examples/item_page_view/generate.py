@@ -1,12 +1,15 @@
 """Write a SYNTHETIC stream of item-page visits, as an app's tracking kit would log it.
 
-    python examples/page_view/generate.py > examples/page_view/events.jsonl
+    python examples/item_page_view/generate.py > examples/item_page_view/events.jsonl
 
 Nothing here was recorded from people: names, prices, ids and times come from a seeded random generator, so
 the same seed gives the same bytes. What is modelled on practice is the shape: about 19 events and 20 KB per
 visit, a block of context on every event (session, experiment buckets, device), tracking codes on every widget
 and on every exposed item, a few visits at the same time. The share of bytes that a feature saves on it says
 nothing about other apps' data.
+
+Each visit has a label too, which is no event: whether the item was bought later. The user's interest, which
+the events only hint at, decides the chance of that.
 """
 
 from __future__ import annotations
@@ -109,18 +112,24 @@ class VisitScript:
         self.visit_id = f"synthetic-{number:04d}"
         self.item = make_item(rng)
         self.offset = 0
+        self.interest = 0.0
 
     def events(self) -> Iterator[Event]:
         """All events of the visit, in time order."""
         yield self._event("page_enter", "page_enter", self._enter_args())
-        interest = self.rng.random()
+        self.interest = self.rng.random()
         for _ in range(max(6, round(self.rng.gauss(17, 4)))):
             self.now_ms += round(self.rng.expovariate(1 / 2_500)) + 120
-            yield self._action(interest)
+            yield self._action()
         self.now_ms += self.rng.randint(200, 3_000)
         yield self._event("page_exit", "page_exit", {"to": self.rng.choice(REFERRERS), "offset": self.offset})
 
-    def _action(self, interest: float) -> Event:
+    def bought(self) -> bool:
+        """Whether the item was bought later; ask when the events have been made."""
+        chance = 0.03 + 0.9 * max(0.0, (self.interest - 0.4) / 0.6)
+        return random.Random(f"{self.visit_id} {self.interest}").random() < chance
+
+    def _action(self) -> Event:
         draw = self.rng.random()
         if draw < 0.45:
             return self._scroll()
@@ -128,7 +137,7 @@ class VisitScript:
             cards = [card(self.rng, position) for position in range(self.rng.randint(2, 5))]
             args = {"section": "recommendations", "items": cards}
             return self._event("exposure", "recommendation_exposed", args)
-        if draw < 0.88 or interest < 0.4:
+        if draw < 0.88 or self.interest < 0.4:
             section = self.rng.choice(SECTIONS)
             name = {"reviews": "review_opened", "questions": "question_opened", "shop": "shop_opened"}
             return self._event("click", name.get(section, "section_opened"), self._widget(section))
@@ -212,18 +221,29 @@ class VisitScript:
         }
 
 
-def generate(visits: int, seed: int) -> list[Event]:
-    """Events of ``visits`` visits in time order; one visit in five starts before the last one has ended."""
+@dataclass(frozen=True)
+class Stream:
+    """Events in time order, and by visit whether the item was bought later."""
+
+    events: list[Event]
+    bought: dict[str, bool]
+
+
+def generate(visits: int, seed: int) -> Stream:
+    """``visits`` visits; one in five starts before the last one has ended."""
     rng = random.Random(seed)
     session = Session(rng)
     events: list[Event] = []
+    bought: dict[str, bool] = {}
     start_ms = START_MS
     for number in range(visits):
-        script = list(VisitScript(rng, session, number, start_ms).events())
-        events += script
-        lasts_ms = script[-1]["wall_ms"] - start_ms
+        script = VisitScript(rng, session, number, start_ms)
+        made = list(script.events())
+        events += made
+        bought[script.visit_id] = script.bought()
+        lasts_ms = made[-1]["wall_ms"] - start_ms
         start_ms += lasts_ms // 2 if rng.random() < 0.2 else lasts_ms + rng.randint(1_000, 20_000)
-    return sorted(events, key=lambda event: event["wall_ms"])
+    return Stream(sorted(events, key=lambda event: event["wall_ms"]), bought)
 
 
 def main() -> None:
@@ -235,7 +255,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20)
     options = parser.parse_args()
     sys.stdout.write("# " + json.dumps({"note": NOTE, "visits": options.visits, "seed": options.seed}) + "\n")
-    for event in generate(options.visits, options.seed):
+    for event in generate(options.visits, options.seed).events:
         sys.stdout.write(json.dumps(event, separators=(",", ":")) + "\n")
 
 

@@ -1,8 +1,12 @@
-"""Sum up the item-page visit that just closed: what was looked at, for how long, and what was done."""
+"""Sum up the item-page visit that just closed, in words for people and in 128 bytes for models."""
 
+import base64
+import struct
 from collections import Counter
 
-from walle_task import events, log, params, store, tunnel
+import steps
+
+from walle_task import events, log, model, params, store, tunnel
 from walle_task.events import Event, Visit
 
 #: Click that counts -> field of the feature.
@@ -19,7 +23,7 @@ COUNTED = {
 
 
 def run() -> dict[str, object] | None:
-    """Keep the visit's feature on the device and send it."""
+    """Keep the visit's feature and encoding on the device and send them."""
     visit = events.visit()
     if visit is None:
         return None
@@ -27,11 +31,20 @@ def run() -> dict[str, object] | None:
     if not feature["item_id"]:
         log.warning("item_missing", visit_id=visit.visit_id)
         return None
-    row = {name: feature[name] for name in ("item_id", "dwell_ms")}
-    closed_ms = visit.events[-1].wall_ms
-    store.table("features").put({**row, "closed_ms": closed_ms, "feature": feature})
-    tunnel.send("page_view", feature)
-    return {"item_id": feature["item_id"], "dwell_ms": feature["dwell_ms"]}
+    state, interest = encode(visit)
+    encoding = base64.b64encode(state).decode()
+    row = {"item_id": feature["item_id"], "closed_ms": visit.closed_ms, "interest": interest}
+    store.table("features").put({**row, "feature": feature, "encoding": encoding})
+    tunnel.send("item_page_view", feature)
+    tunnel.send("item_page_encoding", {"item_id": feature["item_id"], "encoding": encoding})
+    return row
+
+
+def encode(visit: Visit) -> tuple[bytes, float]:
+    """The encoder's last state, 32 little-endian float32, and its guess whether the item will be bought."""
+    found = model.load("encoder").run({"steps": [[row] for row in steps.rows(visit)]})
+    (state,), ((interest,),) = found["state"].tolist(), found["interest"].tolist()
+    return struct.pack(f"<{len(state)}f", *state), round(interest, 4)
 
 
 def summarise(visit: Visit) -> dict[str, object]:
