@@ -46,6 +46,9 @@ name = "greeter"
 
 [[triggers]]
 ids = ["page:home.exit"]
+
+[uploads.digit_read]
+digit = "integer"
 """
 
 
@@ -214,10 +217,16 @@ def data_frame(deflater: Deflater, seq: int, digit: int) -> bytes:
     return encode_frame(Frame(FrameKind.DATA, TunnelClass.BATCH, seq, deflater.compress(encode(record))))
 
 
+async def binary(websocket: WebSocketConnection) -> bytes:
+    message: bytes | str = await websocket.get_message()
+    assert isinstance(message, bytes)
+    return message
+
+
 async def acknowledged(websocket: WebSocketConnection, seq: int) -> None:
     with trio.fail_after(5):
         while True:
-            frame = decode_frame(await websocket.get_message())
+            frame = decode_frame(await binary(websocket))
             assert frame.kind is FrameKind.ACK
             if frame.seq == seq:
                 return
@@ -242,7 +251,9 @@ def repository(folder: Path) -> Path:
             "data.bin": BIG,
         }
         for name, data in files.items():
-            index.add(pygit2.IndexEntry(f"greeter/{name}", repo.create_blob(data), 0o100644))
+            index.add(
+                pygit2.IndexEntry(f"greeter/{name}", repo.create_blob(data), pygit2.enums.FileMode.BLOB)
+            )
         commit = repo.create_commit(None, author, author, version, index.write_tree(repo), [])
         repo.references.create(f"refs/tags/greeter/{version}", commit)
     return path
@@ -286,7 +297,7 @@ async def test_push_tells_the_current_epoch_and_then_each_new_one_at_once(server
         assert name == "epoch"
         started = time.perf_counter()
         await trio.to_thread.run_sync(release, server)
-        name = "heartbeat"
+        name, data = await anext(events)
         while name == "heartbeat":
             name, data = await anext(events)
         assert data["epoch"] > now["epoch"]
@@ -416,6 +427,38 @@ async def test_tunnel_acknowledges_what_it_stored_and_drops_duplicates(server: S
     assert server.get(f"features?device={device.id}&after={page['next']}")["features"] == []
 
 
+async def test_features_are_followed_from_the_command_line(server: Server) -> None:
+    device = server.enrol()
+    words = ("features", "tail", "demo/greeter", "--device", device.id, "--after", "0", "--count", "2")
+    with trio.fail_after(60):
+        async with device.tunnel("inc-t") as websocket:
+            deflater = Deflater()
+            for seq in (1, 2, 3):
+                await websocket.send_message(data_frame(deflater, seq, digit=seq))
+            await acknowledged(websocket, 3)
+            said = await trio.to_thread.run_sync(server.command, *words, "--json")
+    assert [json.loads(line)["fields"] for line in said.stdout.splitlines()] == [{"digit": 1}, {"digit": 2}]
+    assert server.command(*words).stdout.splitlines()[1].endswith("digit_read digit=2")
+
+
+async def test_a_poll_does_not_hold_a_server_that_stops(own_server: Server) -> None:
+    async with trio.open_nursery() as nursery:
+        url = f"{own_server.url}/api/v1/features"
+        headers = {"Authorization": f"Bearer {own_server.token}"}
+        answers: list[httpx.Response] = []
+
+        async def poll() -> None:
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+                answers.append(await client.get(url, params={"wait_s": 50}, headers=headers))
+
+        nursery.start_soon(poll)
+        await trio.sleep(0.3)  # the poll is there, or comes to a server that stops: both must end
+        started = time.monotonic()
+        assert await trio.to_thread.run_sync(own_server.end, signal.SIGTERM) == 0
+        assert time.monotonic() - started < 9
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize(
     "garbage", [b"", b"\x00" * 10, b"\xff" * 300, encode_frame(Frame(FrameKind.ACK, TunnelClass.BATCH, 1))]
 )
@@ -425,6 +468,7 @@ async def test_garbage_closes_the_tunnel_and_nothing_else(server: Server, garbag
         await websocket.send_message(garbage)
         with trio.fail_after(5), pytest.raises(ConnectionClosed) as closed:
             await websocket.get_message()
+        assert closed.value.reason is not None
         assert closed.value.reason.code == 1008
     async with device.tunnel("inc-b") as websocket:
         await websocket.send_message(data_frame(Deflater(), 1, digit=1))
@@ -437,8 +481,9 @@ async def test_tunnel_refuses_strangers_before_it_opens(server: Server) -> None:
         async with stranger.tunnel("inc"):
             pass
     rejection = refused.value.exceptions[0]
+    assert isinstance(rejection, ConnectionRejected)
     assert rejection.status_code == 401
-    assert json.loads(rejection.body)["code"] == "unauthenticated"
+    assert json.loads(rejection.body or b"")["code"] == "unauthenticated"
 
 
 # -- bad input ----------------------------------------------------------------------------------------
@@ -504,9 +549,10 @@ async def test_stopping_says_goodbye_to_streams_and_tunnels(own_server: Server) 
         assert code == 0
         assert time.monotonic() - started < 3  # nobody had to be waited for
         assert [event async for event in events] == [("goodbye", {"retry_s": 2.0})]
-        assert decode_frame(await websocket.get_message()).kind is FrameKind.GOODBYE
+        assert decode_frame(await binary(websocket)).kind is FrameKind.GOODBYE
         with pytest.raises(ConnectionClosed) as closed:
             await websocket.get_message()
+        assert closed.value.reason is not None
         assert closed.value.reason.code == 1001
     assert not (own_server.data / "address.json").exists()
 
@@ -593,6 +639,7 @@ def test_commands_do_the_whole_job(own_server: Server, repository: Path) -> None
         ("task", "list"),
         ("device", "list"),
         ("features", "list"),
+        ("sinks",),
         ("status",),
     ):
         assert server.command(*table).returncode == 0

@@ -46,6 +46,14 @@ def print_facts(facts: Mapping[str, object]) -> None:
         console.print(f"[bold]{name:<{width}}[/]  {escape(str(value))}", soft_wrap=True, highlight=False)
 
 
+def feature_line(row: Mapping[str, Any], *, json: bool) -> str:
+    """A feature on one line."""
+    if json:
+        return orjson.dumps(row).decode()
+    fields = " ".join(f"{name}={orjson.dumps(value).decode()}" for name, value in row["fields"].items())
+    return f"{row['id']} {moment(row['received_ms'])} {row['device_id']} {row['name']} {fields}"
+
+
 def moment(wall_ms: int) -> str:
     """A time for people, in UTC."""
     return datetime.fromtimestamp(wall_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -70,6 +78,16 @@ RELEASES: tuple[Column, ...] = (
     ("percent", lambda r: r["percent"]),
     ("predicate", lambda r: r["release"]["predicate"] or "all"),
     ("guard", lambda r: r["verdict"]["reason"]),
+)
+
+SINKS: tuple[Column, ...] = (
+    ("sink", lambda s: s["name"]),
+    ("written up to", lambda s: s["written_id"]),
+    ("behind", lambda s: s["lag_rows"]),
+    ("rows", lambda s: s["rows"]),
+    ("refused", lambda s: s["refused"]),
+    ("failing since (UTC)", lambda s: moment(s["failing_since_ms"]) if s["error"] else "-"),
+    ("error", lambda s: s["error"] or "-"),
 )
 
 COUNTS: tuple[Column, ...] = (

@@ -6,13 +6,13 @@ import pytest
 import trio
 import trio.testing
 
-from walle_agent.link.backoff import Backoff
 from walle_agent.link.exchange import CredentialRefused, ServerBusy
 from walle_agent.link.reporter import Reporter
 from walle_agent.link.session import NotEnrolled, Session
 from walle_agent.link.transport import Transport
 from walle_agent.state.reports import ReportQueue
 from walle_agent.state.store import StateStore
+from walle_shared.backoff import Backoff
 from walle_shared.clock import FixedClock
 from walle_shared.errors import ConnectionLost, LocalProtocolError, NotAllowed, StorageError
 from walle_shared.ids import ReleaseId, TaskName, TaskVersion
@@ -157,7 +157,7 @@ async def test_one_report_the_server_refuses_does_not_stop_the_others(
             if "bad" in names:
                 raise LocalProtocolError("reports was answered 400")
             delivered.extend(names)
-            return cls(len(names), 0)
+            return cls(len(names), 0)  # pyright: ignore[reportCallIssue]  # ReportReceipt
 
     async with Transport(URL, wire=SimulatedControl().wire()) as transport, trio.open_nursery() as nursery:
         store = StateStore(tmp_path, on_corrupt=_no_corruption)
