@@ -24,6 +24,7 @@ from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.routes import ReleaseRoutes
 from walle_control.features.releases.service import ReleasesService
 from walle_control.features.releases.types import ACTIONS
+from walle_control.features.rollouts.book import TrialBook
 from walle_control.features.rollouts.service import RolloutsService
 from walle_control.features.tasks import read_model as tasks_read_model
 from walle_control.features.tasks.routes import TaskRoutes
@@ -130,8 +131,9 @@ def create_control(
     hub = EpochHub()
     database = store.database
     book = EpochBook(store.files, store.signing_key, clock, config.epoch.lifetime_s)
-    releases = ReleasesService(database, clock, book, config.guard, hub.announce)
-    rollouts = RolloutsService(database, releases)
+    trials = TrialBook()
+    releases = ReleasesService(database, clock, book, trials, config.guard, hub.announce)
+    rollouts = RolloutsService(database, clock, releases, trials)
     return Control(
         config=config,
         store=store,

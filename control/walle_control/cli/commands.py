@@ -150,8 +150,14 @@ def release_create(arguments: argparse.Namespace) -> int:
         "version": arguments.version,
         "predicate": arguments.where,
         "percent": arguments.percent,
-        "min_reports": arguments.min_reports,
-        "max_failure_rate": arguments.max_failure_rate,
+        "stages": [
+            {"percent": percent.strip(), "hold_s": arguments.hold_s, "min_devices": arguments.min_devices}
+            for percent in arguments.stages.split(",")
+            if percent.strip()
+        ],
+        "control_percent": arguments.control_percent,
+        "voters_percent": arguments.voters_percent,
+        "guard": {name: getattr(arguments, name) for name in arguments.guard_options},
     }
     with _connect(arguments) as client:
         answer = client.post("releases", wish)
@@ -180,7 +186,7 @@ def release_show(arguments: argparse.Namespace) -> int:
 
 
 def release_act(arguments: argparse.Namespace) -> int:
-    """``release stop``, ``resume`` and ``rollback``."""
+    """``release promote``, ``pause``, ``stop``, ``resume`` and ``rollback``."""
     with _connect(arguments) as client:
         answer = client.post(
             f"releases/{_quoted(arguments.release)}/{arguments.action}", {"reason": arguments.reason}
@@ -276,6 +282,7 @@ def _print(arguments: argparse.Namespace, answer: object, for_people: Any) -> No
 def _print_release(answer: Any) -> None:
     show.print_table([answer], show.RELEASES, "")
     print()
+    show.print_trial(answer)
     show.print_table(answer["counts"], show.COUNTS, "no reports yet")
     print()
     show.print_table(answer["history"], show.HISTORY, "")

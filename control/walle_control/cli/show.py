@@ -46,6 +46,25 @@ def print_facts(facts: Mapping[str, object]) -> None:
         console.print(f"[bold]{name:<{width}}[/]  {escape(str(value))}", soft_wrap=True, highlight=False)
 
 
+def print_trial(answer: Answer) -> None:
+    """Print a release's stages, the two arms it is judged by, and how much evidence each rule has."""
+    release, evidence = answer["release"], answer["verdict"]["evidence"]
+    stages = release["plan"]["stages"]
+    if len(stages) > 1:
+        print_table(
+            [{**stage, "n": n, "now": n == release["stage"]} for n, stage in enumerate(stages)], STAGES, ""
+        )
+        print()
+    arms = evidence.get("arms", {})
+    if any(arm["started"] or arm["bad_installations"] for arm in arms.values()):
+        print_table([{"arm": name, **arm} for name, arm in arms.items()], ARMS, "")
+        print()
+        needed = evidence["log10_needed"]
+        rules = [{"rule": r, "has": e, "needed": needed[r]} for r, e in evidence["log10_e"].items()]
+        print_table(rules, RULES, "")
+        print()
+
+
 def moment(wall_ms: int) -> str:
     """A time for people, in UTC."""
     return datetime.fromtimestamp(wall_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -70,6 +89,29 @@ RELEASES: tuple[Column, ...] = (
     ("percent", lambda r: r["percent"]),
     ("predicate", lambda r: r["release"]["predicate"] or "all"),
     ("guard", lambda r: r["verdict"]["reason"]),
+)
+
+STAGES: tuple[Column, ...] = (
+    ("stage", lambda s: f"{s['n'] + 1}{' <' if s['now'] else ''}"),
+    ("percent", lambda s: f"{s['share'] / 1e7:g}"),
+    ("holds, s", lambda s: f"{s['hold_s']:g}"),
+    ("devices", lambda s: s["min_devices"]),
+)
+
+ARMS: tuple[Column, ...] = (
+    ("arm", lambda a: a["arm"]),
+    ("started", lambda a: a["started"]),
+    ("heard of", lambda a: a["heard"]),
+    ("failed", lambda a: f"{a['failed']} ({a['failure_rate']:.2%})"),
+    ("bad installations", lambda a: a["bad_installations"]),
+    ("silent", lambda a: a["silent"]),
+    ("median, ms", lambda a: "-" if a["median_ms"] is None else f"{a['median_ms']:.1f}"),
+)
+
+RULES: tuple[Column, ...] = (
+    ("rule", lambda r: r["rule"].replace("_", " ")),
+    ("evidence", lambda r: _bar(r["has"] / r["needed"])),
+    ("log10", lambda r: f"{r['has']:.1f} of {r['needed']:.1f}"),
 )
 
 COUNTS: tuple[Column, ...] = (
@@ -123,6 +165,11 @@ REPORTS: tuple[Column, ...] = (
     ("ms", lambda r: f"{r['duration_ms']:.1f}"),
     ("message", lambda r: r["message"][:80]),
 )
+
+
+def _bar(part: float, width: int = 20) -> str:
+    full = round(max(0.0, min(part, 1.0)) * width)
+    return "█" * full + "·" * (width - full)
 
 
 def _installed(task: Answer) -> str:
