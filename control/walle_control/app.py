@@ -16,6 +16,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from walle_control.config import ControlConfig
 from walle_control.db.store import Store
+from walle_control.features.audit.routes import AuditRoutes
+from walle_control.features.audit.service import AuditService
 from walle_control.features.devices import read_model as devices_read_model
 from walle_control.features.devices.routes import DeviceRoutes
 from walle_control.features.devices.service import DevicesService
@@ -69,6 +71,7 @@ class Control:
     releases: ReleasesService
     rollouts: RolloutsService
     telemetry: TelemetryService
+    audit: AuditService
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Load what is remembered, then run the loops beside the requests, for ever."""
@@ -148,6 +151,7 @@ def create_control(
         releases=releases,
         rollouts=rollouts,
         telemetry=TelemetryService(database, clock, rollouts.poke),
+        audit=AuditService(database),
     )
 
 
@@ -210,6 +214,7 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{ADMIN_API}/devices/{{device_id}}", admin(devices.show), methods=get),
         Route(f"{ADMIN_API}/devices/{{device_id}}/revoke", admin(devices.revoke), methods=post),
         Route(f"{ADMIN_API}/enrol-tokens", admin(devices.create_enrol_token), methods=post),
+        Route(f"{ADMIN_API}/audit", admin(AuditRoutes(control.audit).page), methods=get),
         Route(f"{ADMIN_API}/features", admin(telemetry.features), methods=get),
         Route(f"{ADMIN_API}/reports", admin(telemetry.reports), methods=get),
     ]

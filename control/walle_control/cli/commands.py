@@ -12,10 +12,11 @@ from typing import Any
 from walle_control.cli import show
 from walle_control.cli.client import AdminClient, connect
 from walle_control.config import CONFIG_FILE, load_config
+from walle_control.features.audit.types import GENESIS, AuditEntry, check_chain
 from walle_shared.clock import SystemClock
-from walle_shared.errors import ConfigError
+from walle_shared.errors import ConfigError, TrustError
 from walle_shared.observe import configure_logging
-from walle_shared.records import to_plain
+from walle_shared.records import from_plain, to_plain
 
 
 def init(arguments: argparse.Namespace) -> int:
@@ -265,6 +266,30 @@ def reports_list(arguments: argparse.Namespace) -> int:
     with _connect(arguments) as client:
         answer = client.get("reports", **{name: getattr(arguments, name) for name in names})
     _print(arguments, answer, lambda: show.print_table(answer["reports"], show.REPORTS, "no such report"))
+    return 0
+
+
+def audit_list(arguments: argparse.Namespace) -> int:
+    """``audit list``."""
+    with _connect(arguments) as client:
+        answer = client.get("audit", after=arguments.after, limit=arguments.limit)
+    _print(arguments, answer, lambda: show.print_table(answer["entries"], show.AUDIT, "nothing yet"))
+    return 0
+
+
+def audit_verify(arguments: argparse.Namespace) -> int:
+    """``audit verify``: the chain is followed here, whatever the server believes of it."""
+    head, seq, seen = GENESIS, 0, not arguments.expect
+    with _connect(arguments) as client:
+        while page := client.get("audit", after=seq)["entries"]:
+            entries = [from_plain(AuditEntry, entry) for entry in page]
+            head = check_chain(entries, head, seq)
+            seq = entries[-1].seq
+            seen = seen or any(entry.hash.startswith(arguments.expect) for entry in entries)
+    if not seen:
+        raise TrustError(f"{arguments.expect} is not in the chain: the log was written anew since that check")
+    facts = {"entries": seq, "last hash": head}
+    _print(arguments, facts, lambda: show.print_facts(facts))
     return 0
 
 

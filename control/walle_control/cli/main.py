@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_release_commands(top)
     _add_device_commands(top)
     _add_telemetry_commands(top)
+    _add_audit_commands(top)
     return parser
 
 
@@ -210,6 +211,20 @@ def _add_telemetry_commands(top: argparse._SubParsersAction[argparse.ArgumentPar
     for name in ("release", "device", "outcome"):
         listing.add_argument(f"--{name}", default="")
     _paged(listing)
+
+
+def _add_audit_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    audit = _group(top, "audit", "who changed what")
+    listing = _remote(audit, "list", commands.audit_list, "list the changes, oldest first")
+    _paged(listing)
+    verify = _remote(
+        audit, "verify", commands.audit_verify, "check that no entry was changed, left out or put in",
+        example="--expect 5f1d6a0c2b3e4f5a",
+    )  # fmt: skip
+    verify.add_argument(
+        "--expect", default="", metavar="HASH",
+        help="the last hash of an earlier check, or its beginning: it must still be in the chain",
+    )  # fmt: skip
 
 
 def _local(

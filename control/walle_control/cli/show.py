@@ -130,6 +130,16 @@ HISTORY: tuple[Column, ...] = (
     ("reason", lambda e: e["reason"]),
 )
 
+AUDIT: tuple[Column, ...] = (
+    ("entry", lambda e: e["seq"]),
+    ("time (UTC)", lambda e: moment(e["at_ms"])),
+    ("by", lambda e: e["actor"]),
+    ("action", lambda e: e["action"]),
+    ("subject", lambda e: e["subject"]),
+    ("detail", lambda e: orjson.dumps(e["detail"]).decode()),
+    ("hash", lambda e: e["hash"][:16]),
+)
+
 EXPLANATIONS: tuple[Column, ...] = (
     ("release", lambda e: e["release_id"]),
     ("matches", lambda e: "yes" if e["matches"] else "no"),

@@ -108,6 +108,12 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX vote_by_release ON vote (release_id, id);
     """,
+    """
+    CREATE TABLE audit (
+        seq INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL,
+        subject TEXT NOT NULL, detail TEXT NOT NULL, hash TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 
 

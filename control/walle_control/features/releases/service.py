@@ -12,6 +12,7 @@ import trio
 
 from walle_control.config import GuardConfig
 from walle_control.db.connection import Database
+from walle_control.features.audit import log as audit
 from walle_control.features.devices import read_model as devices
 from walle_control.features.releases import read_model, store
 from walle_control.features.releases.epochs import EpochBook
@@ -233,6 +234,7 @@ class ReleasesService:
         epoch = self._book.compile_next(db, f"{event} {row.id}")
         now_ms = self._clock.wall_ms()
         store.insert_event(db, row.id, ReleaseEvent(now_ms, event, row.state, actor, reason, evidence, epoch))
+        audit.record(db, now_ms, actor, f"release.{event}", row.id, {"reason": reason, "epoch": epoch})
         return epoch
 
 
