@@ -16,6 +16,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from walle_control.config import ControlConfig
 from walle_control.db.store import Store
+from walle_control.features.audit.routes import AuditRoutes
+from walle_control.features.audit.service import AuditService
 from walle_control.features.devices import read_model as devices_read_model
 from walle_control.features.devices.routes import DeviceRoutes
 from walle_control.features.devices.service import DevicesService
@@ -24,6 +26,7 @@ from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.routes import ReleaseRoutes
 from walle_control.features.releases.service import ReleasesService
 from walle_control.features.releases.types import ACTIONS
+from walle_control.features.rollouts.book import TrialBook
 from walle_control.features.rollouts.service import RolloutsService
 from walle_control.features.tasks import read_model as tasks_read_model
 from walle_control.features.tasks.routes import TaskRoutes
@@ -71,6 +74,7 @@ class Control:
     releases: ReleasesService
     rollouts: RolloutsService
     telemetry: TelemetryService
+    audit: AuditService
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Load what is remembered, then run the loops beside the requests, for ever."""
@@ -136,8 +140,9 @@ def create_control(
     hub = EpochHub()
     database = store.database
     book = EpochBook(store.files, store.signing_key, clock, config.epoch.lifetime_s)
-    releases = ReleasesService(database, clock, book, config.guard, hub.announce)
-    rollouts = RolloutsService(database, releases)
+    trials = TrialBook()
+    releases = ReleasesService(database, clock, book, trials, config.guard, hub.announce)
+    rollouts = RolloutsService(database, clock, releases, trials)
     tasks = TasksService(store, clock, config.tasks, convert)
     arrivals = Arrivals()
     sinks = Sinks(
@@ -161,6 +166,7 @@ def create_control(
         releases=releases,
         rollouts=rollouts,
         telemetry=TelemetryService(database, clock, rollouts.poke, arrivals, sinks),
+        audit=AuditService(database),
     )
 
 
@@ -223,6 +229,7 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{ADMIN_API}/devices/{{device_id}}", admin(devices.show), methods=get),
         Route(f"{ADMIN_API}/devices/{{device_id}}/revoke", admin(devices.revoke), methods=post),
         Route(f"{ADMIN_API}/enrol-tokens", admin(devices.create_enrol_token), methods=post),
+        Route(f"{ADMIN_API}/audit", admin(AuditRoutes(control.audit).page), methods=get),
         Route(f"{ADMIN_API}/features", admin(telemetry.features), methods=get),
         Route(f"{ADMIN_API}/sinks", admin(telemetry.sinks), methods=get),
         Route(f"{ADMIN_API}/reports", admin(telemetry.reports), methods=get),

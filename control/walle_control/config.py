@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from walle_control.features.rollouts.guard import GuardSettings
 from walle_shared.errors import ConfigError
 from walle_shared.limits import IMPORT_BUNDLE_MAX_BYTES, IMPORT_FILE_MAX_BYTES
 from walle_shared.settings import parse_settings
@@ -133,13 +134,40 @@ class SinksConfig:
 
 @dataclass(frozen=True, slots=True)
 class GuardConfig:
-    """The failure-rate guard of releases that do not set their own."""
+    """The guard of releases that do not set their own; features/rollouts/guard.py explains its rules."""
 
-    min_reports: int = _setting(20, "The guard never decides with fewer voting reports than this.")
     max_failure_rate: float = _setting(
-        0.05, "A release whose failures exceed this part of its reports is rolled back."
+        0.05, "The part of its devices that a release may fail on, at the most."
+    )
+    alpha: float = _setting(
+        1e-5,
+        "Probability of taking back a release that is fine, for all rules together, however often one looks.",
+    )
+    tolerance: float = _setting(
+        0.005, "A failure rate counts as worse than before if it is higher by more than this."
+    )
+    horizon_s: float = _setting(DAY_S, "Failures count within this time of a device's start.")
+    silence_s: float = _setting(
+        DAY_S, "A device not heard of this long after its start counts as silent; 0: never."
+    )
+    slower: float = _setting(
+        1.5, "A release whose runs take this many times as long as before is paused; 0: never."
+    )
+    min_reports: int = _setting(
+        0,
+        "For a handful of devices: roll back as soon as more than max_failure_rate of so many reports failed,"
+        " with no guarantee against chance. 0: off.",
     )
     interval_s: float = _setting(1.0, "How often live releases are judged, besides whenever reports arrive.")
+
+    def settings(self) -> GuardSettings:
+        """What releases are judged by.
+
+        Raises:
+            ConfigError: a value makes no sense.
+        """
+        names = [f.name for f in dataclasses.fields(GuardSettings)]
+        return GuardSettings(**{name: getattr(self, name) for name in names}).checked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +222,6 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
         ("stream.retry_s", config.stream.retry_s >= 0, "must not be negative"),
         ("devices.credential_s", config.devices.credential_s >= 1, "must be at least 1"),
         ("epoch.lifetime_s", config.epoch.lifetime_s >= HOUR_S, "must be at least an hour (3600)"),
-        ("guard.min_reports", config.guard.min_reports >= 1, "must be at least 1"),
-        ("guard.max_failure_rate", 0 <= config.guard.max_failure_rate < 1, "must be at least 0 and below 1"),
         ("guard.interval_s", config.guard.interval_s > 0, "must be over 0"),
         ("sinks.parquet_roll_s", config.sinks.parquet_roll_s > 0, "must be over 0"),
         ("sinks.parquet_roll_bytes", config.sinks.parquet_roll_bytes >= MIB, f"must be at least {MIB}"),
@@ -206,6 +232,10 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
     for key, holds, rule in rules:
         if not holds:
             raise ConfigError(f"{where}: {key} {rule}")
+    try:
+        config.guard.settings()
+    except ConfigError as error:
+        raise ConfigError(f"{where}: guard.{error.message}") from None
 
 
 def _is(pattern: re.Pattern[str], text: str) -> bool:

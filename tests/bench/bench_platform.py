@@ -1,7 +1,8 @@
-"""Decisions per second of one core: the policy asked by devices, with few and with many live releases."""
+"""Decisions per second of one core with few and with many live releases; how soon a bad release is found."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 
 from measuring import interleave
@@ -9,6 +10,7 @@ from reporting import Row
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
 from walle_shared.protocol.messages import FileRef
 from walle_shared.targeting import SHARE_ONE, Policy, Release, Snapshot, position
+from walle_support.trials import Fleet, run_trial
 
 DEVICES = [DeviceId(f"device-{i:06d}") for i in range(1_000)]
 PROFILE = {"group": "stable", "app_version": "7.10.0", "os": "linux", "memory_mb": 4096}
@@ -22,7 +24,21 @@ def run() -> list[Row]:
     for what, samples in interleave(contestants, turns=7).items():
         low, high = (len(DEVICES) / span for span in reversed(samples.span_s))
         rows.append(Row("platform", what, len(DEVICES) / samples.median_s, "/s", low, high))
-    return rows
+    return rows + [_detection(part) for part in (0.02, 0.03, 0.05, 0.10)]
+
+
+def _detection(bad_rate: float) -> Row:
+    """Seconds from the first failure to the verdict, over simulated releases judged at every look."""
+    fleet = Fleet(devices=60_000 if bad_rate < 0.03 else 20_000, bad_rate=bad_rate, old_bad_rate=0.01)
+    found = [run_trial(fleet, seed) for seed in range(15)]
+    missed = sum(each.decision != "rollback" for each in found)
+    seconds = sorted(each.seconds - each.first_bad_s for each in found)
+    starts = statistics.median(each.starts for each in found)
+    note = (
+        f"1 000 starts/s in equal arms, first run 1 s later on average; {starts:,.0f} starts, {missed} missed"
+    )
+    what = f"bad release found, {bad_rate:.0%} fail, 1 % before"
+    return Row("platform", what, statistics.median(seconds), "s", seconds[0], seconds[-1], note)
 
 
 def _hash_all() -> None:

@@ -1,6 +1,7 @@
 """Sticky, monotone, fair and independent: what a share promises."""
 
 import math
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,6 +112,22 @@ def test_remembered_classes_decide_as_the_plain_rule(
                 plain[release.task] = release.id
         decided = policy.decide(DeviceId("d"), profile)
         assert {key[1]: wanted.release_id for key, wanted in decided.items()} == plain
+
+
+def test_arms_voters_and_share_are_independent_and_as_large_as_asked_for() -> None:
+    old = _release(1, "", "t")
+    new = replace(_release(2, "", "t"), control=SHARE_ONE // 4, voters=SHARE_ONE // 5)
+    policy = Policy(Snapshot(1, (replace(old, share=SHARE_ONE), new)))
+    n = 40_000
+    decided = [policy.decide(DeviceId(f"d{i}"), {})["s", "t"] for i in range(n)]
+    treated = [wanted for wanted in decided if wanted.release_id == new.id]
+    counts = {
+        1 / 2 * 3 / 4: len(treated),
+        1 / 2 * 3 / 4 / 5: sum(wanted.votes for wanted in treated),
+        1 / 2 * 1 / 4 / 5: sum(wanted.control_of == new.id for wanted in decided),
+    }
+    for part, count in counts.items():
+        assert abs(count - n * part) < 4 * math.sqrt(n * part * (1 - part))
 
 
 TOKENS = [

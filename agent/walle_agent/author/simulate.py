@@ -22,7 +22,7 @@ from walle_agent.streams.flow import StreamFlow
 from walle_agent.streams.pipeline import Firing
 from walle_agent.streams.storage import RunCommit, StreamStore
 from walle_agent.tasks.registry import InstalledTask
-from walle_agent.tasks.runner import TaskRunner, make_spec
+from walle_agent.tasks.runner import NO_BALLOT, Ballot, TaskRunner, make_spec
 from walle_container import ErrorKind, HostConfig, HostFunction, TaskHost, TaskResult, TaskSpec
 from walle_shared.errors import WalleError
 from walle_shared.ids import ReleaseId, Sha256, TaskVersion
@@ -200,6 +200,10 @@ class _Player:
 
     async def isolate(self, task: InstalledTask, reason: str) -> None:
         """The crash is in the run's result."""
+
+    def ballot(self, task: InstalledTask) -> Ballot:  # noqa: ARG002  # the protocol's
+        """Nobody counts the runs of a simulation."""
+        return NO_BALLOT
 
     async def play(self, lines: Iterable[bytes]) -> Outcome:
         outcome = Outcome()

@@ -20,6 +20,7 @@ from walle_agent.state.machine import COMPLETE
 from walle_agent.state.reports import new_report_id
 from walle_agent.state.store import SLOT_NAMES
 from walle_agent.tasks.registry import InstalledTask
+from walle_agent.tasks.runner import NO_BALLOT, Ballot
 from walle_shared.backoff import Backoff
 from walle_shared.errors import (
     Conflict,
@@ -32,9 +33,9 @@ from walle_shared.errors import (
     TrustError,
     WalleError,
 )
-from walle_shared.ids import ReleaseId, TaskName, TaskVersion
+from walle_shared.ids import ReleaseId
 from walle_shared.observe import get_logger
-from walle_shared.protocol.messages import ErrorClass, Outcome, Report, Stage
+from walle_shared.protocol.messages import NO_RELEASE, ErrorClass, Outcome, Report, Stage
 from walle_shared.targeting.policy import TaskKey, Wanted
 
 _log = get_logger("agent.deploy")
@@ -140,6 +141,7 @@ class Deployer:
                     await self._note_failure(step, error, started)
         if steps and not failed:  # after a failure, what was fetched in part is still wanted
             await self._steps.collect_garbage()
+        await self._begin_comparisons(target)
         retried = [error for error in failed.values() if not isinstance(error, Conflict)]
         return next(iter(retried or failed.values()), None)
 
@@ -171,17 +173,30 @@ class Deployer:
             reason=reason,
             back_to=back_to,
         )
-        await self._report(
-            bad.release_id,
-            task.key[1],
-            bad.version,
-            "revert",
-            "failure",
-            attempt=1,
-            error_class="runtime",
-            code="reverted",
-            message=f"{reason}; back to {back_to}",
+        await self._reporter.put(
+            Report(
+                new_report_id(),
+                bad.release_id,
+                task.key[1],
+                bad.version,
+                "revert",
+                "failure",
+                1,
+                at_ms,
+                0.0,
+                "runtime",
+                "reverted",
+                f"{reason}; back to {back_to}",
+                votes=False,  # the runs that led to it have voted
+            )
         )
+
+    def ballot(self, task: InstalledTask) -> Ballot:
+        """What a run of this task counts for, by the newest policy."""
+        wanted = self._target.wanted.get(task.key) if self._target is not None else None
+        if wanted is None or wanted.release_id != task.release_id:
+            return NO_BALLOT
+        return Ballot(wanted.votes, wanted.control_of, told=wanted.votes or wanted.control_of != NO_RELEASE)
 
     def is_isolated(self, task: InstalledTask) -> bool:
         """Whether a task has a process of its own because a worker died under it."""
@@ -196,6 +211,18 @@ class Deployer:
         at_ms = self._reporter.clock.wall_ms()
         await self._keeper.update(lambda s: changes.isolate(s, task.manifest, reason, at_ms))
         _log.warning("task_isolated", task=task.key[1], version=task.version, reason=reason)
+
+    async def _begin_comparisons(self, target: Target) -> None:
+        """Tell, once for each release that this device is held back from, that what was before runs here."""
+        for key, wanted in target.wanted.items():
+            record = self._keeper.state.record(key)
+            if wanted.control_of == NO_RELEASE or record.active is None:
+                continue
+            if record.slot(record.active).release_id != wanted.release_id:
+                continue
+            attempt = await self._reporter.begin_attempt(ReleaseId(f"{wanted.control_of}/control"))
+            if attempt == 1:
+                await self._report(wanted, "start", "success", attempt=1)
 
     async def _let_run(self, key: TaskKey) -> None:
         """Let what is active run; a slot that cannot be run gives way to the other one."""
@@ -237,9 +264,7 @@ class Deployer:
             duration_ms=round(duration_ms, 1),
         )
         await self._report(
-            wanted.release_id,
-            wanted.task,
-            wanted.version,
+            wanted,
             "install",
             "success",
             attempt=attempt,
@@ -278,9 +303,7 @@ class Deployer:
         )
         attempt, since = started[step.key]
         await self._report(
-            wanted.release_id,
-            wanted.task,
-            wanted.version,
+            wanted,
             "install",
             "failure",
             attempt=attempt,
@@ -307,9 +330,7 @@ class Deployer:
             error=str(error),
         )
         await self._report(
-            wanted.release_id,
-            wanted.task,
-            wanted.version,
+            wanted,
             "install",
             "failure",
             attempt=started[step.key][0],
@@ -320,9 +341,7 @@ class Deployer:
 
     async def _report(
         self,
-        release_id: ReleaseId,
-        task: TaskName,
-        version: TaskVersion,
+        wanted: Wanted,
         stage: Stage,
         outcome: Outcome,
         *,
@@ -335,9 +354,9 @@ class Deployer:
         await self._reporter.put(
             Report(
                 new_report_id(),
-                release_id,
-                task,
-                version,
+                wanted.release_id,
+                wanted.task,
+                wanted.version,
                 stage,
                 outcome,
                 attempt,
@@ -346,6 +365,8 @@ class Deployer:
                 error_class,
                 code,
                 message[:1_000],
+                wanted.votes,
+                wanted.control_of,
             )
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 import trio
 
@@ -39,7 +39,7 @@ from walle_shared.ids import ReleaseId
 from walle_shared.manifest import TaskFile
 from walle_shared.observe import get_logger
 from walle_shared.privacy import narrow_inputs
-from walle_shared.protocol.messages import ErrorClass, Report
+from walle_shared.protocol.messages import NO_RELEASE, ErrorClass, Report
 from walle_shared.schema import EventSchema
 from walle_shared.targeting.policy import TaskKey
 from walle_task.preparing import Stage, plain_rows
@@ -134,8 +134,24 @@ class Privacy(Protocol):
         ...
 
 
-class Tiers(Protocol):
-    """Remembers which tasks must not share a worker any more (``deploy.deployer.Deployer``)."""
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """What a run counts for: it ``votes`` for its own release, and for the arm of one that is kept from here.
+
+    ``told``: good runs are reported too, not only failures.
+    """
+
+    votes: bool
+    control_of: ReleaseId
+    told: bool
+
+
+#: While the policy is not known, or another release is on its way: everything is told, nothing counts.
+NO_BALLOT: Final = Ballot(votes=False, control_of=NO_RELEASE, told=True)
+
+
+class Deployment(Protocol):
+    """What is remembered of each task (``deploy.deployer.Deployer``)."""
 
     def is_isolated(self, task: InstalledTask) -> bool:
         """Whether it has a process of its own because a worker died under it."""
@@ -143,6 +159,10 @@ class Tiers(Protocol):
 
     async def isolate(self, task: InstalledTask, reason: str) -> None:
         """Give it one, for as long as this version is installed."""
+        ...
+
+    def ballot(self, task: InstalledTask) -> Ballot:
+        """What a run of this task counts for now."""
         ...
 
 
@@ -174,7 +194,7 @@ class TaskRunner:
         registry: which task is active.
         reporter: told of every run.
         judge: told whether the version did well.
-        tiers: told of tasks under which a shared worker died.
+        deployment: told of tasks under which a shared worker died; knows which runs are counted.
         clock: stamps records.
         config: how many at once, and the most a task may ask for.
         privacy: which tasks are confined; None: there are no classes, and none is.
@@ -187,7 +207,7 @@ class TaskRunner:
         registry: Registry,
         reporter: Reports,
         judge: Judge,
-        tiers: Tiers,
+        deployment: Deployment,
         clock: Clock,
         config: RunSection,
         privacy: Privacy | None = None,
@@ -199,7 +219,7 @@ class TaskRunner:
         self._registry = registry
         self._reporter = reporter
         self._judge = judge
-        self._tiers = tiers
+        self._deployment = deployment
         self._clock = clock
         self._config = config
         self._stats = RunStatistics()
@@ -252,11 +272,11 @@ class TaskRunner:
         Which of them killed it is not known. So each gets a process of its own, and the one that did it dies
         there alone. A run that is repeated has left nothing behind.
         """
-        isolated = self._tiers.is_isolated(task)
+        isolated = self._deployment.is_isolated(task)
         result = await self._run_once(task, firing, prepared, isolated=isolated)
         if result.error_kind != "crashed" or isolated or task.definition.task.tier == "process":
             return result
-        await self._tiers.isolate(task, result.error or "")
+        await self._deployment.isolate(task, result.error or "")
         return await self._run_once(task, firing, prepared, isolated=True)
 
     async def _run_once(
@@ -342,11 +362,21 @@ class TaskRunner:
             _log.warning(
                 "run_failed", **fields, kind=result.error_kind, error=result.error, traceback=result.traceback
             )
+        await self._report(task, outcome, attempt, confined=confined)
+        if outcome.error_class != "user":
+            await self._judge(task, ok=result.ok)
+
+    async def _report(
+        self, task: InstalledTask, outcome: _Outcome, attempt: int, *, confined: bool
+    ) -> None:
+        result, ballot = outcome.result, self._deployment.ballot(task)
+        if result.ok and not ballot.told:
+            return
         await self._reporter.put(
             Report(
                 new_report_id(),
                 task.release_id,
-                name,
+                task.key[1],
                 task.version,
                 "run",
                 "success" if result.ok else "failure",
@@ -356,10 +386,10 @@ class TaskRunner:
                 outcome.error_class,
                 "" if result.ok else result.error_kind or "no_worker",
                 _told_error(result.error or "", confined=confined),
+                ballot.votes,
+                ballot.control_of,
             )
         )
-        if outcome.error_class != "user":
-            await self._judge(task, ok=result.ok)
 
     def _functions(self, task: InstalledTask) -> dict[str, HostFunction]:
         return {

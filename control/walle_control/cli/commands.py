@@ -12,10 +12,11 @@ from typing import Any
 from walle_control.cli import show
 from walle_control.cli.client import AdminClient, connect
 from walle_control.config import CONFIG_FILE, load_config
+from walle_control.features.audit.types import GENESIS, AuditEntry, check_chain
 from walle_shared.clock import SystemClock
-from walle_shared.errors import ConfigError
+from walle_shared.errors import ConfigError, TrustError
 from walle_shared.observe import configure_logging
-from walle_shared.records import to_plain
+from walle_shared.records import from_plain, to_plain
 
 #: What one request of ``features tail`` asks for.
 _TAIL_PAGE = 1_000
@@ -154,8 +155,14 @@ def release_create(arguments: argparse.Namespace) -> int:
         "version": arguments.version,
         "predicate": arguments.where,
         "percent": arguments.percent,
-        "min_reports": arguments.min_reports,
-        "max_failure_rate": arguments.max_failure_rate,
+        "stages": [
+            {"percent": percent.strip(), "hold_s": arguments.hold_s, "min_devices": arguments.min_devices}
+            for percent in arguments.stages.split(",")
+            if percent.strip()
+        ],
+        "control_percent": arguments.control_percent,
+        "voters_percent": arguments.voters_percent,
+        "guard": {name: getattr(arguments, name) for name in arguments.guard_options},
     }
     with _connect(arguments) as client:
         answer = client.post("releases", wish)
@@ -184,7 +191,7 @@ def release_show(arguments: argparse.Namespace) -> int:
 
 
 def release_act(arguments: argparse.Namespace) -> int:
-    """``release stop``, ``resume`` and ``rollback``."""
+    """``release promote``, ``pause``, ``stop``, ``resume`` and ``rollback``."""
     with _connect(arguments) as client:
         answer = client.post(
             f"releases/{_quoted(arguments.release)}/{arguments.action}", {"reason": arguments.reason}
@@ -306,6 +313,30 @@ def reports_list(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def audit_list(arguments: argparse.Namespace) -> int:
+    """``audit list``."""
+    with _connect(arguments) as client:
+        answer = client.get("audit", after=arguments.after, limit=arguments.limit)
+    _print(arguments, answer, lambda: show.print_table(answer["entries"], show.AUDIT, "nothing yet"))
+    return 0
+
+
+def audit_verify(arguments: argparse.Namespace) -> int:
+    """``audit verify``: the chain is followed here, whatever the server believes of it."""
+    head, seq, seen = GENESIS, 0, not arguments.expect
+    with _connect(arguments) as client:
+        while page := client.get("audit", after=seq)["entries"]:
+            entries = [from_plain(AuditEntry, entry) for entry in page]
+            head = check_chain(entries, head, seq)
+            seq = entries[-1].seq
+            seen = seen or any(entry.hash.startswith(arguments.expect) for entry in entries)
+    if not seen:
+        raise TrustError(f"{arguments.expect} is not in the chain: the log was written anew since that check")
+    facts = {"entries": seq, "last hash": head}
+    _print(arguments, facts, lambda: show.print_facts(facts))
+    return 0
+
+
 def _connect(arguments: argparse.Namespace) -> AdminClient:
     return connect(arguments.url, arguments.token, arguments.data)
 
@@ -320,6 +351,7 @@ def _print(arguments: argparse.Namespace, answer: object, for_people: Any) -> No
 def _print_release(answer: Any) -> None:
     show.print_table([answer], show.RELEASES, "")
     print()
+    show.print_trial(answer)
     show.print_table(answer["counts"], show.COUNTS, "no reports yet")
     print()
     show.print_table(answer["history"], show.HISTORY, "")

@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_release_commands(top)
     _add_device_commands(top)
     _add_telemetry_commands(top)
+    _add_audit_commands(top)
     return parser
 
 
@@ -105,6 +106,18 @@ def _add_task_commands(top: argparse._SubParsersAction[argparse.ArgumentParser])
     show.add_argument("version")
 
 
+#: Settings of ``GuardSettings`` that a release may set for itself.
+GUARD_OPTIONS: tuple[tuple[str, Callable[[str], float], str], ...] = (
+    ("max_failure_rate", float, "part of the devices that may fail, e.g. 0.05"),
+    ("alpha", float, "risk of taking back a good release, e.g. 1e-5"),
+    ("tolerance", float, "how much higher than before the failure rate may be, e.g. 0.005"),
+    ("horizon_s", float, "failures count within this time of a device's start"),
+    ("silence_s", float, "a device not heard of for so long is silent; 0: never"),
+    ("slower", float, "pause if runs take so many times as long as before; 0: never"),
+    ("min_reports", int, "for a handful of devices: judge by the rate alone once so many reports have come"),
+)
+
+
 def _add_release_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     release = _group(top, "release", "who gets which version")
     create = _remote(
@@ -117,8 +130,31 @@ def _add_release_commands(top: argparse._SubParsersAction[argparse.ArgumentParse
     create.add_argument(
         "--percent", default="100", help="part of them, sticky, in steps of 0.0000001; default: 100"
     )
-    create.add_argument("--min-reports", type=int, help="the guard holds until so many votes have come")
-    create.add_argument("--max-failure-rate", type=float, help="roll back above this, e.g. 0.05")
+    stages = create.add_argument_group("in stages, instead of --percent")
+    stages.add_argument(
+        "--stages", metavar="PERCENT,...", default="",
+        help="reach so many percent one after the other, e.g. 1,10,50,100; each begins when the guard is sure"
+        " of the one before it",
+    )  # fmt: skip
+    stages.add_argument(
+        "--hold-s", type=float, default=0.0, help="a stage lasts at least so long; default: 0"
+    )
+    stages.add_argument(
+        "--min-devices", type=int, default=100,
+        help="devices that must have run it before the next stage; default: 100",
+    )  # fmt: skip
+    stages.add_argument(
+        "--control-percent", metavar="PERCENT",
+        help="part of each stage but the last that is held back, to compare with; default: 50",
+    )  # fmt: skip
+    guard = create.add_argument_group("guard, where it differs from the server's settings")
+    guard.add_argument(
+        "--voters-percent", default="100", metavar="PERCENT",
+        help="part of the devices whose every outcome is counted; default: 100",
+    )  # fmt: skip
+    for name, kind, text in GUARD_OPTIONS:
+        guard.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
+    create.set_defaults(guard_options=[name for name, _, _ in GUARD_OPTIONS])
     _remote(release, "list", commands.release_list, "list releases, newest first")
     _named(
         _remote(
@@ -130,8 +166,10 @@ def _add_release_commands(top: argparse._SubParsersAction[argparse.ArgumentParse
         )
     )
     for action, text in (
+        ("promote", "let it go on to its next stage now"),
+        ("pause", "let it grow no further for now; its devices keep it"),
         ("stop", "take it off all devices for now"),
-        ("resume", "put a stopped release back"),
+        ("resume", "let a paused or stopped release go on"),
         ("rollback", "take it back for good"),
     ):
         command = _named(_remote(release, action, commands.release_act, text, example="r1-0a1b2c3d"))
@@ -191,6 +229,20 @@ def _add_telemetry_commands(top: argparse._SubParsersAction[argparse.ArgumentPar
     for name in ("release", "device", "outcome"):
         listing.add_argument(f"--{name}", default="")
     _paged(listing)
+
+
+def _add_audit_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    audit = _group(top, "audit", "who changed what")
+    listing = _remote(audit, "list", commands.audit_list, "list the changes, oldest first")
+    _paged(listing)
+    verify = _remote(
+        audit, "verify", commands.audit_verify, "check that no entry was changed, left out or put in",
+        example="--expect 5f1d6a0c2b3e4f5a",
+    )  # fmt: skip
+    verify.add_argument(
+        "--expect", default="", metavar="HASH",
+        help="the last hash of an earlier check, or its beginning: it must still be in the chain",
+    )  # fmt: skip
 
 
 def _local(

@@ -54,6 +54,25 @@ def feature_line(row: Mapping[str, Any], *, json: bool) -> str:
     return f"{row['id']} {moment(row['received_ms'])} {row['device_id']} {row['name']} {fields}"
 
 
+def print_trial(answer: Answer) -> None:
+    """Print a release's stages, the two arms it is judged by, and how much evidence each rule has."""
+    release, evidence = answer["release"], answer["verdict"]["evidence"]
+    stages = release["plan"]["stages"]
+    if len(stages) > 1:
+        print_table(
+            [{**stage, "n": n, "now": n == release["stage"]} for n, stage in enumerate(stages)], STAGES, ""
+        )
+        print()
+    arms = evidence.get("arms", {})
+    if any(arm["started"] or arm["bad_installations"] for arm in arms.values()):
+        print_table([{"arm": name, **arm} for name, arm in arms.items()], ARMS, "")
+        print()
+        needed = evidence["log10_needed"]
+        rules = [{"rule": r, "has": e, "needed": needed[r]} for r, e in evidence["log10_e"].items()]
+        print_table(rules, RULES, "")
+        print()
+
+
 def moment(wall_ms: int) -> str:
     """A time for people, in UTC."""
     return datetime.fromtimestamp(wall_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -90,6 +109,29 @@ SINKS: tuple[Column, ...] = (
     ("error", lambda s: s["error"] or "-"),
 )
 
+STAGES: tuple[Column, ...] = (
+    ("stage", lambda s: f"{s['n'] + 1}{' <' if s['now'] else ''}"),
+    ("percent", lambda s: f"{s['share'] / 1e7:g}"),
+    ("holds, s", lambda s: f"{s['hold_s']:g}"),
+    ("devices", lambda s: s["min_devices"]),
+)
+
+ARMS: tuple[Column, ...] = (
+    ("arm", lambda a: a["arm"]),
+    ("started", lambda a: a["started"]),
+    ("heard of", lambda a: a["heard"]),
+    ("failed", lambda a: f"{a['failed']} ({a['failure_rate']:.2%})"),
+    ("bad installations", lambda a: a["bad_installations"]),
+    ("silent", lambda a: a["silent"]),
+    ("median, ms", lambda a: "-" if a["median_ms"] is None else f"{a['median_ms']:.1f}"),
+)
+
+RULES: tuple[Column, ...] = (
+    ("rule", lambda r: r["rule"].replace("_", " ")),
+    ("evidence", lambda r: _bar(r["has"] / r["needed"])),
+    ("log10", lambda r: f"{r['has']:.1f} of {r['needed']:.1f}"),
+)
+
 COUNTS: tuple[Column, ...] = (
     ("stage", lambda c: c["stage"]),
     ("outcome", lambda c: c["outcome"]),
@@ -104,6 +146,16 @@ HISTORY: tuple[Column, ...] = (
     ("by", lambda e: e["actor"]),
     ("epoch", lambda e: e["epoch"]),
     ("reason", lambda e: e["reason"]),
+)
+
+AUDIT: tuple[Column, ...] = (
+    ("entry", lambda e: e["seq"]),
+    ("time (UTC)", lambda e: moment(e["at_ms"])),
+    ("by", lambda e: e["actor"]),
+    ("action", lambda e: e["action"]),
+    ("subject", lambda e: e["subject"]),
+    ("detail", lambda e: orjson.dumps(e["detail"]).decode()),
+    ("hash", lambda e: e["hash"][:16]),
 )
 
 EXPLANATIONS: tuple[Column, ...] = (
@@ -141,6 +193,11 @@ REPORTS: tuple[Column, ...] = (
     ("ms", lambda r: f"{r['duration_ms']:.1f}"),
     ("message", lambda r: r["message"][:80]),
 )
+
+
+def _bar(part: float, width: int = 20) -> str:
+    full = round(max(0.0, min(part, 1.0)) * width)
+    return "█" * full + "·" * (width - full)
 
 
 def _installed(task: Answer) -> str:

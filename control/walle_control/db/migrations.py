@@ -96,6 +96,32 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE sink (name TEXT PRIMARY KEY, written_id INTEGER NOT NULL, planned_id INTEGER NOT NULL)
     STRICT, WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE release ADD COLUMN plan TEXT NOT NULL DEFAULT '';
+    ALTER TABLE release ADD COLUMN guard TEXT NOT NULL DEFAULT '';
+    ALTER TABLE release ADD COLUMN stage INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE release ADD COLUMN staged_ms INTEGER NOT NULL DEFAULT 0;
+    UPDATE release SET
+        plan = json_object('stages', json_array(json_object('share', share))),
+        guard = json_object('min_reports', min_reports, 'max_failure_rate', max(max_failure_rate, 1e-9)),
+        staged_ms = created_ms;
+    ALTER TABLE release DROP COLUMN share;
+    ALTER TABLE release DROP COLUMN min_reports;
+    ALTER TABLE release DROP COLUMN max_failure_rate;
+
+    CREATE TABLE vote (
+        id INTEGER PRIMARY KEY, release_id TEXT NOT NULL, device_id TEXT NOT NULL, arm TEXT NOT NULL,
+        kind TEXT NOT NULL, at_ms INTEGER NOT NULL, duration_ms REAL NOT NULL,
+        UNIQUE (release_id, device_id, arm, kind)
+    ) STRICT;
+    CREATE INDEX vote_by_release ON vote (release_id, id);
+    """,
+    """
+    CREATE TABLE audit (
+        seq INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL,
+        subject TEXT NOT NULL, detail TEXT NOT NULL, hash TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 
 

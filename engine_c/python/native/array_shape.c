@@ -122,8 +122,11 @@ static PyObject *native_arange(PyObject *module, PyObject *const *args, Py_ssize
     if (self == NULL) {
         return NULL;
     }
+    double second = numbers[0] + numbers[2], delta = second - numbers[0]; /* rounded as NumPy's are */
     for (int64_t i = 0; floating && i < n; i++) {
-        ((double *)self->view.data)[i] = numbers[0] + (double)i * numbers[2];
+        ((double *)self->view.data)[i] = i == 1   ? second
+                                         : i == 0 ? numbers[0]
+                                                  : numbers[0] + (double)i * delta;
     }
     for (int64_t i = 0; !floating && i < n; i++) {
         ((int64_t *)self->view.data)[i] = whole[0] + i * whole[2];

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from walle_shared.ids import DeviceId, ReleaseId, Sha256, TaskName, TaskVersion
 
@@ -98,8 +98,11 @@ class GoodbyeNotice:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+#: Stands where no release is meant.
+NO_RELEASE: Final = ReleaseId("")
+
 Outcome = Literal["success", "failure"]
-Stage = Literal["install", "run", "revert"]
+Stage = Literal["start", "install", "run", "revert"]
 ErrorClass = Literal["none", "install", "runtime", "network", "shed", "user"]
 
 #: Only these classes of failure speak about the release; a network that failed says nothing of it.
@@ -111,7 +114,10 @@ class Report:
     """What became of one attempt: an installation, a run, or a local revert.
 
     ``report_id`` is unique on the device for ever, so a repeated batch counts once.
-    ``attempt`` counts the starts of this release on this device.
+    ``attempt`` counts the starts of this release on this device. ``votes``: the device tells every outcome of
+    this release, so it may be counted. ``control_of``: it is held back from that release, which is compared
+    with this one. The stage ``start`` says that such a comparison begins; other releases begin with their
+    installation.
     """
 
     report_id: str
@@ -126,6 +132,8 @@ class Report:
     error_class: ErrorClass = "none"
     code: str = ""
     message: str = ""
+    votes: bool = True
+    control_of: ReleaseId = NO_RELEASE
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

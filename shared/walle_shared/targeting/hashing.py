@@ -41,6 +41,8 @@ def compile_share(salt: str, share: int) -> Callable[[bytes], bool]:
     """
     if share >= SHARE_ONE:
         return lambda unit: True
+    if share <= 0:
+        return lambda unit: False
     first_outside = (-(-share * POSITIONS // SHARE_ONE)).to_bytes(8)
     keyed = hashlib.blake2b(digest_size=8, key=salt.encode())
 

@@ -116,6 +116,8 @@ class SimulatedControl:
         *,
         predicate: str = "",
         share: int = SHARE_ONE,
+        control: int = 0,
+        voters: int = SHARE_ONE,
     ) -> ReleaseId:
         """Release a version and publish the next epoch."""
         self._ranks += 1
@@ -131,6 +133,8 @@ class SimulatedControl:
             share,
             f"salt-{self._ranks}",
             self._ranks,
+            control,
+            voters,
         )
         self.releases = (*self.releases, added)
         self.publish()

@@ -137,7 +137,7 @@ def enrol(control: Control) -> Callable[..., object]:
     from walle_control.features.devices.types import EnrolTokenRequest
 
     async def enrol_one(**profile: str | int) -> DeviceActor:
-        token = await control.devices.create_enrol_token(EnrolTokenRequest())
+        token = await control.devices.create_enrol_token(EnrolTokenRequest(), "anna")
         device = DeviceActor()
         device.response = await control.devices.enrol(device.request(token.token, **profile))
         return device
@@ -186,6 +186,6 @@ def imported(control: Control, repo: GitRepo) -> Callable[..., object]:
     async def import_one(version: str = "1.0.0") -> None:
         files = {**GOOD_FILES, "main.py": f"VERSION = '{version}'\n\ndef run():\n    return 1\n".encode()}
         repo.tag(f"greeter/{version}", "greeter", files)
-        await control.tasks.import_version(ImportRequest(str(repo.path), "greeter", version))
+        await control.tasks.import_version(ImportRequest(str(repo.path), "greeter", version), "anna")
 
     return import_one

@@ -44,7 +44,7 @@ def test_environment_and_flags_win_and_client_variables_are_not_settings(tmp_pat
         ("[server]\nprot = 1\n", "server.prot: is not known"),
         ("[server]\nport = 70000\n", "server.port must be within"),
         ("[server]\nport = 'x'\n", "server.port: expected an integer"),
-        ("[guard]\nmin_reports = 0\n", "guard.min_reports must be at least 1"),
+        ("[guard]\nmin_reports = -1\n", "guard.min_reports must not be negative"),
         ("[epoch]\nlifetime_s = 5\n", "epoch.lifetime_s"),
     ],
 )

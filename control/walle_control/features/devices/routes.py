@@ -29,7 +29,7 @@ class DeviceRoutes:
     async def create_enrol_token(self, request: Request) -> Response:
         """``POST enrol-tokens``."""
         wanted = await read_message(EnrolTokenRequest, request)
-        return json_response(await self._service.create_enrol_token(wanted), 201)
+        return json_response(await self._service.create_enrol_token(wanted, request.state.actor), 201)
 
     async def list(self, request: Request) -> Response:
         """``GET devices``."""
@@ -42,4 +42,5 @@ class DeviceRoutes:
 
     async def revoke(self, request: Request) -> Response:
         """``POST devices/{device_id}/revoke``."""
-        return json_response(await self._service.revoke(DeviceId(request.path_params["device_id"])))
+        device_id = DeviceId(request.path_params["device_id"])
+        return json_response(await self._service.revoke(device_id, request.state.actor))

@@ -12,6 +12,7 @@ import sqlite3
 
 from walle_control.config import DevicesConfig
 from walle_control.db.connection import Database
+from walle_control.features.audit import log as audit
 from walle_control.features.devices import credentials, store
 from walle_control.features.devices.types import (
     Device,
@@ -57,7 +58,7 @@ class DevicesService:
         """Read who is revoked; from then on it is known without asking the database."""
         self._revoked = await self._database.read(store.revoked_ids)
 
-    async def create_enrol_token(self, request: EnrolTokenRequest) -> EnrolTokenResponse:
+    async def create_enrol_token(self, request: EnrolTokenRequest, actor: str) -> EnrolTokenResponse:
         """Make an enrolment token.
 
         Raises:
@@ -70,11 +71,14 @@ class DevicesService:
         token = _TOKEN_PREFIX + secrets.token_hex(24)
         now_ms = self._clock.wall_ms()
         expires_ms = now_ms + round(request.valid_s * 1000)
-        await self._database.write(
-            lambda db: store.insert_enrol_token(
-                db, _hash(token), request.note[:200], request.uses, now_ms, expires_ms
-            )
-        )
+        note = request.note[:200]
+
+        def job(db: sqlite3.Connection) -> None:
+            number = store.insert_enrol_token(db, _hash(token), note, request.uses, now_ms, expires_ms)
+            detail = {"uses": request.uses, "expires_ms": expires_ms, "note": note}
+            audit.record(db, now_ms, actor, "enrol_token.create", f"enrolment token {number}", detail)
+
+        await self._database.write(job)
         return EnrolTokenResponse(token, request.uses, expires_ms, self._public_key)
 
     async def enrol(self, request: EnrolRequest) -> EnrolResponse:
@@ -128,14 +132,19 @@ class DevicesService:
         self._seen_ms[device_id] = now_ms
         await self._database.write(lambda db: store.touch(db, device_id, now_ms))
 
-    async def revoke(self, device_id: DeviceId) -> Device:
+    async def revoke(self, device_id: DeviceId, actor: str) -> Device:
         """End a device's rights for good; its credential stops working at once.
 
         Raises:
             NotFound: no such device.
         """
-        if not await self._database.write(lambda db: store.set_state(db, device_id, "revoked")):
-            raise NotFound(f"no device {device_id!r} is enrolled")
+
+        def job(db: sqlite3.Connection) -> None:
+            if not store.set_state(db, device_id, "revoked"):
+                raise NotFound(f"no device {device_id!r} is enrolled")
+            audit.record(db, self._clock.wall_ms(), actor, "device.revoke", device_id)
+
+        await self._database.write(job)
         self._revoked.add(device_id)
         return await self.show(device_id)
 

@@ -15,12 +15,13 @@ from walle_shared.targeting import Profile
 
 def insert_enrol_token(
     db: sqlite3.Connection, token_hash: str, note: str, uses: int, now_ms: int, expires_ms: int
-) -> None:
-    """Remember an enrolment token by its hash."""
-    db.execute(
+) -> int:
+    """Remember an enrolment token by its hash; its number."""
+    added = db.execute(
         "INSERT INTO enrol_token (hash, note, uses_left, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?)",
         (token_hash, note, uses, now_ms, expires_ms),
     )
+    return added.lastrowid or 0
 
 
 def find_enrol_token(db: sqlite3.Connection, token_hash: str) -> EnrolToken | None:

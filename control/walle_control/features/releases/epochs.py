@@ -87,5 +87,15 @@ def _public(db: sqlite3.Connection, row: ReleaseRow) -> Release:
     """A release as devices see it."""
     manifest = tasks.manifest_of(db, row.scenario, row.task, row.version)
     return Release(
-        row.id, row.scenario, row.task, row.version, manifest, row.predicate, row.share, row.salt, row.rank
+        row.id,
+        row.scenario,
+        row.task,
+        row.version,
+        manifest,
+        row.predicate,
+        row.share,
+        row.salt,
+        row.rank,
+        control=row.plan.control_at(row.stage),
+        voters=row.plan.voters,
     )

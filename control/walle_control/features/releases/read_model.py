@@ -5,13 +5,23 @@ from __future__ import annotations
 import sqlite3
 
 from walle_control.features.releases import store
-from walle_control.features.rollouts.guard import GuardSettings
+from walle_control.features.releases.types import ReleaseRow
+from walle_control.features.rollouts.book import TrialBook, Tried
+from walle_control.features.rollouts.guard import Verdict, judge_threshold
+from walle_control.features.telemetry import read_model as telemetry
 from walle_shared.ids import ReleaseId, ScenarioName
 
 
-def live_guards(db: sqlite3.Connection) -> dict[ReleaseId, GuardSettings]:
-    """The guard of every live release."""
-    return {row.id: row.guard for row in store.live_releases(db)}
+def on_devices(db: sqlite3.Connection) -> list[ReleaseRow]:
+    """The releases that devices may have, live or paused, newest first."""
+    return store.live_releases(db)
+
+
+def verdict_of(db: sqlite3.Connection, row: ReleaseRow, book: TrialBook, now_ms: int) -> Verdict:
+    """What the guard makes of a release: the operator's own rule first, if there is one."""
+    broken = judge_threshold(row.guard, telemetry.votes_of(db, row.id))
+    tried = Tried(row.id, row.guard, row.plan, row.stage, row.staged_ms)
+    return broken or book.judge(db, tried, now_ms)
 
 
 def scenario_of(db: sqlite3.Connection, release_id: ReleaseId) -> ScenarioName | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -12,8 +12,9 @@ import trio
 
 from walle_control.config import GuardConfig
 from walle_control.db.connection import Database
+from walle_control.features.audit import log as audit
 from walle_control.features.devices import read_model as devices
-from walle_control.features.releases import store
+from walle_control.features.releases import read_model, store
 from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.types import (
     CreateRelease,
@@ -27,13 +28,13 @@ from walle_control.features.releases.types import (
     ReleaseSummary,
     next_state,
     percent_of,
-    share_of,
 )
-from walle_control.features.rollouts.guard import GuardSettings, judge
+from walle_control.features.rollouts.book import TrialBook
+from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan
 from walle_control.features.tasks import read_model as tasks
 from walle_control.features.telemetry import read_model as telemetry
 from walle_shared.clock import Clock
-from walle_shared.errors import NotFound
+from walle_shared.errors import Conflict, NotFound
 from walle_shared.ids import ReleaseId, ScenarioName, TaskName, TaskVersion, check_name, check_version
 from walle_shared.observe import get_logger
 from walle_shared.records import from_plain
@@ -48,11 +49,18 @@ class ReleasesService:
     """Knows the releases and the epoch they make. ``announce`` is told every epoch once it is published."""
 
     def __init__(
-        self, database: Database, clock: Clock, book: EpochBook, defaults: GuardConfig, announce: Announce
+        self,
+        database: Database,
+        clock: Clock,
+        book: EpochBook,
+        trials: TrialBook,
+        defaults: GuardConfig,
+        announce: Announce,
     ) -> None:
         self._database = database
         self._clock = clock
         self._book = book
+        self._trials = trials
         self._defaults = defaults
         self._announce = announce
         self._publishing = trio.Lock()
@@ -79,9 +87,9 @@ class ReleasesService:
         check_name(wish.task, "task")
         check_version(wish.version)
         parse_predicate(wish.predicate)
-        share = share_of(wish.percent)
-        guard = self._guard_of(wish)
-        release_id = await self._database.write(lambda db: self._create(db, wish, share, guard, actor))
+        plan = wish.plan()
+        guard = wish.guard.over(self._defaults.settings())
+        release_id = await self._database.write(lambda db: self._create(db, wish, plan, guard, actor))
         await self._publish()
         _log.info("release_created", release=release_id, task=wish.task, version=wish.version, actor=actor)
         return await self.show(release_id)
@@ -94,7 +102,7 @@ class ReleasesService:
         reason: str = "",
         evidence: Mapping[str, Any] | None = None,
     ) -> ReleaseDetail:
-        """Stop, resume or roll back a release.
+        """Promote, pause, stop, resume or roll back a release.
 
         Raises:
             NotFound: no such release.
@@ -115,11 +123,11 @@ class ReleasesService:
         Raises:
             NotFound: no such release.
         """
-        return await self._database.read(lambda db: _detail(db, release_id))
+        return await self._database.read(lambda db: self._detail(db, release_id))
 
     async def list(self) -> ReleaseList:
         """All releases, newest first."""
-        return ReleaseList(tuple(await self._database.read(_summaries)))
+        return ReleaseList(tuple(await self._database.read(self._summaries)))
 
     async def explain(self, request: ExplainRequest) -> ExplainResponse:
         """Why each live release does or does not apply to a device.
@@ -149,17 +157,11 @@ class ReleasesService:
             epoch = await trio.to_thread.run_sync(self._book.publish, newest)
             self._announce(epoch)
 
-    def _guard_of(self, wish: CreateRelease) -> GuardSettings:
-        return GuardSettings(
-            self._defaults.min_reports if wish.min_reports is None else wish.min_reports,
-            self._defaults.max_failure_rate if wish.max_failure_rate is None else wish.max_failure_rate,
-        ).checked()
-
     def _create(
-        self, db: sqlite3.Connection, wish: CreateRelease, share: int, guard: GuardSettings, actor: str
+        self, db: sqlite3.Connection, wish: CreateRelease, plan: RolloutPlan, guard: GuardSettings, actor: str
     ) -> ReleaseId:
         tasks.manifest_of(db, wish.scenario, wish.task, wish.version)
-        rank = store.next_rank(db)
+        rank, now_ms = store.next_rank(db), self._clock.wall_ms()
         release_id = ReleaseId(f"r{rank}-{secrets.token_hex(4)}")
         row = ReleaseRow(
             id=release_id,
@@ -168,14 +170,17 @@ class ReleasesService:
             task=TaskName(wish.task),
             version=TaskVersion(wish.version),
             predicate=wish.predicate,
-            share=share,
             salt=release_id,  # salted by itself: other devices go first in every release
+            plan=plan,
             guard=guard,
             state="live",
-            created_ms=self._clock.wall_ms(),
+            stage=0,
+            staged_ms=now_ms,
+            created_ms=now_ms,
         )
         store.insert_release(db, row)
-        reason = f"{wish.version} to {percent_of(share)} % of {wish.predicate or 'all devices'}"
+        steps = ", ".join(percent_of(stage.share) for stage in plan.stages)
+        reason = f"{wish.version} to {steps} % of {wish.predicate or 'all devices'}"
         self._record(db, row, "create", actor, reason, {})
         return release_id
 
@@ -190,9 +195,32 @@ class ReleasesService:
     ) -> int:
         row = _find(db, release_id)
         state = next_state(release_id, row.state, action)
+        if action == "promote":
+            if not row.has_next_stage:
+                raise Conflict(f"release {release_id} is in its last stage: it cannot be promoted further")
+            store.set_stage(db, release_id, row.stage + 1, self._clock.wall_ms())
+            to = percent_of(row.plan.stages[row.stage + 1].share)
+            reason = f"to {to} %" + (f": {reason}" if reason else "")
         store.set_state(db, release_id, state)
         changed = _find(db, release_id)
         return self._record(db, changed, action, actor, reason, evidence)
+
+    def _detail(self, db: sqlite3.Connection, release_id: ReleaseId) -> ReleaseDetail:
+        row = _find(db, release_id)
+        return ReleaseDetail(
+            row,
+            percent_of(row.share),
+            read_model.verdict_of(db, row, self._trials, self._clock.wall_ms()),
+            telemetry.counts_of(db, release_id),
+            tuple(store.history(db, release_id)),
+        )
+
+    def _summaries(self, db: sqlite3.Connection) -> Sequence[ReleaseSummary]:
+        now_ms = self._clock.wall_ms()
+        return [
+            ReleaseSummary(row, percent_of(row.share), read_model.verdict_of(db, row, self._trials, now_ms))
+            for row in store.list_releases(db)
+        ]
 
     def _record(
         self,
@@ -206,6 +234,7 @@ class ReleasesService:
         epoch = self._book.compile_next(db, f"{event} {row.id}")
         now_ms = self._clock.wall_ms()
         store.insert_event(db, row.id, ReleaseEvent(now_ms, event, row.state, actor, reason, evidence, epoch))
+        audit.record(db, now_ms, actor, f"release.{event}", row.id, {"reason": reason, "epoch": epoch})
         return epoch
 
 
@@ -214,25 +243,6 @@ def _find(db: sqlite3.Connection, release_id: ReleaseId) -> ReleaseRow:
     if row is None:
         raise NotFound(f"no release {release_id!r}; see 'walle-control release list'")
     return row
-
-
-def _detail(db: sqlite3.Connection, release_id: ReleaseId) -> ReleaseDetail:
-    row = _find(db, release_id)
-    votes = telemetry.votes_of(db, release_id)
-    return ReleaseDetail(
-        row,
-        percent_of(row.share),
-        judge(row.guard, votes),
-        telemetry.counts_of(db, release_id),
-        tuple(store.history(db, release_id)),
-    )
-
-
-def _summaries(db: sqlite3.Connection) -> list[ReleaseSummary]:
-    return [
-        ReleaseSummary(row, percent_of(row.share), judge(row.guard, telemetry.votes_of(db, row.id)))
-        for row in store.list_releases(db)
-    ]
 
 
 def _explain(db: sqlite3.Connection, request: ExplainRequest) -> ExplainResponse:

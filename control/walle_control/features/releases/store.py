@@ -10,8 +10,10 @@ from typing import Any, cast
 import orjson
 
 from walle_control.features.releases.types import ReleaseEvent, ReleaseRow, ReleaseState
-from walle_control.features.rollouts.guard import GuardSettings
+from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan
 from walle_shared.ids import ReleaseId, ScenarioName, TaskName, TaskVersion
+from walle_shared.protocol.codec import canonical
+from walle_shared.records import from_plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,11 @@ class EpochRow:
 def insert_release(db: sqlite3.Connection, row: ReleaseRow) -> None:
     """Add a release."""
     db.execute(
-        "INSERT INTO release (rank, id, scenario, task, version, predicate, share, salt, min_reports,"
-        " max_failure_rate, state, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (row.rank, row.id, row.scenario, row.task, row.version, row.predicate, row.share, row.salt,
-         row.guard.min_reports, row.guard.max_failure_rate, row.state, row.created_ms),
+        "INSERT INTO release (rank, id, scenario, task, version, predicate, salt, plan, guard, state, stage,"
+        " staged_ms, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (row.rank, row.id, row.scenario, row.task, row.version, row.predicate, row.salt,
+         canonical(row.plan).decode(), canonical(row.guard).decode(), row.state, row.stage, row.staged_ms,
+         row.created_ms),
     )  # fmt: skip
 
 
@@ -47,6 +50,11 @@ def set_state(db: sqlite3.Connection, release_id: ReleaseId, state: ReleaseState
     db.execute("UPDATE release SET state = ? WHERE id = ?", (state, release_id))
 
 
+def set_stage(db: sqlite3.Connection, release_id: ReleaseId, stage: int, now_ms: int) -> None:
+    """Bring a release to a stage of its plan."""
+    db.execute("UPDATE release SET stage = ?, staged_ms = ? WHERE id = ?", (stage, now_ms, release_id))
+
+
 def find_release(db: sqlite3.Connection, release_id: str) -> ReleaseRow | None:
     """One release."""
     row = db.execute("SELECT * FROM release WHERE id = ?", (release_id,)).fetchone()
@@ -59,10 +67,9 @@ def list_releases(db: sqlite3.Connection) -> list[ReleaseRow]:
 
 
 def live_releases(db: sqlite3.Connection) -> list[ReleaseRow]:
-    """The live releases, newest first."""
-    return [
-        _release(row) for row in db.execute("SELECT * FROM release WHERE state = 'live' ORDER BY rank DESC")
-    ]
+    """The releases that devices may have, newest first."""
+    rows = db.execute("SELECT * FROM release WHERE state IN ('live', 'paused') ORDER BY rank DESC")
+    return [_release(row) for row in rows]
 
 
 def insert_event(db: sqlite3.Connection, release_id: ReleaseId, event: ReleaseEvent) -> None:
@@ -108,10 +115,12 @@ def _release(row: sqlite3.Row) -> ReleaseRow:
         task=TaskName(row["task"]),
         version=TaskVersion(row["version"]),
         predicate=row["predicate"],
-        share=row["share"],
         salt=row["salt"],
-        guard=GuardSettings(row["min_reports"], row["max_failure_rate"]),
+        plan=from_plain(RolloutPlan, orjson.loads(row["plan"])),
+        guard=from_plain(GuardSettings, orjson.loads(row["guard"])),
         state=cast(ReleaseState, row["state"]),
+        stage=row["stage"],
+        staged_ms=row["staged_ms"],
         created_ms=row["created_ms"],
     )
 

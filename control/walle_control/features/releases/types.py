@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal
 
-from walle_control.features.rollouts.guard import GuardSettings, Verdict
+from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan, RolloutStage, Verdict
 from walle_control.features.telemetry.types import ReportCount
 from walle_shared.errors import ConfigError, Conflict
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, TaskName, TaskVersion
 from walle_shared.targeting import SHARE_ONE, Explanation, Profile
 
-ReleaseState = Literal["live", "stopped", "rolled_back"]
-ReleaseAction = Literal["stop", "resume", "rollback"]
+ReleaseState = Literal["live", "paused", "stopped", "rolled_back"]
+ReleaseAction = Literal["promote", "pause", "stop", "resume", "rollback"]
 
-#: state, action -> next state; what is not listed is refused. Only live releases are in the snapshot.
+#: state, action -> next state; what is not listed is refused. Live and paused releases are in the snapshot: a
+#: paused one keeps its devices and grows no further.
 TRANSITIONS: Final[Mapping[tuple[ReleaseState, ReleaseAction], ReleaseState]] = {
+    ("live", "promote"): "live",
+    ("live", "pause"): "paused",
     ("live", "stop"): "stopped",
     ("live", "rollback"): "rolled_back",
+    ("paused", "resume"): "live",
+    ("paused", "stop"): "stopped",
+    ("paused", "rollback"): "rolled_back",
     ("stopped", "resume"): "live",
     ("stopped", "rollback"): "rolled_back",
 }
 
-ACTIONS: Final[tuple[ReleaseAction, ...]] = ("stop", "resume", "rollback")
+ACTIONS: Final[tuple[ReleaseAction, ...]] = ("promote", "pause", "stop", "resume", "rollback")
+
+#: The control arm of a rollout in stages, unless the operator says otherwise: arms of equal size tell most.
+CONTROL_PERCENT: Final = 50
 
 
 def next_state(release_id: ReleaseId, state: ReleaseState, action: ReleaseAction) -> ReleaseState:
@@ -63,21 +72,76 @@ def percent_of(share: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class StageWish:
+    """One stage of a rollout (``guard.RolloutStage``), with its share as a percentage."""
+
+    percent: str | int | float
+    hold_s: float = 0.0
+    min_devices: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class GuardWish:
+    """Guard settings (``guard.GuardSettings``) of one release; those left out are the server's."""
+
+    max_failure_rate: float | None = None
+    alpha: float | None = None
+    tolerance: float | None = None
+    horizon_s: float | None = None
+    silence_s: float | None = None
+    slower: float | None = None
+    min_reports: int | None = None
+
+    def over(self, defaults: GuardSettings) -> GuardSettings:
+        """These settings where they are given, ``defaults`` elsewhere.
+
+        Raises:
+            ConfigError: one makes no sense.
+        """
+        given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        return replace(defaults, **given).checked()
+
+
+@dataclass(frozen=True, slots=True)
 class CreateRelease:
-    """An operator's wish; guard settings left out are the server's defaults."""
+    """An operator's wish: ``percent`` at once, or in ``stages``.
+
+    ``control_percent`` of the devices of each stage but the last are held back and compared with;
+    ``voters_percent`` of both arms tell every outcome.
+    """
 
     scenario: str
     task: str
     version: str
     predicate: str = ""
     percent: str | int | float = "100"
-    min_reports: int | None = None
-    max_failure_rate: float | None = None
+    stages: tuple[StageWish, ...] = ()
+    control_percent: str | int | float | None = None
+    voters_percent: str | int | float = "100"
+    guard: GuardWish = GuardWish()
+
+    def plan(self) -> RolloutPlan:
+        """The rollout that is wished for.
+
+        Raises:
+            ConfigError: a percentage is none, or the stages make no sense.
+        """
+        stages = self.stages or (StageWish(self.percent),)
+        control = (
+            (CONTROL_PERCENT if len(stages) > 1 else 0)
+            if self.control_percent is None
+            else self.control_percent
+        )
+        return RolloutPlan(
+            tuple(RolloutStage(share_of(s.percent), s.hold_s, s.min_devices) for s in stages),
+            share_of(control),
+            share_of(self.voters_percent),
+        ).checked()
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRow:
-    """A release as stored. ``share`` in parts per billion; a higher ``rank`` is newer."""
+    """A release as stored. A higher ``rank`` is newer; it came to ``stage`` of its plan at ``staged_ms``."""
 
     id: ReleaseId
     rank: int
@@ -85,11 +149,27 @@ class ReleaseRow:
     task: TaskName
     version: TaskVersion
     predicate: str
-    share: int
     salt: str
+    plan: RolloutPlan
     guard: GuardSettings
     state: ReleaseState
+    stage: int
+    staged_ms: int
     created_ms: int
+
+    @property
+    def share(self) -> int:
+        """The share of its present stage, in parts per billion."""
+        return self.plan.stages[self.stage].share
+
+    @property
+    def has_next_stage(self) -> bool:
+        """Whether it can still grow."""
+        return self.stage < len(self.plan.stages) - 1
+
+    def may_grow(self, now_ms: int) -> bool:
+        """Whether there is a next stage, and the present one has lasted long enough."""
+        return self.has_next_stage and now_ms - self.staged_ms >= self.plan.stages[self.stage].hold_s * 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,18 @@
-"""Judges live releases by their votes and rolls back those that fail too often."""
+"""Judges releases by their votes: lets them grow, pauses them, or takes them back."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, Final, Literal, NoReturn, Protocol
 
 import trio
 
 from walle_control.db.connection import Database
 from walle_control.features.releases import read_model as releases
-from walle_control.features.rollouts.guard import GuardSettings, Verdict, judge
-from walle_control.features.telemetry import read_model as telemetry
+from walle_control.features.rollouts.book import TrialBook
+from walle_control.features.rollouts.guard import Decision, Verdict
+from walle_shared.clock import Clock
 from walle_shared.errors import Conflict, WalleError
 from walle_shared.ids import ReleaseId
 from walle_shared.observe import get_logger
@@ -20,30 +20,41 @@ from walle_shared.observe import get_logger
 _log = get_logger("control.rollouts")
 
 ACTOR = "guard"
-RULE = "failure_rate"
+
+GuardAction = Literal["rollback", "pause", "promote"]
+
+#: What a verdict makes of a release that is live, and of one that is paused already.
+_ACTIONS: Final[Mapping[tuple[str, Decision], GuardAction]] = {
+    ("live", "rollback"): "rollback",
+    ("live", "pause"): "pause",
+    ("live", "pass"): "promote",
+    ("paused", "rollback"): "rollback",
+}
 
 
 class ReleaseControl(Protocol):
-    """The one thing the guard may do to a release."""
+    """What the guard may do to a release."""
 
     async def act(
         self,
         release_id: ReleaseId,
-        action: Literal["rollback"],
+        action: GuardAction,
         actor: str,
         reason: str = "",
         evidence: Mapping[str, Any] | None = None,
     ) -> object:
-        """Roll it back."""
+        """Roll it back, pause it, or let it go on to its next stage."""
         ...
 
 
 class RolloutsService:
     """The guard at work."""
 
-    def __init__(self, database: Database, control: ReleaseControl) -> None:
+    def __init__(self, database: Database, clock: Clock, control: ReleaseControl, book: TrialBook) -> None:
         self._database = database
+        self._clock = clock
         self._control = control
+        self._book = book
         self._poked = trio.Event()
 
     def poke(self) -> None:
@@ -62,35 +73,31 @@ class RolloutsService:
                 _log.error("release_judging_failed", error=error.message, code=error.code)
                 await trio.sleep(interval_s)
 
-    async def evaluate(self) -> list[ReleaseId]:
-        """Judge every live release; those rolled back."""
-        condemned = await self._database.read(_condemned)
+    async def evaluate(self) -> list[tuple[ReleaseId, GuardAction]]:
+        """Judge every release that devices may have; what was done about which."""
+        due = await self._database.read(self._due)
         return [
-            release_id
-            for release_id, guard, verdict in condemned
-            if await self._roll_back(release_id, guard, verdict)
+            (release, action) for release, action, verdict in due if await self._act(release, action, verdict)
         ]
 
-    async def _roll_back(self, release_id: ReleaseId, guard: GuardSettings, verdict: Verdict) -> bool:
-        evidence = {
-            "rule": RULE,
-            "stage": verdict.stage,
-            "attempts": verdict.attempts,
-            "failures": verdict.failures,
-            "failure_rate": verdict.failures / verdict.attempts,
-            **asdict(guard),
-        }
+    async def _act(self, release_id: ReleaseId, action: GuardAction, verdict: Verdict) -> bool:
+        evidence = {"rule": verdict.rule, **verdict.evidence}
         try:
-            await self._control.act(release_id, "rollback", ACTOR, verdict.reason, evidence)
+            await self._control.act(release_id, action, ACTOR, verdict.reason, evidence)
         except Conflict:
             return False  # an operator, or an evaluation beside this one, was faster
-        _log.warning("release_rolled_back", release=release_id, reason=verdict.reason)
+        log = _log.info if action == "promote" else _log.warning
+        log("release_judged", release=release_id, action=action, rule=verdict.rule, reason=verdict.reason)
         return True
 
-
-def _condemned(db: sqlite3.Connection) -> list[tuple[ReleaseId, GuardSettings, Verdict]]:
-    judged = [
-        (release_id, guard, judge(guard, telemetry.votes_of(db, release_id)))
-        for release_id, guard in releases.live_guards(db).items()
-    ]
-    return [item for item in judged if item[2].decision == "rollback"]
+    def _due(self, db: sqlite3.Connection) -> list[tuple[ReleaseId, GuardAction, Verdict]]:
+        now_ms = self._clock.wall_ms()
+        due = []
+        for row in releases.on_devices(db):
+            verdict = releases.verdict_of(db, row, self._book, now_ms)
+            action = _ACTIONS.get((row.state, verdict.decision))
+            if action == "promote" and not row.may_grow(now_ms):
+                continue
+            if action is not None:
+                due.append((row.id, action, verdict))
+        return due

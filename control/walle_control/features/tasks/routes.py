@@ -18,7 +18,9 @@ class TaskRoutes:
 
     async def import_version(self, request: Request) -> Response:
         """``POST tasks``: 201 if it is new, 200 if it was here."""
-        result = await self._service.import_version(await read_message(ImportRequest, request))
+        result = await self._service.import_version(
+            await read_message(ImportRequest, request), request.state.actor
+        )
         return json_response(result, 201 if result.created else 200)
 
     async def list(self, _request: Request) -> Response:

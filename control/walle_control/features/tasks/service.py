@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import trio
 
 from walle_control.config import ImportConfig
 from walle_control.db.store import Store
+from walle_control.features.audit import log as audit
 from walle_control.features.tasks import bundle, git, store
 from walle_control.features.tasks.types import (
     ImportRequest,
@@ -48,7 +50,7 @@ class TasksService:
         self._uploads: dict[tuple[str, str, str], Mapping[str, Mapping[str, ColumnType]]] = {}
         self._one_import = trio.Lock()  # an import may hold a whole bundle in memory
 
-    async def import_version(self, request: ImportRequest) -> ImportResult:
+    async def import_version(self, request: ImportRequest, actor: str) -> ImportResult:
         """Import a version; doing so again with the same commit changes nothing.
 
         Raises:
@@ -69,7 +71,7 @@ class TasksService:
             source = await trio.to_thread.run_sync(
                 git.read_tag, Path(request.repository), tag, folder, self._config
             )
-            return await self._import_source(source, request.task, version)
+            return await self._import_source(source, request.task, version, actor)
 
     async def list(self) -> VersionList:
         """All imported versions."""
@@ -101,13 +103,22 @@ class TasksService:
             self._uploads[key] = detail.definition.uploads
         return self._uploads[key].get(name)
 
-    async def _import_source(self, source: TaskSource, task: str, version: TaskVersion) -> ImportResult:
+    async def _import_source(
+        self, source: TaskSource, task: str, version: TaskVersion, actor: str
+    ) -> ImportResult:
         scenario = bundle.definition_of(source, task).task.scenario
         known = await self._data.database.read(lambda db: store.find_version(db, scenario, task, version))
         if known is not None:
             return ImportResult(_same_commit(known, source), created=False)
         row = await trio.to_thread.run_sync(self._build, source, task, version)
-        await self._data.database.write(lambda db: store.insert_version(db, row))
+
+        def job(db: sqlite3.Connection) -> None:
+            store.insert_version(db, row)
+            detail = {"commit": row.source, "tag": source.tag, "manifest": row.manifest.sha256}
+            subject = f"{row.scenario}/{row.task} {row.version}"
+            audit.record(db, row.imported_ms, actor, "task.import", subject, detail)
+
+        await self._data.database.write(job)
         return ImportResult(row, created=True)
 
     def _schema(self) -> EventSchema | None:

@@ -10,6 +10,7 @@ import trio
 
 from walle_control.db.connection import Database
 from walle_control.features.releases import read_model as releases
+from walle_control.features.rollouts.votes import count_votes
 from walle_control.features.telemetry import store
 from walle_control.features.telemetry.arrivals import Arrivals
 from walle_control.features.telemetry.sinks.pump import Sinks
@@ -171,6 +172,7 @@ def _record(db: sqlite3.Connection, device_id: DeviceId, reports: Sequence[Repor
         store.count_report(db, report)
         if report.stage in ("install", "revert"):
             store.set_installed(db, device_id, scenario, report)
+        count_votes(db, device_id, report, now_ms)
     return accepted
 
 
@@ -195,6 +197,7 @@ def _check_report(report: Report, where: str) -> None:
     texts = {
         "report_id": (report.report_id, _ID_MAX_CHARS),
         "release_id": (report.release_id, _ID_MAX_CHARS),
+        "control_of": (report.control_of, _ID_MAX_CHARS),
         "task": (report.task, _ID_MAX_CHARS),
         "version": (report.version, _ID_MAX_CHARS),
         "code": (report.code, _CODE_MAX_CHARS),

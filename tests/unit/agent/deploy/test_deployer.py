@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from walle_agent.config import DeploySection
 from walle_agent.deploy.deployer import failure_class
+from walle_agent.tasks.runner import NO_BALLOT, Ballot
 from walle_shared.errors import (
     ConnectionLost,
     ExpiredError,
@@ -17,8 +19,10 @@ from walle_shared.errors import (
     StorageError,
     TaskError,
 )
-from walle_shared.protocol.messages import FileRef
+from walle_shared.ids import ReleaseId
+from walle_shared.protocol.messages import NO_RELEASE, FileRef
 from walle_shared.signing import SigningKey, sha256_hex
+from walle_shared.targeting import SHARE_ONE
 from walle_support.control import (
     EXPIRES_MS,
     TASK_TOML,
@@ -60,6 +64,34 @@ async def test_predicate_and_share_decide(tmp_path: Path) -> None:
         control.release(manifest, predicate='group == "beta"')
         await device.catch_up()
         assert device.active() == {"reader": "1.0"}
+
+
+async def test_a_device_held_back_says_once_that_a_comparison_begins_and_what_its_runs_count_for(
+    tmp_path: Path,
+) -> None:
+    control = SimulatedControl()
+    first = control.release(control.add_version())
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+        newer = control.release(control.add_version(version="2.0"), version="2.0", control=SHARE_ONE)
+        for _ in range(2):
+            await device.catch_up()
+            await device.deployer.converge()
+        assert device.active() == {"reader": "1.0"}
+        _, start = device.queued_reports()
+        assert (start.stage, start.release_id, start.control_of) == ("start", first, newer)
+        ballot = device.deployer.ballot(device.registry.tasks()[0])
+        assert (ballot.votes, ballot.control_of, ballot.told) == (True, newer, True)
+
+
+async def test_runs_count_for_a_release_only_once_it_is_installed(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version(), voters=0)
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+        (task,) = device.registry.tasks()
+        assert device.deployer.ballot(task) == Ballot(votes=False, control_of=NO_RELEASE, told=False)
+        assert device.deployer.ballot(replace(task, release_id=ReleaseId("r9"))) == NO_BALLOT
 
 
 async def test_rolling_back_switches_without_a_download(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from walle_agent.streams.service import StreamService, open_streams
 from walle_agent.streams.storage import RunCommit
 from walle_agent.tasks.confinement import Confinement
 from walle_agent.tasks.registry import InstalledTask, TaskRegistry
-from walle_agent.tasks.runner import TaskRunner, make_spec
+from walle_agent.tasks.runner import NO_BALLOT, Ballot, TaskRunner, make_spec
 from walle_container import HostFunction, StoreWrite, TaskResult, TaskSpec, TunnelSend
 from walle_shared.clock import FixedClock
 from walle_shared.errors import (
@@ -30,7 +30,7 @@ from walle_shared.errors import (
 )
 from walle_shared.ids import ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
 from walle_shared.manifest import parse_task_file
-from walle_shared.protocol.messages import Report
+from walle_shared.protocol.messages import NO_RELEASE, Report
 from walle_shared.protocol.tunnel import TunnelClass
 from walle_shared.schema import Bound, parse_schema
 from walle_task.streams import Row
@@ -86,16 +86,20 @@ class ScriptedHost:
 
 
 class Book:
-    """Remembers who has a process of its own."""
+    """Remembers who has a process of its own, and whose runs count."""
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
+        self.counts_for = NO_BALLOT
 
     def is_isolated(self, task: InstalledTask) -> bool:
         return bool(self.reasons)
 
     async def isolate(self, task: InstalledTask, reason: str) -> None:
         self.reasons.append(reason)
+
+    def ballot(self, task: InstalledTask) -> Ballot:
+        return self.counts_for
 
 
 @dataclass
@@ -178,6 +182,24 @@ async def test_a_good_run_is_kept_and_reported(tmp_path: Path) -> None:
         assert (report.error_class, report.code, report.duration_ms) == ("none", "", 250.0)
         assert b.verdicts == [True]
         assert b.host.inputs[0]["events"][0]["event_id"] == "go"
+
+
+async def test_reports_say_what_a_run_counts_for(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        b.book.counts_for = Ballot(votes=True, control_of=ReleaseId("r2"), told=True)
+        await b.run(GOOD)
+        (report,) = b.reports()
+    assert (report.votes, report.control_of) == (True, "r2")
+
+
+async def test_a_device_that_does_not_vote_tells_failures_only(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        b.book.counts_for = Ballot(votes=False, control_of=NO_RELEASE, told=False)
+        await b.run(GOOD)
+        assert b.reports() == ()
+        await b.run(TaskResult(ok=False, error_kind="exception", error="no"))
+        (report,) = b.reports()
+    assert (report.outcome, report.votes) == ("failure", False)
 
 
 async def test_records_go_in_the_class_their_task_declares(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ async def test_enrolled_device_has_a_credential_that_names_it(control, enrol):
 
 
 async def test_token_admits_as_many_devices_as_it_says(control):
-    token = (await control.devices.create_enrol_token(EnrolTokenRequest(uses=2))).token
+    token = (await control.devices.create_enrol_token(EnrolTokenRequest(uses=2), "anna")).token
     first = SigningKey.generate()
     once = await control.devices.enrol(enrol_request(first, token))
     again = await control.devices.enrol(enrol_request(first, token))  # the answer was lost: costs no use
@@ -41,7 +41,7 @@ async def test_token_admits_as_many_devices_as_it_says(control):
 
 
 async def test_token_expires(control, clock):
-    token = (await control.devices.create_enrol_token(EnrolTokenRequest(valid_s=60))).token
+    token = (await control.devices.create_enrol_token(EnrolTokenRequest(valid_s=60), "anna")).token
     clock.advance(61)
     with pytest.raises(NotAllowed, match="expired"):
         await control.devices.enrol(enrol_request(SigningKey.generate(), token))
@@ -49,7 +49,7 @@ async def test_token_expires(control, clock):
 
 async def test_known_key_with_another_token_must_renew(control, enrol):
     device = await enrol()
-    token = (await control.devices.create_enrol_token(EnrolTokenRequest())).token
+    token = (await control.devices.create_enrol_token(EnrolTokenRequest(), "anna")).token
     with pytest.raises(Conflict, match="must renew"):
         await control.devices.enrol(device.request(token))
 
@@ -57,11 +57,11 @@ async def test_known_key_with_another_token_must_renew(control, enrol):
 @pytest.mark.parametrize("wish", [EnrolTokenRequest(uses=0), EnrolTokenRequest(valid_s=0)])
 async def test_senseless_tokens_are_refused(control, wish):
     with pytest.raises(ConfigError):
-        await control.devices.create_enrol_token(wish)
+        await control.devices.create_enrol_token(wish, "anna")
 
 
 async def test_oversized_profile_is_refused(control):
-    token = (await control.devices.create_enrol_token(EnrolTokenRequest())).token
+    token = (await control.devices.create_enrol_token(EnrolTokenRequest(), "anna")).token
     with pytest.raises(LimitExceeded, match="profile"):
         await control.devices.enrol(enrol_request(SigningKey.generate(), token, note="x" * 10_000))
 
@@ -90,7 +90,7 @@ async def test_renewal_refuses_strangers_and_replays(control, enrol):
 
 async def test_revoked_device_can_neither_speak_nor_renew_nor_enrol(control, enrol, store, app):
     device = await enrol()
-    assert (await control.devices.revoke(device.id)).state == "revoked"
+    assert (await control.devices.revoke(device.id, "anna")).state == "revoked"
     with pytest.raises(NotAllowed):
         control.devices.check_credential(device.response.credential)
     with pytest.raises(NotAllowed):
@@ -98,7 +98,7 @@ async def test_revoked_device_can_neither_speak_nor_renew_nor_enrol(control, enr
     await control.devices.load()  # a restarted server remembers
     assert control.devices.is_revoked(device.id)
     with pytest.raises(NotFound):
-        await control.devices.revoke("dnobody")
+        await control.devices.revoke("dnobody", "anna")
 
 
 async def test_devices_are_listed_page_by_page(control, enrol):

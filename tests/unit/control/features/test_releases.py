@@ -8,6 +8,8 @@ from walle_control.features.releases.types import (
     TRANSITIONS,
     CreateRelease,
     ExplainRequest,
+    GuardWish,
+    StageWish,
     next_state,
     percent_of,
     share_of,
@@ -101,14 +103,56 @@ async def test_refused_wishes_leave_no_trace(control, store, imported):
         (wish("9.9.9"), NotFound),
         (wish(predicate="group =="), ConfigError),
         (wish(percent="101"), ConfigError),
-        (wish(min_reports=0), ConfigError),
-        (wish(max_failure_rate=1.0), ConfigError),
+        (wish(guard=GuardWish(min_reports=-1)), ConfigError),
+        (wish(guard=GuardWish(max_failure_rate=1.0)), ConfigError),
+        (wish(stages=(StageWish("10"), StageWish("5"))), ConfigError),
+        (wish(stages=(StageWish("10", hold_s=-1),)), ConfigError),
+        (wish(stages=STAGES, control_percent="100"), ConfigError),
+        (wish(control_percent="10"), ConfigError),
         (CreateRelease("Demo", "greeter", "1.0.0"), ConfigError),
     ):
         with pytest.raises(error):
             await control.releases.create(bad, "anna")
     assert (await control.releases.list()).releases == ()
     assert published(store)[0].epoch == 1
+
+
+STAGES = (StageWish("10", hold_s=60, min_devices=1), StageWish("50"), StageWish("100"))
+
+
+async def test_a_rollout_in_stages_grows_by_hand_holds_devices_back_and_ends_with_everybody(
+    control, store, imported
+):
+    await imported("1.0.0")
+    created = await control.releases.create(wish(stages=STAGES, voters_percent="20"), "anna")
+    release = created.release.id
+    seen = []
+    for _ in STAGES[1:]:
+        seen.append(published(store)[1].releases[0])
+        await control.releases.act(release, "promote", "anna", "looks fine")
+    seen.append(published(store)[1].releases[0])
+    assert [each.share for each in seen] == [100_000_000, 500_000_000, 1_000_000_000]
+    assert [each.control for each in seen] == [500_000_000, 500_000_000, 0]
+    assert {each.voters for each in seen} == {200_000_000}
+    with pytest.raises(Conflict, match="last stage"):
+        await control.releases.act(release, "promote", "anna")
+    detail = await control.releases.show(release)
+    assert [event.reason for event in detail.history] == [
+        "1.0.0 to 10, 50, 100 % of all devices",
+        "to 50 %: looks fine",
+        "to 100 %: looks fine",
+    ]
+
+
+async def test_a_paused_release_keeps_its_devices_and_grows_no_further(control, store, imported):
+    await imported("1.0.0")
+    created = await control.releases.create(wish(stages=STAGES), "anna")
+    before = published(store)[1].releases
+    await control.releases.act(created.release.id, "pause", "anna")
+    assert published(store)[1].releases == before
+    with pytest.raises(Conflict, match="is paused: cannot promote"):
+        await control.releases.act(created.release.id, "promote", "anna")
+    assert (await control.releases.act(created.release.id, "resume", "anna")).release.state == "live"
 
 
 async def test_explain_says_why_for_the_enrolled_or_a_given_profile(control, imported, enrol):

@@ -35,14 +35,14 @@ async def test_what_could_send_local_fields_is_refused(
     toml = good_files["task.toml"] + b'\n[uploads.told]\nn = "integer"\n[reads]\ngo = ["args.n"]\n'
     repo.tag("greeter/1.0.0", "greeter", {**good_files, "task.toml": toml})
     with pytest.raises(NotAllowed, match=r"uploads\.told\.n: the task sees what is local \(go\.args\.n\)"):
-        await control.tasks.import_version(request(repo.path))
+        await control.tasks.import_version(request(repo.path), "anna")
     toml += b"[bounds.told]\nn = { min = 0, max = 9 }\n"
     repo.tag("greeter/1.0.1", "greeter", {**good_files, "task.toml": toml})
-    assert (await control.tasks.import_version(request(repo.path, "1.0.1"))).created
+    assert (await control.tasks.import_version(request(repo.path, "1.0.1"), "anna")).created
     schema.write_text("[events")
     repo.tag("greeter/1.0.2", "greeter", {**good_files, "task.toml": toml})
     with pytest.raises(ConfigError, match=r"events\.toml: not TOML"):
-        await control.tasks.import_version(request(repo.path, "1.0.2"))
+        await control.tasks.import_version(request(repo.path, "1.0.2"), "anna")
 
 
 async def test_a_task_of_stages_alone_has_no_script(control: Control, repo: GitRepo) -> None:
@@ -63,7 +63,7 @@ start_ms = "integer"
 n = "integer"
 """
     repo.tag("greeter/1.0.0", "greeter", {"task.toml": toml})
-    await control.tasks.import_version(request(repo.path))
+    await control.tasks.import_version(request(repo.path), "anna")
     detail = await control.tasks.show("demo", "greeter", "1.0.0")
     assert [file.path for file in detail.files] == ["task.toml"]
     assert detail.definition.prepare[0].values == {"n": "count()"}

@@ -15,7 +15,14 @@ STABLE: Mapping[str, Scalar] = {"group": "stable"}
 
 
 def release(
-    version: str, rank: int, *, predicate: str = "", share: int = SHARE_ONE, salt: str = "s"
+    version: str,
+    rank: int,
+    *,
+    predicate: str = "",
+    share: int = SHARE_ONE,
+    salt: str = "s",
+    control: int = 0,
+    voters: int = SHARE_ONE,
 ) -> Release:
     return Release(
         ReleaseId(f"r{rank}"),
@@ -27,6 +34,8 @@ def release(
         share,
         salt,
         rank,
+        control,
+        voters,
     )
 
 
@@ -49,6 +58,23 @@ def test_a_release_taken_out_lets_its_devices_fall_back() -> None:
 def test_nothing_applies_means_not_wanted() -> None:
     assert versions(STABLE, release("2.0", 2, predicate='group == "beta"')) == []
     assert versions(BETA, release("2.0", 2, share=0)) == []
+
+
+def test_a_device_that_is_held_back_keeps_what_was_before_and_says_what_it_is_compared_with() -> None:
+    policy = Policy(Snapshot(1, (release("1.0", 1), release("2.0", 2, control=SHARE_ONE))))
+    (wanted,) = policy.decide(DEVICE, BETA).values()
+    assert (wanted.version, wanted.votes, wanted.control_of) == ("1.0", True, "r2")
+    assert policy.explain(DEVICE, BETA)[0].reason == "held back, to be compared with (control arm)"
+
+
+def test_without_a_version_before_it_a_device_that_is_held_back_has_nothing() -> None:
+    assert versions(BETA, release("2.0", 2, control=SHARE_ONE)) == []
+
+
+def test_only_voters_are_compared() -> None:
+    releases = release("1.0", 1, voters=0), release("2.0", 2, control=SHARE_ONE, voters=0)
+    (wanted,) = Policy(Snapshot(1, releases)).decide(DEVICE, BETA).values()
+    assert (wanted.votes, wanted.control_of) == (False, "")
 
 
 def test_every_release_explains_itself() -> None:
@@ -78,7 +104,9 @@ def test_every_release_explains_itself() -> None:
         (release("1.0", 1, share=SHARE_ONE + 1), "share"),
         (release("1.0", 1, share=-1), "share"),
         (release("1.0", 1, salt=""), "salt"),
-        (release("1.0", 1, salt="x" * 65), "salt"),
+        (release("1.0", 1, salt="x" * 49), "salt"),
+        (release("1.0", 1, control=SHARE_ONE + 1), "control"),
+        (release("1.0", 1, voters=-1), "voters"),
         (release("1.0", 1, predicate="group ="), "cannot read"),
     ],
 )
