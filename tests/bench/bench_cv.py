@@ -32,24 +32,41 @@ FUNCTIONS: dict[str, Call] = {
     "BGR to YCrCb": lambda m, c, g: m.cvtColor(c, m.COLOR_BGR2YCrCb),
     "NV21 to BGR": lambda m, c, g: m.cvtColor(g[: g.shape[0] // 6 * 6], m.COLOR_YUV2BGR_NV21),
     "GaussianBlur 3": lambda m, c, g: m.GaussianBlur(c, (3, 3), 0),
+    "GaussianBlur 5": lambda m, c, g: m.GaussianBlur(c, (5, 5), 0),
     "GaussianBlur 7": lambda m, c, g: m.GaussianBlur(c, (7, 7), 0),
     "blur 5": lambda m, c, g: m.blur(c, (5, 5)),
+    "blur 31": lambda m, c, g: m.blur(g, (31, 31)),
     "medianBlur 3": lambda m, c, g: m.medianBlur(c, 3),
     "medianBlur 5": lambda m, c, g: m.medianBlur(c, 5),
+    "medianBlur 9": lambda m, c, g: m.medianBlur(g, 9),
     "filter2D 3": lambda m, c, g: m.filter2D(c, -1, KERNEL),
+    "filter2D 3, fractions": lambda m, c, g: m.filter2D(c, -1, FRACTIONS),
+    "sepFilter2D 3, fractions": lambda m, c, g: m.sepFilter2D(c, -1, FRACTIONS[0], FRACTIONS[1]),
     "Sobel": lambda m, c, g: m.Sobel(g, m.CV_16S, 1, 0),
     "Laplacian": lambda m, c, g: m.Laplacian(g, m.CV_16S),
     "Canny": lambda m, c, g: m.Canny(g, 60, 150),
+    "Canny, colour": lambda m, c, g: m.Canny(c, 60, 150),
     "erode 3": lambda m, c, g: m.erode(c, None),
     "dilate 9": lambda m, c, g: m.dilate(g, ELEMENT),
+    "dilate 31": lambda m, c, g: m.dilate(g, LARGE),
+    "dilate an ellipse of 7": lambda m, c, g: m.dilate(g, ELLIPSE),
     "threshold": lambda m, c, g: m.threshold(g, 100, 255, m.THRESH_BINARY),
     "adaptiveThreshold": lambda m, c, g: m.adaptiveThreshold(g, 255, 0, 0, 11, 2),
     "addWeighted": lambda m, c, g: m.addWeighted(c, 0.4, c, 0.6, 3),
+    "absdiff": lambda m, c, g: m.absdiff(c, c),
+    "add": lambda m, c, g: m.add(c, c),
+    "bitwise_and": lambda m, c, g: m.bitwise_and(c, c),
+    "convertScaleAbs": lambda m, c, g: m.convertScaleAbs(c, alpha=1.5, beta=-20),
+    "LUT": lambda m, c, g: m.LUT(c, TABLE),
     "inRange": lambda m, c, g: m.inRange(c, (10, 20, 30), (200, 210, 220)),
     "split": lambda m, c, g: m.split(c),
     "flip": lambda m, c, g: m.flip(c, 1),
     "copyMakeBorder": lambda m, c, g: m.copyMakeBorder(c, 8, 8, 8, 8, m.BORDER_REFLECT_101),
     "integral": lambda m, c, g: m.integral(g),
+    "mean": lambda m, c, g: m.mean(c),
+    "minMaxLoc": lambda m, c, g: m.minMaxLoc(g),
+    "countNonZero": lambda m, c, g: m.countNonZero(g),
+    "Otsu's threshold": lambda m, c, g: m.threshold(g, 0, 255, m.THRESH_OTSU),
     "calcHist": lambda m, c, g: m.calcHist([g], [0], None, [256], [0, 256]),
     "equalizeHist": lambda m, c, g: m.equalizeHist(g),
     "findContours": lambda m, c, g: m.findContours(
@@ -60,7 +77,11 @@ FUNCTIONS: dict[str, Call] = {
 MATRIX = np.array([[0.9, 0.1, 5.0], [-0.1, 1.1, 2.0]])
 PERSPECTIVE = np.array([[0.9, 0.1, 5.0], [-0.1, 1.1, 2.0], [1e-5, 2e-5, 1.0]])
 KERNEL = np.array([[0.0, -1, 0], [-1, 5, -1], [0, -1, 0]])
+FRACTIONS = np.array([[0.1, 0.2, 0.1], [0.2, 0.3, 0.15], [0.05, 0.1, 0.4]])
 ELEMENT = np.ones((9, 9), np.uint8)
+LARGE = np.ones((31, 31), np.uint8)
+ELLIPSE = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
+TABLE = np.arange(255, -1, -1, dtype=np.uint8)
 
 
 def _to_tensor(module: Any, image: Any) -> object:
