@@ -547,7 +547,7 @@ static bool shrink_u8_rows(void *context, int64_t begin, int64_t end) {
             }
             memcpy(made + i * channels, total, sizeof total);
         }
-        s->kernels->round_f32_u8(n, made, (uint8_t *)we_image_row(s->out, y));
+        s->kernels->scale_f32_u8(n, made, 1, 0, 0, (uint8_t *)we_image_row(s->out, y));
     }
     we_memory_free(scratch);
     return true;

@@ -7,14 +7,16 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 
 from walle_container import TaskHost, TaskSpec
 
 type MakeSpec = Callable[..., TaskSpec]
 
 
+@pytest.mark.parametrize("tier", ["interp", "process"])
 async def test_a_task_decodes_and_encodes_by_its_worker(
-    host: TaskHost, make_spec: MakeSpec, inputs: dict[str, Any]
+    host: TaskHost, make_spec: MakeSpec, inputs: dict[str, Any], tier: str
 ):
     pixels = np.random.default_rng(1).integers(0, 256, (8, 12, 3), dtype=np.uint8)
     spec = make_spec(
@@ -29,7 +31,8 @@ async def test_a_task_decodes_and_encodes_by_its_worker(
             except Exception as error:
                 refusal = type(error).__name__
             return [cv.resize(image, (3, 2)).tolist(), cv.mean(same), refusal]
-        """
+        """,
+        tier=tier,
     )
     (spec.bundle_dir / "photo.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
     result = await host.run(spec, inputs)

@@ -5,11 +5,14 @@
 
 #define NONE -128 /* of a shuffle: a byte of zeros */
 
-/* The beginning of the next `step` of n >= step results; the last step may make some results again. */
-ALWAYS int64_t after(int64_t i, int64_t n, int64_t step) {
-    i += step;
-    return i < n && i > n - step ? n - step : i;
-}
+/* For i = 0, step, ... of n >= step results, and what is left over once more from n - step on. Two loops, as
+ * choosing the next beginning in one takes longer than much of what is done here. */
+#define EACH(i, n, step)                                                                                     \
+    for (int rest_ = 0; rest_ < 2; rest_++)                                                                  \
+        for (int64_t i = rest_ ? (n) - (step) : 0, end_ = !rest_         ? (n) - (n) % (step)                \
+                                                          : (n) % (step) ? (n)                               \
+                                                                         : 0;                                \
+             i < end_; i += (step))
 
 ALWAYS BYTES pairs_of(int32_t first, int32_t second) { /* two words in each dword */
     return I(set1_epi32)((int32_t)((uint32_t)second << 16 | (uint16_t)first));
@@ -25,7 +28,7 @@ ALWAYS void mix_steps(int64_t n, const uint8_t *a, const uint8_t *b, const uint8
                 high_ab = pairs_of(k[0] >> 8, k[1] >> 8), high_c = pairs_of(k[2] >> 8, 0),
                 start = I(set1_epi32)(k[3]), zero = B_ZERO();
     const __m128i by = _mm_cvtsi32_si128(shift);
-    for (int64_t i = 0; i < n; i = after(i, n, B_COUNT)) {
+    EACH(i, n, B_COUNT) {
         BYTES va = B_LOAD(a + i), vb = B_LOAD(b + i), vc = B_LOAD(c + i), words[2];
         for (int half = 0; half < 2; half++) {
             BYTES ab = half ? I(unpackhi_epi8)(va, vb) : I(unpacklo_epi8)(va, vb);
@@ -82,7 +85,7 @@ void IMAGE(video_u8)(int64_t n, const uint8_t *y, const uint8_t *u, const uint8_
                 start = I(set1_epi32)(VIDEO_ROUND), by_y = BY_SEVENS(VIDEO_Y),
                 by_bu = BY_SEVENS(VIDEO_B_OF_U), by_gu = BY_SEVENS(VIDEO_G_OF_U),
                 by_gv = BY_SEVENS(VIDEO_G_OF_V), by_rv = BY_SEVENS(VIDEO_R_OF_V);
-    for (int64_t i = 0; i < n; i = after(i, n, B_COUNT)) {
+    EACH(i, n, B_COUNT) {
         BYTES luma = I(subs_epu8)(B_LOAD(y + i), black);
         BYTES du = I(sub_epi16)(B_LOAD_WORDS(u + i / 2), middle),
               dv = I(sub_epi16)(B_LOAD_WORDS(v + i / 2), middle);
@@ -123,7 +126,7 @@ void IMAGE(hsv_u8)(int64_t n, const uint8_t *b, const uint8_t *g, const uint8_t 
     }
     const FLOATS hues = I(set1_ps)((float)(range << 12) / 6.0f), full = I(set1_ps)((float)(255 << 12));
     const BYTES round = I(set1_epi32)(1 << 11), circle = I(set1_epi32)(range), top = I(set1_epi32)(255);
-    for (int64_t i = 0; i < n; i = after(i, n, B_DWORDS)) {
+    EACH(i, n, B_DWORDS) {
         BYTES blue = B_LOAD_DWORDS(b + i), green = B_LOAD_DWORDS(g + i), red = B_LOAD_DWORDS(r + i);
         BYTES most = I(max_epi32)(I(max_epi32)(blue, green), red),
               least = I(min_epi32)(I(min_epi32)(blue, green), red), spread = I(sub_epi32)(most, least);
@@ -157,7 +160,7 @@ void IMAGE(unhsv_u8)(int64_t n, const uint8_t *h, const uint8_t *s, const uint8_
 #define NUMBER(k) I(set1_epi32)(k)
 #define AT(k, yes, no) B_PICK_EQUAL(sector, NUMBER(k), yes, no)
 #define BELOW(k, yes, no) B_PICK_LESS(sector, NUMBER(k), yes, no)
-    for (int64_t i = 0; i < n; i = after(i, n, B_DWORDS)) {
+    EACH(i, n, B_DWORDS) {
         FLOATS angle = I(mul_ps)(I(cvtepi32_ps)(B_LOAD_DWORDS(h + i)), turn),
                sat = I(mul_ps)(I(cvtepi32_ps)(B_LOAD_DWORDS(s + i)), byte),
                value = I(mul_ps)(I(cvtepi32_ps)(B_LOAD_DWORDS(v + i)), byte);
@@ -210,8 +213,8 @@ ALWAYS void order_steps(int64_t n, int32_t from, int32_t to, const int8_t *order
     __m128i read = _mm_shuffle_epi8(_mm_cvtsi32_si128((int32_t)channels), LANE_LOAD(which)),
             none = _mm_cmplt_epi8(read, _mm_setzero_si128());
     const BYTES by = B_EACH(_mm_or_si128(_mm_add_epi8(read, LANE_LOAD(first)), none)), with = B_EACH(none);
-    for (int64_t i = 0; i < n; i = after(i, n, 4 * B_LANES))
-        store_fours(y + i * to, to, B_OR(I(shuffle_epi8)(load_fours(x + i * from, from), by), with));
+    EACH(i, n, 4 * B_LANES)
+    store_fours(y + i * to, to, B_OR(I(shuffle_epi8)(load_fours(x + i * from, from), by), with));
 }
 
 void IMAGE(order_u8)(int64_t n, int32_t from, int32_t to, const int8_t *order, const uint8_t *x, uint8_t *y) {
@@ -242,7 +245,7 @@ void IMAGE(reverse_u8)(int64_t n, int32_t size, const uint8_t *x, uint8_t *restr
         return;
     }
     const BYTES by = B_EACH(LANE_LOAD(TURNS[size]));
-    for (int64_t i = 0; i < bytes; i = after(i, bytes, step)) {
+    EACH(i, bytes, step) {
         const uint8_t *from = x + bytes - i - step;
         BYTES v = size == 3 ? b_load_twelves(from) : B_LOAD(from);
         v = I(shuffle_epi8)(B_TURN_LANES(v), by);
@@ -273,7 +276,7 @@ void IMAGE(split_u8)(int64_t n, int32_t channels, const uint8_t *x, uint8_t *con
         return;
     }
     uint8_t *restrict a = planes[0], *restrict b = planes[1], *restrict c = planes[2];
-    for (int64_t i = 0; i < n; i = after(i, n, B_COUNT)) {
+    EACH(i, n, B_COUNT) {
         BYTES v[3];
         b_load_threes(x + 3 * i, v);
         B_STORE(a + i, I(shuffle_epi8)(B_BLEND(THIRD(1), B_BLEND(THIRD(2), v[0], v[1]), v[2]), UNZIP(0)));
@@ -288,7 +291,7 @@ void IMAGE(merge_u8)(int64_t n, int32_t channels, const uint8_t *const *planes, 
         return;
     }
     const uint8_t *a = planes[0], *b = planes[1], *c = planes[2];
-    for (int64_t i = 0; i < n; i = after(i, n, B_COUNT)) {
+    EACH(i, n, B_COUNT) {
         BYTES va = I(shuffle_epi8)(B_LOAD(a + i), ZIP(0)), vb = I(shuffle_epi8)(B_LOAD(b + i), ZIP(1)),
               vc = I(shuffle_epi8)(B_LOAD(c + i), ZIP(2));
         const BYTES v[3] = {B_BLEND(THIRD(2), B_BLEND(THIRD(1), va, vb), vc),
@@ -323,9 +326,9 @@ void IMAGE(transpose_u8)(int64_t rows, int64_t columns, const uint8_t *in, int64
         transpose_plain(rows, columns, in, in_row, out, out_row);
         return;
     }
-    for (int64_t i = 0; i < rows; i = after(i, rows, 16)) {
-        for (int64_t j = 0; j < columns; j = after(j, columns, 16))
-            transpose_tile(in + j * in_row + i, in_row, out + i * out_row + j, out_row);
+    EACH(i, rows, 16) {
+        EACH(j, columns, 16)
+        transpose_tile(in + j * in_row + i, in_row, out + i * out_row + j, out_row);
     }
 }
 
@@ -489,7 +492,7 @@ void IMAGE(corners)(int64_t n, const float *px, const float *py, const we_image_
                 width = I(set1_epi32)(g->width), height = I(set1_epi32)(g->height), one = I(set1_epi32)(1),
                 outside = I(set1_epi32)(WE_OUTSIDE), edge = I(set1_epi32)(WE_EDGE),
                 all = I(set1_epi32)(16384), word = I(set1_epi32)(0xffff);
-    for (int64_t i = 0; i < n; i = after(i, n, B_DWORDS)) {
+    EACH(i, n, B_DWORDS) {
         FLOATS x = kept_near_of(I(loadu_ps)(px + i)), y = kept_near_of(I(loadu_ps)(py + i));
         FLOATS left = I(floor_ps)(x), above = I(floor_ps)(y), fx = I(sub_ps)(x, left),
                fy = I(sub_ps)(y, above);
@@ -524,7 +527,7 @@ void IMAGE(spots)(int64_t n, const float *px, const float *py, const we_image_gr
     }
     const BYTES row = I(set1_epi32)(g->row), pixel = I(set1_epi32)(g->pixel), width = I(set1_epi32)(g->width),
                 height = I(set1_epi32)(g->height), outside = I(set1_epi32)(WE_OUTSIDE);
-    for (int64_t i = 0; i < n; i = after(i, n, B_DWORDS)) {
+    EACH(i, n, B_DWORDS) {
         BYTES sx = I(cvtps_epi32)(kept_near_of(I(loadu_ps)(px + i))),
               sy = I(cvtps_epi32)(kept_near_of(I(loadu_ps)(py + i)));
         BYTES to = I(add_epi32)(I(mullo_epi32)(sy, row), I(mullo_epi32)(sx, pixel));
