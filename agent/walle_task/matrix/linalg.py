@@ -139,7 +139,7 @@ def solve(x1: Array, x2: Array, /) -> Array:
         raise TypeError(f"solve() takes floating-point numbers, not {b.dtype}: astype() converts")
     vector = b.ndim == 1
     if vector:
-        b = expand_dims(b, axis=-1)
+        b = b[..., None]
     if b.shape[-2] != a.shape[-1]:
         raise ValueError(f"solve(): matrices of {a.shape[-1]} rows, and right sides of {b.shape[-2]}")
     dtype = promote_types(a.dtype, b.dtype)
@@ -151,6 +151,8 @@ def solve(x1: Array, x2: Array, /) -> Array:
 
 
 def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    if a == b:
+        return a
     shape, _ = broadcast_arrays(broadcast_to(asarray(0), a), broadcast_to(asarray(0), b))
     return shape.shape
 
