@@ -42,7 +42,6 @@ from walle_agent.deploy.follow import EpochFollower
 from walle_agent.deploy.profile import measure_profile
 from walle_agent.deploy.slots import SlotFolders
 from walle_agent.deploy.steps import Steps
-from walle_agent.link.backoff import Backoff
 from walle_agent.link.reporter import Reporter
 from walle_agent.link.session import Session
 from walle_agent.link.transport import Transport
@@ -57,6 +56,7 @@ from walle_agent.streams.tunnel import Tunnel
 from walle_agent.tasks.registry import TaskRegistry
 from walle_agent.tasks.runner import TaskRunner
 from walle_container import HostConfig, TaskHost
+from walle_shared.backoff import Backoff
 from walle_shared.clock import Clock, SystemClock
 from walle_shared.errors import ConfigError, StorageError
 from walle_shared.observe import get_logger
@@ -293,7 +293,13 @@ def assemble(
         streams,
         EventListener(config.events_socket, streams.inlet.emit),
         HttpListener(http, config.data_dir / TOKEN_FILE, streams.inlet.emit) if http is not None else None,
-        Tunnel(streams, session.connect_tunnel, backoff=make_backoff(), allowance=_allowance(config)),
+        Tunnel(
+            streams,
+            session.connect_tunnel,
+            backoff=make_backoff(),
+            allowance=_allowance(config),
+            heartbeat_s=config.tunnel.heartbeat_s,
+        ),
         host,
     )
 

@@ -91,11 +91,15 @@ class StreamsSection:
 
 @dataclass(frozen=True, slots=True)
 class TunnelSection:
-    """What uploads may cost. ``conditions_file`` is written by whoever embeds the agent."""
+    """What uploads may cost. ``conditions_file`` is written by whoever embeds the agent.
+
+    After ``heartbeat_s`` seconds of silence the control plane is asked whether it is there.
+    """
 
     bytes_per_day: int = 0
     battery_min: float = 0.2
     conditions_file: str = ""
+    heartbeat_s: float = 45.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +228,7 @@ def _check(config: AgentConfig) -> None:
         ("link.timeout_s", config.link.timeout_s),
         ("link.stream_silence_s", config.link.stream_silence_s),
         ("link.backoff_base_s", config.link.backoff_base_s),
+        ("tunnel.heartbeat_s", config.tunnel.heartbeat_s),
         ("link.backoff_cap_s", config.link.backoff_cap_s),
         ("link.reports_max", config.link.reports_max),
         ("deploy.download_attempts", config.deploy.download_attempts),

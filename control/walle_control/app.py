@@ -30,8 +30,11 @@ from walle_control.features.tasks.routes import TaskRoutes
 from walle_control.features.tasks.service import TasksService, convert_with_engine
 from walle_control.features.tasks.types import ModelConverter
 from walle_control.features.telemetry import read_model as telemetry_read_model
+from walle_control.features.telemetry.arrivals import Arrivals
 from walle_control.features.telemetry.routes import TelemetryRoutes
 from walle_control.features.telemetry.service import TelemetryService
+from walle_control.features.telemetry.sinks.configured import configured_sinks
+from walle_control.features.telemetry.sinks.pump import Sinks
 from walle_control.gateway.hub import EpochHub, Seats
 from walle_control.gateway.stream import StreamRoutes
 from walle_control.gateway.tunnel import TunnelRoutes
@@ -73,9 +76,11 @@ class Control:
         """Load what is remembered, then run the loops beside the requests, for ever."""
         await self.devices.load()
         await self.releases.load()
+        await self.telemetry.sinks.load()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.rollouts.run, self.config.guard.interval_s)
             nursery.start_soon(self._keep_signed)
+            nursery.start_soon(self.telemetry.sinks.run)
             task_status.started()
             await trio.sleep_forever()
         raise AssertionError("unreachable")
@@ -132,6 +137,15 @@ def create_control(
     book = EpochBook(store.files, store.signing_key, clock, config.epoch.lifetime_s)
     releases = ReleasesService(database, clock, book, config.guard, hub.announce)
     rollouts = RolloutsService(database, releases)
+    tasks = TasksService(store, clock, config.tasks, convert)
+    arrivals = Arrivals()
+    sinks = Sinks(
+        configured_sinks(config, tasks.upload_fields),
+        database,
+        arrivals,
+        clock,
+        keep_s=config.sinks.journal_keep_s,
+    )
     return Control(
         config=config,
         store=store,
@@ -142,10 +156,10 @@ def create_control(
         devices=DevicesService(
             database, clock, config.devices, store.credential_key, store.signing_key.public.raw_hex
         ),
-        tasks=TasksService(store, clock, config.tasks, convert),
+        tasks=tasks,
         releases=releases,
         rollouts=rollouts,
-        telemetry=TelemetryService(database, clock, rollouts.poke),
+        telemetry=TelemetryService(database, clock, rollouts.poke, arrivals, sinks),
     )
 
 
@@ -209,5 +223,6 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{ADMIN_API}/devices/{{device_id}}/revoke", admin(devices.revoke), methods=post),
         Route(f"{ADMIN_API}/enrol-tokens", admin(devices.create_enrol_token), methods=post),
         Route(f"{ADMIN_API}/features", admin(telemetry.features), methods=get),
+        Route(f"{ADMIN_API}/sinks", admin(telemetry.sinks), methods=get),
         Route(f"{ADMIN_API}/reports", admin(telemetry.reports), methods=get),
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +18,13 @@ from typing import Any, Literal
 from walle_shared.errors import ConfigError
 from walle_shared.limits import IMPORT_BUNDLE_MAX_BYTES, IMPORT_FILE_MAX_BYTES
 from walle_shared.settings import parse_settings
-from walle_shared.units import DAY_S, HOUR_S
+from walle_shared.units import DAY_S, HOUR_S, MIB
 
 ENV_PREFIX = "WALLE_CONTROL"
 CONFIG_FILE = "control.toml"
+
+_STREAM = re.compile(r"[A-Za-z0-9_\-]{1,64}")
+_SUBJECT = re.compile(r"[A-Za-z0-9_\-]+(\.[A-Za-z0-9_\-]+)*")
 
 
 def _setting(default: Any, doc: str) -> Any:
@@ -98,6 +102,31 @@ class ImportConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SinksConfig:
+    """Where features go besides the database. Devices are told "received" once every sink has them."""
+
+    parquet: Literal["auto", "on", "off"] = _setting(
+        "auto", "Parquet files with the types of the task's manifest. auto: on if pyarrow is installed."
+    )
+    parquet_dir: str = _setting("features", "Folder of the Parquet files; relative to the data folder.")
+    parquet_roll_s: float = _setting(60.0, "A file holds at most so many seconds of features.")
+    parquet_roll_bytes: int = _setting(
+        64 * MIB, "The files of one batch hold at most so many bytes of features, counted as JSON."
+    )
+    postgres_url: str = _setting(
+        "", "PostgreSQL to copy features into, such as postgresql://walle@db/features; empty: none."
+    )
+    nats_url: str = _setting(
+        "", "NATS JetStream to publish features to, such as nats://broker:4222; empty: none."
+    )
+    nats_stream: str = _setting("WALLE_FEATURES", "The stream; made if it is not there.")
+    nats_subject: str = _setting("walle.features", "Subjects are <this>.<scenario>.<task>.<name>.")
+    journal_keep_s: float = _setting(
+        0.0, "How long the database keeps features that every sink has; 0, or without a sink: for ever."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class GuardConfig:
     """The failure-rate guard of releases that do not set their own."""
 
@@ -119,6 +148,7 @@ class ControlConfig:
     epoch: EpochConfig = EpochConfig()
     tasks: ImportConfig = ImportConfig()
     guard: GuardConfig = GuardConfig()
+    sinks: SinksConfig = SinksConfig()
 
 
 def load_config(
@@ -158,10 +188,19 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
         ("guard.min_reports", config.guard.min_reports >= 1, "must be at least 1"),
         ("guard.max_failure_rate", 0 <= config.guard.max_failure_rate < 1, "must be at least 0 and below 1"),
         ("guard.interval_s", config.guard.interval_s > 0, "must be over 0"),
+        ("sinks.parquet_roll_s", config.sinks.parquet_roll_s > 0, "must be over 0"),
+        ("sinks.parquet_roll_bytes", config.sinks.parquet_roll_bytes >= MIB, f"must be at least {MIB}"),
+        ("sinks.nats_stream", _is(_STREAM, config.sinks.nats_stream), "must be letters, digits, '_', '-'"),
+        ("sinks.nats_subject", _is(_SUBJECT, config.sinks.nats_subject), "must be words joined by dots"),
+        ("sinks.journal_keep_s", config.sinks.journal_keep_s >= 0, "must not be negative"),
     )
     for key, holds, rule in rules:
         if not holds:
             raise ConfigError(f"{where}: {key} {rule}")
+
+
+def _is(pattern: re.Pattern[str], text: str) -> bool:
+    return pattern.fullmatch(text) is not None
 
 
 def default_toml() -> str:

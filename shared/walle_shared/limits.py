@@ -55,7 +55,10 @@ REQUEST_MAX_BYTES = 1 * MIB
 # Tunnel
 FRAME_MAX_BYTES = 256 * KIB
 FRAME_MAX_INFLATED_BYTES = 2 * MIB
-TUNNEL_WINDOW_FRAMES = 8
+TUNNEL_WINDOW_FRAMES = 64
+# Enough to keep 10 Mbit/s busy over 50 ms, and little enough that a realtime record waits for half a second
+# behind batch records on 1 Mbit/s. A frame may reach beyond it, so one of any size can be sent.
+TUNNEL_WINDOW_BYTES = 64 * KIB
 TUNNEL_GAPS_MAX = 64
 
 # Container socketpair

@@ -13,7 +13,6 @@ from walle_agent.config import DeploySection
 from walle_agent.deploy import changes
 from walle_agent.deploy.planner import Install, Rebind, Remove, Step, Switch, plan
 from walle_agent.deploy.steps import Steps
-from walle_agent.link.backoff import Backoff
 from walle_agent.link.exchange import retry_after_s
 from walle_agent.link.reporter import Reporter
 from walle_agent.state.keeper import StateKeeper
@@ -21,6 +20,7 @@ from walle_agent.state.machine import COMPLETE
 from walle_agent.state.reports import new_report_id
 from walle_agent.state.store import SLOT_NAMES
 from walle_agent.tasks.registry import InstalledTask
+from walle_shared.backoff import Backoff
 from walle_shared.errors import (
     Conflict,
     LengthOrHashError,

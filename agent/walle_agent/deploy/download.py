@@ -17,10 +17,10 @@ from pathlib import Path
 
 import trio
 
-from walle_agent.link.backoff import Backoff
 from walle_agent.link.exchange import retry_after_s
 from walle_agent.link.transport import Transport
 from walle_agent.state.files import sync_folder
+from walle_shared.backoff import Backoff
 from walle_shared.errors import LengthOrHashError, NotFound, StorageError, TransportError
 from walle_shared.ids import Sha256
 from walle_shared.observe import get_logger

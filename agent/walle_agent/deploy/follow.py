@@ -11,11 +11,11 @@ from typing import NoReturn
 import trio
 
 from walle_agent.deploy.verify import open_epoch, open_snapshot
-from walle_agent.link.backoff import Backoff
 from walle_agent.link.exchange import CredentialRefused, EpochFloor, SseEvent, check_epoch, retry_after_s
 from walle_agent.link.session import Session
 from walle_agent.link.transport import Transport
 from walle_agent.state.keeper import StateKeeper
+from walle_shared.backoff import Backoff
 from walle_shared.clock import Clock
 from walle_shared.errors import ConnectionLost, TrustError, WalleError
 from walle_shared.limits import SNAPSHOT_MAX_BYTES

@@ -6,10 +6,10 @@ from typing import NoReturn
 
 import trio
 
-from walle_agent.link.backoff import Backoff
 from walle_agent.link.exchange import retry_after_s
 from walle_agent.link.session import Session
 from walle_agent.state.reports import ReportQueue
+from walle_shared.backoff import Backoff
 from walle_shared.clock import Clock
 from walle_shared.errors import LimitExceeded, ProtocolError, WalleError
 from walle_shared.ids import ReleaseId

@@ -295,6 +295,17 @@ class WebSocketChannel:
             raise RemoteProtocolError("the tunnel carries binary frames; the peer sent text")
         return message
 
+    async def ping(self) -> None:
+        """Send a WebSocket ping and wait for its pong.
+
+        Raises:
+            ConnectionLost: the socket is closed.
+        """
+        try:
+            await self._socket.ping()
+        except trio_websocket.ConnectionClosed as error:
+            raise ConnectionLost(f"the tunnel closed: {error.reason}") from None
+
 
 def transport_error(error: httpx.HTTPError, what: str) -> WalleError:
     """The typed error for one of httpx's."""

@@ -27,15 +27,17 @@ from walle_shared.errors import (
     TransportError,
     WalleError,
 )
-from walle_shared.limits import TUNNEL_WINDOW_FRAMES
+from walle_shared.limits import TUNNEL_WINDOW_BYTES, TUNNEL_WINDOW_FRAMES
 from walle_shared.observe import get_logger
 from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import GoodbyeNotice
 from walle_shared.protocol.tunnel import (
+    PACE,
     Deflater,
     Frame,
     FrameKind,
     Hello,
+    PaceNotice,
     TunnelClass,
     decode_frame,
     encode_frame,
@@ -45,6 +47,11 @@ from walle_shared.protocol.version import PROTOCOL_VERSION
 
 #: A cloud that does not acknowledge for this long is taken for dead.
 ACK_TIMEOUT_S = 30.0
+#: Silence after which the cloud is asked whether it is there: below the minute at which proxies cut idle
+#: connections by default.
+HEARTBEAT_S = 45.0
+#: Entries read from the outbox at once: of the largest, 4 MiB.
+_BATCH_ROWS = 16
 #: While records wait for better conditions, these are looked at so often.
 _CONDITIONS_S = 5.0
 #: Beyond every number: the outbox has nothing of a class that must wait.
@@ -62,6 +69,10 @@ class FrameChannel(Protocol):
 
     async def receive(self) -> bytes:
         """Wait for one frame."""
+        ...
+
+    async def ping(self) -> None:
+        """Ask whether the peer is there; returns with its answer."""
         ...
 
 
@@ -91,7 +102,7 @@ class OutboxAccess(Protocol):
 
 
 class Waits(Protocol):
-    """How long to wait before trying again (``link.backoff.Backoff``)."""
+    """How long to wait before trying again (``walle_shared.backoff.Backoff``)."""
 
     def next_delay_s(self, retry_after_s: float | None = None) -> float:
         """Count a failure and return the seconds to wait."""
@@ -118,8 +129,16 @@ class Goodbye:
 
 
 @dataclass(frozen=True, slots=True)
+class Paced:
+    """The cloud is there, and grants so many unacknowledged frames from now on."""
+
+    window: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TunnelStatistics:
-    """Counters since the start. Bytes are of frames, compressed."""
+    """Counters since the start. Bytes are of frames, compressed; ``slowed_by`` is what the cloud says."""
 
     connections: int = 0
     failures: int = 0
@@ -127,7 +146,9 @@ class TunnelStatistics:
     tombstones_sent: int = 0
     bytes_sent: int = 0
     acks: int = 0
+    heartbeats: int = 0
     connected: bool = False
+    slowed_by: str = ""
     allowance: AllowanceStatistics = field(default_factory=AllowanceStatistics)
 
 
@@ -138,20 +159,31 @@ class TunnelSender:
         incarnation: the store's.
         numbers: by class, the lowest number that may still be sent and the highest ever given.
         window: frames that may be unacknowledged.
+        window_bytes: once so many bytes are unacknowledged, nothing more is sent.
     """
 
-    def __init__(self, incarnation: str, numbers: Numbers, *, window: int = TUNNEL_WINDOW_FRAMES) -> None:
+    def __init__(
+        self,
+        incarnation: str,
+        numbers: Numbers,
+        *,
+        window: int = TUNNEL_WINDOW_FRAMES,
+        window_bytes: int = TUNNEL_WINDOW_BYTES,
+    ) -> None:
         self.incarnation = incarnation
         self._numbers = dict(numbers)
-        self._window = window
+        self._window = self._granted = window
+        self._window_bytes = window_bytes
         self._deflater = Deflater()
-        self._in_flight: dict[TunnelClass, deque[int]] = {klass: deque() for klass in TunnelClass}
+        self._in_flight: dict[TunnelClass, deque[tuple[int, int]]] = {klass: deque() for klass in TunnelClass}
+        self._bytes_in_flight = 0
         self._sent = {klass: self._numbers[klass][0] - 1 for klass in TunnelClass}
         self._acked = dict(self._sent)
 
     def hello(self) -> bytes:
         """The connection's first frame."""
-        hello = Hello(self.incarnation, {klass.name: first for klass, (first, _) in self._numbers.items()})
+        first = {klass.name: first for klass, (first, _) in self._numbers.items()}
+        hello = Hello(self.incarnation, first, (PACE,))
         return encode_frame(Frame(FrameKind.HELLO, TunnelClass.REALTIME, PROTOCOL_VERSION, encode(hello)))
 
     @property
@@ -162,7 +194,9 @@ class TunnelSender:
     @property
     def room(self) -> int:
         """Frames that may be sent before the next acknowledgement."""
-        return self._window - self.in_flight
+        if self._bytes_in_flight >= self._window_bytes:
+            return 0
+        return max(0, self._granted - self.in_flight)
 
     @property
     def sent(self) -> Mapping[TunnelClass, int]:
@@ -179,7 +213,7 @@ class TunnelSender:
             raise LocalProtocolError(f"{len(entries)} frames do not fit a window with room for {self.room}")
         return [self._frame(entry) for entry in entries if entry.last_seq > self._acked[entry.klass]]
 
-    def receive(self, data: bytes) -> Acked | Goodbye | None:
+    def receive(self, data: bytes) -> Acked | Goodbye | Paced | None:
         """Take a frame from the cloud; None for an acknowledgement that says nothing new.
 
         Raises:
@@ -192,6 +226,9 @@ class TunnelSender:
             if not (math.isfinite(notice.retry_s) and notice.retry_s >= 0):
                 raise RemoteProtocolError("tunnel goodbye: retry_s must be a number of seconds")
             return Goodbye(notice.retry_s)
+        if frame.kind is FrameKind.PACE:
+            self._granted = min(self._window, frame.seq)
+            return Paced(self._granted, decode(PaceNotice, frame.payload).reason)
         if frame.kind is not FrameKind.ACK:
             raise RemoteProtocolError(f"tunnel frame {frame.kind.name} is not for a device")
         return self._acknowledge(frame.klass, frame.seq)
@@ -207,8 +244,8 @@ class TunnelSender:
         self._acked[klass] = seq
         self._sent[klass] = max(self._sent[klass], seq)  # an earlier connection had brought it there
         frames = self._in_flight[klass]
-        while frames and frames[0] <= seq:
-            frames.popleft()
+        while frames and frames[0][0] <= seq:
+            self._bytes_in_flight -= frames.popleft()[1]
         return Acked(klass, seq)
 
     def _frame(self, entry: Outgoing) -> bytes:
@@ -221,9 +258,11 @@ class TunnelSender:
             kind, payload = FrameKind.TOMBSTONE, tombstone_payload(entry.last_seq)
         else:
             kind, payload = FrameKind.DATA, self._deflater.compress(entry.payload)
+        data = encode_frame(Frame(kind, entry.klass, entry.seq, payload))
         self._sent[entry.klass] = entry.last_seq
-        self._in_flight[entry.klass].append(entry.last_seq)
-        return encode_frame(Frame(kind, entry.klass, entry.seq, payload))
+        self._in_flight[entry.klass].append((entry.last_seq, len(data)))
+        self._bytes_in_flight += len(data)
+        return data
 
 
 class Tunnel:
@@ -234,6 +273,8 @@ class Tunnel:
         connect: opens a connection.
         backoff: waits between attempts.
         allowance: what may be sent now; without it, everything.
+        heartbeat_s: after so long without a frame from the cloud it is asked whether it is there; that also
+            keeps the connection open in routers and proxies between.
     """
 
     def __init__(
@@ -243,8 +284,10 @@ class Tunnel:
         *,
         backoff: Waits,
         allowance: Allowance | None = None,
+        heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self._outbox = outbox
+        self._heartbeat_s = heartbeat_s
         self._allowance = allowance or Allowance()
         self._connect = connect
         self._backoff = backoff
@@ -273,7 +316,7 @@ class Tunnel:
                 raise
             return self._failed(_first_error(expected))
         finally:
-            self._stats = replace(self._stats, connected=False)
+            self._stats = replace(self._stats, connected=False, slowed_by="")
         _log.info("tunnel_closed", retry_s=goodbye.retry_s)
         return self._backoff.next_delay_s(goodbye.retry_s)
 
@@ -290,6 +333,7 @@ class Tunnel:
         conversation = _Conversation(sender, channel)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send, conversation)
+            nursery.start_soon(self._beat, conversation)
             goodbye = await self._receive(conversation)
             nursery.cancel_scope.cancel()
         return goodbye
@@ -298,22 +342,37 @@ class Tunnel:
         sender = conversation.sender
         seen = await self._outbox.wait_outgoing(-1)
         while True:
+            while sender.room == 0:
+                await conversation.wait_room()
             allowed = self._allowance.allowed()
             after = {klass: seq if klass in allowed else _NONE_OF_IT for klass, seq in sender.sent.items()}
-            batch = await self._outbox.next_batch(after, sender.room)
+            batch = await self._outbox.next_batch(after, min(sender.room, _BATCH_ROWS))
             self._check_store(sender)
             if not batch:
                 patience_s = _CONDITIONS_S if len(allowed) < len(TunnelClass) else math.inf
                 with trio.move_on_after(patience_s):
                     seen = await self._outbox.wait_outgoing(seen)
                 continue
-            for data in sender.send(batch):
-                await conversation.channel.send(data)
-                self._count_sent(data)
-                self._allowance.spend(len(data))
+            for entry in batch:
+                if sender.room == 0:
+                    break  # its bytes filled the window: the rest is read again
+                for data in sender.send([entry]):
+                    await conversation.channel.send(data)
+                    self._count_sent(data)
+                    self._allowance.spend(len(data))
             conversation.expect_ack()
-            while sender.room == 0:
-                await conversation.wait_room()
+
+    async def _beat(self, conversation: _Conversation) -> NoReturn:
+        while True:
+            await trio.sleep_until(conversation.heard_at + self._heartbeat_s)
+            if trio.current_time() < conversation.heard_at + self._heartbeat_s:
+                continue
+            with trio.move_on_after(ACK_TIMEOUT_S):
+                await conversation.channel.ping()
+                conversation.heard_at = trio.current_time()
+                self._stats = replace(self._stats, heartbeats=self._stats.heartbeats + 1)
+                continue
+            raise PeerTimeout(f"the cloud answered no heartbeat for {ACK_TIMEOUT_S:.0f} s")
 
     async def _receive(self, conversation: _Conversation) -> Goodbye:
         sender = conversation.sender
@@ -321,7 +380,10 @@ class Tunnel:
             received = sender.receive(await conversation.receive())
             if isinstance(received, Goodbye):
                 return received
-            if received is not None:
+            if isinstance(received, Paced):
+                self._stats = replace(self._stats, slowed_by=received.reason)
+                conversation.made_room()
+            elif received is not None:
                 await self._outbox.ack(sender.incarnation, received.klass, received.seq)
                 self._check_store(sender)
                 self._stats = replace(self._stats, acks=self._stats.acks + 1)
@@ -349,6 +411,7 @@ class _Conversation:
     def __init__(self, sender: TunnelSender, channel: FrameChannel) -> None:
         self.sender = sender
         self.channel = channel
+        self.heard_at = trio.current_time()
         self._room = trio.Event()
         self._patience = trio.CancelScope()
 
@@ -356,7 +419,9 @@ class _Conversation:
         """Wait for a frame; not for ever while something is in flight."""
         with trio.CancelScope() as self._patience:
             self.expect_ack()
-            return await self.channel.receive()
+            data = await self.channel.receive()
+            self.heard_at = trio.current_time()
+            return data
         raise PeerTimeout(f"the cloud acknowledged nothing for {ACK_TIMEOUT_S:.0f} s")
 
     def expect_ack(self) -> None:

@@ -88,6 +88,14 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (device_id, incarnation)
     ) STRICT, WITHOUT ROWID;
     """,
+    # The key that sinks tell repeated rows by; rows from before it get one that nothing else can have.
+    """
+    ALTER TABLE feature ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+    UPDATE feature SET origin = 'row:' || id;
+
+    CREATE TABLE sink (name TEXT PRIMARY KEY, written_id INTEGER NOT NULL, planned_id INTEGER NOT NULL)
+    STRICT, WITHOUT ROWID;
+    """,
 )
 
 

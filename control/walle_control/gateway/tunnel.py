@@ -1,7 +1,8 @@
 """The upload tunnel: one WebSocket per device, frames of ``walle_shared.protocol.tunnel``.
 
 Frames are decoded as they arrive and committed in groups: what came while the last group was on its way to
-the disk goes together. An acknowledgement is sent only after the commit.
+the disk goes together. An acknowledgement is sent only once every sink has the group. While a sink is late,
+the device is told so, and to send less.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ from walle_shared.ids import DeviceId
 from walle_shared.limits import TUNNEL_WINDOW_FRAMES
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import GoodbyeNotice, Problem
+from walle_shared.protocol.tunnel import PACE, PaceNotice
 from walle_shared.protocol.tunnel_receiver import (
     HelloReceived,
     RecordReceived,
+    SequenceLedger,
     TombstoneReceived,
     TunnelReceiver,
     ack_frames,
     goodbye_frame,
+    pace_frame,
 )
 
 _log = get_logger("control.tunnel")
@@ -40,6 +44,12 @@ _TRY_AGAIN = 1013
 #: A connection that has not said HELLO by then is closed.
 _HELLO_TIMEOUT_S = 20.0
 _REASON_MAX_BYTES = 120
+
+#: A sink may be so late before devices are told, and then they are told again so often.
+_LATE_S = 1.0
+_STILL_LATE_S = 10.0
+#: Frames a device may have unacknowledged while a sink is late.
+_LATE_WINDOW = 1
 
 Item = RecordReceived | TombstoneReceived
 
@@ -98,11 +108,9 @@ class TunnelRoutes:
         receiver = TunnelReceiver()
         hello = await _receive_hello(websocket, receiver)
         ledger = await self._telemetry.open_tunnel(device_id, hello)
-        for frame in ack_frames(ledger):
-            await websocket.send_bytes(frame)
         send, receive = trio.open_memory_channel[Item](TUNNEL_WINDOW_FRAMES)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._commit_all, websocket, device_id, hello.incarnation, receive)
+            nursery.start_soon(self._commit_all, websocket, device_id, hello, ledger, receive)
             while True:
                 item = receiver.receive(await _receive_binary(websocket))
                 assert not isinstance(item, HelloReceived)  # the receiver greets once
@@ -112,18 +120,37 @@ class TunnelRoutes:
         self,
         websocket: WebSocket,
         device_id: DeviceId,
-        incarnation: str,
+        hello: HelloReceived,
+        ledger: SequenceLedger,
         items: trio.MemoryReceiveChannel[Item],
     ) -> None:
+        await self._wait_sinks(websocket, hello)  # an earlier connection may have left rows on their way
+        for frame in ack_frames(ledger):
+            await websocket.send_bytes(frame)
         while True:
             group = [await items.receive()]
             while items.statistics().current_buffer_used:
                 group.append(items.receive_nowait())
             if self._devices.is_revoked(device_id):
                 raise RemoteProtocolError(f"device {device_id} was revoked by an operator")
-            ledger = await self._telemetry.record_tunnel(device_id, incarnation, group)
+            ledger = await self._telemetry.record_tunnel(device_id, hello.incarnation, group)
+            await self._wait_sinks(websocket, hello)
             for frame in ack_frames(ledger, group):
                 await websocket.send_bytes(frame)
+
+    async def _wait_sinks(self, websocket: WebSocket, hello: HelloReceived) -> None:
+        """Wait until every sink has what the journal has; tell the device if that takes long."""
+        head, sinks = self._telemetry.journal_head, self._telemetry.sinks
+        understands = PACE in hello.understands
+        if await sinks.wait_durable(head, within_s=_LATE_S):
+            return
+        while True:
+            if understands:
+                await websocket.send_bytes(pace_frame(_LATE_WINDOW, PaceNotice(sinks.behind(head))))
+            if await sinks.wait_durable(head, within_s=_STILL_LATE_S):
+                break
+        if understands:
+            await websocket.send_bytes(pace_frame(TUNNEL_WINDOW_FRAMES, PaceNotice()))
 
 
 async def _receive_hello(websocket: WebSocket, receiver: TunnelReceiver) -> HelloReceived:

@@ -8,11 +8,15 @@
     TOMBSTONE payload = last seq u64: records seq..last were evicted unsent    device -> cloud
     ACK       everything of this class up to and including seq is committed    cloud -> device
     GOODBYE   payload = JSON GoodbyeNotice                                     cloud -> device
+    PACE      seq = frames the device may have unacknowledged from now on,     cloud -> device
+              payload = JSON PaceNotice; only to devices whose HELLO says they understand "pace"
 
 Sequence numbers start at 1, rise by one per class and store incarnation, and a tombstone consumes the numbers
 it covers, so the receiver can tell "lost on purpose" from "still to come". Delivery is at least once; the
 receiver drops what it has seen by (device, incarnation, class, seq), and its memory of that commits together
-with the record. The device has at most ``limits.TUNNEL_WINDOW_FRAMES`` frames unacknowledged.
+with the record. The device has at most ``limits.TUNNEL_WINDOW_FRAMES`` frames unacknowledged, and sends no
+more once they hold ``limits.TUNNEL_WINDOW_BYTES``. A cloud whose stores lag says PACE: it is alive, has less
+room, and the device's patience begins anew.
 
 One deflate stream per connection and direction is flushed at each frame: repeated member names cost a few
 bytes. It carries one device's records only, never text of another party beside a secret.
@@ -42,6 +46,7 @@ class FrameKind(IntEnum):
     TOMBSTONE = 3
     ACK = 4
     GOODBYE = 5
+    PACE = 6
 
 
 class TunnelClass(IntEnum):
@@ -67,12 +72,25 @@ class Hello:
 
     ``first`` names, by class (``"REALTIME": 17``), the lowest number that may still come: what lies below was
     acknowledged once. A receiver that was restored from an older backup learns from it what it has lost, and
-    does not wait for ever.
+    does not wait for ever. ``understands`` lists optional frames that may be sent to the device.
     """
 
     incarnation: str
     first: Mapping[str, int] = field(default_factory=dict)
+    understands: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PaceNotice:
+    """Why the cloud changes the pace; empty once all is well again."""
+
+    reason: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: The word of ``Hello.understands`` for PACE frames.
+PACE = "pace"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ from walle_shared.protocol.tunnel import (
     FrameKind,
     Hello,
     Inflater,
+    PaceNotice,
     Record,
     TunnelClass,
     decode_frame,
@@ -62,6 +63,7 @@ class HelloReceived:
 
     incarnation: str
     first: Mapping[TunnelClass, int] = field(default_factory=dict)
+    understands: frozenset[str] = frozenset()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -130,7 +132,8 @@ class TunnelReceiver:
         if not _INCARNATION.fullmatch(hello.incarnation):
             raise RemoteProtocolError("tunnel incarnation must be 1 to 64 letters, digits, '_' or '-'")
         self._greeted = True
-        return HelloReceived(hello.incarnation, _check_first(hello.first), hello.extra)
+        understands = frozenset(hello.understands)
+        return HelloReceived(hello.incarnation, _check_first(hello.first), understands, hello.extra)
 
     def _receive_record(self, frame: Frame) -> RecordReceived:
         record = decode(Record, self._inflater.decompress(frame.payload))
@@ -257,6 +260,11 @@ def ack_frames(
 def goodbye_frame(notice: GoodbyeNotice) -> bytes:
     """Frame that asks the device to leave and come back later."""
     return encode_frame(Frame(FrameKind.GOODBYE, TunnelClass.REALTIME, 0, encode(notice)))
+
+
+def pace_frame(window: int, notice: PaceNotice) -> bytes:
+    """Frame that grants the device ``window`` unacknowledged frames from now on."""
+    return encode_frame(Frame(FrameKind.PACE, TunnelClass.REALTIME, window, encode(notice)))
 
 
 def _check_first(first: Mapping[str, int]) -> dict[TunnelClass, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import trio
@@ -22,7 +23,7 @@ from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotFound
 from walle_shared.ids import TaskVersion, check_name, check_version
 from walle_shared.limits import MANIFEST_MAX_BYTES
-from walle_shared.manifest import MANIFEST_KIND, Manifest
+from walle_shared.manifest import MANIFEST_KIND, ColumnType, Manifest
 from walle_shared.signing import open_envelope, sign_envelope
 
 
@@ -43,6 +44,7 @@ class TasksService:
         self._clock = clock
         self._config = config
         self._convert = convert
+        self._uploads: dict[tuple[str, str, str], Mapping[str, Mapping[str, ColumnType]]] = {}
         self._one_import = trio.Lock()  # an import may hold a whole bundle in memory
 
     async def import_version(self, request: ImportRequest) -> ImportResult:
@@ -83,6 +85,19 @@ class TasksService:
         envelope = await trio.to_thread.run_sync(self._data.files.read, "manifest", row.manifest)
         manifest = open_envelope(Manifest, MANIFEST_KIND, envelope, [self._data.signing_key.public])
         return VersionDetail(row, manifest.definition, manifest.files)
+
+    async def upload_fields(
+        self, scenario: str, task: str, version: str, name: str
+    ) -> Mapping[str, ColumnType] | None:
+        """The fields that a version's manifest lets an upload have; None if it knows no such upload."""
+        key = (scenario, task, version)
+        if key not in self._uploads:
+            try:
+                detail = await self.show(*key)
+            except NotFound:
+                return None  # not remembered: it may be imported yet, and devices can make up any name
+            self._uploads[key] = detail.definition.uploads
+        return self._uploads[key].get(name)
 
     async def _import_source(self, source: TaskSource, task: str, version: TaskVersion) -> ImportResult:
         scenario = bundle.definition_of(source, task).task.scenario

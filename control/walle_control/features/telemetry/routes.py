@@ -18,6 +18,8 @@ from walle_shared.protocol.messages import ReportBatch
 Q = TypeVar("Q", FeatureQuery, ReportQuery)
 
 _PAGING = frozenset({"after", "limit"})
+#: So long may ``GET features`` be asked to wait for its first row: proxies cut silence after a minute.
+_WAIT_MAX_S = 50
 
 
 class TelemetryRoutes:
@@ -39,16 +41,22 @@ class TelemetryRoutes:
     async def features(self, request: Request) -> Response:
         """``GET features``."""
         query = _query(FeatureQuery, request)
-        return json_response(await self._service.features(query, *_paging(request)))
+        wait_s = query_int(request, "wait_s", 0, high=_WAIT_MAX_S)
+        return json_response(await self._service.features(query, *_paging(request), wait_s))
+
+    async def sinks(self, _request: Request) -> Response:
+        """``GET sinks``."""
+        return json_response(self._service.sink_list())
 
 
 def _query[Q: (FeatureQuery, ReportQuery)](cls: type[Q], request: Request) -> Q:
     known = {f.name for f in dataclasses.fields(cls)}
-    given = {name: text for name, text in request.query_params.items() if name not in _PAGING}
+    control = _PAGING | {"wait_s"} if cls is FeatureQuery else _PAGING
+    given = {name: text for name, text in request.query_params.items() if name not in control}
     if unknown := given.keys() - known:
         raise RemoteProtocolError(
             f"query {', '.join(sorted(unknown))[:80]} is not known;"
-            f" known here: {', '.join(sorted(known | _PAGING))}"
+            f" known here: {', '.join(sorted(known | control))}"
         )
     return cls(**given)
 

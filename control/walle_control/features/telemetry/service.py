@@ -6,10 +6,20 @@ import math
 import sqlite3
 from collections.abc import Callable, Sequence
 
+import trio
+
 from walle_control.db.connection import Database
 from walle_control.features.releases import read_model as releases
 from walle_control.features.telemetry import store
-from walle_control.features.telemetry.types import FeaturePage, FeatureQuery, ReportPage, ReportQuery
+from walle_control.features.telemetry.arrivals import Arrivals
+from walle_control.features.telemetry.sinks.pump import Sinks
+from walle_control.features.telemetry.types import (
+    FeaturePage,
+    FeatureQuery,
+    ReportPage,
+    ReportQuery,
+    SinkList,
+)
 from walle_shared.clock import Clock
 from walle_shared.errors import LimitExceeded, RemoteProtocolError
 from walle_shared.ids import DeviceId
@@ -30,12 +40,29 @@ _INT_MAX = 2**63 - 1
 
 
 class TelemetryService:
-    """Stores what devices send. ``on_reports`` is called once new reports are committed."""
+    """Stores what devices send.
 
-    def __init__(self, database: Database, clock: Clock, on_reports: Callable[[], None]) -> None:
+    Args:
+        database: holds the journal of features and all reports.
+        clock: wall time.
+        on_reports: is called once new reports are committed.
+        arrivals: is told how far the journal reaches.
+        sinks: where features go besides; none by default.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        on_reports: Callable[[], None],
+        arrivals: Arrivals | None = None,
+        sinks: Sinks | None = None,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._on_reports = on_reports
+        self._arrivals = arrivals or Arrivals()
+        self.sinks = sinks or Sinks((), database, self._arrivals, clock)
 
     async def record_reports(self, device_id: DeviceId, batch: ReportBatch) -> ReportReceipt:
         """Store a batch of reports in one transaction.
@@ -73,34 +100,59 @@ class TelemetryService:
     ) -> SequenceLedger:
         """Store records and the memory of having them in one transaction; the committed ledger.
 
+        They are in the journal then, but perhaps not in every sink: wait for ``journal_head`` there before
+        telling the device.
+
         Raises:
             LimitExceeded: the device left too many gaps.
+            RemoteProtocolError: a record's names are no names.
         """
+        for item in items:
+            if isinstance(item, RecordReceived):
+                _check_record(item)
         now_ms = self._clock.wall_ms()
 
-        def job(db: sqlite3.Connection) -> SequenceLedger:
+        def job(db: sqlite3.Connection) -> tuple[SequenceLedger, int, int]:
             ledger = SequenceLedger.from_plain(store.load_ledger(db, device_id, incarnation))
-            lost = 0
+            lost = size_bytes = 0
             for item in items:
                 fresh = ledger.admit(item)
                 if isinstance(item, TombstoneReceived):
                     lost += fresh
                 elif fresh:
-                    store.insert_feature(db, device_id, item.record, now_ms)
+                    origin = f"{incarnation}:{item.klass.name}:{item.seq}"
+                    size_bytes += store.insert_feature(db, device_id, origin, item.record, now_ms)
             store.save_ledger(db, device_id, incarnation, ledger.to_plain(), lost, now_ms)
-            return ledger
+            return ledger, store.journal_head(db), size_bytes
 
-        return await self._database.write(job)
+        ledger, head, size_bytes = await self._database.write(job)
+        self._arrivals.advance(head, size_bytes)
+        return ledger
+
+    @property
+    def journal_head(self) -> int:
+        """The newest id that is committed."""
+        return self._arrivals.head
+
+    def sink_list(self) -> SinkList:
+        """How far each sink is."""
+        return SinkList(self._arrivals.head, self.sinks.statistics())
 
     async def reports(self, query: ReportQuery, after: int, limit: int) -> ReportPage:
         """A page of reports by arrival."""
         found = await self._database.read(lambda db: store.list_reports(db, query, after, limit))
         return ReportPage(tuple(found), found[-1].id if found else after)
 
-    async def features(self, query: FeatureQuery, after: int, limit: int) -> FeaturePage:
-        """A page of features by arrival."""
-        found = await self._database.read(lambda db: store.list_features(db, query, after, limit))
-        return FeaturePage(tuple(found), found[-1].id if found else after)
+    async def features(self, query: FeatureQuery, after: int, limit: int, wait_s: float = 0.0) -> FeaturePage:
+        """A page of features by arrival; an empty one only after waiting ``wait_s`` for the first."""
+        deadline = trio.current_time() + wait_s
+        while True:
+            seen = self._arrivals.head
+            found = await self._database.read(lambda db: store.list_features(db, query, after, limit))
+            if found:
+                return FeaturePage(tuple(found), found[-1].id)
+            if not await self._arrivals.wait_beyond(seen, max(0.0, deadline - trio.current_time())):
+                return FeaturePage((), after)
 
 
 def _record(db: sqlite3.Connection, device_id: DeviceId, reports: Sequence[Report], now_ms: int) -> int:
@@ -116,6 +168,23 @@ def _record(db: sqlite3.Connection, device_id: DeviceId, reports: Sequence[Repor
         if report.stage in ("install", "revert"):
             store.set_installed(db, device_id, scenario, report)
     return accepted
+
+
+def _check_record(item: RecordReceived) -> None:
+    record = item.record
+    names = {
+        "scenario": record.scenario,
+        "task": record.task,
+        "version": record.version,
+        "release_id": record.release_id,
+        "name": record.name,
+    }
+    for member, text in names.items():
+        if len(text) > _ID_MAX_CHARS or not text.isprintable():
+            raise RemoteProtocolError(
+                f"tunnel record {item.klass.name} {item.seq}: {member} is not a name of at most"
+                f" {_ID_MAX_CHARS} printable characters"
+            )
 
 
 def _check_report(report: Report, where: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from walle_control.features.telemetry.sinks.sink import Row
 from walle_control.features.telemetry.types import (
     FeatureQuery,
     InstalledTask,
@@ -92,14 +93,59 @@ def list_reports(db: sqlite3.Connection, query: ReportQuery, after: int, limit: 
     return [from_plain(StoredReport, dict(row)) for row in rows]
 
 
-def insert_feature(db: sqlite3.Connection, device_id: DeviceId, record: Record, now_ms: int) -> None:
-    """Add a feature."""
+def insert_feature(
+    db: sqlite3.Connection, device_id: DeviceId, origin: str, record: Record, now_ms: int
+) -> int:
+    """Add a feature to the journal; the bytes of its fields."""
+    fields = orjson.dumps(record.fields)
     db.execute(
-        "INSERT INTO feature (device_id, scenario, task, version, release_id, name, at_ms, received_ms,"
-        " fields) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (device_id, record.scenario, record.task, record.version, record.release_id, record.name,
-         record.at_ms, now_ms, orjson.dumps(record.fields).decode()),
+        "INSERT INTO feature (device_id, origin, scenario, task, version, release_id, name, at_ms,"
+        " received_ms, fields) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (device_id, origin, record.scenario, record.task, record.version, record.release_id, record.name,
+         record.at_ms, now_ms, fields.decode()),
     )  # fmt: skip
+    return len(fields)
+
+
+def journal_head(db: sqlite3.Connection) -> int:
+    """The newest id of the journal; 0 before the first."""
+    return total(db, "feature")
+
+
+def read_journal(
+    db: sqlite3.Connection, after: int, last_id: int, rows_max: int, bytes_max: float
+) -> Sequence[Row]:
+    """Rows after one id up to another, in order, within the limits but at least one."""
+    rows: list[Row] = []
+    size_bytes = 0
+    for found in db.execute(
+        "SELECT * FROM feature WHERE id > ? AND id <= ? ORDER BY id LIMIT ?", (after, last_id, rows_max)
+    ):
+        size_bytes += len(found["fields"])
+        if rows and size_bytes > bytes_max:
+            break
+        rows.append(Row(**dict(found)))
+    return rows
+
+
+def prune_journal(db: sqlite3.Connection, written_id: int, before_ms: int, rows_max: int) -> int:
+    """Delete rows up to an id that came before a time; how many. The newest row stays: it holds the count."""
+    return db.execute(
+        "DELETE FROM feature WHERE id IN (SELECT id FROM feature WHERE id <= ? AND received_ms < ?"
+        " AND id < (SELECT max(id) FROM feature) ORDER BY id LIMIT ?)",
+        (written_id, before_ms, rows_max),
+    ).rowcount
+
+
+def sink_position(db: sqlite3.Connection, name: str) -> tuple[int, int]:
+    """Up to which id a sink has the journal, and up to which the batch goes that it may have begun."""
+    row = db.execute("SELECT written_id, planned_id FROM sink WHERE name = ?", (name,)).fetchone()
+    return (row["written_id"], row["planned_id"]) if row else (0, 0)
+
+
+def save_sink_position(db: sqlite3.Connection, name: str, written_id: int, planned_id: int) -> None:
+    """Remember how far a sink is."""
+    db.execute("INSERT OR REPLACE INTO sink VALUES (?, ?, ?)", (name, written_id, planned_id))
 
 
 def list_features(db: sqlite3.Connection, query: FeatureQuery, after: int, limit: int) -> list[StoredFeature]:
@@ -109,7 +155,7 @@ def list_features(db: sqlite3.Connection, query: FeatureQuery, after: int, limit
 
 
 def total(db: sqlite3.Connection, table: str) -> int:
-    """How many rows ever came into ``report`` or ``feature`` (neither is ever thinned out)."""
+    """How many rows ever came into ``report`` or ``feature`` (thinning out never takes the newest)."""
     highest: int = db.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0]
     return highest
 

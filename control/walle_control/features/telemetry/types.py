@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from walle_control.features.telemetry.sinks.sink import SinkStatistics
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, TaskName, TaskVersion
 
 
@@ -55,10 +56,11 @@ class StoredReport:
 
 @dataclass(frozen=True, slots=True)
 class StoredFeature:
-    """A feature as received; ``id`` rises with arrival."""
+    """A feature as received; ``id`` rises with arrival. (``device_id``, ``origin``) names it for ever."""
 
     id: int
     device_id: DeviceId
+    origin: str
     scenario: str
     task: str
     version: str
@@ -83,6 +85,14 @@ class FeaturePage:
 
     features: tuple[StoredFeature, ...]
     next: int
+
+
+@dataclass(frozen=True, slots=True)
+class SinkList:
+    """Every sink besides the database, and the journal's newest id."""
+
+    head: int
+    sinks: tuple[SinkStatistics, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ import pytest
 import trio
 import trio.testing
 
-from walle_agent.link.backoff import Backoff
 from walle_agent.link.exchange import CredentialRefused, ServerBusy
 from walle_agent.link.reporter import Reporter
 from walle_agent.link.session import NotEnrolled, Session
 from walle_agent.link.transport import Transport
 from walle_agent.state.reports import ReportQueue
 from walle_agent.state.store import StateStore
+from walle_shared.backoff import Backoff
 from walle_shared.clock import FixedClock
 from walle_shared.errors import ConnectionLost, LocalProtocolError, NotAllowed, StorageError
 from walle_shared.ids import ReleaseId, TaskName, TaskVersion

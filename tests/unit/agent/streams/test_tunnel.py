@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import trio
@@ -13,13 +16,13 @@ from trio.abc import Clock
 from walle_agent.streams.allowance import Allowance, Conditions
 from walle_agent.streams.outbox import Numbers, Outgoing
 from walle_agent.streams.storage import RunCommit, StreamStore
-from walle_agent.streams.tunnel import ACK_TIMEOUT_S, Tunnel
+from walle_agent.streams.tunnel import ACK_TIMEOUT_S, HEARTBEAT_S, Tunnel
 from walle_shared.clock import FixedClock
 from walle_shared.errors import ConnectionLost, StorageError
 from walle_shared.ids import ScenarioName, TaskName
-from walle_shared.limits import TUNNEL_WINDOW_FRAMES
+from walle_shared.limits import TUNNEL_WINDOW_BYTES, TUNNEL_WINDOW_FRAMES
 from walle_shared.protocol.messages import GoodbyeNotice
-from walle_shared.protocol.tunnel import Frame, FrameKind, Record, TunnelClass, encode_frame
+from walle_shared.protocol.tunnel import Frame, FrameKind, PaceNotice, Record, TunnelClass, encode_frame
 from walle_shared.protocol.tunnel_receiver import (
     HelloReceived,
     RecordReceived,
@@ -27,6 +30,7 @@ from walle_shared.protocol.tunnel_receiver import (
     TunnelReceiver,
     ack_frames,
     goodbye_frame,
+    pace_frame,
 )
 
 TASK = (ScenarioName("demo"), TaskName("page_view"))
@@ -42,9 +46,11 @@ class DirectOutbox:
         self.changed = trio.Event()
         self.ack_error: StorageError | None = None
 
-    def add(self, count: int = 1) -> None:
+    def add(self, count: int = 1, more: Mapping[str, str] = MappingProxyType({})) -> None:
         self.runs += 1
-        records = tuple(Record("demo", "page_view", "1.0", "r", "view", 1, {"n": n}) for n in range(count))
+        records = tuple(
+            Record("demo", "page_view", "1.0", "r", "view", 1, {"n": n, **more}) for n in range(count)
+        )
         self.store.commit_run(
             RunCommit(TASK, "1.0", "r", self.runs, uploads=records, classes={"view": BATCH})
         )
@@ -81,6 +87,8 @@ class FakeCloud:
         self.hello_times: list[float] = []
         self.got: list[int] = []
         self.unacked_max = 0
+        self.pings = 0
+        self.deaf = False
         self.refuse: Exception | None = None
         self.react: Callable[[RecordReceived], list[bytes] | None] = lambda item: None
 
@@ -89,7 +97,20 @@ class FakeCloud:
         await trio.lowlevel.checkpoint()
         if self.refuse is not None:
             raise self.refuse
-        yield FakeChannel(self)
+        self.channel = FakeChannel(self)
+        yield self.channel
+
+    async def say_pace(self, window: int, reason: str, times: int) -> None:
+        for _ in range(times):
+            self.channel.out.send_nowait(pace_frame(window, PaceNotice(reason)))
+            await trio.sleep(10)
+
+    def admit(self, seq: int) -> None:
+        item = RecordReceived(BATCH, seq, Record("demo", "page_view", "1.0", "r", "view", 1, {}))
+        self.ledger.admit(item)
+        self.got.append(seq)
+        for frame in ack_frames(self.ledger, [item]):
+            self.channel.out.send_nowait(frame)
 
 
 class FakeChannel:
@@ -120,6 +141,12 @@ class FakeChannel:
 
     async def receive(self) -> bytes:
         return await self.inward.receive()
+
+    async def ping(self) -> None:
+        self.cloud.pings += 1
+        if self.cloud.deaf:
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
 
 
 class Waits:
@@ -206,10 +233,56 @@ async def test_no_more_than_the_window_is_in_flight(
     autojump_clock: Clock, tunnel: Tunnel, outbox: DirectOutbox, cloud: FakeCloud
 ) -> None:
     cloud.react = lambda item: []
-    outbox.add(50)
+    outbox.add(100)
     await trio.sleep(ACK_TIMEOUT_S / 2)
     assert cloud.unacked_max == TUNNEL_WINDOW_FRAMES
-    assert outbox.store.statistics().outbox.records == 50
+    assert outbox.store.statistics().outbox.records == 100
+
+
+async def test_large_records_fill_the_window_by_their_bytes(
+    autojump_clock: Clock, tunnel: Tunnel, outbox: DirectOutbox, cloud: FakeCloud
+) -> None:
+    cloud.react = lambda item: []
+    chance = random.Random(1)
+    for _ in range(10):
+        outbox.add(1, {"text": chance.randbytes(15_000).hex()})  # packed, 15 000 bytes and some
+    await trio.sleep(ACK_TIMEOUT_S / 2)
+    assert 3 <= cloud.unacked_max <= math.ceil(TUNNEL_WINDOW_BYTES / 15_000)
+
+
+async def test_a_cloud_that_is_late_is_given_time_and_less(
+    autojump_clock: Clock, tunnel: Tunnel, outbox: DirectOutbox, cloud: FakeCloud, nursery: trio.Nursery
+) -> None:
+    await wait_until(lambda: len(cloud.hellos) == 1)
+    assert "pace" in cloud.hellos[0].understands
+
+    def late(item: RecordReceived) -> list[bytes]:
+        if item.seq == 1:
+            nursery.start_soon(cloud.say_pace, 1, "sink: the disk is full", 20)
+        return []
+
+    cloud.react = late
+    outbox.add()
+    await wait_until(lambda: tunnel.statistics().slowed_by != "")
+    outbox.add(9)
+    await trio.sleep(3 * ACK_TIMEOUT_S)
+    assert cloud.unacked_max == 1
+    assert tunnel.statistics().failures == 0
+    assert tunnel.statistics().slowed_by == "sink: the disk is full"
+    cloud.react = lambda item: None
+    cloud.admit(1)
+    await wait_until(lambda: cloud.got == list(range(1, 11)))
+    assert len(cloud.hellos) == 1
+
+
+async def test_a_quiet_cloud_is_asked_and_left_if_it_does_not_answer(
+    autojump_clock: Clock, tunnel: Tunnel, cloud: FakeCloud
+) -> None:
+    await trio.sleep(10.5 * HEARTBEAT_S)
+    assert cloud.pings == tunnel.statistics().heartbeats == 10
+    cloud.deaf = True
+    await wait_until(lambda: len(cloud.hellos) == 2)
+    assert tunnel.statistics().failures == 1
 
 
 async def test_a_silent_cloud_is_left_and_everything_sent_again(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 
-from walle_agent.link.backoff import Backoff
+from walle_shared.backoff import Backoff
 
 
 def test_waits_rise_to_the_cap_and_start_again_after_success() -> None:

@@ -1,0 +1,1 @@
+"""Where features go besides the database: one small interface, and what carries the journal to it."""

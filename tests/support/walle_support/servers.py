@@ -1,0 +1,129 @@
+"""Real servers for the sinks' tests, each private: its own folder, a free port, gone at the end."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_START_S = 60.0
+
+
+def free_port() -> int:
+    """A port of loopback nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def postgres_programs() -> Path | None:
+    """The folder of ``initdb`` and ``postgres``, if they are installed."""
+    if found := shutil.which("postgres"):
+        return Path(found).parent
+    return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+
+
+def nats_program() -> str | None:
+    """The program ``nats-server``, if it is installed."""
+    beside = Path(sys.executable).with_name("nats-server")
+    return str(beside) if beside.exists() else shutil.which("nats-server")
+
+
+@dataclass
+class ServerProcess:
+    """One server that can be killed, stopped for a while and started again where it was."""
+
+    url: str
+    command: list[str]
+    ready: Callable[[], bool]
+    user: str | None
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, stdout=log, stderr=log, user=self.user, extra_groups=[] if self.user else None
+            )
+        deadline = time.monotonic() + _START_S
+        while not self.ready():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, f"{self.command[0]} did not start: {self.log.read_text()}"
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@contextmanager
+def run_postgres() -> Iterator[ServerProcess]:
+    """A PostgreSQL on a Unix socket, with one empty database. It refuses to be root, so it is not."""
+    programs = postgres_programs()
+    assert programs is not None
+    user = "nobody" if os.geteuid() == 0 else None
+    # Not below pytest's folder: that is closed to other users, and a socket's path must be short.
+    with tempfile.TemporaryDirectory(prefix="walle-pg-", ignore_cleanup_errors=True) as folder:
+        if user:
+            os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
+        data, log = Path(folder, "data"), Path(folder, "log.txt")
+        init = [str(programs / "initdb"), "-D", str(data), "-U", "walle", "-A", "trust", "-E", "UTF8", "-N"]
+        options = {"check": True, "capture_output": True, "cwd": folder}
+        subprocess.run([*init, "--locale=C"], user=user, extra_groups=[] if user else None, **options)  # type: ignore[call-overload]
+        command = [
+            str(programs / "postgres"), "-D", str(data), "-k", folder, "-c", "listen_addresses=",
+            "-c", "shared_buffers=16MB", "-c", "max_connections=20",
+        ]  # fmt: skip
+        url = f"postgresql://walle@/postgres?host={folder}"
+        server = ServerProcess(url, command, lambda: _postgres_answers(url), user, log)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+@contextmanager
+def run_nats() -> Iterator[ServerProcess]:
+    """A JetStream server that keeps its streams on disk."""
+    program = nats_program()
+    assert program is not None
+    with tempfile.TemporaryDirectory(prefix="walle-nats-", ignore_cleanup_errors=True) as folder:
+        port = free_port()
+        command = [program, "-js", "-sd", folder, "-a", "127.0.0.1", "-p", str(port)]
+        url = f"nats://127.0.0.1:{port}"
+        server = ServerProcess(url, command, lambda: _listens(port), None, Path(folder, "log.txt"))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+def _postgres_answers(url: str) -> bool:
+    import psycopg
+
+    try:
+        psycopg.connect(url, connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
