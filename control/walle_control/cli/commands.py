@@ -253,6 +253,14 @@ def features_list(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def sinks(arguments: argparse.Namespace) -> int:
+    """``sinks``; 1 if one fails."""
+    with _connect(arguments) as client:
+        answer = client.get("sinks")
+    _print(arguments, answer, lambda: show.print_table(answer["sinks"], show.SINKS, "only the database"))
+    return 1 if any(sink["error"] for sink in answer["sinks"]) else 0
+
+
 def reports_list(arguments: argparse.Namespace) -> int:
     """``reports list``."""
     names = ("release", "device", "outcome", "after", "limit")

@@ -168,6 +168,7 @@ def _add_telemetry_commands(top: argparse._SubParsersAction[argparse.ArgumentPar
     for name in ("scenario", "task", "name", "device", "release"):
         listing.add_argument(f"--{name}", default="")
     _paged(listing)
+    _remote(top, "sinks", commands.sinks, "where features go besides the database, and how far each is")
     reports = _group(top, "reports", "what devices reported about releases")
     listing = _remote(reports, "list", commands.reports_list, "list them by arrival")
     for name in ("release", "device", "outcome"):

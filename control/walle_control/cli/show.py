@@ -72,6 +72,16 @@ RELEASES: tuple[Column, ...] = (
     ("guard", lambda r: r["verdict"]["reason"]),
 )
 
+SINKS: tuple[Column, ...] = (
+    ("sink", lambda s: s["name"]),
+    ("written up to", lambda s: s["written_id"]),
+    ("behind", lambda s: s["lag_rows"]),
+    ("rows", lambda s: s["rows"]),
+    ("refused", lambda s: s["refused"]),
+    ("failing since (UTC)", lambda s: moment(s["failing_since_ms"]) if s["error"] else "-"),
+    ("error", lambda s: s["error"] or "-"),
+)
+
 COUNTS: tuple[Column, ...] = (
     ("stage", lambda c: c["stage"]),
     ("outcome", lambda c: c["outcome"]),
