@@ -33,7 +33,7 @@ CREATE INDEX IF NOT EXISTS {TABLE}_by_id ON {TABLE} (id);
 CREATE INDEX IF NOT EXISTS {TABLE}_by_name ON {TABLE} (scenario, task, name, id);
 """
 _INCOMING = f"CREATE TEMPORARY TABLE walle_incoming (LIKE {TABLE}) ON COMMIT DELETE ROWS"
-_COPY = f"COPY walle_incoming ({', '.join(COLUMNS)}) FROM STDIN"
+_COPY = "COPY walle_incoming FROM STDIN"  # the table's columns are those of ``Row``, in its order
 _KEEP = f"INSERT INTO {TABLE} SELECT * FROM walle_incoming ON CONFLICT DO NOTHING"
 
 #: A server that does not answer must become an error: within these, whatever it is that hangs.
