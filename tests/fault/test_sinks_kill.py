@@ -16,7 +16,7 @@ from walle_agent.link.transport import Transport
 from walle_agent.streams.tunnel import Tunnel
 from walle_shared.backoff import Backoff
 from walle_shared.protocol.tunnel import Record
-from walle_support.live import LiveControl, commit_tasks, task_folder
+from walle_support.live import LiveControl, commit_tasks, task_folder  # pyright: ignore[reportAttributeAccessIssue]
 from walle_support.servers import ServerProcess, nats_program, postgres_programs, run_nats, run_postgres
 from walle_support.uploads import MemoryOutbox, enrol
 
@@ -116,7 +116,7 @@ class Rig:
         async def read() -> list[dict[str, Any]]:
             client = await nats.connect(self.nats_server.url)
             wanted = await client.jetstream().subscribe("walle.features.>", ordered_consumer=True)
-            count = (await wanted.consumer_info()).num_pending
+            count = (await wanted.consumer_info()).num_pending or 0
             got = [json.loads((await wanted.next_msg(timeout=20)).data) for _ in range(count)]
             await client.close()
             return got
@@ -171,14 +171,15 @@ async def test_many_kills_of_the_control_plane(rig: Rig) -> None:
 
 async def test_a_dead_sink_slows_the_device_and_loses_nothing(rig: Rig) -> None:
     async with rig.uploading():
-        assert rig.tunnel is not None
+        tunnel = rig.tunnel
+        assert tunnel is not None
         rig.emit(5)
         with trio.fail_after(60):
             await rig.outbox.wait_acked(5)
         rig.postgres.kill()
         rig.emit(200)
-        await until("the device to be slowed", lambda: rig.tunnel.statistics().slowed_by != "")
-        assert "postgres: sinks.postgres_url" in rig.tunnel.statistics().slowed_by
+        await until("the device to be slowed", lambda: tunnel.statistics().slowed_by != "")
+        assert "postgres: sinks.postgres_url" in tunnel.statistics().slowed_by
         (failing,) = [sink for sink in rig.sinks() if sink["error"]]
         assert failing["name"] == "postgres"
         assert failing["failing_since_ms"] > 0
@@ -186,6 +187,6 @@ async def test_a_dead_sink_slows_the_device_and_loses_nothing(rig: Rig) -> None:
         await trio.to_thread.run_sync(rig.postgres.start)
         with trio.fail_after(60):
             await rig.outbox.wait_acked(205)
-        assert rig.tunnel.statistics().connections == 1
-        await until("the pace to be taken back", lambda: rig.tunnel.statistics().slowed_by == "")
+        assert tunnel.statistics().connections == 1
+        await until("the pace to be taken back", lambda: tunnel.statistics().slowed_by == "")
     assert set(map(tuple, (await rig.found()).values())) == {tuple(range(205))}

@@ -157,7 +157,7 @@ async def test_one_report_the_server_refuses_does_not_stop_the_others(
             if "bad" in names:
                 raise LocalProtocolError("reports was answered 400")
             delivered.extend(names)
-            return cls(len(names), 0)
+            return cls(len(names), 0)  # pyright: ignore[reportCallIssue]  # ReportReceipt
 
     async with Transport(URL, wire=SimulatedControl().wire()) as transport, trio.open_nursery() as nursery:
         store = StateStore(tmp_path, on_corrupt=_no_corruption)

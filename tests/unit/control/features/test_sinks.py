@@ -20,10 +20,12 @@ from walle_control.features.telemetry.sinks.pump import Sinks
 from walle_control.features.telemetry.sinks.sink import Batching, Row, Sink
 from walle_shared.clock import FixedClock
 from walle_shared.errors import ConnectionLost, RemoteProtocolError, StorageError
+from walle_shared.ids import DeviceId
 from walle_shared.protocol.tunnel import Record, TunnelClass
 from walle_shared.protocol.tunnel_receiver import RecordReceived
 from walle_support.servers import ServerProcess, nats_program, postgres_programs, run_nats, run_postgres
 
+D1 = DeviceId("d1")
 FIELDS: dict[str, Any] = {"n": "integer", "r": "real", "t": "text", "b": "boolean", "j": "json"}
 
 
@@ -92,9 +94,9 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 async def test_a_sink_gets_every_row_once_and_in_order(database: Database, nursery: trio.Nursery) -> None:
     sink = ListSink()
     telemetry, _ = services(database, sink)
-    await telemetry.record_tunnel("d1", "inc", [item(1), item(2)])  # before the pump: it waits in the journal
+    await telemetry.record_tunnel(D1, "inc", [item(1), item(2)])  # before the pump: it waits in the journal
     await start(telemetry, nursery)
-    await telemetry.record_tunnel("d1", "inc", [item(2), item(3)])
+    await telemetry.record_tunnel(D1, "inc", [item(2), item(3)])
     assert await telemetry.sinks.wait_durable(telemetry.journal_head, within_s=60)
     assert [row_id for batch in sink.batches for row_id in batch] == [1, 2, 3]
     (statistics,) = telemetry.sink_list().sinks
@@ -107,7 +109,7 @@ async def test_the_next_process_goes_on_where_the_sink_stands(database: Database
         telemetry, _ = services(database, sink)
         async with trio.open_nursery() as nursery:
             await start(telemetry, nursery)
-            await telemetry.record_tunnel("d1", "inc", [item(seq)])
+            await telemetry.record_tunnel(D1, "inc", [item(seq)])
             assert await telemetry.sinks.wait_durable(seq, within_s=60)
             nursery.cancel_scope.cancel()
         assert sink.batches == expected
@@ -122,7 +124,7 @@ async def test_a_failing_sink_is_late_says_why_and_loses_nothing(
     sink.error = StorageError("the disk is full")
     telemetry, _ = services(database, sink, other)
     await start(telemetry, nursery)
-    await telemetry.record_tunnel("d1", "inc", [item(1)])
+    await telemetry.record_tunnel(D1, "inc", [item(1)])
     assert not await telemetry.sinks.wait_durable(1, within_s=0.05)
     assert telemetry.sinks.behind(1) == "list: the disk is full"
     failing = telemetry.sink_list().sinks[0]
@@ -140,7 +142,7 @@ async def test_a_staged_sink_keeps_the_borders_of_a_batch_across_a_crash(databas
     telemetry, _ = services(database, broken)
     async with trio.open_nursery() as nursery:
         await start(telemetry, nursery)
-        await telemetry.record_tunnel("d1", "inc", [item(seq) for seq in (1, 2, 3)])
+        await telemetry.record_tunnel(D1, "inc", [item(seq) for seq in (1, 2, 3)])
         await wait_until(lambda: telemetry.sink_list().sinks[0].failures > 0)
         nursery.cancel_scope.cancel()
     telemetry, _ = services(database, mended)
@@ -157,11 +159,11 @@ async def test_devices_need_not_wait_for_a_staged_sink_unless_it_fails(
     sink = ListSink(Batching(rows_max=2, linger_s=3_600, staged=True))
     telemetry, _ = services(database, sink)
     await start(telemetry, nursery)
-    await telemetry.record_tunnel("d1", "inc", [item(1)])
+    await telemetry.record_tunnel(D1, "inc", [item(1)])
     assert await telemetry.sinks.wait_durable(1, within_s=60)
     assert sink.batches == []
     sink.error = StorageError("the disk is full")
-    await telemetry.record_tunnel("d1", "inc", [item(2)])  # the batch is full
+    await telemetry.record_tunnel(D1, "inc", [item(2)])  # the batch is full
     await wait_until(lambda: telemetry.sink_list().sinks[0].error != "")
     assert not await telemetry.sinks.wait_durable(2, within_s=0.01)
 
@@ -171,13 +173,13 @@ async def test_the_journal_keeps_what_a_sink_lacks_and_its_newest_row(
 ) -> None:
     sink = ListSink()
     telemetry, clock = services(database, sink, keep_s=60)
-    await telemetry.record_tunnel("d1", "inc", [item(1), item(2), item(3)])
+    await telemetry.record_tunnel(D1, "inc", [item(1), item(2), item(3)])
     clock.advance(61)
     assert await telemetry.sinks.prune_once() == 0
     await start(telemetry, nursery)
     assert await telemetry.sinks.wait_durable(3, within_s=60)
     assert await telemetry.sinks.prune_once() == 2
-    await telemetry.record_tunnel("d1", "inc", [item(4)])
+    await telemetry.record_tunnel(D1, "inc", [item(4)])
     assert telemetry.journal_head == 4
 
 
@@ -185,8 +187,8 @@ async def test_names_that_are_no_names_are_refused(database: Database) -> None:
     telemetry, _ = services(database)
     for name in ("x" * 129, "a\0b", "a\nb"):
         with pytest.raises(RemoteProtocolError, match="name is not a name"):
-            await telemetry.record_tunnel("d1", "inc", [item(1, name=name)])
-    assert (await telemetry.record_tunnel("d1", "inc", [item(1)])).contiguous(TunnelClass.BATCH) == 1
+            await telemetry.record_tunnel(D1, "inc", [item(1, name=name)])
+    assert (await telemetry.record_tunnel(D1, "inc", [item(1)])).contiguous(TunnelClass.BATCH) == 1
 
 
 # Parquet
@@ -295,7 +297,7 @@ def read_stream(url: str, stream: str) -> list[tuple[str, dict[str, Any]]]:
         info = await context.stream_info(stream)
         found = [await context.get_msg(stream, seq) for seq in range(1, info.state.last_seq + 1)]
         await client.close()
-        return [(message.subject, json.loads(message.data)) for message in found]
+        return [(message.subject or "", json.loads(message.data or b"")) for message in found]
 
     return asyncio.run(read())
 
