@@ -28,6 +28,7 @@ import bench_matrix
 import bench_matrix_numeric
 import bench_pipeline
 import bench_platform
+import bench_tunnel
 import machine
 from reporting import Measured, Report, Row, load_report, markdown, print_report
 from walle_shared.observe import configure_logging
@@ -52,6 +53,7 @@ SECTIONS: Mapping[str, Section] = {
     bench_cv.SECTION: lambda _args: bench_cv.run(),
     "container": _listed(bench_container.run),
     "pipeline": _listed(bench_pipeline.run),
+    bench_tunnel.SECTION: _listed(bench_tunnel.run),
     "platform": _listed(bench_platform.run),
 }
 ROOT = Path(__file__).parents[2]

@@ -60,6 +60,7 @@ class Transport:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._stream_silence_s = stream_silence_s
+        self._tls: ssl.SSLContext | None = None
         self._client = httpx.AsyncClient(
             base_url=self._url,
             headers=_COMMON_HEADERS,
@@ -191,8 +192,9 @@ class Transport:
         host = parts.hostname or ""
         with trio.fail_after(self._timeout_s):
             if parts.scheme == "https":
-                context = ssl.create_default_context()
-                return await trio.open_ssl_over_tcp_stream(host, parts.port or 443, ssl_context=context)
+                if self._tls is None:  # reading the authorities takes longer than shaking hands
+                    self._tls = await trio.to_thread.run_sync(ssl.create_default_context)
+                return await trio.open_ssl_over_tcp_stream(host, parts.port or 443, ssl_context=self._tls)
             return await trio.open_tcp_stream(host, parts.port or 80)
 
     async def _shake_hands(

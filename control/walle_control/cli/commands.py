@@ -17,6 +17,10 @@ from walle_shared.errors import ConfigError
 from walle_shared.observe import configure_logging
 from walle_shared.records import to_plain
 
+#: What one request of ``features tail`` asks for.
+_TAIL_PAGE = 1_000
+_TAIL_WAIT_S = 20
+
 
 def init(arguments: argparse.Namespace) -> int:
     """``init``."""
@@ -250,6 +254,38 @@ def features_list(arguments: argparse.Namespace) -> int:
     with _connect(arguments) as client:
         answer = client.get("features", **{name: getattr(arguments, name) for name in names})
     _print(arguments, answer, lambda: show.print_table(answer["features"], show.FEATURES, "no such feature"))
+    return 0
+
+
+def features_tail(arguments: argparse.Namespace) -> int:
+    """``features tail``: one line each; with ``--json``, one object a line."""
+    scenario, name = _task(arguments.task)
+    query = {"scenario": scenario, "task": name, "name": arguments.name, "device": arguments.device}
+    left = arguments.count
+    with _connect(arguments) as client:
+        after = client.get("sinks")["head"] if arguments.after is None else arguments.after
+        while left is None or left > 0:
+            page = client.get("features", **query, after=after, limit=left or _TAIL_PAGE, wait_s=_TAIL_WAIT_S)
+            after = page["next"]
+            left = None if left is None else left - len(page["features"])
+            for row in page["features"]:
+                print(show.feature_line(row, json=arguments.json), flush=True)
+    return 0
+
+
+def features_types(arguments: argparse.Namespace) -> int:
+    """``features types``."""
+    scenario, task = _task(arguments.task)
+    with _connect(arguments) as client:
+        answer = client.get(f"tasks/{_quoted(scenario)}/{_quoted(task)}/{_quoted(arguments.version)}")
+    uploads = answer["definition"]["uploads"]
+
+    def text() -> None:
+        from walle_control.consume import dataclass_text  # brings Trio
+
+        print("\n\n".join(dataclass_text(name, fields) for name, fields in uploads.items()), end="")
+
+    _print(arguments, uploads, text)
     return 0
 
 

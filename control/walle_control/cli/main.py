@@ -168,6 +168,23 @@ def _add_telemetry_commands(top: argparse._SubParsersAction[argparse.ArgumentPar
     for name in ("scenario", "task", "name", "device", "release"):
         listing.add_argument(f"--{name}", default="")
     _paged(listing)
+    tail = _remote(
+        features, "tail", commands.features_tail, "follow a task's features as they arrive",
+        example="demo/digit_reader",
+    )  # fmt: skip
+    tail.add_argument("task", metavar="SCENARIO/TASK")
+    tail.add_argument("--name", default="", help="only this upload's")
+    tail.add_argument("--device", default="")
+    tail.add_argument(
+        "--after", type=int, metavar="ID", help="begin after this id; default: with what comes now"
+    )
+    tail.add_argument("--count", type=int, help="stop after so many")
+    types = _remote(
+        features, "types", commands.features_types, "the dataclass of each upload, for code that reads them",
+        example="demo/digit_reader 1.0.0",
+    )  # fmt: skip
+    types.add_argument("task", metavar="SCENARIO/TASK")
+    types.add_argument("version")
     _remote(top, "sinks", commands.sinks, "where features go besides the database, and how far each is")
     reports = _group(top, "reports", "what devices reported about releases")
     listing = _remote(reports, "list", commands.reports_list, "list them by arrival")

@@ -46,6 +46,14 @@ def print_facts(facts: Mapping[str, object]) -> None:
         console.print(f"[bold]{name:<{width}}[/]  {escape(str(value))}", soft_wrap=True, highlight=False)
 
 
+def feature_line(row: Mapping[str, Any], *, json: bool) -> str:
+    """A feature on one line."""
+    if json:
+        return orjson.dumps(row).decode()
+    fields = " ".join(f"{name}={orjson.dumps(value).decode()}" for name, value in row["fields"].items())
+    return f"{row['id']} {moment(row['received_ms'])} {row['device_id']} {row['name']} {fields}"
+
+
 def moment(wall_ms: int) -> str:
     """A time for people, in UTC."""
     return datetime.fromtimestamp(wall_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
