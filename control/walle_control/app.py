@@ -88,6 +88,7 @@ class Control:
     async def say_goodbye(self) -> None:
         """End the long conversations politely. Blocks: until the last has ended; bound it."""
         self.hub.stop()
+        self.telemetry.end_polls()
         await self.streams.wait_empty()
         await self.tunnels.wait_empty()
 

@@ -46,6 +46,9 @@ name = "greeter"
 
 [[triggers]]
 ids = ["page:home.exit"]
+
+[uploads.digit_read]
+digit = "integer"
 """
 
 
@@ -416,6 +419,38 @@ async def test_tunnel_acknowledges_what_it_stored_and_drops_duplicates(server: S
     assert server.get(f"features?device={device.id}&after={page['next']}")["features"] == []
 
 
+async def test_features_are_followed_from_the_command_line(server: Server) -> None:
+    device = server.enrol()
+    words = ("features", "tail", "demo/greeter", "--device", device.id, "--after", "0", "--count", "2")
+    with trio.fail_after(60):
+        async with device.tunnel("inc-t") as websocket:
+            deflater = Deflater()
+            for seq in (1, 2, 3):
+                await websocket.send_message(data_frame(deflater, seq, digit=seq))
+            await acknowledged(websocket, 3)
+            said = await trio.to_thread.run_sync(server.command, *words, "--json")
+    assert [json.loads(line)["fields"] for line in said.stdout.splitlines()] == [{"digit": 1}, {"digit": 2}]
+    assert server.command(*words).stdout.splitlines()[1].endswith("digit_read digit=2")
+
+
+async def test_a_poll_does_not_hold_a_server_that_stops(own_server: Server) -> None:
+    async with trio.open_nursery() as nursery:
+        url = f"{own_server.url}/api/v1/features"
+        headers = {"Authorization": f"Bearer {own_server.token}"}
+        answers: list[httpx.Response] = []
+
+        async def poll() -> None:
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+                answers.append(await client.get(url, params={"wait_s": 50}, headers=headers))
+
+        nursery.start_soon(poll)
+        await trio.sleep(0.3)  # the poll is there, or comes to a server that stops: both must end
+        started = time.monotonic()
+        assert await trio.to_thread.run_sync(own_server.end, signal.SIGTERM) == 0
+        assert time.monotonic() - started < 9
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize(
     "garbage", [b"", b"\x00" * 10, b"\xff" * 300, encode_frame(Frame(FrameKind.ACK, TunnelClass.BATCH, 1))]
 )
@@ -593,6 +628,7 @@ def test_commands_do_the_whole_job(own_server: Server, repository: Path) -> None
         ("task", "list"),
         ("device", "list"),
         ("features", "list"),
+        ("sinks",),
         ("status",),
     ):
         assert server.command(*table).returncode == 0

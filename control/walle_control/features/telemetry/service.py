@@ -134,6 +134,10 @@ class TelemetryService:
         """The newest id that is committed."""
         return self._arrivals.head
 
+    def end_polls(self) -> None:
+        """Answer everybody who waits for features."""
+        self._arrivals.end_polls()
+
     def sink_list(self) -> SinkList:
         """How far each sink is."""
         return SinkList(self._arrivals.head, self.sinks.statistics())
@@ -151,7 +155,7 @@ class TelemetryService:
             found = await self._database.read(lambda db: store.list_features(db, query, after, limit))
             if found:
                 return FeaturePage(tuple(found), found[-1].id)
-            if not await self._arrivals.wait_beyond(seen, max(0.0, deadline - trio.current_time())):
+            if not await self._arrivals.poll_beyond(seen, max(0.0, deadline - trio.current_time())):
                 return FeaturePage((), after)
 
 
