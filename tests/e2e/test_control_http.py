@@ -217,10 +217,16 @@ def data_frame(deflater: Deflater, seq: int, digit: int) -> bytes:
     return encode_frame(Frame(FrameKind.DATA, TunnelClass.BATCH, seq, deflater.compress(encode(record))))
 
 
+async def binary(websocket: WebSocketConnection) -> bytes:
+    message: bytes | str = await websocket.get_message()
+    assert isinstance(message, bytes)
+    return message
+
+
 async def acknowledged(websocket: WebSocketConnection, seq: int) -> None:
     with trio.fail_after(5):
         while True:
-            frame = decode_frame(await websocket.get_message())
+            frame = decode_frame(await binary(websocket))
             assert frame.kind is FrameKind.ACK
             if frame.seq == seq:
                 return
@@ -245,7 +251,9 @@ def repository(folder: Path) -> Path:
             "data.bin": BIG,
         }
         for name, data in files.items():
-            index.add(pygit2.IndexEntry(f"greeter/{name}", repo.create_blob(data), 0o100644))
+            index.add(
+                pygit2.IndexEntry(f"greeter/{name}", repo.create_blob(data), pygit2.enums.FileMode.BLOB)
+            )
         commit = repo.create_commit(None, author, author, version, index.write_tree(repo), [])
         repo.references.create(f"refs/tags/greeter/{version}", commit)
     return path
@@ -289,7 +297,7 @@ async def test_push_tells_the_current_epoch_and_then_each_new_one_at_once(server
         assert name == "epoch"
         started = time.perf_counter()
         await trio.to_thread.run_sync(release, server)
-        name = "heartbeat"
+        name, data = await anext(events)
         while name == "heartbeat":
             name, data = await anext(events)
         assert data["epoch"] > now["epoch"]
@@ -460,6 +468,7 @@ async def test_garbage_closes_the_tunnel_and_nothing_else(server: Server, garbag
         await websocket.send_message(garbage)
         with trio.fail_after(5), pytest.raises(ConnectionClosed) as closed:
             await websocket.get_message()
+        assert closed.value.reason is not None
         assert closed.value.reason.code == 1008
     async with device.tunnel("inc-b") as websocket:
         await websocket.send_message(data_frame(Deflater(), 1, digit=1))
@@ -472,8 +481,9 @@ async def test_tunnel_refuses_strangers_before_it_opens(server: Server) -> None:
         async with stranger.tunnel("inc"):
             pass
     rejection = refused.value.exceptions[0]
+    assert isinstance(rejection, ConnectionRejected)
     assert rejection.status_code == 401
-    assert json.loads(rejection.body)["code"] == "unauthenticated"
+    assert json.loads(rejection.body or b"")["code"] == "unauthenticated"
 
 
 # -- bad input ----------------------------------------------------------------------------------------
@@ -539,9 +549,10 @@ async def test_stopping_says_goodbye_to_streams_and_tunnels(own_server: Server) 
         assert code == 0
         assert time.monotonic() - started < 3  # nobody had to be waited for
         assert [event async for event in events] == [("goodbye", {"retry_s": 2.0})]
-        assert decode_frame(await websocket.get_message()).kind is FrameKind.GOODBYE
+        assert decode_frame(await binary(websocket)).kind is FrameKind.GOODBYE
         with pytest.raises(ConnectionClosed) as closed:
             await websocket.get_message()
+        assert closed.value.reason is not None
         assert closed.value.reason.code == 1001
     assert not (own_server.data / "address.json").exists()
 
