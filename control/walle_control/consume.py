@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     import psycopg
 
 __all__ = [
-    "Feature", "FeatureFilter", "Features", "HttpSource", "PostgresSource", "Source", "SqliteSource",
-    "check_type", "dataclass_text",
+    "Feature", "FeatureFilter", "Features", "HttpSource", "ParquetSource", "PostgresSource", "Source",
+    "SqliteSource", "check_type", "dataclass_text",
 ]  # fmt: skip
 
 #: The server answers an empty page after so long; its limit is 50.
@@ -306,6 +306,63 @@ class PostgresSource:
             self._connection = None
             raise ConnectionLost(f"PostgreSQL: {' '.join(str(error).split())}") from None
         return [_feature(row) for row in found]
+
+
+class ParquetSource:
+    """The files of one upload of one task version; needs pyarrow.
+
+    Args:
+        folder: the one of ``[sinks] parquet_dir``.
+        version: the task's. Files of two versions appear in no order, so each is followed by itself.
+    """
+
+    def __init__(self, folder: Path, version: str) -> None:
+        self._folder = folder
+        self._version = version
+
+    async def page(
+        self, wanted: FeatureFilter, after: int, limit: int
+    ) -> Sequence[Feature[Mapping[str, Any]]]:
+        """Features after an id; see ``Source``.
+
+        Raises:
+            StorageError: a file cannot be read.
+        """
+        rows = await trio.to_thread.run_sync(self._read, wanted, after, limit)
+        if not rows:
+            await trio.sleep(_POLL_S)
+        return rows
+
+    def _read(self, wanted: FeatureFilter, after: int, limit: int) -> list[Feature[Mapping[str, Any]]]:
+        names = {
+            "scenario": wanted.scenario, "task": wanted.task, "version": self._version, "name": wanted.name
+        }  # fmt: skip
+        folder = self._folder.joinpath(*(f"{key}={value}" for key, value in names.items()))
+        rows: list[Feature[Mapping[str, Any]]] = []
+        for path in sorted(folder.glob("*.parquet")):
+            if int(path.stem.partition("-")[2]) > after:
+                found = _read_parquet(path, names)
+                rows += [r for r in found if r.id > after and wanted.device in ("", r.device_id)]
+            if len(rows) >= limit:
+                break
+        return rows
+
+
+def _read_parquet(path: Path, names: Mapping[str, str]) -> list[Feature[Mapping[str, Any]]]:
+    from pyarrow import lib, parquet
+
+    try:
+        table = parquet.ParquetFile(path).read()
+    except (OSError, lib.ArrowException) as error:
+        raise StorageError(f"{path}: {error}") from None
+    fields = table.schema.field("fields").type
+    as_json = {field.name for field in fields if (field.metadata or {}).get(b"walle.type") == b"json"}
+
+    def decoded(plain: Mapping[str, Any]) -> dict[str, Any]:
+        present = {name: value for name, value in plain.items() if value is not None}
+        return {name: orjson.loads(v) if name in as_json else v for name, v in present.items()}
+
+    return [Feature(**{**row, **names, "fields": decoded(row["fields"])}) for row in table.to_pylist()]
 
 
 def dataclass_text(name: str, declared: Mapping[str, ColumnType]) -> str:

@@ -52,7 +52,7 @@ _PROGRAM = [sys.executable, "-m", "walle_control"]
 _START_S = 30.0
 
 
-def run(samples: int = 300) -> list[Row]:
+def run(samples: int = 200) -> list[Row]:
     """Measure latency on every link there can be here, then ingest."""
     with tempfile.TemporaryDirectory() as folder:
         rows = _latency_rows(Path(folder, "loopback"), "loopback", None, samples)
@@ -108,7 +108,7 @@ async def _measure_device(url: str, token: str, samples: int) -> dict[str, dict[
             before = tunnel.statistics().bytes_sent
             times_ms = []
             for _ in range(samples if size_kb == max(SIZES_KB) else samples // 3):
-                await trio.sleep(chance.uniform(0.05, 0.35))  # longer than TCP keeps its window open
+                await trio.sleep(chance.uniform(0.3, 0.5))  # longer than TCP keeps its window open
                 times_ms.append(await _one_ms(outbox, chance, size_kb))
             wire = (tunnel.statistics().bytes_sent - before) // len(times_ms)
             found[f"{size_kb} KB record to ack"] = {"times_ms": times_ms, "wire_bytes": wire}

@@ -19,6 +19,7 @@ from walle_control.consume import (
     FeatureFilter,
     Features,
     HttpSource,
+    ParquetSource,
     PostgresSource,
     Source,
     SqliteSource,
@@ -26,6 +27,7 @@ from walle_control.consume import (
     dataclass_text,
 )
 from walle_control.db.store import Store
+from walle_control.features.telemetry.sinks.parquet import ParquetSink
 from walle_control.features.telemetry.sinks.postgres import PostgresSink
 from walle_control.features.telemetry.sinks.sink import Row
 from walle_shared.errors import ConfigError, ConnectionLost, NotFound, RemoteProtocolError
@@ -172,6 +174,20 @@ async def test_postgres_is_a_source(postgres_url: str) -> None:
     assert await take(Features(source, "demo/reader", "seen", Seen, after=4), 1) == [Seen(5)]
     await sink.aclose()
     await source.aclose()
+
+
+async def test_parquet_files_are_a_source(tmp_path: Path) -> None:
+    async def declared(scenario: str, task: str, version: str, name: str) -> dict[str, Any]:
+        return {**DECLARED, "j": "json"}
+
+    sink = ParquetSink(tmp_path, declared, roll_s=60, roll_bytes=1 << 20)
+    names = ("demo", "reader", "1.0.0", "r", "seen")
+    for first in (1, 3):
+        texts = (f'{{"n":{first},"j":{{"a":"b"}}}}', f'{{"n":{first + 1}}}')
+        await sink.write([Row(first + i, "d1", "o", *names, 1, 2, text) for i, text in enumerate(texts)])
+    rows = Features(ParquetSource(tmp_path, "1.0.0"), "demo/reader", "seen", dict, after=1)
+    assert await take(rows, 3) == [{"n": 2}, {"n": 3, "j": {"a": "b"}}, {"n": 4}]
+    assert rows.cursor == 4
 
 
 # Types from the manifest

@@ -35,6 +35,8 @@ Fields = Mapping[str, ColumnType]
 FieldsOf = Callable[[str, str, str, str], Awaitable[Fields | None]]
 
 _UNDECLARED = "undeclared"
+#: Key of a field's metadata: the type its manifest declares, which tells JSON from text.
+_DECLARED = "walle.type"
 _INT64 = range(-(2**63), 2**63)
 _HEAD = ("id", "device_id", "origin", "release_id", "at_ms", "received_ms")
 #: Beside the head, where the folder does not say it.
@@ -137,7 +139,9 @@ def arrow_fields(fields: Fields) -> pa.StructType:
         "text": pa.string(), "integer": pa.int64(), "real": pa.float64(), "boolean": pa.bool_(),
         "json": pa.string(),
     }  # fmt: skip
-    return pa.struct([pa.field(name, kinds[kind]) for name, kind in fields.items()])
+    return pa.struct(
+        [pa.field(name, kinds[kind], metadata={_DECLARED: kind}) for name, kind in fields.items()]
+    )
 
 
 def _typed(members: Sequence[tuple[Row, dict[str, Any]]], fields: Fields) -> pa.Table:
