@@ -349,11 +349,11 @@ class ParquetSource:
 
 
 def _read_parquet(path: Path, names: Mapping[str, str]) -> list[Feature[Mapping[str, Any]]]:
-    from pyarrow import lib, parquet
+    from pyarrow import ArrowException, parquet
 
     try:
         table = parquet.ParquetFile(path).read()
-    except (OSError, lib.ArrowException) as error:
+    except (OSError, ArrowException) as error:
         raise StorageError(f"{path}: {error}") from None
     fields = table.schema.field("fields").type
     as_json = {field.name for field in fields if (field.metadata or {}).get(b"walle.type") == b"json"}
