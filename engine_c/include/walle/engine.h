@@ -240,8 +240,9 @@ typedef struct we_session_options {
     const char *precision; /* "highest", "high", "medium"; NULL means "high" */
     const char *backend;   /* "cpu"; NULL means "cpu" */
     const char *search; /* how to choose: "model" by the cost model, "measure" by timing what looks good where
-                           most time goes, "exhaustive" by timing everything, "reference": plain kernels
-                           alone; NULL means "model" */
+                           most time goes, "exhaustive" by timing all that the model thinks less than
+                           20 times slower than the best, "reference": plain kernels alone; NULL means
+                           "model" */
     uint32_t flags;     /* of we_session_flag; WALLE_ENGINE_DISABLE adds to them */
     int64_t memory_limit; /* bytes of tensors one run may hold; 0 means 8 GiB. Past it: OUT_OF_MEMORY */
     int64_t max_trips;    /* of all loops of one run together; 0 means 2^24. Past it: OUT_OF_MEMORY */

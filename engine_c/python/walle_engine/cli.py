@@ -142,7 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model(explain)
     explain.add_argument("--no-run", action="store_true", help="do not run the model to measure its steps")
     explain.add_argument(
-        "--regret", action="store_true", help="time every alternative of every node as well; takes a while"
+        "--regret", action="store_true", help="time the alternatives of every node as well; takes a while"
     )
     explain.add_argument("--worst", action="store_true", help="the dearest steps first")
 

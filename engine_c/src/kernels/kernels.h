@@ -189,9 +189,9 @@ typedef void (*we_gemv_kernel)(const we_gemv *g);
 /* The two ends of Winograd's convolution with filters of 3 x 3 (source: Lavin and Gray, Fast Algorithms for
  * Convolutional Neural Networks, 2015): a patch of size x size positions, size = outputs + 2, becomes size *
  * size values that are multiplied by transformed filters, and the sums over channels become outputs x outputs
- * positions. Outputs is 2 or 4. */
+ * positions. Outputs is 2, 4 or 6. */
 enum {
-    WE_WINOGRAD_SIZE = 6, /* the largest patch */
+    WE_WINOGRAD_SIZE = 8, /* the largest patch */
 };
 
 /* v[p * plane + c] = (Bt d B)[p] for every channel, d[p] = patch[p][c]. v must not overlap the patch. */

@@ -28,7 +28,8 @@ enum {
 };
 
 static const double HOT_SHARE = 0.95;   /* of the predicted time: the nodes that are tried */
-static const double WORTH_TRYING = 2.5; /* times the least prediction */
+static const double WORTH_TRYING = 2.5; /* times the least prediction; */
+static const double WORTH_ASKING = 20;  /* when all ways are asked for: the model is not that wrong */
 static const double HOPELESS = 2;       /* times the least time measured: not run again, */
 static const double BEHIND = 1.15;      /* and after many rounds */
 /* After which a node has no more rounds than the fewest; what the first round takes is not counted, as it
@@ -329,7 +330,8 @@ static void add_turning(const trial *t, const runner *runners, size_t count) {
 }
 
 static bool worth_trying(const we_settings *settings, const we_alternative *a, double least) {
-    return settings->search == WE_SEARCH_EXHAUSTIVE || a->predicted_ms <= WORTH_TRYING * least;
+    bool all = settings->search == WE_SEARCH_EXHAUSTIVE;
+    return a->predicted_ms <= (all ? WORTH_ASKING : WORTH_TRYING) * least;
 }
 
 static we_status try_all(trial *t, we_alternatives *list) {

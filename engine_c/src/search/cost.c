@@ -15,6 +15,7 @@ enum {
     SPLIT_CYCLES = 3,       /* of 32 elements, for every part */
     TILE_CYCLES = 40,       /* a call, its pointers, the latency of its last sums */
     NEAR_BYTES = 512 << 10, /* of a result that stay in the second-level cache */
+    EXCHANGE_BYTES = 18,    /* per ns, which one core wrote and another reads (Zen 5) */
     PLAIN_STEPS = 3,        /* of the plain loop of a product, per ns */
     STEP_NS = 5,            /* of a loop, to its next iteration */
     REGION_NS = 20,         /* to start a region of a raster */
@@ -96,8 +97,8 @@ static double bytes_of_b(const we_matmul *p, const we_matmul_row *kernel) {
 }
 
 /* How the rows of a product meet its B: `rows` at a time. ahead: what is multiplied next is brought near
- * meanwhile. packs: B is not constant. share: of the busiest thread; 0: all have the same. a_ns: for A to
- * come as often as it does. */
+ * meanwhile. packs: B is not constant. share: of the busiest thread; 0: all have the same. a_ns: for what
+ * else each product of a batch waits, as for its A. */
 typedef struct passes {
     int64_t rows;
     bool ahead, packs;
@@ -209,7 +210,12 @@ static double claim_product_ns(const we_machine *machine, const we_command *comm
     if (!claim->rows)
         return product_ns(machine, product, passes_of(machine, product, kernel), kernel);
     int64_t rows = claim->rows(parameters, machine->threads);
-    return product_ns(machine, product, (passes){.rows = rows > 0 ? rows : 1, .ahead = true}, kernel);
+    passes how = {.rows = rows > 0 ? rows : 1, .ahead = true};
+    if (machine->threads > 1 && rows >= product->m) { /* shared out step by step, each by another dim */
+        double bytes = (double)(product->m * (product->k + product->n)) * sizeof(float);
+        how.a_ns = bytes * (1 - 1.0 / machine->threads) / EXCHANGE_BYTES;
+    }
+    return product_ns(machine, product, how, kernel);
 }
 
 /* Every iteration costs its body; a simple one starts without the call. */

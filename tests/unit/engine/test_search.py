@@ -81,10 +81,14 @@ def test_what_was_chosen_is_what_runs() -> None:
     assert len(chosen) > 1, "every clock led to the same choice"
 
 
-def test_exhaustive_times_all_that_the_session_may_use() -> None:
-    model, inputs = _model()
+@pytest.mark.parametrize("width", [8, 256])
+def test_exhaustive_times_all_but_the_hopeless(width: int) -> None:
+    model, inputs = _model(width=width)
     (trial,) = _trials(model, inputs, search="exhaustive")
-    assert all(a["measured_ms"] > 0 for a in trial["alternatives"])
+    alternatives = trial["alternatives"]
+    least = min(a["predicted_ms"] for a in alternatives)
+    for a in alternatives:
+        assert (a["measured_ms"] is not None) == (a["predicted_ms"] <= 20 * least)
     _check(trial)
 
 

@@ -1,7 +1,8 @@
 /* Convolution by 3 x 3 filters, Winograd's way: patches of the image and filters are transformed, multiplied
  * position by position of the patch over all channels, and the sums transformed back. 4 x 4 outputs need 36
- * multiplications where the direct way needs 144, 2 x 2 outputs 16 for 36; the results differ from the direct
- * way's by a few units in float32's last places (relative Frobenius error some 1e-6).
+ * multiplications where the direct way needs 144, 2 x 2 outputs 16 for 36, 6 x 6 outputs 64 for 324; the
+ * results differ from the direct way's by some units in float32's last places (relative Frobenius error some
+ * 1e-6, of 6 x 6 outputs up to 5e-6).
  *
  * Tiles are taken in chunks whose transformed patches and sums stay near. Threads take whole chunks, as many
  * each; where there are too few tiles for that, a chunk is shared out step by step. */
@@ -59,6 +60,10 @@ static bool accept_2(const we_call *call, we_arena *arena, const void **out) {
     return accept(call, arena, 2, out);
 }
 
+static bool accept_6(const we_call *call, we_arena *arena, const void **out) {
+    return accept(call, arena, 6, out);
+}
+
 static bool accept_4(const we_call *call, we_arena *arena, const void **out) {
     return accept(call, arena, 4, out);
 }
@@ -67,7 +72,8 @@ static bool accept_4(const we_call *call, we_arena *arena, const void **out) {
  * search. */
 static double cost(const void *given) {
     const parameters *p = given;
-    double in = p->outputs == 4 ? 56 : 24, out = p->outputs == 4 ? 64 : 28;
+    double in = p->outputs == 6 ? 148 : p->outputs == 4 ? 56 : 24;
+    double out = p->outputs == 6 ? 156 : p->outputs == 4 ? 64 : 28;
     return (double)p->product.m * (in * (double)p->conv.channels + out * (double)p->conv.filters);
 }
 
@@ -77,13 +83,25 @@ static const we_matmul *product(const void *given) {
 
 /* ---- Filters ---- */
 
-static const float G4[WE_WINOGRAD_SIZE][3] = {{1.f / 4, 0, 0},
-                                              {-1.f / 6, -1.f / 6, -1.f / 6},
-                                              {-1.f / 6, 1.f / 6, -1.f / 6},
-                                              {1.f / 24, 1.f / 12, 1.f / 6},
-                                              {1.f / 24, -1.f / 12, 1.f / 6},
-                                              {0, 0, 1}};
-static const float G2[WE_WINOGRAD_SIZE][3] = {{1, 0, 0}, {.5f, .5f, .5f}, {.5f, -.5f, .5f}, {0, 0, 1}};
+static const float G6[8][3] = {{1, 0, 0},
+                               {-2.f / 9, -2.f / 9, -2.f / 9},
+                               {-2.f / 9, 2.f / 9, -2.f / 9},
+                               {1.f / 90, 1.f / 45, 2.f / 45},
+                               {1.f / 90, -1.f / 45, 2.f / 45},
+                               {32.f / 45, 16.f / 45, 8.f / 45},
+                               {32.f / 45, -16.f / 45, 8.f / 45},
+                               {0, 0, 1}};
+static const float G4[6][3] = {{1.f / 4, 0, 0},
+                               {-1.f / 6, -1.f / 6, -1.f / 6},
+                               {-1.f / 6, 1.f / 6, -1.f / 6},
+                               {1.f / 24, 1.f / 12, 1.f / 6},
+                               {1.f / 24, -1.f / 12, 1.f / 6},
+                               {0, 0, 1}};
+static const float G2[4][3] = {{1, 0, 0}, {.5f, .5f, .5f}, {.5f, -.5f, .5f}, {0, 0, 1}};
+
+static const float (*g_of(const parameters *p))[3] {
+    return p->outputs == 6 ? G6 : p->outputs == 4 ? G4 : G2;
+}
 
 /* G g transpose(G) of a block of filters side by side. */
 static void transform_block(const float (*g)[3], int32_t size, float taps[TAPS][BLOCK],
@@ -115,7 +133,7 @@ static void pack_block(const parameters *p, int64_t channel, int64_t first, int6
         for (int32_t t = 0; t < TAPS; t++)
             taps[t][f] = from[t];
     }
-    transform_block(p->outputs == 4 ? G4 : G2, p->size, taps, out);
+    transform_block(g_of(p), p->size, taps, out);
     for (int32_t place = 0; place < p->size * p->size; place++)
         memcpy(to + place * each, out[place], (size_t)count * sizeof **out);
 }
@@ -153,7 +171,7 @@ static we_status prepare(we_program *program, we_command *command, we_error *err
     pack_job j = {p, kernel->columns, we_gemm_packed(kernel, c->filters, c->channels), NULL};
     we_pack_key key = {.source = c->weights,
                        .source_bytes = (size_t)(c->filters * c->channels * TAPS) * sizeof *c->weights,
-                       .form = p->outputs == 4 ? G4 : G2,
+                       .form = g_of(p),
                        .parameters = {j.columns, c->filters, c->channels}};
     const void *packed = NULL;
     p->zeros = we_arena_new(&program->arena, (size_t)c->channels * sizeof *p->zeros);
@@ -363,3 +381,4 @@ static we_narrow narrows(const we_command *command) {
     };
 METHODS(2)
 METHODS(4)
+METHODS(6)

@@ -16,6 +16,24 @@ INLINE void in_column(const int outputs, const VEC *d, VEC *to) {
         return;
     }
     VEC four = V_SPLAT(4), five = V_SPLAT(5), two = V_SPLAT(2);
+    if (outputs == 6) {
+        VEC quarter = V_SPLAT(.25f), half = V_SPLAT(.5f), most = V_SPLAT(5.25f);
+        VEC even = V_FNMA(V_SPLAT(4.25f), d[4], V_ADD(d[2], d[6]));
+        VEC odd = V_FNMA(V_SPLAT(4.25f), d[3], V_ADD(d[1], d[5]));
+        to[0] = V_FMA(most, V_SUB(d[4], d[2]), V_SUB(d[0], d[6]));
+        to[1] = V_ADD(even, odd);
+        to[2] = V_SUB(even, odd);
+        even = V_FMA(quarter, d[2], V_FNMA(V_SPLAT(1.25f), d[4], d[6]));
+        odd = V_FMA(two, d[5], V_FNMA(V_SPLAT(2.5f), d[3], V_MUL(half, d[1])));
+        to[3] = V_ADD(even, odd);
+        to[4] = V_SUB(even, odd);
+        even = V_FMA(four, d[2], V_FNMA(five, d[4], d[6]));
+        odd = V_FMA(two, d[1], V_FNMA(V_SPLAT(2.5f), d[3], V_MUL(half, d[5])));
+        to[5] = V_ADD(even, odd);
+        to[6] = V_SUB(even, odd);
+        to[7] = V_FMA(most, V_SUB(d[3], d[5]), V_SUB(d[7], d[1]));
+        return;
+    }
     VEC even = V_FNMA(four, d[2], d[4]), odd = V_FNMA(four, d[1], d[3]);
     VEC near = V_SUB(d[4], d[2]), far = V_MUL(two, V_SUB(d[3], d[1]));
     to[0] = V_FMA(four, d[0], V_FNMA(five, d[2], d[4]));
@@ -35,6 +53,17 @@ INLINE void out_column(const int outputs, const VEC *m, VEC *to) {
     }
     VEC sum = V_ADD(m[1], m[2]), difference = V_SUB(m[1], m[2]);
     VEC far_sum = V_ADD(m[3], m[4]), far_difference = V_SUB(m[3], m[4]);
+    if (outputs == 6) {
+        VEC near_sum = V_ADD(m[5], m[6]), near_difference = V_SUB(m[5], m[6]);
+        to[0] = V_ADD(V_ADD(m[0], sum), V_ADD(far_sum, near_sum));
+        to[1] = V_FMA(V_SPLAT(.5f), near_difference, V_FMA(V_SPLAT(2), far_difference, difference));
+        to[2] = V_FMA(V_SPLAT(.25f), near_sum, V_FMA(V_SPLAT(4), far_sum, sum));
+        to[3] = V_FMA(V_SPLAT(.125f), near_difference, V_FMA(V_SPLAT(8), far_difference, difference));
+        to[4] = V_FMA(V_SPLAT(.0625f), near_sum, V_FMA(V_SPLAT(16), far_sum, sum));
+        to[5] = V_ADD(
+            V_FMA(V_SPLAT(.03125f), near_difference, V_FMA(V_SPLAT(32), far_difference, difference)), m[7]);
+        return;
+    }
     to[0] = V_ADD(V_ADD(m[0], sum), far_sum);
     to[1] = V_FMA(V_SPLAT(2), far_difference, difference);
     to[2] = V_FMA(V_SPLAT(4), far_sum, sum);
@@ -61,7 +90,7 @@ INLINE void in_channels(const int outputs, const void *const *patch, int64_t cha
 
 INLINE void out_channels(const int outputs, const we_winograd_out *o, int64_t channel, int32_t count) {
     const int size = outputs + 2;
-    VEC m[WE_WINOGRAD_SIZE], half[4][WE_WINOGRAD_SIZE], row[4];
+    VEC m[WE_WINOGRAD_SIZE], half[6][WE_WINOGRAD_SIZE], row[6];
     VEC bias = o->bias ? V_LOAD_UP_TO(o->bias + channel, count) : V_ZERO();
     UNROLL for (int j = 0; j < size; j++) {
         UNROLL for (int i = 0; i < size; i++) m[i] =
@@ -89,6 +118,8 @@ void KERNEL_IN(int32_t outputs, int64_t channels, const void *const *patch, floa
         int32_t count = channels - c < LANES ? (int32_t)(channels - c) : LANES;
         if (outputs == 2)
             in_channels(2, patch, c, count, v, plane);
+        else if (outputs == 6)
+            in_channels(6, patch, c, count, v, plane);
         else
             in_channels(4, patch, c, count, v, plane);
     }
@@ -99,6 +130,8 @@ void KERNEL_OUT(int32_t outputs, const we_winograd_out *o) {
         int32_t count = o->channels - c < LANES ? (int32_t)(o->channels - c) : LANES;
         if (outputs == 2)
             out_channels(2, o, c, count);
+        else if (outputs == 6)
+            out_channels(6, o, c, count);
         else
             out_channels(4, o, c, count);
     }
