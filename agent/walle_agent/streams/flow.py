@@ -102,15 +102,13 @@ class StreamFlow:
         since_seq = self._store.next_seq if self._recovered else 0
         self._pipeline.register(task, triggers, prepare, since_seq=since_seq)
         if self._recovered:
-            self._note_watches()
-            self._keep_snapshot()
+            self._keep_registrations()
 
     def deregister(self, task: TaskKey) -> None:
         """Forget a task's triggers; firings it is owed stay owed until marked or dismissed."""
         self._pipeline.deregister(task)
         if self._recovered:
-            self._note_watches()
-            self._keep_snapshot()
+            self._keep_registrations()
 
     def recover(self) -> list[Firing]:
         """Read the log again after a restart; call once, after the installed tasks are registered.
@@ -275,6 +273,15 @@ class StreamFlow:
         new = self._store.next_seq if otherwise is None else otherwise
         self._since = {watch: self._since.get(watch, new) for watch in self._pipeline.watches()}
         self._store.keep_watches(self._since)
+
+    def _keep_registrations(self) -> None:
+        """Write down at once who watches: a crash must not bring back what a task waited for before."""
+        self._note_watches()
+        self._keep_snapshot()
+        try:
+            self._store.append([])
+        except StorageError as error:  # the next transaction has it too
+            _log.warning("storage_failed", code=error.code, message=error.message)
 
     def _keep_snapshot(self) -> None:
         """Have the next transaction keep what extended triggers know now."""
