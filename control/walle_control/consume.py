@@ -362,7 +362,11 @@ def _read_parquet(path: Path, names: Mapping[str, str]) -> list[Feature[Mapping[
         present = {name: value for name, value in plain.items() if value is not None}
         return {name: orjson.loads(v) if name in as_json else v for name, v in present.items()}
 
-    return [Feature(**{**row, **names, "fields": decoded(row["fields"])}) for row in table.to_pylist()]
+    def feature(row: dict[str, Any]) -> Feature[Mapping[str, Any]]:
+        row.update(names, fields=decoded(row["fields"]))
+        return Feature(**row)
+
+    return [feature(row) for row in table.to_pylist()]
 
 
 def dataclass_text(name: str, declared: Mapping[str, ColumnType]) -> str:

@@ -366,9 +366,7 @@ class TaskRunner:
         if outcome.error_class != "user":
             await self._judge(task, ok=result.ok)
 
-    async def _report(
-        self, task: InstalledTask, outcome: _Outcome, attempt: int, *, confined: bool
-    ) -> None:
+    async def _report(self, task: InstalledTask, outcome: _Outcome, attempt: int, *, confined: bool) -> None:
         result, ballot = outcome.result, self._deployment.ballot(task)
         if result.ok and not ballot.told:
             return

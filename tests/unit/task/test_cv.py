@@ -6,8 +6,8 @@ How nearly each function agrees is said in one table: ``tests/support/cv_cases.p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 import re
+from collections.abc import Callable
 from typing import Any
 
 import cv2

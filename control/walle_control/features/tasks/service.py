@@ -25,8 +25,8 @@ from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotFound
 from walle_shared.ids import TaskVersion, check_name, check_version
 from walle_shared.limits import MANIFEST_MAX_BYTES
-from walle_shared.schema import EventSchema, parse_schema
 from walle_shared.manifest import MANIFEST_KIND, ColumnType, Manifest
+from walle_shared.schema import EventSchema, parse_schema
 from walle_shared.signing import open_envelope, sign_envelope
 
 
