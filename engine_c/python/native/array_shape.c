@@ -122,8 +122,9 @@ static PyObject *native_arange(PyObject *module, PyObject *const *args, Py_ssize
     if (self == NULL) {
         return NULL;
     }
+    double second = numbers[0] + numbers[2], step = second - numbers[0]; /* rounded where NumPy rounds */
     for (int64_t i = 0; floating && i < n; i++) {
-        ((double *)self->view.data)[i] = numbers[0] + (double)i * numbers[2];
+        ((double *)self->view.data)[i] = i == 1 ? second : numbers[0] + (double)i * step;
     }
     for (int64_t i = 0; !floating && i < n; i++) {
         ((int64_t *)self->view.data)[i] = whole[0] + i * whole[2];
