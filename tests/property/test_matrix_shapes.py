@@ -165,6 +165,17 @@ def test_taking(data: st.DataObject):
     same(ours, np.take_along_axis(x, order, axis=axis))
 
 
+def test_a_range_is_rounded_where_numpys_is():
+    for start, stop, step in (
+        (7.38, 11, 1),
+        (0.1, 3, 0.3),
+        (-1e-9, 5, 1.1),
+        (1e16, 1e16 + 9, 1),
+        (5, 1, -0.7),
+    ):
+        same(matrix.arange(start, stop, step), np.arange(start, stop, step))
+
+
 @given(data=st.data())
 def test_ranges_and_grids(data: st.DataObject):
     numbers = st.one_of(st.integers(-50, 50), st.floats(-50, 50).map(lambda x: round(x, 2)))
