@@ -208,8 +208,8 @@ class Model:
             search: how it is chosen what runs each node. ``"model"`` goes by the cost model; ``"measure"``
                 times what looks good where most of the time goes, while the session prepares, and keeps
                 what it found for other processes (:mod:`walle_engine.measured`);
-                ``"exhaustive"`` times every alternative of every node but those that the model thinks 20 times
-                slower than the best; ``"reference"`` runs the plain kernels.
+                ``"exhaustive"`` times every alternative of every node but those that the model thinks 20
+                times slower than the best; ``"reference"`` runs the plain kernels.
             merge: turn rasters that move nothing into views, and merge rasters in the two ways below.
             vertical: let a raster that reads another's output read that one's sources.
             horizontal: let rasters that move the same share one result.
