@@ -243,7 +243,7 @@ def test_winograd_is_left_alone_where_the_precision_is_highest() -> None:
 @pytest.mark.parametrize(
     ("outputs", "batch", "side", "channels"),
     [
-        (4, 1, 14, 64),  # too few tiles for whole chunks each, planes of 4 KiB
+        (4, 1, 14, 192),  # too few tiles for whole chunks each, planes of 12 KiB
         (4, 1, 27, 48),  # one chunk for one thread, one each for more
         (4, 3, 32, 64),  # several of unequal size each
         (2, 1, 7, 96),
