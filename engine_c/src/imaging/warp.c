@@ -50,15 +50,22 @@ static const char *pixel_at(const warping *w, int64_t x, int64_t y) {
                           : we_image_row(w->in, y) + x * w->in->channels * (int64_t)we_image_size(w->in);
 }
 
+/* we_border_at, for what mostly lies inside or has a constant round it. */
+static int64_t border_at(const warping *w, int64_t p, int64_t n) {
+    if ((uint64_t)p < (uint64_t)n)
+        return p;
+    return w->border == WE_BORDER_CONSTANT ? -1 : we_border_at(p, n, w->border);
+}
+
 /* The four pixels at and behind (x, y); NULL for those the border has none for. */
 static void corners_at(const warping *w, int64_t x, int64_t y, const char *out[4]) {
     int64_t size = w->in->channels * (int64_t)we_image_size(w->in);
     for (int k = 0; k < 2; k++) {
-        int64_t row = we_border_at(y + k, w->in->height, w->border);
+        int64_t row = border_at(w, y + k, w->in->height);
         out[2 * k] = out[2 * k + 1] = row < 0 ? NULL : we_image_row(w->in, row);
     }
     for (int k = 0; k < 2; k++) {
-        int64_t column = we_border_at(x + k, w->in->width, w->border);
+        int64_t column = border_at(w, x + k, w->in->width);
         for (int i = k; i < 4; i += 2)
             out[i] = out[i] && column >= 0 ? out[i] + column * size : NULL;
     }

@@ -349,7 +349,7 @@ void IMAGE(transpose_u8)(int64_t rows, int64_t columns, const uint8_t *in, int64
 
 /* 8 bytes at p and 8 at q. */
 ALWAYS __m128i two_eights(const uint8_t *p, const uint8_t *q) {
-    __m128d low = _mm_load_sd((const double *)(const void *)p);
+    __m128d low = _mm_castsi128_pd(_mm_loadl_epi64((const __m128i *)(const void *)p));
     return _mm_castpd_si128(_mm_loadh_pd(low, (const double *)(const void *)q));
 }
 
