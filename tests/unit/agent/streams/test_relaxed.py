@@ -20,7 +20,8 @@ def fires(text: str, stream: str) -> list[tuple[int, int]]:
     """(first, last) of each fire over one-letter events, a second apart and numbered from 1."""
     matcher = RelaxedMatcher()
     matcher.register(TASK, {0: compile_trigger(parse(text))})
-    found = []
+    found: list[RelaxedMatch] = []
+    seq = 0
     for seq, name in enumerate(stream.split(), 1):
         found += silences_over(matcher, seq * 1_000, seq - 1)
         found += matcher.feed(("event:" + name,), seq, seq * 1_000)
