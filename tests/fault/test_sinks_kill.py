@@ -115,9 +115,10 @@ class Rig:
 
         async def read() -> list[dict[str, Any]]:
             client = await nats.connect(self.nats_server.url)
-            wanted = await client.jetstream().subscribe("walle.features.>", ordered_consumer=True)
-            count = (await wanted.consumer_info()).num_pending or 0
-            got = [json.loads((await wanted.next_msg(timeout=20)).data) for _ in range(count)]
+            stream = client.jetstream()
+            last = (await stream.stream_info("WALLE_FEATURES")).state.last_seq
+            kept = [await stream.get_msg("WALLE_FEATURES", seq) for seq in range(1, last + 1)]
+            got = [json.loads(message.data or b"") for message in kept]
             await client.close()
             return got
 
@@ -143,6 +144,13 @@ def rig(
     rig.control.stop()
 
 
+def differences(numbers: list[int], expected: list[int]) -> str:
+    if numbers == expected:
+        return ""
+    lost, doubled = sorted({*expected} - {*numbers}), len(numbers) - len({*numbers})
+    return f"{len(lost)} lost ({lost[:3]}...), {doubled} doubled, or out of order"
+
+
 async def kill_rounds(rig: Rig, rounds: int) -> None:
     rng = random.Random(5)
     async with rig.uploading():
@@ -157,7 +165,9 @@ async def kill_rounds(rig: Rig, rounds: int) -> None:
             await rig.outbox.wait_acked(rig.outbox.newest)
     expected = list(range(rig.outbox.newest))
     found = await rig.found()
-    assert {name: numbers == expected for name, numbers in found.items()} == dict.fromkeys(found, True)
+    assert {name: differences(numbers, expected) for name, numbers in found.items()} == dict.fromkeys(
+        found, ""
+    )
 
 
 async def test_a_few_kills_of_the_control_plane(rig: Rig) -> None:

@@ -6,6 +6,7 @@ import math
 import sqlite3
 from collections.abc import Callable, Sequence
 
+import orjson
 import trio
 
 from walle_control.db.connection import Database
@@ -106,23 +107,23 @@ class TelemetryService:
 
         Raises:
             LimitExceeded: the device left too many gaps.
-            RemoteProtocolError: a record's names are no names.
+            RemoteProtocolError: a record's names are no names, or its fields too deep to be written.
         """
-        for item in items:
-            if isinstance(item, RecordReceived):
-                _check_record(item)
+        # Encoded here and not in the writer's thread, which all devices share.
+        encoded = [_encode_fields(item) if isinstance(item, RecordReceived) else b"" for item in items]
         now_ms = self._clock.wall_ms()
 
         def job(db: sqlite3.Connection) -> tuple[SequenceLedger, int, int]:
             ledger = SequenceLedger.from_plain(store.load_ledger(db, device_id, incarnation))
             lost = size_bytes = 0
-            for item in items:
+            for item, fields in zip(items, encoded, strict=True):
                 fresh = ledger.admit(item)
                 if isinstance(item, TombstoneReceived):
                     lost += fresh
                 elif fresh:
                     origin = f"{incarnation}:{item.klass.name}:{item.seq}"
-                    size_bytes += store.insert_feature(db, device_id, origin, item.record, now_ms)
+                    size_bytes += len(fields)
+                    store.insert_feature(db, device_id, origin, item.record, fields, now_ms)
             store.save_ledger(db, device_id, incarnation, ledger.to_plain(), lost, now_ms)
             return ledger, store.journal_head(db), size_bytes
 
@@ -176,7 +177,15 @@ def _record(db: sqlite3.Connection, device_id: DeviceId, reports: Sequence[Repor
     return accepted
 
 
-def _check_record(item: RecordReceived) -> None:
+def _encode_fields(item: RecordReceived) -> bytes:
+    _check_names(item)
+    try:
+        return orjson.dumps(item.record.fields)
+    except orjson.JSONEncodeError as error:  # nested deeper than it writes
+        raise RemoteProtocolError(f"tunnel record {item.klass.name} {item.seq}: fields: {error}") from None
+
+
+def _check_names(item: RecordReceived) -> None:
     record = item.record
     names = {
         "scenario": record.scenario,

@@ -94,17 +94,15 @@ def list_reports(db: sqlite3.Connection, query: ReportQuery, after: int, limit: 
 
 
 def insert_feature(
-    db: sqlite3.Connection, device_id: DeviceId, origin: str, record: Record, now_ms: int
-) -> int:
-    """Add a feature to the journal; the bytes of its fields."""
-    fields = orjson.dumps(record.fields)
+    db: sqlite3.Connection, device_id: DeviceId, origin: str, record: Record, fields: bytes, now_ms: int
+) -> None:
+    """Add a feature to the journal; ``fields`` are the record's as JSON."""
     db.execute(
         "INSERT INTO feature (device_id, origin, scenario, task, version, release_id, name, at_ms,"
         " received_ms, fields) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (device_id, origin, record.scenario, record.task, record.version, record.release_id, record.name,
          record.at_ms, now_ms, fields.decode()),
     )  # fmt: skip
-    return len(fields)
 
 
 def journal_head(db: sqlite3.Connection) -> int:

@@ -126,7 +126,7 @@ async def test_a_failing_sink_is_late_says_why_and_loses_nothing(
     await start(telemetry, nursery)
     await telemetry.record_tunnel(D1, "inc", [item(1)])
     assert not await telemetry.sinks.wait_durable(1, within_s=0.05)
-    assert telemetry.sinks.behind(1) == "list: the disk is full"
+    await wait_until(lambda: telemetry.sinks.behind(1) == "list: the disk is full")
     failing = telemetry.sink_list().sinks[0]
     assert failing.failures > 0
     assert failing.failing_since_ms > 0
@@ -188,6 +188,12 @@ async def test_names_that_are_no_names_are_refused(database: Database) -> None:
     for name in ("x" * 129, "a\0b", "a\nb"):
         with pytest.raises(RemoteProtocolError, match="name is not a name"):
             await telemetry.record_tunnel(D1, "inc", [item(1, name=name)])
+    deep: Any = 1
+    for _ in range(300):
+        deep = [deep]
+    record = Record("demo", "reader", "1.0.0", "r1", "seen", 5, {"j": deep})
+    with pytest.raises(RemoteProtocolError, match="BATCH 1: fields: Recursion"):
+        await telemetry.record_tunnel(D1, "inc", [RecordReceived(TunnelClass.BATCH, 1, record)])
     assert (await telemetry.record_tunnel(D1, "inc", [item(1)])).contiguous(TunnelClass.BATCH) == 1
 
 

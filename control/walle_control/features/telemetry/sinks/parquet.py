@@ -84,7 +84,7 @@ class ParquetSink:
             self._publish(table, self._folder / where / f"{first:016d}-{last:016d}.parquet")
 
     def _publish(self, table: pa.Table, path: Path) -> None:
-        from pyarrow import parquet  # half a second and 60 MB: only those who write pay
+        from pyarrow import ArrowException, parquet  # half a second and 60 MB: only those who write pay
 
         unfinished = path.with_suffix(".unfinished")
         try:
@@ -93,7 +93,7 @@ class ParquetSink:
             _flush(unfinished)
             unfinished.replace(path)
             _flush(path.parent)
-        except OSError as error:
+        except (OSError, ArrowException) as error:
             raise StorageError(f"{path}: cannot be written: {error}") from None
 
 
