@@ -6,7 +6,6 @@ How nearly each function agrees is said in one table: ``tests/support/cv_cases.p
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from typing import Any
 
