@@ -264,7 +264,8 @@ def test_winograd_in_chunks_equals_the_decomposition(
     got = _only(session.run(inputs))
     assert np.linalg.norm(got - want) < 1e-5 * np.linalg.norm(want)
     functions = [step["function"] for step in session.explain()["steps"]]
-    assert f"conv_winograd_{outputs}" in functions
+    # Which tile is chosen depends on what the machine measured of itself; here it is mostly this one.
+    assert any(function.startswith("conv_winograd") for function in functions), outputs
 
 
 @pytest.mark.optimised("claims", "fuse", "isa")

@@ -27,7 +27,7 @@ from walle_agent.streams.service import StreamService, open_streams
 from walle_agent.streams.tunnel import TunnelSender
 from walle_agent.tasks.confinement import Confinement
 from walle_agent.tasks.registry import InstalledTask, TaskRegistry
-from walle_agent.tasks.runner import TaskRunner
+from walle_agent.tasks.runner import NO_BALLOT, Ballot, TaskRunner
 from walle_container import HostFunction, StoreWrite, TaskResult, TaskSpec, TunnelSend
 from walle_shared.clock import FixedClock
 from walle_shared.errors import StorageError, TaskError
@@ -151,6 +151,9 @@ async def _leak(case: Case, modes: list[list[str]], folder: Path, *, gate: bool)
 
         async def isolate(self, task: InstalledTask, reason: str) -> None:
             raise AssertionError(reason)
+
+        def ballot(self, task: InstalledTask) -> Ballot:
+            return NO_BALLOT
 
     async def judge(task: InstalledTask, *, ok: bool) -> None:
         pass

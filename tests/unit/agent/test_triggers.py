@@ -9,7 +9,7 @@ import pytest
 
 from walle_agent.cli import EXIT_OK, EXIT_USAGE, main
 
-PAGE_VIEW = Path(__file__).parents[3] / "examples" / "page_view"
+PAGE_VIEW = Path(__file__).parents[3] / "examples" / "item_page_view"
 
 
 def test_a_task_over_its_recorded_stream(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ def test_a_task_without_fault():
     assert check(PLAIN) == []
 
 
-@pytest.mark.parametrize("example", ["digit_reader", "page_view"])
+@pytest.mark.parametrize("example", ["digit_reader", "item_page_view"])
 def test_the_examples_are_without_fault(example: str):
     folder = ROOT / "examples" / example / "task"
     files = {
