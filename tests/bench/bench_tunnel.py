@@ -52,7 +52,7 @@ _PROGRAM = [sys.executable, "-m", "walle_control"]
 _START_S = 30.0
 
 
-def run(samples: int = 200) -> list[Row]:
+def run(samples: int = 120) -> list[Row]:
     """Measure latency on every link there can be here, then ingest."""
     with tempfile.TemporaryDirectory() as folder:
         rows = _latency_rows(Path(folder, "loopback"), "loopback", None, samples)
