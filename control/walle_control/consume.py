@@ -222,7 +222,28 @@ class HttpSource:
         return body
 
 
-class SqliteSource:
+class _PolledSource:
+    """A source that is read in a thread, and asked again after a moment if there was nothing new."""
+
+    async def page(
+        self, wanted: FeatureFilter, after: int, limit: int
+    ) -> Sequence[Feature[Mapping[str, Any]]]:
+        """Features after an id; see ``Source``.
+
+        Raises:
+            StorageError: a file cannot be read.
+            ConnectionLost: the server does not answer.
+        """
+        rows = await trio.to_thread.run_sync(self._read, wanted, after, limit)
+        if not rows:
+            await trio.sleep(_POLL_S)
+        return rows
+
+    def _read(self, wanted: FeatureFilter, after: int, limit: int) -> list[Feature[Mapping[str, Any]]]:
+        raise NotImplementedError
+
+
+class SqliteSource(_PolledSource):
     """The control plane's own database, read where it lies, on the same machine.
 
     Args:
@@ -231,19 +252,6 @@ class SqliteSource:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-
-    async def page(
-        self, wanted: FeatureFilter, after: int, limit: int
-    ) -> Sequence[Feature[Mapping[str, Any]]]:
-        """Features after an id; see ``Source``.
-
-        Raises:
-            StorageError: it cannot be read.
-        """
-        rows = await trio.to_thread.run_sync(self._read, wanted, after, limit)
-        if not rows:
-            await trio.sleep(_POLL_S)
-        return rows
 
     def _read(self, wanted: FeatureFilter, after: int, limit: int) -> list[Feature[Mapping[str, Any]]]:
         conditions, values = _conditions(wanted, "?")
@@ -259,7 +267,7 @@ class SqliteSource:
         return [_feature(row) for row in found]
 
 
-class PostgresSource:
+class PostgresSource(_PolledSource):
     """The table that ``[sinks] postgres_url`` fills; close it with ``aclose``.
 
     Args:
@@ -269,19 +277,6 @@ class PostgresSource:
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: psycopg.Connection[Any] | None = None
-
-    async def page(
-        self, wanted: FeatureFilter, after: int, limit: int
-    ) -> Sequence[Feature[Mapping[str, Any]]]:
-        """Features after an id; see ``Source``.
-
-        Raises:
-            ConnectionLost: the server does not answer.
-        """
-        rows = await trio.to_thread.run_sync(self._read, wanted, after, limit)
-        if not rows:
-            await trio.sleep(_POLL_S)
-        return rows
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -308,7 +303,7 @@ class PostgresSource:
         return [_feature(row) for row in found]
 
 
-class ParquetSource:
+class ParquetSource(_PolledSource):
     """The files of one upload of one task version; needs pyarrow.
 
     Args:
@@ -319,19 +314,6 @@ class ParquetSource:
     def __init__(self, folder: Path, version: str) -> None:
         self._folder = folder
         self._version = version
-
-    async def page(
-        self, wanted: FeatureFilter, after: int, limit: int
-    ) -> Sequence[Feature[Mapping[str, Any]]]:
-        """Features after an id; see ``Source``.
-
-        Raises:
-            StorageError: a file cannot be read.
-        """
-        rows = await trio.to_thread.run_sync(self._read, wanted, after, limit)
-        if not rows:
-            await trio.sleep(_POLL_S)
-        return rows
 
     def _read(self, wanted: FeatureFilter, after: int, limit: int) -> list[Feature[Mapping[str, Any]]]:
         names = {

@@ -57,7 +57,6 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -84,8 +83,8 @@ from walle_shared.limits import (
     WINDOW_MAX_MS,
     WINDOW_MAX_OVERLAP,
 )
-from walle_shared.records import RecordError, from_plain
 from walle_shared.schema import Bound, FieldType, check_bound
+from walle_shared.settings import parse_checked
 from walle_shared.triggers import TriggerError, compile_trigger
 from walle_shared.triggers import parse as parse_trigger
 from walle_shared.units import MIB
@@ -276,14 +275,7 @@ def parse_task_file(text: str, where: str = TASK_FILE) -> TaskFile:
     Raises:
         ConfigError: naming the file and the key.
     """
-    try:
-        task = from_plain(TaskFile, tomllib.loads(text))
-        _check_task(task)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where}: not TOML: {error}") from None
-    except (RecordError, ConfigError) as error:
-        raise ConfigError(f"{where}: {error}") from None
-    return task
+    return parse_checked(TaskFile, text, where, _check_task)
 
 
 def check_manifest(manifest: Manifest) -> Manifest:

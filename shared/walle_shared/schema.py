@@ -22,14 +22,13 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from walle_shared.errors import ConfigError
 from walle_shared.limits import SCHEMA_MAX_EVENTS, SCHEMA_MAX_VALUES
-from walle_shared.records import RecordError, from_plain
+from walle_shared.settings import parse_checked
 
 SCHEMA_FILE = "events.toml"
 
@@ -158,14 +157,7 @@ def parse_schema(text: str, where: str = SCHEMA_FILE) -> EventSchema:
     Raises:
         ConfigError: naming the file and the key.
     """
-    try:
-        schema = from_plain(EventSchema, tomllib.loads(text))
-        _check(schema)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where}: not TOML: {error}") from None
-    except (RecordError, ConfigError) as error:
-        raise ConfigError(f"{where}: {error}") from None
-    return schema
+    return parse_checked(EventSchema, text, where, _check)
 
 
 def check_bound(bound: Bound, kind: FieldType, where: str) -> None:

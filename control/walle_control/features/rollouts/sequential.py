@@ -60,10 +60,6 @@ class OddsTest:
         """The highest ``log_e`` there was: evidence that was enough once stays enough."""
         return self._peak
 
-    def p_value(self) -> float:
-        """An anytime-valid p-value: one over the peak, at most 1."""
-        return math.exp(-self._peak)
-
 
 def log_e_of_rate(hits: int, total: int, rate: float, ratios: Sequence[float] = WORSE) -> float:
     """The log e-value of so many hits against "their rate is at most ``rate``" (0 < rate < 1)."""

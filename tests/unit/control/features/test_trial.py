@@ -5,11 +5,18 @@ from __future__ import annotations
 import pytest
 
 from walle_control.features.rollouts.guard import GuardSettings
-from walle_control.features.rollouts.trial import Trial, Vote, trial_of
+from walle_control.features.rollouts.trial import Trial, Vote
 from walle_support.trials import Fleet, run_trial
 
 GUARD = GuardSettings(max_failure_rate=0.9)
 HOUR_MS = 3_600_000
+
+
+def trial_of(guard, taken):
+    trial = Trial(guard)
+    for vote in taken:
+        trial.take(vote)
+    return trial
 
 
 def votes(arm, kind, count, *, at_ms=0, prefix="", **more):
