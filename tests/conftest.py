@@ -13,7 +13,15 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import HealthCheck, settings
 
-from walle_support.servers import ServerProcess, nats_program, postgres_programs, run_nats, run_postgres
+from walle_support.servers import (
+    FORGETFUL,
+    ServerProcess,
+    nats_program,
+    new_schema,
+    postgres_programs,
+    run_nats,
+    run_postgres,
+)
 
 _quiet = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("default", max_examples=100, deadline=None, suppress_health_check=_quiet)
@@ -39,6 +47,21 @@ def postgres() -> Iterator[ServerProcess]:
         pytest.skip("needs PostgreSQL: apt-get install postgresql")
     with run_postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_for_all() -> Iterator[ServerProcess]:
+    """A PostgreSQL that all tests share; nobody stops it."""
+    if postgres_programs() is None:
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    with run_postgres(*FORGETFUL) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_schema(postgres_for_all: ServerProcess) -> str:
+    """The URL of an empty schema in it."""
+    return new_schema(postgres_for_all)
 
 
 @pytest.fixture(scope="module")

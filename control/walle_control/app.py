@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -15,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from walle_control.config import ControlConfig
+from walle_control.db.sql import Connection
 from walle_control.db.store import Store
 from walle_control.features.audit.routes import AuditRoutes
 from walle_control.features.audit.service import AuditService
@@ -125,7 +125,7 @@ class Control:
                 _log.error("epoch_signing_failed", error=error.message, code=error.code)
 
 
-def _totals(db: sqlite3.Connection) -> dict[str, int]:
+def _totals(db: Connection) -> dict[str, int]:
     return {
         "devices": devices_read_model.count(db),
         "task_versions": tasks_read_model.count(db),

@@ -51,6 +51,17 @@ class ServerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseConfig:
+    """Where the state is."""
+
+    url: str = _setting(
+        "",
+        "PostgreSQL for several workers, such as postgresql://walle@db/walle; empty: control.db in the data"
+        " folder. Keep a password in WALLE_CONTROL_DATABASE__URL or in a .pgpass file.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """What is logged and how."""
 
@@ -175,6 +186,7 @@ class ControlConfig:
     """All settings of the control plane."""
 
     server: ServerConfig = ServerConfig()
+    database: DatabaseConfig = DatabaseConfig()
     log: LogConfig = LogConfig()
     stream: StreamConfig = StreamConfig()
     devices: DevicesConfig = DevicesConfig()
@@ -242,18 +254,19 @@ def _is(pattern: re.Pattern[str], text: str) -> bool:
     return pattern.fullmatch(text) is not None
 
 
-def default_toml() -> str:
-    """The commented settings file with every key at its default."""
+def default_toml(config: ControlConfig | None = None) -> str:
+    """The commented settings file with every key, at its default or as in ``config``."""
+    config = config or ControlConfig()
     lines = [
         "# Settings of walle-control: this file < environment < flags. Unknown keys are errors.",
         f"# The environment variable of [server] port is {ENV_PREFIX}_SERVER__PORT, and so on.",
     ]
     for table in dataclasses.fields(ControlConfig):
-        section = getattr(ControlConfig(), table.name)
+        section = getattr(config, table.name)
         lines += ["", f"[{table.name}]  # {(type(section).__doc__ or '').strip()}"]
         for key in dataclasses.fields(section):
             lines += [f"# {line}" for line in textwrap.wrap(key.metadata["doc"], 108)]
-            lines.append(f"{key.name} = {_toml(key.default)}")
+            lines.append(f"{key.name} = {_toml(getattr(section, key.name))}")
     return "\n".join(lines) + "\n"
 
 

@@ -52,7 +52,7 @@ def run(config: ControlConfig) -> None:
         ConfigError: the data folder is not set up, or the address is not free.
         StorageError: the database cannot be opened.
     """
-    store = Store.open(Path(config.server.data_dir))
+    store = Store.open(Path(config.server.data_dir), config.database.url)
     try:
         trio.run(_serve, config, store)
     finally:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from walle_control.config import CONFIG_FILE, EpochConfig, default_toml
-from walle_control.db.store import Store, write_secret
+from walle_control.config import CONFIG_FILE, ControlConfig, DatabaseConfig, EpochConfig, default_toml
+from walle_control.db.files import FileStore
+from walle_control.db.store import Home, Store, write_secret
 from walle_control.features.people.service import PeopleService, new_token
 from walle_control.features.releases import store as releases_store
 from walle_control.features.releases.epochs import EpochBook
 from walle_shared.clock import Clock
-from walle_shared.errors import StorageError
+from walle_shared.errors import ConfigError, StorageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +35,19 @@ class FsckResult:
     damaged: tuple[str, ...]
 
 
-def init(root: Path, clock: Clock) -> InitResult:
+def init(root: Path, clock: Clock, database_url: str = "") -> InitResult:
     """Make keys, database, admin token, settings and epoch 1; what is there already is kept.
 
     Raises:
         StorageError: the folder cannot be written.
+        ConnectionLost: the PostgreSQL at ``database_url`` does not answer.
     """
-    store = Store.create(root)
+    store = Store.create(root, database_url)
     try:
         token = _first_token(store, clock)
         config_path = root / CONFIG_FILE
         if not config_path.exists():
-            config_path.write_text(default_toml())
+            config_path.write_text(default_toml(ControlConfig(database=DatabaseConfig(database_url))))
         book = EpochBook(store.files, store.signing_key, clock, EpochConfig().lifetime_s)
         epoch = store.database.write_sync(book.ensure_first)
         book.publish(store.database.read_sync(releases_store.newest_epoch))
@@ -63,11 +65,10 @@ def fsck(root: Path) -> FsckResult:
     Raises:
         ConfigError: there is no control plane in the folder.
     """
-    store = Store.open(root)
-    try:
-        checked = list(store.files.check())
-    finally:
-        store.close()
+    home = Home(root)
+    if not home.signing_key.exists():
+        raise ConfigError(f"{root}: no control plane is here: run 'walle-control init --data {root}' first")
+    checked = list(FileStore(home.static).check())
     return FsckResult(len(checked), tuple(name for name, whole in checked if not whole))
 
 

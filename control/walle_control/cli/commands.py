@@ -27,7 +27,11 @@ def init(arguments: argparse.Namespace) -> int:
     """``init``."""
     from walle_control import setup  # only the server's own commands need its libraries
 
-    result = setup.init(Path(arguments.data), SystemClock())
+    path = Path(arguments.data) / CONFIG_FILE
+    known = load_config(path, environ=os.environ).database.url if path.exists() else ""
+    if arguments.database and known not in ("", arguments.database):
+        raise ConfigError(f"{path}: database.url is another one; change it there")
+    result = setup.init(Path(arguments.data), SystemClock(), arguments.database or known)
     if arguments.json:
         show.print_json(to_plain(result))
         return 0

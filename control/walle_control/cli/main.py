@@ -65,6 +65,10 @@ def _add_server_commands(top: argparse._SubParsersAction[argparse.ArgumentParser
         example="--data ./control",
     )
     init.add_argument("--data", required=True, metavar="DIR", help="the data folder")
+    init.add_argument(
+        "--database", default="", metavar="URL",
+        help="keep the state in this PostgreSQL, such as postgresql://walle@db/walle; default: in a file",
+    )  # fmt: skip
     serve = _local(top, "serve", commands.serve, "run the server", json=False, example="--data ./control")
     where = serve.add_mutually_exclusive_group(required=True)
     where.add_argument("--config", metavar="FILE", help="settings file")

@@ -1,36 +1,41 @@
-"""The SQLite database: one writer thread that commits in groups, a few readers.
+"""The database: one writer thread that commits in groups, a few readers; ``sql`` says what it can be asked.
 
 1. Only the writer thread writes. Jobs that wait together share one transaction, each inside its own
    savepoint, so that a burst of small writes costs one flush to disk and a job that fails undoes only
    itself.
-2. A job's result is handed out after the commit: what a caller has seen is on disk (WAL,
-   ``synchronous=FULL``).
-3. The event loop never touches SQLite: ``write`` and ``read`` wait without blocking it.
+2. A job's result is handed out after the commit: what a caller has seen is on disk. If the connection breaks
+   during the commit, nobody knows whether it happened: the caller is told that it is lost, and asks again.
+3. The event loop never touches the database: ``write`` and ``read`` wait without blocking it.
+4. Writes of a task that runs under a ``fence`` are refused, inside their transaction, once the fence says so.
 """
 
 from __future__ import annotations
 
 import queue
-import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
 
-from walle_control.db.migrations import migrate
-from walle_shared.errors import StorageError
+from walle_control.db.sql import Backend, Connection
+from walle_control.db.sqlite import SqliteBackend
+from walle_shared.errors import ConnectionLost, StorageError, WalleError
 
 T = TypeVar("T")
-Job = Callable[[sqlite3.Connection], T]
+Job = Callable[[Connection], T]
+#: Raises, inside the transaction of a write, if the writer may not write any more.
+Fence = Callable[[Connection], None]
+
+#: What the writes of this Trio task and its children are checked by.
+fence: ContextVar[Fence | None] = ContextVar("fence", default=None)
 
 _GROUP_MAX_JOBS = 256
 _READERS = 4
-_BUSY_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +45,23 @@ class _Queued:
 
 
 class Database:
-    """One database file. ``close`` when done; also a context manager.
+    """One database: a file of SQLite's, or the backend given. ``close`` when done; also a context manager.
 
     Raises:
-        StorageError: on construction, if the file cannot be opened or is no database of ours.
+        StorageError: on construction, if it cannot be opened or is no database of ours.
+        ConnectionLost: on construction, if its server does not answer.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, source: Path | Backend) -> None:
+        self.backend: Backend = SqliteBackend(source) if isinstance(source, Path) else source
         self._jobs: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
-        self._idle_readers: list[sqlite3.Connection] = []
+        self._idle_readers: list[Connection] = []
         self._readers = trio.CapacityLimiter(_READERS)
         self._closed = False
-        self._connection = _connect(path)
+        self._connection: Connection | None = self.backend.connect()
         try:
-            with _storage_errors(path):
-                migrate(self._connection)
-        except StorageError:
+            self.backend.migrate(self._connection)
+        except WalleError:
             self._connection.close()
             raise
         self._thread = threading.Thread(target=self._run_writer, name="walle-db-writer", daemon=True)
@@ -69,20 +74,20 @@ class Database:
         self.close()
 
     def close(self) -> None:
-        """Commit what is queued, stop the writer, close the file. Blocks: until the queue is empty."""
+        """Commit what is queued, stop the writer, disconnect. Blocks: until the queue is empty."""
         if self._closed:
             return
         self._closed = True
         self._jobs.put(None)
         self._thread.join()
-        self._connection.close()
+        self._disconnect()
         while self._idle_readers:
             self._idle_readers.pop().close()
 
     def submit(self, job: Job[T]) -> Future[T]:
         """Queue a write; its future completes after the commit."""
         if self._closed:
-            raise StorageError(f"{self.path}: is closed")
+            raise StorageError(f"{self.backend.name}: is closed")
         done: Future[T] = Future()
         self._jobs.put(_Queued(job, done))
         return done
@@ -96,8 +101,9 @@ class Database:
 
         Raises:
             StorageError: the disk is full or the file damaged.
+            ConnectionLost: its server is gone; if it went during the commit, the write may have happened.
         """
-        done = self.submit(job)
+        done = self.submit(_fenced(job, fence.get()))
         committed = trio.Event()
         token = trio.lowlevel.current_trio_token()
         done.add_done_callback(lambda _: _wake(token, committed))
@@ -109,24 +115,45 @@ class Database:
         return await trio.to_thread.run_sync(self.read_sync, job, limiter=self._readers)
 
     def read_sync(self, job: Job[T]) -> T:
-        """Run a read, blocking this thread."""
-        with self._reader() as connection, _storage_errors(self.path):
-            connection.execute("BEGIN")
-            try:
-                return job(connection)
-            finally:
-                connection.execute("ROLLBACK")
+        """Run a read, blocking this thread. One whose connection broke runs again on a new one."""
+        try:
+            return self._read_once(job)
+        except ConnectionLost:
+            self._close_idle_readers()  # they lived on the same server
+            return self._read_once(job)
 
-    @contextmanager
-    def _reader(self) -> Iterator[sqlite3.Connection]:
+    def _read_once(self, job: Job[T]) -> T:
+        backend = self.backend
         try:
             connection = self._idle_readers.pop()
         except IndexError:
-            connection = _connect(self.path, read_only=True)
+            connection = backend.connect(read_only=True)
         try:
-            yield connection
+            with backend.errors():
+                backend.begin_read(connection)
+                return job(connection)
         finally:
+            self._put_back(connection)
+
+    def _put_back(self, connection: Connection) -> None:
+        try:
+            with self.backend.errors():
+                if self.backend.in_transaction(connection):
+                    connection.execute("ROLLBACK")
+        except WalleError:
+            connection.close()
+            return
+        if self.backend.is_broken(connection) or self._closed:
+            connection.close()
+        else:
             self._idle_readers.append(connection)
+
+    def _close_idle_readers(self) -> None:
+        while True:
+            try:
+                self._idle_readers.pop().close()
+            except IndexError:
+                return
 
     def _run_writer(self) -> None:
         while (first := self._jobs.get()) is not None:
@@ -143,33 +170,72 @@ class Database:
                 return
 
     def _commit_group(self, group: list[_Queued]) -> None:
-        outcomes: list[Callable[[], None]] = []
         try:
-            with _storage_errors(self.path):
-                self._connection.execute("BEGIN IMMEDIATE")
-                outcomes = [self._run_job(queued) for queued in group]
-                self._connection.execute("COMMIT")
-        except StorageError as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            with self.backend.errors():
+                connection = self._begin()
+                outcomes = [self._run_job(connection, queued) for queued in group]
+                connection.execute("COMMIT")
+        except WalleError as error:
+            self._roll_back()
             for queued in group:
                 queued.done.set_exception(error)
             return
         for hand_out in outcomes:
             hand_out()
 
-    def _run_job(self, queued: _Queued) -> Callable[[], None]:
-        self._connection.execute("SAVEPOINT job")
+    def _begin(self) -> Connection:
+        """Begin a transaction, on a new connection if the old one broke: nothing has happened in it yet."""
+        if self._connection is not None:
+            try:
+                with self.backend.errors():
+                    self.backend.begin(self._connection)
+            except ConnectionLost:
+                self._disconnect()
+            else:
+                return self._connection
+        connection = self._connection = self.backend.connect()
+        self.backend.begin(connection)
+        return connection
+
+    def _roll_back(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
         try:
-            with _storage_errors(self.path):
-                result = queued.job(self._connection)
+            with self.backend.errors():
+                if self.backend.in_transaction(connection):
+                    connection.execute("ROLLBACK")
+        except WalleError:
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _run_job(self, connection: Connection, queued: _Queued) -> Callable[[], None]:
+        connection.execute("SAVEPOINT job")
+        try:
+            with self.backend.errors():
+                result = queued.job(connection)
         except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to the job's caller
-            self._connection.execute("ROLLBACK TO job")
-            self._connection.execute("RELEASE job")
+            connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
             failure = error
             return lambda: queued.done.set_exception(failure)
-        self._connection.execute("RELEASE job")
+        connection.execute("RELEASE job")
         return lambda: queued.done.set_result(result)
+
+
+def _fenced[R](job: Job[R], check: Fence | None) -> Job[R]:
+    if check is None:
+        return job
+
+    def checked(db: Connection) -> R:
+        check(db)
+        return job(db)
+
+    return checked
 
 
 def _wake(token: trio.lowlevel.TrioToken, event: trio.Event) -> None:
@@ -177,32 +243,3 @@ def _wake(token: trio.lowlevel.TrioToken, event: trio.Event) -> None:
         token.run_sync_soon(event.set)
     except trio.RunFinishedError:
         return  # the caller's event loop ended before the commit; nobody waits any more
-
-
-@contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        raise  # a rule of the schema was broken: the job's own business
-    except sqlite3.Error as error:
-        raise StorageError(f"{path}: {error}") from error
-
-
-def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    try:
-        # Used by one thread at a time, but not always by the same one.
-        connection = sqlite3.connect(
-            path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-    except sqlite3.Error as error:
-        raise StorageError(f"{path}: cannot be opened: {error}") from None
-    connection.row_factory = sqlite3.Row
-    try:
-        connection.execute("PRAGMA query_only = ON" if read_only else "PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-    except sqlite3.Error as error:
-        connection.close()
-        raise StorageError(f"{path}: cannot be opened: {error}") from None
-    return connection

@@ -1,16 +1,72 @@
 """Numbered, forward-only schema migrations. Append; never edit one that was released.
 
-``PRAGMA user_version`` holds the number of the last one applied. Times are ``_ms`` of the wall clock;
-digests, ids and hashes are text; JSON columns hold canonical JSON.
+Times are ``_ms`` of the wall clock; digests, ids and hashes are text; JSON columns hold canonical JSON.
+
+A migration is a script in SQLite's words, which ``postgres`` translates, or ``PerBackend`` where the two
+need different ones. It only adds (a table, an index, a column with a default), so that programs that do not
+know it go on beside it: workers are replaced one after the other. What takes something away, renames or
+tightens it is a ``Contract``, and comes two releases after the last program that needed it.
 """
 
 from __future__ import annotations
 
-import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from walle_shared.errors import StorageError
+BackendName = Literal["sqlite", "postgres"]
 
-MIGRATIONS: tuple[str, ...] = (
+
+@dataclass(frozen=True, slots=True)
+class PerBackend:
+    """A migration that each database says in its own words; an empty script does nothing."""
+
+    sqlite: str
+    postgres: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A migration after which programs that do not know it cannot go on."""
+
+    script: str | PerBackend
+
+
+Migration = str | PerBackend | Contract
+
+
+def script_of(migration: Migration, backend: BackendName) -> str:
+    """A migration's statements for one kind of database."""
+    if isinstance(migration, Contract):
+        migration = migration.script
+    if isinstance(migration, str):
+        return migration
+    return migration.sqlite if backend == "sqlite" else migration.postgres
+
+
+#: In the words of either database.
+_RELEASE_PLANS = """
+    ALTER TABLE release ADD COLUMN plan TEXT NOT NULL DEFAULT '';
+    ALTER TABLE release ADD COLUMN guard TEXT NOT NULL DEFAULT '';
+    ALTER TABLE release ADD COLUMN stage INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE release ADD COLUMN staged_ms INTEGER NOT NULL DEFAULT 0;
+    UPDATE release SET
+        plan = {object}('stages', {array}({object}('share', share))),
+        guard = {object}('min_reports', min_reports, 'max_failure_rate', {greatest}(max_failure_rate, 1e-9)),
+        staged_ms = created_ms;
+    ALTER TABLE release DROP COLUMN share;
+    ALTER TABLE release DROP COLUMN min_reports;
+    ALTER TABLE release DROP COLUMN max_failure_rate;
+
+    CREATE TABLE vote (
+        id INTEGER PRIMARY KEY, release_id TEXT NOT NULL, device_id TEXT NOT NULL, arm TEXT NOT NULL,
+        kind TEXT NOT NULL, at_ms INTEGER NOT NULL, duration_ms REAL NOT NULL,
+        UNIQUE (release_id, device_id, arm, kind)
+    ) STRICT;
+    CREATE INDEX vote_by_release ON vote (release_id, id);
+"""
+
+MIGRATIONS: Sequence[Migration] = (
     """
     CREATE TABLE admin_token (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash TEXT NOT NULL, created_ms INTEGER NOT NULL
@@ -96,26 +152,12 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE sink (name TEXT PRIMARY KEY, written_id INTEGER NOT NULL, planned_id INTEGER NOT NULL)
     STRICT, WITHOUT ROWID;
     """,
-    """
-    ALTER TABLE release ADD COLUMN plan TEXT NOT NULL DEFAULT '';
-    ALTER TABLE release ADD COLUMN guard TEXT NOT NULL DEFAULT '';
-    ALTER TABLE release ADD COLUMN stage INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE release ADD COLUMN staged_ms INTEGER NOT NULL DEFAULT 0;
-    UPDATE release SET
-        plan = json_object('stages', json_array(json_object('share', share))),
-        guard = json_object('min_reports', min_reports, 'max_failure_rate', max(max_failure_rate, 1e-9)),
-        staged_ms = created_ms;
-    ALTER TABLE release DROP COLUMN share;
-    ALTER TABLE release DROP COLUMN min_reports;
-    ALTER TABLE release DROP COLUMN max_failure_rate;
-
-    CREATE TABLE vote (
-        id INTEGER PRIMARY KEY, release_id TEXT NOT NULL, device_id TEXT NOT NULL, arm TEXT NOT NULL,
-        kind TEXT NOT NULL, at_ms INTEGER NOT NULL, duration_ms REAL NOT NULL,
-        UNIQUE (release_id, device_id, arm, kind)
-    ) STRICT;
-    CREATE INDEX vote_by_release ON vote (release_id, id);
-    """,
+    Contract(
+        PerBackend(
+            _RELEASE_PLANS.format(object="json_object", array="json_array", greatest="max"),
+            _RELEASE_PLANS.format(object="json_build_object", array="json_build_array", greatest="greatest"),
+        )
+    ),
     """
     CREATE TABLE audit (
         seq INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL,
@@ -123,22 +165,3 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     """,
 )
-
-
-def migrate(connection: sqlite3.Connection) -> int:
-    """Bring the schema up to date; each migration is one transaction.
-
-    Returns:
-        How many migrations were applied.
-
-    Raises:
-        StorageError: the file was made by a newer program.
-    """
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        raise StorageError(
-            f"the database has schema {version}, this program knows {len(MIGRATIONS)}: update walle-control"
-        )
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
-    return len(MIGRATIONS) - version

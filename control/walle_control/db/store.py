@@ -3,7 +3,7 @@
 ::
 
     control.toml           settings
-    control.db             the database
+    control.db             the database, unless it is PostgreSQL
     static/                published files (``files``)
     keys/signing.key       Ed25519 seed in hex; signs manifests and epochs
     keys/signing.pub       its public half, for the agents' settings
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from walle_control.db.connection import Database
 from walle_control.db.files import FileStore
+from walle_control.db.postgres import PostgresBackend
 from walle_shared.errors import ConfigError, StorageError
 from walle_shared.signing import SigningKey
 
@@ -78,20 +79,22 @@ class Store:
     credential_key: bytes
 
     @classmethod
-    def open(cls, root: Path) -> Store:
-        """Open the folder that ``create`` made.
+    def open(cls, root: Path, database_url: str = "") -> Store:
+        """Open the folder that ``create`` made; ``database_url`` names the PostgreSQL it goes with, if any.
 
         Raises:
             ConfigError: there is no control plane in it, or a key is unreadable.
             StorageError: the database cannot be opened.
+            ConnectionLost: the database's server does not answer.
         """
         home = Home(root)
         signing_key = SigningKey.from_hex(_read_secret(home.signing_key))
         credential_key = bytes.fromhex(_read_secret(home.credential_key))
-        return cls(home, Database(home.database), FileStore(home.static), signing_key, credential_key)
+        database = Database(PostgresBackend(database_url) if database_url else home.database)
+        return cls(home, database, FileStore(home.static), signing_key, credential_key)
 
     @classmethod
-    def create(cls, root: Path) -> Store:
+    def create(cls, root: Path, database_url: str = "") -> Store:
         """Make what is missing and open; keys that exist are kept.
 
         Raises:
@@ -107,7 +110,7 @@ class Store:
             home.public_key.write_text(public.raw_hex + "\n")
         except OSError as error:
             raise StorageError(f"{root}: cannot be written: {error}") from None
-        return cls.open(root)
+        return cls.open(root, database_url)
 
     def close(self) -> None:
         """Close the database."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import secrets
 import shutil
 import socket
 import subprocess
@@ -71,7 +72,7 @@ class ServerProcess:
 
 
 @contextmanager
-def run_postgres() -> Iterator[ServerProcess]:
+def run_postgres(*settings: str) -> Iterator[ServerProcess]:
     """A PostgreSQL on a Unix socket, with one empty database. It refuses to be root, so it is not."""
     programs = postgres_programs()
     assert programs is not None
@@ -86,7 +87,8 @@ def run_postgres() -> Iterator[ServerProcess]:
         subprocess.run([*init, "--locale=C"], user=user, extra_groups=[] if user else None, **options)  # type: ignore[call-overload]
         command = [
             str(programs / "postgres"), "-D", str(data), "-k", folder, "-c", "listen_addresses=",
-            "-c", "shared_buffers=16MB", "-c", "max_connections=20",
+            "-c", "shared_buffers=16MB", "-c", "max_connections=60",
+            *(word for setting in settings for word in ("-c", setting)),
         ]  # fmt: skip
         url = f"postgresql://walle@/postgres?host={folder}"
         server = ServerProcess(url, command, lambda: _postgres_answers(url), user, log)
@@ -95,6 +97,20 @@ def run_postgres() -> Iterator[ServerProcess]:
             yield server
         finally:
             server.kill()
+
+
+#: For tests that never kill the machine: what they wait for otherwise is the disk.
+FORGETFUL = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
+
+
+def new_schema(server: ServerProcess) -> str:
+    """The URL of an empty schema of one's own."""
+    import psycopg
+
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(f'CREATE SCHEMA "{name}"'.encode())
+    return f"{server.url}&options=-csearch_path%3D{name}"
 
 
 @contextmanager

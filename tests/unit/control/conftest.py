@@ -15,6 +15,8 @@ from starlette.applications import Starlette
 from walle_control import setup
 from walle_control.app import Control, create_app
 from walle_control.config import ControlConfig
+from walle_control.db.connection import Database
+from walle_control.db.postgres import PostgresBackend
 from walle_control.db.store import Store
 from walle_shared.clock import FixedClock
 from walle_shared.errors import UnsupportedError
@@ -43,10 +45,31 @@ def clock() -> FixedClock:
     return FixedClock()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs a database on each kind of database."""
+    chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "backend" in metafunc.fixturenames and "backend" not in chosen:
+        metafunc.parametrize("backend", ["sqlite", "postgres"])
+
+
 @pytest.fixture
-def store(tmp_path: Path, clock: FixedClock) -> Iterator[Store]:
-    setup.init(tmp_path / "data", clock)
-    store = Store.open(tmp_path / "data")
+def database_url(backend: str, request: pytest.FixtureRequest) -> str:
+    """What ``database.url`` says."""
+    return request.getfixturevalue("postgres_schema") if backend == "postgres" else ""
+
+
+@pytest.fixture
+def database(database_url: str, tmp_path: Path) -> Iterator[Database]:
+    """An empty database."""
+    source = PostgresBackend(database_url) if database_url else tmp_path / "control.db"
+    with Database(source) as database:
+        yield database
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: FixedClock, database_url: str) -> Iterator[Store]:
+    setup.init(tmp_path / "data", clock, database_url)
+    store = Store.open(tmp_path / "data", database_url)
     yield store
     store.close()
 

@@ -150,6 +150,7 @@ async def test_refusals_are_raised(wire: httpx.ASGITransport, control: Control, 
             Features(source, task, "seen", kind)
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])  # a PostgreSQL is asked through the server
 async def test_the_database_is_a_source(control: Control, store: Store) -> None:
     rows = Features(SqliteSource(store.home.database), "demo/reader", "seen", Seen)
     await arrive(control, 1, 2)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from walle_control.db.sql import Connection
 from walle_control.features.audit.types import GENESIS, chain_hash
 from walle_shared.protocol.codec import canonical
 
 
 def record(
-    db: sqlite3.Connection,
+    db: Connection,
     at_ms: int,
     actor: str,
     action: str,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import orjson
 
 from walle_control.db.connection import Database
+from walle_control.db.sql import Connection
 from walle_control.features.audit.types import AuditEntry, AuditPage
 
 
@@ -22,7 +21,7 @@ class AuditService:
         return AuditPage(tuple(entries), entries[-1].seq if entries else after)
 
 
-def read_entries(db: sqlite3.Connection, after: int, limit: int) -> list[AuditEntry]:
+def read_entries(db: Connection, after: int, limit: int) -> list[AuditEntry]:
     """Entries behind ``after``, oldest first."""
     rows = db.execute("SELECT * FROM audit WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
     return [AuditEntry(**{**row, "detail": orjson.loads(row["detail"])}) for row in rows]

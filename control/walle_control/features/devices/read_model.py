@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-
+from walle_control.db.sql import Connection
 from walle_control.features.devices import store
 from walle_shared.errors import NotFound
 from walle_shared.ids import DeviceId
 from walle_shared.targeting import Profile
 
 
-def profile_of(db: sqlite3.Connection, device_id: DeviceId) -> Profile:
+def profile_of(db: Connection, device_id: DeviceId) -> Profile:
     """The profile a device enrolled with.
 
     Raises:
@@ -22,7 +21,7 @@ def profile_of(db: sqlite3.Connection, device_id: DeviceId) -> Profile:
     return device.profile
 
 
-def count(db: sqlite3.Connection) -> int:
+def count(db: Connection) -> int:
     """How many devices are enrolled and not revoked."""
     total: int = db.execute("SELECT count(*) FROM device WHERE state = 'active'").fetchone()[0]
     return total

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import sqlite3
 
 from walle_control.config import DevicesConfig
 from walle_control.db.connection import Database
+from walle_control.db.sql import Connection
 from walle_control.features.audit import log as audit
 from walle_control.features.devices import credentials, store
 from walle_control.features.devices.types import (
@@ -73,7 +73,7 @@ class DevicesService:
         expires_ms = now_ms + round(request.valid_s * 1000)
         note = request.note[:200]
 
-        def job(db: sqlite3.Connection) -> None:
+        def job(db: Connection) -> None:
             number = store.insert_enrol_token(db, _hash(token), note, request.uses, now_ms, expires_ms)
             detail = {"uses": request.uses, "expires_ms": expires_ms, "note": note}
             audit.record(db, now_ms, actor, "enrol_token.create", f"enrolment token {number}", detail)
@@ -139,7 +139,7 @@ class DevicesService:
             NotFound: no such device.
         """
 
-        def job(db: sqlite3.Connection) -> None:
+        def job(db: Connection) -> None:
             if not store.set_state(db, device_id, "revoked"):
                 raise NotFound(f"no device {device_id!r} is enrolled")
             audit.record(db, self._clock.wall_ms(), actor, "device.revoke", device_id)
@@ -172,7 +172,7 @@ class DevicesService:
         )
 
 
-def _enrol(db: sqlite3.Connection, request: EnrolRequest, key: VerifyKey, now_ms: int) -> DeviceId:
+def _enrol(db: Connection, request: EnrolRequest, key: VerifyKey, now_ms: int) -> DeviceId:
     token = store.find_enrol_token(db, _hash(request.token))
     if token is None or token.expires_ms <= now_ms:
         raise NotAllowed("the enrolment token is unknown or has expired: ask an operator for a new one")
@@ -194,7 +194,7 @@ def _enrol(db: sqlite3.Connection, request: EnrolRequest, key: VerifyKey, now_ms
 
 
 def _enrol_again(
-    db: sqlite3.Connection, same: bool, state: str, device_id: DeviceId, request: EnrolRequest
+    db: Connection, same: bool, state: str, device_id: DeviceId, request: EnrolRequest
 ) -> DeviceId:
     if state == "revoked":
         raise NotAllowed(f"device {device_id} was revoked by an operator", code="revoked")
@@ -204,7 +204,7 @@ def _enrol_again(
     return device_id
 
 
-def _renew(db: sqlite3.Connection, request: RenewRequest, now_ms: int) -> None:
+def _renew(db: Connection, request: RenewRequest, now_ms: int) -> None:
     known = store.find_key(db, request.device_id)
     if known is None:
         raise NotAllowed("no such device is enrolled here: enrol again", code="unknown_device")

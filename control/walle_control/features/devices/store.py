@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import cast
 
 import orjson
 
+from walle_control.db.sql import Connection, Row
 from walle_control.features.devices.types import Device, DeviceKey, DeviceState, EnrolToken
 from walle_control.features.telemetry import read_model as telemetry
 from walle_shared.ids import DeviceId
@@ -14,17 +14,19 @@ from walle_shared.targeting import Profile
 
 
 def insert_enrol_token(
-    db: sqlite3.Connection, token_hash: str, note: str, uses: int, now_ms: int, expires_ms: int
+    db: Connection, token_hash: str, note: str, uses: int, now_ms: int, expires_ms: int
 ) -> int:
     """Remember an enrolment token by its hash; its number."""
     added = db.execute(
-        "INSERT INTO enrol_token (hash, note, uses_left, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO enrol_token (hash, note, uses_left, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?)"
+        " RETURNING id",
         (token_hash, note, uses, now_ms, expires_ms),
     )
-    return added.lastrowid or 0
+    number: int = added.fetchone()["id"]
+    return number
 
 
-def find_enrol_token(db: sqlite3.Connection, token_hash: str) -> EnrolToken | None:
+def find_enrol_token(db: Connection, token_hash: str) -> EnrolToken | None:
     """The enrolment token with this hash."""
     row = db.execute(
         "SELECT id, uses_left, expires_ms FROM enrol_token WHERE hash = ?", (token_hash,)
@@ -32,13 +34,13 @@ def find_enrol_token(db: sqlite3.Connection, token_hash: str) -> EnrolToken | No
     return EnrolToken(**row) if row else None
 
 
-def use_enrol_token(db: sqlite3.Connection, token_id: int) -> None:
+def use_enrol_token(db: Connection, token_id: int) -> None:
     """Take one use off a token."""
     db.execute("UPDATE enrol_token SET uses_left = uses_left - 1 WHERE id = ?", (token_id,))
 
 
 def insert_device(
-    db: sqlite3.Connection, device_id: DeviceId, public_key: str, profile: Profile, token_id: int, now_ms: int
+    db: Connection, device_id: DeviceId, public_key: str, profile: Profile, token_id: int, now_ms: int
 ) -> None:
     """Add a device."""
     db.execute(
@@ -48,12 +50,12 @@ def insert_device(
     )
 
 
-def update_profile(db: sqlite3.Connection, device_id: DeviceId, profile: Profile) -> None:
+def update_profile(db: Connection, device_id: DeviceId, profile: Profile) -> None:
     """Replace a device's profile."""
     db.execute("UPDATE device SET profile = ? WHERE id = ?", (orjson.dumps(profile).decode(), device_id))
 
 
-def find_key(db: sqlite3.Connection, device_id: DeviceId) -> DeviceKey | None:
+def find_key(db: Connection, device_id: DeviceId) -> DeviceKey | None:
     """What is needed to let a device renew."""
     row = db.execute(
         "SELECT id, public_key, state, renewed_at_ms, enrol_token FROM device WHERE id = ?", (device_id,)
@@ -61,41 +63,43 @@ def find_key(db: sqlite3.Connection, device_id: DeviceId) -> DeviceKey | None:
     return DeviceKey(**row) if row else None
 
 
-def set_renewed(db: sqlite3.Connection, device_id: DeviceId, at_ms: int, now_ms: int) -> None:
+def set_renewed(db: Connection, device_id: DeviceId, at_ms: int, now_ms: int) -> None:
     """Remember the newest nonce a device renewed with."""
     db.execute(
         "UPDATE device SET renewed_at_ms = ?, last_seen_ms = ? WHERE id = ?", (at_ms, now_ms, device_id)
     )
 
 
-def set_state(db: sqlite3.Connection, device_id: DeviceId, state: DeviceState) -> bool:
+def set_state(db: Connection, device_id: DeviceId, state: DeviceState) -> bool:
     """Change a device's state; whether there is such a device."""
     return db.execute("UPDATE device SET state = ? WHERE id = ?", (state, device_id)).rowcount == 1
 
 
-def touch(db: sqlite3.Connection, device_id: DeviceId, now_ms: int) -> None:
+def touch(db: Connection, device_id: DeviceId, now_ms: int) -> None:
     """Remember that a device was heard of."""
-    db.execute("UPDATE device SET last_seen_ms = max(last_seen_ms, ?) WHERE id = ?", (now_ms, device_id))
+    db.execute(
+        "UPDATE device SET last_seen_ms = ? WHERE id = ? AND last_seen_ms < ?", (now_ms, device_id, now_ms)
+    )
 
 
-def revoked_ids(db: sqlite3.Connection) -> set[DeviceId]:
+def revoked_ids(db: Connection) -> set[DeviceId]:
     """All revoked devices."""
     return {DeviceId(row["id"]) for row in db.execute("SELECT id FROM device WHERE state = 'revoked'")}
 
 
-def find_device(db: sqlite3.Connection, device_id: DeviceId) -> Device | None:
+def find_device(db: Connection, device_id: DeviceId) -> Device | None:
     """A device with its tasks."""
     row = db.execute("SELECT * FROM device WHERE id = ?", (device_id,)).fetchone()
     return _device(db, row) if row else None
 
 
-def list_devices(db: sqlite3.Connection, after: str, limit: int) -> list[Device]:
+def list_devices(db: Connection, after: str, limit: int) -> list[Device]:
     """Devices by id, with their tasks."""
     rows = db.execute("SELECT * FROM device WHERE id > ? ORDER BY id LIMIT ?", (after, limit)).fetchall()
     return [_device(db, row) for row in rows]
 
 
-def _device(db: sqlite3.Connection, row: sqlite3.Row) -> Device:
+def _device(db: Connection, row: Row) -> Device:
     return Device(
         DeviceId(row["id"]),
         cast(DeviceState, row["state"]),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
+from walle_control.db.sql import Connection
 
 
-def insert_token(db: sqlite3.Connection, name: str, token_hash: str, now_ms: int) -> None:
+def insert_token(db: Connection, name: str, token_hash: str, now_ms: int) -> None:
     """Remember a token by its hash; a token of the same name is replaced."""
     db.execute(
         "INSERT INTO admin_token (name, hash, created_ms) VALUES (?, ?, ?)"
@@ -14,6 +14,6 @@ def insert_token(db: sqlite3.Connection, name: str, token_hash: str, now_ms: int
     )
 
 
-def token_hashes(db: sqlite3.Connection) -> list[tuple[str, str]]:
+def token_hashes(db: Connection) -> list[tuple[str, str]]:
     """All tokens as ``(name, hash)``."""
     return [(row["name"], row["hash"]) for row in db.execute("SELECT name, hash FROM admin_token")]

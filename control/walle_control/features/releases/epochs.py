@@ -9,9 +9,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from walle_control.db.files import FileStore
+from walle_control.db.sql import Connection
 from walle_control.features.releases import store
 from walle_control.features.releases.store import EpochRow
 from walle_control.features.releases.types import ReleaseRow
@@ -37,7 +36,7 @@ class EpochBook:
         self._clock = clock
         self._lifetime_ms = round(lifetime_s * 1000)
 
-    def compile_next(self, db: sqlite3.Connection, reason: str) -> int:
+    def compile_next(self, db: Connection, reason: str) -> int:
         """Add the next epoch from the releases as they stand in this transaction.
 
         Raises:
@@ -56,12 +55,12 @@ class EpochBook:
         store.insert_epoch(db, EpochRow(n, snapshot, self._sign(n, snapshot, now_ms), reason, now_ms, now_ms))
         return n
 
-    def ensure_first(self, db: sqlite3.Connection) -> int:
+    def ensure_first(self, db: Connection) -> int:
         """Make epoch 1 if there is none, so that devices always find a policy; the newest epoch."""
         newest = store.newest_epoch(db)
         return newest.n if newest else self.compile_next(db, "first epoch")
 
-    def sign_anew_if_due(self, db: sqlite3.Connection) -> bool:
+    def sign_anew_if_due(self, db: Connection) -> bool:
         """Extend the newest epoch once half its lifetime has passed; whether it was."""
         newest = store.newest_epoch(db)
         now_ms = self._clock.wall_ms()
@@ -83,7 +82,7 @@ class EpochBook:
         return sign_envelope(EPOCH_KIND, info, self._key)
 
 
-def _public(db: sqlite3.Connection, row: ReleaseRow) -> Release:
+def _public(db: Connection, row: ReleaseRow) -> Release:
     """A release as devices see it."""
     manifest = tasks.manifest_of(db, row.scenario, row.task, row.version)
     return Release(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-
+from walle_control.db.sql import Connection
 from walle_control.features.releases import store
 from walle_control.features.releases.types import ReleaseRow
 from walle_control.features.rollouts.book import TrialBook, Tried
@@ -12,19 +11,19 @@ from walle_control.features.telemetry import read_model as telemetry
 from walle_shared.ids import ReleaseId, ScenarioName
 
 
-def on_devices(db: sqlite3.Connection) -> list[ReleaseRow]:
+def on_devices(db: Connection) -> list[ReleaseRow]:
     """The releases that devices may have, live or paused, newest first."""
     return store.live_releases(db)
 
 
-def verdict_of(db: sqlite3.Connection, row: ReleaseRow, book: TrialBook, now_ms: int) -> Verdict:
+def verdict_of(db: Connection, row: ReleaseRow, book: TrialBook, now_ms: int) -> Verdict:
     """What the guard makes of a release: the operator's own rule first, if there is one."""
     broken = judge_threshold(row.guard, telemetry.votes_of(db, row.id))
     tried = Tried(row.id, row.guard, row.plan, row.stage, row.staged_ms)
     return broken or book.judge(db, tried, now_ms)
 
 
-def scenario_of(db: sqlite3.Connection, release_id: ReleaseId) -> ScenarioName | None:
+def scenario_of(db: Connection, release_id: ReleaseId) -> ScenarioName | None:
     """The scenario of a release; ``None`` for an id that was never given out."""
     row = store.find_release(db, release_id)
     return row.scenario if row else None

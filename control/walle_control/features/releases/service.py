@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import trio
 
 from walle_control.config import GuardConfig
 from walle_control.db.connection import Database
+from walle_control.db.sql import Connection
 from walle_control.features.audit import log as audit
 from walle_control.features.devices import read_model as devices
 from walle_control.features.releases import read_model, store
@@ -158,7 +158,7 @@ class ReleasesService:
             self._announce(epoch)
 
     def _create(
-        self, db: sqlite3.Connection, wish: CreateRelease, plan: RolloutPlan, guard: GuardSettings, actor: str
+        self, db: Connection, wish: CreateRelease, plan: RolloutPlan, guard: GuardSettings, actor: str
     ) -> ReleaseId:
         tasks.manifest_of(db, wish.scenario, wish.task, wish.version)
         rank, now_ms = store.next_rank(db), self._clock.wall_ms()
@@ -186,7 +186,7 @@ class ReleasesService:
 
     def _act(
         self,
-        db: sqlite3.Connection,
+        db: Connection,
         release_id: ReleaseId,
         action: ReleaseAction,
         actor: str,
@@ -205,7 +205,7 @@ class ReleasesService:
         changed = _find(db, release_id)
         return self._record(db, changed, action, actor, reason, evidence)
 
-    def _detail(self, db: sqlite3.Connection, release_id: ReleaseId) -> ReleaseDetail:
+    def _detail(self, db: Connection, release_id: ReleaseId) -> ReleaseDetail:
         row = _find(db, release_id)
         return ReleaseDetail(
             row,
@@ -215,7 +215,7 @@ class ReleasesService:
             tuple(store.history(db, release_id)),
         )
 
-    def _summaries(self, db: sqlite3.Connection) -> Sequence[ReleaseSummary]:
+    def _summaries(self, db: Connection) -> Sequence[ReleaseSummary]:
         now_ms = self._clock.wall_ms()
         return [
             ReleaseSummary(row, percent_of(row.share), read_model.verdict_of(db, row, self._trials, now_ms))
@@ -224,7 +224,7 @@ class ReleasesService:
 
     def _record(
         self,
-        db: sqlite3.Connection,
+        db: Connection,
         row: ReleaseRow,
         event: str,
         actor: str,
@@ -238,14 +238,14 @@ class ReleasesService:
         return epoch
 
 
-def _find(db: sqlite3.Connection, release_id: ReleaseId) -> ReleaseRow:
+def _find(db: Connection, release_id: ReleaseId) -> ReleaseRow:
     row = store.find_release(db, release_id)
     if row is None:
         raise NotFound(f"no release {release_id!r}; see 'walle-control release list'")
     return row
 
 
-def _explain(db: sqlite3.Connection, request: ExplainRequest) -> ExplainResponse:
+def _explain(db: Connection, request: ExplainRequest) -> ExplainResponse:
     profile = request.profile if request.profile is not None else devices.profile_of(db, request.device_id)
     newest = store.newest_epoch(db)
     if newest is None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
 
+from walle_control.db.sql import Connection, Row
 from walle_control.features.releases.types import ReleaseEvent, ReleaseRow, ReleaseState
 from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan
 from walle_shared.ids import ReleaseId, ScenarioName, TaskName, TaskVersion
@@ -28,7 +28,7 @@ class EpochRow:
     signed_ms: int
 
 
-def insert_release(db: sqlite3.Connection, row: ReleaseRow) -> None:
+def insert_release(db: Connection, row: ReleaseRow) -> None:
     """Add a release."""
     db.execute(
         "INSERT INTO release (rank, id, scenario, task, version, predicate, salt, plan, guard, state, stage,"
@@ -39,40 +39,40 @@ def insert_release(db: sqlite3.Connection, row: ReleaseRow) -> None:
     )  # fmt: skip
 
 
-def next_rank(db: sqlite3.Connection) -> int:
+def next_rank(db: Connection) -> int:
     """The rank of the next release."""
     rank: int = db.execute("SELECT coalesce(max(rank), 0) + 1 FROM release").fetchone()[0]
     return rank
 
 
-def set_state(db: sqlite3.Connection, release_id: ReleaseId, state: ReleaseState) -> None:
+def set_state(db: Connection, release_id: ReleaseId, state: ReleaseState) -> None:
     """Change a release's state."""
     db.execute("UPDATE release SET state = ? WHERE id = ?", (state, release_id))
 
 
-def set_stage(db: sqlite3.Connection, release_id: ReleaseId, stage: int, now_ms: int) -> None:
+def set_stage(db: Connection, release_id: ReleaseId, stage: int, now_ms: int) -> None:
     """Bring a release to a stage of its plan."""
     db.execute("UPDATE release SET stage = ?, staged_ms = ? WHERE id = ?", (stage, now_ms, release_id))
 
 
-def find_release(db: sqlite3.Connection, release_id: str) -> ReleaseRow | None:
+def find_release(db: Connection, release_id: str) -> ReleaseRow | None:
     """One release."""
     row = db.execute("SELECT * FROM release WHERE id = ?", (release_id,)).fetchone()
     return _release(row) if row else None
 
 
-def list_releases(db: sqlite3.Connection) -> list[ReleaseRow]:
+def list_releases(db: Connection) -> list[ReleaseRow]:
     """All releases, newest first."""
     return [_release(row) for row in db.execute("SELECT * FROM release ORDER BY rank DESC")]
 
 
-def live_releases(db: sqlite3.Connection) -> list[ReleaseRow]:
+def live_releases(db: Connection) -> list[ReleaseRow]:
     """The releases that devices may have, newest first."""
     rows = db.execute("SELECT * FROM release WHERE state IN ('live', 'paused') ORDER BY rank DESC")
     return [_release(row) for row in rows]
 
 
-def insert_event(db: sqlite3.Connection, release_id: ReleaseId, event: ReleaseEvent) -> None:
+def insert_event(db: Connection, release_id: ReleaseId, event: ReleaseEvent) -> None:
     """Add to a release's history."""
     db.execute(
         "INSERT INTO release_event (release_id, at_ms, event, state, actor, reason, evidence, epoch)"
@@ -82,19 +82,19 @@ def insert_event(db: sqlite3.Connection, release_id: ReleaseId, event: ReleaseEv
     )  # fmt: skip
 
 
-def history(db: sqlite3.Connection, release_id: ReleaseId) -> list[ReleaseEvent]:
+def history(db: Connection, release_id: ReleaseId) -> list[ReleaseEvent]:
     """A release's history, oldest first."""
     rows = db.execute("SELECT * FROM release_event WHERE release_id = ? ORDER BY id", (release_id,))
     return [_event(row) for row in rows]
 
 
-def newest_epoch(db: sqlite3.Connection) -> EpochRow | None:
+def newest_epoch(db: Connection) -> EpochRow | None:
     """The newest epoch."""
     row = db.execute("SELECT * FROM epoch ORDER BY n DESC LIMIT 1").fetchone()
     return EpochRow(**row) if row else None
 
 
-def insert_epoch(db: sqlite3.Connection, row: EpochRow) -> None:
+def insert_epoch(db: Connection, row: EpochRow) -> None:
     """Add an epoch."""
     db.execute(
         "INSERT INTO epoch (n, snapshot, envelope, reason, created_ms, signed_ms) VALUES (?, ?, ?, ?, ?, ?)",
@@ -102,12 +102,12 @@ def insert_epoch(db: sqlite3.Connection, row: EpochRow) -> None:
     )
 
 
-def resign_epoch(db: sqlite3.Connection, n: int, envelope: bytes, signed_ms: int) -> None:
+def resign_epoch(db: Connection, n: int, envelope: bytes, signed_ms: int) -> None:
     """Replace an epoch's envelope by one that is valid longer."""
     db.execute("UPDATE epoch SET envelope = ?, signed_ms = ? WHERE n = ?", (envelope, signed_ms, n))
 
 
-def _release(row: sqlite3.Row) -> ReleaseRow:
+def _release(row: Row) -> ReleaseRow:
     return ReleaseRow(
         id=ReleaseId(row["id"]),
         rank=row["rank"],
@@ -125,7 +125,7 @@ def _release(row: sqlite3.Row) -> ReleaseRow:
     )
 
 
-def _event(row: sqlite3.Row) -> ReleaseEvent:
+def _event(row: Row) -> ReleaseEvent:
     evidence: Mapping[str, Any] = orjson.loads(row["evidence"])
     return ReleaseEvent(
         row["at_ms"],

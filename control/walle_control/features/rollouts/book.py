@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from dataclasses import dataclass
 
+from walle_control.db.sql import Connection
 from walle_control.features.rollouts import store
 from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan, Verdict
 from walle_control.features.rollouts.trial import Trial
@@ -44,7 +44,7 @@ class TrialBook:
         self._lock = threading.Lock()
         self._entries: dict[ReleaseId, _Entry] = {}
 
-    def judge(self, db: sqlite3.Connection, tried: Tried, now_ms: int) -> Verdict:
+    def judge(self, db: Connection, tried: Tried, now_ms: int) -> Verdict:
         """The verdict on a release as of now. Blocks for the votes that came since the last one."""
         with self._lock:
             entry = self._entries.pop(tried.id, None) or _Entry(Trial(tried.guard))
@@ -54,7 +54,7 @@ class TrialBook:
             self._catch_up(db, tried, entry, now_ms)
             return entry.trial.judge(tried.plan.stages[tried.stage].min_devices)
 
-    def _catch_up(self, db: sqlite3.Connection, tried: Tried, entry: _Entry, now_ms: int) -> None:
+    def _catch_up(self, db: Connection, tried: Tried, entry: _Entry, now_ms: int) -> None:
         ends_comparing = tried.is_last_stage and tried.plan.control > 0
         for number, vote in store.votes_after(db, tried.id, entry.last_vote):
             if ends_comparing and vote.at_ms >= tried.staged_ms:

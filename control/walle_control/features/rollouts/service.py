@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NoReturn, Protocol
 
 import trio
 
 from walle_control.db.connection import Database
+from walle_control.db.sql import Connection
 from walle_control.features.releases import read_model as releases
 from walle_control.features.rollouts.book import TrialBook
 from walle_control.features.rollouts.guard import Decision, Verdict
@@ -90,7 +90,7 @@ class RolloutsService:
         log("release_judged", release=release_id, action=action, rule=verdict.rule, reason=verdict.reason)
         return True
 
-    def _due(self, db: sqlite3.Connection) -> list[tuple[ReleaseId, GuardAction, Verdict]]:
+    def _due(self, db: Connection) -> list[tuple[ReleaseId, GuardAction, Verdict]]:
         now_ms = self._clock.wall_ms()
         due = []
         for row in releases.on_devices(db):

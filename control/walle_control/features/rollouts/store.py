@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from typing import cast
 
+from walle_control.db.sql import Connection
 from walle_control.features.rollouts.trial import Arm, Vote, VoteKind
 from walle_shared.ids import DeviceId, ReleaseId
 
 
-def insert_vote(db: sqlite3.Connection, release_id: ReleaseId, vote: Vote) -> bool:
+def insert_vote(db: Connection, release_id: ReleaseId, vote: Vote) -> bool:
     """Add a vote; whether it is the first of its kind."""
     added = db.execute(
         "INSERT INTO vote (release_id, device_id, arm, kind, at_ms, duration_ms) VALUES (?, ?, ?, ?, ?, ?)"
@@ -20,7 +20,7 @@ def insert_vote(db: sqlite3.Connection, release_id: ReleaseId, vote: Vote) -> bo
     return added.rowcount == 1
 
 
-def votes_after(db: sqlite3.Connection, release_id: ReleaseId, after: int) -> Iterator[tuple[int, Vote]]:
+def votes_after(db: Connection, release_id: ReleaseId, after: int) -> Iterator[tuple[int, Vote]]:
     """The votes of a release with a number over ``after``, with their numbers, in the order of arrival."""
     rows = db.execute(
         "SELECT id, device_id, arm, kind, at_ms, duration_ms FROM vote WHERE release_id = ? AND id > ?"

@@ -7,8 +7,7 @@ either.
 
 from __future__ import annotations
 
-import sqlite3
-
+from walle_control.db.sql import Connection
 from walle_control.features.releases import read_model as releases
 from walle_control.features.rollouts import store
 from walle_control.features.rollouts.trial import Arm, Vote, VoteKind
@@ -27,7 +26,7 @@ def votes_of(report: Report, device_id: DeviceId, at_ms: int) -> list[tuple[Rele
     return [(release, Vote(device_id, arm, kind, at_ms, report.duration_ms)) for release, arm, kind in found]
 
 
-def count_votes(db: sqlite3.Connection, device_id: DeviceId, report: Report, now_ms: int) -> None:
+def count_votes(db: Connection, device_id: DeviceId, report: Report, now_ms: int) -> None:
     """Store the votes in a report of a release that exists; each kind counts once per device."""
     for release_id, vote in votes_of(report, device_id, now_ms):
         if release_id == report.release_id or releases.scenario_of(db, release_id) is not None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-
+from walle_control.db.sql import Connection
 from walle_control.features.tasks import store
 from walle_shared.errors import NotFound
 from walle_shared.protocol.messages import FileRef
 
 
-def manifest_of(db: sqlite3.Connection, scenario: str, task: str, version: str) -> FileRef:
+def manifest_of(db: Connection, scenario: str, task: str, version: str) -> FileRef:
     """The signed manifest of an imported version.
 
     Raises:
@@ -23,7 +22,7 @@ def manifest_of(db: sqlite3.Connection, scenario: str, task: str, version: str) 
     return row.manifest
 
 
-def count(db: sqlite3.Connection) -> int:
+def count(db: Connection) -> int:
     """How many versions were imported."""
     total: int = db.execute("SELECT count(*) FROM task_version").fetchone()[0]
     return total

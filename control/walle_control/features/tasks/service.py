@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
 import trio
 
 from walle_control.config import ImportConfig
+from walle_control.db.sql import Connection
 from walle_control.db.store import Store
 from walle_control.features.audit import log as audit
 from walle_control.features.tasks import bundle, git, store
@@ -112,7 +112,7 @@ class TasksService:
             return ImportResult(_same_commit(known, source), created=False)
         row = await trio.to_thread.run_sync(self._build, source, task, version)
 
-        def job(db: sqlite3.Connection) -> None:
+        def job(db: Connection) -> None:
             store.insert_version(db, row)
             detail = {"commit": row.source, "tag": source.tag, "manifest": row.manifest.sha256}
             subject = f"{row.scenario}/{row.task} {row.version}"

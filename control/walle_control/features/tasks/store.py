@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-
+from walle_control.db.sql import Connection, Row
 from walle_control.features.tasks.types import VersionRow
 from walle_shared.ids import ScenarioName, Sha256, TaskName, TaskVersion
 from walle_shared.protocol.messages import FileRef
 
 
-def insert_version(db: sqlite3.Connection, row: VersionRow) -> None:
+def insert_version(db: Connection, row: VersionRow) -> None:
     """Add a version."""
     db.execute(
         "INSERT INTO task_version (scenario, task, version, source, manifest_sha256, manifest_bytes, files,"
@@ -19,7 +18,7 @@ def insert_version(db: sqlite3.Connection, row: VersionRow) -> None:
     )  # fmt: skip
 
 
-def find_version(db: sqlite3.Connection, scenario: str, task: str, version: str) -> VersionRow | None:
+def find_version(db: Connection, scenario: str, task: str, version: str) -> VersionRow | None:
     """One version."""
     row = db.execute(
         "SELECT * FROM task_version WHERE scenario = ? AND task = ? AND version = ?",
@@ -28,7 +27,7 @@ def find_version(db: sqlite3.Connection, scenario: str, task: str, version: str)
     return _version(row) if row else None
 
 
-def list_versions(db: sqlite3.Connection) -> list[VersionRow]:
+def list_versions(db: Connection) -> list[VersionRow]:
     """All versions, newest import first."""
     return [
         _version(row)
@@ -36,7 +35,7 @@ def list_versions(db: sqlite3.Connection) -> list[VersionRow]:
     ]
 
 
-def _version(row: sqlite3.Row) -> VersionRow:
+def _version(row: Row) -> VersionRow:
     return VersionRow(
         ScenarioName(row["scenario"]),
         TaskName(row["task"]),

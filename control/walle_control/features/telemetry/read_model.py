@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-
+from walle_control.db.sql import Connection
 from walle_control.features.rollouts.guard import VOTING_STAGES, Votes
 from walle_control.features.telemetry import store
 from walle_control.features.telemetry.types import InstalledTask, ReportCount
@@ -11,12 +10,12 @@ from walle_shared.ids import DeviceId, ReleaseId
 from walle_shared.protocol.messages import VOTING_ERRORS
 
 
-def counts_of(db: sqlite3.Connection, release_id: ReleaseId) -> tuple[ReportCount, ...]:
+def counts_of(db: Connection, release_id: ReleaseId) -> tuple[ReportCount, ...]:
     """Reports of a release by stage, outcome and error class."""
     return store.counts(db, release_id)
 
 
-def votes_of(db: sqlite3.Connection, release_id: ReleaseId) -> tuple[Votes, ...]:
+def votes_of(db: Connection, release_id: ReleaseId) -> tuple[Votes, ...]:
     """The reports of a release that speak about it, by stage."""
     voting = [count for count in store.counts(db, release_id) if count.error_class in VOTING_ERRORS]
     return tuple(
@@ -29,11 +28,11 @@ def votes_of(db: sqlite3.Connection, release_id: ReleaseId) -> tuple[Votes, ...]
     )
 
 
-def installed_tasks(db: sqlite3.Connection, device_id: DeviceId) -> tuple[InstalledTask, ...]:
+def installed_tasks(db: Connection, device_id: DeviceId) -> tuple[InstalledTask, ...]:
     """What a device last said about each task."""
     return store.installed_tasks(db, device_id)
 
 
-def totals(db: sqlite3.Connection) -> dict[str, int]:
+def totals(db: Connection) -> dict[str, int]:
     """How many reports and features have arrived."""
     return {"reports": store.total(db, "report"), "features": store.total(db, "feature")}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 from collections.abc import Callable, Sequence
 
 import orjson
 import trio
 
 from walle_control.db.connection import Database
+from walle_control.db.sql import Connection
 from walle_control.features.releases import read_model as releases
 from walle_control.features.rollouts.votes import count_votes
 from walle_control.features.telemetry import store
@@ -89,7 +89,7 @@ class TelemetryService:
         """Begin a connection: settle with the device what both remember; the committed ledger."""
         now_ms = self._clock.wall_ms()
 
-        def job(db: sqlite3.Connection) -> SequenceLedger:
+        def job(db: Connection) -> SequenceLedger:
             ledger = SequenceLedger.from_plain(store.load_ledger(db, device_id, hello.incarnation))
             lost = ledger.settle(hello)
             store.save_ledger(db, device_id, hello.incarnation, ledger.to_plain(), lost, now_ms)
@@ -113,7 +113,7 @@ class TelemetryService:
         encoded = [_encode_fields(item) if isinstance(item, RecordReceived) else b"" for item in items]
         now_ms = self._clock.wall_ms()
 
-        def job(db: sqlite3.Connection) -> tuple[SequenceLedger, int, int]:
+        def job(db: Connection) -> tuple[SequenceLedger, int, int]:
             ledger = SequenceLedger.from_plain(store.load_ledger(db, device_id, incarnation))
             lost = size_bytes = 0
             for item, fields in zip(items, encoded, strict=True):
@@ -161,7 +161,7 @@ class TelemetryService:
                 return FeaturePage((), after)
 
 
-def _record(db: sqlite3.Connection, device_id: DeviceId, reports: Sequence[Report], now_ms: int) -> int:
+def _record(db: Connection, device_id: DeviceId, reports: Sequence[Report], now_ms: int) -> int:
     accepted = 0
     for report in reports:
         if not store.insert_report(db, device_id, report, now_ms):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from walle_control.db.sql import Connection
+from walle_control.db.sql import Row as SqlRow
 from walle_control.features.telemetry.sinks.sink import Row
 from walle_control.features.telemetry.types import (
     FeatureQuery,
@@ -30,7 +31,7 @@ _FEATURE_COLUMNS = {
 _REPORT_COLUMNS = {"release": "release_id", "device": "device_id", "outcome": "outcome"}
 
 
-def insert_report(db: sqlite3.Connection, device_id: DeviceId, report: Report, now_ms: int) -> bool:
+def insert_report(db: Connection, device_id: DeviceId, report: Report, now_ms: int) -> bool:
     """Add a report and count it; whether it is new."""
     added = db.execute(
         "INSERT INTO report (device_id, report_id, release_id, task, version, stage, outcome, error_class,"
@@ -44,30 +45,28 @@ def insert_report(db: sqlite3.Connection, device_id: DeviceId, report: Report, n
     return added.rowcount == 1
 
 
-def count_report(db: sqlite3.Connection, report: Report) -> None:
+def count_report(db: Connection, report: Report) -> None:
     """Add one to the counter a report belongs to."""
     db.execute(
         "INSERT INTO report_count (release_id, stage, outcome, error_class, n) VALUES (?, ?, ?, ?, 1)"
-        " ON CONFLICT DO UPDATE SET n = n + 1",
+        " ON CONFLICT (release_id, stage, outcome, error_class) DO UPDATE SET n = report_count.n + 1",
         (report.release_id, report.stage, report.outcome, report.error_class),
     )
 
 
-def set_installed(
-    db: sqlite3.Connection, device_id: DeviceId, scenario: ScenarioName, report: Report
-) -> None:
+def set_installed(db: Connection, device_id: DeviceId, scenario: ScenarioName, report: Report) -> None:
     """Remember what a device last said about a task's installation."""
     db.execute(
         "INSERT INTO device_task (device_id, scenario, task, version, release_id, stage, outcome, at_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET version = excluded.version,"
-        " release_id = excluded.release_id, stage = excluded.stage, outcome = excluded.outcome,"
-        " at_ms = excluded.at_ms WHERE excluded.at_ms >= at_ms",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device_id, scenario, task) DO UPDATE SET"
+        " version = excluded.version, release_id = excluded.release_id, stage = excluded.stage,"
+        " outcome = excluded.outcome, at_ms = excluded.at_ms WHERE excluded.at_ms >= device_task.at_ms",
         (device_id, scenario, report.task, report.version, report.release_id, report.stage, report.outcome,
          report.at_ms),
     )  # fmt: skip
 
 
-def installed_tasks(db: sqlite3.Connection, device_id: DeviceId) -> tuple[InstalledTask, ...]:
+def installed_tasks(db: Connection, device_id: DeviceId) -> tuple[InstalledTask, ...]:
     """What a device last said about each task."""
     rows = db.execute(
         "SELECT scenario, task, version, release_id, stage, outcome, at_ms FROM device_task"
@@ -77,7 +76,7 @@ def installed_tasks(db: sqlite3.Connection, device_id: DeviceId) -> tuple[Instal
     return tuple(from_plain(InstalledTask, dict(row)) for row in rows)
 
 
-def counts(db: sqlite3.Connection, release_id: str) -> tuple[ReportCount, ...]:
+def counts(db: Connection, release_id: str) -> tuple[ReportCount, ...]:
     """The counters of a release."""
     rows = db.execute(
         "SELECT stage, outcome, error_class, n FROM report_count WHERE release_id = ?"
@@ -87,14 +86,14 @@ def counts(db: sqlite3.Connection, release_id: str) -> tuple[ReportCount, ...]:
     return tuple(ReportCount(**row) for row in rows)
 
 
-def list_reports(db: sqlite3.Connection, query: ReportQuery, after: int, limit: int) -> list[StoredReport]:
+def list_reports(db: Connection, query: ReportQuery, after: int, limit: int) -> list[StoredReport]:
     """Reports by arrival."""
     rows = _select(db, "report", _wheres(query, _REPORT_COLUMNS), after, limit)
     return [from_plain(StoredReport, dict(row)) for row in rows]
 
 
 def insert_feature(
-    db: sqlite3.Connection, device_id: DeviceId, origin: str, record: Record, fields: bytes, now_ms: int
+    db: Connection, device_id: DeviceId, origin: str, record: Record, fields: bytes, now_ms: int
 ) -> None:
     """Add a feature to the journal; ``fields`` are the record's as JSON."""
     db.execute(
@@ -105,14 +104,12 @@ def insert_feature(
     )  # fmt: skip
 
 
-def journal_head(db: sqlite3.Connection) -> int:
+def journal_head(db: Connection) -> int:
     """The newest id of the journal; 0 before the first."""
     return total(db, "feature")
 
 
-def read_journal(
-    db: sqlite3.Connection, after: int, last_id: int, rows_max: int, bytes_max: float
-) -> Sequence[Row]:
+def read_journal(db: Connection, after: int, last_id: int, rows_max: int, bytes_max: float) -> Sequence[Row]:
     """Rows after one id up to another, in order, within the limits but at least one."""
     rows: list[Row] = []
     size_bytes = 0
@@ -126,7 +123,7 @@ def read_journal(
     return rows
 
 
-def prune_journal(db: sqlite3.Connection, written_id: int, before_ms: int, rows_max: int) -> int:
+def prune_journal(db: Connection, written_id: int, before_ms: int, rows_max: int) -> int:
     """Delete rows up to an id that came before a time; how many. The newest row stays: it holds the count."""
     return db.execute(
         "DELETE FROM feature WHERE id IN (SELECT id FROM feature WHERE id <= ? AND received_ms < ?"
@@ -135,30 +132,35 @@ def prune_journal(db: sqlite3.Connection, written_id: int, before_ms: int, rows_
     ).rowcount
 
 
-def sink_position(db: sqlite3.Connection, name: str) -> tuple[int, int]:
+def sink_position(db: Connection, name: str) -> tuple[int, int]:
     """Up to which id a sink has the journal, and up to which the batch goes that it may have begun."""
     row = db.execute("SELECT written_id, planned_id FROM sink WHERE name = ?", (name,)).fetchone()
     return (row["written_id"], row["planned_id"]) if row else (0, 0)
 
 
-def save_sink_position(db: sqlite3.Connection, name: str, written_id: int, planned_id: int) -> None:
+def save_sink_position(db: Connection, name: str, written_id: int, planned_id: int) -> None:
     """Remember how far a sink is."""
-    db.execute("INSERT OR REPLACE INTO sink VALUES (?, ?, ?)", (name, written_id, planned_id))
+    db.execute(
+        "INSERT INTO sink (name, written_id, planned_id) VALUES (?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET written_id = excluded.written_id,"
+        " planned_id = excluded.planned_id",
+        (name, written_id, planned_id),
+    )
 
 
-def list_features(db: sqlite3.Connection, query: FeatureQuery, after: int, limit: int) -> list[StoredFeature]:
+def list_features(db: Connection, query: FeatureQuery, after: int, limit: int) -> list[StoredFeature]:
     """Features by arrival."""
     rows = _select(db, "feature", _wheres(query, _FEATURE_COLUMNS), after, limit)
     return [from_plain(StoredFeature, {**row, "fields": orjson.loads(row["fields"])}) for row in rows]
 
 
-def total(db: sqlite3.Connection, table: str) -> int:
+def total(db: Connection, table: str) -> int:
     """How many rows ever came into ``report`` or ``feature`` (thinning out never takes the newest)."""
     highest: int = db.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0]
     return highest
 
 
-def load_ledger(db: sqlite3.Connection, device_id: DeviceId, incarnation: str) -> Mapping[str, Any] | None:
+def load_ledger(db: Connection, device_id: DeviceId, incarnation: str) -> Mapping[str, Any] | None:
     """The tunnel ledger of one incarnation of a device's store."""
     row = db.execute(
         "SELECT ledger FROM tunnel_ledger WHERE device_id = ? AND incarnation = ?", (device_id, incarnation)
@@ -170,7 +172,7 @@ def load_ledger(db: sqlite3.Connection, device_id: DeviceId, incarnation: str) -
 
 
 def save_ledger(
-    db: sqlite3.Connection,
+    db: Connection,
     device_id: DeviceId,
     incarnation: str,
     plain: Mapping[str, Any],
@@ -180,8 +182,8 @@ def save_ledger(
     """Store a tunnel ledger; ``lost`` more records will never come."""
     db.execute(
         "INSERT INTO tunnel_ledger (device_id, incarnation, ledger, lost, updated_ms) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET ledger = excluded.ledger, lost = lost + excluded.lost,"
-        " updated_ms = excluded.updated_ms",
+        " ON CONFLICT (device_id, incarnation) DO UPDATE SET ledger = excluded.ledger,"
+        " lost = tunnel_ledger.lost + excluded.lost, updated_ms = excluded.updated_ms",
         (device_id, incarnation, orjson.dumps(plain).decode(), lost, now_ms),
     )
 
@@ -192,9 +194,7 @@ def _wheres(query: FeatureQuery | ReportQuery, columns: Mapping[str, str]) -> di
     }
 
 
-def _select(
-    db: sqlite3.Connection, table: str, wheres: Mapping[str, str], after: int, limit: int
-) -> list[sqlite3.Row]:
+def _select(db: Connection, table: str, wheres: Mapping[str, str], after: int, limit: int) -> list[SqlRow]:
     # Table and column names come from the tables above, never from a request.
     conditions = "".join(f" AND {column} = ?" for column in wheres)
     return db.execute(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,6 @@ def item(seq: int, *, name: str = "seen") -> RecordReceived:
 
 async def declared(scenario: str, task: str, version: str, name: str) -> dict[str, Any] | None:
     return FIELDS if (scenario, task, version, name) == ("demo", "reader", "1.0.0", "seen") else None
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path / "control.db") as database:
-        yield database
 
 
 class ListSink:

@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 from collections.abc import Sequence
 from typing import NoReturn
 
 import trio
 
 from walle_control.db.connection import Database
+from walle_control.db.sql import Connection
 from walle_control.features.telemetry import store
 from walle_control.features.telemetry.arrivals import Arrivals
 from walle_control.features.telemetry.sinks.sink import Row, Sink, SinkStatistics
@@ -147,7 +147,7 @@ class SinkPump:
     async def _save(self, written_id: int, planned_id: int) -> None:
         name = self.sink.name
 
-        def job(db: sqlite3.Connection) -> None:
+        def job(db: Connection) -> None:
             store.save_sink_position(db, name, written_id, planned_id)
 
         await self._database.write(job)

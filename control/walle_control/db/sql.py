@@ -1,0 +1,111 @@
+"""What the stores may ask of a database, whichever it is.
+
+Stores write SQL that SQLite and PostgreSQL both understand: ``?`` for parameters, ``RETURNING``, ``ON
+CONFLICT (columns) DO UPDATE`` with the table's name before a column that is also in ``excluded``. Times and
+numbers are integers or floats, never booleans in a column. All writers of a database take turns, so a job may
+read, decide and write without thinking of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from walle_shared.errors import Conflict
+
+
+class IntegrityError(Conflict):
+    """A rule of the schema does not allow the change."""
+
+    code = "integrity"
+
+
+class Row(Protocol):
+    """A row: its values by name or position; ``dict(row)`` and ``Type(**row)`` work."""
+
+    def keys(self) -> list[str]:
+        """The names of the columns."""
+        ...
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """A value by its column's name or position."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """The values in order."""
+        ...
+
+
+class Cursor(Protocol):
+    """What a statement found or changed."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows it changed."""
+        ...
+
+    def fetchone(self) -> Any:
+        """The next row, or ``None``."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """All rows that are left."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """The rows that are left."""
+        ...
+
+
+class Connection(Protocol):
+    """One conversation with the database; used by one thread at a time."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Cursor:
+        """Run one statement."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+class Backend(Protocol):
+    """A kind of database: how to connect, to begin, to upgrade it, and whose errors mean what.
+
+    ``connect`` and ``migrate`` raise ``StorageError`` or ``ConnectionLost``; what connections raise becomes
+    ours inside ``errors``.
+    """
+
+    @property
+    def name(self) -> str:
+        """What to call the database in messages."""
+        ...
+
+    def connect(self, *, read_only: bool = False) -> Connection:
+        """Open a connection."""
+        ...
+
+    def begin(self, connection: Connection) -> None:
+        """Begin a transaction that writes: from here to its end no other writer has its turn."""
+        ...
+
+    def begin_read(self, connection: Connection) -> None:
+        """Begin a transaction that sees one state of everything."""
+        ...
+
+    def in_transaction(self, connection: Connection) -> bool:
+        """Whether a transaction must be rolled back before the next begins."""
+        ...
+
+    def is_broken(self, connection: Connection, /) -> bool:
+        """Whether the connection can never be used again."""
+        ...
+
+    def migrate(self, connection: Connection) -> int:
+        """Bring the schema up to date; how many migrations were applied."""
+        ...
+
+    def errors(self) -> AbstractContextManager[None]:
+        """Turn the database's errors into ``StorageError``, ``ConnectionLost`` or ``IntegrityError``."""
+        ...
