@@ -89,6 +89,12 @@ def property_(session: nox.Session) -> None:
 
 
 @nox.session
+def postgres(session: nox.Session) -> None:
+    """Run every test of the control plane that has a database on PostgreSQL."""
+    _pytest(session, "tests/unit/control", "-k", "postgres or workers")
+
+
+@nox.session
 def fault(session: nox.Session) -> None:
     """Run the fault loops."""
     _pytest(session, "tests/fault")

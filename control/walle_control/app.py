@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -14,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from walle_control.config import ControlConfig
+from walle_control.db.postgres import PostgresBackend
 from walle_control.db.sql import Connection
 from walle_control.db.store import Store
 from walle_control.features.audit.routes import AuditRoutes
@@ -45,6 +49,8 @@ from walle_control.web.auth import Doors
 from walle_control.web.problems import on_crash, on_http_error, on_walle_error
 from walle_control.web.requests import json_response
 from walle_control.web.static import StaticRoutes
+from walle_control.workers.changes import Changes, Handler
+from walle_control.workers.leadership import Leadership
 from walle_shared import __version__
 from walle_shared.clock import Clock
 from walle_shared.errors import WalleError
@@ -75,6 +81,8 @@ class Control:
     rollouts: RolloutsService
     telemetry: TelemetryService
     audit: AuditService
+    #: Which worker leads; ``None`` where there is only this one.
+    leadership: Leadership | None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Load what is remembered, then run the loops beside the requests, for ever."""
@@ -82,12 +90,38 @@ class Control:
         await self.releases.load()
         await self.telemetry.sinks.load()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.rollouts.run, self.config.guard.interval_s)
-            nursery.start_soon(self._keep_signed)
-            nursery.start_soon(self.telemetry.sinks.run)
+            if self.leadership is None:
+                nursery.start_soon(self.lead)
+            else:
+                nursery.start_soon(self.leadership.run, self.lead)
+            if isinstance(self.store.database.backend, PostgresBackend):
+                nursery.start_soon(Changes(self.store.database.backend, self._followers()).run)
             task_status.started()
             await trio.sleep_forever()
         raise AssertionError("unreachable")
+
+    async def lead(self) -> NoReturn:
+        """Run the loops that one worker alone may run, for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.rollouts.run, self.config.guard.interval_s)
+            nursery.start_soon(self._keep_signed)
+            nursery.start_soon(self.telemetry.sinks.run)
+            await trio.sleep_forever()
+        raise AssertionError("unreachable")
+
+    def _followers(self) -> dict[str, Handler]:
+        """What to look after when another worker changed it, by the topics of the database's triggers."""
+
+        async def poke() -> None:
+            self.rollouts.poke()
+
+        return {
+            "revoked": self.devices.load,
+            "epoch": self.releases.follow,
+            "feature": self.telemetry.sinks.follow,
+            "sink": self.telemetry.sinks.follow,
+            "report": poke,
+        }
 
     async def say_goodbye(self) -> None:
         """End the long conversations politely. Blocks: until the last has ended; bound it."""
@@ -106,6 +140,7 @@ class Control:
                 "public_key": self.store.signing_key.public.raw_hex,
                 "streams": self.streams.taken,
                 "tunnels": self.tunnels.taken,
+                "leads": self.leadership is None or self.leadership.leads,
                 **newest,
             }
         )
@@ -131,6 +166,10 @@ def _totals(db: Connection) -> dict[str, int]:
         "task_versions": tasks_read_model.count(db),
         **telemetry_read_model.totals(db),
     }
+
+
+def _worker_name() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def create_control(
@@ -167,6 +206,7 @@ def create_control(
         rollouts=rollouts,
         telemetry=TelemetryService(database, clock, rollouts.poke, arrivals, sinks),
         audit=AuditService(database),
+        leadership=Leadership(database, _worker_name()) if database.backend.is_shared else None,
     )
 
 

@@ -7,12 +7,16 @@ atomic: a temporary file on the same file system is flushed to disk and renamed.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
+
+import orjson
 
 from walle_shared.errors import NotFound, StorageError
 from walle_shared.ids import check_sha256
@@ -78,18 +82,47 @@ class FileStore:
         return check_file(self.path(kind, ref.sha256).read_bytes(), ref, f"{kind} {ref.sha256}")
 
     def publish_epoch(self, envelope: bytes) -> None:
-        """Replace ``epoch.json``.
+        """Replace ``epoch.json``, unless it is newer: of several workers, one may be late with what it read.
 
         Raises:
             StorageError: it cannot be written.
         """
-        _write_atomically(self.epoch_path, envelope)
+        with _locked(self.root / ".epoch.lock"):
+            try:
+                published = self.epoch_path.read_bytes()
+            except FileNotFoundError:
+                published = b""
+            if _age(published) < _age(envelope):
+                _write_atomically(self.epoch_path, envelope)
 
     def check(self) -> Iterator[tuple[str, bool]]:
         """Re-read every immutable file: ``(kind/name, whether it is what its name says)``."""
         for kind in KINDS:
             for path in sorted((self.root / kind).iterdir()):
                 yield f"{kind}/{path.name}", _digest(path) == path.name
+
+
+def _age(envelope: bytes) -> tuple[int, int]:
+    """What rises from one epoch to the next, and each time one is signed anew; less for what is no epoch."""
+    try:
+        signed = orjson.loads(envelope)["signed"]
+        return int(signed["epoch"]), int(signed["issued_ms"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return (-1, 0)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock file; whoever dies lets go of it."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _digest(path: Path) -> str:

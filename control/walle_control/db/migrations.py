@@ -164,4 +164,28 @@ MIGRATIONS: Sequence[Migration] = (
         subject TEXT NOT NULL, detail TEXT NOT NULL, hash TEXT NOT NULL
     ) STRICT;
     """,
+    # Which worker leads; and what each tells the others, by topic (``workers/changes.py``).
+    PerBackend(
+        "",
+        """
+        CREATE TABLE lease (
+            name TEXT PRIMARY KEY, holder TEXT NOT NULL, fence INTEGER NOT NULL, expires_ms INTEGER NOT NULL
+        );
+        CREATE FUNCTION walle_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_notify('walle_' || TG_TABLE_SCHEMA, TG_ARGV[0]);
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER epoch_changed AFTER INSERT OR UPDATE ON epoch
+            FOR EACH STATEMENT EXECUTE FUNCTION walle_changed('epoch');
+        CREATE TRIGGER device_changed AFTER UPDATE OF state ON device
+            FOR EACH STATEMENT EXECUTE FUNCTION walle_changed('revoked');
+        CREATE TRIGGER feature_changed AFTER INSERT ON feature
+            FOR EACH STATEMENT EXECUTE FUNCTION walle_changed('feature');
+        CREATE TRIGGER report_changed AFTER INSERT ON report
+            FOR EACH STATEMENT EXECUTE FUNCTION walle_changed('report');
+        CREATE TRIGGER sink_changed AFTER INSERT OR UPDATE ON sink
+            FOR EACH STATEMENT EXECUTE FUNCTION walle_changed('sink');
+        """,
+    ),
 )

@@ -124,6 +124,11 @@ class PostgresBackend:
         """Where it is, without its password."""
         return "database.url"
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several workers may use it."""
+        return True
+
     def connect(self, *, read_only: bool = False) -> PostgresConnection:
         """Open a connection.
 
@@ -216,6 +221,36 @@ class PostgresBackend:
             raise ConnectionLost(f"{self.name}: {_one_line(error)}") from error
         except psycopg.Error as error:
             raise StorageError(f"{self.name}: {_one_line(error)}") from error
+
+
+class Listener:
+    """A connection that hears of changes. Blocks: on construction only.
+
+    Raises:
+        ConnectionLost: the server does not answer, or is gone.
+    """
+
+    def __init__(self, backend: PostgresBackend) -> None:
+        self._backend = backend
+        self._raw = backend.connect().raw
+        with backend.errors():
+            row = self._raw.execute("SELECT current_schema()").fetchone()
+            assert row is not None
+            self._raw.execute(f'LISTEN "walle_{row[0]}"'.encode())
+
+    def fileno(self) -> int:
+        """What becomes readable when there is news."""
+        with self._backend.errors():
+            return self._raw.fileno()
+
+    def topics(self) -> set[str]:
+        """What changed since the last call."""
+        with self._backend.errors():
+            return {notice.payload for notice in self._raw.notifies(timeout=0)}
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._raw.close()
 
 
 def _schema_version(connection: Connection) -> tuple[int, int]:

@@ -82,6 +82,11 @@ class Backend(Protocol):
         """What to call the database in messages."""
         ...
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several workers may use it."""
+        ...
+
     def connect(self, *, read_only: bool = False) -> Connection:
         """Open a connection."""
         ...

@@ -26,6 +26,11 @@ class SqliteBackend:
         """The file."""
         return str(self.path)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several workers may use it."""
+        return False
+
     def connect(self, *, read_only: bool = False) -> sqlite3.Connection:
         """Open the file, or make it."""
         try:

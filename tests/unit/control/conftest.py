@@ -45,11 +45,17 @@ def clock() -> FixedClock:
     return FixedClock()
 
 
+#: Tests whose SQL the other modules run too, or that take long for other reasons: ``nox -s postgres``.
+_LATER_ON_POSTGRES = ("test_tasks", "test_task_declarations", "test_stream", "test_trial")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what needs a database on each kind of database."""
+    later = metafunc.module.__name__.rpartition(".")[2] in _LATER_ON_POSTGRES
+    marks = [pytest.mark.slow_session] if later else []
     chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     if "backend" in metafunc.fixturenames and "backend" not in chosen:
-        metafunc.parametrize("backend", ["sqlite", "postgres"])
+        metafunc.parametrize("backend", ["sqlite", pytest.param("postgres", marks=marks)])
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ class ReleasesService:
         self._defaults = defaults
         self._announce = announce
         self._publishing = trio.Lock()
+        self._published = b""
 
     async def load(self) -> None:
         """Publish what the database says, whatever the files say (after a crash they may lag behind)."""
@@ -150,11 +151,18 @@ class ReleasesService:
             "snapshot": orjson.loads(row.snapshot),
         }
 
+    async def follow(self) -> None:
+        """Publish and announce what another worker may have made."""
+        newest = await self._database.read(store.newest_epoch)
+        if newest is not None and newest.envelope != self._published:
+            await self._publish()
+
     async def _publish(self) -> None:
         # Read inside the lock: whoever publishes last publishes the newest.
         async with self._publishing:
             newest = await self._database.read(store.newest_epoch)
             epoch = await trio.to_thread.run_sync(self._book.publish, newest)
+            self._published = newest.envelope if newest else b""
             self._announce(epoch)
 
     def _create(

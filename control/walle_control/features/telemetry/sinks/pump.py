@@ -64,10 +64,19 @@ class SinkPump:
         name = self.sink.name
         self.written_id, self._planned = await self._database.read(lambda db: store.sink_position(db, name))
 
+    async def follow(self) -> None:
+        """Look how far another worker has carried it."""
+        await self.load()
+        self._stir()
+
     async def run(self) -> NoReturn:
-        """Carry for ever."""
+        """Carry for ever, from where it stands now: another worker may have carried it until then."""
+        known = False
         while True:
             try:
+                if not known:
+                    await self.load()
+                    known = True
                 await self._carry()
             except WalleError as error:
                 await trio.sleep(self._fail(error))
@@ -198,6 +207,7 @@ class Sinks:
         self._arrivals = arrivals
         self._clock = clock
         self._keep_s = keep_s
+        self._carries = False
 
     async def load(self) -> None:
         """Learn how far the journal and each sink are."""
@@ -205,8 +215,16 @@ class Sinks:
         for pump in self._pumps:
             await pump.load()
 
+    async def follow(self) -> None:
+        """Learn how far another worker has carried the journal, unless this one does."""
+        self._arrivals.advance(await self._database.read(store.journal_head))
+        if not self._carries:
+            for pump in self._pumps:
+                await pump.follow()
+
     async def run(self) -> NoReturn:
         """Carry for ever."""
+        self._carries = True
         try:
             async with trio.open_nursery() as nursery:
                 for pump in self._pumps:
@@ -214,6 +232,7 @@ class Sinks:
                 nursery.start_soon(self._prune)
                 await trio.sleep_forever()
         finally:
+            self._carries = False
             with trio.CancelScope(shield=True):
                 for pump in self._pumps:
                     await pump.sink.aclose()

@@ -1,0 +1,1 @@
+"""Several workers on one database: who leads, what the others changed, and their processes."""
