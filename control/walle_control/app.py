@@ -43,6 +43,7 @@ from walle_control.features.telemetry.service import TelemetryService
 from walle_control.features.telemetry.sinks.configured import configured_sinks
 from walle_control.features.telemetry.sinks.pump import Sinks
 from walle_control.gateway.hub import EpochHub, Seats
+from walle_control.gateway.nchan import relays
 from walle_control.gateway.stream import StreamRoutes
 from walle_control.gateway.tunnel import TunnelRoutes
 from walle_control.web.auth import Doors
@@ -106,6 +107,8 @@ class Control:
             nursery.start_soon(self.rollouts.run, self.config.guard.interval_s)
             nursery.start_soon(self._keep_signed)
             nursery.start_soon(self.telemetry.sinks.run)
+            for relay in relays(self.config.stream.nchan_urls, self.hub):
+                nursery.start_soon(relay.run)
             await trio.sleep_forever()
         raise AssertionError("unreachable")
 
@@ -230,7 +233,7 @@ def routes(control: Control) -> list[BaseRoute]:
     """The whole route table: path, who may pass, endpoint, methods."""
     doors = Doors(control.people.check, control.devices.check_credential)
     admin, device = doors.admin, doors.device
-    static = StaticRoutes(control.store.files)
+    static = StaticRoutes(control.store.files, control.config.server.accel_prefix)
     devices = DeviceRoutes(control.devices)
     tasks = TaskRoutes(control.tasks)
     releases = ReleaseRoutes(control.releases)
@@ -249,6 +252,7 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{DEVICE_API}/enrol", devices.enrol, methods=post),
         Route(f"{DEVICE_API}/renew", devices.renew, methods=post),
         Route(f"{DEVICE_API}/stream", device(stream.stream), methods=get),
+        Route(f"{DEVICE_API}/allowed", device(stream.allowed), methods=get),
         Route(f"{DEVICE_API}/reports", device(telemetry.post_reports), methods=post),
         WebSocketRoute(f"{DEVICE_API}/tunnel", tunnel.tunnel),
         # Operators.

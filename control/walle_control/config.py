@@ -25,6 +25,8 @@ ENV_PREFIX = "WALLE_CONTROL"
 CONFIG_FILE = "control.toml"
 
 _STREAM = re.compile(r"[A-Za-z0-9_\-]{1,64}")
+_ACCEL = re.compile(r"(/[A-Za-z0-9_\-]+)*")
+_HTTP = re.compile(r"https?://[^\s/]+/\S+")
 _SUBJECT = re.compile(r"[A-Za-z0-9_\-]+(\.[A-Za-z0-9_\-]+)*")
 
 
@@ -40,10 +42,18 @@ class ServerConfig:
         "127.0.0.1", "Address to listen on. Put a TLS proxy in front before opening it to a network."
     )
     port: int = _setting(8700, "Port to listen on; 0 lets the system choose (see <data_dir>/address.json).")
+    workers: int = _setting(
+        1, "Processes that serve; more than one needs database.url. SIGHUP replaces them one after the other."
+    )
     public_url: str = _setting(
         "", "URL under which devices reach the server; empty: the address it listens on."
     )
     data_dir: str = _setting(".", "Database, keys and published files; relative to this file's folder.")
+    accel_prefix: str = _setting(
+        "",
+        "Let nginx send stored files: an internal location whose alias is the static folder, such as /_files;"
+        " empty: send them from here.",
+    )
     graceful_s: float = _setting(
         10.0, "How long running requests may take to finish once the server is told to stop."
     )
@@ -80,6 +90,11 @@ class StreamConfig:
         2.0, "What devices are told to wait (plus jitter) before they come back after a goodbye."
     )
     max_streams: int = _setting(20_000, "Push streams held at once; more are answered 503.")
+    nchan_urls: tuple[str, ...] = _setting(
+        (),
+        "Where nginx's nchan takes the news of an epoch, such as http://127.0.0.1:8702/push/epoch; one for"
+        " each nginx that holds the devices' push streams.",
+    )
     max_tunnels: int = _setting(5_000, "Upload tunnels held at once; more are refused.")
 
 
@@ -228,6 +243,9 @@ CLIENT_VARIABLES = frozenset({f"{ENV_PREFIX}_URL", f"{ENV_PREFIX}_TOKEN", f"{ENV
 def _check_ranges(config: ControlConfig, where: str) -> None:
     rules = (
         ("server.port", 0 <= config.server.port <= 65535, "must be within 0..65535"),
+        ("server.workers", 1 <= config.server.workers <= 256, "must be within 1..256"),
+        ("server.accel_prefix", _is(_ACCEL, config.server.accel_prefix), "must be a path such as /_files"),
+        ("stream.nchan_urls", all(_is(_HTTP, url) for url in config.stream.nchan_urls), "must be http URLs"),
         ("server.graceful_s", config.server.graceful_s > 0, "must be over 0"),
         ("server.body_timeout_s", config.server.body_timeout_s > 0, "must be over 0"),
         ("stream.heartbeat_s", config.stream.heartbeat_s > 0, "must be over 0"),

@@ -13,6 +13,8 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -25,9 +27,11 @@ from hypercorn.typing import ASGIFramework
 
 from walle_control.app import Control, create_app
 from walle_control.config import ControlConfig, ServerConfig
-from walle_control.db.store import Store
+from walle_control.db.store import Home, Store
+from walle_control.workers.notify import notify
+from walle_control.workers.supervisor import Supervisor
 from walle_shared.clock import SystemClock
-from walle_shared.errors import ConfigError
+from walle_shared.errors import ConfigError, WalleError
 from walle_shared.limits import FRAME_MAX_BYTES
 from walle_shared.observe import get_logger
 
@@ -41,29 +45,80 @@ _KEEP_ALIVE = (
     ((socket.IPPROTO_TCP, socket.TCP_KEEPCNT), 3),
 )
 
+_BACKLOG = 4096
 _GOODBYE_MAX_S = 3.0
 _EXIT_MARGIN_S = 5.0
 
 
-def run(config: ControlConfig) -> None:
+def run(config: ControlConfig, descriptor: int | None = None, *, supervised: bool = False) -> None:
     """Serve until SIGTERM or SIGINT.
+
+    Args:
+        config: the settings.
+        descriptor: of a socket that is bound already, instead of the settings' address.
+        supervised: whether a parent says where the server is.
 
     Raises:
         ConfigError: the data folder is not set up, or the address is not free.
         StorageError: the database cannot be opened.
+        ConnectionLost: the database's server does not answer.
     """
     store = Store.open(Path(config.server.data_dir), config.database.url)
     try:
-        trio.run(_serve, config, store)
+        trio.run(_serve, config, store, descriptor, supervised)
     finally:
-        store.home.address.unlink(missing_ok=True)
+        if not supervised:
+            store.home.address.unlink(missing_ok=True)
         store.close()
 
 
-async def _serve(config: ControlConfig, store: Store) -> None:
+def run_workers(config: ControlConfig, command: Sequence[str], descriptor: int | None = None) -> None:
+    """Serve with several processes until SIGTERM or SIGINT; SIGHUP replaces them one after the other.
+
+    Args:
+        config: the settings.
+        command: starts one worker on the descriptor of its socket, which is appended.
+        descriptor: of a socket that is bound already, instead of the settings' address.
+
+    Raises:
+        ConfigError: the database is not one that several processes can share, or a worker does not start.
+    """
+    if not config.database.url:
+        raise ConfigError("several workers need a PostgreSQL: set database.url")
+    listener, url = _listen(config.server, descriptor)
+    home = Home(Path(config.server.data_dir))
+    stop_s = config.server.graceful_s + _GOODBYE_MAX_S + 2 * _EXIT_MARGIN_S
+    supervisor = Supervisor(command, listener, config.server.workers, stop_s)
+
+    def on_started() -> None:
+        _write_address(home, url)
+        notify("READY=1")
+        _log.info("server_started", url=url, workers=config.server.workers, pid=os.getpid())
+
+    try:
+        with unwrapped_errors():
+            trio.run(supervisor.run, on_started)
+    finally:
+        home.address.unlink(missing_ok=True)
+        listener.close()
+
+
+@contextmanager
+def unwrapped_errors() -> Iterator[None]:
+    """The first of our errors out of a nursery's group."""
+    try:
+        yield
+    except* WalleError as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+async def _serve(config: ControlConfig, store: Store, descriptor: int | None, supervised: bool) -> None:
     app = create_app(config, clock=SystemClock(), store=store)
     control: Control = app.state.control
-    listener, url = bind(config.server)
+    listener, url = _listen(config.server, descriptor)
     async with trio.open_nursery() as background:
         await background.start(control.run)
         stop = trio.Event()
@@ -77,9 +132,12 @@ async def _serve(config: ControlConfig, store: Store) -> None:
                     mode="asgi",
                 )
             )
-            _write_address(store, url)
+            if not supervised:
+                _write_address(store.home, url)
+            notify("READY=1")
             _log.info("server_started", url=url, epoch=control.hub.epoch, pid=os.getpid())
             await _wait_signal()
+            notify("STOPPING=1")
             _log.info("server_stopping", streams=control.streams.taken, tunnels=control.tunnels.taken)
             _exit_if_stuck(config.server.graceful_s + _GOODBYE_MAX_S + _EXIT_MARGIN_S)
             with trio.move_on_after(_GOODBYE_MAX_S):
@@ -87,6 +145,22 @@ async def _serve(config: ControlConfig, store: Store) -> None:
             stop.set()
         background.cancel_scope.cancel()
     _log.info("server_stopped")
+
+
+def _listen(config: ServerConfig, descriptor: int | None) -> tuple[socket.socket, str]:
+    if descriptor is None:
+        listener, url = bind(config)
+        listener.listen(_BACKLOG)  # whoever comes now waits until a worker is ready
+        return listener, url
+    try:
+        listener = socket.socket(fileno=descriptor)
+        where = listener.getsockname()
+    except OSError as error:
+        raise ConfigError(f"--fd {descriptor}: is no open socket: {error}") from None
+    if listener.family not in (socket.AF_INET, socket.AF_INET6):
+        return listener, config.public_url
+    host = f"[{where[0]}]" if listener.family == socket.AF_INET6 else where[0]
+    return listener, config.public_url or f"http://{host}:{where[1]}"
 
 
 def bind(config: ServerConfig) -> tuple[socket.socket, str]:
@@ -116,7 +190,7 @@ def hypercorn_config(config: ControlConfig, descriptor: int) -> HypercornConfig:
     """Hypercorn's settings for a server of long conversations on a socket that is bound already."""
     settings = HypercornConfig()
     settings.bind = [f"fd://{descriptor}"]
-    settings.backlog = 4096
+    settings.backlog = _BACKLOG
     settings.graceful_timeout = config.server.graceful_s
     settings.keep_alive_timeout = max(60.0, 2 * config.stream.heartbeat_s)
     settings.keep_alive_max_requests = 1 << 31  # ending a connection would kill what else runs on it
@@ -171,7 +245,7 @@ def _exit_if_stuck(after_s: float) -> None:
     timer.start()
 
 
-def _write_address(store: Store, url: str) -> None:
-    temporary = store.home.address.with_suffix(".new")
+def _write_address(home: Home, url: str) -> None:
+    temporary = home.address.with_suffix(".new")
     temporary.write_bytes(orjson.dumps({"url": url, "pid": os.getpid()}) + b"\n")
-    temporary.replace(store.home.address)
+    temporary.replace(home.address)

@@ -56,10 +56,27 @@ def serve(arguments: argparse.Namespace) -> int:
     path = Path(arguments.config) if arguments.config else Path(arguments.data) / CONFIG_FILE
     if arguments.data and not path.exists():
         raise ConfigError(f"{path} is missing: run 'walle-control init --data {arguments.data}' first")
-    flags = {"server.host": arguments.host, "server.port": arguments.port}
+    flags = {
+        "server.host": arguments.host,
+        "server.port": arguments.port,
+        "server.workers": arguments.workers,
+    }
     config = load_config(path, environ=os.environ, flags=flags)
     configure_logging(level=config.log.level, format=config.log.format)
-    server.run(config)
+    if config.server.workers > 1 and not arguments.supervised:
+        command = [
+            sys.executable,
+            "-m",
+            "walle_control",
+            "serve",
+            "--config",
+            str(path),
+            "--supervised",
+            "--fd",
+        ]
+        server.run_workers(config, command, arguments.fd)
+    else:
+        server.run(config, arguments.fd, supervised=arguments.supervised)
     return 0
 
 

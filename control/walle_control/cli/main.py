@@ -79,6 +79,13 @@ def _add_server_commands(top: argparse._SubParsersAction[argparse.ArgumentParser
     serve.add_argument(
         "--port", type=int, help="listen here instead of the settings' server.port; 0: any free port"
     )
+    serve.add_argument(
+        "--workers", type=int, help="so many processes instead of the settings' server.workers"
+    )
+    serve.add_argument(
+        "--fd", type=int, metavar="N", help="serve on this socket, which whoever started the program opened"
+    )
+    serve.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     fsck = _local(
         top,
         "fsck",

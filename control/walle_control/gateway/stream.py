@@ -41,6 +41,11 @@ class StreamRoutes:
         await self._devices.seen(device_id)
         return EventStream(self._seats, lambda send: self._converse(device_id, send))
 
+    async def allowed(self, _request: Request, device_id: DeviceId) -> Response:
+        """``GET allowed``: 204 for a device that may hold a stream; asked by a proxy that holds it."""
+        await self._devices.seen(device_id)
+        return Response(status_code=204)
+
     async def _converse(self, device_id: DeviceId, send: Callable[[bytes], Awaitable[None]]) -> None:
         retry_ms = round(self._config.retry_s * 1000)
         await send(f"retry: {retry_ms}\n".encode())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
@@ -15,8 +18,9 @@ _FOREVER = "public, max-age=31536000, immutable"
 class StaticRoutes:
     """Endpoints of ``STATIC_ROOT``."""
 
-    def __init__(self, files: FileStore) -> None:
+    def __init__(self, files: FileStore, accel_prefix: str = "") -> None:
         self._files = files
+        self._accel_prefix = accel_prefix
 
     async def epoch(self, request: Request) -> Response:
         """``epoch.json``: always revalidated, 304 while nothing changed."""
@@ -38,7 +42,14 @@ class StaticRoutes:
         if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
             return Response(status_code=304, headers=headers)
         media_type = "application/octet-stream" if kind == "blob" else "application/json"
-        return FileResponse(path, headers=headers, media_type=media_type)
+        return self.send(path, headers, media_type)
+
+    def send(self, path: Path, headers: Mapping[str, str], media_type: str) -> Response:
+        """A file of the static folder, sent by nginx where it is set up to, else from here."""
+        if not self._accel_prefix:
+            return FileResponse(path, headers=headers, media_type=media_type)
+        where = f"{self._accel_prefix}/{path.relative_to(self._files.root)}"
+        return Response(headers={**headers, "X-Accel-Redirect": where}, media_type=media_type)
 
 
 def _matches(if_none_match: str, etag: str) -> bool:
