@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 import trio
 
-from walle_agent.link.exchange import retry_after_s
+from walle_agent.link.exchange import ServerBusy
 from walle_agent.link.transport import Transport
 from walle_agent.state.files import sync_folder
 from walle_shared.backoff import Backoff
@@ -86,12 +87,27 @@ class ContentStore:
         return self.path(ref.sha256)
 
     def keep_only(self, digests: Iterable[Sha256]) -> int:
-        """Delete every file, complete or not, of another digest; how many."""
+        """Delete every file, complete or not, of another digest; how many.
+
+        Raises:
+            StorageError: the disk refused.
+        """
         kept = {str(digest) for digest in digests}
         doomed = [path for path in self.folder.iterdir() if path.name.removesuffix(".part") not in kept]
-        for path in doomed:
-            path.unlink(missing_ok=True)
+        try:
+            for path in doomed:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.folder}: {error.strerror or error}") from error
         return len(doomed)
+
+    def missing_bytes(self, ref: FileRef) -> int:
+        """What of a file must still come, should it come whole."""
+        return 0 if self.has(ref) else ref.size_bytes - _resume_at(self.part(ref.sha256), ref.size_bytes)
+
+    def free_bytes(self) -> int:
+        """What the file system has room for."""
+        return shutil.disk_usage(self.folder).free
 
 
 def measure(path: Path) -> tuple[int, Sha256]:
@@ -117,6 +133,7 @@ class Downloader:
         attempts: tries per file.
         base_s: first wait after a failure.
         cap_s: longest wait.
+        on_received: told of the bytes that have travelled, also when the rest did not come.
     """
 
     def __init__(
@@ -127,7 +144,9 @@ class Downloader:
         attempts: int,
         base_s: float = 0.5,
         cap_s: float = 60.0,
+        on_received: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
+        self._on_received = on_received
         self._transport = transport
         self._content = content
         self._attempts = attempts
@@ -146,7 +165,7 @@ class Downloader:
         if await trio.to_thread.run_sync(self._content.has, ref):
             return 0
         backoff = Backoff(self._base_s, self._cap_s)
-        received = 0
+        received = busy = 0
         while True:
             try:
                 received += await self._receive(ref)
@@ -154,9 +173,15 @@ class Downloader:
             except (TransportError, LengthOrHashError, NotFound) as error:
                 if isinstance(error, LengthOrHashError):  # nothing of it can be trusted
                     await trio.to_thread.run_sync(self._content.drop_part, ref.sha256)
-                delay_s = backoff.next_delay_s(retry_after_s(error))
-                if backoff.failures >= self._attempts:
-                    raise
+                if isinstance(error, ServerBusy):
+                    busy += 1  # says nothing of the file, so it is none of its attempts
+                    if busy >= self._attempts or (error.retry_after_s or 0.0) > self._cap_s:
+                        raise
+                    delay_s = error.retry_after_s or self._base_s
+                else:
+                    delay_s = backoff.next_delay_s()
+                    if backoff.failures >= self._attempts:
+                        raise
                 _log.warning(
                     "download_interrupted", blob=ref.sha256[:12], error=str(error), retry_s=round(delay_s, 2)
                 )
@@ -190,6 +215,8 @@ class Downloader:
                 # What came before the connection broke is not asked for again.
                 with trio.CancelScope(shield=True):
                     await trio.to_thread.run_sync(_append, part, bytes(pending))
+                    if self._on_received is not None:
+                        await self._on_received(received)
         if begins + received < ref.size_bytes:
             raise LengthOrHashError(
                 f"blob {ref.sha256[:12]}: {begins + received} bytes, {ref.size_bytes} were promised"
