@@ -38,6 +38,7 @@ import trio
 
 from walle_agent.config import AgentConfig
 from walle_agent.deploy.budget import Budget
+from walle_agent.deploy.deltas import Ways
 from walle_agent.deploy.deployer import Deployer, Target
 from walle_agent.deploy.download import ContentStore, Downloader
 from walle_agent.deploy.follow import EpochFollower
@@ -287,17 +288,18 @@ def assemble(
         poll_s=link.poll_s,
         backoff=make_backoff,
     )
+    downloader = Downloader(
+        transport,
+        content,
+        attempts=deploy.download_attempts,
+        base_s=link.backoff_base_s,
+        on_received=budget.spend,
+    )
     steps = Steps(
         keeper=keeper,
         folders=SlotFolders(config.data_dir / SLOTS_FOLDER, content),
         content=content,
-        downloader=Downloader(
-            transport,
-            content,
-            attempts=deploy.download_attempts,
-            base_s=link.backoff_base_s,
-            on_received=budget.spend,
-        ),
+        ways=Ways(transport, content, downloader, memory_max_bytes=deploy.delta_memory_bytes),
         transport=transport,
         registry=registry,
         keys=keys,

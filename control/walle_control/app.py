@@ -85,6 +85,7 @@ class Control:
             nursery.start_soon(self.rollouts.run, self.config.guard.interval_s)
             nursery.start_soon(self._keep_signed)
             nursery.start_soon(self.telemetry.sinks.run)
+            nursery.start_soon(self.tasks.deltas.run)
             task_status.started()
             await trio.sleep_forever()
         raise AssertionError("unreachable")

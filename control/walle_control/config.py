@@ -100,6 +100,9 @@ class ImportConfig:
     repository_roots: tuple[str, ...] = _setting(
         (), "Folders that repositories must lie in; empty: any folder the server can read."
     )
+    delta_versions: int = _setting(
+        3, "Deltas are made from so many earlier versions, the commonest on devices first; 0: none."
+    )
     events_schema: str = _setting(
         "",
         "The app's events.toml, relative to this file's folder: versions that could send what it calls local "

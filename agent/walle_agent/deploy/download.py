@@ -11,9 +11,12 @@ Invariants:
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -22,7 +25,8 @@ from walle_agent.link.exchange import ServerBusy
 from walle_agent.link.transport import Transport
 from walle_agent.state.files import sync_folder
 from walle_shared.backoff import Backoff
-from walle_shared.errors import LengthOrHashError, NotFound, StorageError, TransportError
+from walle_shared.deltas import unpack
+from walle_shared.errors import LengthOrHashError, NotFound, StorageError, TransportError, WalleError
 from walle_shared.ids import Sha256
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import FileRef
@@ -86,6 +90,35 @@ class ContentStore:
             raise StorageError(f"{part}: {error.strerror or error}") from error
         return self.path(ref.sha256)
 
+    def drop(self, digest: Sha256) -> None:
+        """Forget a complete file."""
+        self.path(digest).unlink(missing_ok=True)
+
+    def unpack(self, packed: FileRef, base: Sha256, ref: FileRef, *, memory_max_bytes: int) -> None:
+        """Make a file of a delta and its base, both complete here; its whole digest is checked.
+
+        Raises:
+            LengthOrHashError: something else comes out; nothing is kept of it.
+            LimitExceeded: it would take more memory than it may.
+            StorageError: the disk refused.
+        """
+        try:
+            with (
+                self.path(packed.sha256).open("rb") as source,
+                self.part(ref.sha256).open("wb") as target,
+                _mapped(self.path(base) if base else None) as before,
+            ):
+                pieces = iter(partial(source.read, _WRITE_BYTES), b"")
+                for piece in unpack(pieces, before, ref.size_bytes, memory_max_bytes=memory_max_bytes):
+                    target.write(piece)
+        except OSError as error:
+            self.drop_part(ref.sha256)
+            raise StorageError(f"{self.part(ref.sha256)}: {error.strerror or error}") from error
+        except WalleError:
+            self.drop_part(ref.sha256)
+            raise
+        self.admit(ref)
+
     def keep_only(self, digests: Iterable[Sha256]) -> int:
         """Delete every file, complete or not, of another digest; how many.
 
@@ -108,6 +141,20 @@ class ContentStore:
     def free_bytes(self) -> int:
         """What the file system has room for."""
         return shutil.disk_usage(self.folder).free
+
+
+@contextmanager
+def _mapped(path: Path | None) -> Iterator[memoryview]:
+    """A file's bytes without reading them into memory first."""
+    if path is None or path.stat().st_size == 0:
+        yield memoryview(b"")
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping:
+        view = memoryview(mapping)
+        try:
+            yield view
+        finally:
+            view.release()
 
 
 def measure(path: Path) -> tuple[int, Sha256]:
@@ -153,7 +200,7 @@ class Downloader:
         self._base_s = base_s
         self._cap_s = cap_s
 
-    async def fetch(self, ref: FileRef) -> int:
+    async def fetch(self, ref: FileRef, kind: str = "blob") -> int:
         """Make sure the file is in the store; the bytes that had to travel.
 
         Raises:
@@ -168,7 +215,7 @@ class Downloader:
         received = busy = 0
         while True:
             try:
-                received += await self._receive(ref)
+                received += await self._receive(ref, kind)
                 await trio.to_thread.run_sync(self._content.admit, ref)
             except (TransportError, LengthOrHashError, NotFound) as error:
                 if isinstance(error, LengthOrHashError):  # nothing of it can be trusted
@@ -189,13 +236,13 @@ class Downloader:
             else:
                 return received
 
-    async def _receive(self, ref: FileRef) -> int:
+    async def _receive(self, ref: FileRef, kind: str) -> int:
         """Append what is missing to the part."""
         part = self._content.part(ref.sha256)
         start = await trio.to_thread.run_sync(_resume_at, part, ref.size_bytes)
         if start == ref.size_bytes:
             return 0
-        async with self._transport.open_blob(ref, start) as (begins, chunks):
+        async with self._transport.open_file(kind, ref, start) as (begins, chunks):
             received = 0
             pending = bytearray()
             await trio.to_thread.run_sync(_cut, part, begins)

@@ -5,7 +5,7 @@ Order within an installation, and why::
     begin      the slot counts as rubbish from here on            (state)
     manifest   signed, of the wanted task and version
     budget     is this a network, and a day, to fetch so much?
-    files      each by digest into the content store
+    files      each the cheapest way, by digest, into the content store
     unused     the last run that reads the old files of this slot has ended
     unpack     copied beside the slot, synced, renamed in, every file hashed again
     health     the scripts compile, the entry is there
@@ -23,7 +23,8 @@ import trio
 
 from walle_agent.deploy import changes
 from walle_agent.deploy.budget import Budget
-from walle_agent.deploy.download import ContentStore, Downloader
+from walle_agent.deploy.deltas import Way, Ways
+from walle_agent.deploy.download import ContentStore
 from walle_agent.deploy.planner import Install, Rebind, Remove, Switch
 from walle_agent.deploy.slots import SlotFolders, check_entry
 from walle_agent.deploy.verify import open_manifest, open_signed_manifest
@@ -62,7 +63,7 @@ class Steps:
         keeper: StateKeeper,
         folders: SlotFolders,
         content: ContentStore,
-        downloader: Downloader,
+        ways: Ways,
         transport: Transport,
         registry: TaskRegistry,
         keys: tuple[VerifyKey, ...],
@@ -73,7 +74,7 @@ class Steps:
         self._keeper = keeper
         self._folders = folders
         self._content = content
-        self._downloader = downloader
+        self._ways = ways
         self._transport = transport
         self._registry = registry
         self._keys = keys
@@ -227,23 +228,25 @@ class Steps:
         """Bring every file into the content store; the bytes that travelled."""
         what = f"{wanted.task} {wanted.version}"
         refs = [FileRef(file.sha256, file.size_bytes) for file in manifest.files]
-        missing = await trio.to_thread.run_sync(lambda: sum(map(self._content.missing_bytes, refs)))
-        self._budget.check_install(missing, manifest.definition.download.metered, what)
-        await self._make_room(missing, refs)
+        ways = await self._ways.find(wanted, refs)
+        cost_bytes = sum(way.cost_bytes for way in ways)
+        self._budget.check_install(cost_bytes, manifest.definition.download.metered, what)
+        await self._make_room(ways, refs)
         received = 0
-        for ref in refs:
-            if await trio.to_thread.run_sync(self._content.missing_bytes, ref):
+        for way in ways:
+            if way.cost_bytes:
                 self._budget.check_day(what)
-            received += await self._downloader.fetch(ref)
+            received += await self._ways.go(way)
             self._passed("file_fetched")
         return received
 
-    async def _make_room(self, missing_bytes: int, refs: Iterable[FileRef]) -> None:
+    async def _make_room(self, ways: list[Way], refs: list[FileRef]) -> None:
         """Where the disk is short, free what nothing needs; whether that suffices, writing will tell."""
-        refs = tuple(refs)
         unpacked_bytes = sum(ref.size_bytes for ref in refs)
-        if await trio.to_thread.run_sync(self._content.free_bytes) < missing_bytes + unpacked_bytes:
-            await self.collect_garbage(also=(ref.sha256 for ref in refs))
+        stored_bytes = sum(way.cost_bytes + (way.ref.size_bytes if way.delta else 0) for way in ways)
+        if await trio.to_thread.run_sync(self._content.free_bytes) < stored_bytes + unpacked_bytes:
+            deltas = (way.delta.file for way in ways if way.delta is not None)
+            await self.collect_garbage(also=(ref.sha256 for ref in (*refs, *deltas)))
 
     def _unpack(self, step: Install, envelope: bytes, manifest: Manifest) -> None:
         bundle = self._folders.fill(step.key, step.slot, envelope, manifest)

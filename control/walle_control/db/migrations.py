@@ -122,6 +122,11 @@ MIGRATIONS: tuple[str, ...] = (
         subject TEXT NOT NULL, detail TEXT NOT NULL, hash TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE delta_list (
+        manifest_sha256 TEXT NOT NULL PRIMARY KEY, list_sha256 TEXT NOT NULL, list_bytes INTEGER NOT NULL
+    ) STRICT;
+    """,
 )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from walle_agent.config import DeploySection
 from walle_agent.deploy.budget import Budget
+from walle_agent.deploy.deltas import Ways
 from walle_agent.deploy.deployer import Deployer, Target
 from walle_agent.deploy.download import ContentStore, Downloader
 from walle_agent.deploy.follow import EpochFollower
@@ -131,18 +132,19 @@ async def live(
             metered_max_bytes=config.metered_max_bytes,
             conditions=conditions,
         )
+        downloader = Downloader(
+            transport,
+            content,
+            attempts=config.download_attempts,
+            base_s=0.001,
+            cap_s=0.002,
+            on_received=budget.spend,
+        )
         steps = Steps(
             keeper=keeper,
             folders=folders,
             content=content,
-            downloader=Downloader(
-                transport,
-                content,
-                attempts=config.download_attempts,
-                base_s=0.001,
-                cap_s=0.002,
-                on_received=budget.spend,
-            ),
+            ways=Ways(transport, content, downloader, memory_max_bytes=config.delta_memory_bytes),
             transport=transport,
             registry=registry,
             keys=keys,

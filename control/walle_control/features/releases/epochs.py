@@ -98,4 +98,5 @@ def _public(db: sqlite3.Connection, row: ReleaseRow) -> Release:
         row.rank,
         control=row.plan.control_at(row.stage),
         voters=row.plan.voters,
+        deltas=tasks.deltas_of(db, manifest),
     )

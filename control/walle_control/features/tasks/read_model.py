@@ -23,6 +23,11 @@ def manifest_of(db: sqlite3.Connection, scenario: str, task: str, version: str) 
     return row.manifest
 
 
+def deltas_of(db: sqlite3.Connection, manifest: FileRef) -> FileRef | None:
+    """The list of deltas to the files of a manifest, if there is one."""
+    return store.find_deltas(db, manifest.sha256)
+
+
 def count(db: sqlite3.Connection) -> int:
     """How many versions were imported."""
     total: int = db.execute("SELECT count(*) FROM task_version").fetchone()[0]

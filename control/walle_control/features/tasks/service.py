@@ -12,6 +12,7 @@ from walle_control.config import ImportConfig
 from walle_control.db.store import Store
 from walle_control.features.audit import log as audit
 from walle_control.features.tasks import bundle, git, store
+from walle_control.features.tasks.deltas import DeltaMaker
 from walle_control.features.tasks.types import (
     ImportRequest,
     ImportResult,
@@ -25,7 +26,7 @@ from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotFound
 from walle_shared.ids import TaskVersion, check_name, check_version
 from walle_shared.limits import MANIFEST_MAX_BYTES
-from walle_shared.manifest import MANIFEST_KIND, ColumnType, Manifest
+from walle_shared.manifest import MANIFEST_KIND, BundleFile, ColumnType, Manifest
 from walle_shared.schema import EventSchema, parse_schema
 from walle_shared.signing import open_envelope, sign_envelope
 
@@ -47,6 +48,7 @@ class TasksService:
         self._clock = clock
         self._config = config
         self._convert = convert
+        self.deltas = DeltaMaker(data, self._files_of, config.delta_versions)
         self._uploads: dict[tuple[str, str, str], Mapping[str, Mapping[str, ColumnType]]] = {}
         self._one_import = trio.Lock()  # an import may hold a whole bundle in memory
 
@@ -86,9 +88,15 @@ class TasksService:
         row = await self._data.database.read(lambda db: store.find_version(db, scenario, task, version))
         if row is None:
             raise NotFound(f"version {version} of task {scenario}/{task} was not imported")
-        envelope = await trio.to_thread.run_sync(self._data.files.read, "manifest", row.manifest)
-        manifest = open_envelope(Manifest, MANIFEST_KIND, envelope, [self._data.signing_key.public])
+        manifest = await trio.to_thread.run_sync(self._manifest, row)
         return VersionDetail(row, manifest.definition, manifest.files)
+
+    def _manifest(self, row: VersionRow) -> Manifest:
+        envelope = self._data.files.read("manifest", row.manifest)
+        return open_envelope(Manifest, MANIFEST_KIND, envelope, [self._data.signing_key.public])
+
+    def _files_of(self, row: VersionRow) -> tuple[BundleFile, ...]:
+        return self._manifest(row).files
 
     async def upload_fields(
         self, scenario: str, task: str, version: str, name: str
@@ -119,6 +127,7 @@ class TasksService:
             audit.record(db, row.imported_ms, actor, "task.import", subject, detail)
 
         await self._data.database.write(job)
+        await self.deltas.make(row)
         return ImportResult(row, created=True)
 
     def _schema(self) -> EventSchema | None:
