@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 import trio
@@ -26,12 +27,14 @@ from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.routes import ReleaseRoutes
 from walle_control.features.releases.service import ReleasesService
 from walle_control.features.releases.types import ACTIONS
+from walle_control.features.repositories.routes import RepositoryRoutes
+from walle_control.features.repositories.service import RepositoriesService
 from walle_control.features.rollouts.book import TrialBook
 from walle_control.features.rollouts.service import RolloutsService
 from walle_control.features.tasks import read_model as tasks_read_model
 from walle_control.features.tasks.routes import TaskRoutes
 from walle_control.features.tasks.service import TasksService, convert_with_engine
-from walle_control.features.tasks.types import ModelConverter
+from walle_control.features.tasks.types import ImportRequest, ModelConverter
 from walle_control.features.telemetry import read_model as telemetry_read_model
 from walle_control.features.telemetry.arrivals import Arrivals
 from walle_control.features.telemetry.routes import TelemetryRoutes
@@ -73,6 +76,7 @@ class Control:
     tasks: TasksService
     releases: ReleasesService
     rollouts: RolloutsService
+    repositories: RepositoriesService
     telemetry: TelemetryService
     audit: AuditService
 
@@ -86,6 +90,7 @@ class Control:
             nursery.start_soon(self._keep_signed)
             nursery.start_soon(self.telemetry.sinks.run)
             nursery.start_soon(self.tasks.deltas.run)
+            nursery.start_soon(self.repositories.run)
             task_status.started()
             await trio.sleep_forever()
         raise AssertionError("unreachable")
@@ -144,7 +149,7 @@ def create_control(
     trials = TrialBook()
     releases = ReleasesService(database, clock, book, trials, config.guard, hub.announce)
     rollouts = RolloutsService(database, clock, releases, trials)
-    tasks = TasksService(store, clock, config.tasks, convert)
+    tasks = TasksService(store, clock, config, convert)
     arrivals = Arrivals()
     sinks = Sinks(
         configured_sinks(config, tasks.upload_fields),
@@ -166,9 +171,17 @@ def create_control(
         tasks=tasks,
         releases=releases,
         rollouts=rollouts,
+        repositories=RepositoriesService(store, clock, config, partial(_import_tag, tasks)),
         telemetry=TelemetryService(database, clock, rollouts.poke, arrivals, sinks),
         audit=AuditService(database),
     )
+
+
+async def _import_tag(
+    tasks: TasksService, repository: str, tag: str, task: str, version: str, folder: str, actor: str
+) -> bool:
+    result = await tasks.import_version(ImportRequest(repository, task, version, tag, folder), actor)
+    return result.created
 
 
 def create_app(
@@ -195,6 +208,7 @@ def routes(control: Control) -> list[BaseRoute]:
     devices = DeviceRoutes(control.devices)
     tasks = TaskRoutes(control.tasks)
     releases = ReleaseRoutes(control.releases)
+    repositories = RepositoryRoutes(control.repositories)
     telemetry = TelemetryRoutes(control.telemetry)
     stream = StreamRoutes(control.hub, control.streams, control.devices, control.config.stream)
     tunnel = TunnelRoutes(
@@ -218,6 +232,10 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{ADMIN_API}/tasks", admin(tasks.list), methods=get),
         Route(f"{ADMIN_API}/tasks", admin(tasks.import_version), methods=post),
         Route(f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}", admin(tasks.show), methods=get),
+        Route(f"{ADMIN_API}/repositories", admin(repositories.list), methods=get),
+        Route(f"{ADMIN_API}/repositories", admin(repositories.add), methods=post),
+        Route(f"{ADMIN_API}/repositories/{{name}}/sync", admin(repositories.sync), methods=post),
+        Route(f"{ADMIN_API}/repositories/{{name}}/remove", admin(repositories.remove), methods=post),
         Route(f"{ADMIN_API}/releases", admin(releases.list), methods=get),
         Route(f"{ADMIN_API}/releases", admin(releases.create), methods=post),
         Route(f"{ADMIN_API}/releases/{{release_id}}", admin(releases.show), methods=get),

@@ -127,6 +127,13 @@ MIGRATIONS: tuple[str, ...] = (
         manifest_sha256 TEXT NOT NULL PRIMARY KEY, list_sha256 TEXT NOT NULL, list_bytes INTEGER NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE repository (
+        name TEXT NOT NULL PRIMARY KEY, url TEXT NOT NULL, scenario TEXT NOT NULL, folder TEXT NOT NULL,
+        credential TEXT NOT NULL, auto_import INTEGER NOT NULL, added_ms INTEGER NOT NULL,
+        synced_ms INTEGER NOT NULL, tags INTEGER NOT NULL, error TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 
 
