@@ -15,6 +15,7 @@
         ├── poll             conditional GET of the epoch       │ none takes another down
         ├── stream           push of the epoch                  │
         ├── deployer         policy to installed tasks          │
+        ├── settling         fresh versions that did no harm    │
         ├── reporter         reports out                        │
         └── status           counters for `walle-agent status`  ┘
 """
@@ -36,6 +37,8 @@ import orjson
 import trio
 
 from walle_agent.config import AgentConfig
+from walle_agent.deploy.budget import Budget
+from walle_agent.deploy.deltas import Ways
 from walle_agent.deploy.deployer import Deployer, Target
 from walle_agent.deploy.download import ContentStore, Downloader
 from walle_agent.deploy.follow import EpochFollower
@@ -143,6 +146,8 @@ async def run_agent(
             for name, service in services(agent):
                 nursery.start_soon(supervise, name, service)
             task_status.started(agent)
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
+            await agent.deployer.settle()  # a stop in good order is no crash of what was started last
     _log.info("agent_stopped")
 
 
@@ -161,6 +166,7 @@ def services(agent: Agent) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
         ("poll", agent.follower.run_poll),
         ("stream", agent.follower.run_stream),
         ("deployer", agent.deployer.run),
+        ("settling", agent.deployer.run_settling),
         ("reporter", partial(agent.reporter.run, agent.session, make_backoff())),
         ("status", partial(write_status, agent)),
     ]
@@ -252,11 +258,21 @@ def assemble(
     registry = TaskRegistry(streams, confinement)
     content = ContentStore(config.data_dir / "blobs")
 
+    conditions = _conditions(config)
+    budget = Budget(
+        keeper,
+        clock,
+        bytes_per_day=deploy.bytes_per_day,
+        metered_max_bytes=deploy.metered_max_bytes,
+        conditions=conditions,
+        profile=config.profile,
+    )
+
     def on_policy(policy: Policy, epoch: int) -> None:
         device_id = session.device_id
         if device_id is None:
             return  # the poll enrols first; a policy cannot come before
-        wanted = policy.decide(device_id, profile)
+        wanted = policy.decide(device_id, {"network": budget.network(), **profile})
         _log.info(
             "policy_decided", epoch=epoch, wanted=sorted(target.release_id for target in wanted.values())
         )
@@ -272,16 +288,22 @@ def assemble(
         poll_s=link.poll_s,
         backoff=make_backoff,
     )
+    downloader = Downloader(
+        transport,
+        content,
+        attempts=deploy.download_attempts,
+        base_s=link.backoff_base_s,
+        on_received=budget.spend,
+    )
     steps = Steps(
         keeper=keeper,
         folders=SlotFolders(config.data_dir / SLOTS_FOLDER, content),
         content=content,
-        downloader=Downloader(
-            transport, content, attempts=deploy.download_attempts, base_s=link.backoff_base_s
-        ),
+        ways=Ways(transport, content, downloader, memory_max_bytes=deploy.delta_memory_bytes),
         transport=transport,
         registry=registry,
         keys=keys,
+        budget=budget,
         confirm=follower.confirm,
     )
     http = config.events_http
@@ -305,20 +327,22 @@ def assemble(
             streams,
             session.connect_tunnel,
             backoff=make_backoff(),
-            allowance=_allowance(config),
+            allowance=_allowance(config, conditions),
             heartbeat_s=config.tunnel.heartbeat_s,
         ),
         host,
     )
 
 
-def _allowance(config: AgentConfig) -> Allowance:
+def _conditions(config: AgentConfig) -> Callable[[], Conditions]:
+    path = config.tunnel.conditions_file
+    return ConditionsFile(Path(path)) if path else Conditions
+
+
+def _allowance(config: AgentConfig, conditions: Callable[[], Conditions]) -> Allowance:
     tunnel = config.tunnel
-    path = tunnel.conditions_file
     return Allowance(
-        bytes_per_day=tunnel.bytes_per_day,
-        battery_min=tunnel.battery_min,
-        conditions=ConditionsFile(Path(path)) if path else Conditions,
+        bytes_per_day=tunnel.bytes_per_day, battery_min=tunnel.battery_min, conditions=conditions
     )
 
 

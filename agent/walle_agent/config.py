@@ -30,6 +30,9 @@ SOCKET_PATH_MAX_BYTES = 107
 
 _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,63}")
 
+#: What the profile's attribute ``network`` may say.
+NETWORKS = ("metered", "unmetered", "none")
+
 Attribute = str | int | float | bool
 
 
@@ -69,13 +72,24 @@ class LinkSection:
 
 @dataclass(frozen=True, slots=True)
 class DeploySection:
-    """Installation. ``download_attempts`` is per file, ``install_attempts`` per release."""
+    """Installation. ``download_attempts`` is per file, ``install_attempts`` per release.
+
+    A fresh version is taken back when the agent has died ``revert_after_crashes`` times in a row within
+    ``settled_after_s`` of starting it. ``bytes_per_day`` bounds all downloads (0: no limit),
+    ``metered_max_bytes`` what one installation may take of a metered network, ``delta_memory_bytes`` the
+    memory that unpacking a delta may take.
+    """
 
     download_attempts: int = 5
     install_attempts: int = 3
     revert_after_failures: int = 5
+    revert_after_crashes: int = 3
+    settled_after_s: float = 5 * MINUTE_S
     proven_after_successes: int = 10
     retry_cap_s: float = HOUR_S
+    bytes_per_day: int = 0
+    metered_max_bytes: int = 4 * MIB
+    delta_memory_bytes: int = 128 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +275,8 @@ def _check(config: AgentConfig) -> None:
         ("deploy.download_attempts", config.deploy.download_attempts),
         ("deploy.install_attempts", config.deploy.install_attempts),
         ("deploy.revert_after_failures", config.deploy.revert_after_failures),
+        ("deploy.revert_after_crashes", config.deploy.revert_after_crashes),
+        ("deploy.settled_after_s", config.deploy.settled_after_s),
         ("deploy.proven_after_successes", config.deploy.proven_after_successes),
         ("deploy.retry_cap_s", config.deploy.retry_cap_s),
         ("run.slots", config.run.slots),
@@ -278,6 +294,15 @@ def _check(config: AgentConfig) -> None:
         raise ConfigError(f"streams.reorder_s must be 0 to {REORDER_MAX_S:g}")
     if config.tunnel.bytes_per_day < 0 or not 0 <= config.tunnel.battery_min <= 1:
         raise ConfigError("tunnel.bytes_per_day must not be negative, and tunnel.battery_min 0 to 1")
+    for name, size_bytes in (
+        ("deploy.bytes_per_day", config.deploy.bytes_per_day),
+        ("deploy.metered_max_bytes", config.deploy.metered_max_bytes),
+        ("deploy.delta_memory_bytes", config.deploy.delta_memory_bytes),
+    ):
+        if size_bytes < 0:
+            raise ConfigError(f"{name} must not be negative")
+    if config.profile.get("network", "metered") not in NETWORKS:
+        raise ConfigError(f"profile.network must be one of {', '.join(NETWORKS)}")
     for name in config.profile:
         if not _ATTRIBUTE.fullmatch(name):
             raise ConfigError(f"profile.{name[:80]!r} is not an attribute name: use letters, digits, _ and .")

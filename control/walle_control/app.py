@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 import trio
@@ -30,12 +31,14 @@ from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.routes import ReleaseRoutes
 from walle_control.features.releases.service import ReleasesService
 from walle_control.features.releases.types import ACTIONS
+from walle_control.features.repositories.routes import RepositoryRoutes
+from walle_control.features.repositories.service import RepositoriesService
 from walle_control.features.rollouts.book import TrialBook
 from walle_control.features.rollouts.service import RolloutsService
 from walle_control.features.tasks import read_model as tasks_read_model
 from walle_control.features.tasks.routes import TaskRoutes
 from walle_control.features.tasks.service import TasksService, convert_with_engine
-from walle_control.features.tasks.types import ModelConverter
+from walle_control.features.tasks.types import ImportRequest, ModelConverter
 from walle_control.features.telemetry import read_model as telemetry_read_model
 from walle_control.features.telemetry.arrivals import Arrivals
 from walle_control.features.telemetry.routes import TelemetryRoutes
@@ -80,6 +83,7 @@ class Control:
     tasks: TasksService
     releases: ReleasesService
     rollouts: RolloutsService
+    repositories: RepositoriesService
     telemetry: TelemetryService
     audit: AuditService
     #: Which worker leads; ``None`` where there is only this one.
@@ -107,6 +111,8 @@ class Control:
             nursery.start_soon(self.rollouts.run, self.config.guard.interval_s)
             nursery.start_soon(self._keep_signed)
             nursery.start_soon(self.telemetry.sinks.run)
+            nursery.start_soon(self.tasks.deltas.run)
+            nursery.start_soon(self.repositories.run)
             for relay in relays(self.config.stream.nchan_urls, self.hub):
                 nursery.start_soon(relay.run)
             await trio.sleep_forever()
@@ -185,7 +191,7 @@ def create_control(
     trials = TrialBook()
     releases = ReleasesService(database, clock, book, trials, config.guard, hub.announce)
     rollouts = RolloutsService(database, clock, releases, trials)
-    tasks = TasksService(store, clock, config.tasks, convert)
+    tasks = TasksService(store, clock, config, convert)
     arrivals = Arrivals()
     sinks = Sinks(
         configured_sinks(config, tasks.upload_fields),
@@ -207,10 +213,18 @@ def create_control(
         tasks=tasks,
         releases=releases,
         rollouts=rollouts,
+        repositories=RepositoriesService(store, clock, config, partial(_import_tag, tasks)),
         telemetry=TelemetryService(database, clock, rollouts.poke, arrivals, sinks),
         audit=AuditService(database),
         leadership=Leadership(database, _worker_name()) if database.backend.is_shared else None,
     )
+
+
+async def _import_tag(
+    tasks: TasksService, repository: str, tag: str, task: str, version: str, folder: str, actor: str
+) -> bool:
+    result = await tasks.import_version(ImportRequest(repository, task, version, tag, folder), actor)
+    return result.created
 
 
 def create_app(
@@ -237,6 +251,7 @@ def routes(control: Control) -> list[BaseRoute]:
     devices = DeviceRoutes(control.devices)
     tasks = TaskRoutes(control.tasks)
     releases = ReleaseRoutes(control.releases)
+    repositories = RepositoryRoutes(control.repositories)
     telemetry = TelemetryRoutes(control.telemetry)
     stream = StreamRoutes(control.hub, control.streams, control.devices, control.config.stream)
     tunnel = TunnelRoutes(
@@ -261,6 +276,10 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{ADMIN_API}/tasks", admin(tasks.list), methods=get),
         Route(f"{ADMIN_API}/tasks", admin(tasks.import_version), methods=post),
         Route(f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}", admin(tasks.show), methods=get),
+        Route(f"{ADMIN_API}/repositories", admin(repositories.list), methods=get),
+        Route(f"{ADMIN_API}/repositories", admin(repositories.add), methods=post),
+        Route(f"{ADMIN_API}/repositories/{{name}}/sync", admin(repositories.sync), methods=post),
+        Route(f"{ADMIN_API}/repositories/{{name}}/remove", admin(repositories.remove), methods=post),
         Route(f"{ADMIN_API}/releases", admin(releases.list), methods=get),
         Route(f"{ADMIN_API}/releases", admin(releases.create), methods=post),
         Route(f"{ADMIN_API}/releases/{{release_id}}", admin(releases.show), methods=get),

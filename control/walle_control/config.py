@@ -126,10 +126,32 @@ class ImportConfig:
     repository_roots: tuple[str, ...] = _setting(
         (), "Folders that repositories must lie in; empty: any folder the server can read."
     )
+    delta_versions: int = _setting(
+        3, "Deltas are made from so many earlier versions, the commonest on devices first; 0: none."
+    )
     events_schema: str = _setting(
         "",
         "The app's events.toml, relative to this file's folder: versions that could send what it calls local "
         "are refused. Empty: fields have no classes.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GitConfig:
+    """Repositories that are kept as mirrors (walle-control repo), and where large files lie."""
+
+    program: str = _setting("git", "The git program, 2.31 or newer.")
+    sync_s: float = _setting(300.0, "How often every repository is fetched; 0: only when asked to.")
+    timeout_s: float = _setting(300.0, "How long one fetch may take.")
+    max_bytes: int = _setting(4096 * MIB, "Largest mirror of a repository.")
+    credentials_file: str = _setting(
+        "",
+        "TOML with a table of username and password per credential, relative to this file's folder; nobody "
+        "else may read it. Repositories name their credential.",
+    )
+    large_files: tuple[str, ...] = _setting(
+        (),
+        "Folders, or URLs, where files lie by SHA-256 that repositories only point to (Git LFS pointers).",
     )
 
 
@@ -207,6 +229,7 @@ class ControlConfig:
     devices: DevicesConfig = DevicesConfig()
     epoch: EpochConfig = EpochConfig()
     tasks: ImportConfig = ImportConfig()
+    git: GitConfig = GitConfig()
     guard: GuardConfig = GuardConfig()
     sinks: SinksConfig = SinksConfig()
 
@@ -233,7 +256,10 @@ def load_config(
     tasks = config.tasks
     if tasks.events_schema:
         tasks = dataclasses.replace(tasks, events_schema=str((path.parent / tasks.events_schema).absolute()))
-    return dataclasses.replace(config, server=server, tasks=tasks)
+    git = config.git
+    if git.credentials_file:
+        git = dataclasses.replace(git, credentials_file=str((path.parent / git.credentials_file).absolute()))
+    return dataclasses.replace(config, server=server, tasks=tasks, git=git)
 
 
 #: Read by the client commands; they share the prefix but are not settings of the server.
@@ -252,6 +278,14 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
         ("stream.retry_s", config.stream.retry_s >= 0, "must not be negative"),
         ("devices.credential_s", config.devices.credential_s >= 1, "must be at least 1"),
         ("epoch.lifetime_s", config.epoch.lifetime_s >= HOUR_S, "must be at least an hour (3600)"),
+        ("git.sync_s", config.git.sync_s >= 0, "must not be negative"),
+        ("git.timeout_s", config.git.timeout_s > 0, "must be over 0"),
+        ("git.max_bytes", config.git.max_bytes > 0, "must be over 0"),
+        (
+            "git.large_files",
+            all(place.startswith(("/", "http://", "https://")) for place in config.git.large_files),
+            "must be absolute folders or http(s) URLs",
+        ),
         ("guard.interval_s", config.guard.interval_s > 0, "must be over 0"),
         ("sinks.parquet_roll_s", config.sinks.parquet_roll_s > 0, "must be over 0"),
         ("sinks.parquet_roll_bytes", config.sinks.parquet_roll_bytes >= MIB, f"must be at least {MIB}"),

@@ -5,14 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from walle_control.config import CONFIG_FILE, ControlConfig, DatabaseConfig, EpochConfig, default_toml
+from walle_control.db.sql import Connection
+from walle_control.config import CONFIG_FILE, ControlConfig, DatabaseConfig, EpochConfig, GitConfig, default_toml
 from walle_control.db.files import FileStore
 from walle_control.db.store import Home, Store, write_secret
 from walle_control.features.people.service import PeopleService, new_token
 from walle_control.features.releases import store as releases_store
 from walle_control.features.releases.epochs import EpochBook
+from walle_control.features.releases.restore import open_published, restore_epoch
+from walle_control.features.repositories import store as repositories_store
+from walle_control.features.repositories.mirrors import Mirrors
+from walle_control.features.repositories.types import RepositoryRow
+from walle_control.features.tasks import read_model as tasks_read_model
+from walle_control.features.tasks import store as tasks_store
+from walle_control.features.tasks.restore import find_versions
 from walle_shared.clock import Clock
-from walle_shared.errors import ConfigError, StorageError
+from walle_shared.errors import ConfigError, Conflict, StorageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,50 @@ def fsck(root: Path) -> FsckResult:
         raise ConfigError(f"{root}: no control plane is here: run 'walle-control init --data {root}' first")
     checked = list(FileStore(home.static).check())
     return FsckResult(len(checked), tuple(name for name, whole in checked if not whole))
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildResult:
+    """What ``rebuild`` found, and the manifests it had to leave out, with why."""
+
+    repositories: int
+    versions: int
+    releases: int
+    epoch: int
+    left_out: tuple[str, ...]
+
+
+def rebuild(root: Path, clock: Clock) -> RebuildResult:
+    """Make the database anew from what lies beside it: definitions of mirrors, manifests, the newest epoch.
+
+    Epochs go on from the newest one, so devices take no step back. Releases come back as devices have them,
+    but paused: stages to come and the guard's own settings are not in the policy. Digests stay the same.
+
+    Raises:
+        Conflict: there is a database with something in it.
+        StorageError: the folder cannot be written.
+    """
+    store = Store.create(root)
+    try:
+        if store.database.read_sync(lambda db: tasks_read_model.count(db) or releases_store.newest_epoch(db)):
+            raise Conflict(f"{store.home.database} is in use: move it away first, if it is to be made anew")
+        repositories = Mirrors(store.home.repositories, GitConfig()).defined()
+        versions, left_out = find_versions(store)
+        published = open_published(store)
+
+        def job(db: Connection) -> int:
+            for what in repositories:
+                repositories_store.insert(db, RepositoryRow(what, clock.wall_ms()))
+            for row in versions:
+                tasks_store.insert_version(db, row)
+            return restore_epoch(db, published, clock.wall_ms()) if published is not None else 0
+
+        releases = store.database.write_sync(job)
+        _first_token(store, clock)
+        epoch = published.info.epoch if published is not None else 0
+        return RebuildResult(len(repositories), len(versions), releases, epoch, left_out)
+    finally:
+        store.close()
 
 
 def _first_token(store: Store, clock: Clock) -> str:

@@ -41,6 +41,8 @@ WINDOW_MAX_OVERLAP = 1_000
 # Tasks and bundles
 MANIFEST_MAX_BYTES = 256 * KIB
 MANIFEST_MAX_FILES = 1_000
+DELTAS_MAX = 5_000  # a few for each file of a manifest
+DELTAS_MAX_BYTES = 2 * MIB
 BUNDLE_FILE_MAX_BYTES = 512 * MIB
 IMPORT_FILE_MAX_BYTES = 64 * MIB  # defaults of the control plane's settings
 IMPORT_BUNDLE_MAX_BYTES = 256 * MIB

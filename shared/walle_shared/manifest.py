@@ -206,6 +206,14 @@ class PythonSection:
 
 
 @dataclass(frozen=True, slots=True)
+class DownloadSection:
+    """When a device on a metered network fetches a version: ``small`` ones up to the device's own limit,
+    ``always``, or ``never``."""
+
+    metered: Literal["small", "always", "never"] = "small"
+
+
+@dataclass(frozen=True, slots=True)
 class TaskHead:
     """The ``[task]`` table.
 
@@ -236,6 +244,7 @@ class TaskFile:
     bounds: Mapping[str, Mapping[str, Bound]] = field(default_factory=dict)
     prepare: tuple[Prepare, ...] = ()
     python: PythonSection = field(default_factory=PythonSection)
+    download: DownloadSection = DownloadSection()
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,9 @@ async def _leak(case: Case, modes: list[list[str]], folder: Path, *, gate: bool)
         async def isolate(self, task: InstalledTask, reason: str) -> None:
             raise AssertionError(reason)
 
+        async def starting(self, task: InstalledTask) -> None:
+            pass
+
         def ballot(self, task: InstalledTask) -> Ballot:
             return NO_BALLOT
 

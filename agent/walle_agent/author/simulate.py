@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -200,6 +200,13 @@ class _Player:
 
     async def isolate(self, task: InstalledTask, reason: str) -> None:
         """The crash is in the run's result."""
+
+    def running(self, task: InstalledTask) -> AbstractContextManager[None]:  # noqa: ARG002  # the protocol's
+        """Nobody replaces the files of a simulation."""
+        return nullcontext()
+
+    async def starting(self, task: InstalledTask) -> None:
+        """Its crash is seen at once."""
 
     def ballot(self, task: InstalledTask) -> Ballot:  # noqa: ARG002  # the protocol's
         """Nobody counts the runs of a simulation."""

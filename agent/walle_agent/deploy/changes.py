@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
@@ -65,7 +66,7 @@ def switch(state: DeviceState, step: Switch) -> DeviceState:
         raise Conflict(f"slot {step.slot} of {step.key[1]} has changed: plan again")
     if record.active is not None:
         record = record.with_slot(record.active, _moved(record.slot(record.active), SlotEvent.RETIRE))
-    fresh = replace(_moved(record.slot(step.slot), SlotEvent.ACTIVATE), successes=0, failures=0)
+    fresh = _activated(record.slot(step.slot))
     return state.with_record(record.with_slot(step.slot, replace(fresh, release_id=step.wanted.release_id)))
 
 
@@ -105,6 +106,27 @@ def count_run(
     if slot.successes >= proven_after:
         slot = _moved(slot, SlotEvent.PROVE)
     return state.with_record(record.with_slot(name, slot))
+
+
+def count_start(state: DeviceState, key: TaskKey, manifest: Sha256) -> DeviceState:
+    """A version on trial is about to run for the first time in this life of the agent."""
+    return _with_crashes(state, key, manifest, lambda crashes: crashes + 1)
+
+
+def settle(state: DeviceState, key: TaskKey, manifest: Sha256) -> DeviceState:
+    """The agent has lived on after starting a version: what became of lives before is forgiven."""
+    return _with_crashes(state, key, manifest, lambda _: 0)
+
+
+def crash_looping(state: DeviceState, limit: int) -> tuple[tuple[TaskKey, SlotContent], ...]:
+    """Versions on trial that were started in each of the last ``limit`` lives, none of which ended well."""
+    return tuple(
+        (record.key, slot)
+        for record in state.tasks
+        if record.active is not None
+        and (slot := record.slot(record.active)).state is SlotPhase.TRIAL
+        and slot.crashes >= limit
+    )
 
 
 def failing(state: DeviceState, key: TaskKey, limit: int) -> SlotContent | None:
@@ -165,6 +187,29 @@ def recover(state: DeviceState) -> DeviceState:
     return state
 
 
+def spend(state: DeviceState, day: int, received_bytes: int) -> DeviceState:
+    """So many bytes have travelled on this day; those of another day are forgotten."""
+    before = state.download_bytes if state.download_day == day else 0
+    return replace(state, download_day=day, download_bytes=before + received_bytes)
+
+
+def _with_crashes(
+    state: DeviceState, key: TaskKey, manifest: Sha256, change: Callable[[int], int]
+) -> DeviceState:
+    record = state.record(key)
+    name = record.active
+    if name is None:
+        return state
+    slot = record.slot(name)
+    if slot.manifest != manifest or slot.state is not SlotPhase.TRIAL:
+        return state
+    return state.with_record(record.with_slot(name, replace(slot, crashes=change(slot.crashes))))
+
+
+def _activated(slot: SlotContent) -> SlotContent:
+    return replace(_moved(slot, SlotEvent.ACTIVATE), successes=0, failures=0, crashes=0)
+
+
 def _take_over(state: DeviceState, key: TaskKey) -> DeviceState:
     record = state.record(key)
     if record.active is not None:
@@ -174,7 +219,7 @@ def _take_over(state: DeviceState, key: TaskKey) -> DeviceState:
     )
     if ready is None:
         return state
-    slot = replace(_moved(record.slot(ready), SlotEvent.ACTIVATE), successes=0, failures=0)
+    slot = _activated(record.slot(ready))
     return state.with_record(record.with_slot(ready, slot))
 
 

@@ -11,14 +11,15 @@ import trio
 
 from walle_agent.config import DeploySection
 from walle_agent.deploy import changes
+from walle_agent.deploy.budget import NotNow
 from walle_agent.deploy.planner import Install, Rebind, Remove, Step, Switch, plan
 from walle_agent.deploy.steps import Steps
-from walle_agent.link.exchange import retry_after_s
+from walle_agent.link.exchange import ServerBusy, retry_after_s
 from walle_agent.link.reporter import Reporter
 from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.machine import COMPLETE
 from walle_agent.state.reports import new_report_id
-from walle_agent.state.store import SLOT_NAMES
+from walle_agent.state.store import SLOT_NAMES, SlotContent
 from walle_agent.tasks.registry import InstalledTask
 from walle_agent.tasks.runner import NO_BALLOT, Ballot
 from walle_shared.backoff import Backoff
@@ -33,7 +34,7 @@ from walle_shared.errors import (
     TrustError,
     WalleError,
 )
-from walle_shared.ids import ReleaseId
+from walle_shared.ids import ReleaseId, Sha256
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import NO_RELEASE, ErrorClass, Outcome, Report, Stage
 from walle_shared.targeting.policy import TaskKey, Wanted
@@ -42,6 +43,7 @@ _log = get_logger("agent.deploy")
 
 #: Whose fault a failed installation is; the first row that fits counts.
 FAILURE_CLASSES: Final[tuple[tuple[type[WalleError], ErrorClass], ...]] = (
+    (ServerBusy, "shed"),
     (TransportError, "network"),
     (NotFound, "network"),
     (StorageError, "user"),  # this device's disk says nothing of the release
@@ -50,6 +52,10 @@ FAILURE_CLASSES: Final[tuple[tuple[type[WalleError], ErrorClass], ...]] = (
 
 #: Trying again cannot help. A wrong digest can be the network's doing, so it is tried again.
 _FINAL: Final = (TrustError, ProtocolError, TaskError)
+
+
+#: How often it is looked whether the device's rules let a download go on.
+_LOOK_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,11 @@ class Deployer:
         self._config = config
         self._target: Target | None = None
         self._changed = trio.Event()
+        self._littered = True  # after a start, or a failure, files may lie about that nothing needs
+        self._starting = trio.Lock()
+        self._started: set[tuple[TaskKey, Sha256]] = set()
+        self._unsettled: list[tuple[float, TaskKey, Sha256]] = []
+        self._first_start = trio.Event()
 
     def want(self, target: Target) -> None:
         """Set what the device is to become; the newest wins."""
@@ -90,6 +101,7 @@ class Deployer:
             StorageError: the state cannot be written.
         """
         await self._keeper.update(changes.recover)
+        await self._steps.sweep()
         for record in self._keeper.state.tasks:
             for name in SLOT_NAMES:
                 if record.slot(name).state not in COMPLETE:
@@ -100,6 +112,55 @@ class Deployer:
                     _log.warning("slot_lost", task=record.task, slot=name, error=str(error))
                     await self._keeper.update(lambda s, k=record.key, n=name: changes.lose(s, k, n))  # type: ignore[misc]
             await self._let_run(record.key)
+        # Last: a version that brings the device down has not been started yet, and what takes over is whole.
+        for key, bad in changes.crash_looping(self._keeper.state, self._config.revert_after_crashes):
+            reason = f"the agent died {bad.crashes} times in a row soon after starting it"
+            await self._revert(key, bad, "crash_loop", reason)
+
+    async def starting(self, task: InstalledTask) -> None:
+        """Remember, before a fresh version's first run in this life, that it was started.
+
+        Should the device die of it, the next life knows. Durable on return; nothing for proven versions.
+
+        Raises:
+            StorageError: the state cannot be written.
+        """
+        mark = (task.key, task.manifest)
+        if mark in self._started:
+            return
+        async with self._starting:
+            if mark in self._started:
+                return
+            before = self._keeper.state
+            if await self._keeper.update(lambda s: changes.count_start(s, *mark)) != before:
+                self._unsettled.append((trio.current_time() + self._config.settled_after_s, *mark))
+                self._first_start.set()
+            self._started.add(mark)
+
+    async def settle(self, *, all_of_them: bool = True) -> None:
+        """Forgive the lives before: the agent stops in good order, or has lived on after these starts.
+
+        Raises:
+            StorageError: the state cannot be written.
+        """
+        now_s = trio.current_time()
+        while self._unsettled and (all_of_them or self._unsettled[0][0] <= now_s):
+            _, key, manifest = self._unsettled[0]
+            await self._keeper.update(lambda s, k=key, m=manifest: changes.settle(s, k, m))  # type: ignore[misc]
+            del self._unsettled[0]
+
+    async def run_settling(self) -> NoReturn:
+        """Settle what has run long enough, for ever.
+
+        Raises:
+            StorageError: the state cannot be written.
+        """
+        while True:
+            if not self._unsettled:
+                self._first_start = trio.Event()
+                await self._first_start.wait()
+            await trio.sleep_until(self._unsettled[0][0])
+            await self.settle(all_of_them=False)
 
     async def run(self) -> NoReturn:
         """Converge for ever: whenever something else is wanted, and again after failures.
@@ -114,9 +175,18 @@ class Deployer:
             if failure is None:
                 backoff.reset()
                 await self._changed.wait()
+            elif isinstance(failure, NotNow):
+                with trio.move_on_after(self._config.retry_cap_s):
+                    await self._wait_until_now(failure)
             elif not isinstance(failure, Conflict):
                 with trio.move_on_after(backoff.next_delay_s(retry_after_s(failure))):
                     await self._changed.wait()
+
+    async def _wait_until_now(self, waiting: NotNow) -> None:
+        """Wait until the device's rules let a download go on, or something else is wanted."""
+        while not self._changed.is_set() and not waiting.over():
+            with trio.move_on_after(_LOOK_S):
+                await self._changed.wait()
 
     async def converge(self) -> WalleError | None:
         """Carry out the plan for the present target; the first failure worth another attempt, if any."""
@@ -139,8 +209,10 @@ class Deployer:
                 failed[step.key] = error
                 if not isinstance(error, Conflict):
                     await self._note_failure(step, error, started)
-        if steps and not failed:  # after a failure, what was fetched in part is still wanted
+        self._littered = self._littered or bool(steps)
+        if self._littered and not failed:  # after a failure, what was fetched in part is still wanted
             await self._steps.collect_garbage()
+            self._littered = False
         await self._begin_comparisons(target)
         retried = [error for error in failed.values() if not isinstance(error, Conflict)]
         return next(iter(retried or failed.values()), None)
@@ -159,15 +231,18 @@ class Deployer:
         bad = changes.failing(state, task.key, self._config.revert_after_failures)
         if bad is None:
             return
-        reason = f"{bad.failures} runs in a row failed"
+        await self._revert(task.key, bad, "reverted", f"{bad.failures} runs in a row failed")
+
+    async def _revert(self, key: TaskKey, bad: SlotContent, code: str, reason: str) -> None:
+        """Quarantine the version on trial, let the one before it run again, and report it."""
         at_ms = self._reporter.clock.wall_ms()
-        await self._keeper.update(lambda s: changes.condemn(s, task.key, reason, at_ms))
-        await self._let_run(task.key)
-        record = self._keeper.state.record(task.key)
+        await self._keeper.update(lambda s: changes.condemn(s, key, reason, at_ms))
+        await self._let_run(key)
+        record = self._keeper.state.record(key)
         back_to = record.slot(record.active).version if record.active else "nothing"
         _log.warning(
             "version_reverted",
-            task=task.key[1],
+            task=key[1],
             version=bad.version,
             release_id=bad.release_id,
             reason=reason,
@@ -177,7 +252,7 @@ class Deployer:
             Report(
                 new_report_id(),
                 bad.release_id,
-                task.key[1],
+                key[1],
                 bad.version,
                 "revert",
                 "failure",
@@ -185,7 +260,7 @@ class Deployer:
                 at_ms,
                 0.0,
                 "runtime",
-                "reverted",
+                code,
                 f"{reason}; back to {back_to}",
                 votes=False,  # the runs that led to it have voted
             )
@@ -282,15 +357,11 @@ class Deployer:
             _log.warning("step_delayed", step=type(step).__name__.lower(), task=step.key[1], error=str(error))
             return
         wanted = step.wanted
+        if isinstance(error, (NotNow, ServerBusy)):  # nothing has failed, so there is nothing to tell
+            _log.info("install_delayed", release_id=wanted.release_id, task=wanted.task, error=str(error))
+            return
         error_class = failure_class(error)
-        state = await self._keeper.update(lambda s: changes.count_install_failure(s, wanted.release_id))
-        failures = state.install_failures.get(wanted.release_id, 0)
-        final = isinstance(error, _FINAL) and not isinstance(error, LengthOrHashError)
-        if error_class == "install" and (final or failures >= self._config.install_attempts):
-            at_ms = self._reporter.clock.wall_ms()
-            await self._keeper.update(
-                lambda s: changes.quarantine(s, wanted.release_id, wanted.manifest.sha256, str(error), at_ms)
-            )
+        failures = await self._count_failure(wanted, error) if error_class == "install" else 0
         _log.warning(
             "install_failed",
             release_id=wanted.release_id,
@@ -312,6 +383,18 @@ class Deployer:
             code=error.code,
             message=str(error),
         )
+
+    async def _count_failure(self, wanted: Wanted, error: WalleError) -> int:
+        """Count a failed installation that is the release's own fault; enough of them quarantine it."""
+        state = await self._keeper.update(lambda s: changes.count_install_failure(s, wanted.release_id))
+        failures = state.install_failures.get(wanted.release_id, 0)
+        final = isinstance(error, _FINAL) and not isinstance(error, LengthOrHashError)
+        if final or failures >= self._config.install_attempts:
+            at_ms = self._reporter.clock.wall_ms()
+            await self._keeper.update(
+                lambda s: changes.quarantine(s, wanted.release_id, wanted.manifest.sha256, str(error), at_ms)
+            )
+        return failures
 
     async def _give_up(
         self, step: Switch, error: WalleError, started: Mapping[TaskKey, tuple[int, float]]

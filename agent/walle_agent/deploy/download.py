@@ -11,17 +11,22 @@ Invariants:
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
 
-from walle_agent.link.exchange import retry_after_s
+from walle_agent.link.exchange import ServerBusy
 from walle_agent.link.transport import Transport
 from walle_agent.state.files import sync_folder
 from walle_shared.backoff import Backoff
-from walle_shared.errors import LengthOrHashError, NotFound, StorageError, TransportError
+from walle_shared.deltas import unpack
+from walle_shared.errors import LengthOrHashError, NotFound, StorageError, TransportError, WalleError
 from walle_shared.ids import Sha256
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import FileRef
@@ -85,13 +90,71 @@ class ContentStore:
             raise StorageError(f"{part}: {error.strerror or error}") from error
         return self.path(ref.sha256)
 
+    def drop(self, digest: Sha256) -> None:
+        """Forget a complete file."""
+        self.path(digest).unlink(missing_ok=True)
+
+    def unpack(self, packed: FileRef, base: Sha256, ref: FileRef, *, memory_max_bytes: int) -> None:
+        """Make a file of a delta and its base, both complete here; its whole digest is checked.
+
+        Raises:
+            LengthOrHashError: something else comes out; nothing is kept of it.
+            LimitExceeded: it would take more memory than it may.
+            StorageError: the disk refused.
+        """
+        try:
+            with (
+                self.path(packed.sha256).open("rb") as source,
+                self.part(ref.sha256).open("wb") as target,
+                _mapped(self.path(base) if base else None) as before,
+            ):
+                pieces = iter(partial(source.read, _WRITE_BYTES), b"")
+                for piece in unpack(pieces, before, ref.size_bytes, memory_max_bytes=memory_max_bytes):
+                    target.write(piece)
+        except OSError as error:
+            self.drop_part(ref.sha256)
+            raise StorageError(f"{self.part(ref.sha256)}: {error.strerror or error}") from error
+        except WalleError:
+            self.drop_part(ref.sha256)
+            raise
+        self.admit(ref)
+
     def keep_only(self, digests: Iterable[Sha256]) -> int:
-        """Delete every file, complete or not, of another digest; how many."""
+        """Delete every file, complete or not, of another digest; how many.
+
+        Raises:
+            StorageError: the disk refused.
+        """
         kept = {str(digest) for digest in digests}
         doomed = [path for path in self.folder.iterdir() if path.name.removesuffix(".part") not in kept]
-        for path in doomed:
-            path.unlink(missing_ok=True)
+        try:
+            for path in doomed:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.folder}: {error.strerror or error}") from error
         return len(doomed)
+
+    def missing_bytes(self, ref: FileRef) -> int:
+        """What of a file must still come, should it come whole."""
+        return 0 if self.has(ref) else ref.size_bytes - _resume_at(self.part(ref.sha256), ref.size_bytes)
+
+    def free_bytes(self) -> int:
+        """What the file system has room for."""
+        return shutil.disk_usage(self.folder).free
+
+
+@contextmanager
+def _mapped(path: Path | None) -> Iterator[memoryview]:
+    """A file's bytes without reading them into memory first."""
+    if path is None or path.stat().st_size == 0:
+        yield memoryview(b"")
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping:
+        view = memoryview(mapping)
+        try:
+            yield view
+        finally:
+            view.release()
 
 
 def measure(path: Path) -> tuple[int, Sha256]:
@@ -117,6 +180,7 @@ class Downloader:
         attempts: tries per file.
         base_s: first wait after a failure.
         cap_s: longest wait.
+        on_received: told of the bytes that have travelled, also when the rest did not come.
     """
 
     def __init__(
@@ -127,14 +191,16 @@ class Downloader:
         attempts: int,
         base_s: float = 0.5,
         cap_s: float = 60.0,
+        on_received: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
+        self._on_received = on_received
         self._transport = transport
         self._content = content
         self._attempts = attempts
         self._base_s = base_s
         self._cap_s = cap_s
 
-    async def fetch(self, ref: FileRef) -> int:
+    async def fetch(self, ref: FileRef, kind: str = "blob") -> int:
         """Make sure the file is in the store; the bytes that had to travel.
 
         Raises:
@@ -146,17 +212,23 @@ class Downloader:
         if await trio.to_thread.run_sync(self._content.has, ref):
             return 0
         backoff = Backoff(self._base_s, self._cap_s)
-        received = 0
+        received = busy = 0
         while True:
             try:
-                received += await self._receive(ref)
+                received += await self._receive(ref, kind)
                 await trio.to_thread.run_sync(self._content.admit, ref)
             except (TransportError, LengthOrHashError, NotFound) as error:
                 if isinstance(error, LengthOrHashError):  # nothing of it can be trusted
                     await trio.to_thread.run_sync(self._content.drop_part, ref.sha256)
-                delay_s = backoff.next_delay_s(retry_after_s(error))
-                if backoff.failures >= self._attempts:
-                    raise
+                if isinstance(error, ServerBusy):
+                    busy += 1  # says nothing of the file, so it is none of its attempts
+                    if busy >= self._attempts or (error.retry_after_s or 0.0) > self._cap_s:
+                        raise
+                    delay_s = error.retry_after_s or self._base_s
+                else:
+                    delay_s = backoff.next_delay_s()
+                    if backoff.failures >= self._attempts:
+                        raise
                 _log.warning(
                     "download_interrupted", blob=ref.sha256[:12], error=str(error), retry_s=round(delay_s, 2)
                 )
@@ -164,13 +236,13 @@ class Downloader:
             else:
                 return received
 
-    async def _receive(self, ref: FileRef) -> int:
+    async def _receive(self, ref: FileRef, kind: str) -> int:
         """Append what is missing to the part."""
         part = self._content.part(ref.sha256)
         start = await trio.to_thread.run_sync(_resume_at, part, ref.size_bytes)
         if start == ref.size_bytes:
             return 0
-        async with self._transport.open_blob(ref, start) as (begins, chunks):
+        async with self._transport.open_file(kind, ref, start) as (begins, chunks):
             received = 0
             pending = bytearray()
             await trio.to_thread.run_sync(_cut, part, begins)
@@ -190,6 +262,8 @@ class Downloader:
                 # What came before the connection broke is not asked for again.
                 with trio.CancelScope(shield=True):
                     await trio.to_thread.run_sync(_append, part, bytes(pending))
+                    if self._on_received is not None:
+                        await self._on_received(received)
         if begins + received < ref.size_bytes:
             raise LengthOrHashError(
                 f"blob {ref.sha256[:12]}: {begins + received} bytes, {ref.size_bytes} were promised"

@@ -95,6 +95,7 @@ class SlotFolders:
             for folder_path in (place.parent, place.parent.parent, self._folder):
                 sync_folder(folder_path)
         except OSError as error:
+            shutil.rmtree(building, ignore_errors=True)  # a full disk needs the room
             raise StorageError(f"{place}: cannot be unpacked: {error.strerror or error}") from error
         return place / BUNDLE_NAME
 
@@ -110,6 +111,24 @@ class SlotFolders:
             if measure(bundle / file.path) != (file.size_bytes, file.sha256):
                 raise LengthOrHashError(f"{bundle / file.path} is not the file that was installed")
         return bundle
+
+    def sweep(self, keep: Set[Path]) -> int:
+        """Delete every slot folder that is not in ``keep``: what a crash has left; how many.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        doomed = [path for path in self._folder.glob("*/*/*") if path not in keep]
+        try:
+            for path in doomed:
+                _remove_tree(path)
+            for level in ("*/*", "*"):
+                for folder in self._folder.glob(level):
+                    if not any(folder.iterdir()):
+                        folder.rmdir()
+        except OSError as error:
+            raise StorageError(f"{self._folder}: {error.strerror or error}") from error
+        return len(doomed)
 
     def clear(self, key: TaskKey) -> None:
         """Delete both slots of a task.

@@ -4,7 +4,9 @@ Order within an installation, and why::
 
     begin      the slot counts as rubbish from here on            (state)
     manifest   signed, of the wanted task and version
-    files      each by digest into the content store
+    budget     is this a network, and a day, to fetch so much?
+    files      each the cheapest way, by digest, into the content store
+    unused     the last run that reads the old files of this slot has ended
     unpack     copied beside the slot, synced, renamed in, every file hashed again
     health     the scripts compile, the entry is there
     complete   now, and not before, the slot counts as good       (state)
@@ -14,13 +16,15 @@ Order within an installation, and why::
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from time import perf_counter
 
 import trio
 
 from walle_agent.deploy import changes
-from walle_agent.deploy.download import ContentStore, Downloader
+from walle_agent.deploy.budget import Budget
+from walle_agent.deploy.deltas import Way, Ways
+from walle_agent.deploy.download import ContentStore
 from walle_agent.deploy.planner import Install, Rebind, Remove, Switch
 from walle_agent.deploy.slots import SlotFolders, check_entry
 from walle_agent.deploy.verify import open_manifest, open_signed_manifest
@@ -29,14 +33,14 @@ from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.machine import COMPLETE
 from walle_agent.state.store import SLOT_NAMES, SlotName
 from walle_agent.tasks.registry import InstalledTask, TaskRegistry
-from walle_shared.errors import Conflict, LengthOrHashError
+from walle_shared.errors import Conflict, LengthOrHashError, WalleError
 from walle_shared.ids import Sha256
 from walle_shared.limits import MANIFEST_MAX_BYTES
 from walle_shared.manifest import Manifest
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import FileRef
 from walle_shared.signing import VerifyKey, sha256_hex
-from walle_shared.targeting.policy import TaskKey
+from walle_shared.targeting.policy import TaskKey, Wanted
 
 _log = get_logger("agent.deploy")
 
@@ -48,6 +52,7 @@ class Steps:
     """Carries out single steps against disk, network and registry.
 
     Args:
+        budget: what downloads may take now.
         confirm: re-reads the epoch; whether it is still the one planned for.
         on_boundary: told of every boundary passed.
     """
@@ -58,20 +63,22 @@ class Steps:
         keeper: StateKeeper,
         folders: SlotFolders,
         content: ContentStore,
-        downloader: Downloader,
+        ways: Ways,
         transport: Transport,
         registry: TaskRegistry,
         keys: tuple[VerifyKey, ...],
+        budget: Budget,
         confirm: Callable[[], Awaitable[bool]],
         on_boundary: StepHook = lambda _: None,
     ) -> None:
         self._keeper = keeper
         self._folders = folders
         self._content = content
-        self._downloader = downloader
+        self._ways = ways
         self._transport = transport
         self._registry = registry
         self._keys = keys
+        self._budget = budget
         self._confirm = confirm
         self._passed = on_boundary
 
@@ -80,6 +87,8 @@ class Steps:
         await self._registry.deactivate(step.key)
         await self._keeper.update(lambda state: changes.remove(state, step.key))
         self._passed("removed")
+        for name in SLOT_NAMES:
+            await self._registry.wait_unused(self._folders.bundle_dir(step.key, name))
         await trio.to_thread.run_sync(self._folders.clear, step.key)
         self._passed("cleared")
 
@@ -154,17 +163,44 @@ class Steps:
         manifest = await trio.to_thread.run_sync(self._slot_manifest, key, slot)
         await trio.to_thread.run_sync(self._folders.check, key, slot, manifest)
 
-    async def collect_garbage(self) -> None:
-        """Delete files of the content store that no slot needs."""
-        needed: set[Sha256] = set()
-        for record in self._keeper.state.tasks:
-            for name in SLOT_NAMES:
-                if record.slot(name).state in COMPLETE:
-                    manifest = await trio.to_thread.run_sync(self._slot_manifest, record.key, name)
-                    needed.update(file.sha256 for file in manifest.files)
+    async def collect_garbage(self, also: Iterable[Sha256] = ()) -> None:
+        """Delete files of the content store that no slot needs, and that are not in ``also``.
+
+        Nothing is deleted while a slot's manifest cannot be read: what it names is not known.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        needed = set(also)
+        for key, name in self._complete_slots():
+            try:
+                manifest = await trio.to_thread.run_sync(self._slot_manifest, key, name)
+            except WalleError as error:
+                _log.warning("blobs_kept", task=key[1], slot=name, error=str(error))
+                return
+            needed.update(file.sha256 for file in manifest.files)
         deleted = await trio.to_thread.run_sync(self._content.keep_only, needed)
         if deleted:
             _log.debug("blobs_deleted", count=deleted)
+
+    async def sweep(self) -> None:
+        """Delete the folders of slots that count as empty, which a crash has left; before anything runs.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        keep = {self._folders.path(key, name) for key, name in self._complete_slots()}
+        deleted = await trio.to_thread.run_sync(self._folders.sweep, keep)
+        if deleted:
+            _log.info("slots_swept", count=deleted)
+
+    def _complete_slots(self) -> list[tuple[TaskKey, SlotName]]:
+        return [
+            (record.key, name)
+            for record in self._keeper.state.tasks
+            for name in SLOT_NAMES
+            if record.slot(name).state in COMPLETE
+        ]
 
     async def _fill(self, step: Install) -> int:
         started = perf_counter()
@@ -172,10 +208,7 @@ class Steps:
         envelope = await self._transport.get_file("manifest", wanted.manifest, limit_bytes=MANIFEST_MAX_BYTES)
         manifest = open_manifest(envelope, wanted, self._keys)
         self._passed("manifest_verified")
-        received = len(envelope)
-        for file in manifest.files:
-            received += await self._downloader.fetch(FileRef(file.sha256, file.size_bytes))
-            self._passed("file_fetched")
+        received = len(envelope) + await self._fetch(wanted, manifest)
         _log.info(
             "files_pulled",
             release_id=wanted.release_id,
@@ -185,10 +218,35 @@ class Steps:
             received_bytes=received,
             duration_ms=round((perf_counter() - started) * 1e3, 1),
         )
+        await self._registry.wait_unused(self._folders.bundle_dir(step.key, step.slot))
         await trio.to_thread.run_sync(self._unpack, step, envelope, manifest)
         self._passed("unpacked")
         await self._registry.prepare(step.key, manifest.definition)
         return received
+
+    async def _fetch(self, wanted: Wanted, manifest: Manifest) -> int:
+        """Bring every file into the content store; the bytes that travelled."""
+        what = f"{wanted.task} {wanted.version}"
+        refs = [FileRef(file.sha256, file.size_bytes) for file in manifest.files]
+        ways = await self._ways.find(wanted, refs)
+        cost_bytes = sum(way.cost_bytes for way in ways)
+        self._budget.check_install(cost_bytes, manifest.definition.download.metered, what)
+        await self._make_room(ways, refs)
+        received = 0
+        for way in ways:
+            if way.cost_bytes:
+                self._budget.check_day(what)
+            received += await self._ways.go(way)
+            self._passed("file_fetched")
+        return received
+
+    async def _make_room(self, ways: list[Way], refs: list[FileRef]) -> None:
+        """Where the disk is short, free what nothing needs; whether that suffices, writing will tell."""
+        unpacked_bytes = sum(ref.size_bytes for ref in refs)
+        stored_bytes = sum(way.cost_bytes + (way.ref.size_bytes if way.delta else 0) for way in ways)
+        if await trio.to_thread.run_sync(self._content.free_bytes) < stored_bytes + unpacked_bytes:
+            deltas = (way.delta.file for way in ways if way.delta is not None)
+            await self.collect_garbage(also=(ref.sha256 for ref in (*refs, *deltas)))
 
     def _unpack(self, step: Install, envelope: bytes, manifest: Manifest) -> None:
         bundle = self._folders.fill(step.key, step.slot, envelope, manifest)

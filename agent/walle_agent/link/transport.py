@@ -93,7 +93,7 @@ class Transport:
             return EpochAnswer(body, answer.headers.get("ETag", ""))
 
     async def get_file(self, kind: str, ref: FileRef, *, limit_bytes: int) -> bytes:
-        """Fetch a small immutable file (``snapshot`` or ``manifest``) and check length and digest.
+        """Fetch a small immutable file (``snapshot``, ``manifest``, ``delta``) and check length and digest.
 
         Raises:
             LengthOrHashError: not the promised bytes.
@@ -111,18 +111,22 @@ class Transport:
                 raise LengthOrHashError(str(error)) from None
 
     @asynccontextmanager
-    async def open_blob(self, ref: FileRef, start: int) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
-        """Stream a blob from byte ``start``; yields where the body really begins and its chunks.
+    async def open_file(
+        self, kind: str, ref: FileRef, start: int
+    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        """Stream a ``blob`` or ``delta`` from byte ``start``; yields where the body begins and its chunks.
 
         Raises:
             WalleError: transport or protocol, by type.
         """
-        what = f"blob {ref.sha256[:12]}"
+        what = f"{kind} {ref.sha256[:12]}"
         headers = {"Range": f"bytes={start}-"} if start else {}
         headers["Accept-Encoding"] = (
             "identity"  # ranges and digests are over the file, not over an encoding of it
         )
-        async with self._request("GET", f"{STATIC_ROOT}/blob/{ref.sha256}", what, headers=headers) as answer:
+        async with self._request(
+            "GET", f"{STATIC_ROOT}/{kind}/{ref.sha256}", what, headers=headers
+        ) as answer:
             await _raise_for_status(answer, what)
             begins = range_start(answer.status_code, answer.headers.get("Content-Range"), start)
             async with _body(answer, what) as chunks:

@@ -66,6 +66,7 @@ class SlotContent:
     manifest: Sha256 = _NO_DIGEST
     successes: int = 0  # since activation, counted while on trial
     failures: int = 0  # in a row, counted while on trial
+    crashes: int = 0  # lives of the agent in a row that it was started in and that did not end well, so far
 
     @property
     def state(self) -> SlotPhase:
@@ -145,6 +146,8 @@ class DeviceState:
     quarantine: tuple[Quarantined, ...] = ()
     install_failures: Mapping[str, int] = field(default_factory=dict)  # by release id
     isolated: tuple[Isolated, ...] = ()
+    download_day: int = 0  # since 1970, of the device's clock
+    download_bytes: int = 0  # that have travelled on that day
 
     def record(self, key: TaskKey) -> TaskRecord:
         """The record of a task; an empty one if there is none."""

@@ -28,6 +28,7 @@ class Conditions:
     """The device's state, as whoever embeds the agent writes it: ``battery`` is 0 to 1, None without one."""
 
     metered: bool = False
+    online: bool = True
     battery: float | None = None
     charging: bool = False
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import trio
 
 from walle_shared.errors import ConfigError, Conflict, TaskError
 from walle_shared.ids import ReleaseId, Sha256, TaskVersion
@@ -64,6 +68,8 @@ class TaskRegistry:
         self._triggers = triggers
         self._judge = judge
         self._tasks: dict[TaskKey, InstalledTask] = {}
+        self._runs: Counter[Path] = Counter()
+        self._run_ended = trio.Event()
 
     async def prepare(self, key: TaskKey, definition: TaskFile) -> None:
         """Make the tables that a task declares, before it is activated.
@@ -96,6 +102,24 @@ class TaskRegistry:
         """Stop starting a task; runs that go on are left to end."""
         if self._tasks.pop(key, None) is not None:
             await self._triggers.deregister(key)
+
+    @contextmanager
+    def running(self, task: InstalledTask) -> Iterator[None]:
+        """While a run reads a task's files, they stay where they are."""
+        self._runs[task.bundle_dir] += 1
+        try:
+            yield
+        finally:
+            self._runs[task.bundle_dir] -= 1
+            if not self._runs[task.bundle_dir]:
+                del self._runs[task.bundle_dir]
+                self._run_ended.set()
+                self._run_ended = trio.Event()
+
+    async def wait_unused(self, bundle_dir: Path) -> None:
+        """Wait until no run reads files in this folder. Blocks: a run at most."""
+        while bundle_dir in self._runs:
+            await self._run_ended.wait()
 
     def get(self, key: TaskKey) -> InstalledTask | None:
         """The active task of this key."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, NoReturn, Protocol
@@ -100,6 +101,10 @@ class Registry(Protocol):
         """The active task of this key."""
         ...
 
+    def running(self, task: InstalledTask) -> AbstractContextManager[None]:
+        """While inside, the task's files stay where they are."""
+        ...
+
 
 class Reports(Protocol):
     """Where outcomes are told (``link.reporter.Reporter``)."""
@@ -159,6 +164,10 @@ class Deployment(Protocol):
 
     async def isolate(self, task: InstalledTask, reason: str) -> None:
         """Give it one, for as long as this version is installed."""
+        ...
+
+    async def starting(self, task: InstalledTask) -> None:
+        """It is about to run; what must be remembered, should the device die, is durable on return."""
         ...
 
     def ballot(self, task: InstalledTask) -> Ballot:
@@ -247,7 +256,11 @@ class TaskRunner:
             return
         attempt = await self._reporter.begin_attempt(task.release_id)
         prepared = self._prepare(task, firing)
-        result = await self._execute(task, firing, prepared) if task.definition.task.entry else _NO_SCRIPT
+        result = _NO_SCRIPT
+        if task.definition.task.entry:
+            with self._registry.running(task):
+                await self._deployment.starting(task)
+                result = await self._execute(task, firing, prepared)
         # Asked when it has ended: what it read was committed, and marked, before.
         confined = bool(self._privacy and await self._privacy.reasons(task.key, task.definition))
         outcome = self._examine(task, firing, _with_rows(task, result, prepared), confined=confined)

@@ -94,6 +94,27 @@ def fsck(arguments: argparse.Namespace) -> int:
     return 1 if result.damaged else 0
 
 
+def rebuild(arguments: argparse.Namespace) -> int:
+    """``rebuild``."""
+    from walle_control import setup  # as above
+
+    result = setup.rebuild(Path(arguments.data), SystemClock())
+    if arguments.json:
+        show.print_json(to_plain(result))
+        return 0
+    show.print_facts(
+        {
+            "repositories": result.repositories,
+            "task versions": result.versions,
+            "releases": f"{result.releases}, all paused: devices keep them",
+            "epoch": result.epoch,
+            "left out": "; ".join(result.left_out) or "nothing",
+            "not rebuilt": "devices (they enrol again), people, reports, features, audit log: see backups",
+        }
+    )
+    return 1 if result.left_out else 0
+
+
 def status(arguments: argparse.Namespace) -> int:
     """``status``."""
     with _connect(arguments) as client:
@@ -119,7 +140,7 @@ def epoch(arguments: argparse.Namespace) -> int:
 def import_version(arguments: argparse.Namespace) -> int:
     """``import``."""
     request = {
-        "repository": str(Path(arguments.repo).expanduser().resolve()),
+        "repository": _repository(arguments.repo),
         "task": arguments.task,
         "version": arguments.version,
         "tag": arguments.tag,
@@ -131,6 +152,64 @@ def import_version(arguments: argparse.Namespace) -> int:
     if not answer["created"]:
         print("imported before from the same commit: nothing changed", file=sys.stderr)
     return 0
+
+
+def _repository(text: str) -> str:
+    """What the server is told of ``--repo``: a repository's name, or an absolute path."""
+    is_name = "/" not in text and not text.startswith((".", "~")) and not Path(text).exists()
+    return text if is_name else str(Path(text).expanduser().resolve())
+
+
+def repo_add(arguments: argparse.Namespace) -> int:
+    """``repo add``."""
+    request = {
+        "name": arguments.name,
+        "url": arguments.remote,
+        "scenario": arguments.scenario,
+        "folder": arguments.folder,
+        "credential": arguments.credential,
+        "auto_import": arguments.auto_import,
+    }
+    with _connect(arguments) as client:
+        client.post("repositories", request)
+        answer = client.post(f"repositories/{_quoted(arguments.name)}/sync")
+    return _print_sync(arguments, answer)
+
+
+def repo_list(arguments: argparse.Namespace) -> int:
+    """``repo list``."""
+    with _connect(arguments) as client:
+        answer = client.get("repositories")
+    rows = answer["repositories"]
+    _print(arguments, answer, lambda: show.print_table(rows, show.REPOSITORIES, "there is no repository"))
+    return 0
+
+
+def repo_sync(arguments: argparse.Namespace) -> int:
+    """``repo sync``."""
+    with _connect(arguments) as client:
+        answer = client.post(f"repositories/{_quoted(arguments.name)}/sync")
+    return _print_sync(arguments, answer)
+
+
+def repo_remove(arguments: argparse.Namespace) -> int:
+    """``repo remove``."""
+    with _connect(arguments) as client:
+        answer = client.post(f"repositories/{_quoted(arguments.name)}/remove")
+    _print(arguments, answer, lambda: print(f"{arguments.name} is forgotten; versions imported from it stay"))
+    return 0
+
+
+def _print_sync(arguments: argparse.Namespace, answer: dict[str, Any]) -> int:
+    def words() -> None:
+        show.print_table([answer["repository"]], show.REPOSITORIES, "")
+        for tag in answer["imported"]:
+            print(f"imported {tag}")
+
+    _print(arguments, answer, words)
+    for failure in answer["failed"]:
+        print(f"not imported: {failure['tag']}: {failure['error']}", file=sys.stderr)
+    return 1 if answer["failed"] else 0
 
 
 def task_list(arguments: argparse.Namespace) -> int:

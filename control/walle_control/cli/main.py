@@ -94,6 +94,14 @@ def _add_server_commands(top: argparse._SubParsersAction[argparse.ArgumentParser
         example="--data ./control",
     )
     fsck.add_argument("--data", required=True, metavar="DIR", help="the data folder")
+    rebuild = _local(
+        top,
+        "rebuild",
+        commands.rebuild,
+        "make a lost database anew from the published files and the repositories' mirrors",
+        example="--data ./control",
+    )
+    rebuild.add_argument("--data", required=True, metavar="DIR", help="the data folder")
     _remote(top, "status", commands.status, "what the server holds")
     _remote(top, "epoch", commands.epoch, "the newest policy as devices see it")
 
@@ -105,9 +113,28 @@ def _add_task_commands(top: argparse._SubParsersAction[argparse.ArgumentParser])
     )  # fmt: skip
     import_.add_argument("task", help="the task's name")
     import_.add_argument("version", help="such as 1.0.0")
-    import_.add_argument("--repo", required=True, metavar="DIR", help="git repository, on the server's disk")
+    import_.add_argument(
+        "--repo", required=True, metavar="NAME|DIR", help="repository, by name or as a folder on the server"
+    )
     import_.add_argument("--tag", default="", help="default: TASK/VERSION")
     import_.add_argument("--folder", default="", help="folder in the repository; default: TASK")
+    repo = _group(top, "repo", "git repositories that versions come from")
+    add = _remote(
+        repo, "add", commands.repo_add, "define a repository and fetch it",
+        example="shop https://git.example.com/tasks.git --scenario shop --credential forge --auto-import",
+    )  # fmt: skip
+    add.add_argument("name", help="what to call it")
+    add.add_argument("remote", metavar="URL", help="http(s) or file URL, or an absolute path on the server")
+    add.add_argument("--scenario", required=True, help="the scenario that all its tasks belong to")
+    add.add_argument("--folder", default="", help="where in it the tasks' folders lie; default: at the root")
+    add.add_argument("--credential", default="", metavar="NAME", help="entry of git.credentials_file")
+    add.add_argument("--auto-import", action="store_true", help="import tags TASK/VERSION as they appear")
+    _remote(repo, "list", commands.repo_list, "list them")
+    for name, handler, text in (
+        ("sync", commands.repo_sync, "fetch a repository now"),
+        ("remove", commands.repo_remove, "forget a repository; what was imported from it stays"),
+    ):
+        _remote(repo, name, handler, text, example="shop").add_argument("name")
     task = _group(top, "task", "imported task versions")
     _remote(task, "list", commands.task_list, "list them, newest import first")
     show = _remote(

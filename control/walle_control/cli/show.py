@@ -89,6 +89,16 @@ VERSIONS: tuple[Column, ...] = (
     ("imported (UTC)", lambda v: moment(v["imported_ms"])),
 )
 
+REPOSITORIES: tuple[Column, ...] = (
+    ("repository", lambda r: r["repository"]["name"]),
+    ("scenario", lambda r: r["repository"]["scenario"]),
+    ("remote", lambda r: r["repository"]["url"]),
+    ("tags", lambda r: r["tags"]),
+    ("imports", lambda r: "by itself" if r["repository"]["auto_import"] else "when asked"),
+    ("fetched (UTC)", lambda r: moment(r["synced_ms"]) if r["synced_ms"] else "never"),
+    ("trouble", lambda r: r["error"]),
+)
+
 RELEASES: tuple[Column, ...] = (
     ("release", lambda r: r["release"]["id"]),
     ("task", lambda r: f"{r['release']['scenario']}/{r['release']['task']}"),

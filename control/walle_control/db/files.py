@@ -1,8 +1,9 @@
 """Published files: immutable ones named by their digest, and the one that changes, ``epoch.json``.
 
-The folder is laid out as devices ask for it (``blob/<sha256>``, ``manifest/<sha256>``,
-``snapshot/<sha256>``, ``epoch.json``), so that any web server or CDN can serve it as it stands. Writes are
-atomic: a temporary file on the same file system is flushed to disk and renamed. All methods block.
+The folder is laid out as devices ask for it (``blob/<sha256>``, ``delta/<sha256>``,
+``manifest/<sha256>``, ``snapshot/<sha256>``, ``epoch.json``), so that any web server or CDN can serve it as
+it stands. Writes are atomic: a temporary file on the same file system is flushed to disk and renamed. All
+methods block.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from walle_shared.ids import check_sha256
 from walle_shared.protocol.messages import FileRef
 from walle_shared.signing import check_file, file_ref
 
-Kind = Literal["blob", "manifest", "snapshot"]
-KINDS: tuple[Kind, ...] = ("blob", "manifest", "snapshot")
+Kind = Literal["blob", "delta", "manifest", "snapshot"]
+KINDS: tuple[Kind, ...] = ("blob", "delta", "manifest", "snapshot")
 EPOCH_FILE = "epoch.json"
 
 _CHUNK_BYTES = 1 << 20

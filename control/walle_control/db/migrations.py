@@ -188,4 +188,16 @@ MIGRATIONS: Sequence[Migration] = (
             FOR EACH STATEMENT EXECUTE FUNCTION walle_changed('sink');
         """,
     ),
+    """
+    CREATE TABLE delta_list (
+        manifest_sha256 TEXT NOT NULL PRIMARY KEY, list_sha256 TEXT NOT NULL, list_bytes INTEGER NOT NULL
+    ) STRICT;
+    """,
+    """
+    CREATE TABLE repository (
+        name TEXT NOT NULL PRIMARY KEY, url TEXT NOT NULL, scenario TEXT NOT NULL, folder TEXT NOT NULL,
+        credential TEXT NOT NULL, auto_import INTEGER NOT NULL, added_ms INTEGER NOT NULL,
+        synced_ms INTEGER NOT NULL, tags INTEGER NOT NULL, error TEXT NOT NULL
+    ) STRICT;
+    """,
 )

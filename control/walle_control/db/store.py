@@ -5,6 +5,7 @@
     control.toml           settings
     control.db             the database, unless it is PostgreSQL
     static/                published files (``files``)
+    repositories/          mirrors of git repositories
     keys/signing.key       Ed25519 seed in hex; signs manifests and epochs
     keys/signing.pub       its public half, for the agents' settings
     keys/credential.key    secret of the device credentials
@@ -41,6 +42,11 @@ class Home:
     def static(self) -> Path:
         """The folder of published files."""
         return self.root / "static"
+
+    @property
+    def repositories(self) -> Path:
+        """The folder of the repositories' mirrors."""
+        return self.root / "repositories"
 
     @property
     def signing_key(self) -> Path:

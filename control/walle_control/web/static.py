@@ -41,7 +41,7 @@ class StaticRoutes:
         headers = {"ETag": f'"{sha256}"', "Cache-Control": _FOREVER}
         if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
             return Response(status_code=304, headers=headers)
-        media_type = "application/octet-stream" if kind == "blob" else "application/json"
+        media_type = "application/octet-stream" if kind in ("blob", "delta") else "application/json"
         return self.send(path, headers, media_type)
 
     def send(self, path: Path, headers: Mapping[str, str], media_type: str) -> Response:

@@ -6,6 +6,7 @@ Static files (``STATIC_ROOT``; any web server or CDN can serve them)::
     snapshot/<sha256>       targeting.Snapshot, named by the signed epoch
     manifest/<sha256>       Signed envelope of manifest.Manifest, named by the snapshot
     blob/<sha256>           a file of a bundle, named by the manifest; Range
+    delta/<sha256>          deltas.DeltaList, named by the snapshot, and the deltas that it names; Range
 
 Device requests (``DEVICE_API``; ``Authorization: Bearer <credential>`` but for ``enrol`` and ``renew``)::
 

@@ -40,7 +40,7 @@ class Release:
     """A live release as devices see it; shares are in parts per billion.
 
     ``control`` is the part of the share that is held back for comparison, ``voters`` the part of either arm
-    whose every outcome is counted.
+    whose every outcome is counted, ``deltas`` the list of ways to get the manifest's files with fewer bytes.
     """
 
     id: ReleaseId
@@ -54,6 +54,7 @@ class Release:
     rank: int
     control: int = 0
     voters: int = SHARE_ONE
+    deltas: FileRef | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -81,6 +82,7 @@ class Wanted:
     manifest: FileRef
     votes: bool = True
     control_of: ReleaseId = NO_RELEASE
+    deltas: FileRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ def _compile(release: Release) -> _Candidate:
     except PredicateError as error:
         raise RemoteProtocolError(f"release {release.id}: {error}") from None
     key = (release.scenario, release.task)
-    wanted = Wanted(release.id, *key, release.version, release.manifest)
+    wanted = Wanted(release.id, *key, release.version, release.manifest, deltas=release.deltas)
     return _Candidate(
         release,
         predicate,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import httpx
 import trio
 
+from walle_shared.deltas import NO_BASE, Delta, DeltaList, pack
 from walle_shared.ids import DeviceId, ReleaseId, TaskVersion
 from walle_shared.manifest import MANIFEST_KIND, BundleFile, Manifest, parse_task_file
 from walle_shared.protocol.codec import decode, encode
@@ -102,6 +103,20 @@ class SimulatedControl:
         manifest = Manifest(TaskVersion(version), "0" * 40, parse_task_file(toml.format(name=name)), listed)
         return self.add_manifest(sign_envelope(MANIFEST_KIND, manifest, key or self.key))
 
+    def add_deltas(self, manifest: FileRef, *ways: tuple[bytes, bytes]) -> FileRef:
+        """Publish deltas (base, target) for a manifest; the reference of their list."""
+        deltas: list[Delta] = []
+        for base, target in ways:
+            packed = pack(target, base)
+            assert packed is not None
+            ref = file_ref(packed)
+            self.files[f"/s/delta/{ref.sha256}"] = packed
+            deltas.append(Delta(sha256_hex(target), sha256_hex(base) if base else NO_BASE, len(base), ref))
+        encoded = encode(DeltaList(manifest.sha256, tuple(deltas)))
+        listed = file_ref(encoded)
+        self.files[f"/s/delta/{listed.sha256}"] = encoded
+        return listed
+
     def add_manifest(self, envelope: bytes) -> FileRef:
         """Publish any bytes as a manifest."""
         ref = file_ref(envelope)
@@ -118,6 +133,7 @@ class SimulatedControl:
         share: int = SHARE_ONE,
         control: int = 0,
         voters: int = SHARE_ONE,
+        deltas: FileRef | None = None,
     ) -> ReleaseId:
         """Release a version and publish the next epoch."""
         self._ranks += 1
@@ -135,6 +151,7 @@ class SimulatedControl:
             self._ranks,
             control,
             voters,
+            deltas,
         )
         self.releases = (*self.releases, added)
         self.publish()

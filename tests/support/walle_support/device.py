@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from walle_agent.config import DeploySection
+from walle_agent.deploy.budget import Budget
+from walle_agent.deploy.deltas import Ways
 from walle_agent.deploy.deployer import Deployer, Target
 from walle_agent.deploy.download import ContentStore, Downloader
 from walle_agent.deploy.follow import EpochFollower
@@ -19,6 +21,7 @@ from walle_agent.link.transport import Transport
 from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.reports import ReportQueue
 from walle_agent.state.store import StateStore
+from walle_agent.streams.allowance import Conditions
 from walle_agent.tasks.registry import TaskRegistry
 from walle_shared.clock import FixedClock
 from walle_shared.errors import LimitExceeded, StorageError
@@ -97,19 +100,21 @@ async def live(
     config: DeploySection | None = None,
     token: str = TOKEN,
     triggers_max: int = 8,
+    conditions: Callable[[], Conditions] = Conditions,
+    clock: FixedClock | None = None,
 ) -> AsyncIterator[Device]:
     """One life of a device: from start to stop, or to death when the body raises."""
     config = config or DeploySection(download_attempts=2)
-    clock = FixedClock(ISSUED_MS + 1_000)
+    clock = clock or FixedClock(ISSUED_MS + 1_000)
     corruptions: list[StorageError] = []
     store = StateStore(folder, on_corrupt=corruptions.append)
     keeper = StateKeeper(store)
-    queue = ReportQueue(folder / "reports.db", on_corrupt=corruptions.append)
     content = ContentStore(folder / "blobs")
     folders = SlotFolders(folder / "slots", content)
     triggers = FakeTriggers()
     triggers.triggers_max = triggers_max
     registry = TaskRegistry(triggers)
+    queue = ReportQueue(folder / "reports.db", on_corrupt=corruptions.append)
     async with Transport(URL, wire=control.wire()) as transport:
         session = Session(transport, store, clock, profile={"group": "beta"}, enrol_token=token)
         keys = (control.key.public,)
@@ -120,16 +125,30 @@ async def live(
             deployer.want(Target(epoch, policy.decide(device_id, {"group": "beta"})))
 
         follower = EpochFollower(transport, session, keeper, keys, clock, on_policy=on_policy, poll_s=60.0)
+        budget = Budget(
+            keeper,
+            clock,
+            bytes_per_day=config.bytes_per_day,
+            metered_max_bytes=config.metered_max_bytes,
+            conditions=conditions,
+        )
+        downloader = Downloader(
+            transport,
+            content,
+            attempts=config.download_attempts,
+            base_s=0.001,
+            cap_s=0.002,
+            on_received=budget.spend,
+        )
         steps = Steps(
             keeper=keeper,
             folders=folders,
             content=content,
-            downloader=Downloader(
-                transport, content, attempts=config.download_attempts, base_s=0.001, cap_s=0.002
-            ),
+            ways=Ways(transport, content, downloader, memory_max_bytes=config.delta_memory_bytes),
             transport=transport,
             registry=registry,
             keys=keys,
+            budget=budget,
             confirm=follower.confirm,
             on_boundary=on_boundary,
         )

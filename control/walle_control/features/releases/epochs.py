@@ -97,4 +97,5 @@ def _public(db: Connection, row: ReleaseRow) -> Release:
         row.rank,
         control=row.plan.control_at(row.stage),
         voters=row.plan.voters,
+        deltas=tasks.deltas_of(db, manifest),
     )

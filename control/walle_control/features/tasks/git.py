@@ -23,11 +23,9 @@ def read_tag(repository: Path, tag: str, folder: str, limits: ImportConfig) -> T
 
     Raises:
         ConfigError: the repository cannot be opened.
-        NotAllowed: it lies outside the folders repositories may lie in.
         NotFound: no such tag or folder.
         TaskError: a link, submodule, illegal path, or too many or too large files; names the path.
     """
-    _check_root(repository, limits)
     try:
         repo = pygit2.Repository(str(repository))
     except (pygit2.GitError, ValueError) as error:
@@ -40,7 +38,12 @@ def read_tag(repository: Path, tag: str, folder: str, limits: ImportConfig) -> T
         repo.free()
 
 
-def _check_root(repository: Path, limits: ImportConfig) -> None:
+def check_root(repository: Path, limits: ImportConfig) -> None:
+    """Refuse a path outside the folders that repositories may lie in.
+
+    Raises:
+        NotAllowed: saying which those are.
+    """
     resolved = repository.resolve()
     roots = [Path(root).resolve() for root in limits.repository_roots]
     if roots and not any(resolved.is_relative_to(root) for root in roots):

@@ -22,6 +22,11 @@ def manifest_of(db: Connection, scenario: str, task: str, version: str) -> FileR
     return row.manifest
 
 
+def deltas_of(db: Connection, manifest: FileRef) -> FileRef | None:
+    """The list of deltas to the files of a manifest, if there is one."""
+    return store.find_deltas(db, manifest.sha256)
+
+
 def count(db: Connection) -> int:
     """How many versions were imported."""
     total: int = db.execute("SELECT count(*) FROM task_version").fetchone()[0]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import trio
 
-from walle_control.config import ImportConfig
+from walle_control.config import ControlConfig
 from walle_control.db.sql import Connection
 from walle_control.db.store import Store
 from walle_control.features.audit import log as audit
+from walle_control.features.repositories import read_model as repositories
+from walle_control.features.repositories.types import Source
 from walle_control.features.tasks import bundle, git, store
+from walle_control.features.tasks.deltas import DeltaMaker
+from walle_control.features.tasks.large_files import LargeFiles
 from walle_control.features.tasks.types import (
     ImportRequest,
     ImportResult,
@@ -22,10 +27,10 @@ from walle_control.features.tasks.types import (
     VersionRow,
 )
 from walle_shared.clock import Clock
-from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotFound
+from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotAllowed, NotFound
 from walle_shared.ids import TaskVersion, check_name, check_version
 from walle_shared.limits import MANIFEST_MAX_BYTES
-from walle_shared.manifest import MANIFEST_KIND, ColumnType, Manifest
+from walle_shared.manifest import MANIFEST_KIND, BundleFile, ColumnType, Manifest
 from walle_shared.schema import EventSchema, parse_schema
 from walle_shared.signing import open_envelope, sign_envelope
 
@@ -41,12 +46,14 @@ class TasksService:
     """Knows the imported task versions."""
 
     def __init__(
-        self, data: Store, clock: Clock, config: ImportConfig, convert: ModelConverter = convert_with_engine
+        self, data: Store, clock: Clock, config: ControlConfig, convert: ModelConverter = convert_with_engine
     ) -> None:
         self._data = data
         self._clock = clock
-        self._config = config
+        self._config = config.tasks
+        self._whole_config = config
         self._convert = convert
+        self.deltas = DeltaMaker(data, self._files_of, config.tasks.delta_versions)
         self._uploads: dict[tuple[str, str, str], Mapping[str, Mapping[str, ColumnType]]] = {}
         self._one_import = trio.Lock()  # an import may hold a whole bundle in memory
 
@@ -65,13 +72,29 @@ class TasksService:
         version = TaskVersion(check_version(request.version))
         tag = request.tag or f"{request.task}/{request.version}"
         folder = request.folder or request.task
-        if not Path(request.repository).is_absolute():
-            raise ConfigError(f"repository {request.repository!r} must be an absolute path on the server")
+        place = await self._source(request.repository)
         async with self._one_import:
-            source = await trio.to_thread.run_sync(
-                git.read_tag, Path(request.repository), tag, folder, self._config
-            )
+            source = await trio.to_thread.run_sync(self._read, place, tag, folder)
+            _check_scenario(place, bundle.definition_of(source, request.task).task.scenario)
             return await self._import_source(source, request.task, version, actor)
+
+    async def _source(self, repository: str) -> Source:
+        """Where an import reads: a mirror, by its name, or a folder on this disk."""
+        path = Path(repository)
+        if path.is_absolute():
+            git.check_root(path, self._config)
+            return Source(path, repository)
+        if "/" in repository:
+            raise ConfigError(
+                f"repository {repository[:200]!r} must be a name, or an absolute path on the server"
+            )
+        root = self._data.home.repositories
+        return await self._data.database.read(lambda db: repositories.source_of(db, root, repository))
+
+    def _read(self, place: Source, tag: str, folder: str) -> TaskSource:
+        source = git.read_tag(place.path, tag, folder, self._config)
+        large = LargeFiles(self._data.files, self._whole_config, place)
+        return replace(source, files=large.resolve(source.files, f"{folder} at tag {tag}"))
 
     async def list(self) -> VersionList:
         """All imported versions."""
@@ -86,9 +109,15 @@ class TasksService:
         row = await self._data.database.read(lambda db: store.find_version(db, scenario, task, version))
         if row is None:
             raise NotFound(f"version {version} of task {scenario}/{task} was not imported")
-        envelope = await trio.to_thread.run_sync(self._data.files.read, "manifest", row.manifest)
-        manifest = open_envelope(Manifest, MANIFEST_KIND, envelope, [self._data.signing_key.public])
+        manifest = await trio.to_thread.run_sync(self._manifest, row)
         return VersionDetail(row, manifest.definition, manifest.files)
+
+    def _manifest(self, row: VersionRow) -> Manifest:
+        envelope = self._data.files.read("manifest", row.manifest)
+        return open_envelope(Manifest, MANIFEST_KIND, envelope, [self._data.signing_key.public])
+
+    def _files_of(self, row: VersionRow) -> tuple[BundleFile, ...]:
+        return self._manifest(row).files
 
     async def upload_fields(
         self, scenario: str, task: str, version: str, name: str
@@ -119,6 +148,7 @@ class TasksService:
             audit.record(db, row.imported_ms, actor, "task.import", subject, detail)
 
         await self._data.database.write(job)
+        await self.deltas.make(row)
         return ImportResult(row, created=True)
 
     def _schema(self) -> EventSchema | None:
@@ -152,6 +182,13 @@ class TasksService:
             len(files),
             total_bytes,
             self._clock.wall_ms(),
+        )
+
+
+def _check_scenario(place: Source, scenario: str) -> None:
+    if place.scenario and scenario != place.scenario:
+        raise NotAllowed(
+            f"the repository holds tasks of scenario {place.scenario}, and this task says {scenario}"
         )
 
 

@@ -27,6 +27,36 @@ def find_version(db: Connection, scenario: str, task: str, version: str) -> Vers
     return _version(row) if row else None
 
 
+def versions_of(db: Connection, scenario: str, task: str) -> list[VersionRow]:
+    """The versions of one task, newest import first."""
+    return [
+        _version(row)
+        for row in db.execute(
+            "SELECT * FROM task_version WHERE scenario = ? AND task = ?"
+            " ORDER BY imported_ms DESC, version DESC",
+            (scenario, task),
+        )
+    ]
+
+
+def find_deltas(db: Connection, manifest: str) -> FileRef | None:
+    """The list of deltas to the files of a manifest."""
+    row = db.execute(
+        "SELECT list_sha256, list_bytes FROM delta_list WHERE manifest_sha256 = ?", (manifest,)
+    ).fetchone()
+    return FileRef(Sha256(row["list_sha256"]), row["list_bytes"]) if row else None
+
+
+def set_deltas(db: Connection, manifest: str, listed: FileRef) -> None:
+    """Remember the list of deltas to the files of a manifest."""
+    db.execute(
+        "INSERT INTO delta_list (manifest_sha256, list_sha256, list_bytes) VALUES (?, ?, ?)"
+        " ON CONFLICT (manifest_sha256) DO UPDATE SET list_sha256 = excluded.list_sha256,"
+        " list_bytes = excluded.list_bytes",
+        (manifest, listed.sha256, listed.size_bytes),
+    )
+
+
 def list_versions(db: Connection) -> list[VersionRow]:
     """All versions, newest import first."""
     return [

@@ -22,7 +22,7 @@ class ModelConverter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ImportRequest:
-    """Import version ``version`` of task ``task`` from a git repository on the server's disk.
+    """Import a version of a task from a git repository: its name, or a path on the server's disk.
 
     The tag is ``<task>/<version>`` and the folder ``<task>``, unless named.
     """

@@ -36,3 +36,13 @@ def installed_tasks(db: Connection, device_id: DeviceId) -> tuple[InstalledTask,
 def totals(db: Connection) -> dict[str, int]:
     """How many reports and features have arrived."""
     return {"reports": store.total(db, "report"), "features": store.total(db, "feature")}
+
+
+def versions_on_devices(db: Connection, scenario: str, task: str) -> list[str]:
+    """The versions of a task that devices have last reported of, the commonest first."""
+    rows = db.execute(
+        "SELECT version, count(*) AS n FROM device_task WHERE scenario = ? AND task = ?"
+        " GROUP BY version ORDER BY n DESC, version DESC",
+        (scenario, task),
+    )
+    return [row["version"] for row in rows]

@@ -90,6 +90,7 @@ class Book:
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
+        self.started: list[str] = []
         self.counts_for = NO_BALLOT
 
     def is_isolated(self, task: InstalledTask) -> bool:
@@ -97,6 +98,9 @@ class Book:
 
     async def isolate(self, task: InstalledTask, reason: str) -> None:
         self.reasons.append(reason)
+
+    async def starting(self, task: InstalledTask) -> None:
+        self.started.append(task.version)
 
     def ballot(self, task: InstalledTask) -> Ballot:
         return self.counts_for

@@ -186,6 +186,8 @@ async def test_unknown_places_say_what_to_do(control: Control, repo, good_files,
     with pytest.raises(ConfigError, match="not a git repository"):
         await control.tasks.import_version(ImportRequest(str(tmp_path / "none"), "greeter", "1"), "anna")
     with pytest.raises(ConfigError, match="absolute path"):
+        await control.tasks.import_version(ImportRequest("relative/path", "greeter", "1"), "anna")
+    with pytest.raises(NotFound, match="walle-control repo list"):
         await control.tasks.import_version(ImportRequest("relative", "greeter", "1"), "anna")
 
 
@@ -203,10 +205,7 @@ def test_size_limits_name_the_path(repo, good_files):
         git.read_tag(repo.path, "greeter/1.0.0", "greeter", ImportConfig(max_bundle_bytes=60))
 
 
-def test_repositories_outside_the_roots_are_refused(repo, good_files, tmp_path):
-    repo.tag("greeter/1.0.0", "greeter", good_files)
-    git.read_tag(repo.path, "greeter/1.0.0", "greeter", ImportConfig(repository_roots=(str(tmp_path),)))
+def test_repositories_outside_the_roots_are_refused(repo, tmp_path):
+    git.check_root(repo.path, ImportConfig(repository_roots=(str(tmp_path),)))
     with pytest.raises(NotAllowed, match="repository_roots"):
-        git.read_tag(
-            repo.path, "greeter/1.0.0", "greeter", ImportConfig(repository_roots=(str(tmp_path / "other"),))
-        )
+        git.check_root(repo.path, ImportConfig(repository_roots=(str(tmp_path / "other"),)))

@@ -1,0 +1,52 @@
+"""Finds the imported versions in the published files, for a database that is made anew. Blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from walle_control.db.store import Store
+from walle_control.features.tasks.types import VersionRow
+from walle_shared.errors import NotFound, WalleError
+from walle_shared.manifest import MANIFEST_KIND, Manifest, check_manifest
+from walle_shared.signing import file_ref, open_envelope
+
+
+def find_versions(store: Store) -> tuple[list[VersionRow], tuple[str, ...]]:
+    """Every version whose manifest and files are whole, oldest first, and what was left out, with why."""
+    found: dict[tuple[str, str, str], VersionRow] = {}
+    left_out: list[str] = []
+    paths = sorted(
+        (store.files.root / "manifest").iterdir(), key=lambda path: (path.stat().st_mtime_ns, path.name)
+    )
+    for path in paths:
+        try:
+            row = _read(store, path)
+        except WalleError as error:
+            left_out.append(f"manifest {path.name[:12]}: {error.message}")
+            continue
+        known = found.setdefault((row.scenario, row.task, row.version), row)
+        if known is not row:
+            left_out.append(f"manifest {path.name[:12]}: {row.task} {row.version} has an older one")
+    return list(found.values()), tuple(left_out)
+
+
+def _read(store: Store, path: Path) -> VersionRow:
+    data = path.read_bytes()
+    ref = file_ref(data)
+    if ref.sha256 != path.name:
+        raise NotFound("is not what its name says")
+    manifest = check_manifest(open_envelope(Manifest, MANIFEST_KIND, data, [store.signing_key.public]))
+    for file in manifest.files:
+        if store.files.path("blob", file.sha256).stat().st_size != file.size_bytes:
+            raise NotFound(f"blob {file.sha256[:12]} of {file.path} is not whole")
+    head = manifest.definition.task
+    return VersionRow(
+        head.scenario,
+        head.name,
+        manifest.version,
+        manifest.source,
+        ref,
+        len(manifest.files),
+        sum(file.size_bytes for file in manifest.files),
+        path.stat().st_mtime_ns // 1_000_000,
+    )

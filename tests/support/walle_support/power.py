@@ -1,0 +1,144 @@
+"""A disk that loses what was not synced: which names and bytes survive a power cut, by the letter of POSIX.
+
+``fsync`` of a file makes its bytes durable, ``fsync`` of a folder its names; nothing else does. Python's own
+file operations below the root are watched; the power goes before the n-th of them. SQLite syncs by itself and
+is believed: its files survive as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+#: ``strict``: unsynced names and bytes are gone. ``names``: names got there by themselves, bytes did not.
+#: ``lucky``: everything got there.
+Survival = Literal["strict", "names", "lucky"]
+
+_WATCHED = ("fsync", "replace", "rename", "unlink", "rmdir", "mkdir", "link")
+_BELIEVED = ("reports.db",)
+
+
+class PowerCut(BaseException):
+    """The device dies here: nothing may catch it as an error."""
+
+
+@dataclass
+class Disk:
+    """What is durable below ``root``."""
+
+    root: Path
+    cut_before: int = 0
+    passed: list[str] = field(default_factory=list)
+    _bytes: dict[int, bytes] = field(default_factory=dict)
+    _names: dict[int, dict[str, int]] = field(default_factory=dict)
+    _held: list[int] = field(default_factory=list)  # an inode that is held is not given to another file
+
+    def adopt(self) -> None:
+        """Everything that lies there now is durable."""
+        for folder, _, files in os.walk(self.root):
+            self._sync_names(Path(folder))
+            for name in files:
+                path = Path(folder, name)
+                self._bytes[path.stat().st_ino] = path.read_bytes()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch this process's file operations."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name in _WATCHED:
+                patch.setattr(os, name, self._watched(name, getattr(os, name)))
+            try:
+                yield
+            finally:
+                patch.undo()
+
+    def close(self) -> None:
+        """Let go of the inodes."""
+        for descriptor in self._held:
+            os.close(descriptor)
+        self._held.clear()
+
+    def after_cut(self, target: Path, survival: Survival) -> Path:
+        """Lay out what a device finds when it comes up again."""
+        self._restore(self.root, target, survival)
+        for path in self.root.iterdir():
+            if path.name.startswith(_BELIEVED):
+                shutil.copy(path, target / path.name)
+        return target
+
+    def _watched(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def operation(subject: Any, *args: Any, **kwargs: Any) -> Any:
+            path = self._path_of(subject, kwargs.get("dir_fd"))
+            if path is None:
+                return real(subject, *args, **kwargs)
+            self.passed.append(f"{name} {path.relative_to(self.root)}")
+            if self.cut_before and len(self.passed) >= self.cut_before:
+                raise PowerCut(self.passed[-1])
+            result = real(subject, *args, **kwargs)
+            if name == "fsync":
+                self._note_sync(path, subject)
+            return result
+
+        return operation
+
+    def _path_of(self, subject: Any, dir_fd: int | None) -> Path | None:
+        if isinstance(subject, int):
+            path = Path(f"/proc/self/fd/{subject}").readlink()
+        elif dir_fd is not None:
+            path = Path(f"/proc/self/fd/{dir_fd}").readlink() / os.fsdecode(subject)
+        else:
+            path = Path(os.fsdecode(subject))
+        return path if path.is_relative_to(self.root) else None
+
+    def _note_sync(self, path: Path, descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        self._held.append(os.dup(descriptor))
+        if stat.S_ISDIR(status.st_mode):
+            self._sync_names(path)
+        else:
+            self._bytes[status.st_ino] = Path(f"/proc/self/fd/{descriptor}").read_bytes()
+
+    def _sync_names(self, folder: Path) -> None:
+        names: dict[str, int] = {}
+        for entry in os.scandir(folder):
+            if not entry.name.startswith(_BELIEVED):
+                self._held.append(os.open(entry.path, os.O_PATH))
+                names[entry.name] = entry.inode()
+        self._names[folder.stat().st_ino] = names
+
+    def _restore(self, folder: Path, target: Path, survival: Survival) -> None:
+        """Walk what is there, or was there when its names were synced last."""
+        target.mkdir()
+        self._fill(folder.stat().st_ino, target, survival, {i: d for d, i in self._live().items()})
+
+    def _live(self) -> dict[Path, int]:
+        paths = [self.root, *self.root.rglob("*")]
+        return {path: path.stat().st_ino for path in paths if not path.name.startswith(_BELIEVED)}
+
+    def _fill(self, inode: int, target: Path, survival: Survival, live: dict[int, Path]) -> None:
+        names = self._names.get(inode, {})
+        if survival != "strict":
+            names = {path.name: child for child, path in live.items() if live.get(inode) == path.parent}
+        for name, child in names.items():
+            place = target / name
+            if self._is_folder(child, live):
+                place.mkdir()
+                self._fill(child, place, survival, live)
+            else:
+                data = self._bytes.get(child, b"")
+                place.write_bytes(live[child].read_bytes() if survival == "lucky" else data)
+
+    def _is_folder(self, inode: int, live: dict[int, Path]) -> bool:
+        if inode in live:
+            return live[inode].is_dir()
+        return any(
+            stat.S_ISDIR(status.st_mode) for status in map(os.fstat, self._held) if status.st_ino == inode
+        )
