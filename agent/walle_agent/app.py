@@ -14,7 +14,8 @@
         ├── tunnel           records out                        │ after an error, with backoff;
         ├── poll             conditional GET of the epoch       │ none takes another down
         ├── stream           push of the epoch                  │
-        ├── deployer         policy to installed tasks          │
+        ├── decider          policy and time to what is wanted  │
+        ├── deployer         what is wanted to installed tasks  │
         ├── reporter         reports out                        │
         └── status           counters for `walle-agent status`  ┘
 """
@@ -36,7 +37,8 @@ import orjson
 import trio
 
 from walle_agent.config import AgentConfig
-from walle_agent.deploy.deployer import Deployer, Target
+from walle_agent.deploy.decide import Decider
+from walle_agent.deploy.deployer import Deployer
 from walle_agent.deploy.download import ContentStore, Downloader
 from walle_agent.deploy.follow import EpochFollower
 from walle_agent.deploy.profile import measure_profile
@@ -63,7 +65,6 @@ from walle_shared.errors import ConfigError, StorageError
 from walle_shared.observe import get_logger
 from walle_shared.records import to_plain
 from walle_shared.schema import EventSchema
-from walle_shared.targeting.policy import Policy
 
 _log = get_logger("agent")
 
@@ -89,6 +90,7 @@ class Agent:
     keeper: StateKeeper
     session: Session
     follower: EpochFollower
+    decider: Decider
     deployer: Deployer
     reporter: Reporter
     registry: TaskRegistry
@@ -160,6 +162,7 @@ def services(agent: Agent) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
         ("tunnel", agent.tunnel.run),
         ("poll", agent.follower.run_poll),
         ("stream", agent.follower.run_stream),
+        ("decider", agent.decider.run),
         ("deployer", agent.deployer.run),
         ("reporter", partial(agent.reporter.run, agent.session, make_backoff())),
         ("status", partial(write_status, agent)),
@@ -252,23 +255,13 @@ def assemble(
     registry = TaskRegistry(streams, confinement)
     content = ContentStore(config.data_dir / "blobs")
 
-    def on_policy(policy: Policy, epoch: int) -> None:
-        device_id = session.device_id
-        if device_id is None:
-            return  # the poll enrols first; a policy cannot come before
-        wanted = policy.decide(device_id, profile)
-        _log.info(
-            "policy_decided", epoch=epoch, wanted=sorted(target.release_id for target in wanted.values())
-        )
-        deployer.want(Target(epoch, wanted))
-
     follower = EpochFollower(
         transport,
         session,
         keeper,
         keys,
         clock,
-        on_policy=on_policy,
+        on_policy=lambda policy, epoch: decider.take(policy, epoch),
         poll_s=link.poll_s,
         backoff=make_backoff,
     )
@@ -282,10 +275,13 @@ def assemble(
         transport=transport,
         registry=registry,
         keys=keys,
-        confirm=follower.confirm,
+        confirm=lambda wanted: decider.confirm(wanted),
     )
     http = config.events_http
     deployer = Deployer(keeper, steps, reporter, deploy)
+    decider = Decider(
+        session, profile, deployer, follower.confirm, lambda: max(clock.wall_ms(), keeper.state.issued_ms)
+    )
     runner = TaskRunner(
         host, streams, registry, reporter, deployer.judge, deployer, clock, config.run, confinement
     )
@@ -294,6 +290,7 @@ def assemble(
         keeper,
         session,
         follower,
+        decider,
         deployer,
         reporter,
         registry,

@@ -16,12 +16,16 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from walle_control.config import ControlConfig
 from walle_control.db.store import Store
+from walle_control.features.audiences.routes import AudienceRoutes
+from walle_control.features.audiences.service import AudiencesService
 from walle_control.features.audit.routes import AuditRoutes
 from walle_control.features.audit.service import AuditService
 from walle_control.features.devices import read_model as devices_read_model
 from walle_control.features.devices.routes import DeviceRoutes
 from walle_control.features.devices.service import DevicesService
 from walle_control.features.people.service import PeopleService
+from walle_control.features.permits.routes import PermitRoutes
+from walle_control.features.permits.service import PermitsService
 from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.routes import ReleaseRoutes
 from walle_control.features.releases.service import ReleasesService
@@ -74,6 +78,8 @@ class Control:
     releases: ReleasesService
     rollouts: RolloutsService
     telemetry: TelemetryService
+    audiences: AudiencesService
+    permits: PermitsService
     audit: AuditService
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
@@ -166,6 +172,8 @@ def create_control(
         releases=releases,
         rollouts=rollouts,
         telemetry=TelemetryService(database, clock, rollouts.poke, arrivals, sinks),
+        audiences=AudiencesService(database, clock, releases),
+        permits=PermitsService(database, clock),
         audit=AuditService(database),
     )
 
@@ -194,6 +202,7 @@ def routes(control: Control) -> list[BaseRoute]:
     devices = DeviceRoutes(control.devices)
     tasks = TaskRoutes(control.tasks)
     releases = ReleaseRoutes(control.releases)
+    audiences = AudienceRoutes(control.audiences)
     telemetry = TelemetryRoutes(control.telemetry)
     stream = StreamRoutes(control.hub, control.streams, control.devices, control.config.stream)
     tunnel = TunnelRoutes(
@@ -210,6 +219,7 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{DEVICE_API}/renew", devices.renew, methods=post),
         Route(f"{DEVICE_API}/stream", device(stream.stream), methods=get),
         Route(f"{DEVICE_API}/reports", device(telemetry.post_reports), methods=post),
+        Route(f"{DEVICE_API}/permits", device(PermitRoutes(control.permits).ask), methods=post),
         WebSocketRoute(f"{DEVICE_API}/tunnel", tunnel.tunnel),
         # Operators.
         Route(f"{ADMIN_API}/status", admin(control.status), methods=get),
@@ -225,6 +235,9 @@ def routes(control: Control) -> list[BaseRoute]:
             for action in ACTIONS
         ),
         Route(f"{ADMIN_API}/explain", admin(releases.explain), methods=post),
+        Route(f"{ADMIN_API}/holdouts", admin(audiences.holdouts), methods=get),
+        Route(f"{ADMIN_API}/holdouts", admin(audiences.set_holdout), methods=post),
+        Route(f"{ADMIN_API}/holdouts/{{name}}/end", admin(audiences.end_holdout), methods=post),
         Route(f"{ADMIN_API}/devices", admin(devices.list), methods=get),
         Route(f"{ADMIN_API}/devices/{{device_id}}", admin(devices.show), methods=get),
         Route(f"{ADMIN_API}/devices/{{device_id}}/revoke", admin(devices.revoke), methods=post),

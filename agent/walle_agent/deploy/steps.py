@@ -8,7 +8,7 @@ Order within an installation, and why::
     unpack     copied beside the slot, synced, renamed in, every file hashed again
     health     the scripts compile, the entry is there
     complete   now, and not before, the slot counts as good       (state)
-    confirm    the epoch is still the newest
+    confirm    the epoch is still the newest, and still wants this
     switch     one write makes it active and keeps the other      (state)
 """
 
@@ -36,7 +36,7 @@ from walle_shared.manifest import Manifest
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import FileRef
 from walle_shared.signing import VerifyKey, sha256_hex
-from walle_shared.targeting.policy import TaskKey
+from walle_shared.targeting.policy import TaskKey, Wanted
 
 _log = get_logger("agent.deploy")
 
@@ -48,7 +48,7 @@ class Steps:
     """Carries out single steps against disk, network and registry.
 
     Args:
-        confirm: re-reads the epoch; whether it is still the one planned for.
+        confirm: re-reads the epoch and decides again; whether this is still wanted, now.
         on_boundary: told of every boundary passed.
     """
 
@@ -62,7 +62,7 @@ class Steps:
         transport: Transport,
         registry: TaskRegistry,
         keys: tuple[VerifyKey, ...],
-        confirm: Callable[[], Awaitable[bool]],
+        confirm: Callable[[Wanted], Awaitable[bool]],
         on_boundary: StepHook = lambda _: None,
     ) -> None:
         self._keeper = keeper
@@ -84,7 +84,14 @@ class Steps:
         self._passed("cleared")
 
     async def rebind(self, step: Rebind) -> None:
-        """Run the same files under another release."""
+        """Run the same files under another release.
+
+        Raises:
+            Conflict: its places are all taken.
+            TransportError: the control plane, which counts them, is away.
+        """
+        if step.wanted.capped and not await self._confirm(step.wanted):
+            raise Conflict("something else is wanted by now: plan again")
         await self._keeper.update(lambda state: changes.rebind(state, step.key, step.slot, step.wanted))
         await self.publish(step.key)
 
@@ -112,8 +119,8 @@ class Steps:
             Conflict: the epoch or the slot has changed since the plan was made.
             TransportError: the epoch could not be confirmed; nothing was switched.
         """
-        if not await self._confirm():
-            raise Conflict("a newer epoch has come: plan again")
+        if not await self._confirm(step.wanted):
+            raise Conflict("something else is wanted by now: plan again")
         self._passed("confirmed")
         await self._keeper.update(lambda state: changes.switch(state, step))
         self._passed("switched")

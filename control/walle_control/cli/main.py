@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_server_commands(top)
     _add_task_commands(top)
     _add_release_commands(top)
+    _add_audience_commands(top)
     _add_device_commands(top)
     _add_telemetry_commands(top)
     _add_audit_commands(top)
@@ -140,12 +141,33 @@ def _add_release_commands(top: argparse._SubParsersAction[argparse.ArgumentParse
         "--hold-s", type=float, default=0.0, help="a stage lasts at least so long; default: 0"
     )
     stages.add_argument(
+        "--ramp-s", type=float, default=0.0,
+        help="each stage grows to its share evenly within so many seconds; default: 0, at once",
+    )  # fmt: skip
+    stages.add_argument(
         "--min-devices", type=int, default=100,
         help="devices that must have run it before the next stage; default: 100",
     )  # fmt: skip
     stages.add_argument(
         "--control-percent", metavar="PERCENT",
         help="part of each stage but the last that is held back, to compare with; default: 50",
+    )  # fmt: skip
+    terms = create.add_argument_group("when devices begin, and how many")
+    terms.add_argument(
+        "--windows", default="", metavar="WINDOW,...",
+        help="only at these times of the device's own clock, e.g. 'mon-fri 02:00-05:00'",
+    )  # fmt: skip
+    terms.add_argument(
+        "--spread-s", type=float, default=0.0,
+        help="spread the starts of a stage's devices over so many seconds; default: 0",
+    )  # fmt: skip
+    terms.add_argument(
+        "--cap", type=int, default=0, help="at most so many devices, exactly; default: no limit"
+    )
+    terms.add_argument("--everyone", action="store_true", help="holdouts get it too")
+    terms.add_argument(
+        "--personal", choices=("shared", "device", "user"), default="shared",
+        help="for whom the bundle has files of their own besides those that all share; default: for nobody",
     )  # fmt: skip
     guard = create.add_argument_group("guard, where it differs from the server's settings")
     guard.add_argument(
@@ -183,6 +205,25 @@ def _add_release_commands(top: argparse._SubParsersAction[argparse.ArgumentParse
     explain.add_argument(
         "--profile", action="append", default=[], metavar="NAME=VALUE", help="instead of the enrolled profile"
     )
+    explain.add_argument(
+        "--at", default="", metavar="TIME", help="as of this time, such as 2026-12-01T02:30Z; default: now"
+    )
+
+
+def _add_audience_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    holdout = _group(top, "holdout", "devices that releases do not reach, to be compared with")
+    _remote(holdout, "list", commands.holdout_list, "list them")
+    set_ = _remote(
+        holdout, "set", commands.holdout_set, "keep a part of all devices out, or change how large it is",
+        example="all-year 2 --scenario demo",
+    )  # fmt: skip
+    set_.add_argument("name", metavar="HOLDOUT")
+    set_.add_argument("percent")
+    set_.add_argument("--scenario", default="", help="only of this scenario's releases; default: of all")
+    end = _remote(
+        holdout, "end", commands.holdout_end, "let its devices have what the others have", example="all-year"
+    )
+    end.add_argument("name", metavar="HOLDOUT")
 
 
 def _add_device_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -122,6 +122,24 @@ MIGRATIONS: tuple[str, ...] = (
         subject TEXT NOT NULL, detail TEXT NOT NULL, hash TEXT NOT NULL
     ) STRICT;
     """,
+    # When releases begin, and who is kept out of all of them.
+    """
+    ALTER TABLE release ADD COLUMN terms TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE release ADD COLUMN ramp_ms INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE release ADD COLUMN paused_ms INTEGER NOT NULL DEFAULT 0;
+
+    CREATE TABLE holdout (
+        name TEXT PRIMARY KEY, scenario TEXT NOT NULL, share INTEGER NOT NULL, salt TEXT NOT NULL,
+        created_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    ALTER TABLE release ADD COLUMN permits_asked INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE permit (
+        release_id TEXT NOT NULL, device_id TEXT NOT NULL, claimed INTEGER NOT NULL,
+        expires_ms INTEGER NOT NULL,
+        PRIMARY KEY (release_id, device_id)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 

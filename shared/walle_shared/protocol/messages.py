@@ -13,6 +13,7 @@ Device requests (``DEVICE_API``; ``Authorization: Bearer <credential>`` but for 
     POST renew              RenewRequest     -> EnrolResponse
     GET  stream             SSE: ``epoch`` (data = EpochNotice), ``goodbye`` (data = GoodbyeNotice)
     POST reports            ReportBatch      -> ReportReceipt
+    POST permits            PermitRequest    -> PermitAnswer
     WS   tunnel             binary frames of ``protocol.tunnel``
 """
 
@@ -151,6 +152,28 @@ class ReportReceipt:
 
     accepted: int
     duplicates: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PermitRequest:
+    """A device asks for its place in a capped release; ``claim``: it is about to activate it, for good."""
+
+    release_id: ReleaseId
+    claim: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PermitAnswer:
+    """Whether the device has a place. One that is not claimed by ``expires_ms`` is given to others.
+
+    If it has none, it may ask again after ``retry_s`` seconds: an unclaimed place may have come back.
+    """
+
+    granted: bool
+    expires_ms: int = 0
+    retry_s: float = 0.0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

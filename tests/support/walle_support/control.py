@@ -9,6 +9,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import httpx
 import trio
@@ -22,6 +23,8 @@ from walle_shared.protocol.messages import (
     EpochInfo,
     EpochNotice,
     FileRef,
+    PermitAnswer,
+    PermitRequest,
     Problem,
     RenewRequest,
     Report,
@@ -31,7 +34,7 @@ from walle_shared.protocol.messages import (
 )
 from walle_shared.signing import SigningKey, VerifyKey, file_ref, sha256_hex, sign_envelope
 from walle_shared.targeting.hashing import SHARE_ONE
-from walle_shared.targeting.policy import Release, Snapshot
+from walle_shared.targeting.policy import Holdout, Release, Snapshot
 
 TOKEN = "enrol-me"
 URL = "http://control.test"
@@ -76,7 +79,9 @@ class SimulatedControl:
         self.devices: dict[str, SimulatedDevice] = {}
         self.epoch = 0
         self.releases: tuple[Release, ...] = ()
+        self.holdouts: tuple[Holdout, ...] = ()
         self.streams: list[trio.MemorySendChannel[bytes]] = []
+        self.permits: defaultdict[ReleaseId, set[str]] = defaultdict(set)
         self.report_arrived = trio.Event()
         self._ranks = 0
         self.publish()
@@ -118,6 +123,7 @@ class SimulatedControl:
         share: int = SHARE_ONE,
         control: int = 0,
         voters: int = SHARE_ONE,
+        **terms: Any,
     ) -> ReleaseId:
         """Release a version and publish the next epoch."""
         self._ranks += 1
@@ -135,6 +141,7 @@ class SimulatedControl:
             self._ranks,
             control,
             voters,
+            **terms,
         )
         self.releases = (*self.releases, added)
         self.publish()
@@ -150,7 +157,7 @@ class SimulatedControl:
     ) -> None:
         """Publish the releases as the next epoch, or as any other, and push it."""
         self.epoch = self.epoch + 1 if epoch is None else epoch
-        snapshot = encode(Snapshot(self.epoch, self.releases))
+        snapshot = encode(Snapshot(self.epoch, self.releases, self.holdouts))
         ref = file_ref(snapshot)
         self.files[f"/s/snapshot/{ref.sha256}"] = snapshot
         info = EpochInfo(self.epoch, ref, ISSUED_MS, expires_ms)
@@ -212,6 +219,8 @@ class SimulatedControl:
         match request.url.path.removeprefix("/d/v1/"):
             case "reports":
                 return self._take_reports(decode(ReportBatch, request.content))
+            case "permits":
+                return self._give_permit(decode(PermitRequest, request.content), request)
             case "stream":
                 return httpx.Response(200, stream=self._open_stream())
         return problem(404, "not_found", "no such route")
@@ -256,6 +265,15 @@ class SimulatedControl:
         self.report_arrived = trio.Event()
         receipt = ReportReceipt(len(fresh), len(batch.reports) - len(fresh))
         return httpx.Response(200, content=encode(receipt))
+
+    def _give_permit(self, asked: PermitRequest, request: httpx.Request) -> httpx.Response:
+        holders = self.permits[asked.release_id]
+        cap = next((release.cap for release in self.releases if release.id == asked.release_id), 0)
+        device = request.headers["Authorization"].partition("-")[0].removeprefix("Bearer ")
+        if device not in holders and len(holders) >= cap:
+            return httpx.Response(200, content=encode(PermitAnswer(False, retry_s=600.0)))
+        holders.add(device)
+        return httpx.Response(200, content=encode(PermitAnswer(True, EXPIRES_MS)))
 
     def _open_stream(self) -> EventStream:
         send, receive = trio.open_memory_channel[bytes](64)

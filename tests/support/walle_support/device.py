@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from walle_agent.config import DeploySection
-from walle_agent.deploy.deployer import Deployer, Target
+from walle_agent.deploy.decide import Decider
+from walle_agent.deploy.deployer import Deployer
 from walle_agent.deploy.download import ContentStore, Downloader
 from walle_agent.deploy.follow import EpochFollower
 from walle_agent.deploy.slots import SlotFolders
@@ -63,6 +64,7 @@ class Device:
     transport: Transport
     session: Session
     follower: EpochFollower
+    decider: Decider
     deployer: Deployer
     steps: Steps
     folders: SlotFolders
@@ -77,6 +79,7 @@ class Device:
         if self.session.device_id is None:
             await self.session.credential()
         await self.follower.refresh()
+        await self.decider.decide()
         return await self.deployer.converge()
 
     def active(self) -> dict[str, str]:
@@ -115,9 +118,7 @@ async def live(
         keys = (control.key.public,)
 
         def on_policy(policy: Policy, epoch: int) -> None:
-            device_id = session.device_id
-            assert device_id is not None
-            deployer.want(Target(epoch, policy.decide(device_id, {"group": "beta"})))
+            decider.take(policy, epoch)
 
         follower = EpochFollower(transport, session, keeper, keys, clock, on_policy=on_policy, poll_s=60.0)
         steps = Steps(
@@ -130,10 +131,11 @@ async def live(
             transport=transport,
             registry=registry,
             keys=keys,
-            confirm=follower.confirm,
+            confirm=lambda wanted: decider.confirm(wanted),
             on_boundary=on_boundary,
         )
         deployer = Deployer(keeper, steps, Reporter(queue, clock), config)
+        decider = Decider(session, {"group": "beta"}, deployer, follower.confirm, clock.wall_ms)
         try:
             await deployer.recover()
             yield Device(
@@ -143,6 +145,7 @@ async def live(
                 transport,
                 session,
                 follower,
+                decider,
                 deployer,
                 steps,
                 folders,

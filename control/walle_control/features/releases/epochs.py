@@ -12,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 
 from walle_control.db.files import FileStore
+from walle_control.features.audiences import read_model as audiences
 from walle_control.features.releases import store
 from walle_control.features.releases.store import EpochRow
 from walle_control.features.releases.types import ReleaseRow
@@ -46,7 +47,7 @@ class EpochBook:
         newest = store.newest_epoch(db)
         n = newest.n + 1 if newest else 1
         releases = tuple(_public(db, row) for row in store.live_releases(db))
-        snapshot = canonical(Snapshot(n, releases))
+        snapshot = canonical(Snapshot(n, releases, tuple(audiences.holdouts(db))))
         if len(snapshot) > SNAPSHOT_MAX_BYTES:
             raise LimitExceeded(
                 f"the policy would have {len(snapshot)} bytes, over the limit of {SNAPSHOT_MAX_BYTES}:"
@@ -84,7 +85,8 @@ class EpochBook:
 
 
 def _public(db: sqlite3.Connection, row: ReleaseRow) -> Release:
-    """A release as devices see it."""
+    """A release as devices see it; one that is paused does not grow."""
+    terms = row.terms
     manifest = tasks.manifest_of(db, row.scenario, row.task, row.version)
     return Release(
         row.id,
@@ -93,9 +95,16 @@ def _public(db: sqlite3.Connection, row: ReleaseRow) -> Release:
         row.version,
         manifest,
         row.predicate,
-        row.share,
+        row.share_at(row.paused_ms) if row.paused_ms else row.share,
         row.salt,
         row.rank,
         control=row.plan.control_at(row.stage),
         voters=row.plan.voters,
+        ramp=None if row.paused_ms else row.ramp,
+        starts_ms=row.staged_ms,
+        spread_s=terms.spread_s,
+        windows=terms.windows,
+        cap=terms.cap,
+        everyone=terms.everyone,
+        personal=terms.personal,
     )

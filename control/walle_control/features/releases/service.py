@@ -14,6 +14,7 @@ from walle_control.config import GuardConfig
 from walle_control.db.connection import Database
 from walle_control.features.audit import log as audit
 from walle_control.features.devices import read_model as devices
+from walle_control.features.permits import read_model as permits
 from walle_control.features.releases import read_model, store
 from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.types import (
@@ -25,20 +26,22 @@ from walle_control.features.releases.types import (
     ReleaseEvent,
     ReleaseList,
     ReleaseRow,
+    ReleaseState,
     ReleaseSummary,
     next_state,
-    percent_of,
 )
 from walle_control.features.rollouts.book import TrialBook
 from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan
 from walle_control.features.tasks import read_model as tasks
 from walle_control.features.telemetry import read_model as telemetry
+from walle_control.percent import percent_of
 from walle_shared.clock import Clock
-from walle_shared.errors import Conflict, NotFound
+from walle_shared.errors import Conflict, NotFound, RemoteProtocolError
 from walle_shared.ids import ReleaseId, ScenarioName, TaskName, TaskVersion, check_name, check_version
 from walle_shared.observe import get_logger
 from walle_shared.records import from_plain
-from walle_shared.targeting import Policy, Snapshot, parse_predicate
+from walle_shared.targeting import Moment, Policy, Snapshot, parse_predicate
+from walle_shared.targeting.policy import TIME_MAX_MS
 
 _log = get_logger("control.releases")
 
@@ -88,6 +91,7 @@ class ReleasesService:
         check_version(wish.version)
         parse_predicate(wish.predicate)
         plan = wish.plan()
+        wish.terms.checked(plan)
         guard = wish.guard.over(self._defaults.settings())
         release_id = await self._database.write(lambda db: self._create(db, wish, plan, guard, actor))
         await self._publish()
@@ -135,7 +139,20 @@ class ReleasesService:
         Raises:
             NotFound: no such device, and no profile given.
         """
-        return await self._database.read(lambda db: _explain(db, request))
+        now_ms = self._clock.wall_ms() if request.at_ms is None else request.at_ms
+        return await self._database.read(lambda db: _explain(db, request, now_ms))
+
+    async def change(self, actor: str, reason: str, change: Callable[[sqlite3.Connection], None]) -> int:
+        """Change what releases refer to, and make the epoch that says so; its number."""
+
+        def work(db: sqlite3.Connection) -> int:
+            change(db)
+            return self._book.compile_next(db, reason)
+
+        epoch = await self._database.write(work)
+        await self._publish()
+        _log.info("policy_changed", actor=actor, reason=reason, epoch=epoch)
+        return epoch
 
     async def epoch(self) -> Mapping[str, Any]:
         """The signed epoch as published, and why it was made."""
@@ -177,6 +194,8 @@ class ReleasesService:
             stage=0,
             staged_ms=now_ms,
             created_ms=now_ms,
+            terms=wish.terms,
+            ramp_ms=now_ms,
         )
         store.insert_release(db, row)
         steps = ", ".join(percent_of(stage.share) for stage in plan.stages)
@@ -201,16 +220,16 @@ class ReleasesService:
             store.set_stage(db, release_id, row.stage + 1, self._clock.wall_ms())
             to = percent_of(row.plan.stages[row.stage + 1].share)
             reason = f"to {to} %" + (f": {reason}" if reason else "")
-        store.set_state(db, release_id, state)
+        _set_state(db, _find(db, release_id), state, self._clock.wall_ms())
         changed = _find(db, release_id)
         return self._record(db, changed, action, actor, reason, evidence)
 
     def _detail(self, db: sqlite3.Connection, release_id: ReleaseId) -> ReleaseDetail:
-        row = _find(db, release_id)
+        row, now_ms = _find(db, release_id), self._clock.wall_ms()
         return ReleaseDetail(
             row,
-            percent_of(row.share),
-            read_model.verdict_of(db, row, self._trials, self._clock.wall_ms()),
+            percent_of(row.share_at(now_ms)),
+            read_model.verdict_of(db, row, self._trials, now_ms),
             telemetry.counts_of(db, release_id),
             tuple(store.history(db, release_id)),
         )
@@ -218,7 +237,9 @@ class ReleasesService:
     def _summaries(self, db: sqlite3.Connection) -> Sequence[ReleaseSummary]:
         now_ms = self._clock.wall_ms()
         return [
-            ReleaseSummary(row, percent_of(row.share), read_model.verdict_of(db, row, self._trials, now_ms))
+            ReleaseSummary(
+                row, percent_of(row.share_at(now_ms)), read_model.verdict_of(db, row, self._trials, now_ms)
+            )
             for row in store.list_releases(db)
         ]
 
@@ -245,11 +266,32 @@ def _find(db: sqlite3.Connection, release_id: ReleaseId) -> ReleaseRow:
     return row
 
 
-def _explain(db: sqlite3.Connection, request: ExplainRequest) -> ExplainResponse:
+def _set_state(db: sqlite3.Connection, row: ReleaseRow, state: ReleaseState, now_ms: int) -> None:
+    """A release that rests stops growing; when it goes on, it does so from where it was."""
+    ramp_ms, paused_ms = row.ramp_ms, row.paused_ms
+    if state != "live":
+        paused_ms = paused_ms or now_ms
+    elif paused_ms:
+        ramp_ms, paused_ms = ramp_ms + now_ms - paused_ms, 0
+    store.set_state(db, row.id, state, ramp_ms=ramp_ms, paused_ms=paused_ms)
+
+
+def _explain(db: sqlite3.Connection, request: ExplainRequest, now_ms: int) -> ExplainResponse:
+    if not 0 <= now_ms <= TIME_MAX_MS:
+        raise RemoteProtocolError(f"at_ms {now_ms} is no time")
     profile = request.profile if request.profile is not None else devices.profile_of(db, request.device_id)
     newest = store.newest_epoch(db)
     if newest is None:
         raise NotFound("no epoch was made yet")
     policy = Policy(from_plain(Snapshot, orjson.loads(newest.snapshot)))
-    explanations = tuple(policy.explain(request.device_id, profile))
-    return ExplainResponse(newest.n, request.device_id, profile, explanations)
+    moment = Moment(
+        now_ms,
+        has=frozenset(telemetry.installed_releases(db, request.device_id)),
+        permits=frozenset(
+            release.id
+            for release in policy.snapshot.releases
+            if release.cap and permits.has_permit(db, release.id, request.device_id, now_ms)
+        ),
+    )
+    explanations = tuple(policy.explain(request.device_id, profile, moment))
+    return ExplainResponse(newest.n, request.device_id, profile, now_ms, explanations)
