@@ -37,6 +37,7 @@ import orjson
 import trio
 
 from walle_agent.config import AgentConfig
+from walle_agent.deploy.answers import Answers
 from walle_agent.deploy.decide import Decider
 from walle_agent.deploy.deployer import Deployer
 from walle_agent.deploy.download import ContentStore, Downloader
@@ -279,9 +280,12 @@ def assemble(
     )
     http = config.events_http
     deployer = Deployer(keeper, steps, reporter, deploy)
-    decider = Decider(
-        session, profile, deployer, follower.confirm, lambda: max(clock.wall_ms(), keeper.state.issued_ms)
-    )
+
+    def now_ms() -> int:
+        return max(clock.wall_ms(), keeper.state.issued_ms)
+
+    answers = Answers(transport, session, keys, now_ms)
+    decider = Decider(session, profile, answers, deployer, follower.confirm, now_ms)
     runner = TaskRunner(
         host, streams, registry, reporter, deployer.judge, deployer, clock, config.run, confinement
     )

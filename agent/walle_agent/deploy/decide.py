@@ -1,7 +1,8 @@
 """Decide what the device should run: for every new policy, and again whenever time alone changes the answer.
 
-A decision needs more than the policy: the time, what has begun here already, and the device's places in
-capped releases. What cannot be asked for now is asked again later; until then, what was decided stands.
+A decision needs more than the policy: the time, what has begun here already, the device's places in capped
+releases, and what ``answers`` finds out. What cannot be asked for now is asked again later; until then, what
+was decided stands.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final, NoReturn
 
 import trio
 
+from walle_agent.deploy.answers import Answers
 from walle_agent.deploy.deployer import Deployer, Target
 from walle_agent.link.exchange import retry_after_s
 from walle_agent.link.session import Session
@@ -36,6 +38,7 @@ class Decider:
     Args:
         session: whose device it is, and the way to ask for permits.
         profile: the device's attributes.
+        answers: completes the profile.
         deployer: told what is wanted.
         confirm_epoch: re-reads the epoch; whether the policy in force is still the newest.
         now_ms: the time that policies count by.
@@ -46,6 +49,7 @@ class Decider:
         self,
         session: Session,
         profile: Profile,
+        answers: Answers,
         deployer: Deployer,
         confirm_epoch: Callable[[], Awaitable[bool]],
         now_ms: Callable[[], int],
@@ -54,6 +58,7 @@ class Decider:
     ) -> None:
         self._session = session
         self._profile = profile
+        self._answers = answers
         self._deployer = deployer
         self._confirm_epoch = confirm_epoch
         self._now_ms = now_ms
@@ -87,20 +92,22 @@ class Decider:
 
         Raises:
             StorageError: the device's state cannot be read.
+            WalleError: what it takes cannot be found out now; what was wanted before stands.
         """
         policy, epoch, device_id = self._policy, self._epoch, self._session.device_id
         if policy is None or device_id is None:
             return _LOOK_S
+        profile = await self._answers.complete(self._profile, policy, epoch, device_id)
         moment = await self._moment()
         permits_s = _LOOK_S
-        asked = policy.permits_wanted(device_id, self._profile, moment)
+        asked = policy.permits_wanted(device_id, profile, moment)
         if asked:
             permits_s = await self._ask_permits(asked)
             moment = replace(moment, permits=self._permitted(moment.now_ms))
-        self._decide_at(policy, epoch, device_id, moment)
-        starts_ms = policy.next_start_ms(device_id, self._profile, moment)
-        starts_s = _LOOK_S if starts_ms is None else (starts_ms - moment.now_ms) / 1000
-        return min(permits_s, starts_s)
+        self._decide_at(policy, epoch, device_id, profile, moment)
+        changes_ms = (policy.next_start_ms(device_id, profile, moment), self._answers.expires_ms(policy))
+        changes_s = [(at_ms - moment.now_ms) / 1000 for at_ms in changes_ms if at_ms is not None]
+        return max(0.0, min(permits_s, *changes_s, _LOOK_S))
 
     async def confirm(self, wanted: Wanted) -> bool:
         """Immediately before something is activated: whether the newest policy wants it here and now.
@@ -116,17 +123,18 @@ class Decider:
         policy, device_id = self._policy, self._session.device_id
         if policy is None or device_id is None:
             return False
+        profile = await self._answers.complete(self._profile, policy, self._epoch, device_id)
         moment = await self._moment()
         if wanted.capped and wanted.release_id not in moment.has:
             await self._ask_permit(PermitRequest(wanted.release_id, claim=True))
             moment = replace(moment, permits=self._permitted(moment.now_ms))
-        decided = self._decide_at(policy, self._epoch, device_id, moment)
+        decided = self._decide_at(policy, self._epoch, device_id, profile, moment)
         return any(each.release_id == wanted.release_id for each in decided.values())
 
     def _decide_at(
-        self, policy: Policy, epoch: int, device_id: DeviceId, moment: Moment
+        self, policy: Policy, epoch: int, device_id: DeviceId, profile: Profile, moment: Moment
     ) -> Mapping[TaskKey, Wanted]:
-        target = Target(epoch, policy.decide(device_id, self._profile, moment))
+        target = Target(epoch, policy.decide(device_id, profile, moment))
         if target != self._deployer.target:
             wanted = sorted(each.release_id for each in target.wanted.values())
             _log.info("policy_decided", epoch=epoch, wanted=wanted)

@@ -168,6 +168,7 @@ def release_create(arguments: argparse.Namespace) -> int:
             }
             for percent in _stages(arguments)
         ],
+        "optional": arguments.optional,
         "terms": {name: getattr(arguments, name) for name in _TERMS},
         "control_percent": arguments.control_percent,
         "voters_percent": arguments.voters_percent,
@@ -248,6 +249,72 @@ def holdout_end(arguments: argparse.Namespace) -> int:
     with _connect(arguments) as client:
         answer = client.post(f"holdouts/{_quoted(arguments.name)}/end")
     _print_holdouts(arguments, answer)
+    return 0
+
+
+def segment_list(arguments: argparse.Namespace) -> int:
+    """``segment list``."""
+    with _connect(arguments) as client:
+        answer = client.get("segments")
+    _print(arguments, answer, lambda: show.print_table(answer["segments"], show.SEGMENTS, "no segment yet"))
+    return 0
+
+
+def segment_set(arguments: argparse.Namespace) -> int:
+    """``segment set``."""
+    wish = {"name": arguments.name, "predicate": arguments.predicate, "optional": arguments.optional}
+    with _connect(arguments) as client:
+        answer = client.post("segments", wish)
+    mine = [segment for segment in answer["segments"] if segment["name"] == arguments.name]
+    _print(arguments, answer, lambda: show.print_table(mine, show.SEGMENTS, ""))
+    return 0
+
+
+def set_list(arguments: argparse.Namespace) -> int:
+    """``set list``."""
+    with _connect(arguments) as client:
+        answer = client.get("sets")
+    _print(arguments, answer, lambda: show.print_table(answer["sets"], show.SETS, "no set yet"))
+    return 0
+
+
+def set_upload(arguments: argparse.Namespace) -> int:
+    """``set upload``."""
+    try:
+        data = sys.stdin.buffer.read() if arguments.file == "-" else Path(arguments.file).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{arguments.file}: cannot be read: {error.strerror}") from None
+    with _connect(arguments) as client:
+        answer = client.upload(f"sets/{_quoted(arguments.name)}", data)
+    mine = [each for each in answer["sets"] if each["name"] == arguments.name]
+    _print(arguments, answer, lambda: show.print_table(mine, show.SETS, ""))
+    return 0
+
+
+def attribute_list(arguments: argparse.Namespace) -> int:
+    """``attribute list``."""
+    with _connect(arguments) as client:
+        answer = client.get("attributes")
+    _print_attributes(arguments, answer)
+    return 0
+
+
+def attribute_declare(arguments: argparse.Namespace) -> int:
+    """``attribute declare``."""
+    wish = {name: getattr(arguments, name) for name in ("name", "kind", "side", "note")}
+    with _connect(arguments) as client:
+        answer = client.post("attributes", wish)
+    _print_attributes(arguments, answer)
+    return 0
+
+
+def device_describe(arguments: argparse.Namespace) -> int:
+    """``device describe``."""
+    path = f"devices/{_quoted(arguments.device)}/attributes"
+    values = dict(_profile_item(text) for text in arguments.values)
+    with _connect(arguments) as client:
+        answer = client.post(path, {"values": values}) if values else client.get(path)
+    _print(arguments, answer, lambda: show.print_facts(answer["values"] or {"nothing": "was said yet"}))
     return 0
 
 
@@ -397,6 +464,11 @@ def _print_holdouts(arguments: argparse.Namespace, answer: Any) -> None:
     _print(
         arguments, answer, lambda: show.print_table(answer["holdouts"], show.HOLDOUTS, "nobody is held out")
     )
+
+
+def _print_attributes(arguments: argparse.Namespace, answer: Any) -> None:
+    rows = answer["attributes"]
+    _print(arguments, answer, lambda: show.print_table(rows, show.ATTRIBUTES, "none: any name may be used"))
 
 
 def _stages(arguments: argparse.Namespace) -> list[str]:

@@ -131,6 +131,7 @@ def _add_release_commands(top: argparse._SubParsersAction[argparse.ArgumentParse
     create.add_argument(
         "--percent", default="100", help="part of them, sticky, in steps of 0.0000001; default: 100"
     )
+    _optional(create)
     stages = create.add_argument_group("in stages, instead of --percent")
     stages.add_argument(
         "--stages", metavar="PERCENT,...", default="",
@@ -220,10 +221,49 @@ def _add_audience_commands(top: argparse._SubParsersAction[argparse.ArgumentPars
     set_.add_argument("name", metavar="HOLDOUT")
     set_.add_argument("percent")
     set_.add_argument("--scenario", default="", help="only of this scenario's releases; default: of all")
+    segment = _group(top, "segment", 'predicates with a name, for segment("NAME") in others')
+    _remote(segment, "list", commands.segment_list, "list them with all their versions")
+    set_ = _remote(
+        segment, "set", commands.segment_set,
+        "give a predicate a name; the next version, if there is one of that name",
+        example="testers 'group == \"beta\"'",
+    )  # fmt: skip
+    set_.add_argument("name", metavar="SEGMENT")
+    set_.add_argument("predicate")
+    _optional(set_)
+    ids = _group(top, "set", 'sets of ids, for device in set("NAME") in predicates')
+    _remote(ids, "list", commands.set_list, "list them with all their versions")
+    upload = _remote(
+        ids, "upload", commands.set_upload, "upload a set, or its next version",
+        example="friends ids.txt",
+    )  # fmt: skip
+    upload.add_argument("name", metavar="SET")
+    upload.add_argument("file", help="one id a line; - for standard input")
+    attribute = _group(top, "attribute", "attributes that predicates may ask for")
+    _remote(attribute, "list", commands.attribute_list, "list those that were declared")
+    declare = _remote(
+        attribute, "declare", commands.attribute_declare,
+        "declare one; from the first on, predicates may ask for no others than those and what devices measure",
+        example="tier string --side server",
+    )  # fmt: skip
+    declare.add_argument("name", metavar="ATTRIBUTE")
+    declare.add_argument("kind", choices=("string", "number", "boolean", "version", "time"))
+    declare.add_argument(
+        "--side", choices=("device", "server"), default="device",
+        help="who knows its values: the device (the default), or only the server, which then decides about releases"
+        " that ask for it",
+    )  # fmt: skip
+    declare.add_argument("--note", default="", help="what it means")
     end = _remote(
         holdout, "end", commands.holdout_end, "let its devices have what the others have", example="all-year"
     )
     end.add_argument("name", metavar="HOLDOUT")
+
+
+def _optional(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--optional", action="store_true", help="the predicate may ask for attributes that nobody declared"
+    )
 
 
 def _add_device_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -234,6 +274,12 @@ def _add_device_commands(top: argparse._SubParsersAction[argparse.ArgumentParser
         ("revoke", commands.device_revoke, "end a device's rights for good"),
     ):
         _remote(device, name, handler, text, example="d0123abcd").add_argument("device", metavar="DEVICE")
+    describe = _remote(
+        device, "describe", commands.device_describe, "say of a device what only the server shall know",
+        example="d0123abcd tier=gold",
+    )  # fmt: skip
+    describe.add_argument("device", metavar="DEVICE")
+    describe.add_argument("values", nargs="*", metavar="NAME=VALUE", help="none: show what was said")
     token = _group(top, "enrol-token", "tokens that let devices enrol")
     create = _remote(token, "create", commands.enrol_token_create, "make one; it is shown this once")
     create.add_argument("--uses", type=int, default=1, help="how many devices may use it; default: 1")

@@ -115,6 +115,23 @@ HOLDOUTS: tuple[Column, ...] = (
     ("scenario", lambda h: h["scenario"] or "all"),
 )
 
+SEGMENTS: tuple[Column, ...] = (
+    ("segment", lambda s: f"{s['name']}@{s['version']}"),
+    ("predicate", lambda s: s["predicate"]),
+)
+
+SETS: tuple[Column, ...] = (
+    ("set", lambda s: f"{s['name']}@{s['version']}"),
+    ("ids", lambda s: s["count"]),
+)
+
+ATTRIBUTES: tuple[Column, ...] = (
+    ("attribute", lambda a: a["name"]),
+    ("kind", lambda a: a["kind"]),
+    ("side", lambda a: a["side"]),
+    ("note", lambda a: a["note"] or "-"),
+)
+
 STAGES: tuple[Column, ...] = (
     ("stage", lambda s: f"{s['n'] + 1}{' <' if s['now'] else ''}"),
     ("percent", lambda s: f"{s['share'] / 1e7:g}"),

@@ -139,6 +139,26 @@ MIGRATIONS: tuple[str, ...] = (
         expires_ms INTEGER NOT NULL,
         PRIMARY KEY (release_id, device_id)
     ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE segment (
+        name TEXT NOT NULL, version INTEGER NOT NULL, predicate TEXT NOT NULL, created_ms INTEGER NOT NULL,
+        PRIMARY KEY (name, version)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE id_set (
+        name TEXT NOT NULL, version INTEGER NOT NULL, count INTEGER NOT NULL, salt TEXT NOT NULL,
+        index_sha256 TEXT NOT NULL, index_bytes INTEGER NOT NULL, created_ms INTEGER NOT NULL,
+        PRIMARY KEY (name, version)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE attribute (
+        name TEXT PRIMARY KEY, kind TEXT NOT NULL, side TEXT NOT NULL, note TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE device_attribute (
+        device_id TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+        PRIMARY KEY (device_id, name)
+    ) STRICT, WITHOUT ROWID;
     """,
 )
 

@@ -6,6 +6,7 @@ Static files (``STATIC_ROOT``; any web server or CDN can serve them)::
     snapshot/<sha256>       targeting.Snapshot, named by the signed epoch
     manifest/<sha256>       Signed envelope of manifest.Manifest, named by the snapshot
     blob/<sha256>           a file of a bundle, named by the manifest; Range
+    ids/<sha256>            index or shard of a set of ids (``targeting.idset``), named by the snapshot
 
 Device requests (``DEVICE_API``; ``Authorization: Bearer <credential>`` but for ``enrol`` and ``renew``)::
 
@@ -14,6 +15,7 @@ Device requests (``DEVICE_API``; ``Authorization: Bearer <credential>`` but for 
     GET  stream             SSE: ``epoch`` (data = EpochNotice), ``goodbye`` (data = GoodbyeNotice)
     POST reports            ReportBatch      -> ReportReceipt
     POST permits            PermitRequest    -> PermitAnswer
+    POST decide             DecideRequest    -> signed envelope of Told
     WS   tunnel             binary frames of ``protocol.tunnel``
 """
 
@@ -174,6 +176,30 @@ class PermitAnswer:
     granted: bool
     expires_ms: int = 0
     retry_s: float = 0.0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DecideRequest:
+    """A device asks which releases apply to it of those that only the server can decide about."""
+
+    epoch: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: The kind under which a ``Told`` is signed.
+TOLD_KIND: Final = "told"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Signed: which of an epoch's releases apply to this device, as far as only the server can know."""
+
+    device_id: DeviceId
+    epoch: int
+    releases: tuple[ReleaseId, ...]
+    issued_ms: int
+    expires_ms: int
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -6,6 +6,7 @@ Nothing here does I/O.
 """
 
 from walle_shared.targeting.hashing import POSITIONS, SHARE_ONE, compile_share, in_share, position
+from walle_shared.targeting.idset import IdSet
 from walle_shared.targeting.policy import (
     Explanation,
     Holdout,
@@ -13,8 +14,10 @@ from walle_shared.targeting.policy import (
     Personal,
     Policy,
     Release,
+    Segment,
     Snapshot,
     Wanted,
+    by_reference,
     holdouts_of,
 )
 from walle_shared.targeting.predicate import Predicate, PredicateError, Profile, parse_predicate
@@ -26,6 +29,7 @@ __all__ = [
     "SHARE_ONE",
     "Explanation",
     "Holdout",
+    "IdSet",
     "Moment",
     "Personal",
     "Policy",
@@ -35,8 +39,10 @@ __all__ = [
     "Ramp",
     "Release",
     "Schedule",
+    "Segment",
     "Snapshot",
     "Wanted",
+    "by_reference",
     "compile_share",
     "holdouts_of",
     "in_share",

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from walle_shared.errors import ConfigError, RemoteProtocolError
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, TaskName, TaskVersion
@@ -39,7 +39,8 @@ from walle_shared.targeting.hashing import (
     in_share,
     position,
 )
-from walle_shared.targeting.predicate import Predicate, Profile, parse_predicate
+from walle_shared.targeting.idset import IdSet
+from walle_shared.targeting.predicate import Predicate, Profile, Segments, parse_predicate, told_answer
 from walle_shared.targeting.ramp import Ramp
 from walle_shared.targeting.schedule import TIMEZONE, Schedule, parse_windows, zone_of
 
@@ -102,12 +103,24 @@ class Holdout:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """A predicate with a name, which others refer to; a higher ``version`` is newer."""
+
+    name: str
+    version: int
+    predicate: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All live releases of one epoch; immutable."""
+    """All live releases of one epoch, and what they refer to; immutable."""
 
     epoch: int
     releases: tuple[Release, ...]
     holdouts: tuple[Holdout, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    sets: tuple[IdSet, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -232,7 +245,19 @@ class Policy:
         self.snapshot = snapshot
         holdouts = tuple(map(_checked_holdout, snapshot.holdouts))
         newest_first = sorted(snapshot.releases, key=lambda release: (-release.rank, release.id))
-        self._candidates = [_compile(release, holdouts) for release in newest_first]
+        segments = {name: segment.predicate for name, segment in by_reference(snapshot.segments).items()}
+        self._candidates = [_compile(release, holdouts, segments) for release in newest_first]
+        sets = by_reference(snapshot.sets)
+        asked = {question for c in self._candidates for question in c.predicate.sets}
+        unknown = sorted(question.set_name for question in asked if question.set_name not in sets)
+        if unknown:
+            raise RemoteProtocolError(f"the policy refers to a set {unknown[0]!r} that is not in it")
+        #: What a profile must answer before it is decided for (``predicate.set_answer``), about which set.
+        self.set_questions = {question: sets[question.set_name] for question in sorted(asked)}
+        #: The releases of which the server must tell first whether they apply (``predicate.told_answer``).
+        self.told_releases = sorted(
+            c.release.id for c in self._candidates if told_answer(c.release.id) in c.predicate.attributes
+        )
         self._attributes = sorted({name for c in self._candidates for name in c.predicate.attributes})
         self._classes: dict[tuple[object, ...], tuple[_Candidate, ...]] = {}
 
@@ -306,6 +331,28 @@ class Policy:
         return matching
 
 
+class Versioned(Protocol):
+    """What predicates refer to by name."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Higher is newer."""
+        ...
+
+
+def by_reference[T: Versioned](items: Iterable[T]) -> dict[str, T]:
+    """Items by what predicates may call them: ``name`` follows the newest version, ``name@3`` is that one."""
+    found: dict[str, T] = {}
+    for item in sorted(items, key=lambda item: item.version):
+        found[item.name] = found[f"{item.name}@{item.version}"] = item
+    return found
+
+
 def holdouts_of(device_id: DeviceId, scenario: ScenarioName, holdouts: Iterable[Holdout]) -> list[Holdout]:
     """The holdouts that keep a scenario's releases from a device."""
     return [h for h in holdouts if h.scenario in ("", scenario) and in_share(h.salt, device_id, h.share)]
@@ -324,11 +371,11 @@ def _check_shares(what: str, salt: str, **shares: int) -> None:
         raise RemoteProtocolError(f"{what}: salt must have 1 to {RELEASE_SALT_MAX_BYTES} bytes")
 
 
-def _compile(release: Release, holdouts: Iterable[Holdout]) -> _Candidate:
+def _compile(release: Release, holdouts: Iterable[Holdout], segments: Segments) -> _Candidate:
     what = f"release {release.id}"
     _check_shares(what, release.salt, share=release.share, control=release.control, voters=release.voters)
     try:
-        predicate = parse_predicate(release.predicate)
+        predicate = parse_predicate(release.predicate, segments)
         start = _start_of(release)
     except ConfigError as error:
         raise RemoteProtocolError(f"{what}: {error}") from None
@@ -387,7 +434,7 @@ def _explain(
     if release.id in chosen:
         reason = "chosen" + _asides(candidate, device_id, profile, moment)
     elif not matches:
-        missing = sorted(candidate.predicate.attributes - profile.keys())
+        missing = sorted({use.name for use in candidate.predicate.uses} - profile.keys())
         reason = "predicate does not match" + (f" (profile has no {', '.join(missing)})" if missing else "")
     elif not inside:
         reason = f"outside the share of {release.share / SHARE_ONE:.4%}"

@@ -18,6 +18,8 @@ from walle_shared.ids import DeviceId, ReleaseId, TaskVersion
 from walle_shared.manifest import MANIFEST_KIND, BundleFile, Manifest, parse_task_file
 from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import (
+    TOLD_KIND,
+    DecideRequest,
     EnrolRequest,
     EnrolResponse,
     EpochInfo,
@@ -30,9 +32,11 @@ from walle_shared.protocol.messages import (
     Report,
     ReportBatch,
     ReportReceipt,
+    Told,
     renewal_bytes,
 )
 from walle_shared.signing import SigningKey, VerifyKey, file_ref, sha256_hex, sign_envelope
+from walle_shared.targeting import IdSet, idset
 from walle_shared.targeting.hashing import SHARE_ONE
 from walle_shared.targeting.policy import Holdout, Release, Snapshot
 
@@ -80,6 +84,8 @@ class SimulatedControl:
         self.epoch = 0
         self.releases: tuple[Release, ...] = ()
         self.holdouts: tuple[Holdout, ...] = ()
+        self.sets: tuple[IdSet, ...] = ()
+        self.told: set[ReleaseId] = set()
         self.streams: list[trio.MemorySendChannel[bytes]] = []
         self.permits: defaultdict[ReleaseId, set[str]] = defaultdict(set)
         self.report_arrived = trio.Event()
@@ -147,6 +153,16 @@ class SimulatedControl:
         self.publish()
         return release_id
 
+    def add_set(self, name: str, *members: str) -> None:
+        """Publish a set of ids; the next epoch names it."""
+        version = 1 + max((each.version for each in self.sets if each.name == name), default=0)
+        count, shards = idset.build(members, salt := f"{name}-{version}")
+        refs = [file_ref(shard) for shard in shards]
+        index = idset.index_of(refs)
+        for data in (index, *shards):
+            self.files[f"/s/ids/{sha256_hex(data)}"] = data
+        self.sets = (*self.sets, IdSet(name, version, count, salt, file_ref(index)))
+
     def roll_back(self, release_id: ReleaseId) -> None:
         """Take a release out of the policy and publish the next epoch."""
         self.releases = tuple(release for release in self.releases if release.id != release_id)
@@ -157,7 +173,7 @@ class SimulatedControl:
     ) -> None:
         """Publish the releases as the next epoch, or as any other, and push it."""
         self.epoch = self.epoch + 1 if epoch is None else epoch
-        snapshot = encode(Snapshot(self.epoch, self.releases, self.holdouts))
+        snapshot = encode(Snapshot(self.epoch, self.releases, self.holdouts, sets=self.sets))
         ref = file_ref(snapshot)
         self.files[f"/s/snapshot/{ref.sha256}"] = snapshot
         info = EpochInfo(self.epoch, ref, ISSUED_MS, expires_ms)
@@ -219,6 +235,8 @@ class SimulatedControl:
         match request.url.path.removeprefix("/d/v1/"):
             case "reports":
                 return self._take_reports(decode(ReportBatch, request.content))
+            case "decide":
+                return self._tell(request)
             case "permits":
                 return self._give_permit(decode(PermitRequest, request.content), request)
             case "stream":
@@ -266,10 +284,20 @@ class SimulatedControl:
         receipt = ReportReceipt(len(fresh), len(batch.reports) - len(fresh))
         return httpx.Response(200, content=encode(receipt))
 
+    def _tell(self, request: httpx.Request) -> httpx.Response:
+        told = Told(
+            DeviceId(_device_of(request)),
+            decode(DecideRequest, request.content).epoch,
+            tuple(sorted(self.told)),
+            ISSUED_MS,
+            ISSUED_MS + 3_600_000,
+        )
+        return httpx.Response(200, content=sign_envelope(TOLD_KIND, told, self.key))
+
     def _give_permit(self, asked: PermitRequest, request: httpx.Request) -> httpx.Response:
         holders = self.permits[asked.release_id]
         cap = next((release.cap for release in self.releases if release.id == asked.release_id), 0)
-        device = request.headers["Authorization"].partition("-")[0].removeprefix("Bearer ")
+        device = _device_of(request)
         if device not in holders and len(holders) >= cap:
             return httpx.Response(200, content=encode(PermitAnswer(False, retry_s=600.0)))
         holders.add(device)
@@ -280,6 +308,11 @@ class SimulatedControl:
         self.streams.append(send)
         self.push(self.epoch)
         return EventStream(receive, lambda: self.streams.remove(send))
+
+
+def _device_of(request: httpx.Request) -> str:
+    """Whose credential it carries."""
+    return str(request.headers["Authorization"]).partition("-")[0].removeprefix("Bearer ")
 
 
 class EventStream(httpx.AsyncByteStream):

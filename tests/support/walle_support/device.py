@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from walle_agent.config import DeploySection
+from walle_agent.deploy.answers import Answers
 from walle_agent.deploy.decide import Decider
 from walle_agent.deploy.deployer import Deployer
 from walle_agent.deploy.download import ContentStore, Downloader
@@ -135,7 +136,8 @@ async def live(
             on_boundary=on_boundary,
         )
         deployer = Deployer(keeper, steps, Reporter(queue, clock), config)
-        decider = Decider(session, {"group": "beta"}, deployer, follower.confirm, clock.wall_ms)
+        answers = Answers(transport, session, keys, clock.wall_ms)
+        decider = Decider(session, {"group": "beta"}, answers, deployer, follower.confirm, clock.wall_ms)
         try:
             await deployer.recover()
             yield Device(

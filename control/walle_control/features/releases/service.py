@@ -5,13 +5,18 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
 
 import orjson
 import trio
 
 from walle_control.config import GuardConfig
 from walle_control.db.connection import Database
+from walle_control.db.files import FileStore
+from walle_control.features.audiences import read_model as audiences
+from walle_control.features.audiences.answers import applies, is_in
 from walle_control.features.audit import log as audit
 from walle_control.features.devices import read_model as devices
 from walle_control.features.permits import read_model as permits
@@ -37,13 +42,26 @@ from walle_control.features.telemetry import read_model as telemetry
 from walle_control.percent import percent_of
 from walle_shared.clock import Clock
 from walle_shared.errors import Conflict, NotFound, RemoteProtocolError
-from walle_shared.ids import ReleaseId, ScenarioName, TaskName, TaskVersion, check_name, check_version
+from walle_shared.ids import (
+    DeviceId,
+    ReleaseId,
+    ScenarioName,
+    TaskName,
+    TaskVersion,
+    check_name,
+    check_version,
+)
 from walle_shared.observe import get_logger
+from walle_shared.protocol.messages import DecideRequest, Told
 from walle_shared.records import from_plain
-from walle_shared.targeting import Moment, Policy, Snapshot, parse_predicate
+from walle_shared.targeting import Explanation, Moment, Policy, Profile, Snapshot, idset
 from walle_shared.targeting.policy import TIME_MAX_MS
+from walle_shared.targeting.predicate import told_answer
 
 _log = get_logger("control.releases")
+
+#: A device may go by what it was told for so long.
+TOLD_LIFETIME_MS: Final = 3_600_000
 
 Announce = Callable[[int], None]
 
@@ -89,7 +107,6 @@ class ReleasesService:
         check_name(wish.scenario, "scenario")
         check_name(wish.task, "task")
         check_version(wish.version)
-        parse_predicate(wish.predicate)
         plan = wish.plan()
         wish.terms.checked(plan)
         guard = wish.guard.over(self._defaults.settings())
@@ -140,7 +157,20 @@ class ReleasesService:
             NotFound: no such device, and no profile given.
         """
         now_ms = self._clock.wall_ms() if request.at_ms is None else request.at_ms
-        return await self._database.read(lambda db: _explain(db, request, now_ms))
+        return await self._database.read(lambda db: _explain(db, self._book.files, request, now_ms))
+
+    async def tell(self, request: DecideRequest, device_id: DeviceId) -> bytes:
+        """Tell a device, signed, which releases apply to it as far as only the server can know.
+
+        Raises:
+            Conflict: the device does not have the newest policy yet.
+            NotFound: no such device.
+        """
+        now_ms = self._clock.wall_ms()
+        epoch, releases = await self._database.read(lambda db: _told(db, self._book.files, device_id))
+        if request.epoch != epoch:
+            raise Conflict(f"epoch {epoch} is the newest, not {request.epoch}: read the policy again")
+        return self._book.sign_told(Told(device_id, epoch, releases, now_ms, now_ms + TOLD_LIFETIME_MS))
 
     async def change(self, actor: str, reason: str, change: Callable[[sqlite3.Connection], None]) -> int:
         """Change what releases refer to, and make the epoch that says so; its number."""
@@ -178,6 +208,7 @@ class ReleasesService:
         self, db: sqlite3.Connection, wish: CreateRelease, plan: RolloutPlan, guard: GuardSettings, actor: str
     ) -> ReleaseId:
         tasks.manifest_of(db, wish.scenario, wish.task, wish.version)
+        audiences.audiences(db).check(wish.predicate, optional=wish.optional)
         rank, now_ms = store.next_rank(db), self._clock.wall_ms()
         release_id = ReleaseId(f"r{rank}-{secrets.token_hex(4)}")
         row = ReleaseRow(
@@ -276,7 +307,26 @@ def _set_state(db: sqlite3.Connection, row: ReleaseRow, state: ReleaseState, now
     store.set_state(db, row.id, state, ramp_ms=ramp_ms, paused_ms=paused_ms)
 
 
-def _explain(db: sqlite3.Connection, request: ExplainRequest, now_ms: int) -> ExplainResponse:
+def _told(
+    db: sqlite3.Connection, files: FileStore, device_id: DeviceId, profile: Profile | None = None
+) -> tuple[int, tuple[ReleaseId, ...]]:
+    """The newest epoch, and the releases of it that only the server could see apply to a device."""
+    newest = store.newest_epoch(db)
+    if newest is None:
+        raise NotFound("no epoch was made yet")
+    known = audiences.audiences(db)
+    profile = profile if profile is not None else devices.profile_of(db, device_id)
+    parsed = ((row.id, known.parse(row.predicate)) for row in store.live_releases(db))
+    return newest.n, tuple(
+        release_id
+        for release_id, predicate in parsed
+        if known.is_decided_here(predicate) and applies(db, files, known, predicate, device_id, profile)
+    )
+
+
+def _explain(
+    db: sqlite3.Connection, files: FileStore, request: ExplainRequest, now_ms: int
+) -> ExplainResponse:
     if not 0 <= now_ms <= TIME_MAX_MS:
         raise RemoteProtocolError(f"at_ms {now_ms} is no time")
     profile = request.profile if request.profile is not None else devices.profile_of(db, request.device_id)
@@ -293,5 +343,25 @@ def _explain(db: sqlite3.Connection, request: ExplainRequest, now_ms: int) -> Ex
             if release.cap and permits.has_permit(db, release.id, request.device_id, now_ms)
         ),
     )
-    explanations = tuple(policy.explain(request.device_id, profile, moment))
+    told = _told(db, files, request.device_id, profile)[1]
+    answered = {
+        **profile,
+        **{told_answer(release_id): release_id in told for release_id in policy.told_releases},
+        **idset.answer_sets(
+            policy.set_questions,
+            request.device_id,
+            profile,
+            partial(is_in, files),
+        ),
+    }
+    explanations = tuple(
+        _with_predicate(db, each) if each.release_id in policy.told_releases else each
+        for each in policy.explain(request.device_id, answered, moment)
+    )
     return ExplainResponse(newest.n, request.device_id, profile, now_ms, explanations)
+
+
+def _with_predicate(db: sqlite3.Connection, explanation: Explanation) -> Explanation:
+    """Devices do not see the predicate of a release that the server decides; operators do."""
+    row = _find(db, explanation.release_id)
+    return replace(explanation, reason=f"{explanation.reason}; decided by the server: {row.predicate}")

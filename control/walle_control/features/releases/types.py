@@ -130,7 +130,8 @@ class CreateRelease:
     """An operator's wish: ``percent`` at once, or in ``stages``, on ``terms``.
 
     ``control_percent`` of the devices of each stage but the last are held back and compared with;
-    ``voters_percent`` of both arms tell every outcome.
+    ``voters_percent`` of both arms tell every outcome. ``optional``: the predicate may ask for attributes
+    that nobody declared.
     """
 
     scenario: str
@@ -143,6 +144,7 @@ class CreateRelease:
     voters_percent: str | int | float = "100"
     guard: GuardWish = GuardWish()
     terms: Terms = Terms()
+    optional: bool = False
 
     def plan(self) -> RolloutPlan:
         """The rollout that is wished for.
