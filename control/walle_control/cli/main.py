@@ -243,15 +243,15 @@ def _add_audience_commands(top: argparse._SubParsersAction[argparse.ArgumentPars
     _remote(attribute, "list", commands.attribute_list, "list those that were declared")
     declare = _remote(
         attribute, "declare", commands.attribute_declare,
-        "declare one; from the first on, predicates may ask for no others than those and what devices measure",
+        "declare one; from the first on, predicates may ask only for those and for what devices measure",
         example="tier string --side server",
     )  # fmt: skip
     declare.add_argument("name", metavar="ATTRIBUTE")
     declare.add_argument("kind", choices=("string", "number", "boolean", "version", "time"))
     declare.add_argument(
         "--side", choices=("device", "server"), default="device",
-        help="who knows its values: the device (the default), or only the server, which then decides about releases"
-        " that ask for it",
+        help="who knows its values: the device (the default), or only the server, which then decides about"
+        " releases that ask for it",
     )  # fmt: skip
     declare.add_argument("--note", default="", help="what it means")
     end = _remote(
