@@ -14,7 +14,8 @@
         ├── tunnel           records out                        │ after an error, with backoff;
         ├── poll             conditional GET of the epoch       │ none takes another down
         ├── stream           push of the epoch                  │
-        ├── deployer         policy to installed tasks          │
+        ├── decider          policy and time to what is wanted  │
+        ├── deployer         what is wanted to installed tasks  │
         ├── settling         fresh versions that did no harm    │
         ├── reporter         reports out                        │
         └── status           counters for `walle-agent status`  ┘
@@ -37,9 +38,11 @@ import orjson
 import trio
 
 from walle_agent.config import AgentConfig
+from walle_agent.deploy.answers import Answers
 from walle_agent.deploy.budget import Budget
+from walle_agent.deploy.decide import Decider
 from walle_agent.deploy.deltas import Ways
-from walle_agent.deploy.deployer import Deployer, Target
+from walle_agent.deploy.deployer import Deployer
 from walle_agent.deploy.download import ContentStore, Downloader
 from walle_agent.deploy.follow import EpochFollower
 from walle_agent.deploy.profile import measure_profile
@@ -66,7 +69,6 @@ from walle_shared.errors import ConfigError, StorageError
 from walle_shared.observe import get_logger
 from walle_shared.records import to_plain
 from walle_shared.schema import EventSchema
-from walle_shared.targeting.policy import Policy
 
 _log = get_logger("agent")
 
@@ -92,6 +94,7 @@ class Agent:
     keeper: StateKeeper
     session: Session
     follower: EpochFollower
+    decider: Decider
     deployer: Deployer
     reporter: Reporter
     registry: TaskRegistry
@@ -165,6 +168,7 @@ def services(agent: Agent) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
         ("tunnel", agent.tunnel.run),
         ("poll", agent.follower.run_poll),
         ("stream", agent.follower.run_stream),
+        ("decider", agent.decider.run),
         ("deployer", agent.deployer.run),
         ("settling", agent.deployer.run_settling),
         ("reporter", partial(agent.reporter.run, agent.session, make_backoff())),
@@ -268,23 +272,13 @@ def assemble(
         profile=config.profile,
     )
 
-    def on_policy(policy: Policy, epoch: int) -> None:
-        device_id = session.device_id
-        if device_id is None:
-            return  # the poll enrols first; a policy cannot come before
-        wanted = policy.decide(device_id, {"network": budget.network(), **profile})
-        _log.info(
-            "policy_decided", epoch=epoch, wanted=sorted(target.release_id for target in wanted.values())
-        )
-        deployer.want(Target(epoch, wanted))
-
     follower = EpochFollower(
         transport,
         session,
         keeper,
         keys,
         clock,
-        on_policy=on_policy,
+        on_policy=lambda policy, epoch: decider.take(policy, epoch),
         poll_s=link.poll_s,
         backoff=make_backoff,
     )
@@ -304,10 +298,23 @@ def assemble(
         registry=registry,
         keys=keys,
         budget=budget,
-        confirm=follower.confirm,
+        confirm=lambda wanted: decider.confirm(wanted),
     )
     http = config.events_http
     deployer = Deployer(keeper, steps, reporter, deploy)
+
+    def now_ms() -> int:
+        return max(clock.wall_ms(), keeper.state.issued_ms)
+
+    answers = Answers(transport, session, keys, now_ms)
+    decider = Decider(
+        session,
+        lambda: {"network": budget.network(), **profile},
+        answers,
+        deployer,
+        follower.confirm,
+        now_ms,
+    )
     runner = TaskRunner(
         host, streams, registry, reporter, deployer.judge, deployer, clock, config.run, confinement
     )
@@ -316,6 +323,7 @@ def assemble(
         keeper,
         session,
         follower,
+        decider,
         deployer,
         reporter,
         registry,

@@ -21,12 +21,16 @@ from walle_control.config import ControlConfig
 from walle_control.db.postgres import PostgresBackend
 from walle_control.db.sql import Connection
 from walle_control.db.store import Store
+from walle_control.features.audiences.routes import AudienceRoutes
+from walle_control.features.audiences.service import AudiencesService
 from walle_control.features.audit.routes import AuditRoutes
 from walle_control.features.audit.service import AuditService
 from walle_control.features.devices import read_model as devices_read_model
 from walle_control.features.devices.routes import DeviceRoutes
 from walle_control.features.devices.service import DevicesService
 from walle_control.features.people.service import PeopleService
+from walle_control.features.permits.routes import PermitRoutes
+from walle_control.features.permits.service import PermitsService
 from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.routes import ReleaseRoutes
 from walle_control.features.releases.service import ReleasesService
@@ -85,6 +89,8 @@ class Control:
     rollouts: RolloutsService
     repositories: RepositoriesService
     telemetry: TelemetryService
+    audiences: AudiencesService
+    permits: PermitsService
     audit: AuditService
     #: Which worker leads; ``None`` where there is only this one.
     leadership: Leadership | None
@@ -215,6 +221,8 @@ def create_control(
         rollouts=rollouts,
         repositories=RepositoriesService(store, clock, config, partial(_import_tag, tasks)),
         telemetry=TelemetryService(database, clock, rollouts.poke, arrivals, sinks),
+        audiences=AudiencesService(database, store.files, clock, releases),
+        permits=PermitsService(database, clock),
         audit=AuditService(database),
         leadership=Leadership(database, _worker_name()) if database.backend.is_shared else None,
     )
@@ -252,6 +260,7 @@ def routes(control: Control) -> list[BaseRoute]:
     tasks = TaskRoutes(control.tasks)
     releases = ReleaseRoutes(control.releases)
     repositories = RepositoryRoutes(control.repositories)
+    audiences = AudienceRoutes(control.audiences)
     telemetry = TelemetryRoutes(control.telemetry)
     stream = StreamRoutes(control.hub, control.streams, control.devices, control.config.stream)
     tunnel = TunnelRoutes(
@@ -269,6 +278,8 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{DEVICE_API}/stream", device(stream.stream), methods=get),
         Route(f"{DEVICE_API}/allowed", device(stream.allowed), methods=get),
         Route(f"{DEVICE_API}/reports", device(telemetry.post_reports), methods=post),
+        Route(f"{DEVICE_API}/permits", device(PermitRoutes(control.permits).ask), methods=post),
+        Route(f"{DEVICE_API}/decide", device(releases.tell), methods=post),
         WebSocketRoute(f"{DEVICE_API}/tunnel", tunnel.tunnel),
         # Operators.
         Route(f"{ADMIN_API}/status", admin(control.status), methods=get),
@@ -288,6 +299,17 @@ def routes(control: Control) -> list[BaseRoute]:
             for action in ACTIONS
         ),
         Route(f"{ADMIN_API}/explain", admin(releases.explain), methods=post),
+        Route(f"{ADMIN_API}/holdouts", admin(audiences.holdouts), methods=get),
+        Route(f"{ADMIN_API}/holdouts", admin(audiences.set_holdout), methods=post),
+        Route(f"{ADMIN_API}/holdouts/{{name}}/end", admin(audiences.end_holdout), methods=post),
+        Route(f"{ADMIN_API}/segments", admin(audiences.segments), methods=get),
+        Route(f"{ADMIN_API}/segments", admin(audiences.set_segment), methods=post),
+        Route(f"{ADMIN_API}/sets", admin(audiences.sets), methods=get),
+        Route(f"{ADMIN_API}/sets/{{name}}", admin(audiences.put_set), methods=post),
+        Route(f"{ADMIN_API}/attributes", admin(audiences.attributes), methods=get),
+        Route(f"{ADMIN_API}/attributes", admin(audiences.declare), methods=post),
+        Route(f"{ADMIN_API}/devices/{{device_id}}/attributes", admin(audiences.attributes_of), methods=get),
+        Route(f"{ADMIN_API}/devices/{{device_id}}/attributes", admin(audiences.describe), methods=post),
         Route(f"{ADMIN_API}/devices", admin(devices.list), methods=get),
         Route(f"{ADMIN_API}/devices/{{device_id}}", admin(devices.show), methods=get),
         Route(f"{ADMIN_API}/devices/{{device_id}}/revoke", admin(devices.revoke), methods=post),

@@ -5,9 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from walle_control.db.sql import Connection
-from walle_control.config import CONFIG_FILE, ControlConfig, DatabaseConfig, EpochConfig, GitConfig, default_toml
+from walle_control.config import (
+    CONFIG_FILE,
+    ControlConfig,
+    DatabaseConfig,
+    EpochConfig,
+    GitConfig,
+    default_toml,
+)
 from walle_control.db.files import FileStore
+from walle_control.db.sql import Connection
 from walle_control.db.store import Home, Store, write_secret
 from walle_control.features.people.service import PeopleService, new_token
 from walle_control.features.releases import store as releases_store

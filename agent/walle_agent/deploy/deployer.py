@@ -50,6 +50,9 @@ FAILURE_CLASSES: Final[tuple[tuple[type[WalleError], ErrorClass], ...]] = (
     (WalleError, "install"),
 )
 
+#: Appended to a release's id, it names the comparison of what runs here with that release.
+COMPARISON: Final = "/control"
+
 #: Trying again cannot help. A wrong digest can be the network's doing, so it is tried again.
 _FINAL: Final = (TrustError, ProtocolError, TaskError)
 
@@ -89,10 +92,22 @@ class Deployer:
         self._unsettled: list[tuple[float, TaskKey, Sha256]] = []
         self._first_start = trio.Event()
 
+    @property
+    def target(self) -> Target | None:
+        """What the device is to become."""
+        return self._target
+
     def want(self, target: Target) -> None:
         """Set what the device is to become; the newest wins."""
         self._target = target
         self._changed.set()
+
+    async def begun_releases(self) -> frozenset[ReleaseId]:
+        """The releases that have begun here: those active, and those compared with what is."""
+        records = self._keeper.state.tasks
+        active = {r.slot(r.active).release_id for r in records if r.active is not None}
+        compared = await trio.to_thread.run_sync(self._reporter.queue.begun, COMPARISON)
+        return frozenset(active) | {ReleaseId(name) for name in compared}
 
     async def recover(self) -> None:
         """After a start: forget what was half done, check what is active, and let it run.
@@ -295,7 +310,7 @@ class Deployer:
                 continue
             if record.slot(record.active).release_id != wanted.release_id:
                 continue
-            attempt = await self._reporter.begin_attempt(ReleaseId(f"{wanted.control_of}/control"))
+            attempt = await self._reporter.begin_attempt(ReleaseId(wanted.control_of + COMPARISON))
             if attempt == 1:
                 await self._report(wanted, "start", "success", attempt=1)
 

@@ -10,7 +10,7 @@ Order within an installation, and why::
     unpack     copied beside the slot, synced, renamed in, every file hashed again
     health     the scripts compile, the entry is there
     complete   now, and not before, the slot counts as good       (state)
-    confirm    the epoch is still the newest
+    confirm    the epoch is still the newest, and still wants this
     switch     one write makes it active and keeps the other      (state)
 """
 
@@ -53,7 +53,7 @@ class Steps:
 
     Args:
         budget: what downloads may take now.
-        confirm: re-reads the epoch; whether it is still the one planned for.
+        confirm: re-reads the epoch and decides again; whether this is still wanted, now.
         on_boundary: told of every boundary passed.
     """
 
@@ -68,7 +68,7 @@ class Steps:
         registry: TaskRegistry,
         keys: tuple[VerifyKey, ...],
         budget: Budget,
-        confirm: Callable[[], Awaitable[bool]],
+        confirm: Callable[[Wanted], Awaitable[bool]],
         on_boundary: StepHook = lambda _: None,
     ) -> None:
         self._keeper = keeper
@@ -93,7 +93,14 @@ class Steps:
         self._passed("cleared")
 
     async def rebind(self, step: Rebind) -> None:
-        """Run the same files under another release."""
+        """Run the same files under another release.
+
+        Raises:
+            Conflict: its places are all taken.
+            TransportError: the control plane, which counts them, is away.
+        """
+        if step.wanted.capped and not await self._confirm(step.wanted):
+            raise Conflict("something else is wanted by now: plan again")
         await self._keeper.update(lambda state: changes.rebind(state, step.key, step.slot, step.wanted))
         await self.publish(step.key)
 
@@ -121,8 +128,8 @@ class Steps:
             Conflict: the epoch or the slot has changed since the plan was made.
             TransportError: the epoch could not be confirmed; nothing was switched.
         """
-        if not await self._confirm():
-            raise Conflict("a newer epoch has come: plan again")
+        if not await self._confirm(step.wanted):
+            raise Conflict("something else is wanted by now: plan again")
         self._passed("confirmed")
         await self._keeper.update(lambda state: changes.switch(state, step))
         self._passed("switched")

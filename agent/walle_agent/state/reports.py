@@ -86,6 +86,16 @@ class ReportQueue:
             ).fetchone()
             return int(row[0])
 
+    def begun(self, suffix: str) -> frozenset[str]:
+        """What has been begun under names with this ending, without it.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        with self._transaction() as db:
+            names = [row[0] for row in db.execute("SELECT release_id FROM attempts")]
+        return frozenset(name.removesuffix(suffix) for name in names if name.endswith(suffix))
+
     def put(self, report: Report) -> None:
         """Queue a report; durable on return.
 

@@ -59,6 +59,15 @@ class AdminClient:
         """
         return self._send("POST", path, json=body or {}, timeout=_IMPORT_TIMEOUT_S)
 
+    def upload(self, path: str, data: bytes) -> Any:
+        """Send bytes; the decoded answer.
+
+        Raises:
+            RequestFailed: the server's own error.
+            ConnectionLost: it cannot be reached.
+        """
+        return self._send("POST", path, content=data, timeout=_IMPORT_TIMEOUT_S)
+
     def _send(self, method: str, path: str, **arguments: Any) -> Any:
         try:
             response = self._http.request(method, path, **arguments)

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import urllib.parse
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from walle_shared.records import from_plain, to_plain
 #: What one request of ``features tail`` asks for.
 _TAIL_PAGE = 1_000
 _TAIL_WAIT_S = 20
+
+#: Options of ``release create`` that are terms of the release.
+_TERMS = ("windows", "spread_s", "cap", "everyone", "personal")
 
 
 def init(arguments: argparse.Namespace) -> int:
@@ -256,10 +260,16 @@ def release_create(arguments: argparse.Namespace) -> int:
         "predicate": arguments.where,
         "percent": arguments.percent,
         "stages": [
-            {"percent": percent.strip(), "hold_s": arguments.hold_s, "min_devices": arguments.min_devices}
-            for percent in arguments.stages.split(",")
-            if percent.strip()
+            {
+                "percent": percent.strip(),
+                "hold_s": arguments.hold_s,
+                "min_devices": arguments.min_devices,
+                "ramp_s": arguments.ramp_s,
+            }
+            for percent in _stages(arguments)
         ],
+        "optional": arguments.optional,
+        "terms": {name: getattr(arguments, name) for name in _TERMS},
         "control_percent": arguments.control_percent,
         "voters_percent": arguments.voters_percent,
         "guard": {name: getattr(arguments, name) for name in arguments.guard_options},
@@ -303,6 +313,8 @@ def release_act(arguments: argparse.Namespace) -> int:
 def release_explain(arguments: argparse.Namespace) -> int:
     """``release explain``."""
     body: dict[str, Any] = {"device_id": arguments.device}
+    if arguments.at:
+        body["at_ms"] = _time_ms(arguments.at)
     if arguments.profile:
         body["profile"] = dict(_profile_item(text) for text in arguments.profile)
     with _connect(arguments) as client:
@@ -312,6 +324,97 @@ def release_explain(arguments: argparse.Namespace) -> int:
         answer,
         lambda: show.print_table(answer["releases"], show.EXPLANATIONS, "no release is live"),
     )
+    return 0
+
+
+def holdout_list(arguments: argparse.Namespace) -> int:
+    """``holdout list``."""
+    with _connect(arguments) as client:
+        answer = client.get("holdouts")
+    _print_holdouts(arguments, answer)
+    return 0
+
+
+def holdout_set(arguments: argparse.Namespace) -> int:
+    """``holdout set``."""
+    wish = {"name": arguments.name, "percent": arguments.percent, "scenario": arguments.scenario}
+    with _connect(arguments) as client:
+        answer = client.post("holdouts", wish)
+    _print_holdouts(arguments, answer)
+    return 0
+
+
+def holdout_end(arguments: argparse.Namespace) -> int:
+    """``holdout end``."""
+    with _connect(arguments) as client:
+        answer = client.post(f"holdouts/{_quoted(arguments.name)}/end")
+    _print_holdouts(arguments, answer)
+    return 0
+
+
+def segment_list(arguments: argparse.Namespace) -> int:
+    """``segment list``."""
+    with _connect(arguments) as client:
+        answer = client.get("segments")
+    _print(arguments, answer, lambda: show.print_table(answer["segments"], show.SEGMENTS, "no segment yet"))
+    return 0
+
+
+def segment_set(arguments: argparse.Namespace) -> int:
+    """``segment set``."""
+    wish = {"name": arguments.name, "predicate": arguments.predicate, "optional": arguments.optional}
+    with _connect(arguments) as client:
+        answer = client.post("segments", wish)
+    mine = [segment for segment in answer["segments"] if segment["name"] == arguments.name]
+    _print(arguments, answer, lambda: show.print_table(mine, show.SEGMENTS, ""))
+    return 0
+
+
+def set_list(arguments: argparse.Namespace) -> int:
+    """``set list``."""
+    with _connect(arguments) as client:
+        answer = client.get("sets")
+    _print(arguments, answer, lambda: show.print_table(answer["sets"], show.SETS, "no set yet"))
+    return 0
+
+
+def set_upload(arguments: argparse.Namespace) -> int:
+    """``set upload``."""
+    try:
+        data = sys.stdin.buffer.read() if arguments.file == "-" else Path(arguments.file).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{arguments.file}: cannot be read: {error.strerror}") from None
+    with _connect(arguments) as client:
+        answer = client.upload(f"sets/{_quoted(arguments.name)}", data)
+    mine = [each for each in answer["sets"] if each["name"] == arguments.name]
+    _print(arguments, answer, lambda: show.print_table(mine, show.SETS, ""))
+    return 0
+
+
+def attribute_list(arguments: argparse.Namespace) -> int:
+    """``attribute list``."""
+    with _connect(arguments) as client:
+        answer = client.get("attributes")
+    _print_attributes(arguments, answer)
+    return 0
+
+
+def attribute_declare(arguments: argparse.Namespace) -> int:
+    """``attribute declare``."""
+    wish = {name: getattr(arguments, name) for name in ("name", "kind", "side", "note")}
+    with _connect(arguments) as client:
+        answer = client.post("attributes", wish)
+    _print_attributes(arguments, answer)
+    return 0
+
+
+def device_describe(arguments: argparse.Namespace) -> int:
+    """``device describe``."""
+    path = f"devices/{_quoted(arguments.device)}/attributes"
+    values = dict(_profile_item(text) for text in arguments.values)
+    with _connect(arguments) as client:
+        answer = client.post(path, {"values": values}) if values else client.get(path)
+    _print(arguments, answer, lambda: show.print_facts(answer["values"] or {"nothing": "was said yet"}))
     return 0
 
 
@@ -455,6 +558,31 @@ def _print_release(answer: Any) -> None:
     show.print_table(answer["counts"], show.COUNTS, "no reports yet")
     print()
     show.print_table(answer["history"], show.HISTORY, "")
+
+
+def _print_holdouts(arguments: argparse.Namespace, answer: Any) -> None:
+    _print(
+        arguments, answer, lambda: show.print_table(answer["holdouts"], show.HOLDOUTS, "nobody is held out")
+    )
+
+
+def _print_attributes(arguments: argparse.Namespace, answer: Any) -> None:
+    rows = answer["attributes"]
+    _print(arguments, answer, lambda: show.print_table(rows, show.ATTRIBUTES, "none: any name may be used"))
+
+
+def _stages(arguments: argparse.Namespace) -> list[str]:
+    """The percentages of the stages; a ramp makes one stage of ``--percent``."""
+    named = [percent.strip() for percent in arguments.stages.split(",") if percent.strip()]
+    return named or ([arguments.percent] if arguments.ramp_s else [])
+
+
+def _time_ms(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--at {text!r} is no time: write 2026-12-01T02:30Z") from None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _task(text: str) -> tuple[str, str]:

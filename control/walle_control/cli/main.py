@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_server_commands(top)
     _add_task_commands(top)
     _add_release_commands(top)
+    _add_audience_commands(top)
     _add_device_commands(top)
     _add_telemetry_commands(top)
     _add_audit_commands(top)
@@ -168,6 +169,7 @@ def _add_release_commands(top: argparse._SubParsersAction[argparse.ArgumentParse
     create.add_argument(
         "--percent", default="100", help="part of them, sticky, in steps of 0.0000001; default: 100"
     )
+    _optional(create)
     stages = create.add_argument_group("in stages, instead of --percent")
     stages.add_argument(
         "--stages", metavar="PERCENT,...", default="",
@@ -178,12 +180,33 @@ def _add_release_commands(top: argparse._SubParsersAction[argparse.ArgumentParse
         "--hold-s", type=float, default=0.0, help="a stage lasts at least so long; default: 0"
     )
     stages.add_argument(
+        "--ramp-s", type=float, default=0.0,
+        help="each stage grows to its share evenly within so many seconds; default: 0, at once",
+    )  # fmt: skip
+    stages.add_argument(
         "--min-devices", type=int, default=100,
         help="devices that must have run it before the next stage; default: 100",
     )  # fmt: skip
     stages.add_argument(
         "--control-percent", metavar="PERCENT",
         help="part of each stage but the last that is held back, to compare with; default: 50",
+    )  # fmt: skip
+    terms = create.add_argument_group("when devices begin, and how many")
+    terms.add_argument(
+        "--windows", default="", metavar="WINDOW,...",
+        help="only at these times of the device's own clock, e.g. 'mon-fri 02:00-05:00'",
+    )  # fmt: skip
+    terms.add_argument(
+        "--spread-s", type=float, default=0.0,
+        help="spread the starts of a stage's devices over so many seconds; default: 0",
+    )  # fmt: skip
+    terms.add_argument(
+        "--cap", type=int, default=0, help="at most so many devices, exactly; default: no limit"
+    )
+    terms.add_argument("--everyone", action="store_true", help="holdouts get it too")
+    terms.add_argument(
+        "--personal", choices=("shared", "device", "user"), default="shared",
+        help="for whom the bundle has files of their own besides those that all share; default: for nobody",
     )  # fmt: skip
     guard = create.add_argument_group("guard, where it differs from the server's settings")
     guard.add_argument(
@@ -221,6 +244,64 @@ def _add_release_commands(top: argparse._SubParsersAction[argparse.ArgumentParse
     explain.add_argument(
         "--profile", action="append", default=[], metavar="NAME=VALUE", help="instead of the enrolled profile"
     )
+    explain.add_argument(
+        "--at", default="", metavar="TIME", help="as of this time, such as 2026-12-01T02:30Z; default: now"
+    )
+
+
+def _add_audience_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    holdout = _group(top, "holdout", "devices that releases do not reach, to be compared with")
+    _remote(holdout, "list", commands.holdout_list, "list them")
+    set_ = _remote(
+        holdout, "set", commands.holdout_set, "keep a part of all devices out, or change how large it is",
+        example="all-year 2 --scenario demo",
+    )  # fmt: skip
+    set_.add_argument("name", metavar="HOLDOUT")
+    set_.add_argument("percent")
+    set_.add_argument("--scenario", default="", help="only of this scenario's releases; default: of all")
+    segment = _group(top, "segment", 'predicates with a name, for segment("NAME") in others')
+    _remote(segment, "list", commands.segment_list, "list them with all their versions")
+    set_ = _remote(
+        segment, "set", commands.segment_set,
+        "give a predicate a name; the next version, if there is one of that name",
+        example="testers 'group == \"beta\"'",
+    )  # fmt: skip
+    set_.add_argument("name", metavar="SEGMENT")
+    set_.add_argument("predicate")
+    _optional(set_)
+    ids = _group(top, "set", 'sets of ids, for device in set("NAME") in predicates')
+    _remote(ids, "list", commands.set_list, "list them with all their versions")
+    upload = _remote(
+        ids, "upload", commands.set_upload, "upload a set, or its next version",
+        example="friends ids.txt",
+    )  # fmt: skip
+    upload.add_argument("name", metavar="SET")
+    upload.add_argument("file", help="one id a line; - for standard input")
+    attribute = _group(top, "attribute", "attributes that predicates may ask for")
+    _remote(attribute, "list", commands.attribute_list, "list those that were declared")
+    declare = _remote(
+        attribute, "declare", commands.attribute_declare,
+        "declare one; from the first on, predicates may ask only for those and for what devices measure",
+        example="tier string --side server",
+    )  # fmt: skip
+    declare.add_argument("name", metavar="ATTRIBUTE")
+    declare.add_argument("kind", choices=("string", "number", "boolean", "version", "time"))
+    declare.add_argument(
+        "--side", choices=("device", "server"), default="device",
+        help="who knows its values: the device (the default), or only the server, which then decides about"
+        " releases that ask for it",
+    )  # fmt: skip
+    declare.add_argument("--note", default="", help="what it means")
+    end = _remote(
+        holdout, "end", commands.holdout_end, "let its devices have what the others have", example="all-year"
+    )
+    end.add_argument("name", metavar="HOLDOUT")
+
+
+def _optional(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--optional", action="store_true", help="the predicate may ask for attributes that nobody declared"
+    )
 
 
 def _add_device_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -231,6 +312,12 @@ def _add_device_commands(top: argparse._SubParsersAction[argparse.ArgumentParser
         ("revoke", commands.device_revoke, "end a device's rights for good"),
     ):
         _remote(device, name, handler, text, example="d0123abcd").add_argument("device", metavar="DEVICE")
+    describe = _remote(
+        device, "describe", commands.device_describe, "say of a device what only the server shall know",
+        example="d0123abcd tier=gold",
+    )  # fmt: skip
+    describe.add_argument("device", metavar="DEVICE")
+    describe.add_argument("values", nargs="*", metavar="NAME=VALUE", help="none: show what was said")
     token = _group(top, "enrol-token", "tokens that let devices enrol")
     create = _remote(token, "create", commands.enrol_token_create, "make one; it is shown this once")
     create.add_argument("--uses", type=int, default=1, help="how many devices may use it; default: 1")

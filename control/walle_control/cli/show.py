@@ -119,9 +119,33 @@ SINKS: tuple[Column, ...] = (
     ("error", lambda s: s["error"] or "-"),
 )
 
+HOLDOUTS: tuple[Column, ...] = (
+    ("holdout", lambda h: h["name"]),
+    ("percent", lambda h: f"{h['share'] / 1e7:g}"),
+    ("scenario", lambda h: h["scenario"] or "all"),
+)
+
+SEGMENTS: tuple[Column, ...] = (
+    ("segment", lambda s: f"{s['name']}@{s['version']}"),
+    ("predicate", lambda s: s["predicate"]),
+)
+
+SETS: tuple[Column, ...] = (
+    ("set", lambda s: f"{s['name']}@{s['version']}"),
+    ("ids", lambda s: s["count"]),
+)
+
+ATTRIBUTES: tuple[Column, ...] = (
+    ("attribute", lambda a: a["name"]),
+    ("kind", lambda a: a["kind"]),
+    ("side", lambda a: a["side"]),
+    ("note", lambda a: a["note"] or "-"),
+)
+
 STAGES: tuple[Column, ...] = (
     ("stage", lambda s: f"{s['n'] + 1}{' <' if s['now'] else ''}"),
     ("percent", lambda s: f"{s['share'] / 1e7:g}"),
+    ("grows, s", lambda s: f"{s['ramp_s']:g}"),
     ("holds, s", lambda s: f"{s['hold_s']:g}"),
     ("devices", lambda s: s["min_devices"]),
 )

@@ -24,8 +24,8 @@ from walle_shared.ids import check_sha256
 from walle_shared.protocol.messages import FileRef
 from walle_shared.signing import check_file, file_ref
 
-Kind = Literal["blob", "delta", "manifest", "snapshot"]
-KINDS: tuple[Kind, ...] = ("blob", "delta", "manifest", "snapshot")
+Kind = Literal["blob", "delta", "manifest", "snapshot", "ids"]
+KINDS: tuple[Kind, ...] = ("blob", "delta", "manifest", "snapshot", "ids")
 EPOCH_FILE = "epoch.json"
 
 _CHUNK_BYTES = 1 << 20

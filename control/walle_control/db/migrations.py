@@ -200,4 +200,42 @@ MIGRATIONS: Sequence[Migration] = (
         synced_ms INTEGER NOT NULL, tags INTEGER NOT NULL, error TEXT NOT NULL
     ) STRICT;
     """,
+    # When releases begin, and who is kept out of all of them.
+    """
+    ALTER TABLE release ADD COLUMN terms TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE release ADD COLUMN ramp_ms INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE release ADD COLUMN paused_ms INTEGER NOT NULL DEFAULT 0;
+
+    CREATE TABLE holdout (
+        name TEXT PRIMARY KEY, scenario TEXT NOT NULL, share INTEGER NOT NULL, salt TEXT NOT NULL,
+        created_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    ALTER TABLE release ADD COLUMN permits_asked INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE permit (
+        release_id TEXT NOT NULL, device_id TEXT NOT NULL, claimed INTEGER NOT NULL,
+        expires_ms INTEGER NOT NULL,
+        PRIMARY KEY (release_id, device_id)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE segment (
+        name TEXT NOT NULL, version INTEGER NOT NULL, predicate TEXT NOT NULL, created_ms INTEGER NOT NULL,
+        PRIMARY KEY (name, version)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE id_set (
+        name TEXT NOT NULL, version INTEGER NOT NULL, count INTEGER NOT NULL, salt TEXT NOT NULL,
+        index_sha256 TEXT NOT NULL, index_bytes INTEGER NOT NULL, created_ms INTEGER NOT NULL,
+        PRIMARY KEY (name, version)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE attribute (
+        name TEXT PRIMARY KEY, kind TEXT NOT NULL, side TEXT NOT NULL, note TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE device_attribute (
+        device_id TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+        PRIMARY KEY (device_id, name)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )

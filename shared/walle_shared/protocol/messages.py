@@ -7,6 +7,7 @@ Static files (``STATIC_ROOT``; any web server or CDN can serve them)::
     manifest/<sha256>       Signed envelope of manifest.Manifest, named by the snapshot
     blob/<sha256>           a file of a bundle, named by the manifest; Range
     delta/<sha256>          deltas.DeltaList, named by the snapshot, and the deltas that it names; Range
+    ids/<sha256>            index or shard of a set of ids (``targeting.idset``), named by the snapshot
 
 Device requests (``DEVICE_API``; ``Authorization: Bearer <credential>`` but for ``enrol`` and ``renew``)::
 
@@ -14,6 +15,8 @@ Device requests (``DEVICE_API``; ``Authorization: Bearer <credential>`` but for 
     POST renew              RenewRequest     -> EnrolResponse
     GET  stream             SSE: ``epoch`` (data = EpochNotice), ``goodbye`` (data = GoodbyeNotice)
     POST reports            ReportBatch      -> ReportReceipt
+    POST permits            PermitRequest    -> PermitAnswer
+    POST decide             DecideRequest    -> signed envelope of Told
     WS   tunnel             binary frames of ``protocol.tunnel``
 """
 
@@ -152,6 +155,52 @@ class ReportReceipt:
 
     accepted: int
     duplicates: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PermitRequest:
+    """A device asks for its place in a capped release; ``claim``: it is about to activate it, for good."""
+
+    release_id: ReleaseId
+    claim: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PermitAnswer:
+    """Whether the device has a place. One that is not claimed by ``expires_ms`` is given to others.
+
+    If it has none, it may ask again after ``retry_s`` seconds: an unclaimed place may have come back.
+    """
+
+    granted: bool
+    expires_ms: int = 0
+    retry_s: float = 0.0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DecideRequest:
+    """A device asks which releases apply to it of those that only the server can decide about."""
+
+    epoch: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: The kind under which a ``Told`` is signed.
+TOLD_KIND: Final = "told"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Signed: which of an epoch's releases apply to this device, as far as only the server can know."""
+
+    device_id: DeviceId
+    epoch: int
+    releases: tuple[ReleaseId, ...]
+    issued_ms: int
+    expires_ms: int
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

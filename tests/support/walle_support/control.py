@@ -9,6 +9,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import httpx
 import trio
@@ -18,21 +19,27 @@ from walle_shared.ids import DeviceId, ReleaseId, TaskVersion
 from walle_shared.manifest import MANIFEST_KIND, BundleFile, Manifest, parse_task_file
 from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import (
+    TOLD_KIND,
+    DecideRequest,
     EnrolRequest,
     EnrolResponse,
     EpochInfo,
     EpochNotice,
     FileRef,
+    PermitAnswer,
+    PermitRequest,
     Problem,
     RenewRequest,
     Report,
     ReportBatch,
     ReportReceipt,
+    Told,
     renewal_bytes,
 )
 from walle_shared.signing import SigningKey, VerifyKey, file_ref, sha256_hex, sign_envelope
+from walle_shared.targeting import IdSet, idset
 from walle_shared.targeting.hashing import SHARE_ONE
-from walle_shared.targeting.policy import Release, Snapshot
+from walle_shared.targeting.policy import Holdout, Release, Snapshot
 
 TOKEN = "enrol-me"
 URL = "http://control.test"
@@ -77,7 +84,11 @@ class SimulatedControl:
         self.devices: dict[str, SimulatedDevice] = {}
         self.epoch = 0
         self.releases: tuple[Release, ...] = ()
+        self.holdouts: tuple[Holdout, ...] = ()
+        self.sets: tuple[IdSet, ...] = ()
+        self.told: set[ReleaseId] = set()
         self.streams: list[trio.MemorySendChannel[bytes]] = []
+        self.permits: defaultdict[ReleaseId, set[str]] = defaultdict(set)
         self.report_arrived = trio.Event()
         self._ranks = 0
         self.publish()
@@ -134,6 +145,7 @@ class SimulatedControl:
         control: int = 0,
         voters: int = SHARE_ONE,
         deltas: FileRef | None = None,
+        **terms: Any,
     ) -> ReleaseId:
         """Release a version and publish the next epoch."""
         self._ranks += 1
@@ -151,11 +163,22 @@ class SimulatedControl:
             self._ranks,
             control,
             voters,
-            deltas,
+            deltas=deltas,
+            **terms,
         )
         self.releases = (*self.releases, added)
         self.publish()
         return release_id
+
+    def add_set(self, name: str, *members: str) -> None:
+        """Publish a set of ids; the next epoch names it."""
+        version = 1 + max((each.version for each in self.sets if each.name == name), default=0)
+        count, shards = idset.build(members, salt := f"{name}-{version}")
+        refs = [file_ref(shard) for shard in shards]
+        index = idset.index_of(refs)
+        for data in (index, *shards):
+            self.files[f"/s/ids/{sha256_hex(data)}"] = data
+        self.sets = (*self.sets, IdSet(name, version, count, salt, file_ref(index)))
 
     def roll_back(self, release_id: ReleaseId) -> None:
         """Take a release out of the policy and publish the next epoch."""
@@ -167,7 +190,7 @@ class SimulatedControl:
     ) -> None:
         """Publish the releases as the next epoch, or as any other, and push it."""
         self.epoch = self.epoch + 1 if epoch is None else epoch
-        snapshot = encode(Snapshot(self.epoch, self.releases))
+        snapshot = encode(Snapshot(self.epoch, self.releases, self.holdouts, sets=self.sets))
         ref = file_ref(snapshot)
         self.files[f"/s/snapshot/{ref.sha256}"] = snapshot
         info = EpochInfo(self.epoch, ref, ISSUED_MS, expires_ms)
@@ -229,6 +252,10 @@ class SimulatedControl:
         match request.url.path.removeprefix("/d/v1/"):
             case "reports":
                 return self._take_reports(decode(ReportBatch, request.content))
+            case "decide":
+                return self._tell(request)
+            case "permits":
+                return self._give_permit(decode(PermitRequest, request.content), request)
             case "stream":
                 return httpx.Response(200, stream=self._open_stream())
         return problem(404, "not_found", "no such route")
@@ -274,11 +301,35 @@ class SimulatedControl:
         receipt = ReportReceipt(len(fresh), len(batch.reports) - len(fresh))
         return httpx.Response(200, content=encode(receipt))
 
+    def _tell(self, request: httpx.Request) -> httpx.Response:
+        told = Told(
+            DeviceId(_device_of(request)),
+            decode(DecideRequest, request.content).epoch,
+            tuple(sorted(self.told)),
+            ISSUED_MS,
+            ISSUED_MS + 3_600_000,
+        )
+        return httpx.Response(200, content=sign_envelope(TOLD_KIND, told, self.key))
+
+    def _give_permit(self, asked: PermitRequest, request: httpx.Request) -> httpx.Response:
+        holders = self.permits[asked.release_id]
+        cap = next((release.cap for release in self.releases if release.id == asked.release_id), 0)
+        device = _device_of(request)
+        if device not in holders and len(holders) >= cap:
+            return httpx.Response(200, content=encode(PermitAnswer(False, retry_s=600.0)))
+        holders.add(device)
+        return httpx.Response(200, content=encode(PermitAnswer(True, EXPIRES_MS)))
+
     def _open_stream(self) -> EventStream:
         send, receive = trio.open_memory_channel[bytes](64)
         self.streams.append(send)
         self.push(self.epoch)
         return EventStream(receive, lambda: self.streams.remove(send))
+
+
+def _device_of(request: httpx.Request) -> str:
+    """Whose credential it carries."""
+    return str(request.headers["Authorization"]).partition("-")[0].removeprefix("Bearer ")
 
 
 class EventStream(httpx.AsyncByteStream):

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from walle_agent.config import DeploySection
+from walle_agent.deploy.answers import Answers
 from walle_agent.deploy.budget import Budget
+from walle_agent.deploy.decide import Decider
 from walle_agent.deploy.deltas import Ways
-from walle_agent.deploy.deployer import Deployer, Target
+from walle_agent.deploy.deployer import Deployer
 from walle_agent.deploy.download import ContentStore, Downloader
 from walle_agent.deploy.follow import EpochFollower
 from walle_agent.deploy.slots import SlotFolders
@@ -66,6 +68,7 @@ class Device:
     transport: Transport
     session: Session
     follower: EpochFollower
+    decider: Decider
     deployer: Deployer
     steps: Steps
     folders: SlotFolders
@@ -80,6 +83,7 @@ class Device:
         if self.session.device_id is None:
             await self.session.credential()
         await self.follower.refresh()
+        await self.decider.decide()
         return await self.deployer.converge()
 
     def active(self) -> dict[str, str]:
@@ -120,9 +124,7 @@ async def live(
         keys = (control.key.public,)
 
         def on_policy(policy: Policy, epoch: int) -> None:
-            device_id = session.device_id
-            assert device_id is not None
-            deployer.want(Target(epoch, policy.decide(device_id, {"group": "beta"})))
+            decider.take(policy, epoch)
 
         follower = EpochFollower(transport, session, keeper, keys, clock, on_policy=on_policy, poll_s=60.0)
         budget = Budget(
@@ -149,10 +151,14 @@ async def live(
             registry=registry,
             keys=keys,
             budget=budget,
-            confirm=follower.confirm,
+            confirm=lambda wanted: decider.confirm(wanted),
             on_boundary=on_boundary,
         )
         deployer = Deployer(keeper, steps, Reporter(queue, clock), config)
+        answers = Answers(transport, session, keys, clock.wall_ms)
+        decider = Decider(
+            session, lambda: {"group": "beta"}, answers, deployer, follower.confirm, clock.wall_ms
+        )
         try:
             await deployer.recover()
             yield Device(
@@ -162,6 +168,7 @@ async def live(
                 transport,
                 session,
                 follower,
+                decider,
                 deployer,
                 steps,
                 folders,

@@ -9,8 +9,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
 from walle_control.db.files import FileStore
 from walle_control.db.sql import Connection
+from walle_control.features.audiences import read_model as audiences
 from walle_control.features.releases import store
 from walle_control.features.releases.store import EpochRow
 from walle_control.features.releases.types import ReleaseRow
@@ -19,7 +23,7 @@ from walle_shared.clock import Clock
 from walle_shared.errors import InternalError, LimitExceeded
 from walle_shared.limits import SNAPSHOT_MAX_BYTES
 from walle_shared.protocol.codec import canonical
-from walle_shared.protocol.messages import EpochInfo
+from walle_shared.protocol.messages import TOLD_KIND, EpochInfo, Told
 from walle_shared.signing import SigningKey, file_ref, sign_envelope
 from walle_shared.targeting import Release, Snapshot
 
@@ -31,7 +35,7 @@ class EpochBook:
     """Makes and publishes epochs. Its methods block; those that take ``db`` run inside a write."""
 
     def __init__(self, files: FileStore, key: SigningKey, clock: Clock, lifetime_s: float) -> None:
-        self._files = files
+        self.files = files
         self._key = key
         self._clock = clock
         self._lifetime_ms = round(lifetime_s * 1000)
@@ -44,8 +48,7 @@ class EpochBook:
         """
         newest = store.newest_epoch(db)
         n = newest.n + 1 if newest else 1
-        releases = tuple(_public(db, row) for row in store.live_releases(db))
-        snapshot = canonical(Snapshot(n, releases))
+        snapshot = canonical(_snapshot(db, n))
         if len(snapshot) > SNAPSHOT_MAX_BYTES:
             raise LimitExceeded(
                 f"the policy would have {len(snapshot)} bytes, over the limit of {SNAPSHOT_MAX_BYTES}:"
@@ -69,12 +72,16 @@ class EpochBook:
         store.resign_epoch(db, newest.n, self._sign(newest.n, newest.snapshot, now_ms), now_ms)
         return True
 
+    def sign_told(self, told: Told) -> bytes:
+        """Sign what one device is told."""
+        return sign_envelope(TOLD_KIND, told, self._key)
+
     def publish(self, newest: EpochRow | None) -> int:
         """Write the newest epoch's files, the snapshot first; its number."""
         if newest is None:
             raise InternalError("there is no epoch to publish")
-        self._files.put("snapshot", newest.snapshot)
-        self._files.publish_epoch(newest.envelope)
+        self.files.put("snapshot", newest.snapshot)
+        self.files.publish_epoch(newest.envelope)
         return newest.n
 
     def _sign(self, n: int, snapshot: bytes, now_ms: int) -> bytes:
@@ -82,8 +89,41 @@ class EpochBook:
         return sign_envelope(EPOCH_KIND, info, self._key)
 
 
+def _snapshot(db: Connection, n: int) -> Snapshot:
+    """The live releases and what their predicates refer to, as devices see them."""
+    known = audiences.audiences(db)
+    releases: list[Release] = []
+    segments: set[str] = set()
+    sets: set[str] = set()
+    for row in store.live_releases(db):
+        release, predicate = _public(db, row), known.parse(row.predicate)
+        if known.is_decided_here(predicate):
+            release = replace(release, predicate=f'told("{row.id}")')
+        else:
+            segments |= predicate.segments
+            sets |= {question.set_name for question in predicate.sets}
+        releases.append(release)
+    return Snapshot(
+        n,
+        tuple(releases),
+        tuple(audiences.holdouts(db)),
+        tuple(_each(known.segments, segments)),
+        tuple(_each(known.sets, sets)),
+    )
+
+
+def _each[T](known: Mapping[str, T], references: Iterable[str]) -> list[T]:
+    """What is referred to, once each, in the order of the references."""
+    found: list[T] = []
+    for reference in sorted(references):
+        if known[reference] not in found:
+            found.append(known[reference])
+    return found
+
+
 def _public(db: Connection, row: ReleaseRow) -> Release:
-    """A release as devices see it."""
+    """A release as devices see it; one that is paused does not grow."""
+    terms = row.terms
     manifest = tasks.manifest_of(db, row.scenario, row.task, row.version)
     return Release(
         row.id,
@@ -92,10 +132,17 @@ def _public(db: Connection, row: ReleaseRow) -> Release:
         row.version,
         manifest,
         row.predicate,
-        row.share,
+        row.share_at(row.paused_ms) if row.paused_ms else row.share,
         row.salt,
         row.rank,
         control=row.plan.control_at(row.stage),
         voters=row.plan.voters,
         deltas=tasks.deltas_of(db, manifest),
+        ramp=None if row.paused_ms else row.ramp,
+        starts_ms=row.staged_ms,
+        spread_s=terms.spread_s,
+        windows=terms.windows,
+        cap=terms.cap,
+        everyone=terms.everyone,
+        personal=terms.personal,
     )

@@ -23,6 +23,14 @@ def verdict_of(db: Connection, row: ReleaseRow, book: TrialBook, now_ms: int) ->
     return broken or book.judge(db, tried, now_ms)
 
 
+def cap_of(db: Connection, release_id: ReleaseId) -> tuple[int, bool]:
+    """On how many devices a release may be (0: not capped, or not in the policy), and whether it grows."""
+    row = store.find_release(db, release_id)
+    if row is None or row.state not in ("live", "paused"):
+        return 0, False
+    return row.terms.cap, row.state == "live"
+
+
 def scenario_of(db: Connection, release_id: ReleaseId) -> ScenarioName | None:
     """The scenario of a release; ``None`` for an id that was never given out."""
     row = store.find_release(db, release_id)

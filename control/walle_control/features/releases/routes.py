@@ -14,8 +14,9 @@ from walle_control.features.releases.types import (
 )
 from walle_control.web.auth import Endpoint
 from walle_control.web.requests import json_response, read_body, read_message
-from walle_shared.ids import ReleaseId
+from walle_shared.ids import DeviceId, ReleaseId
 from walle_shared.protocol.codec import decode
+from walle_shared.protocol.messages import DecideRequest
 
 
 class ReleaseRoutes:
@@ -52,6 +53,11 @@ class ReleaseRoutes:
     async def explain(self, request: Request) -> Response:
         """``POST explain``."""
         return json_response(await self._service.explain(await read_message(ExplainRequest, request)))
+
+    async def tell(self, request: Request, device_id: DeviceId) -> Response:
+        """``POST decide``: for a device, what only the server can decide."""
+        wish = await read_message(DecideRequest, request)
+        return Response(await self._service.tell(wish, device_id), media_type="application/json")
 
     async def epoch(self, _request: Request) -> Response:
         """``GET epoch``: the newest one, opened."""

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
 
 import orjson
 import trio
 
 from walle_control.config import GuardConfig
 from walle_control.db.connection import Database
+from walle_control.db.files import FileStore
 from walle_control.db.sql import Connection
+from walle_control.features.audiences import read_model as audiences
+from walle_control.features.audiences.answers import applies, is_in
 from walle_control.features.audit import log as audit
 from walle_control.features.devices import read_model as devices
+from walle_control.features.permits import read_model as permits
 from walle_control.features.releases import read_model, store
 from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.types import (
@@ -25,22 +31,37 @@ from walle_control.features.releases.types import (
     ReleaseEvent,
     ReleaseList,
     ReleaseRow,
+    ReleaseState,
     ReleaseSummary,
     next_state,
-    percent_of,
 )
 from walle_control.features.rollouts.book import TrialBook
 from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan
 from walle_control.features.tasks import read_model as tasks
 from walle_control.features.telemetry import read_model as telemetry
+from walle_control.percent import percent_of
 from walle_shared.clock import Clock
-from walle_shared.errors import Conflict, NotFound
-from walle_shared.ids import ReleaseId, ScenarioName, TaskName, TaskVersion, check_name, check_version
+from walle_shared.errors import Conflict, NotFound, RemoteProtocolError
+from walle_shared.ids import (
+    DeviceId,
+    ReleaseId,
+    ScenarioName,
+    TaskName,
+    TaskVersion,
+    check_name,
+    check_version,
+)
 from walle_shared.observe import get_logger
+from walle_shared.protocol.messages import DecideRequest, Told
 from walle_shared.records import from_plain
-from walle_shared.targeting import Policy, Snapshot, parse_predicate
+from walle_shared.targeting import Explanation, Moment, Policy, Profile, Snapshot, idset
+from walle_shared.targeting.policy import TIME_MAX_MS
+from walle_shared.targeting.predicate import told_answer
 
 _log = get_logger("control.releases")
+
+#: A device may go by what it was told for so long.
+TOLD_LIFETIME_MS: Final = 3_600_000
 
 Announce = Callable[[int], None]
 
@@ -87,8 +108,8 @@ class ReleasesService:
         check_name(wish.scenario, "scenario")
         check_name(wish.task, "task")
         check_version(wish.version)
-        parse_predicate(wish.predicate)
         plan = wish.plan()
+        wish.terms.checked(plan)
         guard = wish.guard.over(self._defaults.settings())
         release_id = await self._database.write(lambda db: self._create(db, wish, plan, guard, actor))
         await self._publish()
@@ -136,7 +157,33 @@ class ReleasesService:
         Raises:
             NotFound: no such device, and no profile given.
         """
-        return await self._database.read(lambda db: _explain(db, request))
+        now_ms = self._clock.wall_ms() if request.at_ms is None else request.at_ms
+        return await self._database.read(lambda db: _explain(db, self._book.files, request, now_ms))
+
+    async def tell(self, request: DecideRequest, device_id: DeviceId) -> bytes:
+        """Tell a device, signed, which releases apply to it as far as only the server can know.
+
+        Raises:
+            Conflict: the device does not have the newest policy yet.
+            NotFound: no such device.
+        """
+        now_ms = self._clock.wall_ms()
+        epoch, releases = await self._database.read(lambda db: _told(db, self._book.files, device_id))
+        if request.epoch != epoch:
+            raise Conflict(f"epoch {epoch} is the newest, not {request.epoch}: read the policy again")
+        return self._book.sign_told(Told(device_id, epoch, releases, now_ms, now_ms + TOLD_LIFETIME_MS))
+
+    async def change(self, actor: str, reason: str, change: Callable[[Connection], None]) -> int:
+        """Change what releases refer to, and make the epoch that says so; its number."""
+
+        def work(db: Connection) -> int:
+            change(db)
+            return self._book.compile_next(db, reason)
+
+        epoch = await self._database.write(work)
+        await self._publish()
+        _log.info("policy_changed", actor=actor, reason=reason, epoch=epoch)
+        return epoch
 
     async def epoch(self) -> Mapping[str, Any]:
         """The signed epoch as published, and why it was made."""
@@ -169,6 +216,7 @@ class ReleasesService:
         self, db: Connection, wish: CreateRelease, plan: RolloutPlan, guard: GuardSettings, actor: str
     ) -> ReleaseId:
         tasks.manifest_of(db, wish.scenario, wish.task, wish.version)
+        audiences.audiences(db).check(wish.predicate, optional=wish.optional)
         rank, now_ms = store.next_rank(db), self._clock.wall_ms()
         release_id = ReleaseId(f"r{rank}-{secrets.token_hex(4)}")
         row = ReleaseRow(
@@ -185,6 +233,8 @@ class ReleasesService:
             stage=0,
             staged_ms=now_ms,
             created_ms=now_ms,
+            terms=wish.terms,
+            ramp_ms=now_ms,
         )
         store.insert_release(db, row)
         steps = ", ".join(percent_of(stage.share) for stage in plan.stages)
@@ -209,16 +259,16 @@ class ReleasesService:
             store.set_stage(db, release_id, row.stage + 1, self._clock.wall_ms())
             to = percent_of(row.plan.stages[row.stage + 1].share)
             reason = f"to {to} %" + (f": {reason}" if reason else "")
-        store.set_state(db, release_id, state)
+        _set_state(db, _find(db, release_id), state, self._clock.wall_ms())
         changed = _find(db, release_id)
         return self._record(db, changed, action, actor, reason, evidence)
 
     def _detail(self, db: Connection, release_id: ReleaseId) -> ReleaseDetail:
-        row = _find(db, release_id)
+        row, now_ms = _find(db, release_id), self._clock.wall_ms()
         return ReleaseDetail(
             row,
-            percent_of(row.share),
-            read_model.verdict_of(db, row, self._trials, self._clock.wall_ms()),
+            percent_of(row.share_at(now_ms)),
+            read_model.verdict_of(db, row, self._trials, now_ms),
             telemetry.counts_of(db, release_id),
             tuple(store.history(db, release_id)),
         )
@@ -226,7 +276,9 @@ class ReleasesService:
     def _summaries(self, db: Connection) -> Sequence[ReleaseSummary]:
         now_ms = self._clock.wall_ms()
         return [
-            ReleaseSummary(row, percent_of(row.share), read_model.verdict_of(db, row, self._trials, now_ms))
+            ReleaseSummary(
+                row, percent_of(row.share_at(now_ms)), read_model.verdict_of(db, row, self._trials, now_ms)
+            )
             for row in store.list_releases(db)
         ]
 
@@ -253,11 +305,69 @@ def _find(db: Connection, release_id: ReleaseId) -> ReleaseRow:
     return row
 
 
-def _explain(db: Connection, request: ExplainRequest) -> ExplainResponse:
+def _set_state(db: Connection, row: ReleaseRow, state: ReleaseState, now_ms: int) -> None:
+    """A release that rests stops growing; when it goes on, it does so from where it was."""
+    ramp_ms, paused_ms = row.ramp_ms, row.paused_ms
+    if state != "live":
+        paused_ms = paused_ms or now_ms
+    elif paused_ms:
+        ramp_ms, paused_ms = ramp_ms + now_ms - paused_ms, 0
+    store.set_state(db, row.id, state, ramp_ms=ramp_ms, paused_ms=paused_ms)
+
+
+def _told(
+    db: Connection, files: FileStore, device_id: DeviceId, profile: Profile | None = None
+) -> tuple[int, tuple[ReleaseId, ...]]:
+    """The newest epoch, and the releases of it that only the server could see apply to a device."""
+    newest = store.newest_epoch(db)
+    if newest is None:
+        raise NotFound("no epoch was made yet")
+    known = audiences.audiences(db)
+    profile = profile if profile is not None else devices.profile_of(db, device_id)
+    parsed = ((row.id, known.parse(row.predicate)) for row in store.live_releases(db))
+    return newest.n, tuple(
+        release_id
+        for release_id, predicate in parsed
+        if known.is_decided_here(predicate) and applies(db, files, known, predicate, device_id, profile)
+    )
+
+
+def _explain(db: Connection, files: FileStore, request: ExplainRequest, now_ms: int) -> ExplainResponse:
+    if not 0 <= now_ms <= TIME_MAX_MS:
+        raise RemoteProtocolError(f"at_ms {now_ms} is no time")
     profile = request.profile if request.profile is not None else devices.profile_of(db, request.device_id)
     newest = store.newest_epoch(db)
     if newest is None:
         raise NotFound("no epoch was made yet")
     policy = Policy(from_plain(Snapshot, orjson.loads(newest.snapshot)))
-    explanations = tuple(policy.explain(request.device_id, profile))
-    return ExplainResponse(newest.n, request.device_id, profile, explanations)
+    moment = Moment(
+        now_ms,
+        has=frozenset(telemetry.installed_releases(db, request.device_id)),
+        permits=frozenset(
+            release.id
+            for release in policy.snapshot.releases
+            if release.cap and permits.has_permit(db, release.id, request.device_id, now_ms)
+        ),
+    )
+    told = _told(db, files, request.device_id, profile)[1]
+    answered = {
+        **profile,
+        **{told_answer(release_id): release_id in told for release_id in policy.told_releases},
+        **idset.answer_sets(
+            policy.set_questions,
+            request.device_id,
+            profile,
+            partial(is_in, files),
+        ),
+    }
+    explanations = tuple(
+        _with_predicate(db, each) if each.release_id in policy.told_releases else each
+        for each in policy.explain(request.device_id, answered, moment)
+    )
+    return ExplainResponse(newest.n, request.device_id, profile, now_ms, explanations)
+
+
+def _with_predicate(db: Connection, explanation: Explanation) -> Explanation:
+    """Devices do not see the predicate of a release that the server decides; operators do."""
+    row = _find(db, explanation.release_id)
+    return replace(explanation, reason=f"{explanation.reason}; decided by the server: {row.predicate}")

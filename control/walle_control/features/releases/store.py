@@ -9,7 +9,7 @@ from typing import Any, cast
 import orjson
 
 from walle_control.db.sql import Connection, Row
-from walle_control.features.releases.types import ReleaseEvent, ReleaseRow, ReleaseState
+from walle_control.features.releases.types import ReleaseEvent, ReleaseRow, ReleaseState, Terms
 from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan
 from walle_shared.ids import ReleaseId, ScenarioName, TaskName, TaskVersion
 from walle_shared.protocol.codec import canonical
@@ -32,10 +32,10 @@ def insert_release(db: Connection, row: ReleaseRow) -> None:
     """Add a release."""
     db.execute(
         "INSERT INTO release (rank, id, scenario, task, version, predicate, salt, plan, guard, state, stage,"
-        " staged_ms, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " staged_ms, created_ms, terms, ramp_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (row.rank, row.id, row.scenario, row.task, row.version, row.predicate, row.salt,
          canonical(row.plan).decode(), canonical(row.guard).decode(), row.state, row.stage, row.staged_ms,
-         row.created_ms),
+         row.created_ms, canonical(row.terms).decode(), row.ramp_ms),
     )  # fmt: skip
 
 
@@ -45,14 +45,22 @@ def next_rank(db: Connection) -> int:
     return rank
 
 
-def set_state(db: Connection, release_id: ReleaseId, state: ReleaseState) -> None:
-    """Change a release's state."""
-    db.execute("UPDATE release SET state = ? WHERE id = ?", (state, release_id))
+def set_state(
+    db: Connection, release_id: ReleaseId, state: ReleaseState, *, ramp_ms: int, paused_ms: int
+) -> None:
+    """Change a release's state, and since when it grows or rests."""
+    db.execute(
+        "UPDATE release SET state = ?, ramp_ms = ?, paused_ms = ? WHERE id = ?",
+        (state, ramp_ms, paused_ms, release_id),
+    )
 
 
 def set_stage(db: Connection, release_id: ReleaseId, stage: int, now_ms: int) -> None:
     """Bring a release to a stage of its plan."""
-    db.execute("UPDATE release SET stage = ?, staged_ms = ? WHERE id = ?", (stage, now_ms, release_id))
+    db.execute(
+        "UPDATE release SET stage = ?, staged_ms = ?, ramp_ms = ? WHERE id = ?",
+        (stage, now_ms, now_ms, release_id),
+    )
 
 
 def find_release(db: Connection, release_id: str) -> ReleaseRow | None:
@@ -122,6 +130,9 @@ def _release(row: Row) -> ReleaseRow:
         stage=row["stage"],
         staged_ms=row["staged_ms"],
         created_ms=row["created_ms"],
+        terms=from_plain(Terms, orjson.loads(row["terms"])),
+        ramp_ms=row["ramp_ms"],
+        paused_ms=row["paused_ms"],
     )
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal
 
-from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan, RolloutStage, Verdict
+from walle_control.features.rollouts.guard import (
+    RAMP_MAX_S,
+    GuardSettings,
+    RolloutPlan,
+    RolloutStage,
+    Verdict,
+)
 from walle_control.features.telemetry.types import ReportCount
+from walle_control.percent import share_of
 from walle_shared.errors import ConfigError, Conflict
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, TaskName, TaskVersion
-from walle_shared.targeting import SHARE_ONE, Explanation, Profile
+from walle_shared.targeting import Explanation, Personal, Profile, Ramp, parse_windows
 
 ReleaseState = Literal["live", "paused", "stopped", "rolled_back"]
 ReleaseAction = Literal["promote", "pause", "stop", "resume", "rollback"]
@@ -35,6 +41,8 @@ ACTIONS: Final[tuple[ReleaseAction, ...]] = ("promote", "pause", "stop", "resume
 #: The control arm of a rollout in stages, unless the operator says otherwise: arms of equal size tell most.
 CONTROL_PERCENT: Final = 50
 
+CAP_MAX: Final = 10**9
+
 
 def next_state(release_id: ReleaseId, state: ReleaseState, action: ReleaseAction) -> ReleaseState:
     """The state after an action.
@@ -49,28 +57,6 @@ def next_state(release_id: ReleaseId, state: ReleaseState, action: ReleaseAction
     return TRANSITIONS[state, action]
 
 
-def share_of(percent: str | float) -> int:
-    """A percentage as parts per billion, exactly.
-
-    Raises:
-        ConfigError: not a decimal number from 0 to 100 with at most 7 digits after the point.
-    """
-    try:
-        share = Decimal(str(percent)) * (SHARE_ONE // 100)
-    except InvalidOperation:
-        share = Decimal("NaN")
-    if not share.is_finite() or not 0 <= share <= SHARE_ONE or share != share.to_integral_value():
-        raise ConfigError(
-            f"percent {str(percent)[:40]!r} must be a number from 0 to 100, in steps of 0.0000001"
-        )
-    return int(share)
-
-
-def percent_of(share: int) -> str:
-    """Parts per billion as a percentage in plain decimals."""
-    return f"{(Decimal(share) / (SHARE_ONE // 100)).normalize():f}"
-
-
 @dataclass(frozen=True, slots=True)
 class StageWish:
     """One stage of a rollout (``guard.RolloutStage``), with its share as a percentage."""
@@ -78,6 +64,7 @@ class StageWish:
     percent: str | int | float
     hold_s: float = 0.0
     min_devices: int = 100
+    ramp_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +90,48 @@ class GuardWish:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms devices get a release (``targeting.Release``).
+
+    Args:
+        windows: when, by the device's own clock (``targeting.schedule``).
+        spread_s: the devices of a stage begin evenly over so many seconds.
+        cap: at most so many devices; 0: any number.
+        everyone: holdouts get it too.
+        personal: for whom the bundle has a part of its own.
+    """
+
+    windows: str = ""
+    spread_s: float = 0.0
+    cap: int = 0
+    everyone: bool = False
+    personal: Personal = "shared"
+
+    def checked(self, plan: RolloutPlan) -> Terms:
+        """These terms, if they make sense.
+
+        Raises:
+            ConfigError: saying what does not.
+        """
+        parse_windows(self.windows)
+        if not 0 <= self.spread_s <= RAMP_MAX_S:
+            raise ConfigError(f"spread_s must be 0 to {RAMP_MAX_S:g} seconds")
+        if not 0 <= self.cap <= CAP_MAX:
+            raise ConfigError(f"a cap must be 1 to {CAP_MAX} devices, or 0 for none")
+        if self.cap and plan.control:
+            raise ConfigError(
+                "a capped release has no control arm, which no cap would hold: set control_percent to 0"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
 class CreateRelease:
-    """An operator's wish: ``percent`` at once, or in ``stages``.
+    """An operator's wish: ``percent`` at once, or in ``stages``, on ``terms``.
 
     ``control_percent`` of the devices of each stage but the last are held back and compared with;
-    ``voters_percent`` of both arms tell every outcome.
+    ``voters_percent`` of both arms tell every outcome. ``optional``: the predicate may ask for attributes
+    that nobody declared.
     """
 
     scenario: str
@@ -119,6 +143,8 @@ class CreateRelease:
     control_percent: str | int | float | None = None
     voters_percent: str | int | float = "100"
     guard: GuardWish = GuardWish()
+    terms: Terms = Terms()
+    optional: bool = False
 
     def plan(self) -> RolloutPlan:
         """The rollout that is wished for.
@@ -133,7 +159,7 @@ class CreateRelease:
             else self.control_percent
         )
         return RolloutPlan(
-            tuple(RolloutStage(share_of(s.percent), s.hold_s, s.min_devices) for s in stages),
+            tuple(RolloutStage(share_of(s.percent), s.hold_s, s.min_devices, s.ramp_s) for s in stages),
             share_of(control),
             share_of(self.voters_percent),
         ).checked()
@@ -141,7 +167,11 @@ class CreateRelease:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRow:
-    """A release as stored. A higher ``rank`` is newer; it came to ``stage`` of its plan at ``staged_ms``."""
+    """A release as stored. A higher ``rank`` is newer; it came to ``stage`` of its plan at ``staged_ms``.
+
+    The stage's ramp began at ``ramp_ms``, which every pause moves on; ``paused_ms`` is when the present pause
+    began, 0 if there is none.
+    """
 
     id: ReleaseId
     rank: int
@@ -156,11 +186,27 @@ class ReleaseRow:
     stage: int
     staged_ms: int
     created_ms: int
+    terms: Terms = Terms()
+    ramp_ms: int = 0
+    paused_ms: int = 0
 
     @property
     def share(self) -> int:
-        """The share of its present stage, in parts per billion."""
+        """The share that its present stage reaches, in parts per billion."""
         return self.plan.stages[self.stage].share
+
+    @property
+    def ramp(self) -> Ramp | None:
+        """How the present stage grows to that share, if it takes its time."""
+        lasts_ms = round(self.plan.stages[self.stage].ramp_s * 1000)
+        if not lasts_ms:
+            return None
+        return Ramp(self.plan.share_before(self.stage), self.ramp_ms, self.ramp_ms + lasts_ms)
+
+    def share_at(self, now_ms: int) -> int:
+        """The share at a time; while a release is paused it stays what it was."""
+        ramp = self.ramp
+        return ramp.share_at(self.paused_ms or now_ms, self.share) if ramp is not None else self.share
 
     @property
     def has_next_stage(self) -> bool:
@@ -169,7 +215,8 @@ class ReleaseRow:
 
     def may_grow(self, now_ms: int) -> bool:
         """Whether there is a next stage, and the present one has lasted long enough."""
-        return self.has_next_stage and now_ms - self.staged_ms >= self.plan.stages[self.stage].hold_s * 1000
+        since_ms = self.ramp.end_ms if self.ramp is not None else self.staged_ms
+        return self.has_next_stage and now_ms - since_ms >= self.plan.stages[self.stage].hold_s * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,17 +268,19 @@ class ActionRequest:
 
 @dataclass(frozen=True, slots=True)
 class ExplainRequest:
-    """Which device; ``profile`` replaces what it enrolled with."""
+    """Which device; ``profile`` replaces what it enrolled with, ``at_ms`` the present time."""
 
     device_id: DeviceId
     profile: Profile | None = None
+    at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainResponse:
-    """Every live release with its verdict for one device."""
+    """Every live release with its verdict for one device at a time."""
 
     epoch: int
     device_id: DeviceId
     profile: Profile
+    at_ms: int
     releases: tuple[Explanation, ...] = field(default_factory=tuple)

@@ -7,8 +7,8 @@ from typing import NoReturn
 
 import trio
 
-from walle_control.db.sql import Connection
 from walle_control.config import ControlConfig
+from walle_control.db.sql import Connection
 from walle_control.db.store import Store
 from walle_control.features.audit import log as audit
 from walle_control.features.repositories import store

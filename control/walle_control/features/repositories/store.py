@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from walle_control.db.sql import Connection, Row
 from walle_control.features.repositories.types import Repository, RepositoryRow
 from walle_shared.ids import ScenarioName

@@ -39,6 +39,8 @@ RULES: Final[Mapping[Rule, tuple[Decision, float]]] = {
 #: With this risk a release may grow although it fails more often than it may.
 PROMOTE_ALPHA: Final = 0.05
 
+RAMP_MAX_S: Final = 366 * DAY_S
+
 
 @dataclass(frozen=True, slots=True)
 class GuardSettings:
@@ -93,11 +95,13 @@ class RolloutStage:
         share: parts per billion.
         hold_s: how long it lasts at least.
         min_devices: how many voting devices must have run the release.
+        ramp_s: in so many seconds it grows to ``share`` from that of the stage before; 0: at once.
     """
 
     share: int
     hold_s: float = 0.0
     min_devices: int = 100
+    ramp_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +126,20 @@ class RolloutPlan:
             (not self.control or len(shares) > 1, "a control arm needs a stage before the last one"),
             (0 < self.voters <= SHARE_ONE, "the voters must be over 0 and at most 100 percent"),
             (all(stage.hold_s >= 0 for stage in self.stages), "hold_s must not be negative"),
+            (
+                all(0 <= stage.ramp_s <= RAMP_MAX_S for stage in self.stages),
+                f"ramp_s must be 0 to {RAMP_MAX_S:g}",
+            ),
             (all(stage.min_devices >= 0 for stage in self.stages), "min_devices must not be negative"),
         )
         for holds, rule in rules:
             if not holds:
                 raise ConfigError(rule)
         return self
+
+    def share_before(self, stage: int) -> int:
+        """The share that a stage grows from."""
+        return self.stages[stage - 1].share if stage else 0
 
     def control_at(self, stage: int) -> int:
         """The control arm in a stage: none in the last, which is for everybody."""

@@ -1,6 +1,8 @@
 """One release on trial: what the votes of its two arms say so far.
 
 Devices of the share run the new version (``treatment``), those held back the version before it (``control``).
+Devices of a holdout are counted beside them (``holdout``): no rule looks at them, but they stay when the
+control arm has ended.
 A device counts once: it *starts*, then it has *failed* or not. Both arms start by the same decision at the
 same time, so whatever delays, silences or loses devices does so in both, and only the version differs.
 
@@ -30,7 +32,7 @@ from walle_control.features.rollouts.guard import PROMOTE_ALPHA, RULES, GuardSet
 from walle_control.features.rollouts.sequential import BETTER, OddsTest, log_e_of_rate
 from walle_shared.ids import DeviceId
 
-Arm = Literal["treatment", "control"]
+Arm = Literal["treatment", "control", "holdout"]
 VoteKind = Literal["start", "good_run", "bad_run", "bad_install"]
 
 #: So many durations an arm keeps for its median.
@@ -97,7 +99,7 @@ class Trial:
 
     def __init__(self, guard: GuardSettings) -> None:
         self.guard = guard
-        self._arms: Mapping[Arm, _Arm] = {"treatment": _Arm(), "control": _Arm()}
+        self._arms: Mapping[Arm, _Arm] = {"treatment": _Arm(), "control": _Arm(), "holdout": _Arm()}
         self._worse = OddsTest()
         self._silence = _Pairs()
         self._duration = _Pairs()
@@ -119,7 +121,7 @@ class Trial:
             case "good_run":
                 arm.heard.add(vote.device_id)
                 arm.durations.append(vote.duration_ms)
-                if self._compared:
+                if self._compares(vote.arm):
                     self._duration.add(vote.arm, vote.duration_ms)
             case "bad_run":
                 arm.heard.add(vote.device_id)
@@ -139,7 +141,7 @@ class Trial:
                 silent = arm.awaited.popleft() not in arm.heard
                 arm.due += 1
                 arm.silent += silent
-                if self._compared:
+                if self._compares(name):
                     self._silence.add(name, float(silent))
 
     def stop_comparing(self) -> None:
@@ -173,6 +175,9 @@ class Trial:
             "log10_needed": {rule: round(self._needed(rule) / math.log(10), 3) for rule in RULES},
         }
 
+    def _compares(self, arm: Arm) -> bool:
+        return self._compared and arm != "holdout"
+
     def _start(self, arm: _Arm, device_id: DeviceId) -> None:
         arm.started[device_id] = self._now_ms
         arm.at_risk.add(device_id)
@@ -184,7 +189,7 @@ class Trial:
         if vote.device_id not in arm.at_risk:
             return  # behind the horizon
         new, old = (len(self._arms[name].at_risk) for name in ("treatment", "control"))
-        if self._compared and new and old:
+        if self._compares(vote.arm) and new and old:
             is_new = vote.arm == "treatment"
             self._worse.observe(int(is_new), int(not is_new), new / old)
         arm.at_risk.discard(vote.device_id)

@@ -33,6 +33,15 @@ def installed_tasks(db: Connection, device_id: DeviceId) -> tuple[InstalledTask,
     return store.installed_tasks(db, device_id)
 
 
+def installed_releases(db: Connection, device_id: DeviceId) -> list[ReleaseId]:
+    """The releases that a device has active, as far as it has said."""
+    return [
+        task.release_id
+        for task in store.installed_tasks(db, device_id)
+        if task.stage == "run" or (task.stage == "install" and task.outcome == "success")
+    ]
+
+
 def totals(db: Connection) -> dict[str, int]:
     """How many reports and features have arrived."""
     return {"reports": store.total(db, "report"), "features": store.total(db, "feature")}

@@ -10,10 +10,10 @@ from walle_control.features.releases.types import (
     ExplainRequest,
     GuardWish,
     StageWish,
+    Terms,
     next_state,
-    percent_of,
-    share_of,
 )
+from walle_control.percent import percent_of, share_of
 from walle_shared.errors import ConfigError, Conflict, NotFound
 from walle_shared.protocol.codec import decode
 from walle_shared.protocol.messages import EpochInfo
@@ -176,3 +176,65 @@ async def test_epoch_is_signed_anew_at_half_its_life_and_keeps_its_number(contro
     after, _ = published(store)
     assert (after.epoch, after.snapshot) == (before.epoch, before.snapshot)
     assert after.expires_ms == before.expires_ms + 4 * 86_400_000
+
+
+async def test_a_ramp_rests_while_a_release_is_paused_and_goes_on_from_there(control, store, imported, clock):
+    await imported("1.0.0")
+    ramped = wish(stages=(StageWish(10, ramp_s=100.0), StageWish(50, ramp_s=100.0)), control_percent=0)
+    release = (await control.releases.create(ramped, "anna")).release.id
+    clock.advance(50)
+    assert (await control.releases.show(release)).percent == "5"
+    paused = await control.releases.act(release, "pause", "anna")
+    clock.advance(1_000)
+    assert (await control.releases.show(release)).percent == paused.percent == "5"
+    (resting,) = published(store)[1].releases
+    assert (resting.share, resting.ramp) == (50_000_000, None)
+    await control.releases.act(release, "resume", "anna")
+    clock.advance(25)
+    assert (await control.releases.show(release)).percent == "7.5"
+    (growing,) = published(store)[1].releases
+    assert growing.ramp is not None
+    assert growing.ramp.share_at(clock.wall_ms(), growing.share) == 75_000_000
+    promoted = await control.releases.act(release, "promote", "anna")
+    assert promoted.percent == "10"
+    assert promoted.release.ramp is not None
+    assert promoted.release.ramp.from_share == 100_000_000
+
+
+async def test_a_stage_lasts_from_the_end_of_its_ramp(control, imported, clock):
+    await imported("1.0.0")
+    stages = (StageWish(10, hold_s=60.0, ramp_s=100.0), StageWish(50))
+    row = (await control.releases.create(wish(stages=stages), "anna")).release
+    assert not row.may_grow(clock.wall_ms() + 159_000)
+    assert row.may_grow(clock.wall_ms() + 160_000)
+
+
+async def test_the_terms_reach_devices(control, store, imported):
+    await imported("1.0.0")
+    terms = Terms("mon-fri 02:00-05:00", 600.0, 5, True, "user")
+    made = await control.releases.create(wish(terms=terms), "anna")
+    (release,) = published(store)[1].releases
+    assert Terms(release.windows, release.spread_s, release.cap, release.everyone, release.personal) == terms
+    assert release.starts_ms == made.release.staged_ms
+
+
+@pytest.mark.parametrize(
+    "terms", [Terms("at night"), Terms(spread_s=-1.0), Terms(spread_s=1e9), Terms(cap=-1), Terms(cap=10**10)]
+)
+async def test_terms_that_make_no_sense_are_refused(control, imported, terms):
+    await imported("1.0.0")
+    with pytest.raises(ConfigError, match=r"window|spread_s|cap"):
+        await control.releases.create(wish(terms=terms), "anna")
+
+
+async def test_explain_as_of_another_time(control, imported, enrol, clock):
+    await imported("1.0.0")
+    device = await enrol(timezone="Europe/Berlin")
+    await control.releases.create(wish(terms=Terms("03:00-04:00")), "anna")
+    now_ms = clock.wall_ms()  # 2023-11-14 22:13 UTC
+    (closed,) = (await control.releases.explain(ExplainRequest(device.id))).releases
+    assert "Europe/Berlin time), which opens at 2023-11-15 02:00:00 UTC" in closed.reason
+    (open_,) = (
+        await control.releases.explain(ExplainRequest(device.id, at_ms=now_ms + 4 * 3_600_000))
+    ).releases
+    assert open_.chosen

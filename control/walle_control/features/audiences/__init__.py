@@ -1,0 +1,1 @@
+"""Who releases are for: holdouts, segments, id sets, and the attributes that predicates may ask for."""

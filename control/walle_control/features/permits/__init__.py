@@ -1,0 +1,1 @@
+"""Permits: exact caps on how many devices may have a release."""
