@@ -21,6 +21,7 @@ from walle_control.features.audit.service import AuditService
 from walle_control.features.devices import read_model as devices_read_model
 from walle_control.features.devices.routes import DeviceRoutes
 from walle_control.features.devices.service import DevicesService
+from walle_control.features.people.routes import PeopleRoutes
 from walle_control.features.people.service import PeopleService
 from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.routes import ReleaseRoutes
@@ -41,7 +42,8 @@ from walle_control.features.telemetry.sinks.pump import Sinks
 from walle_control.gateway.hub import EpochHub, Seats
 from walle_control.gateway.stream import StreamRoutes
 from walle_control.gateway.tunnel import TunnelRoutes
-from walle_control.web.auth import Doors
+from walle_control.web.auth import Doors, anywhere
+from walle_control.web.describe import describe
 from walle_control.web.problems import on_crash, on_http_error, on_walle_error
 from walle_control.web.requests import json_response
 from walle_control.web.static import StaticRoutes
@@ -57,6 +59,28 @@ ADMIN_API = "/api/v1"
 
 #: How often it is looked whether the epoch must be signed anew.
 _SIGNING_CHECK_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """What a control plane holds."""
+
+    version: str
+    epoch: int
+    public_key: str
+    streams: int
+    tunnels: int
+    devices: int
+    task_versions: int
+    reports: int
+    features: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether all is well."""
+
+    healthy: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,25 +120,27 @@ class Control:
         await self.streams.wait_empty()
         await self.tunnels.wait_empty()
 
+    @describe(ServerStatus)
     async def status(self, _request: Request) -> Response:
-        """``GET status``."""
+        """What the server holds."""
         newest = await self.store.database.read(_totals)
         return json_response(
-            {
-                "version": __version__,
-                "epoch": self.hub.epoch,
-                "public_key": self.store.signing_key.public.raw_hex,
-                "streams": self.streams.taken,
-                "tunnels": self.tunnels.taken,
+            ServerStatus(
+                version=__version__,
+                epoch=self.hub.epoch,
+                public_key=self.store.signing_key.public.raw_hex,
+                streams=self.streams.taken,
+                tunnels=self.tunnels.taken,
                 **newest,
-            }
+            )
         )
 
+    @describe(Health, errors=(503,))
     async def healthz(self, _request: Request) -> Response:
-        """``GET /healthz``: fails unless the database answers and an epoch is published."""
+        """Whether the database answers and an epoch is published."""
         await self.store.database.read(_totals)
         healthy = self.hub.epoch > 0
-        return json_response({"healthy": healthy}, 200 if healthy else 503)
+        return json_response(Health(healthy), 200 if healthy else 503)
 
     async def _keep_signed(self) -> NoReturn:
         while True:
@@ -188,13 +214,15 @@ def create_app(
 
 def routes(control: Control) -> list[BaseRoute]:
     """The whole route table: path, who may pass, endpoint, methods."""
-    doors = Doors(control.people.check, control.devices.check_credential)
+    doors = Doors(control.people.authenticate, control.devices.check_credential)
     admin, device = doors.admin, doors.device
     static = StaticRoutes(control.store.files)
     devices = DeviceRoutes(control.devices)
     tasks = TaskRoutes(control.tasks)
     releases = ReleaseRoutes(control.releases)
     telemetry = TelemetryRoutes(control.telemetry)
+    audit = AuditRoutes(control.audit)
+    people = PeopleRoutes(control.people)
     stream = StreamRoutes(control.hub, control.streams, control.devices, control.config.stream)
     tunnel = TunnelRoutes(
         control.hub, control.tunnels, control.devices, control.telemetry, control.config.stream
@@ -211,26 +239,53 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{DEVICE_API}/stream", device(stream.stream), methods=get),
         Route(f"{DEVICE_API}/reports", device(telemetry.post_reports), methods=post),
         WebSocketRoute(f"{DEVICE_API}/tunnel", tunnel.tunnel),
-        # Operators.
-        Route(f"{ADMIN_API}/status", admin(control.status), methods=get),
-        Route(f"{ADMIN_API}/epoch", admin(releases.epoch), methods=get),
-        Route(f"{ADMIN_API}/tasks", admin(tasks.list), methods=get),
-        Route(f"{ADMIN_API}/tasks", admin(tasks.import_version), methods=post),
-        Route(f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}", admin(tasks.show), methods=get),
-        Route(f"{ADMIN_API}/releases", admin(releases.list), methods=get),
-        Route(f"{ADMIN_API}/releases", admin(releases.create), methods=post),
-        Route(f"{ADMIN_API}/releases/{{release_id}}", admin(releases.show), methods=get),
+        # Operators: the permission each route takes, and where it must be held (``web.auth``).
+        Route(f"{ADMIN_API}/status", admin("status:read", control.status, anywhere), methods=get),
+        Route(f"{ADMIN_API}/epoch", admin("releases:read", releases.epoch, anywhere), methods=get),
+        Route(f"{ADMIN_API}/tasks", admin("tasks:read", tasks.list, anywhere), methods=get),
+        Route(f"{ADMIN_API}/tasks", admin("tasks:write", tasks.import_version, anywhere), methods=post),
+        Route(
+            f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}",
+            admin("tasks:read", tasks.show),
+            methods=get,
+        ),
+        Route(f"{ADMIN_API}/releases", admin("releases:read", releases.list, anywhere), methods=get),
+        Route(f"{ADMIN_API}/releases", admin("releases:write", releases.create, anywhere), methods=post),
+        Route(
+            f"{ADMIN_API}/releases/{{release_id}}",
+            admin("releases:read", releases.show, releases.scenario),
+            methods=get,
+        ),
         *(
-            Route(f"{ADMIN_API}/releases/{{release_id}}/{action}", admin(releases.act(action)), methods=post)
+            Route(
+                f"{ADMIN_API}/releases/{{release_id}}/{action}",
+                admin("releases:write", releases.act(action), releases.scenario),
+                methods=post,
+            )
             for action in ACTIONS
         ),
-        Route(f"{ADMIN_API}/explain", admin(releases.explain), methods=post),
-        Route(f"{ADMIN_API}/devices", admin(devices.list), methods=get),
-        Route(f"{ADMIN_API}/devices/{{device_id}}", admin(devices.show), methods=get),
-        Route(f"{ADMIN_API}/devices/{{device_id}}/revoke", admin(devices.revoke), methods=post),
-        Route(f"{ADMIN_API}/enrol-tokens", admin(devices.create_enrol_token), methods=post),
-        Route(f"{ADMIN_API}/audit", admin(AuditRoutes(control.audit).page), methods=get),
-        Route(f"{ADMIN_API}/features", admin(telemetry.features), methods=get),
-        Route(f"{ADMIN_API}/sinks", admin(telemetry.sinks), methods=get),
-        Route(f"{ADMIN_API}/reports", admin(telemetry.reports), methods=get),
+        Route(f"{ADMIN_API}/explain", admin("devices:read", releases.explain), methods=post),
+        Route(f"{ADMIN_API}/devices", admin("devices:read", devices.list), methods=get),
+        Route(f"{ADMIN_API}/devices/{{device_id}}", admin("devices:read", devices.show), methods=get),
+        Route(
+            f"{ADMIN_API}/devices/{{device_id}}/revoke", admin("devices:write", devices.revoke), methods=post
+        ),
+        Route(f"{ADMIN_API}/enrol-tokens", admin("devices:write", devices.create_enrol_token), methods=post),
+        Route(f"{ADMIN_API}/audit", admin("audit:read", audit.page), methods=get),
+        Route(f"{ADMIN_API}/features", admin("data:read", telemetry.features, anywhere), methods=get),
+        Route(f"{ADMIN_API}/sinks", admin("data:read", telemetry.sinks, anywhere), methods=get),
+        Route(f"{ADMIN_API}/reports", admin("releases:read", telemetry.reports, anywhere), methods=get),
+        Route(f"{ADMIN_API}/myself", admin("status:read", people.myself, anywhere), methods=get),
+        Route(f"{ADMIN_API}/people", admin("people:read", people.people), methods=get),
+        Route(f"{ADMIN_API}/people/{{person}}/grant", admin("people:write", people.grant), methods=post),
+        Route(
+            f"{ADMIN_API}/people/{{person}}/withdraw", admin("people:write", people.withdraw), methods=post
+        ),
+        Route(f"{ADMIN_API}/tokens", admin("tokens:write", people.tokens, anywhere), methods=get),
+        Route(f"{ADMIN_API}/tokens", admin("tokens:write", people.create_token, anywhere), methods=post),
+        Route(
+            f"{ADMIN_API}/tokens/{{token_id}}/revoke",
+            admin("tokens:write", people.revoke_token, anywhere),
+            methods=post,
+        ),
     ]

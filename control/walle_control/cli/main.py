@@ -6,7 +6,8 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from walle_control.cli import commands
+from walle_control.cli import commands, operators
+from walle_control.web.access import PERMISSIONS, ROLE_NAMES
 from walle_shared import __version__
 from walle_shared.errors import ConfigError, WalleError
 
@@ -53,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_device_commands(top)
     _add_telemetry_commands(top)
     _add_audit_commands(top)
+    _add_people_commands(top)
     return parser
 
 
@@ -245,6 +247,46 @@ def _add_audit_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]
     )  # fmt: skip
 
 
+def _add_people_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    _remote(top, "whoami", operators.whoami, "who the token in use stands for, and what it may do")
+    person = _group(top, "person", "who may do what")
+    _remote(person, "list", operators.person_list, "list everybody with their roles")
+    for action, text in (
+        ("grant", "give somebody a role; who is new is known from then on"),
+        ("withdraw", "take a role from somebody and from all their tokens"),
+    ):
+        command = _remote(
+            person, action, operators.person_change, text, example="anna@example.org operator --scenario demo"
+        )
+        command.add_argument("person", metavar="PERSON", help="a name or an address")
+        command.add_argument("role", choices=ROLE_NAMES)
+        command.add_argument("--scenario", default="", help="in this scenario only; default: in all")
+        command.set_defaults(action=action)
+    token = _group(top, "token", "tokens that stand for people")
+    create = _remote(
+        token, "create", operators.token_create, "make one; it is shown this once",
+        example="--note CI --scope tasks:write --scope releases:read --scenario demo",
+    )  # fmt: skip
+    create.add_argument("--note", default="", help="what it is for")
+    create.add_argument(
+        "--scope", action="append", default=[], metavar="SCOPE",
+        help=f"a role or one of {', '.join(PERMISSIONS)}; may be repeated; default: all its person may do",
+    )  # fmt: skip
+    create.add_argument(
+        "--scenario", default="", help="in this scenario only; default: wherever its person may"
+    )
+    create.add_argument(
+        "--valid-s",
+        type=float,
+        default=90 * 86_400.0,
+        help="for how many seconds; 0: until revoked; default: 90 days",
+    )
+    create.add_argument("--person", default="", help="whose token; default: your own")
+    _remote(token, "list", operators.token_list, "list them: your own, or everybody's for an admin")
+    revoke = _remote(token, "revoke", operators.token_revoke, "end one at once", example="t0a1b2c3d4e5f")
+    revoke.add_argument("id", metavar="ID")
+
+
 def _local(
     group: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
@@ -271,7 +313,7 @@ def _remote(
     command = _local(group, name, handler, text, example=example)
     server = command.add_argument_group("which server (or WALLE_CONTROL_URL, _TOKEN, _DATA)")
     server.add_argument("--url", help="the server's URL")
-    server.add_argument("--token", help="admin token")
+    server.add_argument("--token", help="your token")
     server.add_argument("--data", metavar="DIR", help="data folder of a server on this machine")
     return command
 

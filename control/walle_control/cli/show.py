@@ -183,6 +183,27 @@ FEATURES: tuple[Column, ...] = (
     ("fields", lambda f: orjson.dumps(f["fields"]).decode()),
 )
 
+ALLOWED: tuple[Column, ...] = (
+    ("scenario", lambda a: a["scenario"] or "all"),
+    ("may", lambda a: " ".join(a["permissions"])),
+)
+
+PEOPLE: tuple[Column, ...] = (
+    ("person", lambda p: p["name"]),
+    ("roles", lambda p: ", ".join(f"{r['role']} of {r['scenario'] or 'all'}" for r in p["roles"]) or "-"),
+    ("since (UTC)", lambda p: moment(p["created_ms"])),
+)
+
+TOKENS: tuple[Column, ...] = (
+    ("id", lambda t: t["id"]),
+    ("person", lambda t: t["person"]),
+    ("note", lambda t: t["note"]),
+    ("scopes", lambda t: " ".join(t["scopes"]) or "all"),
+    ("scenario", lambda t: t["scenario"] or "all"),
+    ("valid until (UTC)", lambda t: moment(t["expires_ms"]) if t["expires_ms"] else "it is revoked"),
+    ("last used (UTC)", lambda t: moment(t["used_ms"]) if t["used_ms"] else "never"),
+)
+
 REPORTS: tuple[Column, ...] = (
     ("id", lambda r: r["id"]),
     ("device", lambda r: r["device_id"]),

@@ -122,6 +122,28 @@ MIGRATIONS: tuple[str, ...] = (
         subject TEXT NOT NULL, detail TEXT NOT NULL, hash TEXT NOT NULL
     ) STRICT;
     """,
+    # People with roles, and tokens that may be many. Who had an admin token is an admin.
+    """
+    CREATE TABLE person (name TEXT PRIMARY KEY, created_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE person_role (
+        person TEXT NOT NULL REFERENCES person (name), scenario TEXT NOT NULL, role TEXT NOT NULL,
+        PRIMARY KEY (person, scenario, role)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE access_token (
+        id TEXT PRIMARY KEY, person TEXT NOT NULL REFERENCES person (name), hash TEXT NOT NULL UNIQUE,
+        note TEXT NOT NULL, scopes TEXT NOT NULL, scenario TEXT NOT NULL,
+        created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, used_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    INSERT INTO person (name, created_ms) SELECT name, created_ms FROM admin_token;
+    INSERT INTO person_role (person, scenario, role) SELECT name, '', 'admin' FROM admin_token;
+    INSERT INTO access_token (id, person, hash, note, scopes, scenario, created_ms, expires_ms, used_ms)
+        SELECT CASE name WHEN 'admin' THEN 'first' ELSE 'first-' || name END, name, hash, '', '[]', '',
+            created_ms, 0, 0 FROM admin_token;
+    DROP TABLE admin_token;
+    """,
 )
 
 

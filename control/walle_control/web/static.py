@@ -6,8 +6,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from walle_control.db.files import FileStore
+from walle_control.web.describe import Raw, describe
 from walle_shared.errors import NotFound
 from walle_shared.signing import sha256_hex
+
+SIGNED = Raw("application/json", {"type": "object"})
+FILE = Raw("application/octet-stream", {"type": "string", "format": "binary"})
 
 _FOREVER = "public, max-age=31536000, immutable"
 
@@ -18,8 +22,9 @@ class StaticRoutes:
     def __init__(self, files: FileStore) -> None:
         self._files = files
 
+    @describe(SIGNED, status=(200, 304), errors=(404,))
     async def epoch(self, request: Request) -> Response:
-        """``epoch.json``: always revalidated, 304 while nothing changed."""
+        """The newest signed epoch: always revalidated, 304 while nothing changed."""
         # One small file: reading it takes less than handing it to a thread.
         try:
             data = self._files.epoch_path.read_bytes()
@@ -30,6 +35,7 @@ class StaticRoutes:
             return Response(status_code=304, headers=headers)
         return Response(data, headers=headers, media_type="application/json")
 
+    @describe(FILE, status=(200, 206, 304), errors=(400, 404, 416))
     async def immutable(self, request: Request) -> Response:
         """A file named by its digest: cacheable for ever, resumable by ``Range`` with ``If-Range``."""
         kind, sha256 = request.path_params["kind"], request.path_params["sha256"]

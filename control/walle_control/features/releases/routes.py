@@ -7,12 +7,18 @@ from starlette.responses import Response
 
 from walle_control.features.releases.service import ReleasesService
 from walle_control.features.releases.types import (
+    ACTION_WORDS,
     ActionRequest,
     CreateRelease,
+    EpochView,
     ExplainRequest,
+    ExplainResponse,
     ReleaseAction,
+    ReleaseDetail,
+    ReleaseList,
 )
-from walle_control.web.auth import Endpoint
+from walle_control.web.auth import Endpoint, may_see, require
+from walle_control.web.describe import describe
 from walle_control.web.requests import json_response, read_body, read_message
 from walle_shared.ids import ReleaseId
 from walle_shared.protocol.codec import decode
@@ -24,22 +30,32 @@ class ReleaseRoutes:
     def __init__(self, service: ReleasesService) -> None:
         self._service = service
 
+    async def scenario(self, request: Request) -> str:
+        """The scenario of the release in the path."""
+        return await self._service.scenario_of(ReleaseId(request.path_params["release_id"]))
+
+    @describe(ReleaseDetail, body=CreateRelease, status=(201,), errors=(400, 404))
     async def create(self, request: Request) -> Response:
-        """``POST releases``."""
+        """Release a version to a part of the devices, at once or in stages."""
         wish = await read_message(CreateRelease, request)
+        require(request, wish.scenario or "(none)")
         return json_response(await self._service.create(wish, request.state.actor), 201)
 
-    async def list(self, _request: Request) -> Response:
-        """``GET releases``."""
-        return json_response(await self._service.list())
+    @describe(ReleaseList)
+    async def list(self, request: Request) -> Response:
+        """The releases of the scenarios one may see, newest first."""
+        found = (await self._service.list()).releases
+        return json_response(ReleaseList(tuple(r for r in found if may_see(request, r.release.scenario))))
 
+    @describe(ReleaseDetail, errors=(404,))
     async def show(self, request: Request) -> Response:
-        """``GET releases/{release_id}``."""
+        """All about one release: counts, verdict, history."""
         return json_response(await self._service.show(ReleaseId(request.path_params["release_id"])))
 
     def act(self, action: ReleaseAction) -> Endpoint:
-        """``POST releases/{release_id}/<action>``; the body may give a reason."""
+        """The endpoint of an action; its body may give a reason."""
 
+        @describe(ReleaseDetail, body=ActionRequest, body_optional=True, errors=(400, 404, 409))
         async def endpoint(request: Request) -> Response:
             body = await read_body(request)
             wish = decode(ActionRequest, body) if body else ActionRequest()
@@ -47,12 +63,15 @@ class ReleaseRoutes:
             actor: str = request.state.actor
             return json_response(await self._service.act(release_id, action, actor, wish.reason[:500]))
 
+        endpoint.__doc__ = ACTION_WORDS[action]
         return endpoint
 
+    @describe(ExplainResponse, body=ExplainRequest, errors=(400, 404), changes=False)
     async def explain(self, request: Request) -> Response:
-        """``POST explain``."""
+        """Why a device gets what it gets: every live release and what speaks for or against it."""
         return json_response(await self._service.explain(await read_message(ExplainRequest, request)))
 
+    @describe(EpochView, errors=(404,))
     async def epoch(self, _request: Request) -> Response:
-        """``GET epoch``: the newest one, opened."""
+        """The newest policy as devices see it, opened."""
         return json_response(await self._service.epoch())

@@ -18,6 +18,7 @@ from walle_control.features.releases import read_model, store
 from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.types import (
     CreateRelease,
+    EpochView,
     ExplainRequest,
     ExplainResponse,
     ReleaseAction,
@@ -137,18 +138,21 @@ class ReleasesService:
         """
         return await self._database.read(lambda db: _explain(db, request))
 
-    async def epoch(self) -> Mapping[str, Any]:
+    async def epoch(self) -> EpochView:
         """The signed epoch as published, and why it was made."""
         row = await self._database.read(store.newest_epoch)
         if row is None:
             raise NotFound("no epoch was made yet")
-        return {
-            "epoch": row.n,
-            "reason": row.reason,
-            "created_ms": row.created_ms,
-            "envelope": orjson.loads(row.envelope),
-            "snapshot": orjson.loads(row.snapshot),
-        }
+        envelope, snapshot = orjson.loads(row.envelope), orjson.loads(row.snapshot)
+        return EpochView(row.n, row.reason, row.created_ms, envelope, snapshot)
+
+    async def scenario_of(self, release_id: ReleaseId) -> str:
+        """The scenario of a release.
+
+        Raises:
+            NotFound: no such release.
+        """
+        return (await self._database.read(lambda db: _find(db, release_id))).scenario
 
     async def _publish(self) -> None:
         # Read inside the lock: whoever publishes last publishes the newest.

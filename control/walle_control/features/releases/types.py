@@ -32,6 +32,15 @@ TRANSITIONS: Final[Mapping[tuple[ReleaseState, ReleaseAction], ReleaseState]] = 
 
 ACTIONS: Final[tuple[ReleaseAction, ...]] = ("promote", "pause", "stop", "resume", "rollback")
 
+#: What each action does, for whoever looks for it.
+ACTION_WORDS: Final[Mapping[ReleaseAction, str]] = {
+    "promote": "Let a release go on to its next stage now.",
+    "pause": "Let a release grow no further for now; its devices keep it.",
+    "stop": "Take a release off all devices for now.",
+    "resume": "Let a paused or stopped release go on.",
+    "rollback": "Take a release back for good.",
+}
+
 #: The control arm of a rollout in stages, unless the operator says otherwise: arms of equal size tell most.
 CONTROL_PERCENT: Final = 50
 
@@ -210,6 +219,17 @@ class ReleaseList:
     """All releases, newest first."""
 
     releases: tuple[ReleaseSummary, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochView:
+    """An epoch, why and when it was made, and the signed envelope that devices read."""
+
+    epoch: int
+    reason: str
+    created_ms: int
+    envelope: Mapping[str, Any]
+    snapshot: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

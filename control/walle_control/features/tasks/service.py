@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import trio
@@ -50,8 +50,12 @@ class TasksService:
         self._uploads: dict[tuple[str, str, str], Mapping[str, Mapping[str, ColumnType]]] = {}
         self._one_import = trio.Lock()  # an import may hold a whole bundle in memory
 
-    async def import_version(self, request: ImportRequest, actor: str) -> ImportResult:
+    async def import_version(
+        self, request: ImportRequest, actor: str, check_scenario: Callable[[str], None] | None = None
+    ) -> ImportResult:
         """Import a version; doing so again with the same commit changes nothing.
+
+        ``check_scenario`` refuses a scenario, which only the tag's ``task.toml`` names, by raising.
 
         Raises:
             ConfigError: a name, the repository or ``task.toml`` is wrong.
@@ -71,6 +75,8 @@ class TasksService:
             source = await trio.to_thread.run_sync(
                 git.read_tag, Path(request.repository), tag, folder, self._config
             )
+            if check_scenario is not None:
+                check_scenario(bundle.definition_of(source, request.task).task.scenario)
             return await self._import_source(source, request.task, version, actor)
 
     async def list(self) -> VersionList:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -187,9 +186,7 @@ def save_ledger(
 
 
 def _wheres(query: FeatureQuery | ReportQuery, columns: Mapping[str, str]) -> dict[str, str]:
-    return {
-        columns[f.name]: getattr(query, f.name) for f in dataclasses.fields(query) if getattr(query, f.name)
-    }
+    return {column: value for name, column in columns.items() if (value := getattr(query, name))}
 
 
 def _select(

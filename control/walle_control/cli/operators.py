@@ -1,0 +1,74 @@
+"""What the commands about people, roles and tokens do."""
+
+from __future__ import annotations
+
+import argparse
+
+from walle_control.cli import show
+from walle_control.cli.commands import _connect, _print, _quoted
+
+
+def whoami(arguments: argparse.Namespace) -> int:
+    """``whoami``."""
+    with _connect(arguments) as client:
+        answer = client.get("myself")
+
+    def text() -> None:
+        show.print_facts({"name": answer["name"], "token": answer["credential"]})
+        show.print_table(answer["allowed"], show.ALLOWED, "this credential may do nothing")
+
+    _print(arguments, answer, text)
+    return 0
+
+
+def person_list(arguments: argparse.Namespace) -> int:
+    """``person list``."""
+    with _connect(arguments) as client:
+        answer = client.get("people")
+    _print(arguments, answer, lambda: show.print_table(answer["people"], show.PEOPLE, "nobody"))
+    return 0
+
+
+def person_change(arguments: argparse.Namespace) -> int:
+    """``person grant`` and ``person withdraw``."""
+    grant = {"role": arguments.role, "scenario": arguments.scenario}
+    with _connect(arguments) as client:
+        answer = client.post(f"people/{_quoted(arguments.person)}/{arguments.action}", grant)
+    _print(arguments, answer, lambda: show.print_table([answer], show.PEOPLE, ""))
+    return 0
+
+
+def token_create(arguments: argparse.Namespace) -> int:
+    """``token create``."""
+    wish = {
+        "note": arguments.note,
+        "scopes": arguments.scope,
+        "scenario": arguments.scenario,
+        "valid_s": arguments.valid_s,
+        "person": arguments.person,
+    }
+    with _connect(arguments) as client:
+        answer = client.post("tokens", wish)
+
+    def text() -> None:
+        show.print_facts({"token": f"{answer['secret']}  (shown once)"})
+        show.print_table([answer["token"]], show.TOKENS, "")
+
+    _print(arguments, answer, text)
+    return 0
+
+
+def token_list(arguments: argparse.Namespace) -> int:
+    """``token list``."""
+    with _connect(arguments) as client:
+        answer = client.get("tokens")
+    _print(arguments, answer, lambda: show.print_table(answer["tokens"], show.TOKENS, "no token"))
+    return 0
+
+
+def token_revoke(arguments: argparse.Namespace) -> int:
+    """``token revoke``."""
+    with _connect(arguments) as client:
+        answer = client.post(f"tokens/{_quoted(arguments.id)}/revoke")
+    _print(arguments, answer, lambda: show.print_table([answer], show.TOKENS, ""))
+    return 0
