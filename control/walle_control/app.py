@@ -43,7 +43,8 @@ from walle_control.gateway.hub import EpochHub, Seats
 from walle_control.gateway.stream import StreamRoutes
 from walle_control.gateway.tunnel import TunnelRoutes
 from walle_control.web.auth import Doors, anywhere
-from walle_control.web.describe import describe
+from walle_control.web.describe import Raw, describe
+from walle_control.web.openapi import document
 from walle_control.web.problems import on_crash, on_http_error, on_walle_error
 from walle_control.web.requests import json_response
 from walle_control.web.static import StaticRoutes
@@ -51,6 +52,7 @@ from walle_shared import __version__
 from walle_shared.clock import Clock
 from walle_shared.errors import WalleError
 from walle_shared.observe import get_logger
+from walle_shared.protocol.codec import encode
 from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
 
 _log = get_logger("control.app")
@@ -135,7 +137,7 @@ class Control:
             )
         )
 
-    @describe(Health, errors=(503,))
+    @describe(Health, status=(200, 503))
     async def healthz(self, _request: Request) -> Response:
         """Whether the database answers and an epoch is published."""
         await self.store.database.read(_totals)
@@ -212,6 +214,19 @@ def create_app(
     return app
 
 
+class ApiDescription:
+    """Serves the description of the very routes it stands among."""
+
+    def __init__(self) -> None:
+        self._body = b""
+
+    @describe(Raw("application/json", {"type": "object"}))
+    async def show(self, request: Request) -> Response:
+        """This API as an OpenAPI 3.1 document."""
+        self._body = self._body or encode(document(request.app.routes, __version__))
+        return Response(self._body, media_type="application/json")
+
+
 def routes(control: Control) -> list[BaseRoute]:
     """The whole route table: path, who may pass, endpoint, methods."""
     doors = Doors(control.people.authenticate, control.devices.check_credential)
@@ -230,6 +245,7 @@ def routes(control: Control) -> list[BaseRoute]:
     get, post = ["GET"], ["POST"]
     return [
         Route("/healthz", control.healthz, methods=get),
+        Route("/openapi.json", ApiDescription().show, methods=get),
         # Static, signed files; open to all, cacheable by anyone.
         Route(f"{STATIC_ROOT}/epoch.json", static.epoch, methods=get),
         Route(f"{STATIC_ROOT}/{{kind}}/{{sha256}}", static.immutable, methods=get),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from walle_control.config import CONFIG_FILE, EpochConfig, default_toml
+from walle_control.config import CONFIG_FILE, ControlConfig, EpochConfig, default_toml
 from walle_control.db.store import Store, write_secret
 from walle_control.features.people.service import PeopleService, new_token
 from walle_control.features.releases import store as releases_store
 from walle_control.features.releases.epochs import EpochBook
-from walle_shared.clock import Clock
+from walle_control.web.openapi import document
+from walle_shared import __version__
+from walle_shared.clock import Clock, SystemClock
 from walle_shared.errors import StorageError
 
 
@@ -69,6 +73,21 @@ def fsck(root: Path) -> FsckResult:
     finally:
         store.close()
     return FsckResult(len(checked), tuple(name for name, whole in checked if not whole))
+
+
+def api_description() -> dict[str, Any]:
+    """The OpenAPI document of this program's HTTP API."""
+    from walle_control.app import create_app  # the whole server, for this alone
+
+    clock = SystemClock()
+    with tempfile.TemporaryDirectory() as folder:
+        init(Path(folder), clock)
+        store = Store.open(Path(folder))
+        try:
+            app = create_app(ControlConfig(), clock=clock, store=store)
+        finally:
+            store.close()
+    return document(app.routes, __version__)
 
 
 def _first_token(store: Store, clock: Clock) -> str:

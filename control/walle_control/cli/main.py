@@ -85,6 +85,7 @@ def _add_server_commands(top: argparse._SubParsersAction[argparse.ArgumentParser
         example="--data ./control",
     )
     fsck.add_argument("--data", required=True, metavar="DIR", help="the data folder")
+    _local(top, "openapi", operators.openapi, "print the HTTP API as an OpenAPI document", json=False)
     _remote(top, "status", commands.status, "what the server holds")
     _remote(top, "epoch", commands.epoch, "the newest policy as devices see it")
 

@@ -8,6 +8,14 @@ from walle_control.cli import show
 from walle_control.cli.commands import _connect, _print, _quoted
 
 
+def openapi(_arguments: argparse.Namespace) -> int:
+    """``openapi``: always JSON."""
+    from walle_control.setup import api_description  # brings the server's libraries
+
+    show.print_json(api_description())
+    return 0
+
+
 def whoami(arguments: argparse.Namespace) -> int:
     """``whoami``."""
     with _connect(arguments) as client:

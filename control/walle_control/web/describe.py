@@ -33,6 +33,7 @@ class Described:
         status: the statuses of good answers.
         errors: the statuses of ``Problem`` answers, besides those that every route may give.
         changes: whether a POST changes anything, and so is in the audit log.
+        example: a body as somebody might send it.
     """
 
     answer: Any
@@ -42,6 +43,7 @@ class Described:
     status: tuple[int, ...] = (200,)
     errors: tuple[int, ...] = ()
     changes: bool = True
+    example: Any = None
 
 
 def describe(
@@ -53,9 +55,10 @@ def describe(
     status: tuple[int, ...] = (200,),
     errors: tuple[int, ...] = (),
     changes: bool = True,
+    example: Any = None,
 ) -> Callable[[E], E]:
     """Describe an endpoint; its docstring is the summary."""
-    described: Final = Described(answer, body, body_optional, query, status, errors, changes)
+    described: Final = Described(answer, body, body_optional, query, status, errors, changes, example)
 
     def mark(endpoint: E) -> E:
         setattr(endpoint, _ATTRIBUTE, described)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from walle_shared.errors import (
     ConfigError,
@@ -86,7 +87,17 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
     detail = f"{request.method} {request.url.path}: {error.detail}"
-    return problem_response(Problem(code, detail, error.status_code), error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_allowed(request)))
+    return problem_response(Problem(code, detail, error.status_code), headers)
+
+
+def _allowed(request: Request) -> set[str]:
+    """Every method that some route of the path takes: the router itself names the first route's only."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    fitting = [route for route in routes if route.path_regex.match(request.scope["path"])]
+    return {method for route in fitting for method in route.methods or ()}
 
 
 async def on_crash(_request: Request, _error: Exception) -> Response:

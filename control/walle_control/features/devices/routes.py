@@ -18,6 +18,8 @@ from walle_control.web.requests import json_response, read_message, read_query
 from walle_shared.ids import DeviceId
 from walle_shared.protocol.messages import EnrolRequest, EnrolResponse, RenewRequest
 
+_ENROL_TOKEN = {"uses": 10, "valid_s": 3600, "note": "the lab"}
+
 
 class DeviceRoutes:
     """Endpoints about devices, for devices and operators."""
@@ -35,7 +37,7 @@ class DeviceRoutes:
         """A new credential for a device that proves to hold its key, however long it was away."""
         return json_response(await self._service.renew(await read_message(RenewRequest, request)))
 
-    @describe(EnrolTokenResponse, body=EnrolTokenRequest, status=(201,), errors=(400,))
+    @describe(EnrolTokenResponse, body=EnrolTokenRequest, status=(201,), errors=(400,), example=_ENROL_TOKEN)
     async def create_enrol_token(self, request: Request) -> Response:
         """Make a token that lets devices enrol; it is shown this once."""
         wanted = await read_message(EnrolTokenRequest, request)

@@ -20,6 +20,9 @@ from walle_control.web.auth import principal_of
 from walle_control.web.describe import describe
 from walle_control.web.requests import json_response, read_message
 
+_GRANT = {"role": "operator", "scenario": "demo"}
+_TOKEN = {"note": "CI", "scopes": ["tasks:write", "releases:read"], "valid_s": 2_592_000}
+
 
 class PeopleRoutes:
     """Endpoints about people, their roles and their tokens."""
@@ -37,14 +40,14 @@ class PeopleRoutes:
         """Everybody with their roles."""
         return json_response(await self._service.people())
 
-    @describe(Person, body=RoleGrant, errors=(400,))
+    @describe(Person, body=RoleGrant, errors=(400,), example=_GRANT)
     async def grant(self, request: Request) -> Response:
         """Give a person a role, in one scenario or in all."""
         grant = await read_message(RoleGrant, request)
         name = request.path_params["person"]
         return json_response(await self._service.grant(name, grant, request.state.actor))
 
-    @describe(Person, body=RoleGrant, errors=(400, 404, 409))
+    @describe(Person, body=RoleGrant, errors=(400, 404, 409), example=_GRANT)
     async def withdraw(self, request: Request) -> Response:
         """Take a role from a person, and with it from all their tokens."""
         grant = await read_message(RoleGrant, request)
@@ -56,7 +59,7 @@ class PeopleRoutes:
         """One's own tokens; everybody's for who may see people."""
         return json_response(await self._service.tokens(principal_of(request)))
 
-    @describe(NewToken, body=TokenRequest, status=(201,), errors=(400, 404))
+    @describe(NewToken, body=TokenRequest, status=(201,), errors=(400, 404), example=_TOKEN)
     async def create_token(self, request: Request) -> Response:
         """Make a token; it is shown this once."""
         wish = await read_message(TokenRequest, request)

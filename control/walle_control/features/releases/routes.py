@@ -23,6 +23,16 @@ from walle_control.web.requests import json_response, read_body, read_message
 from walle_shared.ids import ReleaseId
 from walle_shared.protocol.codec import decode
 
+_RELEASE = {
+    "scenario": "demo",
+    "task": "greeter",
+    "version": "1.0.0",
+    "predicate": 'group == "beta"',
+    "stages": [{"percent": 1}, {"percent": 10, "hold_s": 3600}, {"percent": 100}],
+}
+_REASON = {"reason": "complaints from the field"}
+_EXPLAIN = {"device_id": "d0123456789abcdef0123", "profile": {"group": "beta", "memory_mb": 4000}}
+
 
 class ReleaseRoutes:
     """Endpoints about releases and epochs."""
@@ -34,7 +44,7 @@ class ReleaseRoutes:
         """The scenario of the release in the path."""
         return await self._service.scenario_of(ReleaseId(request.path_params["release_id"]))
 
-    @describe(ReleaseDetail, body=CreateRelease, status=(201,), errors=(400, 404))
+    @describe(ReleaseDetail, body=CreateRelease, status=(201,), errors=(400, 404), example=_RELEASE)
     async def create(self, request: Request) -> Response:
         """Release a version to a part of the devices, at once or in stages."""
         wish = await read_message(CreateRelease, request)
@@ -55,7 +65,9 @@ class ReleaseRoutes:
     def act(self, action: ReleaseAction) -> Endpoint:
         """The endpoint of an action; its body may give a reason."""
 
-        @describe(ReleaseDetail, body=ActionRequest, body_optional=True, errors=(400, 404, 409))
+        @describe(
+            ReleaseDetail, body=ActionRequest, body_optional=True, errors=(400, 404, 409), example=_REASON
+        )
         async def endpoint(request: Request) -> Response:
             body = await read_body(request)
             wish = decode(ActionRequest, body) if body else ActionRequest()
@@ -66,7 +78,7 @@ class ReleaseRoutes:
         endpoint.__doc__ = ACTION_WORDS[action]
         return endpoint
 
-    @describe(ExplainResponse, body=ExplainRequest, errors=(400, 404), changes=False)
+    @describe(ExplainResponse, body=ExplainRequest, errors=(400, 404), changes=False, example=_EXPLAIN)
     async def explain(self, request: Request) -> Response:
         """Why a device gets what it gets: every live release and what speaks for or against it."""
         return json_response(await self._service.explain(await read_message(ExplainRequest, request)))

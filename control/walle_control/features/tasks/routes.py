@@ -11,6 +11,8 @@ from walle_control.web.auth import may_see, require
 from walle_control.web.describe import describe
 from walle_control.web.requests import json_response, read_message
 
+_IMPORT = {"repository": "/srv/tasks.git", "task": "greeter", "version": "1.0.0"}
+
 
 class TaskRoutes:
     """Endpoints about task versions."""
@@ -18,7 +20,9 @@ class TaskRoutes:
     def __init__(self, service: TasksService) -> None:
         self._service = service
 
-    @describe(ImportResult, body=ImportRequest, status=(200, 201), errors=(400, 404, 409, 422))
+    @describe(
+        ImportResult, body=ImportRequest, status=(200, 201), errors=(400, 404, 409, 422), example=_IMPORT
+    )
     async def import_version(self, request: Request) -> Response:
         """Import a task version from a git tag: 201 if it is new, 200 if it was here."""
         wish = await read_message(ImportRequest, request)
