@@ -23,6 +23,7 @@ from walle_control.features.devices.routes import DeviceRoutes
 from walle_control.features.devices.service import DevicesService
 from walle_control.features.people.routes import PeopleRoutes
 from walle_control.features.people.service import PeopleService
+from walle_control.features.releases.approvals import Decision
 from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.routes import ReleaseRoutes
 from walle_control.features.releases.service import ReleasesService
@@ -42,6 +43,7 @@ from walle_control.features.telemetry.sinks.pump import Sinks
 from walle_control.gateway.hub import EpochHub, Seats
 from walle_control.gateway.stream import StreamRoutes
 from walle_control.gateway.tunnel import TunnelRoutes
+from walle_control.web.access import Permission
 from walle_control.web.auth import Doors, anywhere
 from walle_control.web.describe import Raw, describe
 from walle_control.web.openapi import document
@@ -58,6 +60,13 @@ from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
 _log = get_logger("control.app")
 
 ADMIN_API = "/api/v1"
+
+#: Path, permission and meaning of the decisions about what a release waits for.
+DECISIONS: tuple[tuple[str, Permission, Decision], ...] = (
+    ("approve", "releases:approve", "approved"),
+    ("reject", "releases:approve", "rejected"),
+    ("break-glass", "releases:break_glass", "glass_broken"),
+)
 
 #: How often it is looked whether the epoch must be signed anew.
 _SIGNING_CHECK_S = 60.0
@@ -279,6 +288,25 @@ def routes(control: Control) -> list[BaseRoute]:
                 methods=post,
             )
             for action in ACTIONS
+        ),
+        *(
+            Route(
+                f"{ADMIN_API}/releases/{{release_id}}/{word}",
+                admin(permission, releases.decide(decision), releases.scenario),
+                methods=post,
+            )
+            for word, permission, decision in DECISIONS
+        ),
+        Route(f"{ADMIN_API}/approvals", admin("releases:read", releases.waiting, anywhere), methods=get),
+        Route(
+            f"{ADMIN_API}/scenarios/{{scenario}}/approval",
+            admin("releases:read", releases.approval_rule),
+            methods=get,
+        ),
+        Route(
+            f"{ADMIN_API}/scenarios/{{scenario}}/approval",
+            admin("scenarios:write", releases.set_approval_rule),
+            methods=post,
         ),
         Route(f"{ADMIN_API}/explain", admin("devices:read", releases.explain), methods=post),
         Route(f"{ADMIN_API}/devices", admin("devices:read", devices.list), methods=get),

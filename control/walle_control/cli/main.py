@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_server_commands(top)
     _add_task_commands(top)
     _add_release_commands(top)
+    _add_approval_commands(top)
     _add_device_commands(top)
     _add_telemetry_commands(top)
     _add_audit_commands(top)
@@ -178,6 +179,14 @@ def _add_release_commands(top: argparse._SubParsersAction[argparse.ArgumentParse
         command = _named(_remote(release, action, commands.release_act, text, example="r1-0a1b2c3d"))
         command.add_argument("--reason", default="", help="kept in the history")
         command.set_defaults(action=action)
+    for action, text in (
+        ("approve", "approve what it waits for; somebody else's wish only"),
+        ("reject", "turn down what it waits for; somebody else's wish only"),
+        ("break-glass", "let it go on without approval; takes an admin and a reason"),
+    ):
+        command = _named(_remote(release, action, commands.release_act, text, example="r1-0a1b2c3d"))
+        command.add_argument("--reason", default="", help="kept in the history and the audit log")
+        command.set_defaults(action=action)
     explain = _remote(
         release, "explain", commands.release_explain, "why a device gets what it gets",
         example="d0123abcd --profile group=beta --profile memory_mb=4000",
@@ -185,6 +194,26 @@ def _add_release_commands(top: argparse._SubParsersAction[argparse.ArgumentParse
     explain.add_argument("device", metavar="DEVICE")
     explain.add_argument(
         "--profile", action="append", default=[], metavar="NAME=VALUE", help="instead of the enrolled profile"
+    )
+
+
+def _add_approval_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    approval = _group(top, "approval", "which releases wait for another person's approval")
+    _remote(approval, "list", operators.approval_list, "list the requests that wait")
+    rule = _remote(
+        approval, "rule", operators.approval_rule, "show or set which steps of a scenario need approval",
+        example="demo --steps create,full --valid-s 86400",
+    )  # fmt: skip
+    rule.add_argument("scenario", metavar="SCENARIO")
+    rule.add_argument(
+        "--steps", metavar="STEP,...", help="create and full, or none; default: show what is set"
+    )
+    rule.add_argument(
+        "--valid-s",
+        type=float,
+        default=7 * 86_400.0,
+        metavar="S",
+        help="a request stands so long; default: 7 days",
     )
 
 

@@ -29,6 +29,28 @@ def whoami(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def approval_list(arguments: argparse.Namespace) -> int:
+    """``approval list``."""
+    with _connect(arguments) as client:
+        answer = client.get("approvals")
+    _print(arguments, answer, lambda: show.print_table(answer["approvals"], show.APPROVALS, "nothing waits"))
+    return 0
+
+
+def approval_rule(arguments: argparse.Namespace) -> int:
+    """``approval rule``."""
+    path = f"scenarios/{_quoted(arguments.scenario)}/approval"
+    with _connect(arguments) as client:
+        if arguments.steps is None:
+            answer = client.get(path)
+        else:
+            steps = [step for step in arguments.steps.split(",") if step not in ("", "none")]
+            answer = client.post(path, {"steps": steps, "valid_s": arguments.valid_s})
+    facts = {"steps": ", ".join(answer["steps"]) or "none", "valid": f"{answer['valid_s']:g} s"}
+    _print(arguments, answer, lambda: show.print_facts(facts))
+    return 0
+
+
 def person_list(arguments: argparse.Namespace) -> int:
     """``person list``."""
     with _connect(arguments) as client:

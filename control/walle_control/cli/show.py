@@ -183,6 +183,15 @@ FEATURES: tuple[Column, ...] = (
     ("fields", lambda f: orjson.dumps(f["fields"]).decode()),
 )
 
+APPROVALS: tuple[Column, ...] = (
+    ("release", lambda a: a["release_id"]),
+    ("scenario", lambda a: a["scenario"]),
+    ("step", lambda a: a["step"]),
+    ("asked by", lambda a: a["asked_by"]),
+    ("asked (UTC)", lambda a: moment(a["asked_ms"])),
+    ("until (UTC)", lambda a: moment(a["expires_ms"])),
+)
+
 ALLOWED: tuple[Column, ...] = (
     ("scenario", lambda a: a["scenario"] or "all"),
     ("may", lambda a: " ".join(a["permissions"])),

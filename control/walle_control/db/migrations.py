@@ -144,6 +144,19 @@ MIGRATIONS: tuple[str, ...] = (
             created_ms, 0, 0 FROM admin_token;
     DROP TABLE admin_token;
     """,
+    # Four eyes: rules of scenarios, and requests for approval.
+    """
+    CREATE TABLE approval_rule (scenario TEXT PRIMARY KEY, steps TEXT NOT NULL, valid_s REAL NOT NULL)
+    STRICT, WITHOUT ROWID;
+
+    CREATE TABLE approval (
+        id INTEGER PRIMARY KEY, release_id TEXT NOT NULL REFERENCES release (id), scenario TEXT NOT NULL,
+        step TEXT NOT NULL, state TEXT NOT NULL, asked_by TEXT NOT NULL, asked_ms INTEGER NOT NULL,
+        expires_ms INTEGER NOT NULL, decided_by TEXT NOT NULL, decided_ms INTEGER NOT NULL,
+        reason TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX approval_by_release ON approval (release_id, id);
+    """,
 )
 
 

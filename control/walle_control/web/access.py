@@ -19,6 +19,8 @@ Permission = Literal[
     "releases:read",
     "releases:write",
     "releases:approve",
+    "releases:break_glass",
+    "scenarios:write",
     "devices:read",
     "devices:write",
     "data:read",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.requests import Request
 from starlette.responses import Response
 
+from walle_control.features.releases.approvals import Decision
 from walle_control.features.releases.service import ReleasesService
 from walle_control.features.releases.types import (
     ACTION_WORDS,
     ActionRequest,
+    ApprovalList,
+    ApprovalRule,
     CreateRelease,
     EpochView,
     ExplainRequest,
@@ -31,6 +36,13 @@ _RELEASE = {
     "stages": [{"percent": 1}, {"percent": 10, "hold_s": 3600}, {"percent": 100}],
 }
 _REASON = {"reason": "complaints from the field"}
+_RULE = {"steps": ["create", "full"], "valid_s": 86_400}
+#: What each decision does, for whoever looks for it.
+DECISION_WORDS: Mapping[Decision, str] = {
+    "approved": "Approve what a release waits for; not one's own.",
+    "rejected": "Turn down what a release waits for; not one's own.",
+    "glass_broken": "Let a release go on without approval, for a reason that is kept.",
+}
 _EXPLAIN = {"device_id": "d0123456789abcdef0123", "profile": {"group": "beta", "memory_mb": 4000}}
 
 
@@ -77,6 +89,40 @@ class ReleaseRoutes:
 
         endpoint.__doc__ = ACTION_WORDS[action]
         return endpoint
+
+    def decide(self, decision: Decision) -> Endpoint:
+        """The endpoint of a decision about what a release waits for."""
+
+        @describe(
+            ReleaseDetail, body=ActionRequest, body_optional=True, errors=(400, 404, 409), example=_REASON
+        )
+        async def endpoint(request: Request) -> Response:
+            body = await read_body(request)
+            wish = decode(ActionRequest, body) if body else ActionRequest()
+            release_id = ReleaseId(request.path_params["release_id"])
+            actor: str = request.state.actor
+            return json_response(await self._service.decide(release_id, decision, actor, wish.reason[:500]))
+
+        endpoint.__doc__ = DECISION_WORDS[decision]
+        return endpoint
+
+    @describe(ApprovalList)
+    async def waiting(self, request: Request) -> Response:
+        """Requests that wait for approval, in the scenarios one may see."""
+        found = (await self._service.waiting()).approvals
+        return json_response(ApprovalList(tuple(a for a in found if may_see(request, a.scenario))))
+
+    @describe(ApprovalRule)
+    async def approval_rule(self, request: Request) -> Response:
+        """Which steps of a scenario's releases another person must approve."""
+        return json_response(await self._service.approval_rule(request.path_params["scenario"]))
+
+    @describe(ApprovalRule, body=ApprovalRule, errors=(400,), example=_RULE)
+    async def set_approval_rule(self, request: Request) -> Response:
+        """Say which steps of a scenario's releases another person must approve."""
+        rule = await read_message(ApprovalRule, request)
+        scenario, actor = request.path_params["scenario"], request.state.actor
+        return json_response(await self._service.set_approval_rule(scenario, rule, actor))
 
     @describe(ExplainResponse, body=ExplainRequest, errors=(400, 404), changes=False, example=_EXPLAIN)
     async def explain(self, request: Request) -> Response:

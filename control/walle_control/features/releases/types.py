@@ -12,13 +12,17 @@ from walle_control.features.telemetry.types import ReportCount
 from walle_shared.errors import ConfigError, Conflict
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, TaskName, TaskVersion
 from walle_shared.targeting import SHARE_ONE, Explanation, Profile
+from walle_shared.units import DAY_S
 
-ReleaseState = Literal["live", "paused", "stopped", "rolled_back"]
+ReleaseState = Literal["pending", "live", "paused", "stopped", "rolled_back", "rejected"]
 ReleaseAction = Literal["promote", "pause", "stop", "resume", "rollback"]
 
 #: state, action -> next state; what is not listed is refused. Live and paused releases are in the snapshot: a
 #: paused one keeps its devices and grows no further.
+#: A pending one waits for approval (``approvals``): resuming it asks anew, rolling it back withdraws it.
 TRANSITIONS: Final[Mapping[tuple[ReleaseState, ReleaseAction], ReleaseState]] = {
+    ("pending", "resume"): "pending",
+    ("pending", "rollback"): "rolled_back",
     ("live", "promote"): "live",
     ("live", "pause"): "paused",
     ("live", "stop"): "stopped",
@@ -181,6 +185,42 @@ class ReleaseRow:
         return self.has_next_stage and now_ms - self.staged_ms >= self.plan.stages[self.stage].hold_s * 1000
 
 
+ApprovalStep = Literal["create", "full"]
+ApprovalState = Literal["open", "approved", "rejected", "glass_broken", "lapsed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRule:
+    """Which steps of a scenario's releases another person must approve, and how long a request stands."""
+
+    steps: tuple[ApprovalStep, ...] = ()
+    valid_s: float = 7 * DAY_S
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A request for approval of a step, and what became of it."""
+
+    id: int
+    release_id: ReleaseId
+    scenario: str
+    step: ApprovalStep
+    state: ApprovalState
+    asked_by: str
+    asked_ms: int
+    expires_ms: int
+    decided_by: str
+    decided_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalList:
+    """Requests that wait for a decision, oldest first."""
+
+    approvals: tuple[Approval, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ReleaseEvent:
     """Something that happened to a release, who did it, why, and the numbers behind it."""
@@ -212,6 +252,7 @@ class ReleaseDetail:
     verdict: Verdict
     counts: tuple[ReportCount, ...]
     history: tuple[ReleaseEvent, ...]
+    approvals: tuple[Approval, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
