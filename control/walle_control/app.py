@@ -40,6 +40,9 @@ from walle_control.features.telemetry.routes import TelemetryRoutes
 from walle_control.features.telemetry.service import TelemetryService
 from walle_control.features.telemetry.sinks.configured import configured_sinks
 from walle_control.features.telemetry.sinks.pump import Sinks
+from walle_control.features.webhooks.routes import WebhookRoutes
+from walle_control.features.webhooks.sender import Sender, parse_networks
+from walle_control.features.webhooks.service import WebhooksService
 from walle_control.gateway.hub import EpochHub, Seats
 from walle_control.gateway.stream import StreamRoutes
 from walle_control.gateway.tunnel import TunnelRoutes
@@ -110,6 +113,7 @@ class Control:
     rollouts: RolloutsService
     telemetry: TelemetryService
     audit: AuditService
+    webhooks: WebhooksService
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Load what is remembered, then run the loops beside the requests, for ever."""
@@ -120,6 +124,7 @@ class Control:
             nursery.start_soon(self.rollouts.run, self.config.guard.interval_s)
             nursery.start_soon(self._keep_signed)
             nursery.start_soon(self.telemetry.sinks.run)
+            nursery.start_soon(self.webhooks.run)
             task_status.started()
             await trio.sleep_forever()
         raise AssertionError("unreachable")
@@ -204,6 +209,13 @@ def create_control(
         rollouts=rollouts,
         telemetry=TelemetryService(database, clock, rollouts.poke, arrivals, sinks),
         audit=AuditService(database),
+        webhooks=WebhooksService(
+            database,
+            clock,
+            config.webhooks,
+            store.credential_key,
+            Sender(parse_networks(config.webhooks.allow_networks)),
+        ),
     )
 
 
@@ -247,6 +259,7 @@ def routes(control: Control) -> list[BaseRoute]:
     telemetry = TelemetryRoutes(control.telemetry)
     audit = AuditRoutes(control.audit)
     people = PeopleRoutes(control.people)
+    webhooks = WebhookRoutes(control.webhooks)
     stream = StreamRoutes(control.hub, control.streams, control.devices, control.config.stream)
     tunnel = TunnelRoutes(
         control.hub, control.tunnels, control.devices, control.telemetry, control.config.stream
@@ -319,6 +332,21 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{ADMIN_API}/features", admin("data:read", telemetry.features, anywhere), methods=get),
         Route(f"{ADMIN_API}/sinks", admin("data:read", telemetry.sinks, anywhere), methods=get),
         Route(f"{ADMIN_API}/reports", admin("releases:read", telemetry.reports, anywhere), methods=get),
+        Route(f"{ADMIN_API}/webhooks", admin("webhooks:read", webhooks.list, anywhere), methods=get),
+        Route(f"{ADMIN_API}/webhooks", admin("webhooks:write", webhooks.create, anywhere), methods=post),
+        Route(
+            f"{ADMIN_API}/webhooks/{{webhook_id}}/deliveries",
+            admin("webhooks:read", webhooks.deliveries, webhooks.scenario),
+            methods=get,
+        ),
+        *(
+            Route(
+                f"{ADMIN_API}/webhooks/{{webhook_id}}/{endpoint.__name__}",
+                admin("webhooks:write", endpoint, webhooks.scenario),
+                methods=post,
+            )
+            for endpoint in (webhooks.test, webhooks.rotate, webhooks.redeliver, webhooks.delete)
+        ),
         Route(f"{ADMIN_API}/myself", admin("status:read", people.myself, anywhere), methods=get),
         Route(f"{ADMIN_API}/people", admin("people:read", people.people), methods=get),
         Route(f"{ADMIN_API}/people/{{person}}/grant", admin("people:write", people.grant), methods=post),

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from walle_control.cli import commands, operators
+from walle_control.features.webhooks.types import KINDS
 from walle_control.web.access import PERMISSIONS, ROLE_NAMES
 from walle_shared import __version__
 from walle_shared.errors import ConfigError, WalleError
@@ -56,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_telemetry_commands(top)
     _add_audit_commands(top)
     _add_people_commands(top)
+    _add_webhook_commands(top)
     return parser
 
 
@@ -275,6 +277,32 @@ def _add_audit_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]
         "--expect", default="", metavar="HASH",
         help="the last hash of an earlier check, or its beginning: it must still be in the chain",
     )  # fmt: skip
+
+
+def _add_webhook_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    webhook = _group(top, "webhook", "who else is told of what happens")
+    create = _remote(
+        webhook, "create", operators.webhook_create, "tell a URL of events; its secret is shown this once",
+        example="https://chat.example.org/hook --event release.rollback --scenario demo",
+    )  # fmt: skip
+    create.add_argument("url", metavar="URL")
+    create.add_argument(
+        "--event", action="append", default=[], metavar="KIND",
+        help=f"one of {', '.join(KINDS)}, or release.*; may be repeated; default: all",
+    )  # fmt: skip
+    create.add_argument("--scenario", default="", help="in this scenario only; default: in all")
+    create.add_argument("--note", default="", help="what it is for")
+    _remote(webhook, "list", operators.webhook_list, "list them, with what waits and what was given up")
+    for action, text in (
+        ("test", "send a test event now and say what came of it"),
+        ("rotate", "give it a new secret; both sign for a day"),
+        ("redeliver", "wake it if it rests, and try again what was given up"),
+        ("delete", "end it"),
+        ("deliveries", "what went to it, newest first"),
+    ):
+        command = _remote(webhook, action, operators.webhook_act, text, example="w0a1b2c3d4e5f")
+        command.add_argument("id", metavar="ID")
+        command.set_defaults(action=action)
 
 
 def _add_people_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from walle_control.cli import show
 from walle_control.cli.commands import _connect, _print, _quoted
@@ -102,3 +103,50 @@ def token_revoke(arguments: argparse.Namespace) -> int:
         answer = client.post(f"tokens/{_quoted(arguments.id)}/revoke")
     _print(arguments, answer, lambda: show.print_table([answer], show.TOKENS, ""))
     return 0
+
+
+def webhook_create(arguments: argparse.Namespace) -> int:
+    """``webhook create``."""
+    wish = {
+        "url": arguments.url,
+        "events": arguments.event,
+        "scenario": arguments.scenario,
+        "note": arguments.note,
+    }
+    with _connect(arguments) as client:
+        answer = client.post("webhooks", wish)
+    _print(arguments, answer, lambda: _print_secret(answer))
+    return 0
+
+
+def webhook_list(arguments: argparse.Namespace) -> int:
+    """``webhook list``."""
+    with _connect(arguments) as client:
+        answer = client.get("webhooks")
+    _print(arguments, answer, lambda: show.print_table(answer["webhooks"], show.WEBHOOKS, "no webhook"))
+    return 0
+
+
+def webhook_act(arguments: argparse.Namespace) -> int:
+    """``webhook test``, ``rotate``, ``redeliver``, ``delete`` and ``deliveries``; 1 if a test fails."""
+    path = f"webhooks/{_quoted(arguments.id)}/{arguments.action}"
+    with _connect(arguments) as client:
+        answer = client.get(path) if arguments.action == "deliveries" else client.post(path)
+
+    def text() -> None:
+        if arguments.action == "rotate":
+            _print_secret(answer)
+        elif arguments.action == "test":
+            show.print_facts(answer)
+        elif arguments.action == "deliveries":
+            show.print_table(answer["deliveries"], show.DELIVERIES, "nothing yet")
+        else:
+            show.print_table([answer], show.WEBHOOKS, "")
+
+    _print(arguments, answer, text)
+    return 1 if arguments.action == "test" and not answer["delivered"] else 0
+
+
+def _print_secret(answer: Any) -> None:
+    show.print_facts({"secret": f"{answer['secret']}  (shown once)"})
+    show.print_table([answer["webhook"]], show.WEBHOOKS, "")

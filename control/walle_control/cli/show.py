@@ -192,6 +192,26 @@ APPROVALS: tuple[Column, ...] = (
     ("until (UTC)", lambda a: moment(a["expires_ms"])),
 )
 
+WEBHOOKS: tuple[Column, ...] = (
+    ("id", lambda w: w["id"]),
+    ("url", lambda w: w["url"]),
+    ("events", lambda w: " ".join(w["events"]) or "all"),
+    ("scenario", lambda w: w["scenario"] or "all"),
+    ("active", lambda w: "yes" if w["active"] else "no"),
+    ("waiting", lambda w: w["waiting"]),
+    ("given up", lambda w: w["dead"]),
+)
+
+DELIVERIES: tuple[Column, ...] = (
+    ("id", lambda d: d["id"]),
+    ("kind", lambda d: d["kind"]),
+    ("time (UTC)", lambda d: moment(d["at_ms"])),
+    ("state", lambda d: d["state"]),
+    ("attempts", lambda d: d["attempts"]),
+    ("next (UTC)", lambda d: moment(d["next_ms"]) if d["state"] == "waiting" else "-"),
+    ("error", lambda d: d["error"] or "-"),
+)
+
 ALLOWED: tuple[Column, ...] = (
     ("scenario", lambda a: a["scenario"] or "all"),
     ("may", lambda a: " ".join(a["permissions"])),

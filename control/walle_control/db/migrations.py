@@ -157,6 +157,22 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX approval_by_release ON approval (release_id, id);
     """,
+    # Webhooks and the outbox that feeds them. Secrets are derived, not stored.
+    """
+    CREATE TABLE webhook (
+        id TEXT PRIMARY KEY, url TEXT NOT NULL, events TEXT NOT NULL, scenario TEXT NOT NULL,
+        note TEXT NOT NULL, active INTEGER NOT NULL, created_ms INTEGER NOT NULL, created_by TEXT NOT NULL,
+        generation INTEGER NOT NULL, rotated_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE webhook_delivery (
+        id INTEGER PRIMARY KEY, webhook_id TEXT NOT NULL REFERENCES webhook (id), message_id TEXT NOT NULL,
+        kind TEXT NOT NULL, at_ms INTEGER NOT NULL, body TEXT NOT NULL, state TEXT NOT NULL,
+        attempts INTEGER NOT NULL, next_ms INTEGER NOT NULL, error TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX webhook_delivery_waiting ON webhook_delivery (state, webhook_id, id);
+    CREATE INDEX webhook_delivery_by_webhook ON webhook_delivery (webhook_id, id);
+    """,
 )
 
 

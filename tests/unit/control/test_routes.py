@@ -27,12 +27,14 @@ BODIES: dict[str, Any] = {
 async def names(control, imported, enrol) -> dict[str, str]:
     """Things that are there, by the name of the path parameter."""
     from walle_control.features.people.types import RoleGrant, TokenRequest
+    from walle_control.features.webhooks.types import WebhookRequest
     from walle_control.web.access import ALL_SCENARIOS, Principal, grants_of
 
     await imported("1.0.0")
     wish = CreateRelease("demo", "greeter", "1.0.0", stages=tuple(_stages()))
     released = await control.releases.create(wish, "ben")
     await control.people.grant("anna", RoleGrant("viewer"), "admin")
+    webhook = await control.webhooks.create(WebhookRequest("https://localhost/"), "ben")
     token = await control.people.create_token(
         TokenRequest(), Principal("anna", grants_of([(ALL_SCENARIOS, "viewer")]))
     )
@@ -40,6 +42,7 @@ async def names(control, imported, enrol) -> dict[str, str]:
     return {
         "scenario": "demo", "task": "greeter", "version": "1.0.0", "release_id": released.release.id,
         "device_id": device.id, "person": "anna", "token_id": token.token.id,
+        "webhook_id": webhook.webhook.id,
     }  # fmt: skip
 
 
@@ -61,7 +64,7 @@ async def test_every_change_by_an_operator_is_in_the_audit_log(app, control, adm
     repo.tag("greeter/2.0.0", "greeter", good_files)
     BODIES[f"{ADMIN_API}/tasks"] = {"repository": str(repo.path), "task": "greeter", "version": "2.0.0"}
     found = changing(app)
-    assert len(found) >= 17
+    assert len(found) >= 22
     await control.releases.set_approval_rule("demo", ApprovalRule(("create",)), "ben")
     for operation in found:
         if operation.path.endswith(tuple(word for word, _, _ in DECISIONS)):

@@ -37,6 +37,7 @@ from walle_control.features.rollouts.book import TrialBook
 from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan
 from walle_control.features.tasks import read_model as tasks
 from walle_control.features.telemetry import read_model as telemetry
+from walle_control.features.webhooks import outbox
 from walle_shared.clock import Clock
 from walle_shared.errors import Conflict, NotFound
 from walle_shared.ids import ReleaseId, ScenarioName, TaskName, TaskVersion, check_name, check_version
@@ -334,6 +335,23 @@ class ReleasesService:
         now_ms = self._clock.wall_ms()
         store.insert_event(db, row.id, ReleaseEvent(now_ms, event, row.state, actor, reason, evidence, epoch))
         audit.record(db, now_ms, actor, f"release.{event}", row.id, {"reason": reason, "epoch": epoch})
+        outbox.emit(
+            db,
+            now_ms,
+            f"release.{event}",
+            row.scenario,
+            row.id,
+            {
+                "task": row.task,
+                "version": row.version,
+                "state": row.state,
+                "percent": percent_of(row.share),
+                "by": actor,
+                "reason": reason,
+                "epoch": epoch,
+                "evidence": evidence,
+            },
+        )
         return epoch
 
 

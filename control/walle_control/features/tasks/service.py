@@ -21,6 +21,7 @@ from walle_control.features.tasks.types import (
     VersionList,
     VersionRow,
 )
+from walle_control.features.webhooks import outbox
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotFound
 from walle_shared.ids import TaskVersion, check_name, check_version
@@ -123,6 +124,8 @@ class TasksService:
             detail = {"commit": row.source, "tag": source.tag, "manifest": row.manifest.sha256}
             subject = f"{row.scenario}/{row.task} {row.version}"
             audit.record(db, row.imported_ms, actor, "task.import", subject, detail)
+            data = {"by": actor, "task": row.task, "version": row.version, **detail}
+            outbox.emit(db, row.imported_ms, "task.import", row.scenario, subject, data)
 
         await self._data.database.write(job)
         return ImportResult(row, created=True)

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from walle_control.app import ADMIN_API
 from walle_control.features.people.types import RoleGrant, TokenRequest
 from walle_control.features.releases.types import CreateRelease
+from walle_control.features.webhooks.types import WebhookRequest
 from walle_control.web.access import (
     ALL_SCENARIOS,
     PERMISSIONS,
@@ -195,10 +196,10 @@ OPEN_TO_ALL = ("/status", "/epoch", "/myself", "/sinks", "/tokens")
 
 
 #: What a route's path parameters stand for in the tests.
-def filled(path: str, release: str) -> str:
+def filled(path: str, release: str, webhook: str = "w0") -> str:
     for name, value in {
         "release_id": release, "scenario": "demo", "task": "greeter", "version": "1.0.0", "device_id": "d0",
-        "person": "anna", "token_id": "first",
+        "person": "anna", "token_id": "first", "webhook_id": webhook,
     }.items():  # fmt: skip
         path = path.replace("{" + name + "}", value)
     return path
@@ -208,6 +209,8 @@ async def test_roles_of_another_scenario_open_nothing_here(app, control, anyone,
     """Everything that belongs to scenario demo, or to none, is closed to an admin of scenario shop."""
     await imported("1.0.0")
     release = (await control.releases.create(CreateRelease("demo", "greeter", "1.0.0"), "ben")).release.id
+    wish = WebhookRequest("https://example.org/", (), "demo")
+    webhook = (await control.webhooks.create(wish, "ben")).webhook.id
     secret = await hold("eve", ("admin", "shop"))
     anyone.headers["Authorization"] = f"Bearer {secret}"
     before = await control.audit.page(0, 1000)
@@ -217,7 +220,7 @@ async def test_roles_of_another_scenario_open_nothing_here(app, control, anyone,
         assert isinstance(door, Door)
         body = WISH if route.path.endswith("releases") else {}
         answer: httpx.Response = await anyone.request(
-            method, filled(route.path, release), json=body if method == "POST" else None
+            method, filled(route.path, release, webhook), json=body if method == "POST" else None
         )
         if door.place is not anywhere:
             assert answer.status_code == 403, (route.path, answer.text)
