@@ -101,6 +101,13 @@ def fault(session: nox.Session) -> None:
 
 
 @nox.session
+def api(session: nox.Session) -> None:
+    """Ask a real server thousands of things that its description allows, and that it does not."""
+    session.env["WALLE_API_EXAMPLES"] = "100"
+    _pytest(session, "tests/e2e/test_api_description.py")
+
+
+@nox.session
 def e2e(session: nox.Session) -> None:
     """Run the real programs against each other on loopback."""
     _pytest(session, "tests/e2e")

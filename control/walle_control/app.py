@@ -28,9 +28,11 @@ from walle_control.features.audit.service import AuditService
 from walle_control.features.devices import read_model as devices_read_model
 from walle_control.features.devices.routes import DeviceRoutes
 from walle_control.features.devices.service import DevicesService
+from walle_control.features.people.routes import PeopleRoutes
 from walle_control.features.people.service import PeopleService
 from walle_control.features.permits.routes import PermitRoutes
 from walle_control.features.permits.service import PermitsService
+from walle_control.features.releases.approvals import Decision
 from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.routes import ReleaseRoutes
 from walle_control.features.releases.service import ReleasesService
@@ -49,11 +51,17 @@ from walle_control.features.telemetry.routes import TelemetryRoutes
 from walle_control.features.telemetry.service import TelemetryService
 from walle_control.features.telemetry.sinks.configured import configured_sinks
 from walle_control.features.telemetry.sinks.pump import Sinks
+from walle_control.features.webhooks.routes import WebhookRoutes
+from walle_control.features.webhooks.sender import Sender, parse_networks
+from walle_control.features.webhooks.service import WebhooksService
 from walle_control.gateway.hub import EpochHub, Seats
 from walle_control.gateway.nchan import relays
 from walle_control.gateway.stream import StreamRoutes
 from walle_control.gateway.tunnel import TunnelRoutes
-from walle_control.web.auth import Doors
+from walle_control.web.access import Permission
+from walle_control.web.auth import Doors, anywhere
+from walle_control.web.describe import Raw, describe
+from walle_control.web.openapi import document
 from walle_control.web.problems import on_crash, on_http_error, on_walle_error
 from walle_control.web.requests import json_response
 from walle_control.web.static import StaticRoutes
@@ -63,14 +71,45 @@ from walle_shared import __version__
 from walle_shared.clock import Clock
 from walle_shared.errors import WalleError
 from walle_shared.observe import get_logger
+from walle_shared.protocol.codec import encode
 from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
 
 _log = get_logger("control.app")
 
 ADMIN_API = "/api/v1"
 
+#: Path, permission and meaning of the decisions about what a release waits for.
+DECISIONS: tuple[tuple[str, Permission, Decision], ...] = (
+    ("approve", "releases:approve", "approved"),
+    ("reject", "releases:approve", "rejected"),
+    ("break-glass", "releases:break_glass", "glass_broken"),
+)
+
 #: How often it is looked whether the epoch must be signed anew.
 _SIGNING_CHECK_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """What a control plane holds."""
+
+    version: str
+    epoch: int
+    public_key: str
+    streams: int
+    tunnels: int
+    leads: bool
+    devices: int
+    task_versions: int
+    reports: int
+    features: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether all is well."""
+
+    healthy: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +133,7 @@ class Control:
     audit: AuditService
     #: Which worker leads; ``None`` where there is only this one.
     leadership: Leadership | None
+    webhooks: WebhooksService
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Load what is remembered, then run the loops beside the requests, for ever."""
@@ -119,6 +159,7 @@ class Control:
             nursery.start_soon(self.telemetry.sinks.run)
             nursery.start_soon(self.tasks.deltas.run)
             nursery.start_soon(self.repositories.run)
+            nursery.start_soon(self.webhooks.run)
             for relay in relays(self.config.stream.nchan_urls, self.hub):
                 nursery.start_soon(relay.run)
             await trio.sleep_forever()
@@ -145,26 +186,28 @@ class Control:
         await self.streams.wait_empty()
         await self.tunnels.wait_empty()
 
+    @describe(ServerStatus)
     async def status(self, _request: Request) -> Response:
-        """``GET status``."""
+        """What the server holds."""
         newest = await self.store.database.read(_totals)
         return json_response(
-            {
-                "version": __version__,
-                "epoch": self.hub.epoch,
-                "public_key": self.store.signing_key.public.raw_hex,
-                "streams": self.streams.taken,
-                "tunnels": self.tunnels.taken,
-                "leads": self.leadership is None or self.leadership.leads,
+            ServerStatus(
+                version=__version__,
+                epoch=self.hub.epoch,
+                public_key=self.store.signing_key.public.raw_hex,
+                streams=self.streams.taken,
+                tunnels=self.tunnels.taken,
+                leads=self.leadership is None or self.leadership.leads,
                 **newest,
-            }
+            )
         )
 
+    @describe(Health, status=(200, 503))
     async def healthz(self, _request: Request) -> Response:
-        """``GET /healthz``: fails unless the database answers and an epoch is published."""
+        """Whether the database answers and an epoch is published."""
         await self.store.database.read(_totals)
         healthy = self.hub.epoch > 0
-        return json_response({"healthy": healthy}, 200 if healthy else 503)
+        return json_response(Health(healthy), 200 if healthy else 503)
 
     async def _keep_signed(self) -> NoReturn:
         while True:
@@ -225,6 +268,13 @@ def create_control(
         permits=PermitsService(database, clock),
         audit=AuditService(database),
         leadership=Leadership(database, _worker_name()) if database.backend.is_shared else None,
+        webhooks=WebhooksService(
+            database,
+            clock,
+            config.webhooks,
+            store.credential_key,
+            Sender(parse_networks(config.webhooks.allow_networks)),
+        ),
     )
 
 
@@ -251,9 +301,22 @@ def create_app(
     return app
 
 
+class ApiDescription:
+    """Serves the description of the very routes it stands among."""
+
+    def __init__(self) -> None:
+        self._body = b""
+
+    @describe(Raw("application/json", {"type": "object"}))
+    async def show(self, request: Request) -> Response:
+        """This API as an OpenAPI 3.1 document."""
+        self._body = self._body or encode(document(request.app.routes, __version__))
+        return Response(self._body, media_type="application/json")
+
+
 def routes(control: Control) -> list[BaseRoute]:
     """The whole route table: path, who may pass, endpoint, methods."""
-    doors = Doors(control.people.check, control.devices.check_credential)
+    doors = Doors(control.people.authenticate, control.devices.check_credential)
     admin, device = doors.admin, doors.device
     static = StaticRoutes(control.store.files, control.config.server.accel_prefix)
     devices = DeviceRoutes(control.devices)
@@ -262,6 +325,9 @@ def routes(control: Control) -> list[BaseRoute]:
     repositories = RepositoryRoutes(control.repositories)
     audiences = AudienceRoutes(control.audiences)
     telemetry = TelemetryRoutes(control.telemetry)
+    audit = AuditRoutes(control.audit)
+    people = PeopleRoutes(control.people)
+    webhooks = WebhookRoutes(control.webhooks)
     stream = StreamRoutes(control.hub, control.streams, control.devices, control.config.stream)
     tunnel = TunnelRoutes(
         control.hub, control.tunnels, control.devices, control.telemetry, control.config.stream
@@ -269,6 +335,7 @@ def routes(control: Control) -> list[BaseRoute]:
     get, post = ["GET"], ["POST"]
     return [
         Route("/healthz", control.healthz, methods=get),
+        Route("/openapi.json", ApiDescription().show, methods=get),
         # Static, signed files; open to all, cacheable by anyone.
         Route(f"{STATIC_ROOT}/epoch.json", static.epoch, methods=get),
         Route(f"{STATIC_ROOT}/{{kind}}/{{sha256}}", static.immutable, methods=get),
@@ -281,41 +348,118 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{DEVICE_API}/permits", device(PermitRoutes(control.permits).ask), methods=post),
         Route(f"{DEVICE_API}/decide", device(releases.tell), methods=post),
         WebSocketRoute(f"{DEVICE_API}/tunnel", tunnel.tunnel),
-        # Operators.
-        Route(f"{ADMIN_API}/status", admin(control.status), methods=get),
-        Route(f"{ADMIN_API}/epoch", admin(releases.epoch), methods=get),
-        Route(f"{ADMIN_API}/tasks", admin(tasks.list), methods=get),
-        Route(f"{ADMIN_API}/tasks", admin(tasks.import_version), methods=post),
-        Route(f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}", admin(tasks.show), methods=get),
-        Route(f"{ADMIN_API}/repositories", admin(repositories.list), methods=get),
-        Route(f"{ADMIN_API}/repositories", admin(repositories.add), methods=post),
-        Route(f"{ADMIN_API}/repositories/{{name}}/sync", admin(repositories.sync), methods=post),
-        Route(f"{ADMIN_API}/repositories/{{name}}/remove", admin(repositories.remove), methods=post),
-        Route(f"{ADMIN_API}/releases", admin(releases.list), methods=get),
-        Route(f"{ADMIN_API}/releases", admin(releases.create), methods=post),
-        Route(f"{ADMIN_API}/releases/{{release_id}}", admin(releases.show), methods=get),
+        # Operators: the permission each route takes, and where it must be held (``web.auth``).
+        Route(f"{ADMIN_API}/status", admin("status:read", control.status, anywhere), methods=get),
+        Route(f"{ADMIN_API}/epoch", admin("releases:read", releases.epoch, anywhere), methods=get),
+        Route(f"{ADMIN_API}/tasks", admin("tasks:read", tasks.list, anywhere), methods=get),
+        Route(f"{ADMIN_API}/tasks", admin("tasks:write", tasks.import_version, anywhere), methods=post),
+        Route(
+            f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}",
+            admin("tasks:read", tasks.show),
+            methods=get,
+        ),
+        Route(f"{ADMIN_API}/repositories", admin("tasks:read", repositories.list), methods=get),
+        Route(f"{ADMIN_API}/repositories", admin("scenarios:write", repositories.add), methods=post),
+        Route(
+            f"{ADMIN_API}/repositories/{{name}}/sync", admin("tasks:write", repositories.sync), methods=post
+        ),
+        Route(
+            f"{ADMIN_API}/repositories/{{name}}/remove",
+            admin("scenarios:write", repositories.remove),
+            methods=post,
+        ),
+        Route(f"{ADMIN_API}/releases", admin("releases:read", releases.list, anywhere), methods=get),
+        Route(f"{ADMIN_API}/releases", admin("releases:write", releases.create, anywhere), methods=post),
+        Route(
+            f"{ADMIN_API}/releases/{{release_id}}",
+            admin("releases:read", releases.show, releases.scenario),
+            methods=get,
+        ),
         *(
-            Route(f"{ADMIN_API}/releases/{{release_id}}/{action}", admin(releases.act(action)), methods=post)
+            Route(
+                f"{ADMIN_API}/releases/{{release_id}}/{action}",
+                admin("releases:write", releases.act(action), releases.scenario),
+                methods=post,
+            )
             for action in ACTIONS
         ),
-        Route(f"{ADMIN_API}/explain", admin(releases.explain), methods=post),
-        Route(f"{ADMIN_API}/holdouts", admin(audiences.holdouts), methods=get),
-        Route(f"{ADMIN_API}/holdouts", admin(audiences.set_holdout), methods=post),
-        Route(f"{ADMIN_API}/holdouts/{{name}}/end", admin(audiences.end_holdout), methods=post),
-        Route(f"{ADMIN_API}/segments", admin(audiences.segments), methods=get),
-        Route(f"{ADMIN_API}/segments", admin(audiences.set_segment), methods=post),
-        Route(f"{ADMIN_API}/sets", admin(audiences.sets), methods=get),
-        Route(f"{ADMIN_API}/sets/{{name}}", admin(audiences.put_set), methods=post),
-        Route(f"{ADMIN_API}/attributes", admin(audiences.attributes), methods=get),
-        Route(f"{ADMIN_API}/attributes", admin(audiences.declare), methods=post),
-        Route(f"{ADMIN_API}/devices/{{device_id}}/attributes", admin(audiences.attributes_of), methods=get),
-        Route(f"{ADMIN_API}/devices/{{device_id}}/attributes", admin(audiences.describe), methods=post),
-        Route(f"{ADMIN_API}/devices", admin(devices.list), methods=get),
-        Route(f"{ADMIN_API}/devices/{{device_id}}", admin(devices.show), methods=get),
-        Route(f"{ADMIN_API}/devices/{{device_id}}/revoke", admin(devices.revoke), methods=post),
-        Route(f"{ADMIN_API}/enrol-tokens", admin(devices.create_enrol_token), methods=post),
-        Route(f"{ADMIN_API}/audit", admin(AuditRoutes(control.audit).page), methods=get),
-        Route(f"{ADMIN_API}/features", admin(telemetry.features), methods=get),
-        Route(f"{ADMIN_API}/sinks", admin(telemetry.sinks), methods=get),
-        Route(f"{ADMIN_API}/reports", admin(telemetry.reports), methods=get),
+        *(
+            Route(
+                f"{ADMIN_API}/releases/{{release_id}}/{word}",
+                admin(permission, releases.decide(decision), releases.scenario),
+                methods=post,
+            )
+            for word, permission, decision in DECISIONS
+        ),
+        Route(f"{ADMIN_API}/approvals", admin("releases:read", releases.waiting, anywhere), methods=get),
+        Route(
+            f"{ADMIN_API}/scenarios/{{scenario}}/approval",
+            admin("releases:read", releases.approval_rule),
+            methods=get,
+        ),
+        Route(
+            f"{ADMIN_API}/scenarios/{{scenario}}/approval",
+            admin("scenarios:write", releases.set_approval_rule),
+            methods=post,
+        ),
+        Route(f"{ADMIN_API}/explain", admin("devices:read", releases.explain), methods=post),
+        Route(f"{ADMIN_API}/holdouts", admin("releases:read", audiences.holdouts), methods=get),
+        Route(f"{ADMIN_API}/holdouts", admin("releases:write", audiences.set_holdout), methods=post),
+        Route(
+            f"{ADMIN_API}/holdouts/{{name}}/end", admin("releases:write", audiences.end_holdout), methods=post
+        ),
+        Route(f"{ADMIN_API}/segments", admin("releases:read", audiences.segments), methods=get),
+        Route(f"{ADMIN_API}/segments", admin("releases:write", audiences.set_segment), methods=post),
+        Route(f"{ADMIN_API}/sets", admin("releases:read", audiences.sets), methods=get),
+        Route(f"{ADMIN_API}/sets/{{name}}", admin("releases:write", audiences.put_set), methods=post),
+        Route(f"{ADMIN_API}/attributes", admin("devices:read", audiences.attributes), methods=get),
+        Route(f"{ADMIN_API}/attributes", admin("devices:write", audiences.declare), methods=post),
+        Route(
+            f"{ADMIN_API}/devices/{{device_id}}/attributes",
+            admin("devices:read", audiences.attributes_of),
+            methods=get,
+        ),
+        Route(
+            f"{ADMIN_API}/devices/{{device_id}}/attributes",
+            admin("devices:write", audiences.describe_device),
+            methods=post,
+        ),
+        Route(f"{ADMIN_API}/devices", admin("devices:read", devices.list), methods=get),
+        Route(f"{ADMIN_API}/devices/{{device_id}}", admin("devices:read", devices.show), methods=get),
+        Route(
+            f"{ADMIN_API}/devices/{{device_id}}/revoke", admin("devices:write", devices.revoke), methods=post
+        ),
+        Route(f"{ADMIN_API}/enrol-tokens", admin("devices:write", devices.create_enrol_token), methods=post),
+        Route(f"{ADMIN_API}/audit", admin("audit:read", audit.page), methods=get),
+        Route(f"{ADMIN_API}/features", admin("data:read", telemetry.features, anywhere), methods=get),
+        Route(f"{ADMIN_API}/sinks", admin("data:read", telemetry.sinks, anywhere), methods=get),
+        Route(f"{ADMIN_API}/reports", admin("releases:read", telemetry.reports, anywhere), methods=get),
+        Route(f"{ADMIN_API}/webhooks", admin("webhooks:read", webhooks.list, anywhere), methods=get),
+        Route(f"{ADMIN_API}/webhooks", admin("webhooks:write", webhooks.create, anywhere), methods=post),
+        Route(
+            f"{ADMIN_API}/webhooks/{{webhook_id}}/deliveries",
+            admin("webhooks:read", webhooks.deliveries, webhooks.scenario),
+            methods=get,
+        ),
+        *(
+            Route(
+                f"{ADMIN_API}/webhooks/{{webhook_id}}/{endpoint.__name__}",
+                admin("webhooks:write", endpoint, webhooks.scenario),
+                methods=post,
+            )
+            for endpoint in (webhooks.test, webhooks.rotate, webhooks.redeliver, webhooks.delete)
+        ),
+        Route(f"{ADMIN_API}/myself", admin("status:read", people.myself, anywhere), methods=get),
+        Route(f"{ADMIN_API}/people", admin("people:read", people.people), methods=get),
+        Route(f"{ADMIN_API}/people/{{person}}/grant", admin("people:write", people.grant), methods=post),
+        Route(
+            f"{ADMIN_API}/people/{{person}}/withdraw", admin("people:write", people.withdraw), methods=post
+        ),
+        Route(f"{ADMIN_API}/tokens", admin("tokens:write", people.tokens, anywhere), methods=get),
+        Route(f"{ADMIN_API}/tokens", admin("tokens:write", people.create_token, anywhere), methods=post),
+        Route(
+            f"{ADMIN_API}/tokens/{{token_id}}/revoke",
+            admin("tokens:write", people.revoke_token, anywhere),
+            methods=post,
+        ),
     ]

@@ -219,6 +219,18 @@ class GuardConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhooksConfig:
+    """Telling others of what happens; 'walle-control webhook create' says whom."""
+
+    allow_networks: tuple[str, ...] = _setting(
+        (),
+        "Networks such as 10.0.0.0/8 that webhooks may reach though they are not public. Plain http reaches"
+        " only these.",
+    )
+    interval_s: float = _setting(1.0, "How often it is looked whether a delivery is due.")
+
+
+@dataclass(frozen=True, slots=True)
 class ControlConfig:
     """All settings of the control plane."""
 
@@ -232,6 +244,7 @@ class ControlConfig:
     git: GitConfig = GitConfig()
     guard: GuardConfig = GuardConfig()
     sinks: SinksConfig = SinksConfig()
+    webhooks: WebhooksConfig = WebhooksConfig()
 
 
 def load_config(
@@ -291,6 +304,7 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
         ("sinks.parquet_roll_bytes", config.sinks.parquet_roll_bytes >= MIB, f"must be at least {MIB}"),
         ("sinks.nats_stream", _is(_STREAM, config.sinks.nats_stream), "must be letters, digits, '_', '-'"),
         ("sinks.nats_subject", _is(_SUBJECT, config.sinks.nats_subject), "must be words joined by dots"),
+        ("webhooks.interval_s", config.webhooks.interval_s > 0, "must be over 0"),
         ("sinks.journal_keep_s", config.sinks.journal_keep_s >= 0, "must not be negative"),
     )
     for key, holds, rule in rules:

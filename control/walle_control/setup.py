@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from walle_control.config import (
     CONFIG_FILE,
@@ -26,7 +28,9 @@ from walle_control.features.repositories.types import RepositoryRow
 from walle_control.features.tasks import read_model as tasks_read_model
 from walle_control.features.tasks import store as tasks_store
 from walle_control.features.tasks.restore import find_versions
-from walle_shared.clock import Clock
+from walle_control.web.openapi import document
+from walle_shared import __version__
+from walle_shared.clock import Clock, SystemClock
 from walle_shared.errors import ConfigError, Conflict, StorageError
 
 
@@ -129,6 +133,21 @@ def rebuild(root: Path, clock: Clock) -> RebuildResult:
         return RebuildResult(len(repositories), len(versions), releases, epoch, left_out)
     finally:
         store.close()
+
+
+def api_description() -> dict[str, Any]:
+    """The OpenAPI document of this program's HTTP API."""
+    from walle_control.app import create_app  # the whole server, for this alone
+
+    clock = SystemClock()
+    with tempfile.TemporaryDirectory() as folder:
+        init(Path(folder), clock)
+        store = Store.open(Path(folder))
+        try:
+            app = create_app(ControlConfig(), clock=clock, store=store)
+        finally:
+            store.close()
+    return document(app.routes, __version__)
 
 
 def _first_token(store: Store, clock: Clock) -> str:

@@ -7,14 +7,16 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import WebSocketRoute
 
 from walle_agent import cli as agent_cli
 from walle_control import setup
-from walle_control.app import ADMIN_API, create_app
+from walle_control.app import create_app
 from walle_control.cli.main import build_parser as control_parser
 from walle_control.config import ControlConfig
 from walle_control.db.store import Store
+from walle_control.web.auth import Door
+from walle_control.web.openapi import operations
 from walle_engine import api
 from walle_engine import cli as engine_cli
 from walle_shared.clock import SystemClock
@@ -28,9 +30,8 @@ DOORS = (
     (f"{DEVICE_API}/enrol", "anyone with an enrolment token"),
     (f"{DEVICE_API}/renew", "a device, by its key"),
     (DEVICE_API, "a device, by its credential"),
-    (ADMIN_API, "an operator, by token"),
     (STATIC_ROOT, "anyone: everything there is signed or named by its digest"),
-    ("/healthz", "anyone"),
+    ("/", "anyone"),
 )
 
 
@@ -86,12 +87,13 @@ def _runs_as(op: api.OpInfo, backend: str) -> str:
 
 def http_page() -> str:
     """The route table of the control plane."""
-    rows = ((method, f"`{path}`", _who(path)) for path, method in sorted(_routes()))
+    rows = ((method, f"`{path}`", who, text) for path, method, who, text in sorted(_routes()))
     return _page(
         "HTTP",
-        "Messages of devices are described in `shared/walle_shared/protocol/messages.py`, those of\n"
-        "operators in each feature's `types.py`. Every error has a `Problem` as its body.",
-        _table(("method", "path", "who"), rows),
+        "`/openapi.json` (or `walle-control openapi`) describes every message. Every error has a `Problem`\n"
+        "as its body. Operators need the permission that is named, in the scenario concerned:\n"
+        "[Operators](../guide/operators.md).",
+        _table(("method", "path", "who", "what it does"), rows),
     )
 
 
@@ -121,7 +123,7 @@ def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParse
         yield parser
 
 
-def _routes() -> list[tuple[str, str]]:
+def _routes() -> list[tuple[str, str, str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         setup.init(Path(folder), SystemClock())
         store = Store.open(Path(folder))
@@ -129,18 +131,19 @@ def _routes() -> list[tuple[str, str]]:
             app = create_app(ControlConfig(), clock=SystemClock(), store=store)
         finally:
             store.close()
-    return [(path, method) for route in app.routes for path, method in _methods(route)]
+    tunnels = [
+        (route.path, "WebSocket", _who(route.path, None), "Takes features in, each exactly once.")
+        for route in app.routes
+        if isinstance(route, WebSocketRoute)
+    ]
+    return tunnels + [
+        (o.path, o.method, _who(o.path, o.door), o.summary.replace("``", "`")) for o in operations(app.routes)
+    ]
 
 
-def _methods(route: BaseRoute) -> Iterator[tuple[str, str]]:
-    if isinstance(route, WebSocketRoute):
-        yield route.path, "WebSocket"
-    elif isinstance(route, Route):
-        for method in (route.methods or set()) - {"HEAD"}:
-            yield route.path, method
-
-
-def _who(path: str) -> str:
+def _who(path: str, door: object) -> str:
+    if isinstance(door, Door):
+        return f"an operator with `{door.permission}`"
     return next(who for prefix, who in DOORS if path.startswith(prefix))
 
 

@@ -6,7 +6,9 @@ Event names are ``noun_verb_past``. ``error`` means a person must act now; what 
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from collections.abc import Mapping
 from typing import Any, Literal, TextIO, cast
 
 import orjson
@@ -16,6 +18,13 @@ LogFormat = Literal["json", "console"]
 
 #: Fields whose values never reach a log line.
 _SECRET_FIELDS = frozenset({"token", "credential", "authorization", "private_key", "secret", "password"})
+
+
+_HIDDEN = "***"
+#: Our own tokens by their prefixes, JSON Web Tokens, and whatever a request says it is authorised by.
+_SECRETS = re.compile(
+    r"\b(wtok_|wadmin_|wenrol_|whsec_|wd1\.|eyJ|(?i:bearer|basic) +)(?!\*)[A-Za-z0-9_.~+/=\-]{8,}"
+)
 
 
 def configure_logging(
@@ -33,8 +42,8 @@ def configure_logging(
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _hide_secrets,
         structlog.processors.format_exc_info,
+        _hide_secrets,  # last: a traceback may quote one
     ]
     if format == "json":
         processors.append(structlog.processors.JSONRenderer(serializer=_dumps))
@@ -60,6 +69,17 @@ def _dumps(event: Any, **_: Any) -> str:
 def _hide_secrets(
     _logger: Any, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    for name in _SECRET_FIELDS & event.keys():
-        event[name] = "***"
+    for name, value in event.items():
+        event[name] = _HIDDEN if name in _SECRET_FIELDS else redacted(value)
     return event
+
+
+def redacted(value: Any) -> Any:
+    """The value without what looks like a token, a credential or a webhook's secret of ours."""
+    if isinstance(value, str):
+        return _SECRETS.sub(lambda found: f"{found[1]}{_HIDDEN}", value)
+    if isinstance(value, Mapping):
+        return {name: _HIDDEN if name in _SECRET_FIELDS else redacted(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [redacted(item) for item in value]
+    return value

@@ -6,7 +6,9 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from walle_control.cli import commands
+from walle_control.cli import commands, operators
+from walle_control.features.webhooks.types import KINDS
+from walle_control.web.access import PERMISSIONS, ROLE_NAMES
 from walle_shared import __version__
 from walle_shared.errors import ConfigError, WalleError
 
@@ -51,9 +53,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_task_commands(top)
     _add_release_commands(top)
     _add_audience_commands(top)
+    _add_approval_commands(top)
     _add_device_commands(top)
     _add_telemetry_commands(top)
     _add_audit_commands(top)
+    _add_people_commands(top)
+    _add_webhook_commands(top)
     return parser
 
 
@@ -103,6 +108,7 @@ def _add_server_commands(top: argparse._SubParsersAction[argparse.ArgumentParser
         example="--data ./control",
     )
     rebuild.add_argument("--data", required=True, metavar="DIR", help="the data folder")
+    _local(top, "openapi", operators.openapi, "print the HTTP API as an OpenAPI document", json=False)
     _remote(top, "status", commands.status, "what the server holds")
     _remote(top, "epoch", commands.epoch, "the newest policy as devices see it")
 
@@ -236,6 +242,14 @@ def _add_release_commands(top: argparse._SubParsersAction[argparse.ArgumentParse
         command = _named(_remote(release, action, commands.release_act, text, example="r1-0a1b2c3d"))
         command.add_argument("--reason", default="", help="kept in the history")
         command.set_defaults(action=action)
+    for action, text in (
+        ("approve", "approve what it waits for; somebody else's wish only"),
+        ("reject", "turn down what it waits for; somebody else's wish only"),
+        ("break-glass", "let it go on without approval; takes an admin and a reason"),
+    ):
+        command = _named(_remote(release, action, commands.release_act, text, example="r1-0a1b2c3d"))
+        command.add_argument("--reason", default="", help="kept in the history and the audit log")
+        command.set_defaults(action=action)
     explain = _remote(
         release, "explain", commands.release_explain, "why a device gets what it gets",
         example="d0123abcd --profile group=beta --profile memory_mb=4000",
@@ -301,6 +315,26 @@ def _add_audience_commands(top: argparse._SubParsersAction[argparse.ArgumentPars
 def _optional(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--optional", action="store_true", help="the predicate may ask for attributes that nobody declared"
+    )
+
+
+def _add_approval_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    approval = _group(top, "approval", "which releases wait for another person's approval")
+    _remote(approval, "list", operators.approval_list, "list the requests that wait")
+    rule = _remote(
+        approval, "rule", operators.approval_rule, "show or set which steps of a scenario need approval",
+        example="demo --steps create,full --valid-s 86400",
+    )  # fmt: skip
+    rule.add_argument("scenario", metavar="SCENARIO")
+    rule.add_argument(
+        "--steps", metavar="STEP,...", help="create and full, or none; default: show what is set"
+    )
+    rule.add_argument(
+        "--valid-s",
+        type=float,
+        default=7 * 86_400.0,
+        metavar="S",
+        help="a request stands so long; default: 7 days",
     )
 
 
@@ -370,6 +404,72 @@ def _add_audit_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]
     )  # fmt: skip
 
 
+def _add_webhook_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    webhook = _group(top, "webhook", "who else is told of what happens")
+    create = _remote(
+        webhook, "create", operators.webhook_create, "tell a URL of events; its secret is shown this once",
+        example="https://chat.example.org/hook --event release.rollback --scenario demo",
+    )  # fmt: skip
+    create.add_argument("url", metavar="URL")
+    create.add_argument(
+        "--event", action="append", default=[], metavar="KIND",
+        help=f"one of {', '.join(KINDS)}, or release.*; may be repeated; default: all",
+    )  # fmt: skip
+    create.add_argument("--scenario", default="", help="in this scenario only; default: in all")
+    create.add_argument("--note", default="", help="what it is for")
+    _remote(webhook, "list", operators.webhook_list, "list them, with what waits and what was given up")
+    for action, text in (
+        ("test", "send a test event now and say what came of it"),
+        ("rotate", "give it a new secret; both sign for a day"),
+        ("redeliver", "wake it if it rests, and try again what was given up"),
+        ("delete", "end it"),
+        ("deliveries", "what went to it, newest first"),
+    ):
+        command = _remote(webhook, action, operators.webhook_act, text, example="w0a1b2c3d4e5f")
+        command.add_argument("id", metavar="ID")
+        command.set_defaults(action=action)
+
+
+def _add_people_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    _remote(top, "whoami", operators.whoami, "who the token in use stands for, and what it may do")
+    person = _group(top, "person", "who may do what")
+    _remote(person, "list", operators.person_list, "list everybody with their roles")
+    for action, text in (
+        ("grant", "give somebody a role; who is new is known from then on"),
+        ("withdraw", "take a role from somebody and from all their tokens"),
+    ):
+        command = _remote(
+            person, action, operators.person_change, text, example="anna@example.org operator --scenario demo"
+        )
+        command.add_argument("person", metavar="PERSON", help="a name or an address")
+        command.add_argument("role", choices=ROLE_NAMES)
+        command.add_argument("--scenario", default="", help="in this scenario only; default: in all")
+        command.set_defaults(action=action)
+    token = _group(top, "token", "tokens that stand for people")
+    create = _remote(
+        token, "create", operators.token_create, "make one; it is shown this once",
+        example="--note CI --scope tasks:write --scope releases:read --scenario demo",
+    )  # fmt: skip
+    create.add_argument("--note", default="", help="what it is for")
+    create.add_argument(
+        "--scope", action="append", default=[], metavar="SCOPE",
+        help=f"a role or one of {', '.join(PERMISSIONS)}; may be repeated; default: all its person may do",
+    )  # fmt: skip
+    create.add_argument(
+        "--scenario", default="", help="in this scenario only; default: wherever its person may"
+    )
+    create.add_argument(
+        "--valid-s",
+        type=float,
+        default=90 * 86_400.0,
+        help="for how many seconds; 0: until revoked; default: 90 days",
+    )
+    create.add_argument("--person", default="", help="whose token; default: your own")
+    _remote(token, "list", operators.token_list, "list them: your own, or everybody's for an admin")
+    revoke = _remote(token, "revoke", operators.token_revoke, "end one at once", example="t0a1b2c3d4e5f")
+    revoke.add_argument("id", metavar="ID")
+
+
 def _local(
     group: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
@@ -396,7 +496,7 @@ def _remote(
     command = _local(group, name, handler, text, example=example)
     server = command.add_argument_group("which server (or WALLE_CONTROL_URL, _TOKEN, _DATA)")
     server.add_argument("--url", help="the server's URL")
-    server.add_argument("--token", help="admin token")
+    server.add_argument("--token", help="your token")
     server.add_argument("--data", metavar="DIR", help="data folder of a server on this machine")
     return command
 

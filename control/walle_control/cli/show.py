@@ -217,6 +217,56 @@ FEATURES: tuple[Column, ...] = (
     ("fields", lambda f: orjson.dumps(f["fields"]).decode()),
 )
 
+APPROVALS: tuple[Column, ...] = (
+    ("release", lambda a: a["release_id"]),
+    ("scenario", lambda a: a["scenario"]),
+    ("step", lambda a: a["step"]),
+    ("asked by", lambda a: a["asked_by"]),
+    ("asked (UTC)", lambda a: moment(a["asked_ms"])),
+    ("until (UTC)", lambda a: moment(a["expires_ms"])),
+)
+
+WEBHOOKS: tuple[Column, ...] = (
+    ("id", lambda w: w["id"]),
+    ("url", lambda w: w["url"]),
+    ("events", lambda w: " ".join(w["events"]) or "all"),
+    ("scenario", lambda w: w["scenario"] or "all"),
+    ("active", lambda w: "yes" if w["active"] else "no"),
+    ("waiting", lambda w: w["waiting"]),
+    ("given up", lambda w: w["dead"]),
+)
+
+DELIVERIES: tuple[Column, ...] = (
+    ("id", lambda d: d["id"]),
+    ("kind", lambda d: d["kind"]),
+    ("time (UTC)", lambda d: moment(d["at_ms"])),
+    ("state", lambda d: d["state"]),
+    ("attempts", lambda d: d["attempts"]),
+    ("next (UTC)", lambda d: moment(d["next_ms"]) if d["state"] == "waiting" else "-"),
+    ("error", lambda d: d["error"] or "-"),
+)
+
+ALLOWED: tuple[Column, ...] = (
+    ("scenario", lambda a: a["scenario"] or "all"),
+    ("may", lambda a: " ".join(a["permissions"])),
+)
+
+PEOPLE: tuple[Column, ...] = (
+    ("person", lambda p: p["name"]),
+    ("roles", lambda p: ", ".join(f"{r['role']} of {r['scenario'] or 'all'}" for r in p["roles"]) or "-"),
+    ("since (UTC)", lambda p: moment(p["created_ms"])),
+)
+
+TOKENS: tuple[Column, ...] = (
+    ("id", lambda t: t["id"]),
+    ("person", lambda t: t["person"]),
+    ("note", lambda t: t["note"]),
+    ("scopes", lambda t: " ".join(t["scopes"]) or "all"),
+    ("scenario", lambda t: t["scenario"] or "all"),
+    ("valid until (UTC)", lambda t: moment(t["expires_ms"]) if t["expires_ms"] else "it is revoked"),
+    ("last used (UTC)", lambda t: moment(t["used_ms"]) if t["used_ms"] else "never"),
+)
+
 REPORTS: tuple[Column, ...] = (
     ("id", lambda r: r["id"]),
     ("device", lambda r: r["device_id"]),

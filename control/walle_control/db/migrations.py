@@ -238,4 +238,55 @@ MIGRATIONS: Sequence[Migration] = (
         PRIMARY KEY (device_id, name)
     ) STRICT, WITHOUT ROWID;
     """,
+    # People with roles, and tokens that may be many. Who had an admin token is an admin.
+    """
+    CREATE TABLE person (name TEXT PRIMARY KEY, created_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE person_role (
+        person TEXT NOT NULL REFERENCES person (name), scenario TEXT NOT NULL, role TEXT NOT NULL,
+        PRIMARY KEY (person, scenario, role)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE access_token (
+        id TEXT PRIMARY KEY, person TEXT NOT NULL REFERENCES person (name), hash TEXT NOT NULL UNIQUE,
+        note TEXT NOT NULL, scopes TEXT NOT NULL, scenario TEXT NOT NULL,
+        created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, used_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    INSERT INTO person (name, created_ms) SELECT name, created_ms FROM admin_token;
+    INSERT INTO person_role (person, scenario, role) SELECT name, '', 'admin' FROM admin_token;
+    INSERT INTO access_token (id, person, hash, note, scopes, scenario, created_ms, expires_ms, used_ms)
+        SELECT CASE name WHEN 'admin' THEN 'first' ELSE 'first-' || name END, name, hash, '', '[]', '',
+            created_ms, 0, 0 FROM admin_token;
+    DROP TABLE admin_token;
+    """,
+    # Four eyes: rules of scenarios, and requests for approval.
+    """
+    CREATE TABLE approval_rule (scenario TEXT PRIMARY KEY, steps TEXT NOT NULL, valid_s REAL NOT NULL)
+    STRICT, WITHOUT ROWID;
+
+    CREATE TABLE approval (
+        id INTEGER PRIMARY KEY, release_id TEXT NOT NULL REFERENCES release (id), scenario TEXT NOT NULL,
+        step TEXT NOT NULL, state TEXT NOT NULL, asked_by TEXT NOT NULL, asked_ms INTEGER NOT NULL,
+        expires_ms INTEGER NOT NULL, decided_by TEXT NOT NULL, decided_ms INTEGER NOT NULL,
+        reason TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX approval_by_release ON approval (release_id, id);
+    """,
+    # Webhooks and the outbox that feeds them. Secrets are derived, not stored.
+    """
+    CREATE TABLE webhook (
+        id TEXT PRIMARY KEY, url TEXT NOT NULL, events TEXT NOT NULL, scenario TEXT NOT NULL,
+        note TEXT NOT NULL, active INTEGER NOT NULL, created_ms INTEGER NOT NULL, created_by TEXT NOT NULL,
+        generation INTEGER NOT NULL, rotated_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE webhook_delivery (
+        id INTEGER PRIMARY KEY, webhook_id TEXT NOT NULL REFERENCES webhook (id), message_id TEXT NOT NULL,
+        kind TEXT NOT NULL, at_ms INTEGER NOT NULL, body TEXT NOT NULL, state TEXT NOT NULL,
+        attempts INTEGER NOT NULL, next_ms INTEGER NOT NULL, error TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX webhook_delivery_waiting ON webhook_delivery (state, webhook_id, id);
+    CREATE INDEX webhook_delivery_by_webhook ON webhook_delivery (webhook_id, id);
+    """,
 )

@@ -16,9 +16,12 @@ from starlette.types import Receive, Scope, Send
 from walle_control.config import StreamConfig
 from walle_control.features.devices.service import DevicesService
 from walle_control.gateway.hub import EpochHub, Seats
+from walle_control.web.describe import Raw, describe
 from walle_shared.ids import DeviceId
 from walle_shared.protocol.codec import encode
 from walle_shared.protocol.messages import EpochNotice, GoodbyeNotice
+
+EVENTS = Raw("text/event-stream", {"type": "string"})
 
 _HEADERS = [
     (b"content-type", b"text/event-stream"),
@@ -36,13 +39,15 @@ class StreamRoutes:
         self._devices = devices
         self._config = config
 
+    @describe(EVENTS, errors=(503,))
     async def stream(self, _request: Request, device_id: DeviceId) -> Response:
-        """``GET stream``."""
+        """Server-sent events that say which epoch exists."""
         await self._devices.seen(device_id)
         return EventStream(self._seats, lambda send: self._converse(device_id, send))
 
+    @describe(None, status=(204,))
     async def allowed(self, _request: Request, device_id: DeviceId) -> Response:
-        """``GET allowed``: 204 for a device that may hold a stream; asked by a proxy that holds it."""
+        """Whether a device may hold a stream; asked by a proxy that holds it."""
         await self._devices.seen(device_id)
         return Response(status_code=204)
 

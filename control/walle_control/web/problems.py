@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from walle_shared.errors import (
     ConfigError,
@@ -63,9 +66,11 @@ def status_of(error: WalleError) -> int:
     return next(STATUS[family] for family in type(error).__mro__ if family in STATUS)
 
 
-def problem_response(problem: Problem) -> Response:
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
     """The HTTP answer that carries ``problem``."""
-    headers = {"WWW-Authenticate": "Bearer"} if problem.status == 401 else {}
+    headers = dict(headers or {})
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     if problem.status == 503:
         headers["Retry-After"] = "2"
     return Response(encode(problem), problem.status, headers, media_type="application/problem+json")
@@ -82,7 +87,17 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
     detail = f"{request.method} {request.url.path}: {error.detail}"
-    return problem_response(Problem(code, detail, error.status_code))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_allowed(request)))
+    return problem_response(Problem(code, detail, error.status_code), headers)
+
+
+def _allowed(request: Request) -> set[str]:
+    """Every method that some route of the path takes: the router itself names the first route's only."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    fitting = [route for route in routes if route.path_regex.match(request.scope["path"])]
+    return {method for route in fitting for method in route.methods or ()}
 
 
 async def on_crash(_request: Request, _error: Exception) -> Response:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import trio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from walle_control.web.describe import SCHEMA, within
 from walle_shared.errors import ConnectionLost, LimitExceeded, PeerTimeout, RemoteProtocolError
 from walle_shared.limits import REQUEST_MAX_BYTES
 from walle_shared.protocol.codec import decode, encode
@@ -54,17 +56,37 @@ async def read_message[T](cls: type[T], request: Request) -> T:
     return decode(cls, await read_body(request))
 
 
-def query_int(request: Request, name: str, default: int, *, high: int = 2**62) -> int:
-    """An integer of the query string.
+def page_after() -> Any:
+    """The field of a query that says behind which id a page begins."""
+    return within(0, 0, 2**62)
+
+
+def page_limit() -> Any:
+    """The field of a query that says how long a page may be."""
+    return within(PAGE_DEFAULT, 1, PAGE_MAX)
+
+
+def read_query[T](cls: type[T], request: Request) -> T:
+    """Read the query string as a record of texts and integers.
 
     Raises:
-        RemoteProtocolError: not an integer from 0 to ``high``.
+        RemoteProtocolError: a parameter is not known, or no integer within its range; names it.
     """
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not text.isdecimal() or len(text) > 19 or int(text) > high:
-        raise RemoteProtocolError(f"query {name}={text[:40]!r} must be an integer from 0 to {high}")
+    known = {f.name: f for f in dataclasses.fields(cast(Any, cls))}
+    if unknown := request.query_params.keys() - known.keys():
+        raise RemoteProtocolError(
+            f"query {', '.join(sorted(unknown))[:80]} is not known; known here: {', '.join(sorted(known))}"
+        )
+    return cls(**{name: _query_value(known[name], text) for name, text in request.query_params.items()})
+
+
+def _query_value(field: dataclasses.Field[Any], text: str) -> str | int:
+    bounds = field.metadata.get(SCHEMA)
+    if bounds is None or "maximum" not in bounds:
+        return text
+    low, high = bounds["minimum"], bounds["maximum"]
+    if not (text.isascii() and text.isdecimal() and len(text) <= 19 and low <= int(text) <= high):
+        raise RemoteProtocolError(f"query {field.name}={text[:40]!r} must be an integer from {low} to {high}")
     return int(text)
 
 

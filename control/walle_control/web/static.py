@@ -9,8 +9,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from walle_control.db.files import FileStore
+from walle_control.web.describe import Raw, describe
 from walle_shared.errors import NotFound
 from walle_shared.signing import sha256_hex
+
+SIGNED = Raw("application/json", {"type": "object"})
+FILE = Raw("application/octet-stream", {"type": "string", "format": "binary"})
 
 _FOREVER = "public, max-age=31536000, immutable"
 
@@ -22,8 +26,9 @@ class StaticRoutes:
         self._files = files
         self._accel_prefix = accel_prefix
 
+    @describe(SIGNED, status=(200, 304), errors=(404,))
     async def epoch(self, request: Request) -> Response:
-        """``epoch.json``: always revalidated, 304 while nothing changed."""
+        """The newest signed epoch: always revalidated, 304 while nothing changed."""
         # One small file: reading it takes less than handing it to a thread.
         try:
             data = self._files.epoch_path.read_bytes()
@@ -34,6 +39,7 @@ class StaticRoutes:
             return Response(status_code=304, headers=headers)
         return Response(data, headers=headers, media_type="application/json")
 
+    @describe(FILE, status=(200, 206, 304), errors=(400, 404, 416))
     async def immutable(self, request: Request) -> Response:
         """A file named by its digest: cacheable for ever, resumable by ``Range`` with ``If-Range``."""
         kind, sha256 = request.path_params["kind"], request.path_params["sha256"]

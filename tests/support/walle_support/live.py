@@ -41,6 +41,11 @@ class LiveControl(ControlPlane):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, lambda words: None)
 
+    def ask(self, method: str, path: str, body: Mapping[str, Any]) -> httpx.Response:
+        """Ask anything of the server."""
+        assert self._client is not None
+        return self._client.request(method, path, json=body)
+
     def post(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
         """Ask the admin API for a change."""
         assert self._client is not None

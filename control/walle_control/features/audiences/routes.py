@@ -6,12 +6,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from walle_control.features.audiences.service import AudiencesService
-from walle_control.features.audiences.types import DeviceAttributes, HoldoutWish, SegmentWish
+from walle_control.features.audiences.types import (
+    AttributeList,
+    DeviceAttributes,
+    HoldoutList,
+    HoldoutWish,
+    SegmentList,
+    SegmentWish,
+    SetList,
+)
+from walle_control.web.describe import describe
 from walle_control.web.requests import json_response, read_body, read_message
 from walle_shared.errors import RemoteProtocolError
 from walle_shared.ids import DeviceId
 from walle_shared.limits import SET_UPLOAD_MAX_BYTES
 from walle_shared.targeting.attributes import Attribute
+
+_HOLDOUT = {"name": "all-year", "percent": 2, "scenario": "demo"}
+_SEGMENT = {"name": "testers", "predicate": 'group == "beta"'}
+_ATTRIBUTE = {"name": "tier", "kind": "string", "side": "server"}
+_DEVICE = {"attributes": {"tier": "gold"}}
 
 
 class AudienceRoutes:
@@ -20,35 +34,42 @@ class AudienceRoutes:
     def __init__(self, service: AudiencesService) -> None:
         self._service = service
 
+    @describe(HoldoutList)
     async def holdouts(self, _request: Request) -> Response:
-        """``GET holdouts``."""
+        """Devices that releases do not reach."""
         return json_response(await self._service.holdouts())
 
+    @describe(HoldoutList, body=HoldoutWish, errors=(400,), example=_HOLDOUT)
     async def set_holdout(self, request: Request) -> Response:
-        """``POST holdouts``: add one, or change its size."""
+        """Keep a part of all devices out of releases, or change how large it is."""
         wish = await read_message(HoldoutWish, request)
         return json_response(await self._service.set_holdout(wish, request.state.actor))
 
+    @describe(HoldoutList, errors=(404,))
     async def end_holdout(self, request: Request) -> Response:
-        """``POST holdouts/{name}/end``."""
+        """Let its devices have what the others have."""
         name: str = request.path_params["name"]
         return json_response(await self._service.end_holdout(name, request.state.actor))
 
+    @describe(SegmentList)
     async def segments(self, _request: Request) -> Response:
-        """``GET segments``."""
+        """Predicates with a name, all versions."""
         return json_response(await self._service.segments())
 
+    @describe(SegmentList, body=SegmentWish, errors=(400, 404), example=_SEGMENT)
     async def set_segment(self, request: Request) -> Response:
-        """``POST segments``: add one, or its next version."""
+        """Give a predicate a name; the next version, if there is one of that name."""
         wish = await read_message(SegmentWish, request)
         return json_response(await self._service.set_segment(wish, request.state.actor))
 
+    @describe(SetList)
     async def sets(self, _request: Request) -> Response:
-        """``GET sets``."""
+        """Sets of ids, all versions."""
         return json_response(await self._service.sets())
 
+    @describe(SetList, errors=(400,))
     async def put_set(self, request: Request) -> Response:
-        """``POST sets/{name}``: the body holds one id a line, UTF-8; empty lines do not count."""
+        """Upload a set, or its next version: one id a line, UTF-8; empty lines do not count."""
         body = await read_body(request, SET_UPLOAD_MAX_BYTES)
         try:
             lines = (line.strip() for line in body.decode().splitlines())
@@ -58,21 +79,25 @@ class AudienceRoutes:
         members = [line for line in lines if line]
         return json_response(await self._service.put_set(name, members, request.state.actor))
 
+    @describe(AttributeList)
     async def attributes(self, _request: Request) -> Response:
-        """``GET attributes``."""
+        """Attributes that were declared."""
         return json_response(await self._service.attributes())
 
+    @describe(AttributeList, body=Attribute, errors=(400, 409), example=_ATTRIBUTE)
     async def declare(self, request: Request) -> Response:
-        """``POST attributes``: declare one, or declare it anew."""
+        """Declare an attribute, or declare it anew."""
         attribute = await read_message(Attribute, request)
         return json_response(await self._service.declare(attribute, request.state.actor))
 
+    @describe(DeviceAttributes, errors=(404,))
     async def attributes_of(self, request: Request) -> Response:
-        """``GET devices/{device_id}/attributes``."""
+        """What the server knows of a device."""
         return json_response(await self._service.attributes_of(_device(request)))
 
-    async def describe(self, request: Request) -> Response:
-        """``POST devices/{device_id}/attributes``."""
+    @describe(DeviceAttributes, body=DeviceAttributes, errors=(400, 404), example=_DEVICE)
+    async def describe_device(self, request: Request) -> Response:
+        """Say what only the server knows of a device."""
         wish = await read_message(DeviceAttributes, request)
         return json_response(await self._service.describe(_device(request), wish, request.state.actor))
 

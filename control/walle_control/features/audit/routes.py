@@ -6,7 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from walle_control.features.audit.service import AuditService
-from walle_control.web.requests import PAGE_DEFAULT, PAGE_MAX, json_response, query_int
+from walle_control.features.audit.types import AuditPage, AuditQuery
+from walle_control.web.describe import describe
+from walle_control.web.requests import json_response, read_query
 
 
 class AuditRoutes:
@@ -15,7 +17,8 @@ class AuditRoutes:
     def __init__(self, service: AuditService) -> None:
         self._service = service
 
+    @describe(AuditPage, query=AuditQuery, errors=(400,))
     async def page(self, request: Request) -> Response:
-        """``GET audit``: oldest first, ``after`` an entry; whoever reads all can check the chain."""
-        limit = max(1, query_int(request, "limit", PAGE_DEFAULT, high=PAGE_MAX))
-        return json_response(await self._service.page(query_int(request, "after", 0), limit))
+        """Who changed what, oldest first, ``after`` an entry; whoever reads all can check the chain."""
+        query = read_query(AuditQuery, request)
+        return json_response(await self._service.page(query.after, query.limit))

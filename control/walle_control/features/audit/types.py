@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from walle_control.web.requests import page_after, page_limit
 from walle_shared.errors import TrustError
 from walle_shared.protocol.codec import canonical
 
@@ -25,6 +26,14 @@ class AuditEntry:
     subject: str
     detail: Mapping[str, Any]
     hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditQuery:
+    """Which entries."""
+
+    after: int = page_after()
+    limit: int = page_limit()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from walle_control.features.devices.types import (
     EnrolTokenRequest,
     EnrolTokenResponse,
 )
+from walle_control.features.webhooks import outbox
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotAllowed, NotFound, RollbackError
 from walle_shared.ids import DeviceId
@@ -142,7 +143,9 @@ class DevicesService:
         def job(db: Connection) -> None:
             if not store.set_state(db, device_id, "revoked"):
                 raise NotFound(f"no device {device_id!r} is enrolled")
-            audit.record(db, self._clock.wall_ms(), actor, "device.revoke", device_id)
+            now_ms = self._clock.wall_ms()
+            audit.record(db, now_ms, actor, "device.revoke", device_id)
+            outbox.emit(db, now_ms, "device.revoke", "", device_id, {"by": actor})
 
         await self._database.write(job)
         self._revoked.add(device_id)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from walle_control.features.telemetry.types import InstalledTask
+from walle_control.web.requests import page_limit
 from walle_shared.ids import DeviceId
 from walle_shared.targeting import Profile
 
@@ -61,6 +62,14 @@ class EnrolTokenResponse:
     uses: int
     expires_ms: int
     public_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesAsked:
+    """A page of devices behind an id."""
+
+    after: str = ""
+    limit: int = page_limit()
 
 
 @dataclass(frozen=True, slots=True)

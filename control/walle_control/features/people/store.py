@@ -2,18 +2,113 @@
 
 from __future__ import annotations
 
-from walle_control.db.sql import Connection
+from typing import cast
+
+import orjson
+
+from walle_control.features.people.types import Person, RoleGrant, Token
+from walle_control.web.access import Role
 
 
-def insert_token(db: Connection, name: str, token_hash: str, now_ms: int) -> None:
-    """Remember a token by its hash; a token of the same name is replaced."""
+def ensure_person(db: Connection, name: str, now_ms: int) -> None:
+    """Remember a person, unless known."""
     db.execute(
-        "INSERT INTO admin_token (name, hash, created_ms) VALUES (?, ?, ?)"
-        " ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, created_ms = excluded.created_ms",
-        (name, token_hash, now_ms),
+        "INSERT INTO person (name, created_ms) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", (name, now_ms)
     )
 
 
-def token_hashes(db: Connection) -> list[tuple[str, str]]:
-    """All tokens as ``(name, hash)``."""
-    return [(row["name"], row["hash"]) for row in db.execute("SELECT name, hash FROM admin_token")]
+def people(db: Connection) -> list[Person]:
+    """Everybody by name."""
+    rows = db.execute("SELECT name, created_ms FROM person ORDER BY name").fetchall()
+    return [Person(row["name"], roles_of(db, row["name"]), row["created_ms"]) for row in rows]
+
+
+def find_person(db: Connection, name: str) -> Person | None:
+    """One person."""
+    row = db.execute("SELECT name, created_ms FROM person WHERE name = ?", (name,)).fetchone()
+    return Person(name, roles_of(db, name), row["created_ms"]) if row else None
+
+
+def roles_of(db: Connection, name: str) -> tuple[RoleGrant, ...]:
+    """The roles of a person."""
+    rows = db.execute(
+        "SELECT role, scenario FROM person_role WHERE person = ? ORDER BY scenario, role", (name,)
+    )
+    return tuple(RoleGrant(cast(Role, row["role"]), row["scenario"]) for row in rows)
+
+
+def add_role(db: Connection, name: str, grant: RoleGrant) -> bool:
+    """Give a role; whether it is new."""
+    added = db.execute(
+        "INSERT INTO person_role (person, scenario, role) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (name, grant.scenario, grant.role),
+    )
+    return added.rowcount > 0
+
+
+def remove_role(db: Connection, name: str, grant: RoleGrant) -> bool:
+    """Take a role; whether it was held."""
+    removed = db.execute(
+        "DELETE FROM person_role WHERE person = ? AND scenario = ? AND role = ?",
+        (name, grant.scenario, grant.role),
+    )
+    return removed.rowcount > 0
+
+
+def admins_everywhere(db: Connection) -> int:
+    """How many are admin in all scenarios."""
+    count: int = db.execute(
+        "SELECT count(*) FROM person_role WHERE role = 'admin' AND scenario = ''"
+    ).fetchone()[0]
+    return count
+
+
+def insert_token(db: Connection, token: Token, token_hash: str) -> None:
+    """Remember a token by its hash."""
+    db.execute(
+        "INSERT INTO access_token (id, person, hash, note, scopes, scenario, created_ms, expires_ms, used_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (token.id, token.person, token_hash, token.note, orjson.dumps(token.scopes).decode(), token.scenario,
+         token.created_ms, token.expires_ms, token.used_ms),
+    )  # fmt: skip
+
+
+def delete_token(db: Connection, token_id: str) -> None:
+    """Forget a token."""
+    db.execute("DELETE FROM access_token WHERE id = ?", (token_id,))
+
+
+def touch_token(db: Connection, token_id: str, now_ms: int) -> None:
+    """Note that a token was used."""
+    db.execute("UPDATE access_token SET used_ms = ? WHERE id = ?", (now_ms, token_id))
+
+
+def token_by_hash(db: Connection, token_hash: str) -> Token | None:
+    """The token with this hash: found by an index, for nobody can aim at a hash of 256 random bits."""
+    row = db.execute("SELECT * FROM access_token WHERE hash = ?", (token_hash,)).fetchone()
+    return _token(row) if row else None
+
+
+def find_token(db: Connection, token_id: str) -> Token | None:
+    """One token."""
+    row = db.execute("SELECT * FROM access_token WHERE id = ?", (token_id,)).fetchone()
+    return _token(row) if row else None
+
+
+def tokens(db: Connection) -> list[Token]:
+    """All tokens, oldest first."""
+    return [_token(row) for row in db.execute("SELECT * FROM access_token ORDER BY created_ms, id")]
+
+
+def _token(row: Row) -> Token:
+    scopes = tuple(orjson.loads(row["scopes"]))
+    return Token(
+        row["id"],
+        row["person"],
+        row["note"],
+        scopes,
+        row["scenario"],
+        row["created_ms"],
+        row["expires_ms"],
+        row["used_ms"],
+    )

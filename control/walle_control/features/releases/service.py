@@ -20,10 +20,14 @@ from walle_control.features.audiences.answers import applies, is_in
 from walle_control.features.audit import log as audit
 from walle_control.features.devices import read_model as devices
 from walle_control.features.permits import read_model as permits
-from walle_control.features.releases import read_model, store
+from walle_control.features.releases import approvals, read_model, store
 from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.types import (
+    ApprovalList,
+    ApprovalRule,
+    ApprovalStep,
     CreateRelease,
+    EpochView,
     ExplainRequest,
     ExplainResponse,
     ReleaseAction,
@@ -40,6 +44,7 @@ from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan
 from walle_control.features.tasks import read_model as tasks
 from walle_control.features.telemetry import read_model as telemetry
 from walle_control.percent import percent_of
+from walle_control.features.webhooks import outbox
 from walle_shared.clock import Clock
 from walle_shared.errors import Conflict, NotFound, RemoteProtocolError
 from walle_shared.ids import (
@@ -57,6 +62,16 @@ from walle_shared.records import from_plain
 from walle_shared.targeting import Explanation, Moment, Policy, Profile, Snapshot, idset
 from walle_shared.targeting.policy import TIME_MAX_MS
 from walle_shared.targeting.predicate import told_answer
+
+#: Who acts when a release is judged.
+GUARD = "guard"
+
+#: What a decision is called in a release's history and in the audit log.
+DECISION_EVENTS: Mapping[approvals.Decision, str] = {
+    "approved": "approve",
+    "rejected": "reject",
+    "glass_broken": "break_glass",
+}
 
 _log = get_logger("control.releases")
 
@@ -99,7 +114,7 @@ class ReleasesService:
             await self._publish()
 
     async def create(self, wish: CreateRelease, actor: str) -> ReleaseDetail:
-        """Create a release; it is live at once.
+        """Create a release; it is live at once, or once it is approved where the scenario asks for that.
 
         Raises:
             ConfigError: a name, the predicate, the percentage or a guard setting is wrong.
@@ -138,6 +153,47 @@ class ReleasesService:
             "release_changed", release=release_id, action=action, actor=actor, reason=reason, epoch=epoch
         )
         return await self.show(release_id)
+
+    async def decide(
+        self, release_id: ReleaseId, decision: approvals.Decision, actor: str, reason: str
+    ) -> ReleaseDetail:
+        """Approve or reject what a release waits for, or break the glass.
+
+        Raises:
+            NotFound: no such release.
+            Conflict: it waits for nothing.
+            NotAllowed: the actor asked for it.
+            ConfigError: the glass is broken without a reason.
+        """
+        await self._database.write(lambda db: self._decide(db, release_id, decision, actor, reason))
+        await self._publish()
+        _log.warning("release_decided", release=release_id, decision=decision, actor=actor, reason=reason)
+        return await self.show(release_id)
+
+    async def waiting(self) -> ApprovalList:
+        """All requests that wait for a decision."""
+        now_ms = self._clock.wall_ms()
+        return ApprovalList(tuple(await self._database.read(lambda db: approvals.waiting(db, now_ms))))
+
+    async def approval_rule(self, scenario: str) -> ApprovalRule:
+        """Which steps of a scenario need approval."""
+        return await self._database.read(lambda db: approvals.rule_of(db, scenario))
+
+    async def set_approval_rule(self, scenario: str, rule: ApprovalRule, actor: str) -> ApprovalRule:
+        """Say which steps of a scenario need approval.
+
+        Raises:
+            ConfigError: the scenario is no name, or the time makes no sense.
+        """
+        check_name(scenario, "scenario")
+
+        def job(db: Connection) -> None:
+            approvals.set_rule(db, scenario, rule)
+            detail = {"steps": rule.steps, "valid_s": rule.valid_s}
+            audit.record(db, self._clock.wall_ms(), actor, "approval.rule", scenario, detail)
+
+        await self._database.write(job)
+        return await self.approval_rule(scenario)
 
     async def show(self, release_id: ReleaseId) -> ReleaseDetail:
         """All about one release.
@@ -185,18 +241,21 @@ class ReleasesService:
         _log.info("policy_changed", actor=actor, reason=reason, epoch=epoch)
         return epoch
 
-    async def epoch(self) -> Mapping[str, Any]:
+    async def epoch(self) -> EpochView:
         """The signed epoch as published, and why it was made."""
         row = await self._database.read(store.newest_epoch)
         if row is None:
             raise NotFound("no epoch was made yet")
-        return {
-            "epoch": row.n,
-            "reason": row.reason,
-            "created_ms": row.created_ms,
-            "envelope": orjson.loads(row.envelope),
-            "snapshot": orjson.loads(row.snapshot),
-        }
+        envelope, snapshot = orjson.loads(row.envelope), orjson.loads(row.snapshot)
+        return EpochView(row.n, row.reason, row.created_ms, envelope, snapshot)
+
+    async def scenario_of(self, release_id: ReleaseId) -> str:
+        """The scenario of a release.
+
+        Raises:
+            NotFound: no such release.
+        """
+        return (await self._database.read(lambda db: _find(db, release_id))).scenario
 
     async def follow(self) -> None:
         """Publish and announce what another worker may have made."""
@@ -229,7 +288,7 @@ class ReleasesService:
             salt=release_id,  # salted by itself: other devices go first in every release
             plan=plan,
             guard=guard,
-            state="live",
+            state="pending" if _waits(db, wish.scenario, plan) else "live",
             stage=0,
             staged_ms=now_ms,
             created_ms=now_ms,
@@ -240,6 +299,8 @@ class ReleasesService:
         steps = ", ".join(percent_of(stage.share) for stage in plan.stages)
         reason = f"{wish.version} to {steps} % of {wish.predicate or 'all devices'}"
         self._record(db, row, "create", actor, reason, {})
+        if row.state == "pending":
+            approvals.ask(db, row, "create", actor, now_ms)
         return release_id
 
     def _act(
@@ -253,15 +314,55 @@ class ReleasesService:
     ) -> int:
         row = _find(db, release_id)
         state = next_state(release_id, row.state, action)
+        if row.state == "pending" and action == "resume":
+            return self._ask(db, row, "create", actor)
         if action == "promote":
             if not row.has_next_stage:
                 raise Conflict(f"release {release_id} is in its last stage: it cannot be promoted further")
-            store.set_stage(db, release_id, row.stage + 1, self._clock.wall_ms())
-            to = percent_of(row.plan.stages[row.stage + 1].share)
-            reason = f"to {to} %" + (f": {reason}" if reason else "")
+            if row.stage + 2 == len(row.plan.stages) and approvals.is_needed(db, row.scenario, "full"):
+                return self._ask(db, row, "full", actor)
+            reason = self._promote(db, row, reason)
         _set_state(db, _find(db, release_id), state, self._clock.wall_ms())
         changed = _find(db, release_id)
         return self._record(db, changed, action, actor, reason, evidence)
+
+    def _promote(self, db: Connection, row: ReleaseRow, reason: str) -> str:
+        """Bring a release to its next stage; the reason with the percentage in front."""
+        store.set_stage(db, row.id, row.stage + 1, self._clock.wall_ms())
+        to = percent_of(row.plan.stages[row.stage + 1].share)
+        return f"to {to} %" + (f": {reason}" if reason else "")
+
+    def _ask(self, db: Connection, row: ReleaseRow, step: ApprovalStep, actor: str) -> int:
+        """Ask for approval instead of acting. The guard asks once, and not after it was turned down."""
+        now_ms = self._clock.wall_ms()
+        turned_down = actor == GUARD and approvals.was_rejected(db, row.id, step, now_ms)
+        if turned_down or not approvals.ask(db, row, step, actor, now_ms):
+            raise Conflict(f"release {row.id} waits for approval already, or it was turned down")
+        return self._record(db, row, "ask", actor, f"approval of step {step!r}", {})
+
+    def _decide(
+        self,
+        db: Connection,
+        release_id: ReleaseId,
+        decision: approvals.Decision,
+        actor: str,
+        reason: str,
+    ) -> None:
+        row = _find(db, release_id)
+        creator, now_ms = store.creator_of(db, release_id), self._clock.wall_ms()
+        if row.state in ("rolled_back", "stopped", "rejected"):
+            raise Conflict(f"release {release_id} is {row.state}: there is nothing to decide")
+        request = approvals.decide(db, row, decision, actor, creator, reason, now_ms)
+        if request.step == "create":
+            store.set_stage(db, release_id, row.stage, now_ms)  # it begins now
+            state: ReleaseState = "rejected" if decision == "rejected" else "live"
+            _set_state(db, _find(db, release_id), state, now_ms)
+        elif decision != "rejected":
+            next_state(release_id, row.state, "promote")  # a paused one is resumed first
+            reason = self._promote(db, row, reason)
+        self._record(
+            db, _find(db, release_id), DECISION_EVENTS[decision], actor, reason, {"step": request.step}
+        )
 
     def _detail(self, db: Connection, release_id: ReleaseId) -> ReleaseDetail:
         row, now_ms = _find(db, release_id), self._clock.wall_ms()
@@ -271,6 +372,7 @@ class ReleasesService:
             read_model.verdict_of(db, row, self._trials, now_ms),
             telemetry.counts_of(db, release_id),
             tuple(store.history(db, release_id)),
+            tuple(approvals.history(db, release_id, self._clock.wall_ms())),
         )
 
     def _summaries(self, db: Connection) -> Sequence[ReleaseSummary]:
@@ -295,6 +397,23 @@ class ReleasesService:
         now_ms = self._clock.wall_ms()
         store.insert_event(db, row.id, ReleaseEvent(now_ms, event, row.state, actor, reason, evidence, epoch))
         audit.record(db, now_ms, actor, f"release.{event}", row.id, {"reason": reason, "epoch": epoch})
+        outbox.emit(
+            db,
+            now_ms,
+            f"release.{event}",
+            row.scenario,
+            row.id,
+            {
+                "task": row.task,
+                "version": row.version,
+                "state": row.state,
+                "percent": percent_of(row.share),
+                "by": actor,
+                "reason": reason,
+                "epoch": epoch,
+                "evidence": evidence,
+            },
+        )
         return epoch
 
 
@@ -330,6 +449,12 @@ def _told(
         for release_id, predicate in parsed
         if known.is_decided_here(predicate) and applies(db, files, known, predicate, device_id, profile)
     )
+
+
+def _waits(db: Connection, scenario: str, plan: RolloutPlan) -> bool:
+    """Whether a new release waits for approval: a release in one stage reaches its last one at once."""
+    full_at_once = len(plan.stages) == 1 and approvals.is_needed(db, scenario, "full")
+    return full_at_once or approvals.is_needed(db, scenario, "create")
 
 
 def _explain(db: Connection, files: FileStore, request: ExplainRequest, now_ms: int) -> ExplainResponse:

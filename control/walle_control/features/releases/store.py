@@ -90,6 +90,14 @@ def insert_event(db: Connection, release_id: ReleaseId, event: ReleaseEvent) -> 
     )  # fmt: skip
 
 
+def creator_of(db: Connection, release_id: ReleaseId) -> str:
+    """Who created a release."""
+    row = db.execute(
+        "SELECT actor FROM release_event WHERE release_id = ? ORDER BY id LIMIT 1", (release_id,)
+    ).fetchone()
+    return str(row["actor"]) if row else ""
+
+
 def history(db: Connection, release_id: ReleaseId) -> list[ReleaseEvent]:
     """A release's history, oldest first."""
     rows = db.execute("SELECT * FROM release_event WHERE release_id = ? ORDER BY id", (release_id,))

@@ -18,13 +18,17 @@ from walle_control.percent import share_of
 from walle_shared.errors import ConfigError, Conflict
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, TaskName, TaskVersion
 from walle_shared.targeting import Explanation, Personal, Profile, Ramp, parse_windows
+from walle_shared.units import DAY_S
 
-ReleaseState = Literal["live", "paused", "stopped", "rolled_back"]
+ReleaseState = Literal["pending", "live", "paused", "stopped", "rolled_back", "rejected"]
 ReleaseAction = Literal["promote", "pause", "stop", "resume", "rollback"]
 
 #: state, action -> next state; what is not listed is refused. Live and paused releases are in the snapshot: a
 #: paused one keeps its devices and grows no further.
+#: A pending one waits for approval (``approvals``): resuming it asks anew, rolling it back withdraws it.
 TRANSITIONS: Final[Mapping[tuple[ReleaseState, ReleaseAction], ReleaseState]] = {
+    ("pending", "resume"): "pending",
+    ("pending", "rollback"): "rolled_back",
     ("live", "promote"): "live",
     ("live", "pause"): "paused",
     ("live", "stop"): "stopped",
@@ -37,6 +41,15 @@ TRANSITIONS: Final[Mapping[tuple[ReleaseState, ReleaseAction], ReleaseState]] = 
 }
 
 ACTIONS: Final[tuple[ReleaseAction, ...]] = ("promote", "pause", "stop", "resume", "rollback")
+
+#: What each action does, for whoever looks for it.
+ACTION_WORDS: Final[Mapping[ReleaseAction, str]] = {
+    "promote": "Let a release go on to its next stage now.",
+    "pause": "Let a release grow no further for now; its devices keep it.",
+    "stop": "Take a release off all devices for now.",
+    "resume": "Let a paused or stopped release go on.",
+    "rollback": "Take a release back for good.",
+}
 
 #: The control arm of a rollout in stages, unless the operator says otherwise: arms of equal size tell most.
 CONTROL_PERCENT: Final = 50
@@ -219,6 +232,42 @@ class ReleaseRow:
         return self.has_next_stage and now_ms - since_ms >= self.plan.stages[self.stage].hold_s * 1000
 
 
+ApprovalStep = Literal["create", "full"]
+ApprovalState = Literal["open", "approved", "rejected", "glass_broken", "lapsed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRule:
+    """Which steps of a scenario's releases another person must approve, and how long a request stands."""
+
+    steps: tuple[ApprovalStep, ...] = ()
+    valid_s: float = 7 * DAY_S
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A request for approval of a step, and what became of it."""
+
+    id: int
+    release_id: ReleaseId
+    scenario: str
+    step: ApprovalStep
+    state: ApprovalState
+    asked_by: str
+    asked_ms: int
+    expires_ms: int
+    decided_by: str
+    decided_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalList:
+    """Requests that wait for a decision, oldest first."""
+
+    approvals: tuple[Approval, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ReleaseEvent:
     """Something that happened to a release, who did it, why, and the numbers behind it."""
@@ -250,6 +299,7 @@ class ReleaseDetail:
     verdict: Verdict
     counts: tuple[ReportCount, ...]
     history: tuple[ReleaseEvent, ...]
+    approvals: tuple[Approval, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +307,17 @@ class ReleaseList:
     """All releases, newest first."""
 
     releases: tuple[ReleaseSummary, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochView:
+    """An epoch, why and when it was made, and the signed envelope that devices read."""
+
+    epoch: int
+    reason: str
+    created_ms: int
+    envelope: Mapping[str, Any]
+    snapshot: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from walle_control.features.tasks.service import TasksService
-from walle_control.features.tasks.types import ImportRequest
+from walle_control.features.tasks.types import ImportRequest, ImportResult, VersionDetail, VersionList
+from walle_control.web.auth import may_see, require
+from walle_control.web.describe import describe
 from walle_control.web.requests import json_response, read_message
+
+_IMPORT = {"repository": "/srv/tasks.git", "task": "greeter", "version": "1.0.0"}
 
 
 class TaskRoutes:
@@ -16,18 +20,25 @@ class TaskRoutes:
     def __init__(self, service: TasksService) -> None:
         self._service = service
 
+    @describe(
+        ImportResult, body=ImportRequest, status=(200, 201), errors=(400, 404, 409, 422), example=_IMPORT
+    )
     async def import_version(self, request: Request) -> Response:
-        """``POST tasks``: 201 if it is new, 200 if it was here."""
+        """Import a task version from a git tag: 201 if it is new, 200 if it was here."""
+        wish = await read_message(ImportRequest, request)
         result = await self._service.import_version(
-            await read_message(ImportRequest, request), request.state.actor
+            wish, request.state.actor, lambda scenario: require(request, scenario)
         )
         return json_response(result, 201 if result.created else 200)
 
-    async def list(self, _request: Request) -> Response:
-        """``GET tasks``."""
-        return json_response(await self._service.list())
+    @describe(VersionList)
+    async def list(self, request: Request) -> Response:
+        """The imported versions of the scenarios one may see, newest import first."""
+        found = (await self._service.list()).versions
+        return json_response(VersionList(tuple(v for v in found if may_see(request, v.scenario))))
 
+    @describe(VersionDetail, errors=(404,))
     async def show(self, request: Request) -> Response:
-        """``GET tasks/{scenario}/{task}/{version}``."""
+        """One version with its definition and files."""
         params = request.path_params
         return json_response(await self._service.show(params["scenario"], params["task"], params["version"]))

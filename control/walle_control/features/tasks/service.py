@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from walle_control.features.tasks.types import (
     VersionList,
     VersionRow,
 )
+from walle_control.features.webhooks import outbox
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotAllowed, NotFound
 from walle_shared.ids import TaskVersion, check_name, check_version
@@ -57,8 +58,12 @@ class TasksService:
         self._uploads: dict[tuple[str, str, str], Mapping[str, Mapping[str, ColumnType]]] = {}
         self._one_import = trio.Lock()  # an import may hold a whole bundle in memory
 
-    async def import_version(self, request: ImportRequest, actor: str) -> ImportResult:
+    async def import_version(
+        self, request: ImportRequest, actor: str, check_scenario: Callable[[str], None] | None = None
+    ) -> ImportResult:
         """Import a version; doing so again with the same commit changes nothing.
+
+        ``check_scenario`` refuses a scenario, which only the tag's ``task.toml`` names, by raising.
 
         Raises:
             ConfigError: a name, the repository or ``task.toml`` is wrong.
@@ -75,7 +80,10 @@ class TasksService:
         place = await self._source(request.repository)
         async with self._one_import:
             source = await trio.to_thread.run_sync(self._read, place, tag, folder)
-            _check_scenario(place, bundle.definition_of(source, request.task).task.scenario)
+            scenario = bundle.definition_of(source, request.task).task.scenario
+            _check_scenario(place, scenario)
+            if check_scenario is not None:
+                check_scenario(scenario)
             return await self._import_source(source, request.task, version, actor)
 
     async def _source(self, repository: str) -> Source:
@@ -146,6 +154,8 @@ class TasksService:
             detail = {"commit": row.source, "tag": source.tag, "manifest": row.manifest.sha256}
             subject = f"{row.scenario}/{row.task} {row.version}"
             audit.record(db, row.imported_ms, actor, "task.import", subject, detail)
+            data = {"by": actor, "task": row.task, "version": row.version, **detail}
+            outbox.emit(db, row.imported_ms, "task.import", row.scenario, subject, data)
 
         await self._data.database.write(job)
         await self.deltas.make(row)

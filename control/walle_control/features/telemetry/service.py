@@ -24,7 +24,7 @@ from walle_control.features.telemetry.types import (
 )
 from walle_shared.clock import Clock
 from walle_shared.errors import LimitExceeded, RemoteProtocolError
-from walle_shared.ids import DeviceId
+from walle_shared.ids import DeviceId, ReleaseId
 from walle_shared.limits import REPORT_BATCH_MAX
 from walle_shared.protocol.messages import Report, ReportBatch, ReportReceipt
 from walle_shared.protocol.tunnel_receiver import (
@@ -143,6 +143,10 @@ class TelemetryService:
     def sink_list(self) -> SinkList:
         """How far each sink is."""
         return SinkList(self._arrivals.head, self.sinks.statistics())
+
+    async def scenario_of(self, release: str) -> str:
+        """The scenario of a release; empty if there is none of that id."""
+        return await self._database.read(lambda db: releases.scenario_of(db, ReleaseId(release))) or ""
 
     async def reports(self, query: ReportQuery, after: int, limit: int) -> ReportPage:
         """A page of reports by arrival."""

@@ -189,9 +189,7 @@ def save_ledger(
 
 
 def _wheres(query: FeatureQuery | ReportQuery, columns: Mapping[str, str]) -> dict[str, str]:
-    return {
-        columns[f.name]: getattr(query, f.name) for f in dataclasses.fields(query) if getattr(query, f.name)
-    }
+    return {column: value for name, column in columns.items() if (value := getattr(query, name))}
 
 
 def _select(db: Connection, table: str, wheres: Mapping[str, str], after: int, limit: int) -> list[SqlRow]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from walle_control.features.telemetry.sinks.sink import SinkStatistics
+from walle_control.web.describe import within
+from walle_control.web.requests import page_after, page_limit
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, TaskName, TaskVersion
+
+#: So long may ``GET features`` be asked to wait for its first row: proxies cut silence after a minute.
+FEATURES_WAIT_MAX_S: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +112,26 @@ class FeatureQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class FeaturesAsked(FeatureQuery):
+    """A page of features; ``wait_s``: so long an answer may wait for its first row."""
+
+    after: int = page_after()
+    limit: int = page_limit()
+    wait_s: int = within(0, 0, FEATURES_WAIT_MAX_S)
+
+
+@dataclass(frozen=True, slots=True)
 class ReportQuery:
     """Which reports; empty text means any."""
 
     release: str = ""
     device: str = ""
     outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportsAsked(ReportQuery):
+    """A page of reports."""
+
+    after: int = page_after()
+    limit: int = page_limit()
