@@ -730,8 +730,9 @@ def devices() -> tuple[DeviceInfo, ...]:
     found = []
     for index in range(lib.we_device_count()):
         _check(lib.we_device_get(index, info, error), error)
-        texts = (_text(text) for text in (info.name, info.kind, info.platform, info.driver))
-        found.append(DeviceInfo(*texts, info.units, info.memory_bytes, bool(info.f64), bool(info.f16)))
+        name, kind, platform, driver = map(_text, (info.name, info.kind, info.platform, info.driver))
+        f64, f16 = bool(info.f64), bool(info.f16)
+        found.append(DeviceInfo(name, kind, platform, driver, info.units, info.memory_bytes, f64, f16))
     return tuple(found)
 
 
