@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml $(shell find engine_c agent/walle_container -type f \
-	\( -name '*.c' -o -name '*.h' -o -name '*.inc' -o -name '*.py' -path '*cmake*' -o -name 'CMakeLists.txt' -o -name '*.cmake' \) 2>/dev/null)
+	\( -name '*.c' -o -name '*.h' -o -name '*.inc' -o -name '*.cl' -o -name '*.py' -path '*cmake*' -o -name 'CMakeLists.txt' -o -name '*.cmake' \) 2>/dev/null)
 
 .PHONY: help setup demo test clean
 .DEFAULT_GOAL := help

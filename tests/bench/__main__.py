@@ -21,6 +21,7 @@ import bench_cv
 import bench_engine
 import bench_engine_merge
 import bench_engine_nets
+import bench_engine_opencl
 import bench_engine_ops
 import bench_engine_search
 import bench_engine_sessions
@@ -47,6 +48,7 @@ SECTIONS: Mapping[str, Section] = {
     bench_engine_search.SECTION: bench_engine_search.run,
     bench_engine_nets.SECTION: bench_engine_nets.run,
     bench_engine_ops.SECTION: bench_engine_ops.run,
+    bench_engine_opencl.SECTION: bench_engine_opencl.run,
     bench_engine_sessions.SECTION: _listed(bench_engine_sessions.run),
     bench_matrix_numeric.SECTION: lambda _args: bench_matrix_numeric.run(),
     bench_matrix.SECTION: lambda _args: bench_matrix.run(),
@@ -73,6 +75,7 @@ def main() -> None:
     )
     bench_engine_nets.add_options(parser)
     bench_engine_ops.add_options(parser)
+    bench_engine_opencl.add_options(parser)
     args = parser.parse_args()
     unknown = set(args.sections) - SECTIONS.keys()
     if unknown:

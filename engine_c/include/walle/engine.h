@@ -238,7 +238,9 @@ typedef double (*we_clock)(void *context);
 typedef struct we_session_options {
     int32_t threads;       /* 1..64; 0 means 1 */
     const char *precision; /* "highest", "high", "medium"; NULL means "high" */
-    const char *backend;   /* "cpu"; NULL means "cpu" */
+    const char *backend; /* "cpu"; "opencl": all that a device can run there, the rest on the CPU; "auto": on
+                            either, whichever makes the whole fastest. "opencl:1" is the second device. NULL:
+                            what WALLE_ENGINE_BACKEND says, else "cpu" */
     const char *search; /* how to choose: "model" by the cost model, "measure" by timing what looks good where
                            most time goes, "exhaustive" by timing all that the model thinks less than
                            20 times slower than the best, "reference": plain kernels alone; NULL means
@@ -351,6 +353,22 @@ WE_API void we_parameters_reset(void); /* to the standard values */
 /* Measure them here, on one core but for what sharing costs, in about a second; sessions made from now on go
  * by that. `clock_s` may be NULL: the monotonic clock. */
 WE_API we_status we_calibrate(we_clock clock_s, void *context, we_error *err);
+
+/* ---- Devices that sessions may run on beside the CPU: those of OpenCL, if its library is there ---- */
+
+typedef struct we_device_info {
+    const char *name, *platform, *driver; /* of the process */
+    const char *kind;                     /* "gpu", "accelerator" or "cpu" */
+    int32_t units;                        /* compute units */
+    int64_t memory_bytes;
+    int32_t f64, f16; /* arithmetic on these? */
+} we_device_info;
+
+WE_API size_t we_device_count(void);
+/* By number, GPUs first. CONFIG where there is no such device. */
+WE_API we_status we_device_get(size_t index, we_device_info *out, we_error *err);
+/* Keep the programs that are built for devices in files of this folder, which exists; NULL: do not. */
+WE_API void we_devices_keep_programs(const char *folder);
 
 /* What sessions with search "measure" found of nodes, as bytes and a text that mean something to an engine of
  * the same version alone; whoever keeps them in a file spares the next process the measuring. Any thread. */

@@ -15,7 +15,7 @@ from functools import cache
 from os import PathLike, fsencode
 from typing import Any, Literal, NoReturn
 
-from walle_engine import _native, calibration, measured
+from walle_engine import _native, calibration, kept, measured
 from walle_engine._cffi import ffi, lib
 from walle_engine.errors import error_for
 from walle_engine.profile import Profile, Step
@@ -23,8 +23,8 @@ from walle_engine.tensor import FORMATS, PLAIN, Tensor, TextTensor, dense_view, 
 from walle_shared.errors import EngineError
 
 __all__ = [
-    "GraphBuilder", "KernelInfo", "Model", "OpInfo", "Session", "ValueInfo",
-    "coverage", "isa", "isas", "kernels", "live_blocks", "load", "load_bytes", "ops",
+    "DeviceInfo", "GraphBuilder", "KernelInfo", "Model", "OpInfo", "Session", "ValueInfo",
+    "coverage", "devices", "isa", "isas", "kernels", "live_blocks", "load", "load_bytes", "ops",
 ]  # fmt: skip
 
 Precision = Literal["highest", "high", "medium"]
@@ -99,6 +99,20 @@ class OpInfo:
     tolerance: str
     tolerance_value: float
     claims: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """A device of OpenCL: ``kind`` is gpu, accelerator or cpu; ``f64``, ``f16``: does it compute in these?"""
+
+    name: str
+    kind: str
+    platform: str
+    driver: str
+    units: int
+    memory_bytes: int
+    f64: bool
+    f16: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +196,7 @@ class Model:
         *,
         threads: int = 1,
         precision: Precision = "high",
-        backend: str = "cpu",
+        backend: str | None = None,
         search: Search = "model",
         merge: bool = True,
         vertical: bool = True,
@@ -204,7 +218,10 @@ class Model:
             precision: of products and convolutions. ``"highest"`` is float32 throughout; ``"high"`` may add a
                 relative error of 1e-5 to each; ``"medium"`` may round their inputs to bfloat16, about three
                 decimal digits, where that is faster, and sum in float32. All else is always float32.
-            backend: ``"cpu"``.
+            backend: ``"cpu"``; ``"opencl"``, all that the first OpenCL device can run there and the rest on
+                the CPU; ``"auto"``, each node where that makes the whole fastest. ``"opencl:1"`` is the
+                second device that :func:`devices` lists. By default what ``WALLE_ENGINE_BACKEND`` says, else
+                ``"cpu"``.
             search: how it is chosen what runs each node. ``"model"`` goes by the cost model; ``"measure"``
                 times what looks good where most of the time goes, while the session prepares, and keeps
                 what it found for other processes (:mod:`walle_engine.measured`);
@@ -236,7 +253,8 @@ class Model:
         flags = lib.WE_SESSION_VERIFY * verify + sum(
             flag for name, flag in _SESSION_FLAGS.items() if not wanted[name]
         )
-        texts = [ffi.new("char[]", _c_name(text)) for text in (precision, backend, search)]
+        texts = [ffi.new("char[]", _c_name(text)) for text in (precision, backend or "", search)]
+        _keep_programs()
         options = ffi.new("we_session_options *", {"threads": min(max(threads, -1), 1 << 20), "flags": flags})
         options.memory_limit = min(max(memory_limit, -1), 1 << 62)
         options.max_trips = min(max(max_trips, -1), 1 << 62)
@@ -250,6 +268,14 @@ class Model:
             return Session(out[0], self, [callback])
         measured.load_once()
         return _MeasuringSession(out[0], self, [callback])
+
+
+@cache
+def _keep_programs() -> None:
+    """Let programs that are built for devices outlive the process, where files may be kept."""
+    folder = None if kept.is_off() else kept.folder("opencl")
+    if folder is not None:
+        lib.we_devices_keep_programs(fsencode(folder))
 
 
 def _clock_callback(clock: Callable[[], float] | None) -> Any:
@@ -696,6 +722,18 @@ def coverage() -> dict[str, dict[str, str]]:
         if rank[state] >= rank[cells.get(row.isa, "absent")]:
             cells[row.isa] = state
     return table
+
+
+def devices() -> tuple[DeviceInfo, ...]:
+    """List what sessions may run on beside the CPU, in the order of their numbers: GPUs first."""
+    info, error = ffi.new("we_device_info *"), ffi.new("we_error *")
+    found = []
+    for index in range(lib.we_device_count()):
+        _check(lib.we_device_get(index, info, error), error)
+        name, kind, platform, driver = map(_text, (info.name, info.kind, info.platform, info.driver))
+        f64, f16 = bool(info.f64), bool(info.f16)
+        found.append(DeviceInfo(name, kind, platform, driver, info.units, info.memory_bytes, f64, f16))
+    return tuple(found)
 
 
 def live_blocks() -> int:

@@ -40,6 +40,8 @@ _EXAMPLES = (
     ("calibrate", "once per machine: lets models be planned for it"),
     ("bench digits.onnx --peers --threads 1,2", "a bar chart beside ONNX Runtime and OpenVINO"),
     ("coverage", "operators, and kernels by instruction set"),
+    ("devices", "what models may run on beside the processor"),
+    ("run bert.wmodel --backend opencl", "on the first of them"),
     ("workload", "what a new back end would have to implement"),
 )
 
@@ -182,6 +184,7 @@ def build_parser() -> argparse.ArgumentParser:
         _coverage,
         "list operators, and kernels by instruction set",
     )
+    add("devices", _devices, "list what models may run on beside the processor")
     add("workload", _workload, "count what a new back end would have to implement")
     return parser
 
@@ -208,6 +211,10 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=_PRECISIONS, default="high",
         help="of products: float32, float32 within 1e-5, or bfloat16 inputs where that is faster",
+    )  # fmt: skip
+    parser.add_argument(
+        "--backend", metavar="BACKEND",
+        help="cpu, opencl, auto, or one of the devices that 'walle-engine devices' lists; default: cpu",
     )  # fmt: skip
     _add_dims(parser)
 
@@ -541,6 +548,23 @@ def _coverage(args: argparse.Namespace) -> None:
     print(f"in use here: {api.isa()} (WALLE_ENGINE_ISA caps it)")
 
 
+def _devices(args: argparse.Namespace) -> None:
+    from walle_engine import api
+
+    found = api.devices()
+    if args.json:
+        _print_json({"devices": [asdict(device) for device in found]})
+        return
+    rows = (
+        (f"opencl:{number}", device.kind, device.name, device.units, format_bytes(device.memory_bytes),
+         "yes" if device.f64 else "no", "yes" if device.f16 else "no", f"{device.platform} {device.driver}")
+        for number, device in enumerate(found)
+    )  # fmt: skip
+    _print_table(["backend", "kind", "name", "units", "memory", "float64", "float16", "driver"], rows)
+    if not found:
+        print("there is no OpenCL device: models run on the processor")
+
+
 def _workload(args: argparse.Namespace) -> None:
     from walle_engine import api
 
@@ -604,7 +628,7 @@ def _session(args: argparse.Namespace, search: Search = "model") -> Any:
     from walle_engine import api
 
     model = api.load(args.model)
-    return model.session(threads=args.threads, precision=args.precision, search=search)
+    return model.session(threads=args.threads, precision=args.precision, search=search, backend=args.backend)
 
 
 def _inputs(args: argparse.Namespace) -> dict[str, Any]:

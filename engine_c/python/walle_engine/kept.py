@@ -16,7 +16,7 @@ from pathlib import Path
 from walle_engine import _native
 from walle_shared.errors import StorageError
 
-__all__ = ["IgnoredFileWarning", "file_path", "ignore", "is_off", "read", "write"]
+__all__ = ["IgnoredFileWarning", "file_path", "folder", "ignore", "is_off", "read", "write"]
 
 SWITCH = "WALLE_ENGINE_CALIBRATION"
 
@@ -40,6 +40,18 @@ def file_path(kind: str) -> Path | None:
     parts = (_processor(), _native.isa(), __version__)
     name = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", part).strip("_") for part in parts)
     return folder / f"{kind}-{name}.json"
+
+
+def folder(kind: str) -> Path | None:
+    """Return a folder for files of that kind, made if need be; ``None`` where there can be none."""
+    home = _cache_folder()
+    if home is None:
+        return None
+    try:
+        (home / kind).mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return home / kind
 
 
 def _cache_folder() -> Path | None:

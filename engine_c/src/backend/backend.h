@@ -34,6 +34,15 @@ typedef struct we_narrow {
     bool result_as_residual; /* the last two, or neither */
 } we_narrow;
 
+/* What a command gives a device to do. */
+typedef struct we_work {
+    double products; /* multiply-adds */
+    double bytes;    /* of the device's memory */
+    double launches;
+} we_work;
+
+struct we_recorder; /* of backend/opencl/record.h */
+
 /* What a claim's file exports as we_claim_<name>. */
 typedef struct we_claim_methods {
     /* True, with parameters in the arena, where the claim can run this call. */
@@ -42,6 +51,9 @@ typedef struct we_claim_methods {
      * count. */
     double (*cost)(const void *parameters);
     void (*run)(const we_run *run, const we_command *command);
+    /* Of a back end with a device instead of `run`: record what it is to do, and what that costs. */
+    void (*record)(struct we_recorder *recorder, const we_command *command);
+    we_work (*work)(const void *parameters);
     /* The rest may be NULL. The float32 product inside: the search picks its micro-kernel (u.claim.kernel).
      */
     const we_matmul *(*product)(const void *parameters);

@@ -143,6 +143,7 @@ typedef struct we_command {
     int32_t in[3]; /* tensors, -1 where absent; rasters, loops and chains list what they read instead */
     int32_t out;   /* of a loop: its first result */
     bool removed;
+    bool away; /* runs on the session's device */
     union {
         we_unary_fn unary;
         we_cast cast;

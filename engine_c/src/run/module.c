@@ -490,9 +490,10 @@ static we_status run_segment(we_flow *flow, const we_scope *scope, size_t start,
         we_view *views = we_memory_new(s->graph.input_count * sizeof *views);
         we_block **blocks = we_memory_new(s->graph.output_count * sizeof *blocks);
         if (!space)
-            space = we_prepared_workspace(s->prepared);
-        status = views && blocks && space ? run_program(flow, scope, s, space, views, blocks)
-                                          : we_error_no_memory(flow->err);
+            status = we_prepared_workspace(s->prepared, &space, flow->err);
+        if (status == WE_OK)
+            status = views && blocks ? run_program(flow, scope, s, space, views, blocks)
+                                     : we_error_no_memory(flow->err);
         for (size_t i = 0; blocks && i < s->graph.output_count; i++)
             we_block_release(blocks[i]);
         we_memory_free(blocks);

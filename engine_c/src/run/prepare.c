@@ -30,6 +30,7 @@ typedef struct builder {
     we_alternatives *alternatives; /* of the last node, listed while it is lowered; NULL: not wanted */
     we_layout_ways *ways;          /* per node, found while it is lowered */
     const bool *last;              /* per node: it is to run channels last; NULL: as suits it alone */
+    const bool *away;              /* per node: it is to run on the device; NULL: none is */
     we_error *err;
 } builder;
 
@@ -39,8 +40,20 @@ static const we_alternative *choice_of(const builder *b, int32_t node) {
     return choices && choices[node].claim != WE_CLAIM_ANY ? &choices[node] : NULL;
 }
 
+static bool is_away(const builder *b, int32_t node) {
+    return b->away && b->away[node];
+}
+
+/* What a node of the device's finds no kernel for runs on the CPU all the same. */
 static void choose_command(const builder *b, const char *wanted, we_command *command) {
     we_machine machine = b->machine;
+    const we_opencl_device *device = b->settings->device;
+    command->away = is_away(b, command->node) && we_opencl_takes(device, b->program, command);
+    if (command->away) {
+        command->candidate = WE_OPENCL_NAME;
+        command->predicted_ms = we_opencl_cost_ns(device, b->program, command) * 1e-6;
+        return;
+    }
     machine.wanted = wanted;
     we_search_choose(&machine, b->program, b->settings->search == WE_SEARCH_REFERENCE, command);
 }
@@ -229,7 +242,9 @@ static void find_claims(const builder *b, const we_lower *l, we_command best[2])
     best[0].kind = best[1].kind = WE_COMMAND_UNARY;
     if ((b->settings->flags & WE_SESSION_NO_CLAIMS) || will_fold(b, l))
         return;
-    for (; we_claim_find(b->settings->backend->name, l->call.node->op, &row); row++) {
+    for (; we_claim_find(is_away(b, l->node) ? WE_OPENCL_NAME : b->settings->backend->name, l->call.node->op,
+                         &row);
+         row++) {
         we_command command, *rival = &best[we_claim_row(row)->methods->channels_last];
         if ((wanted && wanted->claim != row) || !claim_call(b, l, row, &command))
             continue;
@@ -536,6 +551,8 @@ static we_status choose(const builder *b, we_prepared *prepared, const bool *kep
         WE_TRY(we_plan_narrow(program, kept, b->err));
     for (size_t c = 0; c < program->command_count; c++) {
         we_command *command = &program->commands[c];
+        if (command->away)
+            continue;
         WE_TRY(settings->backend->prepare(program, command, b->err));
         size_t scratch = settings->backend->scratch_size(program, command, settings->machine.threads);
         scratch_bytes[c] = scratch;
@@ -552,7 +569,10 @@ static we_status plan(builder *b, we_prepared *prepared, bool *kept, bool *exter
         WE_TRY(we_plan_in_place(program, kept, b->err));
     mark_direct(program, b->graph->output_count, prepared->outputs, prepared->direct, external);
     WE_TRY(list_moving(b, prepared, external));
-    return we_plan_memory(program, kept, external, scratch_bytes, reuse, &prepared->plan, b->err);
+    WE_TRY(we_plan_memory(program, kept, external, scratch_bytes, reuse, &prepared->plan, b->err));
+    return b->away ? we_offload_new(b->settings->device, program, &prepared->plan, prepared->outputs,
+                                    b->graph->output_count, &prepared->offload, b->err)
+                   : WE_OK;
 }
 
 /* The name of the graph's value in that tensor, "" for an intermediate of an operator. */
@@ -643,11 +663,15 @@ static we_status begin(const we_graph *graph, const we_settings *settings, we_pr
 /* Lower the graph; where nodes run faster together than each by itself would choose, lower it anew. What is
  * chosen does not depend on the switches of merging, so that results do not either. */
 static we_status lower_best(const we_graph *graph, const we_settings *settings, const we_view *shapes,
-                            we_alternatives *alternatives, bool *last, we_prepared **out, builder *b,
-                            size_t *reached, we_error *err) {
-    bool better = false;
+                            we_alternatives *alternatives, bool *last, bool *away, we_prepared **out,
+                            builder *b, size_t *reached, we_error *err) {
+    bool better = false, device = settings->placing == WE_PLACE_DEVICE;
+    for (size_t n = 0; n < graph->node_count; n++)
+        away[n] = device;
+    away = device ? away : NULL;
     WE_TRY(begin(graph, settings, out, b, err));
     b->alternatives = alternatives;
+    b->away = away;
     WE_TRY(lower_graph(b, shapes, *out, reached));
     if (alternatives)
         return WE_OK;
@@ -657,6 +681,7 @@ static we_status lower_best(const we_graph *graph, const we_settings *settings, 
     we_prepared_free(*out);
     WE_TRY(begin(graph, settings, out, b, err));
     b->last = last;
+    b->away = away;
     return lower_graph(b, shapes, *out, reached);
 }
 
@@ -664,9 +689,9 @@ static we_status prepare(const we_graph *graph, const we_settings *settings, con
                          we_alternatives *alternatives, we_prepared **out, size_t *reached, we_error *err) {
     size_t unwanted;
     builder b;
-    bool *last = we_memory_new(graph->node_count * sizeof *last);
+    bool *last = we_memory_new(2 * graph->node_count * sizeof *last), *away = last + graph->node_count;
     *out = NULL;
-    we_status status = last ? lower_best(graph, settings, shapes, alternatives, last, out, &b,
+    we_status status = last ? lower_best(graph, settings, shapes, alternatives, last, away, out, &b,
                                          reached ? reached : &unwanted, err)
                             : we_error_no_memory(err);
     if (status == WE_OK)
@@ -696,6 +721,7 @@ we_status we_prepare_alternatives(const we_graph *graph, const we_settings *sett
 void we_prepared_free(we_prepared *prepared) {
     if (!prepared)
         return;
+    we_offload_free(prepared->offload);
     we_program_free(&prepared->program);
     we_plan_free(&prepared->plan);
     we_arena_free(&prepared->trial_arena);
@@ -704,8 +730,17 @@ void we_prepared_free(we_prepared *prepared) {
 
 /* ---- Execution ---- */
 
-we_workspace *we_prepared_workspace(const we_prepared *prepared) {
-    return we_workspace_new(&prepared->program, &prepared->plan);
+we_status we_prepared_workspace(const we_prepared *prepared, we_workspace **out, we_error *err) {
+    *out = we_workspace_new(&prepared->program, &prepared->plan);
+    if (!*out)
+        return we_error_no_memory(err);
+    we_status status =
+        prepared->offload ? we_opencl_space_new(prepared->offload->score, &(*out)->away, err) : WE_OK;
+    if (status != WE_OK) {
+        we_workspace_free(*out);
+        *out = NULL;
+    }
+    return status;
 }
 
 static void place_moving(const we_prepared *prepared, void **memory, const we_view *inputs) {
@@ -731,8 +766,16 @@ static we_status make_outputs(const we_prepared *prepared, const we_graph *graph
     return WE_OK;
 }
 
-static we_status execute_timed(const we_run *run, const we_settings *settings, const we_command *command,
-                               we_error *err) {
+/* What runs a command: on the CPU or by the device's queue, which a profile waits for. */
+static we_status execute(const we_run *run, const we_settings *settings, we_opencl_space *away,
+                         const we_command *command, we_error *err) {
+    if (!command->away)
+        return settings->backend->execute(run, command, err);
+    return we_opencl_play(away, (int32_t)(command - run->program->commands), err);
+}
+
+static we_status execute_timed(const we_run *run, const we_settings *settings, we_opencl_space *away,
+                               const we_command *command, we_error *err) {
     const we_node *node = &run->graph->nodes[command->node];
     we_profile_event event = {.node = node->name,
                               .op = we_op_name(node->op),
@@ -740,15 +783,56 @@ static we_status execute_timed(const we_run *run, const we_settings *settings, c
                               .candidate = command->candidate ? command->candidate : ""};
     int64_t recording;
     bool timed = we_profile_begin(settings->profile, &event, &recording);
-    we_status status = settings->backend->execute(run, command, err);
+    we_status status = execute(run, settings, away, command, err);
+    if (timed && command->away && status == WE_OK)
+        status = we_opencl_finish(away, run->graph, err);
     if (timed)
         we_profile_end(settings->profile, &event, recording);
     return status;
 }
 
-static we_status execute(const we_run *run, const we_settings *settings, const we_command *command,
-                         we_error *err) {
-    return settings->backend->execute(run, command, err);
+typedef struct running {
+    we_run run;
+    const we_prepared *prepared;
+    const we_settings *settings;
+    const we_workspace *space;
+    bool timed;
+} running;
+
+static we_status run_command(running *r, size_t c, we_error *err) {
+    int64_t offset = r->prepared->plan.scratch[c].offset;
+    r->run.scratch = offset < 0 ? NULL : r->space->arena + offset;
+    return (r->timed ? execute_timed : execute)(&r->run, r->settings, r->space->away,
+                                                &r->prepared->program.commands[c], err);
+}
+
+/* With copies between the CPU and the device. Memory that one is under way from or to is left alone. */
+static we_status run_steps(running *r, we_error *err) {
+    const we_offload *offload = r->prepared->offload;
+    we_opencl_space *away = r->space->away;
+    bool copying = false;
+    for (size_t i = 0; i < offload->step_count; i++) {
+        const we_offload_step *step = &offload->steps[i];
+        if (step->kind == WE_STEP_RUN) {
+            bool waits = copying && !r->prepared->program.commands[step->index].away;
+            if (waits)
+                WE_TRY(we_opencl_finish(away, r->run.graph, err));
+            copying = copying && !waits;
+            WE_TRY(run_command(r, (size_t)step->index, err));
+            continue;
+        }
+        copying = true;
+        void *memory = r->run.memory[step->index];
+        WE_TRY(step->kind == WE_STEP_TO_DEVICE ? we_opencl_upload(away, step->index, memory, err)
+                                               : we_opencl_download(away, step->index, memory, err));
+    }
+    return WE_OK;
+}
+
+static we_status run_offloaded(running *r, we_error *err) {
+    we_status status = run_steps(r, err),
+              finished = we_opencl_finish(r->space->away, r->run.graph, status == WE_OK ? err : NULL);
+    return status == WE_OK ? finished : status;
 }
 
 we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, const we_settings *settings,
@@ -758,14 +842,19 @@ we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, co
     void **memory = space->memory;
     WE_TRY(make_outputs(prepared, graph, memory, outputs, err));
     place_moving(prepared, memory, inputs);
-    we_run run = {
-        .program = program, .memory = memory, .pool = pool, .kernels = settings->kernels, .graph = graph};
-    bool timed = we_profile_is_on(settings->profile);
-    for (size_t c = 0; c < program->command_count; c++) {
-        int64_t offset = prepared->plan.scratch[c].offset;
-        run.scratch = offset < 0 ? NULL : space->arena + offset;
-        WE_TRY((timed ? execute_timed : execute)(&run, settings, &program->commands[c], err));
-    }
+    running r = {.run = {.program = program,
+                         .memory = memory,
+                         .pool = pool,
+                         .kernels = settings->kernels,
+                         .graph = graph},
+                 .prepared = prepared,
+                 .settings = settings,
+                 .space = space,
+                 .timed = we_profile_is_on(settings->profile)};
+    for (size_t c = 0; c < program->command_count && !prepared->offload; c++)
+        WE_TRY(run_command(&r, c, err));
+    if (prepared->offload)
+        WE_TRY(run_offloaded(&r, err));
     for (size_t i = 0; i < graph->output_count; i++) {
         size_t size = we_block_nbytes(outputs[i]);
         if (!prepared->direct[i] && size)

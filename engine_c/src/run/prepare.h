@@ -2,13 +2,25 @@
 #ifndef WE_RUN_PREPARE_H
 #define WE_RUN_PREPARE_H
 
+#include "backend/opencl/device.h"
 #include "plan/plan.h"
+#include "run/offload.h"
 #include "run/profile.h"
 #include "run/workspace.h"
 #include "search/search.h"
 
+/* Where commands run. */
+typedef enum we_placing {
+    WE_PLACE_CPU,
+    WE_PLACE_DEVICE, /* all that the device can run */
+    WE_PLACE_AUTO,   /* where the whole costs least */
+    WE_PLACE_COUNT,
+} we_placing;
+
 typedef struct we_settings {
     const we_backend *backend;
+    we_opencl_device *device; /* that commands may run on besides; NULL: there is none */
+    we_placing placing;
     const we_kernels *kernels;
     we_machine machine;
     we_parameters parameters; /* of the machine, as the session found them */
@@ -49,6 +61,7 @@ typedef struct we_prepared {
     bool *direct;              /* per output: the program writes the caller's block itself */
     we_moving *moving;         /* roots come first */
     size_t moving_count;
+    we_offload *offload;  /* NULL: all runs on the CPU */
     size_t scratch_bytes; /* the most that a command needs */
     we_merge_report merging;
     int64_t run_bytes; /* that a run takes: arena and outputs */
@@ -68,7 +81,7 @@ void we_prepared_free(we_prepared *prepared);
 we_status we_prepare_alternatives(const we_graph *graph, const we_settings *settings, const we_view *shapes,
                                   we_alternatives *out, we_error *err);
 
-we_workspace *we_prepared_workspace(const we_prepared *prepared); /* a new one; NULL when out of memory */
+we_status we_prepared_workspace(const we_prepared *prepared, we_workspace **out, we_error *err);
 
 /* Execute. The workspace is one of this program and nobody else's meanwhile. Outputs are dense blocks of the
  * planned shapes: made where they are NULL, else an earlier run's, written again. */

@@ -7,8 +7,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "backend/cpu/cpu.h"
 #include "base/clock.h"
 #include "base/dtype.h"
 #include "base/error.h"
@@ -68,8 +70,34 @@ static double monotonic(void *context) {
     return we_clock_now_s();
 }
 
+/* "cpu", "opencl" or "auto"; the latter two may be followed by ":" and the number of a device. NULL: what the
+ * environment says, else "cpu". */
+static we_status read_backend(const char *wanted, we_settings *out, we_error *err) {
+    static const char *const NAMES[WE_PLACE_COUNT] = {"cpu", WE_OPENCL_NAME, "auto"};
+    const char *text = wanted && *wanted ? wanted : getenv("WALLE_ENGINE_BACKEND");
+    text = text && *text ? text : "cpu";
+    size_t length = strcspn(text, ":");
+    int found = 0;
+    char *end = "";
+    while (found < WE_PLACE_COUNT &&
+           (strlen(NAMES[found]) != length || strncmp(NAMES[found], text, length) != 0))
+        found++;
+    unsigned long number = text[length] ? strtoul(text + length + 1, &end, 10) : 0;
+    if (found == WE_PLACE_COUNT || *end || text[strlen(text) - 1] == ':' ||
+        (found == WE_PLACE_CPU && text[length]))
+        return we_error_set(err, WE_CONFIG,
+                            "backend '%.30s' is unknown; use 'cpu', 'opencl', 'auto', or 'opencl:1' for "
+                            "the second device",
+                            text);
+    out->backend = &we_cpu_backend;
+    out->placing = (we_placing)found;
+    we_opencl_device *devices;
+    if (found == WE_PLACE_CPU || (found == WE_PLACE_AUTO && we_opencl_devices(&devices) == 0))
+        return WE_OK;
+    return we_opencl_open(number, &out->device, err);
+}
+
 static we_status read_settings(const we_session_options *options, we_settings *out, we_error *err) {
-    const char *backend = options->backend ? options->backend : "cpu";
     const char *search = options->search ? options->search : "model";
     const char *precision = options->precision ? options->precision : "high";
     if (we_precision_find(precision) == WE_PRECISION_COUNT)
@@ -78,8 +106,7 @@ static we_status read_settings(const we_session_options *options, we_settings *o
     if (options->threads < 0 || options->threads > WE_POOL_THREADS)
         return we_error_set(err, WE_CONFIG, "threads must be 1 to %d, not %d", WE_POOL_THREADS,
                             (int)options->threads);
-    if (!(out->backend = we_backend_find(backend)))
-        return we_error_set(err, WE_CONFIG, "backend '%.30s' is unknown; use 'cpu'", backend);
+    WE_TRY(read_backend(options->backend, out, err));
     if ((out->search = we_search_find(search)) == WE_SEARCH_COUNT)
         return we_error_set(err, WE_CONFIG,
                             "search '%.30s' is unknown; use 'model', 'measure', 'exhaustive' or 'reference'",
@@ -404,9 +431,9 @@ static we_status prepare(we_session *session, const we_view *views, we_error *er
     }
     WE_TRY(status);
     if (!space)
-        space = we_prepared_workspace(entry->prepared);
+        status = we_prepared_workspace(entry->prepared, &space, err);
     leave(session, entry, space);
-    return space ? WE_OK : we_error_no_memory(err);
+    return status;
 }
 
 we_status we_session_prepare(we_session *session, const we_binding *inputs, size_t input_count,
@@ -502,10 +529,10 @@ static we_status run_program(we_session *session, const we_view *views, we_block
     if (status != WE_OK)
         return status;
     if (!space)
-        space = we_prepared_workspace(entry->prepared);
-    status = space ? we_prepared_run(entry->prepared, graph, &session->settings, session->pool, space, views,
-                                     outputs, err)
-                   : we_error_no_memory(err);
+        status = we_prepared_workspace(entry->prepared, &space, err);
+    if (status == WE_OK)
+        status = we_prepared_run(entry->prepared, graph, &session->settings, session->pool, space, views,
+                                 outputs, err);
     leave(session, entry, space);
     return status;
 }

@@ -201,9 +201,9 @@ static we_status make_runner(const trial *t, we_alternative *alternative, runner
     out->settings.inner = t->inner;
     out->settings.profile = t->profile;
     WE_TRY(we_prepare(&t->graph, &out->settings, t->shapes, &out->prepared, NULL, t->err));
-    out->space = we_prepared_workspace(out->prepared);
+    WE_TRY(we_prepared_workspace(out->prepared, &out->space, t->err));
     out->outputs = we_memory_new(t->graph.output_count * sizeof *out->outputs);
-    return out->space && out->outputs ? WE_OK : we_error_no_memory(t->err);
+    return out->outputs ? WE_OK : we_error_no_memory(t->err);
 }
 
 static double lesser(double a, double b) {

@@ -5,6 +5,7 @@
 void we_workspace_free(we_workspace *w) {
     if (!w)
         return;
+    we_opencl_space_free(w->away);
     we_memory_free(w->memory);
     we_memory_free(w->arena);
     we_memory_free(w);

@@ -13,6 +13,8 @@ void we_cpu_matmul(const we_run *run, const we_command *command);
 
 we_status we_cpu_loop(const we_run *run, const we_command *command, we_error *err);
 void we_cpu_raster(const we_run *run, const we_command *command);
+/* The bytes of that value; infinities are the extremes of an integer type. */
+void we_cpu_element(we_dtype dtype, double value, char element[8]);
 we_status we_cpu_top(const we_run *run, const we_command *command, we_error *err);
 void we_cpu_chain(const we_run *run, const we_command *command);
 /* y[i] = in[0][i] ? in[1][i] : in[2][i] over n elements of `width` bytes, in[0] of one; steps in elements. y
@@ -20,6 +22,8 @@ void we_cpu_chain(const we_run *run, const we_command *command);
 void we_cpu_select(const we_kernels *kernels, size_t width, int64_t n, const char *const *in,
                    const int64_t *steps, void *y);
 void we_cpu_random(const we_run *run, const we_command *command);
+uint64_t
+we_cpu_random_seed(const we_command *command); /* what element 0 of the command's numbers is made from */
 void we_cpu_cast(const we_run *run, const we_command *command);
 /* Convert n elements. from and to must not overlap unless the types are one. */
 void we_cpu_cast_elements(we_cast how, we_dtype from_type, const void *from, we_dtype to_type, void *to,

@@ -5,6 +5,18 @@
 #include "backend/cpu/cpu.h"
 #include "base/dtype.h"
 
+void we_cpu_element(we_dtype dtype, double value, char element[8]) {
+    size_t width = we_dtype_size(dtype);
+    if (isinf(value) && we_dtype_kind(dtype) != 'f') { /* the lowest or highest of an integer type */
+        bool is_signed = we_dtype_kind(dtype) == 'i';
+        memset(element, value <= 0 ? 0 : we_dtype_kind(dtype) == 'b' ? 1 : 0xFF, 8);
+        if (is_signed)
+            element[width - 1] = (char)(value > 0 ? 0x7F : 0x80);
+    } else {
+        we_cpu_cast_elements((we_cast){0}, WE_F64, &value, dtype, element, 1);
+    }
+}
+
 static void fill(void *to, we_dtype dtype, int64_t count, double value) {
     char element[8];
     size_t width = we_dtype_size(dtype);
@@ -12,14 +24,7 @@ static void fill(void *to, we_dtype dtype, int64_t count, double value) {
         memset(to, 0, (size_t)count * width);
         return;
     }
-    if (isinf(value) && we_dtype_kind(dtype) != 'f') { /* the lowest or highest of an integer type */
-        bool is_signed = we_dtype_kind(dtype) == 'i';
-        memset(element, value <= 0 ? 0 : we_dtype_kind(dtype) == 'b' ? 1 : 0xFF, sizeof element);
-        if (is_signed)
-            element[width - 1] = (char)(value > 0 ? 0x7F : 0x80);
-    } else {
-        we_cpu_cast_elements((we_cast){0}, WE_F64, &value, dtype, element, 1);
-    }
+    we_cpu_element(dtype, value, element);
     for (int64_t i = 0; i < count; i++)
         memcpy((char *)to + i * (int64_t)width, element, width);
 }

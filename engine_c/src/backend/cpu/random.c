@@ -34,13 +34,17 @@ static void random_range(void *context, int64_t begin, int64_t end) {
     }
 }
 
-void we_cpu_random(const we_run *run, const we_command *c) {
+uint64_t we_cpu_random_seed(const we_command *c) {
     static _Atomic uint64_t drawn; /* so that runs without a seed differ */
     uint64_t seed = 0;
     if (c->u.random.seeded)
         memcpy(&seed, &c->u.random.seed, sizeof seed);
     else
         seed = atomic_fetch_add_explicit(&drawn, 1, memory_order_relaxed);
-    random_job job = {we_run_out(run, c), mixed(mixed(seed) + (uint64_t)c->node), c->u.random.normal};
+    return mixed(mixed(seed) + (uint64_t)c->node);
+}
+
+void we_cpu_random(const we_run *run, const we_command *c) {
+    random_job job = {we_run_out(run, c), we_cpu_random_seed(c), c->u.random.normal};
     we_parallel_for(run->pool, run->program->tensors[c->out].count, 8192, random_range, &job);
 }

@@ -69,10 +69,9 @@ static TYPE floored_mod(TYPE a, TYPE b) {
 #undef WE_UNARY_FN
 #define WE_BINARY_FN(Name, name, floating, integer) BINARY(name, floating, TYPE)
 #else
-UNARY(neg, -x)
-UNARY(abs, x > 0 ? x : -x)
-UNARY(relu, x > 0 ? x : 0)
-UNARY(sign, x == 0 ? 0 : x > 0 ? 1 : -1)
+#define WE_INTEGER_UNARY_FN(Name, name, formula) UNARY(name, formula)
+#include "kernels/unary_fns.inc"
+#undef WE_INTEGER_UNARY_FN
 #define WE_BINARY_FN(Name, name, floating, integer) BINARY(name, integer, TYPE)
 #define WE_INTEGER_FN(Name, name, formula) BINARY(name, formula, TYPE)
 #endif

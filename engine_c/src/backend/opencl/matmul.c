@@ -1,0 +1,257 @@
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/opencl/product.h"
+#include "base/dtype.h"
+
+/* As product_t and finish_t of matmul.cl, whose arrays are as long as the batch has dims, and one at least.
+ */
+typedef struct finish {
+    int64_t period;
+    float ceiling;
+    int32_t bias, relu, residual;
+} finish;
+
+enum {
+    INTS = 10, /* of product_t before its arrays */
+    WORDS = INTS + 5 * WE_MAX_RANK + 1,
+    MOST_SPLITS = 16,
+    SPLIT_STEPS = 128, /* of k, at least, in each part */
+    GROUPS_PER_UNIT = 2,
+    MOST_OF_A_CPU = 32 * 32, /* results of a tile */
+};
+
+static const we_opencl_tile TILES[] = {
+#define WE_OPENCL_TILE_ROW(bm, bn, bk, tm, tn, share) {bm, bn, bk, tm, tn},
+#include "backend/opencl/tiles.inc"
+#undef WE_OPENCL_TILE_ROW
+};
+static const double SHARES[] = {
+#define WE_OPENCL_TILE_ROW(bm, bn, bk, tm, tn, share) share,
+#include "backend/opencl/tiles.inc"
+#undef WE_OPENCL_TILE_ROW
+};
+#define WE_OPENCL_TILE_ROW(bm, bn, bk, tm, tn, share)                                                        \
+    _Static_assert((bm) * (bn) / ((tm) * (tn)) % (bn) == 0 && (bk) % 4 == 0, "see tiles.inc");
+#include "backend/opencl/tiles.inc"
+#undef WE_OPENCL_TILE_ROW
+
+static int64_t batch_of(const we_matmul *p) {
+    int64_t batch = 1;
+    for (int32_t i = 0; i < p->batch_rank; i++)
+        batch *= p->batch[i];
+    return batch;
+}
+
+static int32_t group_size(const we_opencl_tile *t) {
+    return t->bm / t->tm * (t->bn / t->tn);
+}
+
+static size_t local_bytes(const we_opencl_tile *t) {
+    return (size_t)(2 * t->bk * (t->bm + t->bn + 8)) * sizeof(float);
+}
+
+static int64_t blocks(int64_t count, int64_t size) {
+    return (count + size - 1) / size;
+}
+
+/* ---- Which way ---- */
+
+/* ns of a tiling: rounds of all units, each as long as one tile. */
+static double price(const we_opencl_device *d, const we_matmul *p, size_t tile, int32_t splits) {
+    const we_opencl_tile *t = &TILES[tile];
+    double groups = (double)(blocks(p->m, t->bm) * blocks(p->n, t->bn) * batch_of(p) * splits);
+    double rate = d->parameters.products * SHARES[tile]; /* multiply-adds per ns of all units */
+    double rounds = fmax(1, groups / (d->units * GROUPS_PER_UNIT));
+    rounds = groups > 8.0 * d->units * GROUPS_PER_UNIT ? rounds : ceil(rounds);
+    double each = (double)t->bm * t->bn * (double)blocks(p->k, splits) / (rate / d->units) * GROUPS_PER_UNIT;
+    double lone = groups < d->units * GROUPS_PER_UNIT ? 0.6 : 1; /* a group alone on its unit is faster */
+    double join = splits > 1 ? d->parameters.launch + (double)(p->m * p->n * batch_of(p)) * 4 * (splits + 1) /
+                                                          d->parameters.bandwidth
+                             : 0;
+    return rounds * each * lone + join;
+}
+
+/* A processor has no registers for the sums of a large tile. */
+static bool fits_device(const we_opencl_device *d, const we_opencl_tile *t) {
+    return (size_t)group_size(t) <= d->group && local_bytes(t) <= d->local_bytes &&
+           (!(d->type & WE_CL_TYPE_CPU) || t->bm * t->bn <= MOST_OF_A_CPU);
+}
+
+we_opencl_cut we_opencl_cut_of(const we_opencl_device *d, const we_opencl_product *product) {
+    const we_matmul *p = &product->p;
+    we_opencl_cut best = {.ns = INFINITY};
+    for (size_t tile = 0; tile < sizeof TILES / sizeof *TILES; tile++) {
+        if (!fits_device(d, &TILES[tile]))
+            continue;
+        for (int32_t splits = 1; splits <= MOST_SPLITS && (splits == 1 || p->k / splits >= SPLIT_STEPS);
+             splits *= 2) {
+            double ns = price(d, p, tile, splits);
+            if (ns < best.ns)
+                best = (we_opencl_cut){&TILES[tile], splits, ns};
+        }
+    }
+    return best;
+}
+
+/* ---- Arguments ---- */
+
+/* The struct product_t, as the kernel's options lay it out. */
+static size_t pack_product(const we_opencl_product *q, int32_t splits, int64_t part, int32_t words[WORDS]) {
+    const we_matmul *p = &q->p;
+    int64_t rank = p->batch_rank > 0 ? p->batch_rank : 1;
+    int64_t head[INTS] = {p->m,     p->n,        p->k,   p->a_row, p->a_column,
+                          p->b_row, p->b_column, splits, part,     q->positions};
+    size_t count = 0;
+    for (int32_t i = 0; i < INTS; i++)
+        words[count++] = (int32_t)head[i];
+    for (int64_t i = 0; i < rank; i++)
+        words[count++] = p->batch_rank ? (int32_t)p->batch[i] : 1;
+    words[count++] = 0;
+    count += count % 2; /* the longs are aligned */
+    for (int32_t side = 0; side < 2; side++) {
+        for (int64_t i = 0; i < rank; i++, count += 2) {
+            int64_t step = p->batch_rank ? (side ? p->b_batch : p->a_batch)[i] : 0;
+            memcpy(words + count, &step, sizeof step);
+        }
+    }
+    return count * sizeof *words;
+}
+
+static void record_optional(we_recorder *r, we_spot spot, we_spot instead) {
+    we_record_spot(r, spot.space == WE_SPACE_NONE ? instead : spot);
+}
+
+static void record_heads(we_recorder *r, const we_opencl_product *q, int32_t splits, int64_t part) {
+    int32_t words[WORDS] = {0};
+    size_t bytes = pack_product(q, splits, part, words);
+    finish f = {q->p.period ? q->p.period : 1, q->ceiling, (int32_t)q->p.bias, q->p.relu,
+                q->residual.space != WE_SPACE_NONE};
+    we_record_bytes(r, words, bytes);
+    we_record_bytes(r, &f, sizeof f);
+}
+
+static void add_options(const we_opencl_product *q, char *options, const char *more) {
+    size_t used = strlen(options);
+    snprintf(options + used, WE_OPENCL_OPTIONS - used, " -DBATCH_RANK=%d -DOUT_IMAGES=%d%s",
+             q->p.batch_rank ? (int)q->p.batch_rank : 1, q->out_images, more);
+}
+
+static void record_join(we_recorder *r, const we_opencl_product *q, const we_opencl_cut *cut, int64_t bytes) {
+    char options[WE_OPENCL_OPTIONS];
+    int64_t count = q->p.m * q->p.n * batch_of(&q->p);
+    we_opencl_options(r, WE_F32, options);
+    add_options(q, options, " -DJOIN");
+    we_record_kernel(r, we_cl_matmul, options, "matmul_join");
+    record_heads(r, q, cut->splits, 0);
+    we_record_long(r, count);
+    we_record_scratch(r, 0, bytes);
+    record_optional(r, q->bias, q->c);
+    record_optional(r, q->residual, q->c);
+    we_record_spot(r, q->c);
+    we_record_items(r, count, we_opencl_group(r));
+}
+
+void we_opencl_product_record(we_recorder *r, const we_opencl_product *q) {
+    char options[WE_OPENCL_OPTIONS], more[160];
+    we_opencl_cut cut = we_opencl_cut_of(r->device, q);
+    const we_opencl_tile *t = cut.tile;
+    const we_matmul *p = &q->p;
+    int64_t batch = batch_of(p), part = blocks(blocks(p->k, cut.splits), t->bk) * t->bk;
+    int64_t bytes = batch * cut.splits * p->m * p->n * (int64_t)sizeof(float);
+    we_opencl_options(r, WE_F32, options);
+    snprintf(more, sizeof more, " -DBM=%d -DBN=%d -DBK=%d -DTM=%d -DTN=%d -DREAD_A=%d -DREAD_B=%d -DSPLIT=%d",
+             (int)t->bm, (int)t->bn, (int)t->bk, (int)t->tm, (int)t->tn, (int)q->read_a, (int)q->read_b,
+             cut.splits > 1);
+    add_options(q, options, more);
+    we_record_kernel(r, we_cl_matmul, options, "matmul");
+    record_heads(r, q, cut.splits, part);
+    we_record_bytes(r, &q->image, sizeof q->image);
+    we_record_spot(r, q->a);
+    we_record_spot(r, q->b);
+    record_optional(r, q->taps, q->a);
+    record_optional(r, q->bias, q->a);
+    record_optional(r, q->residual, q->a);
+    if (cut.splits > 1)
+        we_record_scratch(r, 0, bytes);
+    else
+        we_record_spot(r, q->c);
+    int64_t groups[WE_TAPE_DIMS] = {blocks(p->n, t->bn), blocks(p->m, t->bm), batch * cut.splits};
+    we_record_groups(r, groups, (size_t)group_size(t));
+    if (cut.splits > 1)
+        record_join(r, q, &cut, bytes);
+}
+
+/* ---- The command ---- */
+
+/* Vectors of 4 need all that is stepped over in fours, from a place that is one. */
+static bool in_fours(const we_matmul *p, const int64_t *batch_steps, int64_t step, int64_t count,
+                     int64_t at) {
+    bool fits = step % 4 == 0 && count % 4 == 0 && at % 16 == 0;
+    for (int32_t i = 0; i < p->batch_rank && fits; i++)
+        fits = batch_steps[i] % 4 == 0;
+    return fits;
+}
+
+/* across_step: between neighbours across k; k_step: along it. */
+static we_tile_reading reading_of(const we_matmul *p, const int64_t *batch_steps, int64_t across_step,
+                                  int64_t across, int64_t k_step, int64_t at) {
+    if (k_step == 1 && in_fours(p, batch_steps, across_step, p->k, at))
+        return WE_READ_ALONG_K;
+    return across_step == 1 && in_fours(p, batch_steps, k_step, across, at) ? WE_READ_ACROSS : WE_READ_ANY;
+}
+
+void we_opencl_product_settle(we_opencl_product *q) {
+    const we_matmul *p = &q->p;
+    q->read_a = reading_of(p, p->a_batch, p->a_row, p->m, p->a_column, q->a.at);
+    if (q->read_b != WE_READ_PATCHES)
+        q->read_b = reading_of(p, p->b_batch, p->b_column, p->n, p->b_row, q->b.at);
+}
+
+static bool is_small(int64_t value) {
+    return value >= 0 && value <= INT32_MAX;
+}
+
+/* Whether the kernels' indices hold it. */
+static bool fits_ints(const we_matmul *p) {
+    return is_small(p->m) && is_small(p->n) && is_small(p->k) && is_small(p->a_row) &&
+           is_small(p->a_column) && is_small(p->b_row) && is_small(p->b_column) &&
+           batch_of(p) * MOST_SPLITS <= INT32_MAX && p->m * p->n <= INT32_MAX;
+}
+
+bool we_opencl_takes_matmul(const we_matmul *p) {
+    return fits_ints(p);
+}
+
+static void record_plain(we_recorder *r, const we_opencl_product *q, we_dtype dtype) {
+    char options[WE_OPENCL_OPTIONS];
+    int64_t count = q->p.m * q->p.n * batch_of(&q->p);
+    we_opencl_options(r, dtype, options);
+    add_options(q, options, "");
+    we_record_kernel(r, we_cl_matmul, options, "matmul_plain");
+    record_heads(r, q, 1, 0);
+    we_record_long(r, count);
+    we_record_spot(r, q->a);
+    we_record_spot(r, q->b);
+    record_optional(r, q->bias, q->a);
+    we_record_spot(r, q->c);
+    we_record_items(r, count, we_opencl_group(r));
+}
+
+void we_opencl_matmul(we_recorder *r, const we_command *c) {
+    we_dtype dtype = r->program->tensors[c->out].dtype;
+    we_opencl_product q = {.p = c->u.matmul,
+                           .a = we_record_spot_of(r, c->in[0]),
+                           .b = we_record_spot_of(r, c->in[1]),
+                           .c = we_record_spot_of(r, c->out)};
+    const we_matmul *p = &q.p;
+    if (p->bias != WE_BIAS_NONE)
+        q.bias = we_record_spot_of(r, c->in[2]);
+    if (dtype != WE_F32 || p->k == 0) {
+        record_plain(r, &q, dtype);
+        return;
+    }
+    we_opencl_product_settle(&q);
+    we_opencl_product_record(r, &q);
+}

@@ -1,0 +1,161 @@
+/* A file is named by a hash of the device, its driver, the options and the source, and holds those four
+ * beside the binary, so that no hash is trusted. What cannot be read or written is left aside: it costs time
+ * alone. */
+#include "backend/opencl/programs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+enum {
+    LOG_BYTES = 16 << 10,
+    PATH_BYTES = 1024,
+    MOST_BINARY = 64 << 20,
+};
+
+static char kept_in[PATH_BYTES - 64]; /* "": nowhere */
+static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void we_opencl_keep_programs(const char *folder) {
+    pthread_mutex_lock(&kept_lock);
+    snprintf(kept_in, sizeof kept_in, "%s", folder && strlen(folder) < sizeof kept_in ? folder : "");
+    pthread_mutex_unlock(&kept_lock);
+}
+
+/* Source: Fowler, Noll and Vo, FNV-1a of 64 bits. */
+static uint64_t hash(uint64_t state, const char *text) {
+    do {
+        state = (state ^ (unsigned char)*text) * 0x100000001B3u;
+    } while (*text++);
+    return state;
+}
+
+static bool file_of(const we_opencl_device *d, const char *key, char *out) {
+    pthread_mutex_lock(&kept_lock);
+    bool kept = kept_in[0] != 0;
+    snprintf(out, PATH_BYTES, "%s/%016llx.clb", kept_in,
+             (unsigned long long)hash(hash(0xCBF29CE484222325u, d->name), key));
+    pthread_mutex_unlock(&kept_lock);
+    return kept;
+}
+
+/* All a binary depends on. */
+static char *key_of(const we_opencl_device *d, const char *source, const char *options) {
+    size_t room =
+        strlen(d->platform) + strlen(d->name) + strlen(d->driver) + strlen(options) + strlen(source) + 8;
+    char *key = we_memory_new_dirty(room);
+    if (key)
+        snprintf(key, room, "%s\n%s\n%s\n%s\n%s", d->platform, d->name, d->driver, options, source);
+    return key;
+}
+
+static unsigned char *read_file(const char *path, const char *key, size_t *bytes) {
+    size_t key_bytes = strlen(key) + 1;
+    FILE *file = fopen(path, "rb");
+    unsigned char *all = NULL;
+    struct stat about;
+    *bytes = 0;
+    if (!file)
+        return NULL;
+    if (fstat(fileno(file), &about) == 0 && (size_t)about.st_size > key_bytes && about.st_size < MOST_BINARY)
+        all = we_memory_new_dirty((size_t)about.st_size);
+    if (all && fread(all, 1, (size_t)about.st_size, file) == (size_t)about.st_size &&
+        memcmp(all, key, key_bytes) == 0)
+        *bytes = (size_t)about.st_size - key_bytes;
+    fclose(file);
+    if (*bytes)
+        memmove(all, all + key_bytes, *bytes);
+    else
+        we_memory_free(all);
+    return *bytes ? all : NULL;
+}
+
+/* Whole or not at all. */
+static void write_file(const char *path, const char *key, const unsigned char *binary, size_t bytes) {
+    char temporary[PATH_BYTES + 32];
+    snprintf(temporary, sizeof temporary, "%s.%ld", path, (long)getpid());
+    FILE *file = fopen(temporary, "wb");
+    if (!file)
+        return;
+    size_t key_bytes = strlen(key) + 1;
+    bool written = fwrite(key, 1, key_bytes, file) == key_bytes && fwrite(binary, 1, bytes, file) == bytes;
+    written = fclose(file) == 0 && written;
+    if (!written || rename(temporary, path) != 0)
+        unlink(temporary);
+}
+
+static void keep(const we_opencl_device *d, const char *path, const char *key, void *program) {
+    size_t bytes = 0;
+    if (d->cl->GetProgramInfo(program, WE_CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != 0 ||
+        bytes == 0 || bytes > MOST_BINARY)
+        return;
+    unsigned char *binary = we_memory_new_dirty(bytes);
+    if (binary && d->cl->GetProgramInfo(program, WE_CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == 0)
+        write_file(path, key, binary, bytes);
+    we_memory_free(binary);
+}
+
+static void *from_file(const we_opencl_device *d, const char *path, const char *key, const char *options) {
+    size_t bytes;
+    int32_t status = 0, code = 0;
+    unsigned char *binary = read_file(path, key, &bytes);
+    if (!binary)
+        return NULL;
+    const unsigned char *binaries[1] = {binary};
+    void *program = d->cl->CreateProgramWithBinary(d->context, 1, &d->id, &bytes, binaries, &status, &code);
+    we_memory_free(binary);
+    if (program && (code != 0 || d->cl->BuildProgram(program, 1, &d->id, options, NULL, NULL) != 0)) {
+        d->cl->ReleaseProgram(program);
+        return NULL;
+    }
+    return program;
+}
+
+/* The first lines of what the compiler says. */
+static we_status build_failed(const we_opencl_device *d, void *program, int32_t code, we_error *err) {
+    char *log = we_memory_new(LOG_BYTES);
+    if (log)
+        d->cl->GetProgramBuildInfo(program, d->id, WE_CL_PROGRAM_BUILD_LOG, LOG_BYTES - 1, log, NULL);
+    we_status status = we_error_set(err, WE_DEVICE, "%.90s cannot build a program, %s: %.300s", d->name,
+                                    we_cl_error_name(code), log ? log : "");
+    we_memory_free(log);
+    return status;
+}
+
+static we_status from_source(const we_opencl_device *d, const char *source, const char *options, void **out,
+                             we_error *err) {
+    int32_t code = 0;
+    void *program = d->cl->CreateProgramWithSource(d->context, 1, &source, NULL, &code);
+    if (!program)
+        return we_opencl_failed(err, d, "CreateProgramWithSource", code);
+    code = d->cl->BuildProgram(program, 1, &d->id, options, NULL, NULL);
+    if (code != 0) {
+        we_status status = build_failed(d, program, code, err);
+        d->cl->ReleaseProgram(program);
+        return status;
+    }
+    *out = program;
+    return WE_OK;
+}
+
+we_status we_opencl_program(const we_opencl_device *d, const char *source, const char *options, void **out,
+                            we_error *err) {
+    char path[PATH_BYTES], *key = key_of(d, source, options);
+    if (!key)
+        return we_error_no_memory(err);
+    bool kept = file_of(d, key, path);
+    *out = kept ? from_file(d, path, key, options) : NULL;
+    we_status status = WE_OK;
+    if (!*out) {
+        status = from_source(d, source, options, out, err);
+        if (status == WE_OK && kept)
+            keep(d, path, key, *out);
+    }
+    we_memory_free(key);
+    return status;
+}
