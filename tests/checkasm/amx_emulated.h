@@ -50,6 +50,56 @@ static inline void emulated_dot(int sums, int a, int b) {
 #define TILE_LOAD(tile, from, row_bytes) emulated_load(tile, from, row_bytes)
 #define TILE_STORE(tile, to, row_bytes) emulated_store(tile, to, row_bytes)
 #define TILE_DOT(sums, a, b) emulated_dot(sums, a, b)
+
+typedef struct emulated_vec {
+    float lanes[16];
+} emulated_vec;
+
+#define LANES 16
+#define VEC emulated_vec
+#define EACH_LANE(out, value)                                                                                \
+    emulated_vec out;                                                                                        \
+    for (int l = 0; l < 16; l++)                                                                             \
+        out.lanes[l] = (value);
+
+static inline emulated_vec emulated_vector(const float *p, int count) {
+    EACH_LANE(out, l < count ? p[l] : 0)
+    return out;
+}
+static inline emulated_vec emulated_splat(float x) {
+    EACH_LANE(out, x)
+    return out;
+}
+static inline emulated_vec emulated_add(emulated_vec a, emulated_vec b) {
+    EACH_LANE(out, a.lanes[l] + b.lanes[l])
+    return out;
+}
+static inline emulated_vec emulated_kept(emulated_vec v, float low, float high) {
+    EACH_LANE(out, v.lanes[l] < low ? low : v.lanes[l] > high ? high : v.lanes[l])
+    return out;
+}
+static inline emulated_vec emulated_narrow(const uint16_t *p, int count) {
+    EACH_LANE(out, l < count ? we_bf16_to_f32(p[l]) : 0)
+    return out;
+}
+static inline void emulated_put(float *p, int count, emulated_vec v) {
+    memcpy(p, v.lanes, (size_t)count * sizeof *p);
+}
+static inline void emulated_put_narrow(uint16_t *p, int count, emulated_vec v) {
+    for (int l = 0; l < count; l++)
+        p[l] = we_f32_to_bf16_part(v.lanes[l]);
+}
+
+#define V_ZERO() emulated_splat(0)
+#define V_SPLAT(x) emulated_splat(x)
+#define V_LOAD(p) emulated_vector(p, 16)
+#define V_LOAD_UP_TO(p, count) emulated_vector(p, count)
+#define V_LOAD_NARROW(p, count) emulated_narrow(p, count)
+#define V_STORE_UP_TO(p, count, v) emulated_put(p, count, v)
+#define V_STORE_NARROW(p, count, v) emulated_put_narrow(p, count, v)
+#define V_ADD(a, b) emulated_add(a, b)
+#define V_RAISE(v, least) emulated_kept(v, least, INFINITY)
+#define V_CAP(v, most) emulated_kept(v, -INFINITY, most)
 #include "kernels/simd/matmul_amx.h"
 
 static void emulated_1(const we_tile *t) {

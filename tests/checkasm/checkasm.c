@@ -384,6 +384,21 @@ static void scatter_runs(we_tile *t) {
         tile_rows[i] = tile_a + check_below(floats - TILE_DEPTH);
 }
 
+/* Several runs, of which each so many rows are evenly apart. */
+static void scatter_even_runs(we_tile *t) {
+    const int64_t floats = sizeof tile_a / sizeof *tile_a;
+    t->runs = 1 + check_below(TILE_RUNS);
+    for (int64_t i = 0; i < t->runs * t->m; i++) {
+        static int64_t from, step;
+        int64_t row = i % t->m % WE_EVEN_ROWS;
+        if (row == 0) {
+            step = check_below(TILE_DEPTH);
+            from = check_below(floats - TILE_DEPTH - (WE_EVEN_ROWS - 1) * step);
+        }
+        tile_rows[i] = tile_a + from + row * step;
+    }
+}
+
 /* Operands are words; that they are parts of anything is nothing to the kernel. */
 static void check_split_matmul(const we_matmul_row *row) {
     static const int64_t DEPTHS[] = {0, 1, 2, 5, 7, 8};
@@ -398,8 +413,8 @@ static void check_split_matmul(const we_matmul_row *row) {
         fill_words(tile_b, sizeof tile_b / sizeof *tile_b);
         for (int32_t i = 0; i < row->parts * t.m; i++)
             tile_rows[i] = tile_a + skew + (i / t.m * row->rows + i % t.m) * line;
-        if (row->parts == 1 && row->granule == 1)
-            scatter_runs(&t);
+        if (row->parts == 1)
+            (row->granule == 1 ? scatter_runs : scatter_even_runs)(&t);
         if (row->parts == 1)
             narrow_tile(&t);
         row->kernel(&t);

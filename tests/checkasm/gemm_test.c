@@ -45,6 +45,14 @@ static uint16_t *narrowed(const float *from, int64_t count) {
     return to;
 }
 
+/* One behind the other. */
+static uint16_t *narrowed_twice(const float *from, int64_t count) {
+    uint16_t *to = we_memory_new((size_t)(2 * count + 1) * sizeof *to);
+    for (int64_t i = 0; i < 2 * count; i++)
+        to[i] = we_f32_to_bf16_part(from[i % count]);
+    return to;
+}
+
 static void spoil(problem *p, float *x, int64_t lines, int64_t line, int64_t at) {
     for (int64_t i = 0; i < lines; i++) {
         float factor = ldexpf(1, (int)check_below(100) - 60);
@@ -82,7 +90,7 @@ static problem make_problem(int64_t m, int64_t n, int64_t runs, int64_t depth, v
     spoil(&p, p.b, n, 1, n);
     if (values == CANCELLING)
         cancel(&p);
-    p.narrow_a = narrowed(p.a, m * p.k);
+    p.narrow_a = narrowed_twice(p.a, m * p.k);
     p.narrow_c = narrowed(p.c, m * n);
     p.narrow_residual = narrowed(p.residual, m * n);
     return p;
@@ -104,13 +112,16 @@ static void find_rows(const void *source, int64_t row, int32_t count, int64_t ru
     }
 }
 
+/* Some rows of the other copy, so that not all lie evenly apart. */
 static void find_narrow_rows(const void *source, int64_t row, int32_t count, int64_t run, int64_t runs,
                              const float **to) {
     const problem *p = source;
     for (int64_t r = 0; r < runs; r++) {
-        for (int32_t i = 0; i < count; i++)
-            to[r * count + i] =
-                (const float *)(const void *)p->narrow_a + ((row + i) * p->k + (run + r) * p->depth) / 2;
+        for (int32_t i = 0; i < count; i++) {
+            int64_t copy = (row + i) % 41 == 7 ? p->m : 0;
+            to[r * count + i] = (const float *)(const void *)p->narrow_a +
+                                ((copy + row + i) * p->k + (run + r) * p->depth) / 2;
+        }
     }
 }
 

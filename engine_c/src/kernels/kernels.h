@@ -76,6 +76,7 @@ enum {
     WE_TILE_RUNS = 64,    /* of one call, at most */
     WE_PARTS = 3,         /* likewise: three bfloat16 hold a float32 */
     WE_PART_WORDS = 16,   /* see we_matmul_row */
+    WE_EVEN_ROWS = 16,    /* likewise */
 };
 
 /* Split operands: x = the sum of its parts, each the bfloat16 nearest to what those before it leave (ties to
@@ -89,11 +90,12 @@ typedef struct we_split {
     uint32_t (*pair)(int32_t parts, int64_t n, const float *even, const float *odd, float *to, int64_t part);
 } we_split;
 
-/* A kernel of float32 has parts = 0. Any other takes split operands as we_tile's rows and b, with runs = 1
- * and depth in words, a multiple of the granule, and adds the products of parts p and q for p + q < parts:
- * one, three or six. rows are [parts][m], evenly apart; as many as the kernel has are read. b is packed as
+/* A kernel of float32 has parts = 0. Any other takes split operands as we_tile's rows and b, with depth in
+ * words, a multiple of the granule, and adds the products of parts p and q for p + q < parts: one, three or
+ * six. rows are [runs][m] where there is one part, else [parts][m] with runs = 1. b is packed, run by run, as
  *   [depth / WE_PART_WORDS][parts][WE_PART_WORDS][columns], or [depth][columns] where there is one part.
- * With one part and a granule of 1, rows may lie anywhere and in any number of runs. */
+ * With a granule of 1, rows may lie anywhere. Else each WE_EVEN_ROWS of them lie evenly apart, and as many
+ * are read even if m ends before. */
 typedef struct we_matmul_row {
     const char *name;
     we_isa isa;

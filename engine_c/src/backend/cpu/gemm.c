@@ -12,6 +12,7 @@ enum {
     UNIT_STEPS = 100000,     /* products worth handing to a thread: 1 to 3 us */
     UNITS_PER_THREAD = 4,    /* so that a slow core sheds load */
     LINE_FLOATS = 16,
+    CROWDED_FLOATS = 512, /* 2 KiB: 32 lines so far apart share two sets of 64 */
 };
 
 /* How a product is cut. */
@@ -349,6 +350,39 @@ static uint32_t split_run(const we_gemm *g, int64_t depth, const float *from, in
     return 0; /* one part has no limits */
 }
 
+/* Does the kernel take rows of bfloat16 run by run, a number of them evenly apart? */
+static bool takes_even_rows(const we_gemm *g) {
+    return g->narrow_rows && g->kernel->parts == 1 && g->kernel->granule > 1;
+}
+
+/* And not so far that they share few sets of the first-level cache, where they are to stay. */
+static bool are_even(const float *const *rows) {
+    const int64_t step = rows[1] - rows[0];
+    if (step % CROWDED_FLOATS == 0)
+        return false;
+    for (int i = 2; i < WE_EVEN_ROWS; i++) {
+        if (rows[i] - rows[i - 1] != step)
+            return false;
+    }
+    return true;
+}
+
+/* Rows that lie evenly apart and are whole granules stay where they are; others are copied together. */
+static void even_rows(const we_gemm *g, const cut *cut, const block *b, int32_t m, const float **rows) {
+    int64_t row = row_words(g->kernel, cut), words = run_words(g->kernel, b->depth);
+    for (int64_t r = 0; r < b->runs; r++, rows += m) {
+        for (int32_t first = 0; first < m; first += WE_EVEN_ROWS) {
+            if (first + WE_EVEN_ROWS <= m && b->depth == 2 * words && are_even(rows + first))
+                continue;
+            for (int32_t i = first; i < m && i < first + WE_EVEN_ROWS; i++) {
+                float *to = b->split + i * row + r * words;
+                split_run(g, b->depth, rows[i], words, to, 0);
+                rows[i] = to;
+            }
+        }
+    }
+}
+
 /* Split the rows of a tile: split_rows[parts][m] become where they lie. False where one is outside the
  * limits. */
 static bool split_tile(const we_gemm *g, const cut *cut, const block *b, int32_t m, const float *const *rows,
@@ -409,7 +443,7 @@ static void multiply_block(const we_gemm *g, const cut *cut, const block *b, int
                            int64_t column, int64_t column_end) {
     const float *rows[WE_TILE_RUNS * WE_TILE_ROWS], *split_rows[WE_PARTS * WE_TILE_ROWS];
     const we_matmul_row *kernel = g->kernel;
-    const bool in_place = reads_in_place(g);
+    const bool evens = takes_even_rows(g), in_place = evens || reads_in_place(g);
     const bool narrow = g->narrow || g->narrow_residual;
     const int64_t first_row = row, sums_row = sums_columns(g, cut);
     we_tile t = {.runs = b->runs,
@@ -430,6 +464,8 @@ static void multiply_block(const we_gemm *g, const cut *cut, const block *b, int
     for (int64_t tile = 0; row < row_end; row += t.m, tile++) {
         t.m = (int32_t)we_least(rows_each, row_end - row);
         fill_rows(g, b, row, t.m, rows);
+        if (evens)
+            even_rows(g, cut, b, t.m, rows);
         bool within = in_place || split_tile(g, cut, b, t.m, rows, split_rows) || !kernel->exact;
         t.row_bias = g->row_bias ? g->row_bias + row : NULL;
         t.b = b->b;

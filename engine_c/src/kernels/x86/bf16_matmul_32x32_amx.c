@@ -1,5 +1,6 @@
 #include "kernels/kernels.h"
 #include "kernels/simd/amx.h"
+#include "kernels/simd/avx512bf16.h"
 #include "kernels/simd/matmul_amx.h"
 
 void we_bf16x1_matmul_32x32__amx(const we_tile *t) {
