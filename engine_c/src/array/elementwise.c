@@ -38,6 +38,10 @@ we_status we_array_kernels_get(const we_array_kernels **out, we_error *err) {
     else if (isas >> WE_ISA_AVX2 & 1)
         *out = &we_array_kernels__avx2;
 #endif
+#if defined(WE_HAVE_ARM)
+    if (isas >> WE_ISA_NEON & 1)
+        *out = &we_array_kernels__neon;
+#endif
     return WE_OK;
 }
 

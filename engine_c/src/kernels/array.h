@@ -50,6 +50,9 @@ extern const we_array_kernels we_array_kernels__ref;
 #if defined(WE_HAVE_X86)
 extern const we_array_kernels we_array_kernels__avx2, we_array_kernels__avx512;
 #endif
+#if defined(WE_HAVE_ARM)
+extern const we_array_kernels we_array_kernels__neon;
+#endif
 
 /* The best table this CPU may use. CONFIG where WALLE_ENGINE_ISA is wrong. */
 we_status we_array_kernels_get(const we_array_kernels **out, we_error *err);

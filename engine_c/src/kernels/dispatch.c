@@ -104,6 +104,13 @@ static const we_image_kernels image_kernels__avx512 = {
 };
 #undef WE_IMAGE_FN
 #endif
+#if defined(WE_HAVE_ARM)
+#define WE_IMAGE_FN(name, parameters) .name = we_image_##name##__neon,
+static const we_image_kernels image_kernels__neon = {
+#include "kernels/image.inc"
+};
+#undef WE_IMAGE_FN
+#endif
 
 /* Rows are listed weakest ISA first, so a later usable row is the better one. */
 void we_kernels_fill(uint32_t isas, we_kernels *out) {

@@ -497,5 +497,10 @@ void we_amx_close(void);
 #include "kernels/image.inc"
 #undef WE_IMAGE_FN
 #endif
+#if defined(WE_HAVE_ARM)
+#define WE_IMAGE_FN(name, parameters) void we_image_##name##__neon parameters;
+#include "kernels/image.inc"
+#undef WE_IMAGE_FN
+#endif
 
 #endif

@@ -1,6 +1,7 @@
 /* One kernel for small groups of channels from vector wrappers, to be defined as KERNEL. A vector of outputs
  * takes from the vector of inputs beside it, for every channel of a group in turn, that channel's element to
- * all lanes of the group: as many multiply-adds as there are products, and no lane idle. */
+ * all lanes of the group: as many multiply-adds as there are products, and no lane idle. Of a group that is
+ * wider than a vector all lanes take the same. */
 #include "kernels/kernels.h"
 
 #define UNROLL _Pragma("GCC unroll 8")
@@ -32,11 +33,15 @@ INLINE void filter(const we_grouped *g, const float *x, float *y, int64_t at, in
     for (int32_t row = 0; row < s->rows; row++) {
         const float *from = x + row * s->x_row, *w = g->weights + row * g->w_row + channel;
         for (int32_t column = 0; column < s->columns; column++, from += s->x_column) {
+            const float *group = from - channel % size;
             UNROLL for (int32_t o = 0; o < many; o++) seen[o] = V_LOAD_UP_TO(from + o * s->x_step, count);
             UNROLL for (int32_t j = 0; j < size; j++, w += s->channels) {
                 VEC weight = V_LOAD_UP_TO(w, count);
-                UNROLL for (int32_t o = 0; o < many; o++) sums[o] =
-                    V_FMA(weight, v_pick_near(seen[o], places + j * LANES, 0, LANES), sums[o]);
+                UNROLL for (int32_t o = 0; o < many; o++) {
+                    VEC taken = size > LANES ? V_SPLAT(group[o * s->x_step + j])
+                                             : v_pick_near(seen[o], places + j * LANES, 0, LANES);
+                    sums[o] = V_FMA(weight, taken, sums[o]);
+                }
             }
         }
     }

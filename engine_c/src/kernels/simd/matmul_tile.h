@@ -145,7 +145,8 @@ INLINE void multiply(const we_tile *tile, const int rows, const int vectors) {
 #define ENTRY(rows) [rows] = multiply_##rows,
 #define UP_TO_4(X) X(1) X(2) X(3) X(4)
 #define UP_TO_6(X) UP_TO_4(X) X(5) X(6)
-#define UP_TO_9(X) UP_TO_6(X) X(7) X(8) X(9)
+#define UP_TO_8(X) UP_TO_6(X) X(7) X(8)
+#define UP_TO_9(X) UP_TO_8(X) X(9)
 #define UP_TO_14(X) UP_TO_9(X) X(10) X(11) X(12) X(13) X(14)
 #define PASTE(a, b) a##b
 #define UP_TO(rows, X) PASTE(UP_TO_, rows)(X)

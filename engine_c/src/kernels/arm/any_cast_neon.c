@@ -1,0 +1,2 @@
+#define ISA neon
+#include "kernels/ref/cast_template.h"

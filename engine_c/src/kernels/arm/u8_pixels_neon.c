@@ -1,0 +1,2 @@
+#define IMAGE(name) we_image_##name##__neon
+#include "kernels/ref/pixels_template.h"
