@@ -10,8 +10,8 @@ import hashlib
 import re
 import secrets
 
-from walle_control.db.sql import Connection
 from walle_control.db.connection import Database
+from walle_control.db.sql import Connection
 from walle_control.features.audit import log as audit
 from walle_control.features.people import store
 from walle_control.features.people.types import (

@@ -6,6 +6,7 @@ from typing import cast
 
 import orjson
 
+from walle_control.db.sql import Connection, Row
 from walle_control.features.people.types import Person, RoleGrant, Token
 from walle_control.web.access import Role
 

@@ -43,8 +43,8 @@ from walle_control.features.rollouts.book import TrialBook
 from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan
 from walle_control.features.tasks import read_model as tasks
 from walle_control.features.telemetry import read_model as telemetry
-from walle_control.percent import percent_of
 from walle_control.features.webhooks import outbox
+from walle_control.percent import percent_of
 from walle_shared.clock import Clock
 from walle_shared.errors import Conflict, NotFound, RemoteProtocolError
 from walle_shared.ids import (

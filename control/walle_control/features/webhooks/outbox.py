@@ -14,9 +14,7 @@ from walle_shared.errors import InternalError
 from walle_shared.protocol.codec import canonical
 
 
-def emit(
-    db: Connection, at_ms: int, kind: str, scenario: str, subject: str, data: Mapping[str, Any]
-) -> None:
+def emit(db: Connection, at_ms: int, kind: str, scenario: str, subject: str, data: Mapping[str, Any]) -> None:
     """Queue an event for whoever wants it: change and event are committed together or not at all.
 
     Args:

@@ -14,9 +14,9 @@ from typing import Final, NoReturn
 
 import trio
 
-from walle_control.db.sql import Connection
 from walle_control.config import WebhooksConfig
 from walle_control.db.connection import Database
+from walle_control.db.sql import Connection
 from walle_control.features.audit import log as audit
 from walle_control.features.webhooks import outbox, signature, store
 from walle_control.features.webhooks.sender import Sender, check_url
