@@ -21,7 +21,7 @@ from walle_shared.protocol.codec import encode
 from walle_shared.schema import EventSchema, parse_schema
 from walle_shared.settings import parse_settings
 from walle_shared.signing import VerifyKey
-from walle_shared.units import HOUR_S, MIB, MINUTE_S
+from walle_shared.units import DAY_S, HOUR_S, MIB, MINUTE_S
 
 ENV_PREFIX = "WALLE_AGENT"
 
@@ -69,13 +69,17 @@ class LinkSection:
 
 @dataclass(frozen=True, slots=True)
 class DeploySection:
-    """Installation. ``download_attempts`` is per file, ``install_attempts`` per release."""
+    """Installation. ``download_attempts`` is per file, ``install_attempts`` per release.
+
+    A release that failed here is tried again after ``quarantine_s``, then after twice as long; 0: never.
+    """
 
     download_attempts: int = 5
     install_attempts: int = 3
     revert_after_failures: int = 5
     proven_after_successes: int = 10
     retry_cap_s: float = HOUR_S
+    quarantine_s: float = DAY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,8 +276,12 @@ def _check(config: AgentConfig) -> None:
     ):
         if not value > 0:
             raise ConfigError(f"{name} must be over 0")
-    if config.link.report_linger_s < 0:
-        raise ConfigError("link.report_linger_s must not be negative")
+    for name, value in (
+        ("link.report_linger_s", config.link.report_linger_s),
+        ("deploy.quarantine_s", config.deploy.quarantine_s),
+    ):
+        if value < 0:
+            raise ConfigError(f"{name} must not be negative")
     if not 0 <= config.streams.reorder_s <= REORDER_MAX_S:
         raise ConfigError(f"streams.reorder_s must be 0 to {REORDER_MAX_S:g}")
     if config.tunnel.bytes_per_day < 0 or not 0 <= config.tunnel.battery_min <= 1:

@@ -153,6 +153,9 @@ class GuardConfig:
     slower: float = _setting(
         1.5, "A release whose runs take this many times as long as before is paused; 0: never."
     )
+    larger: float = _setting(
+        1.5, "A release whose runs need this many times as much memory as before is paused; 0: never."
+    )
     min_reports: int = _setting(
         0,
         "For a handful of devices: roll back as soon as more than max_failure_rate of so many reports failed,"

@@ -114,6 +114,7 @@ GUARD_OPTIONS: tuple[tuple[str, Callable[[str], float], str], ...] = (
     ("horizon_s", float, "failures count within this time of a device's start"),
     ("silence_s", float, "a device not heard of for so long is silent; 0: never"),
     ("slower", float, "pause if runs take so many times as long as before; 0: never"),
+    ("larger", float, "pause if runs need so many times as much memory as before; 0: never"),
     ("min_reports", int, "for a handful of devices: judge by the rate alone once so many reports have come"),
 )
 

@@ -123,7 +123,10 @@ ARMS: tuple[Column, ...] = (
     ("failed", lambda a: f"{a['failed']} ({a['failure_rate']:.2%})"),
     ("bad installations", lambda a: a["bad_installations"]),
     ("silent", lambda a: a["silent"]),
+    ("unknown", lambda a: a["unknown"]),
     ("median, ms", lambda a: "-" if a["median_ms"] is None else f"{a['median_ms']:.1f}"),
+    ("p95, ms", lambda a: "-" if a["p95_ms"] is None else f"{a['p95_ms']:.1f}"),
+    ("median memory", lambda a: "-" if a["median_bytes"] is None else format_bytes(a["median_bytes"])),
 )
 
 RULES: tuple[Column, ...] = (
@@ -202,6 +205,7 @@ def _bar(part: float, width: int = 20) -> str:
 
 def _installed(task: Answer) -> str:
     text = f"{task['scenario']}/{task['task']} {task['version']}"
-    if task["outcome"] == "failure":
-        return f"{text} ({task['stage']} failed)"
-    return f"{text} (reverted)" if task["stage"] == "revert" else text
+    if task["state"] == "installed":
+        return text
+    tries = f", attempt {task['attempt']}" if task["attempt"] > 1 else ""
+    return f"{text} ({task['state']}{tries})"

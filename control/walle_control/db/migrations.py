@@ -122,6 +122,15 @@ MIGRATIONS: tuple[str, ...] = (
         subject TEXT NOT NULL, detail TEXT NOT NULL, hash TEXT NOT NULL
     ) STRICT;
     """,
+    # What a run needed; how often a device tried, and for how long it will not again.
+    """
+    ALTER TABLE vote ADD COLUMN peak_bytes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE device_task ADD COLUMN error_class TEXT NOT NULL DEFAULT 'none';
+    ALTER TABLE device_task ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE device_task ADD COLUMN barred_s REAL NOT NULL DEFAULT 0;
+    ALTER TABLE device_task ADD COLUMN received_ms INTEGER NOT NULL DEFAULT 0;
+    UPDATE device_task SET received_ms = at_ms;
+    """,
 )
 
 

@@ -29,9 +29,9 @@ def votes_of(db: sqlite3.Connection, release_id: ReleaseId) -> tuple[Votes, ...]
     )
 
 
-def installed_tasks(db: sqlite3.Connection, device_id: DeviceId) -> tuple[InstalledTask, ...]:
-    """What a device last said about each task."""
-    return store.installed_tasks(db, device_id)
+def installed_tasks(db: sqlite3.Connection, device_id: DeviceId, now_ms: int) -> tuple[InstalledTask, ...]:
+    """What a device last said about each task, and what that means now."""
+    return store.installed_tasks(db, device_id, now_ms)
 
 
 def totals(db: sqlite3.Connection) -> dict[str, int]:
