@@ -337,6 +337,13 @@ def audit_verify(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def fleet_sim(arguments: argparse.Namespace) -> int:
+    """``fleet-sim``; 1 if a release did not reach its part in time."""
+    from walle_control.cli import fleet  # brings Trio
+
+    return fleet.simulate(arguments, _connect(arguments))
+
+
 def _connect(arguments: argparse.Namespace) -> AdminClient:
     return connect(arguments.url, arguments.token, arguments.data)
 

@@ -53,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_device_commands(top)
     _add_telemetry_commands(top)
     _add_audit_commands(top)
+    _add_fleet_command(top)
     return parser
 
 
@@ -244,6 +245,23 @@ def _add_audit_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]
         "--expect", default="", metavar="HASH",
         help="the last hash of an earlier check, or its beginning: it must still be in the chain",
     )  # fmt: skip
+
+
+def _add_fleet_command(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    fleet = _remote(
+        top, "fleet-sim", commands.fleet_sim, "let simulated devices live on a server",
+        example="--devices 200 --release demo/digit_reader 1.0.0 --plot coverage.svg",
+    )  # fmt: skip
+    fleet.add_argument("--scenario", metavar="FILE", help="what the fleet is made of; default: plain devices")
+    fleet.add_argument("--devices", type=int, help="how many, instead of the scenario's")
+    fleet.add_argument("--seed", type=int, help="of all chance, instead of the scenario's")
+    fleet.add_argument("--seconds", type=float, default=600.0, help="end after so long; default: 600")
+    fleet.add_argument(
+        "--release", nargs=2, metavar=("SCENARIO/TASK", "VERSION"),
+        help="release this to all once they are enrolled; end when --until of them run it",
+    )  # fmt: skip
+    fleet.add_argument("--until", type=float, default=0.999, metavar="PART", help="default: 0.999")
+    fleet.add_argument("--plot", metavar="FILE", help="draw the coverage of each version, an SVG file")
 
 
 def _local(

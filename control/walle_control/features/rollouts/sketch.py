@@ -50,7 +50,7 @@ class QuantileSketch:
         self.count += other.count
 
     def quantile(self, part: float) -> float | None:
-        """A value that ``part`` of the values do not exceed (0.5: the lower median); None before the first."""
+        """A value that ``part`` of the values do not exceed (0.5: the lower median); None before one."""
         if not self.count:
             return None
         rank = max(1, math.ceil(part * self.count))
