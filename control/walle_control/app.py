@@ -31,7 +31,8 @@ from walle_control.features.rollouts.service import RolloutsService
 from walle_control.features.tasks import read_model as tasks_read_model
 from walle_control.features.tasks.routes import TaskRoutes
 from walle_control.features.tasks.service import TasksService, convert_with_engine
-from walle_control.features.tasks.types import ModelConverter
+from walle_control.features.tasks.simulation import simulate_with_agent
+from walle_control.features.tasks.types import ModelConverter, Simulate
 from walle_control.features.telemetry import read_model as telemetry_read_model
 from walle_control.features.telemetry.arrivals import Arrivals
 from walle_control.features.telemetry.routes import TelemetryRoutes
@@ -134,16 +135,29 @@ def _totals(db: sqlite3.Connection) -> dict[str, int]:
 
 
 def create_control(
-    config: ControlConfig, *, clock: Clock, store: Store, convert: ModelConverter = convert_with_engine
+    config: ControlConfig,
+    *,
+    clock: Clock,
+    store: Store,
+    convert: ModelConverter = convert_with_engine,
+    simulate: Simulate = simulate_with_agent,
 ) -> Control:
     """Make the services and connect them."""
     hub = EpochHub()
     database = store.database
     book = EpochBook(store.files, store.signing_key, clock, config.epoch.lifetime_s)
     trials = TrialBook()
-    releases = ReleasesService(database, clock, book, trials, config.guard, hub.announce)
+    releases = ReleasesService(
+        database,
+        clock,
+        book,
+        trials,
+        config.guard,
+        hub.announce,
+        require_simulation=config.tasks.require_simulation,
+    )
     rollouts = RolloutsService(database, clock, releases, trials)
-    tasks = TasksService(store, clock, config.tasks, convert)
+    tasks = TasksService(store, clock, config.tasks, convert, simulate)
     arrivals = Arrivals()
     sinks = Sinks(
         configured_sinks(config, tasks.upload_fields),
@@ -171,10 +185,15 @@ def create_control(
 
 
 def create_app(
-    config: ControlConfig, *, clock: Clock, store: Store, convert: ModelConverter = convert_with_engine
+    config: ControlConfig,
+    *,
+    clock: Clock,
+    store: Store,
+    convert: ModelConverter = convert_with_engine,
+    simulate: Simulate = simulate_with_agent,
 ) -> Starlette:
     """The ASGI application. Its ``state.control`` must ``run`` beside it."""
-    control = create_control(config, clock=clock, store=store, convert=convert)
+    control = create_control(config, clock=clock, store=store, convert=convert, simulate=simulate)
     handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
         WalleError: on_walle_error,
         HTTPException: on_http_error,
@@ -217,6 +236,16 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{ADMIN_API}/tasks", admin(tasks.list), methods=get),
         Route(f"{ADMIN_API}/tasks", admin(tasks.import_version), methods=post),
         Route(f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}", admin(tasks.show), methods=get),
+        Route(
+            f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}/simulation",
+            admin(tasks.simulation),
+            methods=get,
+        ),
+        Route(
+            f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}/simulation",
+            admin(tasks.simulate),
+            methods=post,
+        ),
         Route(f"{ADMIN_API}/releases", admin(releases.list), methods=get),
         Route(f"{ADMIN_API}/releases", admin(releases.create), methods=post),
         Route(f"{ADMIN_API}/releases/{{release_id}}", admin(releases.show), methods=get),

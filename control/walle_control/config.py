@@ -100,6 +100,10 @@ class ImportConfig:
     repository_roots: tuple[str, ...] = _setting(
         (), "Folders that repositories must lie in; empty: any folder the server can read."
     )
+    require_simulation: bool = _setting(
+        True, "Whether a version must have passed its simulations before it may be released."
+    )
+    simulation_s: float = _setting(120.0, "How long the simulations of a version may take.")
     events_schema: str = _setting(
         "",
         "The app's events.toml, relative to this file's folder: versions that could send what it calls local "
@@ -224,6 +228,7 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
         ("stream.heartbeat_s", config.stream.heartbeat_s > 0, "must be over 0"),
         ("stream.retry_s", config.stream.retry_s >= 0, "must not be negative"),
         ("devices.credential_s", config.devices.credential_s >= 1, "must be at least 1"),
+        ("tasks.simulation_s", config.tasks.simulation_s > 0, "must be over 0"),
         ("epoch.lifetime_s", config.epoch.lifetime_s >= HOUR_S, "must be at least an hour (3600)"),
         ("guard.interval_s", config.guard.interval_s > 0, "must be over 0"),
         ("sinks.parquet_roll_s", config.sinks.parquet_roll_s > 0, "must be over 0"),

@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     top = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_server_commands(top)
     _add_task_commands(top)
+    _add_simulation_commands(top)
     _add_release_commands(top)
     _add_device_commands(top)
     _add_telemetry_commands(top)
@@ -105,6 +106,17 @@ def _add_task_commands(top: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     show.add_argument("task", metavar="SCENARIO/TASK")
     show.add_argument("version")
+
+
+def _add_simulation_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    simulation = _group(top, "simulation", "what versions must pass before they may be released")
+    for name, handler, text in (
+        ("show", commands.simulation_show, "how a version did; 1 if it has not passed"),
+        ("run", commands.simulation_run, "play them again, as they were at the version's tag"),
+    ):
+        command = _remote(simulation, name, handler, text, example="demo/digit_reader 1.0.0")
+        command.add_argument("task", metavar="SCENARIO/TASK")
+        command.add_argument("version")
 
 
 #: Settings of ``GuardSettings`` that a release may set for itself.

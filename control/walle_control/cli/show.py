@@ -73,6 +73,29 @@ def print_trial(answer: Answer) -> None:
         print()
 
 
+def print_simulation(answer: Answer) -> None:
+    """Print how each cell of a version's simulations did, and what is wrong with it."""
+    result = answer["result"]
+    print_table(result["cells"], CELLS, "")
+    failures = [(cell, failure) for cell in result["cells"] for failure in cell["failures"]]
+    if failures:
+        print()
+        columns: list[Column] = [
+            ("failed", lambda each: _cell_name(each[0])),
+            ("kind", lambda each: each[1]["kind"]),
+            ("what", lambda each: each[1]["message"]),
+        ]
+        print_table(failures, columns, "")
+    print()
+    state = "ready to be released" if result["passed"] else "a draft"
+    smoked = "; it declares no simulations, and was only loaded" if result["smoked"] else ""
+    print(f"{answer['scenario']}/{answer['task']} {answer['version']} is {state}{smoked}")
+
+
+def _cell_name(cell: Answer) -> str:
+    return " ".join(filter(None, (cell["recording"], cell["app_version"]))) or "loads"
+
+
 def moment(wall_ms: int) -> str:
     """A time for people, in UTC."""
     return datetime.fromtimestamp(wall_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -82,11 +105,21 @@ VERSIONS: tuple[Column, ...] = (
     ("scenario", lambda v: v["scenario"]),
     ("task", lambda v: v["task"]),
     ("version", lambda v: v["version"]),
+    ("state", lambda v: v["state"]),
     ("files", lambda v: v["files"]),
     ("size", lambda v: format_bytes(v["total_bytes"])),
     ("commit", lambda v: v["source"][:12]),
     ("manifest", lambda v: v["manifest"]["sha256"][:12]),
     ("imported (UTC)", lambda v: moment(v["imported_ms"])),
+)
+
+CELLS: tuple[Column, ...] = (
+    ("recording", _cell_name),
+    ("profile", lambda c: c["profile"] or "-"),
+    ("runs", lambda c: c["runs"]),
+    ("cpu, ms", lambda c: f"{c['cpu_s'] * 1e3:.1f}"),
+    ("memory", lambda c: format_bytes(c["peak_bytes"])),
+    ("passed", lambda c: "no" if c["failures"] else "yes"),
 )
 
 RELEASES: tuple[Column, ...] = (

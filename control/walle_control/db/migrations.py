@@ -131,6 +131,15 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE device_task ADD COLUMN received_ms INTEGER NOT NULL DEFAULT 0;
     UPDATE device_task SET received_ms = at_ms;
     """,
+    # Recordings are kept to be played again; versions from before are drafts until they are.
+    """
+    CREATE TABLE simulation (
+        scenario TEXT NOT NULL, task TEXT NOT NULL, version TEXT NOT NULL, passed INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL, seconds REAL NOT NULL, result TEXT NOT NULL, recordings BLOB NOT NULL,
+        PRIMARY KEY (scenario, task, version),
+        FOREIGN KEY (scenario, task, version) REFERENCES task_version (scenario, task, version)
+    ) STRICT;
+    """,
 )
 
 

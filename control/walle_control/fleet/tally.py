@@ -52,6 +52,8 @@ class Tally:
 
     def activated(self, before: VersionName | None, after: VersionName | None) -> None:
         """A device runs another version of a task, or begins or stops to run one."""
+        if before == after:  # the same version under another release
+            return
         if before is not None:
             self.running[before] -= 1
         if after is not None:

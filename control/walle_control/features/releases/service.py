@@ -56,6 +56,8 @@ class ReleasesService:
         trials: TrialBook,
         defaults: GuardConfig,
         announce: Announce,
+        *,
+        require_simulation: bool = True,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -63,6 +65,7 @@ class ReleasesService:
         self._trials = trials
         self._defaults = defaults
         self._announce = announce
+        self._require_simulation = require_simulation
         self._publishing = trio.Lock()
 
     async def load(self) -> None:
@@ -82,6 +85,7 @@ class ReleasesService:
         Raises:
             ConfigError: a name, the predicate, the percentage or a guard setting is wrong.
             NotFound: the version was not imported.
+            Conflict: it has not passed its simulations.
         """
         check_name(wish.scenario, "scenario")
         check_name(wish.task, "task")
@@ -161,6 +165,8 @@ class ReleasesService:
         self, db: sqlite3.Connection, wish: CreateRelease, plan: RolloutPlan, guard: GuardSettings, actor: str
     ) -> ReleaseId:
         tasks.manifest_of(db, wish.scenario, wish.task, wish.version)
+        if self._require_simulation:
+            tasks.require_simulated(db, wish.scenario, wish.task, wish.version)
         rank, now_ms = store.next_rank(db), self._clock.wall_ms()
         release_id = ReleaseId(f"r{rank}-{secrets.token_hex(4)}")
         row = ReleaseRow(

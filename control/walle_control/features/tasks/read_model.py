@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from walle_control.features.tasks import store
-from walle_shared.errors import NotFound
+from walle_shared.errors import Conflict, NotFound
 from walle_shared.protocol.messages import FileRef
 
 
@@ -21,6 +21,20 @@ def manifest_of(db: sqlite3.Connection, scenario: str, task: str, version: str) 
             f"version {version} of task {scenario}/{task} was not imported: use 'walle-control import'"
         )
     return row.manifest
+
+
+def require_simulated(db: sqlite3.Connection, scenario: str, task: str, version: str) -> None:
+    """Refuse a version that is a draft.
+
+    Raises:
+        Conflict: it has not passed its simulations; says how to see why.
+    """
+    row = store.find_version(db, scenario, task, version)
+    if row is not None and row.state == "draft":
+        name = f"{scenario}/{task} {version}"
+        raise Conflict(
+            f"{name} is a draft until it passes its simulations: see 'walle-control simulation show {name}'"
+        )
 
 
 def count(db: sqlite3.Connection) -> int:

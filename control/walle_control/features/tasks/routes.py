@@ -27,6 +27,21 @@ class TaskRoutes:
         """``GET tasks``."""
         return json_response(await self._service.list())
 
+    async def simulation(self, request: Request) -> Response:
+        """``GET tasks/{scenario}/{task}/{version}/simulation``."""
+        params = request.path_params
+        return json_response(
+            await self._service.simulation(params["scenario"], params["task"], params["version"])
+        )
+
+    async def simulate(self, request: Request) -> Response:
+        """``POST tasks/{scenario}/{task}/{version}/simulation``."""
+        params = request.path_params
+        simulation = await self._service.simulate(
+            params["scenario"], params["task"], params["version"], request.state.actor
+        )
+        return json_response(simulation)
+
     async def show(self, request: Request) -> Response:
         """``GET tasks/{scenario}/{task}/{version}``."""
         params = request.path_params

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -12,10 +13,13 @@ from walle_control.config import ImportConfig
 from walle_control.db.store import Store
 from walle_control.features.audit import log as audit
 from walle_control.features.tasks import bundle, git, store
+from walle_control.features.tasks.simulation import pack, simulate_with_agent, unpack
 from walle_control.features.tasks.types import (
     ImportRequest,
     ImportResult,
     ModelConverter,
+    Simulate,
+    Simulation,
     TaskSource,
     VersionDetail,
     VersionList,
@@ -26,6 +30,7 @@ from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotFound
 from walle_shared.ids import TaskVersion, check_name, check_version
 from walle_shared.limits import MANIFEST_MAX_BYTES
 from walle_shared.manifest import MANIFEST_KIND, ColumnType, Manifest
+from walle_shared.protocol.messages import FileRef
 from walle_shared.schema import EventSchema, parse_schema
 from walle_shared.signing import open_envelope, sign_envelope
 
@@ -41,12 +46,18 @@ class TasksService:
     """Knows the imported task versions."""
 
     def __init__(
-        self, data: Store, clock: Clock, config: ImportConfig, convert: ModelConverter = convert_with_engine
+        self,
+        data: Store,
+        clock: Clock,
+        config: ImportConfig,
+        convert: ModelConverter = convert_with_engine,
+        simulate: Simulate = simulate_with_agent,
     ) -> None:
         self._data = data
         self._clock = clock
         self._config = config
         self._convert = convert
+        self._simulate = simulate
         self._uploads: dict[tuple[str, str, str], Mapping[str, Mapping[str, ColumnType]]] = {}
         self._one_import = trio.Lock()  # an import may hold a whole bundle in memory
 
@@ -110,16 +121,65 @@ class TasksService:
         known = await self._data.database.read(lambda db: store.find_version(db, scenario, task, version))
         if known is not None:
             return ImportResult(_same_commit(known, source), created=False)
-        row = await trio.to_thread.run_sync(self._build, source, task, version)
+        row, files = await trio.to_thread.run_sync(self._build, source, task, version)
+        simulation = await self._play(row, files | dict(source.simulations))
+        row = replace(row, state="ready" if simulation.result.passed else "draft")
 
         def job(db: sqlite3.Connection) -> None:
             store.insert_version(db, row)
+            store.save_simulation(db, simulation)
+            store.save_recordings(db, row, pack(source.simulations))
+            _record_simulation(db, simulation, actor)
             detail = {"commit": row.source, "tag": source.tag, "manifest": row.manifest.sha256}
             subject = f"{row.scenario}/{row.task} {row.version}"
             audit.record(db, row.imported_ms, actor, "task.import", subject, detail)
 
         await self._data.database.write(job)
-        return ImportResult(row, created=True)
+        return ImportResult(row, created=True, simulation=simulation)
+
+    async def simulation(self, scenario: str, task: str, version: str) -> Simulation:
+        """What came of a version's simulations.
+
+        Raises:
+            NotFound: the version was not imported, or never simulated.
+        """
+        found = await self._data.database.read(lambda db: store.find_simulation(db, scenario, task, version))
+        if found is None:
+            name = f"{scenario}/{task} {version}"
+            raise NotFound(f"{name} was never simulated: use 'walle-control simulation run {name}'")
+        return found
+
+    async def simulate(self, scenario: str, task: str, version: str, actor: str) -> Simulation:
+        """Play a version's simulations again, as they were at its tag.
+
+        Raises:
+            NotFound: it was not imported.
+        """
+        detail = await self.show(scenario, task, version)
+        kept = await self._data.database.read(lambda db: store.recordings_of(db, scenario, task, version))
+        async with self._one_import:
+            files = await trio.to_thread.run_sync(self._files_of, detail, kept)
+            simulation = await self._play(detail.version, files)
+
+        def job(db: sqlite3.Connection) -> None:
+            store.save_simulation(db, simulation)
+            _record_simulation(db, simulation, actor)
+
+        await self._data.database.write(job)
+        return simulation
+
+    async def _play(self, row: VersionRow, files: Mapping[str, bytes]) -> Simulation:
+        began = trio.current_time()
+        result = await trio.to_thread.run_sync(self._simulate, files, self._config.simulation_s)
+        seconds = trio.current_time() - began
+        return Simulation(row.scenario, row.task, row.version, self._clock.wall_ms(), seconds, result)
+
+    def _files_of(self, detail: VersionDetail, recordings: bytes) -> dict[str, bytes]:
+        blobs = {
+            file.path: self._data.files.read("blob", FileRef(file.sha256, file.size_bytes))
+            for file in detail.files
+        }
+        return blobs | (unpack(recordings) if recordings else {})
 
     def _schema(self) -> EventSchema | None:
         """The app's registry as it is now, from the file in the settings."""
@@ -131,7 +191,9 @@ class TasksService:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"tasks.events_schema: {path}: cannot be read: {error}") from None
 
-    def _build(self, source: TaskSource, task: str, version: TaskVersion) -> VersionRow:
+    def _build(
+        self, source: TaskSource, task: str, version: TaskVersion
+    ) -> tuple[VersionRow, dict[str, bytes]]:
         manifest, files = bundle.build(source, task, version, self._convert, self._schema())
         envelope = sign_envelope(MANIFEST_KIND, manifest, self._data.signing_key)
         if len(envelope) > MANIFEST_MAX_BYTES:
@@ -143,7 +205,7 @@ class TasksService:
         ref = self._data.files.put("manifest", envelope)
         head = manifest.definition.task
         total_bytes = sum(file.size_bytes for file in manifest.files)
-        return VersionRow(
+        row = VersionRow(
             head.scenario,
             head.name,
             version,
@@ -153,6 +215,13 @@ class TasksService:
             total_bytes,
             self._clock.wall_ms(),
         )
+        return row, dict(files)
+
+
+def _record_simulation(db: sqlite3.Connection, simulation: Simulation, actor: str) -> None:
+    subject = f"{simulation.scenario}/{simulation.task} {simulation.version}"
+    detail = {"passed": simulation.result.passed, "cells": len(simulation.result.cells)}
+    audit.record(db, simulation.at_ms, actor, "task.simulate", subject, detail)
 
 
 def _same_commit(known: VersionRow, source: TaskSource) -> VersionRow:
