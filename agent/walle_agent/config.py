@@ -21,7 +21,7 @@ from walle_shared.protocol.codec import encode
 from walle_shared.schema import EventSchema, parse_schema
 from walle_shared.settings import parse_settings
 from walle_shared.signing import VerifyKey
-from walle_shared.units import HOUR_S, MIB, MINUTE_S
+from walle_shared.units import DAY_S, HOUR_S, MIB, MINUTE_S
 
 ENV_PREFIX = "WALLE_AGENT"
 
@@ -78,6 +78,7 @@ class DeploySection:
     ``settled_after_s`` of starting it. ``bytes_per_day`` bounds all downloads (0: no limit),
     ``metered_max_bytes`` what one installation may take of a metered network, ``delta_memory_bytes`` the
     memory that unpacking a delta may take.
+    A release that failed here is tried again after ``quarantine_s``, then after twice as long; 0: never.
     """
 
     download_attempts: int = 5
@@ -90,6 +91,7 @@ class DeploySection:
     bytes_per_day: int = 0
     metered_max_bytes: int = 4 * MIB
     delta_memory_bytes: int = 128 * MIB
+    quarantine_s: float = DAY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,8 +290,12 @@ def _check(config: AgentConfig) -> None:
     ):
         if not value > 0:
             raise ConfigError(f"{name} must be over 0")
-    if config.link.report_linger_s < 0:
-        raise ConfigError("link.report_linger_s must not be negative")
+    for name, value in (
+        ("link.report_linger_s", config.link.report_linger_s),
+        ("deploy.quarantine_s", config.deploy.quarantine_s),
+    ):
+        if value < 0:
+            raise ConfigError(f"{name} must not be negative")
     if not 0 <= config.streams.reorder_s <= REORDER_MAX_S:
         raise ConfigError(f"streams.reorder_s must be 0 to {REORDER_MAX_S:g}")
     if config.tunnel.bytes_per_day < 0 or not 0 <= config.tunnel.battery_min <= 1:

@@ -44,7 +44,8 @@ from walle_control.features.rollouts.service import RolloutsService
 from walle_control.features.tasks import read_model as tasks_read_model
 from walle_control.features.tasks.routes import TaskRoutes
 from walle_control.features.tasks.service import TasksService, convert_with_engine
-from walle_control.features.tasks.types import ImportRequest, ModelConverter
+from walle_control.features.tasks.simulation import simulate_with_agent
+from walle_control.features.tasks.types import ImportRequest, ModelConverter, Simulate
 from walle_control.features.telemetry import read_model as telemetry_read_model
 from walle_control.features.telemetry.arrivals import Arrivals
 from walle_control.features.telemetry.routes import TelemetryRoutes
@@ -231,16 +232,29 @@ def _worker_name() -> str:
 
 
 def create_control(
-    config: ControlConfig, *, clock: Clock, store: Store, convert: ModelConverter = convert_with_engine
+    config: ControlConfig,
+    *,
+    clock: Clock,
+    store: Store,
+    convert: ModelConverter = convert_with_engine,
+    simulate: Simulate = simulate_with_agent,
 ) -> Control:
     """Make the services and connect them."""
     hub = EpochHub()
     database = store.database
     book = EpochBook(store.files, store.signing_key, clock, config.epoch.lifetime_s)
     trials = TrialBook()
-    releases = ReleasesService(database, clock, book, trials, config.guard, hub.announce)
+    releases = ReleasesService(
+        database,
+        clock,
+        book,
+        trials,
+        config.guard,
+        hub.announce,
+        require_simulation=config.tasks.require_simulation,
+    )
     rollouts = RolloutsService(database, clock, releases, trials)
-    tasks = TasksService(store, clock, config, convert)
+    tasks = TasksService(store, clock, config, convert, simulate)
     arrivals = Arrivals()
     sinks = Sinks(
         configured_sinks(config, tasks.upload_fields),
@@ -286,10 +300,15 @@ async def _import_tag(
 
 
 def create_app(
-    config: ControlConfig, *, clock: Clock, store: Store, convert: ModelConverter = convert_with_engine
+    config: ControlConfig,
+    *,
+    clock: Clock,
+    store: Store,
+    convert: ModelConverter = convert_with_engine,
+    simulate: Simulate = simulate_with_agent,
 ) -> Starlette:
     """The ASGI application. Its ``state.control`` must ``run`` beside it."""
-    control = create_control(config, clock=clock, store=store, convert=convert)
+    control = create_control(config, clock=clock, store=store, convert=convert, simulate=simulate)
     handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
         WalleError: on_walle_error,
         HTTPException: on_http_error,
@@ -357,6 +376,16 @@ def routes(control: Control) -> list[BaseRoute]:
             f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}",
             admin("tasks:read", tasks.show),
             methods=get,
+        ),
+        Route(
+            f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}/simulation",
+            admin("tasks:read", tasks.simulation),
+            methods=get,
+        ),
+        Route(
+            f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}/simulation",
+            admin("tasks:write", tasks.simulate),
+            methods=post,
         ),
         Route(f"{ADMIN_API}/repositories", admin("tasks:read", repositories.list), methods=get),
         Route(f"{ADMIN_API}/repositories", admin("scenarios:write", repositories.add), methods=post),

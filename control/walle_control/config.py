@@ -129,6 +129,10 @@ class ImportConfig:
     delta_versions: int = _setting(
         3, "Deltas are made from so many earlier versions, the commonest on devices first; 0: none."
     )
+    require_simulation: bool = _setting(
+        True, "Whether a version must have passed its simulations before it may be released."
+    )
+    simulation_s: float = _setting(120.0, "How long the simulations of a version may take.")
     events_schema: str = _setting(
         "",
         "The app's events.toml, relative to this file's folder: versions that could send what it calls local "
@@ -200,6 +204,9 @@ class GuardConfig:
     )
     slower: float = _setting(
         1.5, "A release whose runs take this many times as long as before is paused; 0: never."
+    )
+    larger: float = _setting(
+        1.5, "A release whose runs need this many times as much memory as before is paused; 0: never."
     )
     min_reports: int = _setting(
         0,
@@ -290,6 +297,7 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
         ("stream.heartbeat_s", config.stream.heartbeat_s > 0, "must be over 0"),
         ("stream.retry_s", config.stream.retry_s >= 0, "must not be negative"),
         ("devices.credential_s", config.devices.credential_s >= 1, "must be at least 1"),
+        ("tasks.simulation_s", config.tasks.simulation_s > 0, "must be over 0"),
         ("epoch.lifetime_s", config.epoch.lifetime_s >= HOUR_S, "must be at least an hour (3600)"),
         ("git.sync_s", config.git.sync_s >= 0, "must not be negative"),
         ("git.timeout_s", config.git.timeout_s > 0, "must be over 0"),

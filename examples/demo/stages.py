@@ -265,7 +265,8 @@ def _runs(demo: Demo) -> dict[str, list[dict[str, Any]]]:
 
 def release_broken(demo: Demo) -> str:
     """Release a broken version to the whole beta group."""
-    changes = {"digit_reader/main.py": DIGITS / "broken" / "main.py"}
+    changed = ("main.py", "simulations/scan-7.jsonl")
+    changes = {f"digit_reader/{name}": DIGITS / "broken" / name for name in changed}
     commit_tasks(demo.folder / "tasks", {"digit_reader": DIGITS / "task"}, "1.1.0", changes=changes)
     demo.control.command("import", "digit_reader", "1.1.0", "--repo", str(demo.folder / "tasks"))
     guard = {"min_reports": str(DEMO_MIN_REPORTS), "max_failure_rate": "0.2"}

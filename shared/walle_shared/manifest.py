@@ -93,8 +93,11 @@ MANIFEST_KIND = "manifest"
 MANIFEST_FORMAT = 1
 TASK_FILE = "task.toml"
 
+#: What a version must pass before it may be released: recorded events, and what they are to lead to.
+SIMULATIONS_FOLDER = "simulations"
+
 #: Folders of a task that stay in its repository: tests and recorded events are the author's.
-AUTHOR_FOLDERS = frozenset({"tests"})
+AUTHOR_FOLDERS = frozenset({"tests", SIMULATIONS_FOLDER})
 
 ColumnType = FieldType
 Tier = Literal["interp", "process"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 
+import bench_platform_live
 from measuring import interleave
 from reporting import Row
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
@@ -24,7 +25,8 @@ def run() -> list[Row]:
     for what, samples in interleave(contestants, turns=7).items():
         low, high = (len(DEVICES) / span for span in reversed(samples.span_s))
         rows.append(Row("platform", what, len(DEVICES) / samples.median_s, "/s", low, high))
-    return rows + [_detection(part) for part in (0.02, 0.03, 0.05, 0.10)]
+    rows += [_detection(part) for part in (0.02, 0.03, 0.05, 0.10)]
+    return rows + bench_platform_live.run()
 
 
 def _detection(bad_rate: float) -> Row:

@@ -21,6 +21,7 @@ EXAMPLES = {
     "init": ("visits", "make a small working task in a new folder"),
     "check": ("visits", "find what is wrong with a task, by file and line"),
     "run": ("visits --events visits/tests/events.jsonl", "run a task on recorded events, as a device would"),
+    "simulate": ("visits", "play the simulations that a version must pass before it may be released"),
     "profile": ("visits --events visits/tests/events.jsonl --flame flame.svg", "show where its time goes"),
     "test": ("visits", "run the task's own tests"),
 }
@@ -65,6 +66,13 @@ def add_commands(commands: Any) -> None:
     _add_folder(run)
     _add_events(run)
     _add_json(run)
+
+    simulate = add("simulate", _simulate)
+    _add_folder(simulate)
+    simulate.add_argument(
+        "--update", action="store_true", help="write what the runs produce now as what is expected"
+    )
+    _add_json(simulate)
 
     profile = add("profile", _profile)
     _add_folder(profile)
@@ -162,6 +170,28 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         _print_lines(summary_lines(outcome, task.definition))
     return EXIT_OK if outcome.runs and all(run.result.ok for run in outcome.runs) else EXIT_FAILED
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    import trio
+
+    from walle_agent.author.matrix import matrix_lines, simulate_matrix
+    from walle_shared.observe import configure_logging
+    from walle_shared.records import to_plain
+    from walle_task.authoring import read_folder
+
+    configure_logging(level="error")
+    task = read_folder(arguments.folder)
+
+    async def play() -> Any:
+        return await simulate_matrix(task, update=arguments.update)
+
+    result = trio.run(play)
+    if arguments.json:
+        print(json.dumps(to_plain(result), indent=2, ensure_ascii=False))
+    else:
+        _print_lines(matrix_lines(result))
+    return EXIT_OK if result.passed else EXIT_FAILED
 
 
 def _profile(arguments: argparse.Namespace) -> int:

@@ -132,11 +132,12 @@ def to_plain(outcome: Outcome, spec: TaskSpec) -> dict[str, Any]:
             "memory_bytes": limits.memory_bytes,
             "output_bytes": limits.output_bytes,
         },
-        "runs": [_run_to_plain(run) for run in outcome.runs],
+        "runs": [run_to_plain(run) for run in outcome.runs],
     }
 
 
-def _run_to_plain(run: Run) -> dict[str, Any]:
+def run_to_plain(run: Run) -> dict[str, Any]:
+    """One run for a script."""
     result, firing = run.result, run.firing
     return {
         "ok": result.ok,

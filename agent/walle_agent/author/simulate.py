@@ -35,6 +35,9 @@ from walle_task.testing import SOME_TIME_MS, simulation
 
 _BOOTED_NS = 1_000_000_000
 
+#: A module beside the task's that imports its entry.
+_LOADER = "simulated_load"
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -90,8 +93,12 @@ class Options:
 
 
 @asynccontextmanager
-async def open_simulator(task: TaskFolder) -> AsyncGenerator[Simulator]:
+async def open_simulator(task: TaskFolder, config: RunSection | None = None) -> AsyncGenerator[Simulator]:
     """Unpack the task and start a worker; both are gone at the end.
+
+    Args:
+        task: the task.
+        config: what the device lets a run have; by default as devices are by default.
 
     Raises:
         ConfigError, EngineError: the bundle cannot be made.
@@ -100,7 +107,7 @@ async def open_simulator(task: TaskFolder) -> AsyncGenerator[Simulator]:
     with TemporaryDirectory(prefix="walle-task-") as folder:
         bundle = await trio.to_thread.run_sync(write_bundle, task, Path(folder) / "bundle")
         async with TaskHost(HostConfig(slots=1)) as host:
-            yield Simulator(host, task.definition, bundle, Path(folder))
+            yield Simulator(host, task.definition, bundle, Path(folder), config or RunSection())
 
 
 class Simulator:
@@ -111,10 +118,14 @@ class Simulator:
         definition: the task.
         bundle: where it is unpacked.
         scratch: a folder for stores.
+        config: what the device lets a run have.
     """
 
-    def __init__(self, host: TaskHost, definition: TaskFile, bundle: Path, scratch: Path) -> None:
+    def __init__(
+        self, host: TaskHost, definition: TaskFile, bundle: Path, scratch: Path, config: RunSection
+    ) -> None:
         head = definition.task
+        self._config = config
         self._host = host
         self._scratch = scratch
         self.task = InstalledTask(
@@ -129,14 +140,30 @@ class Simulator:
     @property
     def spec(self) -> TaskSpec:
         """What the container is told, with the limits of a device."""
-        return make_spec(self.task, RunSection())
+        return make_spec(self.task, self._config)
+
+    async def load(self) -> TaskResult:
+        """Import the module of the task's entry in the worker and find the entry, without calling it."""
+        module, _, function = self.task.definition.task.entry.partition(":")
+        if not module:  # stages only: nothing to load
+            return TaskResult(ok=True)
+        script = self.task.bundle_dir / f"{_LOADER}.py"
+        script.write_text(
+            f"from {module} import {function} as entry\n\n\ndef load():\n    return callable(entry)\n"
+        )
+        result = await self._host.run(replace(self.spec, entry=f"{_LOADER}:load"), {"events": []})
+        if result.ok and result.value is not True:
+            return replace(
+                result, ok=False, error_kind="invalid", error=f"{module}.{function} cannot be called"
+            )
+        return result
 
     async def play(self, lines: Iterable[bytes], options: Options) -> Outcome:
         """Feed events, one JSON object a line, to an empty store, and run what they fire."""
         with TemporaryDirectory(dir=self._scratch) as folder:
             clock = EventClock()
             with closing(StreamStore.open(Path(folder) / "streams.db", clock)) as store:
-                player = _Player(self._host, self.task, store, clock, options)
+                player = _Player(self._host, self.task, store, clock, options, self._config)
                 return await player.play(lines)
 
 
@@ -174,7 +201,13 @@ class _Player:
     """One play of one file."""
 
     def __init__(
-        self, host: TaskHost, task: InstalledTask, store: StreamStore, clock: EventClock, options: Options
+        self,
+        host: TaskHost,
+        task: InstalledTask,
+        store: StreamStore,
+        clock: EventClock,
+        options: Options,
+        config: RunSection,
     ) -> None:
         self._task = task
         self._clock = clock
@@ -187,7 +220,7 @@ class _Player:
         self._flow.register(task.key, task.definition.triggers, task.definition.prepare)
         self._flow.recover()
         self._runner = TaskRunner(
-            self._watched, self._streams, self, self._told, _judge_nothing, self, clock, RunSection()
+            self._watched, self._streams, self, self._told, _judge_nothing, self, clock, config
         )
 
     def get(self, key: TaskKey) -> InstalledTask | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
+from typing import Final, cast
 
 from walle_agent.deploy.planner import Install, Switch
 from walle_agent.state.machine import ACTIVE, SlotEvent, SlotPhase, advance
 from walle_agent.state.store import (
     EMPTY_SLOT,
+    FOR_EVER_MS,
     SLOT_NAMES,
     DeviceState,
     Isolated,
@@ -25,6 +26,9 @@ from walle_shared.targeting.policy import TaskKey, Wanted
 
 #: Quarantined releases remembered; the oldest are forgotten first.
 QUARANTINE_MAX = 64
+
+#: A quarantine doubles each time, up to this many times its first length.
+_PENALTY_MAX: Final = 32
 
 
 def begin(state: DeviceState, step: Install) -> DeviceState:
@@ -136,7 +140,7 @@ def failing(state: DeviceState, key: TaskKey, limit: int) -> SlotContent | None:
     return slot if slot.state is SlotPhase.TRIAL and slot.failures >= limit else None
 
 
-def condemn(state: DeviceState, key: TaskKey, reason: str, at_ms: int) -> DeviceState:
+def condemn(state: DeviceState, key: TaskKey, reason: str, at_ms: int, first_s: float) -> DeviceState:
     """Quarantine the version on trial; what lies complete in the other slot runs again."""
     record = state.record(key)
     name = record.active
@@ -144,17 +148,22 @@ def condemn(state: DeviceState, key: TaskKey, reason: str, at_ms: int) -> Device
         return state
     bad = record.slot(name)
     condemned = state.with_record(record.with_slot(name, _moved(bad, SlotEvent.CONDEMN)))
-    return _take_over(quarantine(condemned, bad.release_id, bad.manifest, reason, at_ms), key)
+    return _take_over(quarantine(condemned, bad.release_id, bad.manifest, reason, at_ms, first_s), key)
 
 
 def quarantine(
-    state: DeviceState, release_id: ReleaseId, manifest: Sha256, reason: str, at_ms: int
+    state: DeviceState, release_id: ReleaseId, manifest: Sha256, reason: str, at_ms: int, first_s: float
 ) -> DeviceState:
-    """Do not try this release again on this device."""
-    if state.is_quarantined(release_id, manifest):
+    """Do not try this release on this device for ``first_s`` (0: for ever), twice as long each time after."""
+    before = state.quarantined(release_id, manifest)
+    if before is not None and at_ms < before.until_ms:
         return state
-    entry = Quarantined(release_id, manifest, reason[:500], at_ms)
-    return replace(state, quarantine=(*state.quarantine, entry)[-QUARANTINE_MAX:])
+    times = before.times + 1 if before is not None else 1
+    length_s = first_s * min(2 ** (times - 1), _PENALTY_MAX)
+    until_ms = at_ms + round(length_s * 1_000) if first_s else FOR_EVER_MS
+    entry = Quarantined(release_id, manifest, reason[:500], at_ms, until_ms, times)
+    others = tuple(kept for kept in state.quarantine if kept != before)
+    return replace(state, quarantine=(*others, entry)[-QUARANTINE_MAX:])
 
 
 def isolate(state: DeviceState, manifest: Sha256, reason: str, at_ms: int) -> DeviceState:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Final, NoReturn
 
@@ -189,7 +190,8 @@ class Deployer:
             failure = await self.converge()
             if failure is None:
                 backoff.reset()
-                await self._changed.wait()
+                with trio.move_on_after(self._until_release_s()):
+                    await self._changed.wait()
             elif isinstance(failure, NotNow):
                 with trio.move_on_after(self._config.retry_cap_s):
                     await self._wait_until_now(failure)
@@ -210,7 +212,7 @@ class Deployer:
             return None
         releases = frozenset(wanted.release_id for wanted in target.wanted.values())
         await self._keeper.update(lambda state: changes.forget_failures(state, releases))
-        steps = plan(self._keeper.state, target.wanted)
+        steps = plan(self._keeper.state, target.wanted, self._now_ms())
         failed: dict[TaskKey, WalleError] = {}
         started: dict[TaskKey, tuple[int, float]] = {}
         for step in steps:
@@ -250,8 +252,8 @@ class Deployer:
 
     async def _revert(self, key: TaskKey, bad: SlotContent, code: str, reason: str) -> None:
         """Quarantine the version on trial, let the one before it run again, and report it."""
-        at_ms = self._reporter.clock.wall_ms()
-        await self._keeper.update(lambda s: changes.condemn(s, key, reason, at_ms))
+        at_ms = self._now_ms()
+        await self._keeper.update(lambda s: changes.condemn(s, key, reason, at_ms, self._config.quarantine_s))
         await self._let_run(key)
         record = self._keeper.state.record(key)
         back_to = record.slot(record.active).version if record.active else "nothing"
@@ -278,6 +280,7 @@ class Deployer:
                 code,
                 f"{reason}; back to {back_to}",
                 votes=False,  # the runs that led to it have voted
+                barred_s=self._barred_s(bad.release_id, bad.manifest),
             )
         )
 
@@ -339,6 +342,8 @@ class Deployer:
             case Install(wanted=wanted):
                 attempt = await self._reporter.begin_attempt(wanted.release_id)
                 started[step.key] = (attempt, perf_counter())
+                if attempt == 1:
+                    await self._report(replace(wanted, control_of=NO_RELEASE), "start", "success", attempt=1)
                 await self._steps.install(step)
             case Switch(wanted=wanted):
                 attempt, since = started.setdefault(step.key, (1, perf_counter()))
@@ -405,9 +410,11 @@ class Deployer:
         failures = state.install_failures.get(wanted.release_id, 0)
         final = isinstance(error, _FINAL) and not isinstance(error, LengthOrHashError)
         if final or failures >= self._config.install_attempts:
-            at_ms = self._reporter.clock.wall_ms()
+            at_ms, first_s = self._now_ms(), self._config.quarantine_s
             await self._keeper.update(
-                lambda s: changes.quarantine(s, wanted.release_id, wanted.manifest.sha256, str(error), at_ms)
+                lambda s: changes.quarantine(
+                    s, wanted.release_id, wanted.manifest.sha256, str(error), at_ms, first_s
+                )
             )
         return failures
 
@@ -416,8 +423,10 @@ class Deployer:
     ) -> None:
         """A version was made active, but could not be let run: the one before it takes over."""
         wanted = step.wanted
-        at_ms = self._reporter.clock.wall_ms()
-        await self._keeper.update(lambda s: changes.condemn(s, step.key, str(error), at_ms))
+        at_ms = self._now_ms()
+        await self._keeper.update(
+            lambda s: changes.condemn(s, step.key, str(error), at_ms, self._config.quarantine_s)
+        )
         await self._let_run(step.key)
         _log.warning(
             "activation_failed",
@@ -465,8 +474,24 @@ class Deployer:
                 message[:1_000],
                 wanted.votes,
                 wanted.control_of,
+                barred_s=self._barred_s(wanted.release_id, wanted.manifest.sha256),
             )
         )
+
+    def _now_ms(self) -> int:
+        """The wall clock, but never before the newest signed time: a quarantine must not outlast a reset."""
+        return max(self._reporter.clock.wall_ms(), self._keeper.state.issued_ms)
+
+    def _barred_s(self, release_id: ReleaseId, manifest: Sha256) -> float:
+        """For how long this release is not tried here; no longer than can be told."""
+        entry = self._keeper.state.quarantined(release_id, manifest)
+        return max(0.0, (entry.until_ms - self._now_ms()) / 1_000) if entry is not None else 0.0
+
+    def _until_release_s(self) -> float:
+        """Until the first quarantine of something wanted ends; infinite if there is none."""
+        wanted = self._target.wanted.values() if self._target is not None else ()
+        waits = (self._barred_s(each.release_id, each.manifest.sha256) for each in wanted)
+        return min((wait_s for wait_s in waits if wait_s > 0), default=math.inf)
 
 
 def failure_class(error: WalleError) -> ErrorClass:

@@ -5,7 +5,7 @@ Rules, for each task:
 1. Wanted and active already: nothing to do, or only the release's name changes (``Rebind``).
 2. Wanted and complete in the other slot: ``Switch``, without a download. Going back is this rule.
 3. Wanted and nowhere: ``Install`` into the slot that does not run, then ``Switch``.
-4. Wanted but quarantined: leave what runs alone.
+4. Wanted but quarantined for now: leave what runs alone.
 5. Not wanted: ``Remove``.
 
 Removals come first (they free space), switches before installations (they are instant).
@@ -57,13 +57,13 @@ class Install:
 Step = Remove | Rebind | Switch | Install
 
 
-def plan(state: DeviceState, wanted: Mapping[TaskKey, Wanted]) -> tuple[Step, ...]:
-    """The steps that lead from ``state`` to ``wanted``, in order."""
+def plan(state: DeviceState, wanted: Mapping[TaskKey, Wanted], now_ms: int) -> tuple[Step, ...]:
+    """The steps that lead from ``state`` to ``wanted``, in order, as of ``now_ms``."""
     removals: list[Step] = [Remove(record.key) for record in state.tasks if record.key not in wanted]
     quick: list[Step] = []
     slow: list[Step] = []
     for key, target in sorted(wanted.items()):
-        if state.is_quarantined(target.release_id, target.manifest.sha256):
+        if state.is_quarantined(target.release_id, target.manifest.sha256, now_ms):
             continue
         record = state.record(key)
         held = record.holding(target.manifest.sha256)

@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import orjson
 
@@ -38,6 +38,9 @@ _NO_DEVICE = DeviceId("")
 _NO_RELEASE = ReleaseId("")
 _NO_VERSION = TaskVersion("")
 _NO_DIGEST = Sha256("")
+
+#: A time that does not come.
+FOR_EVER_MS: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +121,17 @@ class TaskRecord:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A release this device will not try again. The same files under a new release get a new chance."""
+    """A release this device will not try before ``until_ms``, for which it was barred so many ``times``.
+
+    The same files under a new release get a new chance at once.
+    """
 
     release_id: ReleaseId
     manifest: Sha256
     reason: str
     at_ms: int
+    until_ms: int = FOR_EVER_MS
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +167,16 @@ class DeviceState:
         kept = () if record.a == record.b == EMPTY_SLOT else (record,)
         return dataclasses.replace(self, tasks=tuple(sorted(others + kept, key=lambda r: r.key)))
 
-    def is_quarantined(self, release_id: ReleaseId, manifest: Sha256) -> bool:
-        """Whether this release with these files is not to be tried again."""
-        return any(q.release_id == release_id and q.manifest == manifest for q in self.quarantine)
+    def quarantined(self, release_id: ReleaseId, manifest: Sha256) -> Quarantined | None:
+        """What is remembered of this release with these files, if it was barred, now or before."""
+        return next(
+            (q for q in self.quarantine if q.release_id == release_id and q.manifest == manifest), None
+        )
+
+    def is_quarantined(self, release_id: ReleaseId, manifest: Sha256, now_ms: int) -> bool:
+        """Whether this release with these files is not to be tried now."""
+        entry = self.quarantined(release_id, manifest)
+        return entry is not None and now_ms < entry.until_ms
 
     def isolation(self, manifest: Sha256) -> Isolated | None:
         """Why these files run in a process of their own, if they do."""

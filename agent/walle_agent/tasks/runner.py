@@ -399,6 +399,7 @@ class TaskRunner:
                 _told_error(result.error or "", confined=confined),
                 ballot.votes,
                 ballot.control_of,
+                peak_bytes=result.peak_bytes if result.ok else 0,
             )
         )
 

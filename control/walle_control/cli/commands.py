@@ -155,6 +155,8 @@ def import_version(arguments: argparse.Namespace) -> int:
     _print(arguments, answer, lambda: show.print_table([answer["version"]], show.VERSIONS, ""))
     if not answer["created"]:
         print("imported before from the same commit: nothing changed", file=sys.stderr)
+    elif answer["version"]["state"] == "draft":
+        print(f"a draft: {_first_failure(answer['simulation'])}", file=sys.stderr)
     return 0
 
 
@@ -214,6 +216,11 @@ def _print_sync(arguments: argparse.Namespace, answer: dict[str, Any]) -> int:
     for failure in answer["failed"]:
         print(f"not imported: {failure['tag']}: {failure['error']}", file=sys.stderr)
     return 1 if answer["failed"] else 0
+
+
+def _first_failure(simulation: Any) -> str:
+    failures = [failure for cell in simulation["result"]["cells"] for failure in cell["failures"]]
+    return f"{failures[0]['kind']}: {failures[0]['message']}; see 'walle-control simulation show'"
 
 
 def task_list(arguments: argparse.Namespace) -> int:
@@ -418,6 +425,30 @@ def device_describe(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def simulation_show(arguments: argparse.Namespace) -> int:
+    """``simulation show``; 1 if the version has not passed."""
+    with _connect(arguments) as client:
+        answer = client.get(_simulation_path(arguments))
+    return _print_simulation(arguments, answer)
+
+
+def simulation_run(arguments: argparse.Namespace) -> int:
+    """``simulation run``; 1 if the version has not passed."""
+    with _connect(arguments) as client:
+        answer = client.post(_simulation_path(arguments))
+    return _print_simulation(arguments, answer)
+
+
+def _simulation_path(arguments: argparse.Namespace) -> str:
+    scenario, task = _task(arguments.task)
+    return f"tasks/{_quoted(scenario)}/{_quoted(task)}/{_quoted(arguments.version)}/simulation"
+
+
+def _print_simulation(arguments: argparse.Namespace, answer: Any) -> int:
+    _print(arguments, answer, lambda: show.print_simulation(answer))
+    return 0 if answer["result"]["passed"] else 1
+
+
 def device_list(arguments: argparse.Namespace) -> int:
     """``device list``: all pages."""
     devices: list[Any] = []
@@ -538,6 +569,13 @@ def audit_verify(arguments: argparse.Namespace) -> int:
     facts = {"entries": seq, "last hash": head}
     _print(arguments, facts, lambda: show.print_facts(facts))
     return 0
+
+
+def fleet_sim(arguments: argparse.Namespace) -> int:
+    """``fleet-sim``; 1 if a release did not reach its part in time."""
+    from walle_control.cli import fleet  # brings Trio
+
+    return fleet.simulate(arguments, _connect(arguments))
 
 
 def _connect(arguments: argparse.Namespace) -> AdminClient:

@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     top = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_server_commands(top)
     _add_task_commands(top)
+    _add_simulation_commands(top)
     _add_release_commands(top)
     _add_audience_commands(top)
     _add_approval_commands(top)
@@ -59,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_audit_commands(top)
     _add_people_commands(top)
     _add_webhook_commands(top)
+    _add_fleet_command(top)
     return parser
 
 
@@ -151,6 +153,17 @@ def _add_task_commands(top: argparse._SubParsersAction[argparse.ArgumentParser])
     show.add_argument("version")
 
 
+def _add_simulation_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    simulation = _group(top, "simulation", "what versions must pass before they may be released")
+    for name, handler, text in (
+        ("show", commands.simulation_show, "how a version did; 1 if it has not passed"),
+        ("run", commands.simulation_run, "play them again, as they were at the version's tag"),
+    ):
+        command = _remote(simulation, name, handler, text, example="demo/digit_reader 1.0.0")
+        command.add_argument("task", metavar="SCENARIO/TASK")
+        command.add_argument("version")
+
+
 #: Settings of ``GuardSettings`` that a release may set for itself.
 GUARD_OPTIONS: tuple[tuple[str, Callable[[str], float], str], ...] = (
     ("max_failure_rate", float, "part of the devices that may fail, e.g. 0.05"),
@@ -159,6 +172,7 @@ GUARD_OPTIONS: tuple[tuple[str, Callable[[str], float], str], ...] = (
     ("horizon_s", float, "failures count within this time of a device's start"),
     ("silence_s", float, "a device not heard of for so long is silent; 0: never"),
     ("slower", float, "pause if runs take so many times as long as before; 0: never"),
+    ("larger", float, "pause if runs need so many times as much memory as before; 0: never"),
     ("min_reports", int, "for a handful of devices: judge by the rate alone once so many reports have come"),
 )
 
@@ -468,6 +482,23 @@ def _add_people_commands(top: argparse._SubParsersAction[argparse.ArgumentParser
     _remote(token, "list", operators.token_list, "list them: your own, or everybody's for an admin")
     revoke = _remote(token, "revoke", operators.token_revoke, "end one at once", example="t0a1b2c3d4e5f")
     revoke.add_argument("id", metavar="ID")
+
+
+def _add_fleet_command(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    fleet = _remote(
+        top, "fleet-sim", commands.fleet_sim, "let simulated devices live on a server",
+        example="--devices 200 --release demo/digit_reader 1.0.0 --plot coverage.svg",
+    )  # fmt: skip
+    fleet.add_argument("--scenario", metavar="FILE", help="what the fleet is made of; default: plain devices")
+    fleet.add_argument("--devices", type=int, help="how many, instead of the scenario's")
+    fleet.add_argument("--seed", type=int, help="of all chance, instead of the scenario's")
+    fleet.add_argument("--seconds", type=float, default=600.0, help="end after so long; default: 600")
+    fleet.add_argument(
+        "--release", nargs=2, metavar=("SCENARIO/TASK", "VERSION"),
+        help="release this to all once they are enrolled; end when --until of them run it",
+    )  # fmt: skip
+    fleet.add_argument("--until", type=float, default=0.999, metavar="PART", help="default: 0.999")
+    fleet.add_argument("--plot", metavar="FILE", help="draw the coverage of each version, an SVG file")
 
 
 def _local(

@@ -73,6 +73,29 @@ def print_trial(answer: Answer) -> None:
         print()
 
 
+def print_simulation(answer: Answer) -> None:
+    """Print how each cell of a version's simulations did, and what is wrong with it."""
+    result = answer["result"]
+    print_table(result["cells"], CELLS, "")
+    failures = [(cell, failure) for cell in result["cells"] for failure in cell["failures"]]
+    if failures:
+        print()
+        columns: list[Column] = [
+            ("failed", lambda each: _cell_name(each[0])),
+            ("kind", lambda each: each[1]["kind"]),
+            ("what", lambda each: each[1]["message"]),
+        ]
+        print_table(failures, columns, "")
+    print()
+    state = "ready to be released" if result["passed"] else "a draft"
+    smoked = "; it declares no simulations, and was only loaded" if result["smoked"] else ""
+    print(f"{answer['scenario']}/{answer['task']} {answer['version']} is {state}{smoked}")
+
+
+def _cell_name(cell: Answer) -> str:
+    return " ".join(filter(None, (cell["recording"], cell["app_version"]))) or "loads"
+
+
 def moment(wall_ms: int) -> str:
     """A time for people, in UTC."""
     return datetime.fromtimestamp(wall_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -82,6 +105,7 @@ VERSIONS: tuple[Column, ...] = (
     ("scenario", lambda v: v["scenario"]),
     ("task", lambda v: v["task"]),
     ("version", lambda v: v["version"]),
+    ("state", lambda v: v["state"]),
     ("files", lambda v: v["files"]),
     ("size", lambda v: format_bytes(v["total_bytes"])),
     ("commit", lambda v: v["source"][:12]),
@@ -97,6 +121,15 @@ REPOSITORIES: tuple[Column, ...] = (
     ("imports", lambda r: "by itself" if r["repository"]["auto_import"] else "when asked"),
     ("fetched (UTC)", lambda r: moment(r["synced_ms"]) if r["synced_ms"] else "never"),
     ("trouble", lambda r: r["error"]),
+)
+
+CELLS: tuple[Column, ...] = (
+    ("recording", _cell_name),
+    ("profile", lambda c: c["profile"] or "-"),
+    ("runs", lambda c: c["runs"]),
+    ("cpu, ms", lambda c: f"{c['cpu_s'] * 1e3:.1f}"),
+    ("memory", lambda c: format_bytes(c["peak_bytes"])),
+    ("passed", lambda c: "no" if c["failures"] else "yes"),
 )
 
 RELEASES: tuple[Column, ...] = (
@@ -157,7 +190,10 @@ ARMS: tuple[Column, ...] = (
     ("failed", lambda a: f"{a['failed']} ({a['failure_rate']:.2%})"),
     ("bad installations", lambda a: a["bad_installations"]),
     ("silent", lambda a: a["silent"]),
+    ("unknown", lambda a: a["unknown"]),
     ("median, ms", lambda a: "-" if a["median_ms"] is None else f"{a['median_ms']:.1f}"),
+    ("p95, ms", lambda a: "-" if a["p95_ms"] is None else f"{a['p95_ms']:.1f}"),
+    ("median memory", lambda a: "-" if a["median_bytes"] is None else format_bytes(a["median_bytes"])),
 )
 
 RULES: tuple[Column, ...] = (
@@ -286,6 +322,7 @@ def _bar(part: float, width: int = 20) -> str:
 
 def _installed(task: Answer) -> str:
     text = f"{task['scenario']}/{task['task']} {task['version']}"
-    if task["outcome"] == "failure":
-        return f"{text} ({task['stage']} failed)"
-    return f"{text} (reverted)" if task["stage"] == "revert" else text
+    if task["state"] == "installed":
+        return text
+    tries = f", attempt {task['attempt']}" if task["attempt"] > 1 else ""
+    return f"{text} ({task['state']}{tries})"

@@ -289,4 +289,22 @@ MIGRATIONS: Sequence[Migration] = (
     CREATE INDEX webhook_delivery_waiting ON webhook_delivery (state, webhook_id, id);
     CREATE INDEX webhook_delivery_by_webhook ON webhook_delivery (webhook_id, id);
     """,
+    # What a run needed; how often a device tried, and for how long it will not again.
+    """
+    ALTER TABLE vote ADD COLUMN peak_bytes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE device_task ADD COLUMN error_class TEXT NOT NULL DEFAULT 'none';
+    ALTER TABLE device_task ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE device_task ADD COLUMN barred_s REAL NOT NULL DEFAULT 0;
+    ALTER TABLE device_task ADD COLUMN received_ms INTEGER NOT NULL DEFAULT 0;
+    UPDATE device_task SET received_ms = at_ms;
+    """,
+    # Recordings are kept to be played again; versions from before are drafts until they are.
+    """
+    CREATE TABLE simulation (
+        scenario TEXT NOT NULL, task TEXT NOT NULL, version TEXT NOT NULL, passed INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL, seconds REAL NOT NULL, result TEXT NOT NULL, recordings BLOB NOT NULL,
+        PRIMARY KEY (scenario, task, version),
+        FOREIGN KEY (scenario, task, version) REFERENCES task_version (scenario, task, version)
+    ) STRICT;
+    """,
 )

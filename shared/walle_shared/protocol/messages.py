@@ -120,8 +120,9 @@ class Report:
     ``report_id`` is unique on the device for ever, so a repeated batch counts once.
     ``attempt`` counts the starts of this release on this device. ``votes``: the device tells every outcome of
     this release, so it may be counted. ``control_of``: it is held back from that release, which is compared
-    with this one. The stage ``start`` says that such a comparison begins; other releases begin with their
-    installation.
+    with this one. The stage ``start`` says that such a comparison begins or, without ``control_of``, that the
+    first installation of this release does. ``peak_bytes``: the memory of a run (0: not known).
+    ``barred_s``: after this failure the device does not try the release again for so long.
     """
 
     report_id: str
@@ -138,6 +139,8 @@ class Report:
     message: str = ""
     votes: bool = True
     control_of: ReleaseId = NO_RELEASE
+    peak_bytes: int = 0
+    barred_s: float = 0.0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

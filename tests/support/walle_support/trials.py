@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from walle_control.features.rollouts.guard import Decision, GuardSettings, Rule, Verdict
 from walle_control.features.rollouts.trial import Arm, Trial, Vote, VoteKind
+from walle_shared.ids import DeviceId
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Fleet:
         silence: never heard of after the start, in both arms.
         late: report only hours later, in both arms.
         skew: devices that come early fail so many times as often (in both arms).
+        lost: begin to install the new version and are never heard of again.
+        offline: cannot install the new version because their network fails.
     """
 
     devices: int = 2_000
@@ -33,6 +36,8 @@ class Fleet:
     silence: float = 0.0
     late: float = 0.0
     skew: float = 1.0
+    lost: float = 0.0
+    offline: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,14 +84,24 @@ def run_trial(fleet: Fleet, seed: int, guard: GuardSettings | None = None, tick_
 def _events(fleet: Fleet, dice: random.Random) -> list[tuple[int, int, Vote]]:
     events: list[tuple[int, int, Vote]] = []
 
-    def add(at_s: float, device: int, arm: Arm, kind: VoteKind, duration_ms: float = 0.0) -> None:
+    def add(
+        at_s: float, device: int, arm: Arm, kind: VoteKind, duration_ms: float = 0.0, peak_bytes: int = 0
+    ) -> None:
         at_ms = round(at_s * 1000)
-        events.append((at_ms, len(events), Vote(f"d{device}", arm, kind, at_ms, duration_ms)))
+        vote = Vote(DeviceId(f"d{device}"), arm, kind, at_ms, duration_ms, peak_bytes)
+        events.append((at_ms, len(events), vote))
 
     at_s = 0.0
     for device in range(fleet.devices):
         at_s += dice.expovariate(fleet.starts_per_s)
         arm: Arm = "control" if dice.random() < fleet.control else "treatment"
+        if arm == "treatment":
+            add(at_s, device, arm, "begin")
+            if dice.random() < fleet.lost:
+                continue
+            if dice.random() < fleet.offline:
+                add(at_s + dice.expovariate(0.1), device, arm, "excused")
+                continue
         add(at_s, device, arm, "start")
         if dice.random() < fleet.silence:
             continue
@@ -98,6 +113,7 @@ def _events(fleet: Fleet, dice: random.Random) -> list[tuple[int, int, Vote]]:
         if dice.random() < min(1.0, rate * (fleet.skew if early else 1.0)):
             add(heard_s, device, arm, "bad_run")
         else:
-            add(heard_s, device, arm, "good_run", dice.lognormvariate(2, 0.5))
+            peak_bytes = round(dice.lognormvariate(14, 0.5))
+            add(heard_s, device, arm, "good_run", dice.lognormvariate(2, 0.5), peak_bytes)
     heapq.heapify(events)
     return events

@@ -18,6 +18,8 @@ from walle_control.config import ControlConfig
 from walle_control.db.connection import Database
 from walle_control.db.postgres import PostgresBackend
 from walle_control.db.store import Store
+from walle_control.features.tasks.simulation import failed
+from walle_control.features.tasks.types import SimulationResult
 from walle_shared.clock import FixedClock
 from walle_shared.errors import UnsupportedError
 from walle_shared.protocol.messages import EnrolRequest, EnrolResponse, renewal_bytes
@@ -94,6 +96,20 @@ class FakeConverter:
         wmodel_path.write_bytes(b"wmodel of " + data)
 
 
+@dataclass
+class FakeSimulator:
+    """Stands in for the program that simulates: every version passes, unless told otherwise."""
+
+    passes: bool = True
+    seen: list[Mapping[str, bytes]] = field(default_factory=list)
+
+    def __call__(self, files: Mapping[str, bytes], timeout_s: float) -> SimulationResult:
+        self.seen.append(files)
+        if not self.passes:
+            return failed("golden_differs", "not what was expected")
+        return SimulationResult(passed=True, smoked=True, cells=())
+
+
 @pytest.fixture
 def converter() -> FakeConverter:
     return FakeConverter()
@@ -105,8 +121,19 @@ def config() -> ControlConfig:
 
 
 @pytest.fixture
-def app(config: ControlConfig, clock: FixedClock, store: Store, converter: FakeConverter) -> Starlette:
-    return create_app(config, clock=clock, store=store, convert=converter)
+def simulator() -> FakeSimulator:
+    return FakeSimulator()
+
+
+@pytest.fixture
+def app(
+    config: ControlConfig,
+    clock: FixedClock,
+    store: Store,
+    converter: FakeConverter,
+    simulator: FakeSimulator,
+) -> Starlette:
+    return create_app(config, clock=clock, store=store, convert=converter, simulate=simulator)
 
 
 @pytest.fixture

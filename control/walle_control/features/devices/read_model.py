@@ -15,10 +15,10 @@ def profile_of(db: Connection, device_id: DeviceId) -> Profile:
     Raises:
         NotFound: no such device.
     """
-    device = store.find_device(db, device_id)
-    if device is None:
+    profile = store.find_profile(db, device_id)
+    if profile is None:
         raise NotFound(f"no device {device_id!r} is enrolled")
-    return device.profile
+    return profile
 
 
 def count(db: Connection) -> int:

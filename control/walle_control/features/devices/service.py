@@ -157,14 +157,16 @@ class DevicesService:
         Raises:
             NotFound: no such device.
         """
-        device = await self._database.read(lambda db: store.find_device(db, device_id))
+        now_ms = self._clock.wall_ms()
+        device = await self._database.read(lambda db: store.find_device(db, device_id, now_ms))
         if device is None:
             raise NotFound(f"no device {device_id!r} is enrolled")
         return device
 
     async def list(self, after: str, limit: int) -> DeviceList:
         """A page of devices by id, from the one after ``after``."""
-        devices = await self._database.read(lambda db: store.list_devices(db, after, limit + 1))
+        now_ms = self._clock.wall_ms()
+        devices = await self._database.read(lambda db: store.list_devices(db, after, limit + 1, now_ms))
         more = len(devices) > limit
         return DeviceList(tuple(devices[:limit]), devices[limit - 1].id if more else None)
 

@@ -87,24 +87,30 @@ def revoked_ids(db: Connection) -> set[DeviceId]:
     return {DeviceId(row["id"]) for row in db.execute("SELECT id FROM device WHERE state = 'revoked'")}
 
 
-def find_device(db: Connection, device_id: DeviceId) -> Device | None:
+def find_profile(db: Connection, device_id: DeviceId) -> Profile | None:
+    """A device's profile."""
+    row = db.execute("SELECT profile FROM device WHERE id = ?", (device_id,)).fetchone()
+    return cast(Profile, orjson.loads(row["profile"])) if row else None
+
+
+def find_device(db: Connection, device_id: DeviceId, now_ms: int) -> Device | None:
     """A device with its tasks."""
     row = db.execute("SELECT * FROM device WHERE id = ?", (device_id,)).fetchone()
-    return _device(db, row) if row else None
+    return _device(db, row, now_ms) if row else None
 
 
-def list_devices(db: Connection, after: str, limit: int) -> list[Device]:
+def list_devices(db: Connection, after: str, limit: int, now_ms: int) -> list[Device]:
     """Devices by id, with their tasks."""
     rows = db.execute("SELECT * FROM device WHERE id > ? ORDER BY id LIMIT ?", (after, limit)).fetchall()
-    return [_device(db, row) for row in rows]
+    return [_device(db, row, now_ms) for row in rows]
 
 
-def _device(db: Connection, row: Row) -> Device:
+def _device(db: Connection, row: Row, now_ms: int) -> Device:
     return Device(
         DeviceId(row["id"]),
         cast(DeviceState, row["state"]),
         orjson.loads(row["profile"]),
         row["created_ms"],
         row["last_seen_ms"],
-        telemetry.installed_tasks(db, DeviceId(row["id"])),
+        telemetry.installed_tasks(db, DeviceId(row["id"]), now_ms),
     )

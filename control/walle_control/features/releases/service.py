@@ -92,6 +92,8 @@ class ReleasesService:
         trials: TrialBook,
         defaults: GuardConfig,
         announce: Announce,
+        *,
+        require_simulation: bool = True,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -99,6 +101,7 @@ class ReleasesService:
         self._trials = trials
         self._defaults = defaults
         self._announce = announce
+        self._require_simulation = require_simulation
         self._publishing = trio.Lock()
         self._published = b""
 
@@ -119,6 +122,7 @@ class ReleasesService:
         Raises:
             ConfigError: a name, the predicate, the percentage or a guard setting is wrong.
             NotFound: the version was not imported.
+            Conflict: it has not passed its simulations.
         """
         check_name(wish.scenario, "scenario")
         check_name(wish.task, "task")
@@ -276,6 +280,8 @@ class ReleasesService:
     ) -> ReleaseId:
         tasks.manifest_of(db, wish.scenario, wish.task, wish.version)
         audiences.audiences(db).check(wish.predicate, optional=wish.optional)
+        if self._require_simulation:
+            tasks.require_simulated(db, wish.scenario, wish.task, wish.version)
         rank, now_ms = store.next_rank(db), self._clock.wall_ms()
         release_id = ReleaseId(f"r{rank}-{secrets.token_hex(4)}")
         row = ReleaseRow(
@@ -467,7 +473,7 @@ def _explain(db: Connection, files: FileStore, request: ExplainRequest, now_ms: 
     policy = Policy(from_plain(Snapshot, orjson.loads(newest.snapshot)))
     moment = Moment(
         now_ms,
-        has=frozenset(telemetry.installed_releases(db, request.device_id)),
+        has=frozenset(telemetry.installed_releases(db, request.device_id, now_ms)),
         permits=frozenset(
             release.id
             for release in policy.snapshot.releases

@@ -90,6 +90,7 @@ class GuardWish:
     horizon_s: float | None = None
     silence_s: float | None = None
     slower: float | None = None
+    larger: float | None = None
     min_reports: int | None = None
 
     def over(self, defaults: GuardSettings) -> GuardSettings:

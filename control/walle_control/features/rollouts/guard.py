@@ -23,7 +23,14 @@ VOTING_STAGES: Final[Mapping[Stage, str]] = {"run": "runs", "install": "installa
 Decision = Literal["hold", "pass", "pause", "rollback"]
 
 Rule = Literal[
-    "failing_runs", "failing_installations", "worse_than_before", "silent", "slower", "threshold", "none"
+    "failing_runs",
+    "failing_installations",
+    "worse_than_before",
+    "silent",
+    "slower",
+    "larger",
+    "threshold",
+    "none",
 ]
 
 #: Each rule of a trial: what it does, and its part of the error budget; the parts sum to 1. Comparing with
@@ -33,7 +40,8 @@ RULES: Final[Mapping[Rule, tuple[Decision, float]]] = {
     "failing_installations": ("rollback", 1 / 8),
     "worse_than_before": ("rollback", 1 / 2),
     "silent": ("rollback", 1 / 8),
-    "slower": ("pause", 1 / 8),
+    "slower": ("pause", 1 / 16),
+    "larger": ("pause", 1 / 16),
 }
 
 #: With this risk a release may grow although it fails more often than it may.
@@ -51,8 +59,10 @@ class GuardSettings:
         alpha: the probability of taking back a release that is fine, for all rules together.
         tolerance: a failure rate is not called worse than before unless it is higher by this much.
         horizon_s: a device's failures count within so many seconds of its start.
-        silence_s: a device that has not been heard of for so long after its start counts as silent; 0: never.
+        silence_s: a device that has not been heard of for so long after its start counts as silent, and one
+            that says nothing for so long of an installation it began as unknown; 0: never.
         slower: runs are called slower if their median takes this many times as long as before; 0: never.
+        larger: runs are called larger if their median needs this many times as much memory; 0: never.
         min_reports: an operator's rule for a handful of devices: with so many reports (not devices) of a
             kind, roll back as soon as more than ``max_failure_rate`` of them failed; 0 turns it off. It gives
             no guarantee.
@@ -64,6 +74,7 @@ class GuardSettings:
     horizon_s: float = DAY_S
     silence_s: float = DAY_S
     slower: float = 1.5
+    larger: float = 1.5
     min_reports: int = 0
 
     def checked(self) -> GuardSettings:
@@ -79,6 +90,7 @@ class GuardSettings:
             (self.horizon_s > 0, "horizon_s must be over 0"),
             (self.silence_s >= 0, "silence_s must not be negative"),
             (self.slower == 0 or self.slower > 1, "slower must be over 1, or 0 to turn it off"),
+            (self.larger == 0 or self.larger > 1, "larger must be over 1, or 0 to turn it off"),
             (self.min_reports >= 0, "min_reports must not be negative"),
         )
         for holds, rule in rules:

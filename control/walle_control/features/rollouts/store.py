@@ -13,9 +13,9 @@ from walle_shared.ids import DeviceId, ReleaseId
 def insert_vote(db: Connection, release_id: ReleaseId, vote: Vote) -> bool:
     """Add a vote; whether it is the first of its kind."""
     added = db.execute(
-        "INSERT INTO vote (release_id, device_id, arm, kind, at_ms, duration_ms) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        (release_id, vote.device_id, vote.arm, vote.kind, vote.at_ms, vote.duration_ms),
+        "INSERT INTO vote (release_id, device_id, arm, kind, at_ms, duration_ms, peak_bytes)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (release_id, vote.device_id, vote.arm, vote.kind, vote.at_ms, vote.duration_ms, vote.peak_bytes),
     )
     return added.rowcount == 1
 
@@ -23,9 +23,9 @@ def insert_vote(db: Connection, release_id: ReleaseId, vote: Vote) -> bool:
 def votes_after(db: Connection, release_id: ReleaseId, after: int) -> Iterator[tuple[int, Vote]]:
     """The votes of a release with a number over ``after``, with their numbers, in the order of arrival."""
     rows = db.execute(
-        "SELECT id, device_id, arm, kind, at_ms, duration_ms FROM vote WHERE release_id = ? AND id > ?"
-        " ORDER BY id",
+        "SELECT id, device_id, arm, kind, at_ms, duration_ms, peak_bytes FROM vote"
+        " WHERE release_id = ? AND id > ? ORDER BY id",
         (release_id, after),
     )
-    for number, device_id, arm, kind, at_ms, duration_ms in rows:
-        yield number, Vote(DeviceId(device_id), cast(Arm, arm), cast(VoteKind, kind), at_ms, duration_ms)
+    for number, device_id, arm, kind, *measured in rows:
+        yield number, Vote(DeviceId(device_id), cast(Arm, arm), cast(VoteKind, kind), *measured)

@@ -14,7 +14,11 @@ Rules, and what each of them observes:
   still at risk just before it (a log-rank test: late failures, late starts and devices gone for good do it no
   harm).
 - ``silent``: whether a device was heard of by a deadline, against one of the other arm, pair by pair.
-- ``slower``: whose first good run took longer, pair by pair.
+- ``slower``, ``larger``: whose first good run took longer, or needed more memory, pair by pair.
+
+A device that has begun to install and says nothing more is *unknown* once the deadline for being heard of has
+passed. That is no vote: its network may be gone. But a release does not grow while so many are unknown that
+they could hide more failures than are allowed. What a device says later still counts.
 
 The state depends on the votes alone, in their order, so that it can be made again from what is stored.
 """
@@ -22,7 +26,6 @@ The state depends on the votes alone, in their order, so that it can be made aga
 from __future__ import annotations
 
 import math
-import statistics
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,13 +33,15 @@ from typing import Any, Final, Literal, assert_never
 
 from walle_control.features.rollouts.guard import PROMOTE_ALPHA, RULES, GuardSettings, Rule, Verdict
 from walle_control.features.rollouts.sequential import BETTER, OddsTest, log_e_of_rate
+from walle_control.features.rollouts.sketch import QuantileSketch
 from walle_shared.ids import DeviceId
 
 Arm = Literal["treatment", "control", "holdout"]
-VoteKind = Literal["start", "good_run", "bad_run", "bad_install"]
+#: ``begin``: an installation has begun. ``excused``: it failed, but through nobody's fault of the release.
+VoteKind = Literal["begin", "excused", "start", "good_run", "bad_run", "bad_install"]
 
-#: So many durations an arm keeps for its median.
-_DURATIONS_MAX: Final = 1_001
+#: The quantiles of durations and memory that are shown.
+_SHOWN: Final[Mapping[str, float]] = {"median": 0.5, "p95": 0.95}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Vote:
     kind: VoteKind
     at_ms: int
     duration_ms: float = 0.0
+    peak_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -63,7 +69,11 @@ class _Arm:
     failures: int = 0
     due: int = 0
     silent: int = 0
-    durations: deque[float] = field(default_factory=lambda: deque(maxlen=_DURATIONS_MAX))
+    durations_ms: QuantileSketch = field(default_factory=QuantileSketch)
+    peaks_bytes: QuantileSketch = field(default_factory=QuantileSketch)
+    installing: dict[DeviceId, int] = field(default_factory=dict)  # in order of their beginning
+    unknown: set[DeviceId] = field(default_factory=set)
+    excused: set[DeviceId] = field(default_factory=set)
 
     def failure_rate(self) -> float:
         return self.failures / len(self.started) if self.started else 0.0
@@ -73,6 +83,14 @@ class _Arm:
 
     def tried(self) -> int:
         return len(self.started.keys() | self.bad_installs)
+
+    def begin(self, device_id: DeviceId, now_ms: int) -> None:
+        if not any(device_id in answered for answered in (self.started, self.bad_installs, self.excused)):
+            self.installing.setdefault(device_id, now_ms)
+
+    def answered(self, device_id: DeviceId) -> None:
+        self.installing.pop(device_id, None)
+        self.unknown.discard(device_id)
 
 
 class _Pairs:
@@ -103,6 +121,7 @@ class Trial:
         self._worse = OddsTest()
         self._silence = _Pairs()
         self._duration = _Pairs()
+        self._memory = _Pairs()
         self._compared = True
         self._now_ms = 0
 
@@ -110,20 +129,23 @@ class Trial:
         """Count a vote. A device that is not known to have started starts with it."""
         self.advance(vote.at_ms)
         arm = self._arms[vote.arm]
-        if vote.kind == "bad_install":
-            arm.bad_installs.add(vote.device_id)
+        if vote.kind == "begin":
+            arm.begin(vote.device_id, self._now_ms)
             return
-        if vote.device_id not in arm.started:
-            self._start(arm, vote.device_id)
+        arm.answered(vote.device_id)
         match vote.kind:
+            case "excused":
+                arm.excused.add(vote.device_id)
+            case "bad_install":
+                arm.bad_installs.add(vote.device_id)
             case "start":
-                pass
+                self._start(arm, vote.device_id)
             case "good_run":
+                self._start(arm, vote.device_id)
                 arm.heard.add(vote.device_id)
-                arm.durations.append(vote.duration_ms)
-                if self._compares(vote.arm):
-                    self._duration.add(vote.arm, vote.duration_ms)
+                self._measure(vote)
             case "bad_run":
+                self._start(arm, vote.device_id)
                 arm.heard.add(vote.device_id)
                 self._fail(vote)
             case _:
@@ -143,6 +165,12 @@ class Trial:
                 arm.silent += silent
                 if self._compares(name):
                     self._silence.add(name, float(silent))
+            while self.guard.silence_s and arm.installing:
+                device_id = next(iter(arm.installing))
+                if arm.installing[device_id] > silent_ms:
+                    break
+                del arm.installing[device_id]
+                arm.unknown.add(device_id)
 
     def stop_comparing(self) -> None:
         """From here on nobody is held back: what comes says nothing about the arms any more."""
@@ -165,7 +193,9 @@ class Trial:
             name: {
                 "started": len(arm.started), "failed": arm.failures, "failure_rate": arm.failure_rate(),
                 "heard": len(arm.heard), "silent": arm.silent, "bad_installations": len(arm.bad_installs),
-                "median_ms": statistics.median(arm.durations) if arm.durations else None,
+                "installing": len(arm.installing), "unknown": len(arm.unknown),
+                **{f"{name}_ms": arm.durations_ms.quantile(part) for name, part in _SHOWN.items()},
+                **{f"{name}_bytes": arm.peaks_bytes.quantile(part) for name, part in _SHOWN.items()},
             }
             for name, arm in self._arms.items()
         }  # fmt: skip
@@ -179,10 +209,23 @@ class Trial:
         return self._compared and arm != "holdout"
 
     def _start(self, arm: _Arm, device_id: DeviceId) -> None:
+        if device_id in arm.started:
+            return
         arm.started[device_id] = self._now_ms
         arm.at_risk.add(device_id)
         arm.leaving.append(device_id)
         arm.awaited.append(device_id)
+
+    def _measure(self, vote: Vote) -> None:
+        arm = self._arms[vote.arm]
+        arm.durations_ms.add(vote.duration_ms)
+        if self._compared:
+            self._duration.add(vote.arm, vote.duration_ms)
+        if not vote.peak_bytes:  # an agent from before it was told
+            return
+        arm.peaks_bytes.add(vote.peak_bytes)
+        if self._compared:
+            self._memory.add(vote.arm, vote.peak_bytes)
 
     def _fail(self, vote: Vote) -> None:
         arm = self._arms[vote.arm]
@@ -208,6 +251,8 @@ class Trial:
                 return self._silence.test.peak
             case "slower":
                 return self._duration.test.peak
+            case "larger":
+                return self._memory.test.peak
             case _:
                 raise ValueError(f"{rule} is no rule of a trial")
 
@@ -225,12 +270,16 @@ class Trial:
                 return new.silence_rate() - old.silence_rate() > self.guard.tolerance
             case "slower":
                 return bool(self.guard.slower) and self._slowdown() > self.guard.slower
+            case "larger":
+                return bool(self.guard.larger) and self._growth() > self.guard.larger
             case _:
                 return True
 
     def _slowdown(self) -> float:
-        new, old = (self._arms[name].durations for name in ("treatment", "control"))
-        return statistics.median(new) / max(statistics.median(old), 1e-9) if new and old else 1.0
+        return _ratio(self._arms["treatment"].durations_ms, self._arms["control"].durations_ms)
+
+    def _growth(self) -> float:
+        return _ratio(self._arms["treatment"].peaks_bytes, self._arms["control"].peaks_bytes)
 
     def _missing(self, min_devices: int) -> str:
         """What keeps the release from growing; empty if nothing does."""
@@ -242,7 +291,9 @@ class Trial:
         allowed = self.guard.max_failure_rate
         if log_e_of_rate(new.failures, heard, allowed, BETTER) < enough:
             return f"{new.failures} of {heard} devices failed: too few to be sure of at most {allowed:.1%}"
-        for rule in ("worse_than_before", "silent", "slower"):
+        if len(new.unknown) > allowed * (new.tried() + len(new.unknown)):
+            return f"{len(new.unknown)} devices began to install it and were not heard of since"
+        for rule in ("worse_than_before", "silent", "slower", "larger"):
             if self._log_e(rule) >= enough and self._matters(rule):
                 return f"{self._words(rule)}: not yet sure"
         return ""
@@ -262,5 +313,13 @@ class Trial:
                 )
             case "slower":
                 return f"runs take {self._slowdown():.2f} times as long as before"
+            case "larger":
+                return f"runs need {self._growth():.2f} times as much memory as before"
             case _:
                 return failed
+
+
+def _ratio(new: QuantileSketch, old: QuantileSketch) -> float:
+    """The median of one beside that of the other; 1 while either is empty."""
+    above, below = new.quantile(0.5), old.quantile(0.5)
+    return above / below if above is not None and below is not None else 1.0

@@ -24,12 +24,15 @@ def votes_of(
     ``other_arm`` is the arm of a device that is kept from a release.
     """
     found: list[tuple[ReleaseId, Arm, VoteKind]] = []
-    kind = _kind_of(report)
-    if kind is not None and report.votes and report.stage != "start":
+    is_held_back = report.control_of != NO_RELEASE
+    if report.votes and (kind := _treatment_kind(report, is_held_back=is_held_back)) is not None:
         found.append((report.release_id, "treatment", kind))
-    if kind is not None and report.control_of != NO_RELEASE and report.stage in ("start", "run"):
+    if is_held_back and (kind := "start" if report.stage == "start" else _run_kind(report)) is not None:
         found.append((report.control_of, other_arm, kind))
-    return [(release, Vote(device_id, arm, kind, at_ms, report.duration_ms)) for release, arm, kind in found]
+    return [
+        (release, Vote(device_id, arm, kind, at_ms, report.duration_ms, report.peak_bytes))
+        for release, arm, kind in found
+    ]
 
 
 def count_votes(db: Connection, device_id: DeviceId, report: Report, now_ms: int) -> None:
@@ -41,16 +44,21 @@ def count_votes(db: Connection, device_id: DeviceId, report: Report, now_ms: int
             store.insert_vote(db, release_id, vote)
 
 
-def _kind_of(report: Report) -> VoteKind | None:
-    failed = report.outcome == "failure"
-    if failed and report.error_class not in VOTING_ERRORS:
-        return None
+def _treatment_kind(report: Report, *, is_held_back: bool) -> VoteKind | None:
     match report.stage:
         case "start":
+            return None if is_held_back else "begin"  # else it is the other arm that starts
+        case "install" if report.outcome == "success":
             return "start"
         case "install":
-            return "bad_install" if failed else "start"
-        case "run":
-            return "bad_run" if failed else "good_run"
+            return "bad_install" if report.error_class in VOTING_ERRORS else "excused"
         case _:
-            return None
+            return _run_kind(report)
+
+
+def _run_kind(report: Report) -> VoteKind | None:
+    if report.stage != "run":
+        return None
+    if report.outcome == "success":
+        return "good_run"
+    return "bad_run" if report.error_class in VOTING_ERRORS else None

@@ -12,7 +12,7 @@ from walle_control.config import ImportConfig
 from walle_control.features.tasks.types import TaskSource
 from walle_shared.errors import ConfigError, NotAllowed, NotFound, TaskError
 from walle_shared.limits import MANIFEST_MAX_FILES
-from walle_shared.manifest import check_bundle_path, is_shipped
+from walle_shared.manifest import SIMULATIONS_FOLDER, check_bundle_path, is_shipped
 
 #: Folders of a task may be nested this deep.
 _DEPTH_MAX = 16
@@ -33,7 +33,9 @@ def read_tag(repository: Path, tag: str, folder: str, limits: ImportConfig) -> T
     try:
         commit = _commit_of(repo, repository, tag)
         tree = _folder_of(commit, tag, folder)
-        return TaskSource(str(commit.id), tag, _read_files(tree, f"{folder} at tag {tag}", limits))
+        where = f"{folder} at tag {tag}"
+        files = _read_files(tree, where, limits)
+        return TaskSource(str(commit.id), tag, files, _read_simulations(tree, where, limits))
     finally:
         repo.free()
 
@@ -86,6 +88,14 @@ def _read_files(tree: pygit2.Tree, where: str, limits: ImportConfig) -> dict[str
             raise TaskError(f"{where}: with {path} the task has over {MANIFEST_MAX_FILES} files")
         files[path] = blob.data
     return files
+
+
+def _read_simulations(tree: pygit2.Tree, where: str, limits: ImportConfig) -> dict[str, bytes]:
+    """What stays in the repository, but must be passed before a release."""
+    if SIMULATIONS_FOLDER not in tree or not isinstance(folder := tree[SIMULATIONS_FOLDER], pygit2.Tree):
+        return {}
+    files = _read_files(folder, f"{where}: {SIMULATIONS_FOLDER}", limits)
+    return {f"{SIMULATIONS_FOLDER}/{path}": data for path, data in files.items()}
 
 
 def _walk(tree: pygit2.Tree, prefix: str, where: str) -> Iterator[tuple[str, pygit2.Blob]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from walle_control.db.sql import Connection
 from walle_control.features.tasks import store
-from walle_shared.errors import NotFound
+from walle_shared.errors import Conflict, NotFound
 from walle_shared.protocol.messages import FileRef
 
 
@@ -25,6 +25,20 @@ def manifest_of(db: Connection, scenario: str, task: str, version: str) -> FileR
 def deltas_of(db: Connection, manifest: FileRef) -> FileRef | None:
     """The list of deltas to the files of a manifest, if there is one."""
     return store.find_deltas(db, manifest.sha256)
+
+
+def require_simulated(db: Connection, scenario: str, task: str, version: str) -> None:
+    """Refuse a version that is a draft.
+
+    Raises:
+        Conflict: it has not passed its simulations; says how to see why.
+    """
+    row = store.find_version(db, scenario, task, version)
+    if row is not None and row.state == "draft":
+        name = f"{scenario}/{task} {version}"
+        raise Conflict(
+            f"{name} is a draft until it passes its simulations: see 'walle-control simulation show {name}'"
+        )
 
 
 def count(db: Connection) -> int:

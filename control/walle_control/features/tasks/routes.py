@@ -6,7 +6,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from walle_control.features.tasks.service import TasksService
-from walle_control.features.tasks.types import ImportRequest, ImportResult, VersionDetail, VersionList
+from walle_control.features.tasks.types import (
+    ImportRequest,
+    ImportResult,
+    Simulation,
+    VersionDetail,
+    VersionList,
+)
 from walle_control.web.auth import may_see, require
 from walle_control.web.describe import describe
 from walle_control.web.requests import json_response, read_message
@@ -36,6 +42,23 @@ class TaskRoutes:
         """The imported versions of the scenarios one may see, newest import first."""
         found = (await self._service.list()).versions
         return json_response(VersionList(tuple(v for v in found if may_see(request, v.scenario))))
+
+    @describe(Simulation, errors=(404,))
+    async def simulation(self, request: Request) -> Response:
+        """What came of a version's simulations."""
+        params = request.path_params
+        return json_response(
+            await self._service.simulation(params["scenario"], params["task"], params["version"])
+        )
+
+    @describe(Simulation, errors=(404,))
+    async def simulate(self, request: Request) -> Response:
+        """Play a version's simulations again, as they were at its tag."""
+        params = request.path_params
+        simulation = await self._service.simulate(
+            params["scenario"], params["task"], params["version"], request.state.actor
+        )
+        return json_response(simulation)
 
     @describe(VersionDetail, errors=(404,))
     async def show(self, request: Request) -> Response:

@@ -17,10 +17,13 @@ from walle_control.features.repositories.types import Source
 from walle_control.features.tasks import bundle, git, store
 from walle_control.features.tasks.deltas import DeltaMaker
 from walle_control.features.tasks.large_files import LargeFiles
+from walle_control.features.tasks.simulation import pack, simulate_with_agent, unpack
 from walle_control.features.tasks.types import (
     ImportRequest,
     ImportResult,
     ModelConverter,
+    Simulate,
+    Simulation,
     TaskSource,
     VersionDetail,
     VersionList,
@@ -32,6 +35,7 @@ from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotAllowed
 from walle_shared.ids import TaskVersion, check_name, check_version
 from walle_shared.limits import MANIFEST_MAX_BYTES
 from walle_shared.manifest import MANIFEST_KIND, BundleFile, ColumnType, Manifest
+from walle_shared.protocol.messages import FileRef
 from walle_shared.schema import EventSchema, parse_schema
 from walle_shared.signing import open_envelope, sign_envelope
 
@@ -47,7 +51,12 @@ class TasksService:
     """Knows the imported task versions."""
 
     def __init__(
-        self, data: Store, clock: Clock, config: ControlConfig, convert: ModelConverter = convert_with_engine
+        self,
+        data: Store,
+        clock: Clock,
+        config: ControlConfig,
+        convert: ModelConverter = convert_with_engine,
+        simulate: Simulate = simulate_with_agent,
     ) -> None:
         self._data = data
         self._clock = clock
@@ -55,6 +64,7 @@ class TasksService:
         self._whole_config = config
         self._convert = convert
         self.deltas = DeltaMaker(data, self._files_of, config.tasks.delta_versions)
+        self._simulate = simulate
         self._uploads: dict[tuple[str, str, str], Mapping[str, Mapping[str, ColumnType]]] = {}
         self._one_import = trio.Lock()  # an import may hold a whole bundle in memory
 
@@ -147,10 +157,15 @@ class TasksService:
         known = await self._data.database.read(lambda db: store.find_version(db, scenario, task, version))
         if known is not None:
             return ImportResult(_same_commit(known, source), created=False)
-        row = await trio.to_thread.run_sync(self._build, source, task, version)
+        row, files = await trio.to_thread.run_sync(self._build, source, task, version)
+        simulation = await self._play(row, files | dict(source.simulations))
+        row = replace(row, state="ready" if simulation.result.passed else "draft")
 
         def job(db: Connection) -> None:
             store.insert_version(db, row)
+            store.save_simulation(db, simulation)
+            store.save_recordings(db, row, pack(source.simulations))
+            _record_simulation(db, simulation, actor)
             detail = {"commit": row.source, "tag": source.tag, "manifest": row.manifest.sha256}
             subject = f"{row.scenario}/{row.task} {row.version}"
             audit.record(db, row.imported_ms, actor, "task.import", subject, detail)
@@ -159,7 +174,51 @@ class TasksService:
 
         await self._data.database.write(job)
         await self.deltas.make(row)
-        return ImportResult(row, created=True)
+        return ImportResult(row, created=True, simulation=simulation)
+
+    async def simulation(self, scenario: str, task: str, version: str) -> Simulation:
+        """What came of a version's simulations.
+
+        Raises:
+            NotFound: the version was not imported, or never simulated.
+        """
+        found = await self._data.database.read(lambda db: store.find_simulation(db, scenario, task, version))
+        if found is None:
+            name = f"{scenario}/{task} {version}"
+            raise NotFound(f"{name} was never simulated: use 'walle-control simulation run {name}'")
+        return found
+
+    async def simulate(self, scenario: str, task: str, version: str, actor: str) -> Simulation:
+        """Play a version's simulations again, as they were at its tag.
+
+        Raises:
+            NotFound: it was not imported.
+        """
+        detail = await self.show(scenario, task, version)
+        kept = await self._data.database.read(lambda db: store.recordings_of(db, scenario, task, version))
+        async with self._one_import:
+            files = await trio.to_thread.run_sync(self._contents, detail, kept)
+            simulation = await self._play(detail.version, files)
+
+        def job(db: Connection) -> None:
+            store.save_simulation(db, simulation)
+            _record_simulation(db, simulation, actor)
+
+        await self._data.database.write(job)
+        return simulation
+
+    async def _play(self, row: VersionRow, files: Mapping[str, bytes]) -> Simulation:
+        began = trio.current_time()
+        result = await trio.to_thread.run_sync(self._simulate, files, self._config.simulation_s)
+        seconds = trio.current_time() - began
+        return Simulation(row.scenario, row.task, row.version, self._clock.wall_ms(), seconds, result)
+
+    def _contents(self, detail: VersionDetail, recordings: bytes) -> dict[str, bytes]:
+        blobs = {
+            file.path: self._data.files.read("blob", FileRef(file.sha256, file.size_bytes))
+            for file in detail.files
+        }
+        return blobs | (unpack(recordings) if recordings else {})
 
     def _schema(self) -> EventSchema | None:
         """The app's registry as it is now, from the file in the settings."""
@@ -171,7 +230,9 @@ class TasksService:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"tasks.events_schema: {path}: cannot be read: {error}") from None
 
-    def _build(self, source: TaskSource, task: str, version: TaskVersion) -> VersionRow:
+    def _build(
+        self, source: TaskSource, task: str, version: TaskVersion
+    ) -> tuple[VersionRow, dict[str, bytes]]:
         manifest, files = bundle.build(source, task, version, self._convert, self._schema())
         envelope = sign_envelope(MANIFEST_KIND, manifest, self._data.signing_key)
         if len(envelope) > MANIFEST_MAX_BYTES:
@@ -183,7 +244,7 @@ class TasksService:
         ref = self._data.files.put("manifest", envelope)
         head = manifest.definition.task
         total_bytes = sum(file.size_bytes for file in manifest.files)
-        return VersionRow(
+        row = VersionRow(
             head.scenario,
             head.name,
             version,
@@ -193,6 +254,13 @@ class TasksService:
             total_bytes,
             self._clock.wall_ms(),
         )
+        return row, dict(files)
+
+
+def _record_simulation(db: Connection, simulation: Simulation, actor: str) -> None:
+    subject = f"{simulation.scenario}/{simulation.task} {simulation.version}"
+    detail = {"passed": simulation.result.passed, "cells": len(simulation.result.cells)}
+    audit.record(db, simulation.at_ms, actor, "task.simulate", subject, detail)
 
 
 def _check_scenario(place: Source, scenario: str) -> None:

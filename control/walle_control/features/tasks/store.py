@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import orjson
+
 from walle_control.db.sql import Connection, Row
-from walle_control.features.tasks.types import VersionRow
+from walle_control.features.tasks.types import Simulation, VersionRow
 from walle_shared.ids import ScenarioName, Sha256, TaskName, TaskVersion
+from walle_shared.protocol.codec import encode
 from walle_shared.protocol.messages import FileRef
+from walle_shared.records import from_plain
+
+_SELECT: Final = (
+    "SELECT task_version.*, (SELECT passed FROM simulation WHERE simulation.scenario = task_version.scenario"
+    " AND simulation.task = task_version.task AND simulation.version = task_version.version) AS passed"
+    " FROM task_version"
+)
 
 
 def insert_version(db: Connection, row: VersionRow) -> None:
@@ -18,10 +30,51 @@ def insert_version(db: Connection, row: VersionRow) -> None:
     )  # fmt: skip
 
 
+def save_simulation(db: Connection, simulation: Simulation) -> None:
+    """Remember what came of a version's simulations."""
+    db.execute(
+        "INSERT INTO simulation (scenario, task, version, passed, at_ms, seconds, result, recordings)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scenario, task, version) DO UPDATE SET"
+        " passed = excluded.passed, at_ms = excluded.at_ms, seconds = excluded.seconds,"
+        " result = excluded.result",
+        (simulation.scenario, simulation.task, simulation.version, int(simulation.result.passed),
+         simulation.at_ms, simulation.seconds, encode(simulation.result).decode(), b""),
+    )  # fmt: skip
+
+
+def save_recordings(db: Connection, row: VersionRow, recordings: bytes) -> None:
+    """Keep a version's simulations, to play them again. After ``save_simulation``."""
+    db.execute(
+        "UPDATE simulation SET recordings = ? WHERE scenario = ? AND task = ? AND version = ?",
+        (recordings, row.scenario, row.task, row.version),
+    )
+
+
+def find_simulation(db: Connection, scenario: str, task: str, version: str) -> Simulation | None:
+    """The last simulation of a version."""
+    row = db.execute(
+        "SELECT scenario, task, version, at_ms, seconds, result FROM simulation"
+        " WHERE scenario = ? AND task = ? AND version = ?",
+        (scenario, task, version),
+    ).fetchone()
+    if row is None:
+        return None
+    return from_plain(Simulation, {**dict(row), "result": orjson.loads(row["result"])})
+
+
+def recordings_of(db: Connection, scenario: str, task: str, version: str) -> bytes:
+    """The kept simulations of a version; empty for one from before there were any."""
+    row = db.execute(
+        "SELECT recordings FROM simulation WHERE scenario = ? AND task = ? AND version = ?",
+        (scenario, task, version),
+    ).fetchone()
+    return bytes(row["recordings"]) if row else b""
+
+
 def find_version(db: Connection, scenario: str, task: str, version: str) -> VersionRow | None:
     """One version."""
     row = db.execute(
-        "SELECT * FROM task_version WHERE scenario = ? AND task = ? AND version = ?",
+        f"{_SELECT} WHERE scenario = ? AND task = ? AND version = ?",
         (scenario, task, version),
     ).fetchone()
     return _version(row) if row else None
@@ -32,8 +85,7 @@ def versions_of(db: Connection, scenario: str, task: str) -> list[VersionRow]:
     return [
         _version(row)
         for row in db.execute(
-            "SELECT * FROM task_version WHERE scenario = ? AND task = ?"
-            " ORDER BY imported_ms DESC, version DESC",
+            f"{_SELECT} WHERE scenario = ? AND task = ? ORDER BY imported_ms DESC, version DESC",
             (scenario, task),
         )
     ]
@@ -59,10 +111,7 @@ def set_deltas(db: Connection, manifest: str, listed: FileRef) -> None:
 
 def list_versions(db: Connection) -> list[VersionRow]:
     """All versions, newest import first."""
-    return [
-        _version(row)
-        for row in db.execute("SELECT * FROM task_version ORDER BY imported_ms DESC, task, version")
-    ]
+    return [_version(row) for row in db.execute(f"{_SELECT} ORDER BY imported_ms DESC, task, version")]
 
 
 def _version(row: Row) -> VersionRow:
@@ -75,4 +124,5 @@ def _version(row: Row) -> VersionRow:
         row["files"],
         row["total_bytes"],
         row["imported_ms"],
+        "ready" if row["passed"] else "draft",
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from walle_shared.ids import ScenarioName, TaskName, TaskVersion
 from walle_shared.manifest import BundleFile, TaskFile
@@ -17,6 +17,14 @@ class ModelConverter(Protocol):
 
     def __call__(self, onnx_path: Path, wmodel_path: Path, /) -> object:
         """Convert; blocks."""
+        ...
+
+
+class Simulate(Protocol):
+    """Plays the simulations of a task; ``files`` by path below its folder. Blocks."""
+
+    def __call__(self, files: Mapping[str, bytes], timeout_s: float, /) -> SimulationResult:
+        """What came of it."""
         ...
 
 
@@ -36,11 +44,61 @@ class ImportRequest:
 
 @dataclass(frozen=True, slots=True)
 class TaskSource:
-    """A task's folder as it stands at a tag: POSIX path below the folder to content."""
+    """A task's folder as it stands at a tag: POSIX path below the folder to content.
+
+    ``simulations`` stay in the repository; their paths are below the folder too.
+    """
 
     commit: str
     tag: str
     files: Mapping[str, bytes]
+    simulations: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationFailure:
+    """What is wrong with a cell; ``kind`` is ``crashed`` or ``timeout`` if the simulation itself ended so."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationCell:
+    """A recording, of one version of the app, played on one profile; figures are of its costliest runs."""
+
+    recording: str
+    app_version: str
+    profile: str
+    runs: int
+    cpu_s: float
+    peak_bytes: int
+    failures: tuple[SimulationFailure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationResult:
+    """What came of the simulations of a version; ``smoked``: it declares none, and was only loaded."""
+
+    passed: bool
+    smoked: bool
+    cells: tuple[SimulationCell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """The last simulation of a version."""
+
+    scenario: ScenarioName
+    task: TaskName
+    version: TaskVersion
+    at_ms: int
+    seconds: float
+    result: SimulationResult
+
+
+#: A version is a draft until it has passed its simulations; only then may it be released.
+VersionState = Literal["draft", "ready"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +113,7 @@ class VersionRow:
     files: int
     total_bytes: int
     imported_ms: int
+    state: VersionState = "draft"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +122,7 @@ class ImportResult:
 
     version: VersionRow
     created: bool
+    simulation: Simulation | None = None
 
 
 @dataclass(frozen=True, slots=True)

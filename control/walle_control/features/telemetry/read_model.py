@@ -28,16 +28,16 @@ def votes_of(db: Connection, release_id: ReleaseId) -> tuple[Votes, ...]:
     )
 
 
-def installed_tasks(db: Connection, device_id: DeviceId) -> tuple[InstalledTask, ...]:
-    """What a device last said about each task."""
-    return store.installed_tasks(db, device_id)
+def installed_tasks(db: Connection, device_id: DeviceId, now_ms: int) -> tuple[InstalledTask, ...]:
+    """What a device last said about each task, and what that means now."""
+    return store.installed_tasks(db, device_id, now_ms)
 
 
-def installed_releases(db: Connection, device_id: DeviceId) -> list[ReleaseId]:
+def installed_releases(db: Connection, device_id: DeviceId, now_ms: int) -> list[ReleaseId]:
     """The releases that a device has active, as far as it has said."""
     return [
         task.release_id
-        for task in store.installed_tasks(db, device_id)
+        for task in store.installed_tasks(db, device_id, now_ms)
         if task.stage == "run" or (task.stage == "install" and task.outcome == "success")
     ]
 

@@ -26,7 +26,7 @@ from walle_shared.clock import Clock
 from walle_shared.errors import LimitExceeded, RemoteProtocolError
 from walle_shared.ids import DeviceId, ReleaseId
 from walle_shared.limits import REPORT_BATCH_MAX
-from walle_shared.protocol.messages import Report, ReportBatch, ReportReceipt
+from walle_shared.protocol.messages import NO_RELEASE, Report, ReportBatch, ReportReceipt
 from walle_shared.protocol.tunnel_receiver import (
     HelloReceived,
     RecordReceived,
@@ -175,10 +175,14 @@ def _record(db: Connection, device_id: DeviceId, reports: Sequence[Report], now_
         if scenario is None:
             continue  # kept for diagnosis, but it speaks for no release of ours
         store.count_report(db, report)
-        if report.stage in ("install", "revert"):
-            store.set_installed(db, device_id, scenario, report)
+        if report.stage in ("install", "revert") or _begins_installation(report):
+            store.set_installed(db, device_id, scenario, report, now_ms)
         count_votes(db, device_id, report, now_ms)
     return accepted
+
+
+def _begins_installation(report: Report) -> bool:
+    return report.stage == "start" and report.control_of == NO_RELEASE
 
 
 def _encode_fields(item: RecordReceived) -> bytes:
@@ -221,7 +225,13 @@ def _check_report(report: Report, where: str) -> None:
             raise LimitExceeded(f"{where}.{name} has {len(text)} characters, over the limit of {limit}")
     if not report.report_id:
         raise RemoteProtocolError(f"{where}.report_id is empty")
-    numbers = {"attempt": report.attempt, "at_ms": report.at_ms, "duration_ms": report.duration_ms}
+    numbers = {
+        "attempt": report.attempt,
+        "at_ms": report.at_ms,
+        "duration_ms": report.duration_ms,
+        "peak_bytes": report.peak_bytes,
+        "barred_s": report.barred_s,
+    }
     for name, number in numbers.items():
         if not math.isfinite(number) or not 0 <= number <= _INT_MAX:
             raise RemoteProtocolError(f"{where}.{name} is out of range")

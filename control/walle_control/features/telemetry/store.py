@@ -53,26 +53,31 @@ def count_report(db: Connection, report: Report) -> None:
     )
 
 
-def set_installed(db: Connection, device_id: DeviceId, scenario: ScenarioName, report: Report) -> None:
+def set_installed(
+    db: Connection, device_id: DeviceId, scenario: ScenarioName, report: Report, now_ms: int
+) -> None:
     """Remember what a device last said about a task's installation."""
     db.execute(
-        "INSERT INTO device_task (device_id, scenario, task, version, release_id, stage, outcome, at_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device_id, scenario, task) DO UPDATE SET"
-        " version = excluded.version, release_id = excluded.release_id, stage = excluded.stage,"
-        " outcome = excluded.outcome, at_ms = excluded.at_ms WHERE excluded.at_ms >= device_task.at_ms",
+        "INSERT INTO device_task (device_id, scenario, task, version, release_id, stage, outcome, at_ms,"
+        " error_class, attempt, barred_s, received_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (device_id, scenario, task) DO UPDATE SET version = excluded.version,"
+        " release_id = excluded.release_id, stage = excluded.stage, outcome = excluded.outcome,"
+        " at_ms = excluded.at_ms, error_class = excluded.error_class, attempt = excluded.attempt,"
+        " barred_s = excluded.barred_s, received_ms = excluded.received_ms"
+        " WHERE excluded.at_ms >= device_task.at_ms",
         (device_id, scenario, report.task, report.version, report.release_id, report.stage, report.outcome,
-         report.at_ms),
+         report.at_ms, report.error_class, report.attempt, report.barred_s, now_ms),
     )  # fmt: skip
 
 
-def installed_tasks(db: Connection, device_id: DeviceId) -> tuple[InstalledTask, ...]:
-    """What a device last said about each task."""
+def installed_tasks(db: Connection, device_id: DeviceId, now_ms: int) -> tuple[InstalledTask, ...]:
+    """What a device last said about each task, and what that means now."""
     rows = db.execute(
-        "SELECT scenario, task, version, release_id, stage, outcome, at_ms FROM device_task"
-        " WHERE device_id = ? ORDER BY scenario, task",
+        "SELECT scenario, task, version, release_id, stage, outcome, at_ms, error_class, attempt, barred_s,"
+        " received_ms FROM device_task WHERE device_id = ? ORDER BY scenario, task",
         (device_id,),
     )
-    return tuple(from_plain(InstalledTask, dict(row)) for row in rows)
+    return tuple(from_plain(InstalledTask, dict(row)).as_of(now_ms) for row in rows)
 
 
 def counts(db: Connection, release_id: str) -> tuple[ReportCount, ...]:

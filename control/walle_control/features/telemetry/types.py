@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 from walle_control.features.telemetry.sinks.sink import SinkStatistics
 from walle_control.web.describe import within
 from walle_control.web.requests import page_after, page_limit
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, TaskName, TaskVersion
+from walle_shared.protocol.messages import VOTING_ERRORS
+from walle_shared.units import DAY_S
 
 #: So long may ``GET features`` be asked to wait for its first row: proxies cut silence after a minute.
 FEATURES_WAIT_MAX_S: Final = 50
@@ -25,9 +27,17 @@ class ReportCount:
     n: int
 
 
+#: A task on a device. ``waiting``: its network or disk failed, it tries again; ``quarantined``: it will not,
+#: for a while; ``unknown``: the installation began and nothing was heard of it since.
+TaskState = Literal["installing", "unknown", "installed", "waiting", "failed", "quarantined", "reverted"]
+
+#: So long after its beginning an installation counts as one of which nothing is known.
+UNKNOWN_AFTER_S: Final = DAY_S
+
+
 @dataclass(frozen=True, slots=True)
 class InstalledTask:
-    """What a device last reported about one task's installation or revert."""
+    """What a device last reported about one task's installation or revert, and what that means now."""
 
     scenario: ScenarioName
     task: TaskName
@@ -36,6 +46,27 @@ class InstalledTask:
     stage: str
     outcome: str
     at_ms: int
+    error_class: str
+    attempt: int
+    barred_s: float
+    received_ms: int
+    state: TaskState = "installed"
+
+    def as_of(self, now_ms: int) -> InstalledTask:
+        """This with its ``state``."""
+        return replace(self, state=self._state(now_ms))
+
+    def _state(self, now_ms: int) -> TaskState:
+        age_s = (now_ms - self.received_ms) / 1000
+        if self.stage == "start":
+            return "installing" if age_s < UNKNOWN_AFTER_S else "unknown"
+        if age_s < self.barred_s:
+            return "quarantined"
+        if self.stage == "revert":
+            return "reverted"
+        if self.outcome == "success":
+            return "installed"
+        return "failed" if self.error_class in VOTING_ERRORS else "waiting"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,11 @@ def test_a_new_task_has_no_fault_and_keeps_its_tests_to_itself(folder: Path) -> 
         ".gitignore",
         "events.jsonl",
         "main.py",
+        "simulations.toml",
         "task.toml",
         "test_main.py",
+        "visits.json",
+        "visits.jsonl",
     ]
 
 

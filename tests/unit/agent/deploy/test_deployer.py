@@ -23,6 +23,7 @@ from walle_shared.ids import ReleaseId
 from walle_shared.protocol.messages import NO_RELEASE, FileRef
 from walle_shared.signing import SigningKey, sha256_hex
 from walle_shared.targeting import SHARE_ONE
+from walle_shared.units import DAY_S
 from walle_support.control import (
     EXPIRES_MS,
     TASK_TOML,
@@ -47,8 +48,11 @@ async def test_installs_what_the_policy_wants_and_says_so(tmp_path: Path) -> Non
         assert (task.version, task.release_id) == ("1.0", release_id)
         assert (task.bundle_dir / "model/m.bin").read_bytes() == BIG
         assert device.triggers.registered.keys() == {("demo", "reader")}
-        (report,) = device.queued_reports()
-        assert (report.stage, report.outcome, report.attempt) == ("install", "success", 1)
+        reports = device.queued_reports()
+        assert [(r.stage, r.outcome, r.attempt) for r in reports] == [
+            ("start", "success", 1),
+            ("install", "success", 1),
+        ]
     async with live(tmp_path, control) as device:  # a restart needs no network to run what is installed
         assert device.active() == {"reader": "1.0"}
 
@@ -78,7 +82,7 @@ async def test_a_device_held_back_says_once_that_a_comparison_begins_and_what_it
             await device.catch_up()
             await device.deployer.converge()
         assert device.active() == {"reader": "1.0"}
-        _, start = device.queued_reports()
+        start = device.queued_reports()[-1]
         assert (start.stage, start.release_id, start.control_of) == ("start", first, newer)
         ballot = device.deployer.ballot(device.registry.tasks()[0])
         assert (ballot.votes, ballot.control_of, ballot.told) == (True, newer, True)
@@ -191,7 +195,13 @@ async def test_after_enough_failed_installations_a_release_is_left_alone(tmp_pat
         assert await device.deployer.converge() is not None
         assert await device.deployer.converge() is None  # quarantined: nothing left to try
         assert [entry.release_id for entry in device.keeper.state.quarantine] == [release_id]
-        assert [report.attempt for report in device.queued_reports()] == [1, 2]
+        begun, first, last = device.queued_reports()
+        assert (begun.stage, first.attempt, last.attempt) == ("start", 1, 2)
+        assert (first.barred_s, last.barred_s) == (0.0, DAY_S)
+        # A day later it is given one more chance; then it is left alone for two.
+        device.clock.advance(DAY_S)
+        await device.deployer.converge()
+        assert device.queued_reports()[-1].barred_s == 2 * DAY_S
 
 
 async def test_network_trouble_never_quarantines(tmp_path: Path) -> None:
@@ -203,7 +213,9 @@ async def test_network_trouble_never_quarantines(tmp_path: Path) -> None:
         for _ in range(5):
             assert isinstance(await device.deployer.converge(), ConnectionLost)
         assert device.keeper.state.quarantine == ()
-        assert {report.error_class for report in device.queued_reports()} == {"network"}
+        begun, *failed = device.queued_reports()
+        assert begun.stage == "start"
+        assert {report.error_class for report in failed} == {"network"}
 
 
 async def test_forged_manifest_is_refused_for_good(tmp_path: Path) -> None:
@@ -314,7 +326,7 @@ async def test_nothing_is_activated_when_the_epoch_moved_on(tmp_path: Path) -> N
         assert device.active() == {}
         await device.deployer.converge()
         assert device.active() == {}
-        assert device.queued_reports() == ()
+        assert [report.stage for report in device.queued_reports()] == ["start"]
 
 
 async def test_nothing_is_activated_while_the_epoch_cannot_be_confirmed(tmp_path: Path) -> None:

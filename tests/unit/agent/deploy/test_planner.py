@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from walle_agent.deploy import changes
-from walle_agent.deploy.planner import Install, Rebind, Remove, Switch, plan
+from walle_agent.deploy.planner import Install, Rebind, Remove, Step, Switch
+from walle_agent.deploy.planner import plan as plan_at
 from walle_agent.state.machine import ACTIVE, COMPLETE
 from walle_agent.state.store import (
     EMPTY_SLOT,
@@ -19,7 +21,7 @@ from walle_agent.state.store import (
 )
 from walle_shared.ids import ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
 from walle_shared.protocol.messages import FileRef
-from walle_shared.targeting.policy import Wanted
+from walle_shared.targeting.policy import TaskKey, Wanted
 
 KEY = (ScenarioName("demo"), TaskName("reader"))
 
@@ -28,6 +30,10 @@ def wanted(number: int, release: str | None = None) -> Wanted:
     version = TaskVersion(f"{number}.0")
     ref = FileRef(Sha256(f"{number:064x}"), 10)
     return Wanted(ReleaseId(release or f"r{number}"), *KEY, version, ref)
+
+
+def plan(before: DeviceState, wanted: Mapping[TaskKey, Wanted]) -> tuple[Step, ...]:
+    return plan_at(before, wanted, now_ms=0)
 
 
 def slot(phase: SlotPhaseName, number: int) -> SlotContent:
@@ -69,6 +75,27 @@ def test_quarantine_leaves_what_runs_alone_but_not_for_another_release() -> None
     before = DeviceState(tasks=(TaskRecord(*KEY, slot("proven", 1), slot("bad", 2)),), quarantine=quarantine)
     assert plan(before, {KEY: wanted(2)}) == ()
     assert plan(before, {KEY: wanted(2, "r3")})[0] == Install(KEY, wanted(2, "r3"), "b")
+
+
+def test_a_quarantine_ends_and_the_next_one_is_twice_as_long() -> None:
+    digest = wanted(2).manifest.sha256
+    barred = changes.quarantine(state(slot("proven", 1)), ReleaseId("r2"), digest, "bad", 1_000, 60.0)
+    assert plan_at(barred, {KEY: wanted(2)}, 60_999) == ()
+    assert plan_at(barred, {KEY: wanted(2)}, 61_000)[0] == Install(KEY, wanted(2), "b")
+    again = changes.quarantine(barred, ReleaseId("r2"), digest, "still bad", 61_000, 60.0)
+    assert [(q.until_ms, q.times, q.reason) for q in again.quarantine] == [(181_000, 2, "still bad")]
+    for _ in range(12):
+        entry = again.quarantine[0]
+        again = changes.quarantine(again, ReleaseId("r2"), digest, "bad", entry.until_ms, 60.0)
+    assert again.quarantine[0].until_ms - again.quarantine[0].at_ms == 32 * 60_000
+
+
+def test_a_quarantine_that_runs_is_not_made_longer() -> None:
+    digest = wanted(2).manifest.sha256
+    barred = changes.quarantine(DeviceState(), ReleaseId("r2"), digest, "bad", 1_000, 60.0)
+    assert changes.quarantine(barred, ReleaseId("r2"), digest, "again", 2_000, 60.0) == barred
+    forever = changes.quarantine(DeviceState(), ReleaseId("r2"), digest, "bad", 1_000, 0.0)
+    assert plan_at(forever, {KEY: wanted(2)}, 10**15) == ()
 
 
 def test_what_is_not_wanted_is_removed_first() -> None:

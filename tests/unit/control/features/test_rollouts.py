@@ -6,6 +6,7 @@ import trio
 from walle_control.features.releases.types import CreateRelease, GuardWish, StageWish
 from walle_control.features.rollouts.book import TrialBook
 from walle_control.features.rollouts.guard import GuardSettings, Votes, judge_threshold
+from walle_control.features.rollouts.votes import votes_of
 from walle_shared.errors import LimitExceeded, RemoteProtocolError
 from walle_shared.ids import DeviceId
 from walle_shared.protocol.messages import Report, ReportBatch
@@ -67,6 +68,61 @@ def test_threshold_judges_installations_and_runs_apart(runs, installs, stage):
     guard = GuardSettings(min_reports=20, max_failure_rate=0.05)
     verdict = judge_threshold(guard, [Votes("run", *runs), Votes("install", *installs)])
     assert (verdict and verdict.evidence["stage"]) == stage
+
+
+@pytest.mark.parametrize(
+    ("stage", "outcome", "error_class", "held_back", "kinds"),
+    [
+        ("start", "success", "none", False, [("treatment", "begin")]),
+        ("start", "success", "none", True, [("control", "start")]),
+        ("install", "success", "none", True, [("treatment", "start")]),
+        ("install", "failure", "install", False, [("treatment", "bad_install")]),
+        ("install", "failure", "network", False, [("treatment", "excused")]),
+        ("install", "failure", "shed", False, [("treatment", "excused")]),
+        ("run", "success", "none", True, [("treatment", "good_run"), ("control", "good_run")]),
+        ("run", "failure", "network", True, []),
+        ("run", "failure", "user", False, []),
+        ("revert", "failure", "runtime", False, []),
+    ],
+)
+def test_what_a_report_votes_for(stage, outcome, error_class, held_back, kinds):
+    control_of = "r2" if held_back else ""
+    told = report("r1", 1, outcome, error_class, stage, control_of=control_of, peak_bytes=7)
+    votes = votes_of(told, DeviceId("d1"), 5)
+    assert [(vote.arm, vote.kind) for _, vote in votes] == kinds
+    assert all(release == {"treatment": "r1", "control": "r2"}[vote.arm] for release, vote in votes)
+    assert all(vote.peak_bytes == 7 for _, vote in votes)
+
+
+def test_a_quiet_device_votes_for_nothing():
+    assert votes_of(report("r1", 1, votes=False), DeviceId("d1"), 5) == []
+
+
+DAY_MS = 86_400_000
+REFUSED = {"stage": "install", "outcome": "failure", "error_class": "install"}
+REVERTED = {"stage": "revert", "outcome": "failure", "error_class": "runtime"}
+
+
+@pytest.mark.parametrize(
+    ("said", "later_ms", "state"),
+    [
+        ({"stage": "start"}, 0, "installing"),
+        ({"stage": "start"}, DAY_MS, "unknown"),
+        ({"stage": "install"}, 9 * DAY_MS, "installed"),
+        ({"stage": "install", "outcome": "failure", "error_class": "network"}, 0, "waiting"),
+        (REFUSED, 0, "failed"),
+        (REFUSED | {"barred_s": 60.0}, 0, "quarantined"),
+        (REFUSED | {"barred_s": 60.0}, 60_000, "failed"),
+        (REVERTED | {"barred_s": 60.0}, 0, "quarantined"),
+        (REVERTED | {"barred_s": 60.0}, DAY_MS, "reverted"),
+    ],
+)
+async def test_no_installation_stays_in_progress(control, imported, enrol, clock, said, later_ms, state):
+    release, device = await released(control, imported), await enrol()
+    await control.telemetry.record_reports(device.id, ReportBatch((report(release, 3, **said),)))
+    clock.advance(later_ms / 1_000)
+    (task,) = (await control.devices.show(device.id)).tasks
+    assert (task.state, task.attempt) == (state, 3)
 
 
 async def test_failures_roll_a_release_back_without_anyone(control, imported, enrol):

@@ -123,7 +123,7 @@ async def test_same_commit_gives_the_same_manifest_digest_elsewhere(
     source = git.read_tag(repo.path, "greeter/1.0.0", "greeter", ImportConfig())
     clock.advance(1000)
     rebuilt = control.tasks._build(source, "greeter", first.version.version)
-    assert rebuilt.manifest == first.version.manifest
+    assert rebuilt[0].manifest == first.version.manifest
 
 
 async def test_moved_tag_is_a_conflict(control: Control, repo, good_files):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from walle_control.features.rollouts.guard import GuardSettings
+from walle_control.features.rollouts.guard import RULES, GuardSettings
 from walle_control.features.rollouts.trial import Trial, Vote
 from walle_support.trials import Fleet, run_trial
 
@@ -92,6 +92,65 @@ def test_a_slower_version_is_paused():
     assert (verdict.decision, verdict.rule) == ("pause", "slower")
 
 
+def test_a_version_that_needs_more_memory_is_paused():
+    trial = trial_of(GUARD, both("start", 60))
+    for n in range(60):
+        trial.take(Vote(f"treatment{n}", "treatment", "good_run", 1, 5.0, peak_bytes=8_000_000 + n))
+        trial.take(Vote(f"control{n}", "control", "good_run", 1, 5.0, peak_bytes=2_000_000 + n))
+    verdict = trial.judge()
+    assert (verdict.decision, verdict.rule) == ("pause", "larger")
+    assert verdict.reason.startswith("runs need ")
+    assert verdict.evidence["arms"]["control"]["median_bytes"] == pytest.approx(2_000_000, rel=0.01)
+
+
+def test_a_little_more_memory_is_nobodys_business():
+    trial = trial_of(GUARD, both("start", 200))
+    for n in range(200):
+        trial.take(Vote(f"treatment{n}", "treatment", "good_run", 1, 5.0, peak_bytes=2_200_000))
+        trial.take(Vote(f"control{n}", "control", "good_run", 1, 5.0, peak_bytes=2_000_000))
+    assert trial.judge().decision == "pass"
+
+
+def test_installations_that_nothing_is_heard_of_become_unknown_and_keep_the_release_from_growing():
+    trial = trial_of(GuardSettings(silence_s=3_600), votes("treatment", "begin", 20, prefix="lost"))
+    for vote in [*both("start", 100, at_ms=1), *both("good_run", 100, at_ms=2, duration_ms=5.0)]:
+        trial.take(vote)
+    assert trial.judge(100).decision == "pass"  # they may yet answer
+    trial.advance(2 * HOUR_MS)
+    arm = trial.evidence()["arms"]["treatment"]
+    assert (arm["installing"], arm["unknown"]) == (0, 20)
+    verdict = trial.judge(100)
+    assert (verdict.decision, verdict.reason) == (
+        "hold", "hold: 20 devices began to install it and were not heard of since"
+    )  # fmt: skip
+    for vote in votes("treatment", "start", 20, at_ms=3 * HOUR_MS, prefix="lost"):
+        trial.take(vote)  # late, but there
+    assert trial.evidence()["arms"]["treatment"]["unknown"] == 0
+    assert trial.judge(100).decision == "pass"
+
+
+@pytest.mark.parametrize("answer", ["excused", "bad_install", "start", "bad_run"])
+def test_any_answer_ends_an_installation(answer):
+    trial = trial_of(GuardSettings(silence_s=3_600), votes("treatment", "begin", 1))
+    trial.take(Vote("treatment0", "treatment", answer, 5))
+    trial.take(Vote("treatment0", "treatment", "begin", 6))  # a report that was overtaken
+    trial.advance(2 * HOUR_MS)
+    arm = trial.evidence()["arms"]["treatment"]
+    assert (arm["installing"], arm["unknown"]) == (0, 0)
+
+
+def test_networks_that_fail_say_nothing_of_the_release():
+    trial = trial_of(
+        GuardSettings(), [*votes("treatment", "begin", 500), *votes("treatment", "excused", 500)]
+    )
+    trial.advance(48 * HOUR_MS)
+    assert trial.judge().reason == "hold: 0 of 1 devices have run it"
+
+
+def test_the_parts_of_the_error_budget_are_the_whole():
+    assert sum(part for _, part in RULES.values()) == 1
+
+
 def test_time_never_runs_back():
     trial = Trial(GuardSettings(horizon_s=10))
     trial.advance(100_000)
@@ -108,7 +167,8 @@ def test_a_good_release_passes_once_enough_devices_have_run_it():
 
 @pytest.mark.parametrize("seed", range(6))
 def test_clean_releases_with_churn_delays_and_silence_are_never_taken_back(seed):
-    result = run_trial(Fleet(devices=600, bad_rate=0.02, old_bad_rate=0.02, silence=0.2, late=0.3), seed)
+    fleet = Fleet(devices=600, bad_rate=0.02, old_bad_rate=0.02, silence=0.2, late=0.3, lost=0.1, offline=0.1)
+    result = run_trial(fleet, seed)
     assert result.decision not in ("rollback", "pause")
 
 
@@ -121,6 +181,8 @@ def test_ten_thousand_clean_releases_are_never_taken_back():
         Fleet(devices=900, bad_rate=0.02, old_bad_rate=0.02, silence=0.3),
         Fleet(devices=900, bad_rate=0.02, old_bad_rate=0.02, skew=4.0, control=0.1),
         Fleet(devices=900, bad_rate=0.0, old_bad_rate=0.0, silence=0.1, late=0.2, control=0.3),
+        Fleet(devices=900, bad_rate=0.02, old_bad_rate=0.02, lost=0.1, offline=0.2, late=0.3),
+        Fleet(devices=900, bad_rate=0.02, old_bad_rate=0.02, lost=0.3, silence=0.3, skew=6.0, control=0.7),
     ]
     outcomes = [run_trial(fleets[seed % len(fleets)], seed, tick_s=0.1) for seed in range(10_000)]
     assert [o for o in outcomes if o.decision in ("rollback", "pause")] == []

@@ -1,0 +1,136 @@
+"""``fleet-sim``: arguments in, progress and a summary out; the work is in ``walle_control.fleet``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from walle_control.cli import show
+from walle_control.cli.client import AdminClient
+from walle_control.fleet.plot import line_chart
+from walle_control.fleet.scenario import Scenario, check_scenario, parse_scenario
+from walle_control.fleet.simulator import Fleet, Target, open_fleet
+from walle_shared.errors import ConfigError
+from walle_shared.units import format_bytes
+
+_TOKEN_VALID_S = 7 * 86_400.0
+_PROGRESS_S = 1.0
+
+
+def simulate(arguments: argparse.Namespace, client: AdminClient) -> int:
+    """Run a fleet against the server that a client speaks to; the exit code.
+
+    Raises:
+        ConfigError: the scenario is wrong.
+        RequestFailed: the server refuses the token or the release.
+    """
+    scenario = read_scenario(arguments.scenario, devices=arguments.devices, seed=arguments.seed)
+    with client:
+        wish = {"uses": scenario.devices, "valid_s": _TOKEN_VALID_S, "note": "fleet-sim"}
+        granted = client.post("enrol-tokens", wish)
+        target = Target(client.url, granted["public_key"], granted["token"])
+        reached, summary, curves = trio.run(_run, arguments, scenario, target, client)
+    if arguments.plot:
+        chart = line_chart(
+            f"{scenario.devices} simulated devices", "seconds since a version's first activation", curves,
+            y_name="devices", y_percent=True,
+        )  # fmt: skip
+        _write(Path(arguments.plot), chart)
+    if arguments.json:
+        show.print_json(summary)
+    else:
+        print_summary(summary)
+    return 0 if reached else 1
+
+
+def read_scenario(path: str | None, *, devices: int | None, seed: int | None) -> Scenario:
+    """The scenario of a file, or a plain one, with what the command line says instead.
+
+    Raises:
+        ConfigError: naming the file and the key.
+    """
+    try:
+        scenario = parse_scenario(Path(path).read_text("utf-8"), path) if path else Scenario()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    if devices is not None:
+        scenario = replace(scenario, devices=devices)
+    if seed is not None:
+        scenario = replace(scenario, seed=seed)
+    check_scenario(scenario)
+    return scenario
+
+
+async def _run(
+    arguments: argparse.Namespace, scenario: Scenario, target: Target, client: AdminClient
+) -> tuple[bool, dict[str, Any], dict[str, list[tuple[float, float]]]]:
+    reached = arguments.release is None
+    async with open_fleet(scenario, target) as fleet, trio.open_nursery() as nursery:
+        if not arguments.json:
+            nursery.start_soon(_show_progress, fleet)
+        with trio.move_on_after(arguments.seconds):
+            await fleet.wait_enrolled()
+            if arguments.release is None:
+                await trio.sleep_forever()
+            task, version = arguments.release
+            body = dict(zip(("scenario", "task"), task.split("/", 1), strict=False)) | {"version": version}
+            await trio.to_thread.run_sync(client.post, "releases", body)
+            await fleet.wait_covered(f"{task} {version}", arguments.until)
+            reached = True
+        nursery.cancel_scope.cancel()
+    tally, pool = fleet.tally, fleet.world.pool
+    curves = {name: tally.coverage(name, scenario.devices) for name in sorted(tally.activations)}
+    return reached, tally.summary(scenario.devices, pool.requests, pool.received_bytes), curves
+
+
+async def _show_progress(fleet: Fleet) -> None:
+    while True:
+        await trio.sleep(_PROGRESS_S)
+        tally = fleet.tally
+        running = ", ".join(f"{name}: {count}" for name, count in sorted(tally.running.items()) if count)
+        print(
+            f"{tally.now():6.0f} s  {tally.enrolled} enrolled, {tally.streams} streams, "
+            f"{tally.reports} reports, {sum(tally.errors.values())} errors  {running}",
+            file=sys.stderr,
+        )
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """Print what a fleet did, for people."""
+    show.print_facts(
+        {
+            "devices": f"{summary['enrolled']} of {summary['devices']} enrolled",
+            "seconds": f"{summary['seconds']:.1f}",
+            "requests": sum(summary["requests"].values()),
+            "received": format_bytes(summary["received_bytes"]),
+            "reports": summary["reports"],
+        }
+    )
+    for title, rows in (("learned of epoch", summary["epochs"]), ("activated", summary["versions"])):
+        print()
+        columns: list[show.Column] = [
+            (title, lambda row: row["name"]),
+            ("devices", lambda row: row["devices"]),
+            *(
+                (f"{part}, s", lambda row, part=part: f"{row[part]:.2f}")
+                for part in ("p50", "p90", "p99", "last")
+            ),
+        ]
+        show.print_table([{"name": name, **row} for name, row in rows.items()], columns, "nothing yet")
+    for title, counts in (("requests for", summary["requests"]), ("errors", summary["errors"])):
+        print()
+        pairs: list[show.Column] = [(title, lambda row: row[0]), ("times", lambda row: row[1])]
+        show.print_table(counts.items(), pairs, f"no {title}")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from None
