@@ -8,7 +8,7 @@ import sys
 import urllib.parse
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from walle_control.cli import show
 from walle_control.cli.client import AdminClient, connect
@@ -18,6 +18,9 @@ from walle_shared.clock import SystemClock
 from walle_shared.errors import ConfigError, TrustError
 from walle_shared.observe import configure_logging
 from walle_shared.records import from_plain, to_plain
+
+if TYPE_CHECKING:
+    from walle_control.backup import BackupResult
 
 #: What one request of ``features tail`` asks for.
 _TAIL_PAGE = 1_000
@@ -117,6 +120,32 @@ def rebuild(arguments: argparse.Namespace) -> int:
         }
     )
     return 1 if result.left_out else 0
+
+
+def backup(arguments: argparse.Namespace) -> int:
+    """``backup``."""
+    from walle_control import backup as archives  # as above
+
+    path = Path(arguments.data) / CONFIG_FILE
+    url = load_config(path, environ=os.environ).database.url if path.exists() else ""
+    return _print_backup(
+        arguments, archives.backup(Path(arguments.data), url, Path(arguments.to), SystemClock())
+    )
+
+
+def restore(arguments: argparse.Namespace) -> int:
+    """``restore``."""
+    from walle_control import backup as archives  # as above
+
+    result = archives.restore(
+        Path(arguments.archive), Path(arguments.data), arguments.database, SystemClock(), arguments.last_epoch
+    )
+    return _print_backup(arguments, result)
+
+
+def _print_backup(arguments: argparse.Namespace, result: BackupResult) -> int:
+    _print(arguments, to_plain(result), lambda: show.print_facts(to_plain(result)))
+    return 0
 
 
 def status(arguments: argparse.Namespace) -> int:

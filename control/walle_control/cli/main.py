@@ -111,6 +111,34 @@ def _add_server_commands(top: argparse._SubParsersAction[argparse.ArgumentParser
     )
     rebuild.add_argument("--data", required=True, metavar="DIR", help="the data folder")
     _local(top, "openapi", operators.openapi, "print the HTTP API as an OpenAPI document", json=False)
+    backup = _local(
+        top,
+        "backup",
+        commands.backup,
+        "write everything durable to one file, while the server runs",
+        example="--data ./control --to ./control.tar",
+    )
+    backup.add_argument("--data", required=True, metavar="DIR", help="the data folder")
+    backup.add_argument(
+        "--to", required=True, metavar="FILE", help="a new file; it holds the keys: keep it as safe as them"
+    )
+    restore = _local(
+        top,
+        "restore",
+        commands.restore,
+        "make a control plane of a backup, and check all of it",
+        example="--data ./restored --from ./control.tar",
+    )
+    restore.add_argument("--data", required=True, metavar="DIR", help="a new data folder")
+    restore.add_argument("--from", required=True, dest="archive", metavar="FILE", help="what backup wrote")
+    restore.add_argument(
+        "--database", default="", metavar="URL",
+        help="an empty PostgreSQL, whatever the backup was made from; default: a file in the data folder",
+    )  # fmt: skip
+    restore.add_argument(
+        "--last-epoch", type=int, default=0, metavar="N",
+        help="the newest epoch a device can have seen, if over 100,000 more than the backup's",
+    )  # fmt: skip
     _remote(top, "status", commands.status, "what the server holds")
     _remote(top, "epoch", commands.epoch, "the newest policy as devices see it")
 

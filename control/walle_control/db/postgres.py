@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from walle_control.db.migrations import MIGRATIONS, Contract, script_of
-from walle_control.db.sql import Connection, Cursor, IntegrityError
+from walle_control.db.sql import Connection, Cursor, IntegrityError, Row
 from walle_shared.errors import ConfigError, ConnectionLost, StorageError
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ _OPTIONS = (
     "-c statement_timeout=30s -c lock_timeout=20s -c idle_in_transaction_session_timeout=20s"
     " -c synchronous_commit=on -c client_encoding=UTF8"
 )
+
+#: Rows of one page of a scan.
+_SCAN_ROWS = 2_000
 
 _READ_ONLY = " -c default_transaction_read_only=on"
 
@@ -168,7 +171,7 @@ class PostgresBackend:
         """Whether the server or the network ended it."""
         return bool(_raw(connection).closed)
 
-    def migrate(self, connection: Connection) -> int:
+    def migrate(self, connection: Connection, up_to: int | None = None) -> int:
         """Apply the migrations the database has not seen, each in a transaction, one worker at a time.
 
         Raises:
@@ -176,15 +179,46 @@ class PostgresBackend:
         """
         applied = 0
         with self.errors():
-            while self._apply_next(connection):
+            while self._apply_next(connection, len(MIGRATIONS) if up_to is None else up_to):
                 applied += 1
         return applied
 
-    def _apply_next(self, connection: Connection) -> bool:
+    def schema_version(self, connection: Connection) -> int:
+        """The number of the last migration."""
+        version: int = connection.execute("SELECT version FROM schema_version").fetchone()["version"]
+        return version
+
+    def tables(self, connection: Connection) -> list[str]:
+        """All tables, in the order in which they were made."""
+        rows = connection.execute(
+            "SELECT relname FROM pg_class WHERE relkind = 'r'"
+            " AND relnamespace = current_schema()::regnamespace ORDER BY oid"
+        )
+        return [row["relname"] for row in rows]
+
+    def scan(self, connection: Connection, table: str) -> Iterator[Row]:
+        """Every row of a table, a page at a time."""
+        connection.execute(f"DECLARE rows NO SCROLL CURSOR FOR SELECT * FROM {table}")
+        while page := connection.execute(f"FETCH {_SCAN_ROWS} FROM rows").fetchall():
+            yield from page
+        connection.execute("CLOSE rows")
+
+    def settle(self, connection: Connection) -> None:
+        """Set each identity to the highest id there is."""
+        rows = connection.execute(
+            "SELECT table_name, column_name FROM information_schema.columns"
+            " WHERE is_identity = 'YES' AND table_schema = current_schema()"
+        )
+        for table, column in rows:
+            connection.execute(
+                f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), max({column})) FROM {table}"
+            )
+
+    def _apply_next(self, connection: Connection, up_to: int) -> bool:
         self.begin(connection)
         try:
             version, serves_from = _schema_version(connection)
-            if version >= len(MIGRATIONS):
+            if version >= up_to:
                 if serves_from > len(MIGRATIONS):
                     raise StorageError(
                         f"the database has schema {version}, which programs that know {len(MIGRATIONS)}"

@@ -107,8 +107,24 @@ class Backend(Protocol):
         """Whether the connection can never be used again."""
         ...
 
-    def migrate(self, connection: Connection) -> int:
-        """Bring the schema up to date; how many migrations were applied."""
+    def migrate(self, connection: Connection, up_to: int | None = None) -> int:
+        """Bring the schema up to date, or up to one version; how many migrations were applied."""
+        ...
+
+    def schema_version(self, connection: Connection) -> int:
+        """How many migrations were ever applied."""
+        ...
+
+    def tables(self, connection: Connection) -> list[str]:
+        """All tables, in the order in which they were made."""
+        ...
+
+    def scan(self, connection: Connection, table: str) -> Iterator[Row]:
+        """Every row of a table, inside a transaction, without holding them all."""
+        ...
+
+    def settle(self, connection: Connection) -> None:
+        """Let new ids follow those of rows that were put in with theirs."""
         ...
 
     def errors(self) -> AbstractContextManager[None]:

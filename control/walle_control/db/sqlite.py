@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from walle_control.db.migrations import MIGRATIONS, script_of
-from walle_control.db.sql import Connection, IntegrityError
+from walle_control.db.sql import Connection, IntegrityError, Row
 from walle_shared.errors import StorageError
 
 _BUSY_TIMEOUT_S = 10.0
@@ -66,7 +66,7 @@ class SqliteBackend:
         """Never: a file does not go away."""
         return False
 
-    def migrate(self, connection: Connection) -> int:
+    def migrate(self, connection: Connection, up_to: int | None = None) -> int:
         """Apply the migrations the file has not seen; ``PRAGMA user_version`` says which it has.
 
         Raises:
@@ -74,16 +74,35 @@ class SqliteBackend:
         """
         db = cast(sqlite3.Connection, connection)
         with self.errors():
-            version: int = db.execute("PRAGMA user_version").fetchone()[0]
+            version = self.schema_version(db)
             if version > len(MIGRATIONS):
                 raise StorageError(
                     f"{self.path}: the database has schema {version}, this program knows {len(MIGRATIONS)}:"
                     " update walle-control"
                 )
-            for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
+            for number, migration in enumerate(MIGRATIONS[version:up_to], start=version + 1):
                 script = script_of(migration, "sqlite")
                 db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
-        return len(MIGRATIONS) - version
+        return len(MIGRATIONS[version:up_to])
+
+    def schema_version(self, connection: Connection) -> int:
+        """The number of the last migration."""
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        return version
+
+    def tables(self, connection: Connection) -> list[str]:
+        """All tables, in the order in which they were made."""
+        rows = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY rowid"
+        )
+        return [row["name"] for row in rows]
+
+    def scan(self, connection: Connection, table: str) -> Iterator[Row]:
+        """Every row of a table."""
+        yield from connection.execute(f"SELECT * FROM {table}")
+
+    def settle(self, connection: Connection) -> None:
+        """Nothing to do: a new id follows the highest."""
 
     @contextmanager
     def errors(self) -> Iterator[None]:

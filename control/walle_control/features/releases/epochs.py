@@ -40,14 +40,19 @@ class EpochBook:
         self._clock = clock
         self._lifetime_ms = round(lifetime_s * 1000)
 
-    def compile_next(self, db: Connection, reason: str) -> int:
+    def compile_next(self, db: Connection, reason: str, at_least: int = 1) -> int:
         """Add the next epoch from the releases as they stand in this transaction.
+
+        Args:
+            db: the transaction.
+            reason: why there is a new one.
+            at_least: its number is not less than this.
 
         Raises:
             LimitExceeded: the snapshot would be too large for devices.
         """
         newest = store.newest_epoch(db)
-        n = newest.n + 1 if newest else 1
+        n = max(newest.n + 1 if newest else 1, at_least)
         snapshot = canonical(_snapshot(db, n))
         if len(snapshot) > SNAPSHOT_MAX_BYTES:
             raise LimitExceeded(
