@@ -300,7 +300,7 @@ def assemble(
         registry,
         runner,
         streams,
-        EventListener(config.events_socket, streams.inlet.emit),
+        EventListener(config.events_socket, streams.inlet.emit, follower.hint),
         HttpListener(http, config.data_dir / TOKEN_FILE, streams.inlet.emit) if http is not None else None,
         Tunnel(
             streams,

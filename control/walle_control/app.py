@@ -224,6 +224,7 @@ def routes(control: Control) -> list[BaseRoute]:
         WebSocketRoute(f"{DEVICE_API}/tunnel", tunnel.tunnel),
         # Operators.
         Route(f"{ADMIN_API}/status", admin(control.status), methods=get),
+        Route(f"{ADMIN_API}/stream", admin(stream.follow), methods=get),
         Route(f"{ADMIN_API}/epoch", admin(releases.epoch), methods=get),
         Route(f"{ADMIN_API}/tasks", admin(tasks.list), methods=get),
         Route(f"{ADMIN_API}/tasks", admin(tasks.import_version), methods=post),
