@@ -37,6 +37,7 @@ import orjson
 import trio
 
 from walle_agent.config import AgentConfig
+from walle_agent.deploy import verify
 from walle_agent.deploy.answers import Answers
 from walle_agent.deploy.decide import Decider
 from walle_agent.deploy.deployer import Deployer
@@ -64,6 +65,7 @@ from walle_shared.backoff import Backoff
 from walle_shared.clock import Clock, SystemClock
 from walle_shared.errors import ConfigError, StorageError
 from walle_shared.observe import get_logger
+from walle_shared.protocol.messages import Told
 from walle_shared.records import to_plain
 from walle_shared.schema import EventSchema
 
@@ -281,10 +283,13 @@ def assemble(
     http = config.events_http
     deployer = Deployer(keeper, steps, reporter, deploy)
 
-    def now_ms() -> int:
+    async def now_ms() -> int:
         return max(clock.wall_ms(), keeper.state.issued_ms)
 
-    answers = Answers(transport, session, keys, now_ms)
+    async def open_told(data: bytes) -> Told:
+        return verify.open_told(data, keys)
+
+    answers = Answers(transport, session, open_told, now_ms)
     decider = Decider(session, profile, answers, deployer, follower.confirm, now_ms)
     runner = TaskRunner(
         host, streams, registry, reporter, deployer.judge, deployer, clock, config.run, confinement
