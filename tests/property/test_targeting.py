@@ -18,6 +18,7 @@ from walle_shared.targeting import (
     Ramp,
     Release,
     Snapshot,
+    compile_position,
     compile_share,
     in_share,
     parse_predicate,
@@ -38,6 +39,7 @@ def test_raising_a_share_only_adds(salt: str, unit: str, a: int, b: int) -> None
 @given(salts, units, shares | st.integers(0, 3) | st.integers(SHARE_ONE - 3, SHARE_ONE))
 def test_a_compiled_share_answers_as_the_plain_one(salt: str, unit: str, share: int) -> None:
     assert compile_share(salt, share)(unit.encode()) == in_share(salt, unit, share)
+    assert compile_position(salt)(unit.encode()) == position(salt, unit)
 
 
 @given(salts, units)
