@@ -38,6 +38,7 @@ import orjson
 import trio
 
 from walle_agent.config import AgentConfig
+from walle_agent.deploy import verify
 from walle_agent.deploy.answers import Answers
 from walle_agent.deploy.budget import Budget
 from walle_agent.deploy.decide import Decider
@@ -67,6 +68,7 @@ from walle_shared.backoff import Backoff
 from walle_shared.clock import Clock, SystemClock
 from walle_shared.errors import ConfigError, StorageError
 from walle_shared.observe import get_logger
+from walle_shared.protocol.messages import Told
 from walle_shared.records import to_plain
 from walle_shared.schema import EventSchema
 
@@ -303,10 +305,13 @@ def assemble(
     http = config.events_http
     deployer = Deployer(keeper, steps, reporter, deploy)
 
-    def now_ms() -> int:
+    async def now_ms() -> int:
         return max(clock.wall_ms(), keeper.state.issued_ms)
 
-    answers = Answers(transport, session, keys, now_ms)
+    async def open_told(data: bytes) -> Told:
+        return verify.open_told(data, keys)
+
+    answers = Answers(transport, session, open_told, now_ms)
     decider = Decider(
         session,
         lambda: {"network": budget.network(), **profile},
@@ -329,7 +334,7 @@ def assemble(
         registry,
         runner,
         streams,
-        EventListener(config.events_socket, streams.inlet.emit),
+        EventListener(config.events_socket, streams.inlet.emit, follower.hint),
         HttpListener(http, config.data_dir / TOKEN_FILE, streams.inlet.emit) if http is not None else None,
         Tunnel(
             streams,

@@ -369,6 +369,7 @@ def routes(control: Control) -> list[BaseRoute]:
         WebSocketRoute(f"{DEVICE_API}/tunnel", tunnel.tunnel),
         # Operators: the permission each route takes, and where it must be held (``web.auth``).
         Route(f"{ADMIN_API}/status", admin("status:read", control.status, anywhere), methods=get),
+        Route(f"{ADMIN_API}/stream", admin("status:read", stream.follow, anywhere), methods=get),
         Route(f"{ADMIN_API}/epoch", admin("releases:read", releases.epoch, anywhere), methods=get),
         Route(f"{ADMIN_API}/tasks", admin("tasks:read", tasks.list, anywhere), methods=get),
         Route(f"{ADMIN_API}/tasks", admin("tasks:write", tasks.import_version, anywhere), methods=post),

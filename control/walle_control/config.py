@@ -89,6 +89,13 @@ class StreamConfig:
     retry_s: float = _setting(
         2.0, "What devices are told to wait (plus jitter) before they come back after a goodbye."
     )
+    reconnects_per_s: float = _setting(
+        500.0,
+        "Streams that end together are told to come back at times so far apart that so many come a second.",
+    )
+    spread_s: float = _setting(
+        0.0, "Devices ask for a new epoch spread over so many seconds after the push; 0: at once."
+    )
     max_streams: int = _setting(20_000, "Push streams held at once; more are answered 503.")
     nchan_urls: tuple[str, ...] = _setting(
         (),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 
 import bench_platform_live
 from measuring import interleave
 from reporting import Row
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
 from walle_shared.protocol.messages import FileRef
-from walle_shared.targeting import SHARE_ONE, Policy, Release, Snapshot, position
+from walle_shared.targeting import SHARE_ONE, Holdout, Moment, Policy, Ramp, Release, Snapshot, position
 from walle_support.trials import Fleet, run_trial
 
 DEVICES = [DeviceId(f"device-{i:06d}") for i in range(1_000)]
+NOW = Moment(1_700_000_000_000)
+RAMP = Ramp(0, NOW.now_ms - 3_600_000, NOW.now_ms + 3_600_000)
 PROFILE = {"group": "stable", "app_version": "7.10.0", "os": "linux", "memory_mb": 4096}
 
 
@@ -21,6 +24,8 @@ def run() -> list[Row]:
     """Measure the bare hash and decisions over 1, 10 and 1 000 live releases of as many tasks."""
     contestants = {"one keyed hash": _hash_all}
     contestants |= {f"decision, {n} live releases": _decide_all(n) for n in (1, 10, 1_000)}
+    contestants["decision, 1000 live releases, a holdout"] = _decide_all(1_000, holdout=True)
+    contestants["decision, 1000 live releases, all on ramps"] = _decide_all(1_000, ramp=RAMP)
     rows = []
     for what, samples in interleave(contestants, turns=7).items():
         low, high = (len(DEVICES) / span for span in reversed(samples.span_s))
@@ -48,12 +53,13 @@ def _hash_all() -> None:
         position("salt", device)
 
 
-def _decide_all(releases: int) -> Callable[[], None]:
-    policy = Policy(Snapshot(1, tuple(_release(i) for i in range(releases))))
+def _decide_all(releases: int, *, holdout: bool = False, ramp: Ramp | None = None) -> Callable[[], None]:
+    holdouts = (Holdout("h", SHARE_ONE // 50, "h"),) if holdout else ()
+    policy = Policy(Snapshot(1, tuple(replace(_release(i), ramp=ramp) for i in range(releases)), holdouts))
 
     def work() -> None:
         for device in DEVICES:
-            policy.decide(device, PROFILE)
+            policy.decide(device, PROFILE, NOW)
 
     return work
 

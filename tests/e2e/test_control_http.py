@@ -318,7 +318,7 @@ async def test_twenty_releases_in_a_row_reach_a_slow_reader_as_the_newest_epoch(
         newest = (await trio.to_thread.run_sync(server.get, "epoch"))["epoch"]
         with trio.fail_after(5):
             data = None
-            while data != {"epoch": newest}:
+            while data is None or data["epoch"] != newest:
                 _, data = await anext(events)
     assert len(set(ids)) == 20
 
@@ -548,7 +548,9 @@ async def test_stopping_says_goodbye_to_streams_and_tunnels(own_server: Server) 
         code = await trio.to_thread.run_sync(own_server.end, signal.SIGTERM)
         assert code == 0
         assert time.monotonic() - started < 3  # nobody had to be waited for
-        assert [event async for event in events] == [("goodbye", {"retry_s": 2.0})]
+        ((name, goodbye),) = [event async for event in events]
+        assert name == "goodbye"
+        assert 2.0 <= goodbye["retry_s"] < 2.1  # alone: nobody to be kept apart from
         assert decode_frame(await binary(websocket)).kind is FrameKind.GOODBYE
         with pytest.raises(ConnectionClosed) as closed:
             await websocket.get_message()

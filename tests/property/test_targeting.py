@@ -1,8 +1,10 @@
 """Sticky, monotone, fair and independent: what a share promises."""
 
+import itertools
 import math
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,8 +15,10 @@ from walle_shared.targeting import (
     Policy,
     PredicateError,
     Profile,
+    Ramp,
     Release,
     Snapshot,
+    compile_position,
     compile_share,
     in_share,
     parse_predicate,
@@ -35,6 +39,7 @@ def test_raising_a_share_only_adds(salt: str, unit: str, a: int, b: int) -> None
 @given(salts, units, shares | st.integers(0, 3) | st.integers(SHARE_ONE - 3, SHARE_ONE))
 def test_a_compiled_share_answers_as_the_plain_one(salt: str, unit: str, share: int) -> None:
     assert compile_share(salt, share)(unit.encode()) == in_share(salt, unit, share)
+    assert compile_position(salt)(unit.encode()) == position(salt, unit)
 
 
 @given(salts, units)
@@ -65,6 +70,35 @@ def test_shares_hold_within_three_sigma_and_releases_are_independent() -> None:
         both = share * share
         assert abs(len(first) - n * share) <= 3 * math.sqrt(n * share * (1 - share))
         assert abs(len(first & second) - n * both) <= 3 * math.sqrt(n * both * (1 - both)) + 1
+
+
+@pytest.mark.slow_session
+def test_a_million_ids_hold_every_share_within_three_sigma() -> None:
+    """The share, its ramp half-way, a control arm, the voters, a holdout, and two releases at once."""
+    n, quarter, tenth = 1_000_000, SHARE_ONE // 4, SHARE_ONE // 10
+    ramp = Ramp(0, 0, 1_000)
+    parts = {
+        ("share", quarter): compile_share("r", quarter),
+        ("control", quarter): compile_share("r/control", quarter),
+        ("voters", tenth): compile_share("r/voters", tenth),
+        ("holdout", tenth // 2): compile_share("h", tenth // 2),
+        ("ramp", quarter // 2): compile_share("r", ramp.share_at(500, quarter)),
+        ("other", quarter): compile_share("other", quarter),
+    }
+    members = {name: set[int]() for name, _ in parts}
+    for number in range(n):
+        unit = f"d{number}".encode()
+        for (name, _), contains in parts.items():
+            if contains(unit):
+                members[name].add(number)
+    for name, share in parts:
+        part = share / SHARE_ONE
+        assert abs(len(members[name]) - n * part) <= 3 * math.sqrt(n * part * (1 - part)), name
+    assert members["ramp"] <= members["share"]
+    parts_of = {name: share / SHARE_ONE for name, share in parts}
+    for a, b in itertools.combinations(["share", "control", "voters", "holdout", "other"], 2):
+        both = parts_of[a] * parts_of[b]
+        assert abs(len(members[a] & members[b]) - n * both) <= 4 * math.sqrt(n * both * (1 - both)), (a, b)
 
 
 @given(st.text(max_size=80))
@@ -131,6 +165,15 @@ def test_arms_voters_and_share_are_independent_and_as_large_as_asked_for() -> No
 
 
 TOKENS = [
+    "has",
+    "set",
+    "segment",
+    "told",
+    "device",
+    "..",
+    "matches",
+    "contains",
+    "a_at",
     "a",
     "b_version",
     "==",

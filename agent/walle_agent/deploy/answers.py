@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
-import trio
+from collections.abc import Awaitable, Callable
 
 from walle_agent.link.session import Session
 from walle_agent.link.transport import Transport
 from walle_shared.errors import SignatureError
 from walle_shared.ids import DeviceId
 from walle_shared.protocol.codec import encode
-from walle_shared.protocol.messages import TOLD_KIND, DecideRequest, Told
-from walle_shared.signing import Envelope, VerifyKey, open_envelope
+from walle_shared.protocol.messages import DecideRequest, Told
+from walle_shared.signing import Envelope
 from walle_shared.targeting import IdSet, Policy, Profile, idset
 from walle_shared.targeting.predicate import Scalar, set_answer, told_answer
 
@@ -25,7 +23,7 @@ class Answers:
     Args:
         transport: the way to the published files.
         session: the way to the device API.
-        keys: whose signatures count.
+        open_told: verifies what the server tells.
         now_ms: the time that answers expire by.
     """
 
@@ -33,12 +31,12 @@ class Answers:
         self,
         transport: Transport,
         session: Session,
-        keys: Iterable[VerifyKey],
-        now_ms: Callable[[], int],
+        open_told: Callable[[bytes], Awaitable[Told]],
+        now_ms: Callable[[], Awaitable[int]],
     ) -> None:
         self._transport = transport
         self._session = session
-        self._keys = tuple(keys)
+        self._open_told = open_told
         self._now_ms = now_ms
         self._members: dict[tuple[str, str], bool] = {}
         self._told: Told | None = None
@@ -82,10 +80,10 @@ class Answers:
 
     async def _be_told(self, epoch: int, device_id: DeviceId) -> Told:
         told = self._told
-        if told is not None and told.epoch == epoch and self._now_ms() < told.expires_ms:
+        if told is not None and told.epoch == epoch and await self._now_ms() < told.expires_ms:
             return told
         envelope = await self._session.post("decide", DecideRequest(epoch), Envelope)
-        told = await trio.to_thread.run_sync(open_envelope, Told, TOLD_KIND, encode(envelope), self._keys)
+        told = await self._open_told(encode(envelope))
         if (told.device_id, told.epoch) != (device_id, epoch):
             raise SignatureError(
                 f"asked about epoch {epoch} and was told about {told.epoch}, of device {told.device_id}"

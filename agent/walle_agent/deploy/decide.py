@@ -52,7 +52,7 @@ class Decider:
         answers: Answers,
         deployer: Deployer,
         confirm_epoch: Callable[[], Awaitable[bool]],
-        now_ms: Callable[[], int],
+        now_ms: Callable[[], Awaitable[int]],
         *,
         rng: random.Random | None = None,
     ) -> None:
@@ -142,7 +142,7 @@ class Decider:
         return target.wanted
 
     async def _moment(self) -> Moment:
-        now_ms = self._now_ms()
+        now_ms = await self._now_ms()
         return Moment(now_ms, await self._deployer.begun_releases(), self._permitted(now_ms))
 
     def _permitted(self, now_ms: int) -> frozenset[ReleaseId]:

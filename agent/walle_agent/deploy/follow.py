@@ -1,17 +1,27 @@
-"""Learn of new epochs: a push stream that says "epoch n", and a jittered conditional GET that never stops."""
+"""Learn of new epochs, in three ways that meet in one place.
+
+- The app's own server puts the epoch on its answers (``client.epochs``); costs nothing.
+- A push stream says "epoch n".
+- A jittered, conditional GET of the epoch file never stops.
+
+The first two are hints (``EpochFollower.hint``) and prove nothing: they only bring the next GET forward.
+However many there are, it is asked at most every ``gap_s``; and if an epoch that was hinted at cannot be
+found, because a cache is behind or somebody lies, it is looked for with growing waits, and then no more.
+"""
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import trio
 
 from walle_agent.deploy.verify import open_epoch, open_snapshot
-from walle_agent.link.exchange import CredentialRefused, EpochFloor, SseEvent, check_epoch, retry_after_s
+from walle_agent.link.exchange import CredentialRefused, EpochFloor, check_epoch, retry_after_s
 from walle_agent.link.session import Session
 from walle_agent.link.transport import Transport
 from walle_agent.state.keeper import StateKeeper
@@ -22,10 +32,15 @@ from walle_shared.limits import SNAPSHOT_MAX_BYTES
 from walle_shared.observe import get_logger
 from walle_shared.protocol.codec import decode
 from walle_shared.protocol.messages import EpochInfo, EpochNotice, GoodbyeNotice
+from walle_shared.protocol.sse import SseEvent
 from walle_shared.signing import VerifyKey
 from walle_shared.targeting.policy import Policy
 
 _log = get_logger("agent.deploy")
+
+
+#: An epoch that was hinted at is looked for so often before the hint is forgotten.
+_SEARCHES_MAX: Final = 6
 
 
 class EpochFollower:
@@ -39,6 +54,7 @@ class EpochFollower:
         clock: the wall clock.
         on_policy: told of every new policy.
         poll_s: mean time between two asks when nothing is pushed.
+        gap_s: least time between two asks.
         backoff: makes the waits after failures; called once per loop.
         rng: jitter.
     """
@@ -53,6 +69,7 @@ class EpochFollower:
         *,
         on_policy: Callable[[Policy, int], None],
         poll_s: float,
+        gap_s: float = 1.0,
         backoff: Callable[[], Backoff] = Backoff,
         rng: random.Random | None = None,
     ) -> None:
@@ -63,9 +80,12 @@ class EpochFollower:
         self._clock = clock
         self._on_policy = on_policy
         self._poll_s = poll_s
+        self._gap_s = gap_s
         self._backoff = backoff
         self._rng = rng or random.Random()
         self._lock = trio.Lock()
+        self._hinted = 0
+        self._hint_due_s = math.inf
         self._poked = trio.Event()
         self._etag = ""
         self._info: EpochInfo | None = None
@@ -76,24 +96,49 @@ class EpochFollower:
         return self._info.epoch if self._info is not None else 0
 
     async def run_poll(self) -> NoReturn:
-        """Ask for ever: at once after a push, otherwise about every ``poll_s``."""
-        backoff = self._backoff()
+        """Ask for ever: soon after a hint, otherwise about every ``poll_s``."""
+        backoff, searching = self._backoff(), self._backoff()
         while True:
-            self._poked = trio.Event()
+            asked_s = trio.current_time()
+            self._hint_due_s = math.inf
             try:
                 if self._session.device_id is None:
                     await self._session.credential()
                 await self.refresh()
                 backoff.reset()
                 wait_s = self._poll_s * self._rng.uniform(0.8, 1.2)
+                if self.epoch < self._hinted and searching.failures < _SEARCHES_MAX:
+                    wait_s = min(wait_s, max(self._gap_s, searching.next_delay_s()))
+                else:
+                    searching.reset()
+                    self._hinted = 0
             except TrustError as error:
                 _log.warning("epoch_refused", code=error.code, error=str(error))
                 wait_s = backoff.next_delay_s()
             except WalleError as error:
                 wait_s = backoff.next_delay_s(retry_after_s(error))
                 _log.warning("poll_failed", code=error.code, error=str(error), retry_s=round(wait_s, 2))
-            with trio.move_on_after(wait_s):
+            await self._wait_hint(asked_s, trio.current_time() + wait_s)
+
+    def hint(self, epoch: int, spread_s: float = 0.0) -> None:
+        """Somebody says that there is an epoch; ask for it within ``spread_s`` seconds if it is news."""
+        if epoch <= self.epoch or epoch == self._hinted:
+            return
+        self._hinted = epoch
+        _log.info("epoch_hinted", epoch=epoch)
+        within_s = min(max(spread_s, 0.0), self._poll_s) * self._rng.random()
+        self._hint_due_s = min(self._hint_due_s, trio.current_time() + within_s)
+        self._poked.set()
+
+    async def _wait_hint(self, asked_s: float, until_s: float) -> None:
+        """Wait until it is time to ask again: then, or when a hint is due, but never too soon."""
+        while True:
+            self._poked = trio.Event()
+            due_s = max(min(until_s, self._hint_due_s), asked_s + self._gap_s)
+            with trio.move_on_at(due_s) as waited:
                 await self._poked.wait()
+            if waited.cancelled_caught:
+                return
 
     async def run_stream(self) -> NoReturn:
         """Listen for ever; whatever ends a stream, another is opened after a wait."""
@@ -168,7 +213,8 @@ class EpochFollower:
 
     async def _listen(self, credential: str, backoff: Backoff) -> float:
         """Follow one stream to its end; seconds to wait before the next."""
-        async with aclosing(self._transport.events(credential)) as events:
+        last_id = str(self.epoch) if self.epoch else ""
+        async with aclosing(self._transport.events(credential, last_id)) as events:
             async for event in events:
                 backoff.reset()
                 goodbye = self._take(event)
@@ -182,9 +228,7 @@ class EpochFollower:
             return decode(GoodbyeNotice, event.data.encode())
         if event.name == "epoch":
             notice = decode(EpochNotice, event.data.encode())
-            if notice.epoch > self.epoch:
-                _log.info("epoch_pushed", epoch=notice.epoch)
-                self._poked.set()
+            self.hint(notice.epoch, notice.spread_s)
         return None
 
     async def _renew(self, refused: str) -> None:

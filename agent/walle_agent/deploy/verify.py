@@ -8,7 +8,7 @@ from walle_shared.errors import RollbackError, SignatureError
 from walle_shared.limits import MANIFEST_MAX_BYTES, SNAPSHOT_MAX_BYTES
 from walle_shared.manifest import MANIFEST_KIND, Manifest, check_manifest
 from walle_shared.protocol.codec import decode
-from walle_shared.protocol.messages import EpochInfo
+from walle_shared.protocol.messages import TOLD_KIND, EpochInfo, Told
 from walle_shared.signing import VerifyKey, check_file, open_envelope
 from walle_shared.targeting.policy import Policy, Snapshot, Wanted
 
@@ -23,6 +23,16 @@ def open_epoch(data: bytes, keys: Iterable[VerifyKey]) -> EpochInfo:
         RemoteProtocolError: signed, but malformed.
     """
     return open_envelope(EpochInfo, EPOCH_KIND, data, keys)
+
+
+def open_told(data: bytes, keys: Iterable[VerifyKey]) -> Told:
+    """Verify and decode what the server tells this device.
+
+    Raises:
+        SignatureError: no trusted key signed it.
+        RemoteProtocolError: signed, but malformed.
+    """
+    return open_envelope(Told, TOLD_KIND, data, keys)
 
 
 def open_snapshot(data: bytes, info: EpochInfo) -> Policy:

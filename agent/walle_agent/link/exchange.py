@@ -1,4 +1,4 @@
-"""The conversation's rules without its sockets: SSE lines, HTTP problems, ranges, and the epoch gate.
+"""The conversation's rules without its sockets: HTTP problems, ranges, and the epoch gate.
 
 The gate's rules, in order:
 
@@ -34,7 +34,6 @@ from walle_shared.protocol.codec import decode
 from walle_shared.protocol.messages import EpochInfo, Problem
 from walle_shared.units import KIB
 
-SSE_LINE_MAX_BYTES = 16 * KIB
 PROBLEM_MAX_BYTES = 64 * KIB
 
 
@@ -77,60 +76,6 @@ def check_epoch(info: EpochInfo, floor: EpochFloor, wall_ms: int) -> EpochInfo:
     if max(wall_ms, floor.issued_ms) >= info.expires_ms:
         raise ExpiredError(f"epoch {info.epoch} has expired: ignored until the control plane signs it anew")
     return info
-
-
-@dataclass(frozen=True, slots=True)
-class SseEvent:
-    """One server-sent event."""
-
-    name: str
-    data: str
-
-
-class SseParser:
-    """Bytes of an event stream to events; comments and unknown fields are skipped."""
-
-    def __init__(self) -> None:
-        self._buffer = b""
-        self._name = ""
-        self._data: list[str] = []
-        self._size = 0
-
-    def feed(self, chunk: bytes) -> list[SseEvent]:
-        """Take what arrived and return the events it completes.
-
-        Raises:
-            LimitExceeded: a line or event is too long.
-            RemoteProtocolError: not UTF-8.
-        """
-        self._buffer += chunk
-        lines = re.split(rb"\r\n|\n|\r(?!$)", self._buffer)
-        self._buffer = lines.pop()
-        if len(self._buffer) > SSE_LINE_MAX_BYTES:
-            raise LimitExceeded(f"a line of the event stream is over the limit of {SSE_LINE_MAX_BYTES} bytes")
-        return [event for line in lines if (event := self._line(line)) is not None]
-
-    def _line(self, line: bytes) -> SseEvent | None:
-        if not line:
-            return self._dispatch()
-        self._size += len(line)
-        if self._size > SSE_LINE_MAX_BYTES and not line.startswith(b":"):
-            raise LimitExceeded(f"an event of the stream is over the limit of {SSE_LINE_MAX_BYTES} bytes")
-        try:
-            field, _, value = line.decode().partition(":")
-        except UnicodeDecodeError:
-            raise RemoteProtocolError("the event stream is not UTF-8") from None
-        value = value.removeprefix(" ")
-        if field == "event":
-            self._name = value
-        elif field == "data":
-            self._data.append(value)
-        return None
-
-    def _dispatch(self) -> SseEvent | None:
-        name, data = self._name or "message", self._data
-        self._name, self._data, self._size = "", [], 0
-        return SseEvent(name, "\n".join(data)) if data else None
 
 
 _BY_STATUS: Final[dict[int, type[WalleError]]] = {

@@ -12,7 +12,7 @@ import httpx
 import trio
 import trio_websocket
 
-from walle_agent.link.exchange import PROBLEM_MAX_BYTES, SseEvent, SseParser, problem_error, range_start
+from walle_agent.link.exchange import PROBLEM_MAX_BYTES, problem_error, range_start
 from walle_shared.errors import (
     ConnectionLost,
     LengthOrHashError,
@@ -25,6 +25,7 @@ from walle_shared.errors import (
 from walle_shared.limits import EPOCH_MAX_BYTES, FRAME_MAX_BYTES, REQUEST_MAX_BYTES
 from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import FileRef
+from walle_shared.protocol.sse import SseEvent, SseParser
 from walle_shared.protocol.version import DEVICE_API, PROTOCOL_HEADER, PROTOCOL_VERSION, STATIC_ROOT
 from walle_shared.signing import check_file
 
@@ -147,14 +148,18 @@ class Transport:
             body = await _read_capped(answer, REQUEST_MAX_BYTES, f"the answer to {path}")
         return decode(cls, body)
 
-    async def events(self, credential: str) -> AsyncGenerator[SseEvent]:
+    async def events(self, credential: str, last_id: str = "") -> AsyncGenerator[SseEvent]:
         """The push stream, until the server ends it. Close it with ``aclosing``.
+
+        ``last_id``: the last event seen, of an earlier stream; the server leaves out what is known.
 
         Raises:
             PeerTimeout: silence for ``stream_silence_s``.
             WalleError: transport or protocol, by type.
         """
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store", **_bearer(credential)}
+        if last_id:
+            headers["Last-Event-ID"] = last_id
         timeout = httpx.Timeout(self._timeout_s, read=self._stream_silence_s)
         async with self._request(
             "GET", f"{DEVICE_API}/stream", "the push stream", headers=headers, timeout=timeout

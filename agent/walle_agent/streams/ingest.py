@@ -4,12 +4,16 @@ An app connects, writes one JSON object a line, and hears nothing as long as all
 an event is answered by one line ``{"error": {"code": ..., "message": ..., "line": n}}``, counted, and
 skipped. The connection stays open. Nothing is dropped for lack of room: when the agent is behind, it stops
 reading, and the socket holds the app back.
+
+A line ``{"walle_epoch": n}`` is no event but a hint: the app's server said that the control plane has epoch n
+(``walle_agent.client.epochs`` sends it).
 """
 
 from __future__ import annotations
 
 import socket
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +31,7 @@ from walle_shared.schema import EventSchema
 from walle_shared.units import KIB
 
 _READ_BYTES = 64 * KIB
+HINT_MEMBER = b'"walle_epoch"'
 #: An app that sends rubbish and does not read the answers is let go after this long.
 _ANSWER_TIMEOUT_S = 5.0
 _log = get_logger("agent.streams")
@@ -132,11 +137,13 @@ class EventListener:
         path: the socket's file; readable and writable by this user only. A socket that a dead agent left is
             replaced; one that answers, or a file of another kind, is not.
         submit: ``EventInlet.emit``.
+        on_epoch: told of every hint.
     """
 
-    def __init__(self, path: Path, submit: Submit) -> None:
+    def __init__(self, path: Path, submit: Submit, on_epoch: Callable[[int], None] = lambda _: None) -> None:
         self._path = path
         self._submit = submit
+        self._on_epoch = on_epoch
         self._stats = ListenerStatistics()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -191,6 +198,10 @@ class EventListener:
             problem = f"event line is over the limit of {EVENT_MAX_BYTES} bytes: send less in args"
             await self._refuse(stream, EventError(problem), number)
             return
+        hinted = parse_hint(line)
+        if hinted is not None:
+            self._on_epoch(hinted)
+            return
         try:
             await self._submit(parse_event(line))
         except EventError as error:
@@ -226,6 +237,18 @@ async def serve_events(
         ConfigError: as for ``EventListener.run``.
     """
     await EventListener(path, submit).run(task_status=task_status)
+
+
+def parse_hint(line: bytes) -> int | None:
+    """The epoch that a line hints at; ``None`` if it is no hint."""
+    if HINT_MEMBER not in line:
+        return None
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    epoch = value.get("walle_epoch") if isinstance(value, dict) and len(value) == 1 else None
+    return epoch if type(epoch) is int and epoch > 0 else None
 
 
 class LineSplitter:

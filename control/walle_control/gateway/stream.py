@@ -1,11 +1,14 @@
 """The push stream: server-sent events that say "epoch n exists" and nothing more.
 
-The first event is the current epoch; after ``heartbeat_s`` of silence a comment keeps proxies from hanging
-up; before the server stops it says goodbye and when to come back.
+The first event is the current epoch, unless the client says that it was the last it saw (``Last-Event-ID``);
+after ``heartbeat_s`` of silence a comment keeps proxies from hanging up; before the server stops it says
+goodbye. Each stream is told its own time to come back, and the more streams there are, the further apart
+these lie: a server that starts again is not overrun.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -20,6 +23,7 @@ from walle_control.web.describe import Raw, describe
 from walle_shared.ids import DeviceId
 from walle_shared.protocol.codec import encode
 from walle_shared.protocol.messages import EpochNotice, GoodbyeNotice
+from walle_shared.protocol.version import parse_epoch
 
 EVENTS = Raw("text/event-stream", {"type": "string"})
 
@@ -33,17 +37,25 @@ _HEADERS = [
 class StreamRoutes:
     """The endpoint of the push stream."""
 
-    def __init__(self, hub: EpochHub, seats: Seats, devices: DevicesService, config: StreamConfig) -> None:
+    def __init__(
+        self,
+        hub: EpochHub,
+        seats: Seats,
+        devices: DevicesService,
+        config: StreamConfig,
+        rng: random.Random | None = None,
+    ) -> None:
         self._hub = hub
+        self._rng = rng or random.Random()
         self._seats = seats
         self._devices = devices
         self._config = config
 
     @describe(EVENTS, errors=(503,))
-    async def stream(self, _request: Request, device_id: DeviceId) -> Response:
+    async def stream(self, request: Request, device_id: DeviceId) -> Response:
         """Server-sent events that say which epoch exists."""
         await self._devices.seen(device_id)
-        return EventStream(self._seats, lambda send: self._converse(device_id, send))
+        return self._respond(request, lambda: self._devices.is_revoked(device_id))
 
     @describe(None, status=(204,))
     async def allowed(self, _request: Request, device_id: DeviceId) -> Response:
@@ -51,19 +63,37 @@ class StreamRoutes:
         await self._devices.seen(device_id)
         return Response(status_code=204)
 
-    async def _converse(self, device_id: DeviceId, send: Callable[[bytes], Awaitable[None]]) -> None:
-        retry_ms = round(self._config.retry_s * 1000)
-        await send(f"retry: {retry_ms}\n".encode())
-        seen = -1
-        while not self._hub.stopping and not self._devices.is_revoked(device_id):
+    @describe(EVENTS, errors=(503,))
+    async def follow(self, request: Request) -> Response:
+        """The same for a server of the app that hands epochs on (``walle_control.push``)."""
+        return self._respond(request, lambda: False)
+
+    def _respond(self, request: Request, is_over: Callable[[], bool]) -> Response:
+        seen = self._last_seen(request)
+        return EventStream(self._seats, lambda send: self._converse(seen, is_over, send))
+
+    def _last_seen(self, request: Request) -> int:
+        """The epoch that the client saw last; -1 if none, or one that cannot be."""
+        seen = parse_epoch(request.headers.get("last-event-id", ""))
+        return seen if 0 < seen <= self._hub.epoch else -1
+
+    async def _converse(
+        self, seen: int, is_over: Callable[[], bool], send: Callable[[bytes], Awaitable[None]]
+    ) -> None:
+        await send(f"retry: {round(self._retry_s() * 1000)}\n\n".encode())
+        while not self._hub.stopping and not is_over():
             if self._hub.epoch > seen:
                 seen = self._hub.epoch
-                await send(event("epoch", EpochNotice(seen), seen))
+                await send(event("epoch", EpochNotice(seen, self._config.spread_s), seen))
             with trio.move_on_after(self._config.heartbeat_s) as silence:
                 await self._hub.wait_news(seen)
             if silence.cancelled_caught:
                 await send(b":\n\n")
-        await send(event("goodbye", GoodbyeNotice(self._config.retry_s)))
+        await send(event("goodbye", GoodbyeNotice(round(self._retry_s(), 3))))
+
+    def _retry_s(self) -> float:
+        """When one of the streams there are should come back, so that not all of them do at once."""
+        return self._config.retry_s + self._rng.random() * self._seats.taken / self._config.reconnects_per_s
 
 
 class EventStream(Response):

@@ -88,9 +88,13 @@ class EpochInfo:
 
 @dataclass(frozen=True, slots=True)
 class EpochNotice:
-    """A push: epoch ``epoch`` exists. Never more than that."""
+    """A push: epoch ``epoch`` exists. Never more than that.
+
+    Who hears it asks for the epoch within ``spread_s`` seconds, at a time of its own.
+    """
 
     epoch: int
+    spread_s: float = 0.0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

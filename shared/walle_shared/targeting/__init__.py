@@ -5,7 +5,14 @@ to 2^64, ``ramp`` and ``schedule`` say when a release begins, and ``policy`` dec
 Nothing here does I/O.
 """
 
-from walle_shared.targeting.hashing import POSITIONS, SHARE_ONE, compile_share, in_share, position
+from walle_shared.targeting.hashing import (
+    POSITIONS,
+    SHARE_ONE,
+    compile_position,
+    compile_share,
+    in_share,
+    position,
+)
 from walle_shared.targeting.idset import IdSet
 from walle_shared.targeting.policy import (
     Explanation,
@@ -43,6 +50,7 @@ __all__ = [
     "Snapshot",
     "Wanted",
     "by_reference",
+    "compile_position",
     "compile_share",
     "holdouts_of",
     "in_share",

@@ -84,7 +84,7 @@ def check_uses(predicate: Predicate, declared: Mapping[str, Attribute], *, optio
     """
     if not declared:
         return
-    kinds = {**MEASURED, **{name: attribute.kind for name, attribute in declared.items()}}
+    kinds: dict[str, Kind] = {**MEASURED, **{name: attribute.kind for name, attribute in declared.items()}}
     for use in predicate.uses:
         kind = kinds.get(use.name)
         if kind is None and not optional:

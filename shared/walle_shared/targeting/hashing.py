@@ -27,6 +27,18 @@ def position(salt: str, unit: str) -> int:
     return int.from_bytes(digest)
 
 
+def compile_position(salt: str) -> Callable[[bytes], int]:
+    """``position`` for many units, as ``compile_share`` is ``in_share``."""
+    keyed = hashlib.blake2b(digest_size=8, key=salt.encode())
+
+    def place(unit: bytes) -> int:
+        state = keyed.copy()
+        state.update(unit)
+        return int.from_bytes(state.digest())
+
+    return place
+
+
 def in_share(salt: str, unit: str, share: int) -> bool:
     """Whether ``unit`` is in the first ``share`` parts per billion; 0 is nobody, ``SHARE_ONE`` everybody."""
     if share >= SHARE_ONE:

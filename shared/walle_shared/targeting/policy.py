@@ -35,9 +35,9 @@ from walle_shared.targeting.hashing import (
     POSITIONS,
     SALT_MAX_BYTES,
     SHARE_ONE,
+    compile_position,
     compile_share,
     in_share,
-    position,
 )
 from walle_shared.targeting.idset import IdSet
 from walle_shared.targeting.predicate import Predicate, Profile, Segments, parse_predicate, told_answer
@@ -184,20 +184,28 @@ class _Start:
 
     release: Release
     schedule: Schedule | None
+    place: Callable[[bytes], int]
+    turn: Callable[[bytes], int]
 
-    def spread_ms(self, device_id: DeviceId) -> int:
+    def spread_ms(self, unit: bytes) -> int:
         """A device's turn in the start spread."""
-        turn = position(self.release.salt + _SPREAD_SALT, device_id)
-        return self.release.starts_ms + turn * round(self.release.spread_s * 1000) // POSITIONS
+        spread_ms = round(self.release.spread_s * 1000)
+        return self.release.starts_ms + self.turn(unit) * spread_ms // POSITIONS if spread_ms else 0
 
-    def ramp_ms(self, device_id: DeviceId) -> int:
+    def ramp_ms(self, unit: bytes) -> int:
         """When the ramp reaches a device of the share."""
-        ramp, share = self.release.ramp, self.release.share
-        return ramp.enters_ms(position(self.release.salt, device_id), share) if ramp is not None else 0
+        ramp = self.release.ramp
+        return ramp.enters_ms(self.place(unit), self.release.share) if ramp is not None else 0
 
-    def begins_ms(self, device_id: DeviceId, profile: Profile, now_ms: int) -> int:
+    def is_due(self, unit: bytes, profile: Profile, now_ms: int) -> bool:
+        """Whether ``begins_ms`` is now."""
+        if self.ramp_ms(unit) > now_ms or self.spread_ms(unit) > now_ms:
+            return False
+        return self.schedule is None or self.schedule.is_open(now_ms, zone_of(profile.get(TIMEZONE)))
+
+    def begins_ms(self, unit: bytes, profile: Profile, now_ms: int) -> int:
         """The first moment from ``now_ms`` on at which it may begin."""
-        at_ms = max(now_ms, self.ramp_ms(device_id), self.spread_ms(device_id))
+        at_ms = max(now_ms, self.ramp_ms(unit), self.spread_ms(unit))
         if self.schedule is None:
             return at_ms
         return self.schedule.opens_ms(at_ms, zone_of(profile.get(TIMEZONE)))
@@ -220,17 +228,13 @@ class _Candidate:
         """Whether a device of the share is kept from it, to be compared with."""
         return self.held_back(unit) or any(holds(unit) for holds in self.held_out)
 
-    def has_begun(self, device_id: DeviceId, profile: Profile, moment: Moment) -> bool:
+    def has_begun(self, unit: bytes, profile: Profile, moment: Moment) -> bool:
         """Whether nothing of rule 3 keeps it from a device any more."""
         if self.release.id in moment.has:
             return True
         if self.release.cap and self.release.id not in moment.permits:
             return False
-        return self.start is None or self._is_due(self.start, device_id, profile, moment.now_ms)
-
-    @staticmethod
-    def _is_due(start: _Start, device_id: DeviceId, profile: Profile, now_ms: int) -> bool:
-        return start.begins_ms(device_id, profile, now_ms) <= now_ms
+        return self.start is None or self.start.is_due(unit, profile, moment.now_ms)
 
 
 class Policy:
@@ -277,7 +281,7 @@ class Policy:
         for candidate in self._matching(profile):
             if candidate.key in decisions or not candidate.holds(unit):
                 continue
-            if moment is not None and not candidate.has_begun(device_id, profile, moment):
+            if moment is not None and not candidate.has_begun(unit, profile, moment):
                 continue
             if candidate.is_held(unit):
                 held.setdefault(candidate.key, candidate)
@@ -294,7 +298,7 @@ class Policy:
         """When time alone will next change this device's decision; ``None`` if it will not."""
         unit = device_id.encode()
         starts = [
-            candidate.start.begins_ms(device_id, profile, moment.now_ms)
+            candidate.start.begins_ms(unit, profile, moment.now_ms)
             for candidate in self._matching(profile)
             if candidate.start is not None
             and candidate.release.id not in moment.has
@@ -421,7 +425,8 @@ def _start_of(release: Release) -> _Start | None:
         raise ConfigError("its ramp must rise, and end after it starts")
     if ramp is None and schedule is None and not release.spread_s:
         return None
-    return _Start(release, schedule)
+    place, turn = compile_position(release.salt), compile_position(release.salt + _SPREAD_SALT)
+    return _Start(release, schedule, place, turn)
 
 
 def _explain(
@@ -432,21 +437,21 @@ def _explain(
     moment: Moment | None,
     chosen: Set[ReleaseId],
 ) -> Explanation:
-    release = candidate.release
+    release, unit = candidate.release, device_id.encode()
     matches = candidate.predicate.test(profile)
     inside = in_share(release.salt, device_id, release.share)
     if release.id in chosen:
-        reason = "chosen" + _asides(candidate, device_id, profile, moment)
+        reason = "chosen" + _asides(candidate, unit, profile, moment)
     elif not matches:
         missing = sorted({use.name for use in candidate.predicate.uses} - profile.keys())
         reason = "predicate does not match" + (f" (profile has no {', '.join(missing)})" if missing else "")
     elif not inside:
         reason = f"outside the share of {release.share / SHARE_ONE:.4%}"
-    elif moment is not None and not candidate.has_begun(device_id, profile, moment):
-        reason = _why_waiting(candidate, device_id, profile, moment)
-    elif candidate.held_back(device_id.encode()):
+    elif moment is not None and not candidate.has_begun(unit, profile, moment):
+        reason = _why_waiting(candidate, unit, profile, moment)
+    elif candidate.held_back(unit):
         reason = "held back, to be compared with (control arm)"
-    elif candidate.is_held(device_id.encode()):
+    elif candidate.is_held(unit):
         names = [h.name for h in holdouts_of(device_id, release.scenario, snapshot.holdouts)]
         reason = f"in holdout {', '.join(names)}: gets no release that is not for everyone"
     else:
@@ -454,28 +459,26 @@ def _explain(
     return Explanation(release.id, matches, inside, release.id in chosen, reason)
 
 
-def _why_waiting(candidate: _Candidate, device_id: DeviceId, profile: Profile, moment: Moment) -> str:
+def _why_waiting(candidate: _Candidate, unit: bytes, profile: Profile, moment: Moment) -> str:
     """What of rule 3 keeps a release from a device, in the order in which it ends."""
     release, start, now_ms = candidate.release, candidate.start, moment.now_ms
-    if start is not None and release.ramp is not None and start.ramp_ms(device_id) > now_ms:
+    if start is not None and release.ramp is not None and start.ramp_ms(unit) > now_ms:
         share = release.ramp.share_at(now_ms, release.share)
-        return (
-            f"its ramp is at {share / SHARE_ONE:.4%} and reaches this device {_at(start.ramp_ms(device_id))}"
-        )
-    if start is not None and start.spread_ms(device_id) > now_ms:
-        turn = _at(start.spread_ms(device_id))
+        return f"its ramp is at {share / SHARE_ONE:.4%} and reaches this device {_at(start.ramp_ms(unit))}"
+    if start is not None and start.spread_ms(unit) > now_ms:
+        turn = _at(start.spread_ms(unit))
         return f"starts are spread over {release.spread_s:g} s; this device's turn is {turn}"
-    opens_ms = start.begins_ms(device_id, profile, now_ms) if start is not None else now_ms
+    opens_ms = start.begins_ms(unit, profile, now_ms) if start is not None else now_ms
     if opens_ms > now_ms:
         return f"outside its window {release.windows!r} ({_zone(profile)}), which opens {_at(opens_ms)}"
     return f"for at most {release.cap} devices, and this one has no permit"
 
 
-def _asides(candidate: _Candidate, device_id: DeviceId, profile: Profile, moment: Moment | None) -> str:
+def _asides(candidate: _Candidate, unit: bytes, profile: Profile, moment: Moment | None) -> str:
     """What would keep a chosen release from a device that did not have it already."""
-    if moment is None or candidate.has_begun(device_id, profile, replace(moment, has=frozenset())):
+    if moment is None or candidate.has_begun(unit, profile, replace(moment, has=frozenset())):
         return ""
-    return f"; the device has it already ({_why_waiting(candidate, device_id, profile, moment)})"
+    return f"; the device has it already ({_why_waiting(candidate, unit, profile, moment)})"
 
 
 def _zone(profile: Profile) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from walle_agent.config import DeploySection
+from walle_agent.deploy import verify
 from walle_agent.deploy.answers import Answers
 from walle_agent.deploy.budget import Budget
 from walle_agent.deploy.decide import Decider
@@ -28,7 +29,7 @@ from walle_agent.tasks.registry import TaskRegistry
 from walle_shared.clock import FixedClock
 from walle_shared.errors import LimitExceeded, StorageError
 from walle_shared.manifest import ColumnType, Prepare, Retention, Trigger
-from walle_shared.protocol.messages import Report
+from walle_shared.protocol.messages import Report, Told
 from walle_shared.targeting.policy import Policy, TaskKey
 from walle_support.control import ISSUED_MS, TOKEN, URL, SimulatedControl
 
@@ -155,10 +156,15 @@ async def live(
             on_boundary=on_boundary,
         )
         deployer = Deployer(keeper, steps, Reporter(queue, clock), config)
-        answers = Answers(transport, session, keys, clock.wall_ms)
-        decider = Decider(
-            session, lambda: {"group": "beta"}, answers, deployer, follower.confirm, clock.wall_ms
-        )
+
+        async def now_ms() -> int:
+            return clock.wall_ms()
+
+        async def open_told(data: bytes) -> Told:
+            return verify.open_told(data, keys)
+
+        answers = Answers(transport, session, open_told, now_ms)
+        decider = Decider(session, lambda: {"group": "beta"}, answers, deployer, follower.confirm, now_ms)
         try:
             await deployer.recover()
             yield Device(

@@ -227,11 +227,16 @@ class ReleasesService:
             Conflict: the device does not have the newest policy yet.
             NotFound: no such device.
         """
-        now_ms = self._clock.wall_ms()
-        epoch, releases = await self._database.read(lambda db: _told(db, self._book.files, device_id))
-        if request.epoch != epoch:
-            raise Conflict(f"epoch {epoch} is the newest, not {request.epoch}: read the policy again")
-        return self._book.sign_told(Told(device_id, epoch, releases, now_ms, now_ms + TOLD_LIFETIME_MS))
+
+        def read(db: Connection) -> bytes:
+            now_ms = self._clock.wall_ms()
+            epoch, releases = _told(db, self._book.files, device_id)
+            if request.epoch != epoch:
+                raise Conflict(f"epoch {epoch} is the newest, not {request.epoch}: read the policy again")
+            told = Told(device_id, epoch, releases, now_ms, now_ms + TOLD_LIFETIME_MS)
+            return self._book.sign_told(told)
+
+        return await self._database.read(read)
 
     async def change(self, actor: str, reason: str, change: Callable[[Connection], None]) -> int:
         """Change what releases refer to, and make the epoch that says so; its number."""

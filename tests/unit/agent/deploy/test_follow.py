@@ -127,3 +127,84 @@ async def test_after_a_goodbye_or_a_break_the_stream_is_opened_again(
         await listener.wait(2)
         assert [path for _, path in control.requests].count("/d/v1/stream") >= 4
         nursery.cancel_scope.cancel()
+
+
+def asked(control: SimulatedControl) -> int:
+    """How often the epoch was asked for."""
+    return [path for _, path in control.requests].count("/s/epoch.json")
+
+
+async def test_hints_of_all_ways_are_one_question_and_never_too_many(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    control, listener = SimulatedControl(), Listener()
+    async with Transport(URL, wire=control.wire()) as transport, trio.open_nursery() as nursery:
+        follower = make_follower(tmp_path, transport, control, listener, poll_s=1e6)
+        nursery.start_soon(follower.run_poll)
+        await listener.wait(1)
+        before = asked(control)
+        for epoch in range(2, 12):
+            control.publish()
+            for _ in range(5):
+                follower.hint(epoch)
+        await listener.wait(11)
+        assert listener.epochs == [1, 11]
+        await trio.sleep(100)
+        assert asked(control) <= before + 2
+        follower.hint(3)
+        await trio.sleep(100)
+        assert asked(control) <= before + 2  # no news
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_lie_costs_a_few_questions_and_hides_nothing(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    control, listener = SimulatedControl(), Listener()
+    async with Transport(URL, wire=control.wire()) as transport, trio.open_nursery() as nursery:
+        follower = make_follower(tmp_path, transport, control, listener, poll_s=1e6)
+        nursery.start_soon(follower.run_poll)
+        await listener.wait(1)
+        before = asked(control)
+        follower.hint(10**15)
+        await trio.sleep(80_000)
+        assert 2 <= asked(control) - before <= 9
+        control.publish()
+        follower.hint(2)
+        await listener.wait(2)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_cache_that_is_behind_is_asked_again(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    control, listener = SimulatedControl(), Listener()
+    async with Transport(URL, wire=control.wire()) as transport, trio.open_nursery() as nursery:
+        follower = make_follower(tmp_path, transport, control, listener, poll_s=1e6)
+        nursery.start_soon(follower.run_poll)
+        await listener.wait(1)
+        follower.hint(2)
+        await trio.sleep(3)
+        control.publish()
+        await listener.wait(2)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_push_may_ask_devices_to_spread(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    waits = []
+    for number in range(20):
+        control, listener = SimulatedControl(), Listener()
+        async with Transport(URL, wire=control.wire()) as transport, trio.open_nursery() as nursery:
+            follower = make_follower(tmp_path / str(number), transport, control, listener, poll_s=1e6)
+            nursery.start_soon(follower.run_poll)
+            await listener.wait(1)
+            control.publish()
+            began_s = trio.current_time()
+            follower.hint(2, spread_s=600.0)
+            await listener.wait(2)
+            waits.append(trio.current_time() - began_s)
+            nursery.cancel_scope.cancel()
+    assert max(waits) < 640
+    assert max(waits) - min(waits) > 60  # twenty at random

@@ -7,12 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from walle_agent.link.exchange import (
-    SSE_LINE_MAX_BYTES,
     CredentialRefused,
     EpochFloor,
     ServerBusy,
-    SseEvent,
-    SseParser,
     check_epoch,
     parse_retry_after,
     problem_error,
@@ -35,12 +32,13 @@ from walle_shared.errors import (
 from walle_shared.ids import Sha256
 from walle_shared.protocol.codec import encode
 from walle_shared.protocol.messages import EpochInfo, FileRef, Problem
+from walle_shared.protocol.sse import SSE_LINE_MAX_BYTES, SseEvent, SseParser
 
 STREAM = (
     b': hello\r\n\r\nevent: epoch\ndata: {"epoch":1}\n\n: beat\n\n'
     b"event: goodbye\r\ndata: a\r\ndata: b\r\n\r\nid: 4\ndata: plain\n\n"
 )
-EVENTS = [SseEvent("epoch", '{"epoch":1}'), SseEvent("goodbye", "a\nb"), SseEvent("message", "plain")]
+EVENTS = [SseEvent("epoch", '{"epoch":1}'), SseEvent("goodbye", "a\nb"), SseEvent("message", "plain", "4")]
 
 
 @given(st.lists(st.integers(1, len(STREAM) - 1)))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from walle_agent.streams.event import EventError, RawEvent, make_event
-from walle_agent.streams.ingest import EventCheck, EventInlet, EventListener, LineSplitter
+from walle_agent.streams.ingest import EventCheck, EventInlet, EventListener, LineSplitter, parse_hint
 from walle_shared.clock import FixedClock
 from walle_shared.errors import ConfigError
 from walle_shared.limits import EVENT_MAX_BYTES, INLET_MAX_CLIENTS
@@ -183,3 +183,21 @@ async def test_a_refused_event_is_answered_like_a_bad_line(path: Path, nursery: 
     assert answer["line"] == 2
     assert "[events.scroll]" in str(answer["message"])
     assert (inlet.statistics().accepted, listener.statistics().refused_lines) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "epoch"),
+    [
+        (b'{"walle_epoch": 7}', 7),
+        (b'{"walle_epoch": 0}', None),
+        (b'{"walle_epoch": true}', None),
+        (b'{"walle_epoch": "7"}', None),
+        (b'{"walle_epoch": 7, "kind": "click"}', None),
+        (b'{"kind": "custom", "args": {"x": "\\"walle_epoch\\""}}', None),
+        (b'["walle_epoch"]', None),
+        (b'"walle_epoch" {', None),
+        (b"", None),
+    ],
+)
+def test_a_hint_is_told_from_an_event(line: bytes, epoch: int | None) -> None:
+    assert parse_hint(line) == epoch

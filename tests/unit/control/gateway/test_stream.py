@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 import trio
 import trio.testing
+from starlette.requests import Request
 
 from walle_control.gateway.hub import EpochHub, Seats
 from walle_control.gateway.stream import EventStream
@@ -30,6 +33,19 @@ class Client:
         return b"".join(message.get("body", b"") for message in self.sent)
 
 
+class AtOnce(Random):
+    """No jitter."""
+
+    def random(self) -> float:
+        return 0.0
+
+
+def asking(**headers: str) -> Request:
+    """A request for the stream."""
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "headers": raw})
+
+
 @pytest.fixture
 def client() -> Client:
     return Client()
@@ -40,16 +56,16 @@ async def test_stream_of_a_device_tells_epochs_beats_and_says_goodbye(control, e
 
     device = await enrol()
     config = control.config.stream
-    routes = StreamRoutes(control.hub, control.streams, control.devices, config)
-    response = await routes.stream(None, device.id)
+    routes = StreamRoutes(control.hub, control.streams, control.devices, config, AtOnce())
+    response = await routes.stream(asking(), device.id)
     nursery.start_soon(response, {}, client.receive, client.send)
     await trio.testing.wait_all_tasks_blocked()
-    assert client.text == b'retry: 2000\nevent: epoch\nid: 1\ndata: {"epoch":1}\n\n'
+    assert client.text == b'retry: 2000\n\nevent: epoch\nid: 1\ndata: {"epoch":1,"spread_s":0.0}\n\n'
     control.hub.announce(7)
     control.hub.announce(6)  # late: not news
     control.hub.announce(8)
     await trio.testing.wait_all_tasks_blocked()
-    assert client.text.endswith(b'event: epoch\nid: 8\ndata: {"epoch":8}\n\n')
+    assert client.text.endswith(b'event: epoch\nid: 8\ndata: {"epoch":8,"spread_s":0.0}\n\n')
     assert b"id: 7" not in client.text
     assert control.streams.taken == 1
     control.hub.stop()

@@ -204,6 +204,23 @@ def test_holdouts_that_make_no_sense_are_refused(broken: dict[str, object]) -> N
         policy(NEW, replace(Holdout("h", 1, "salt"), **broken))  # type: ignore[arg-type]  # as above
 
 
+@given(
+    st.text(min_size=1, max_size=20), st.booleans(), st.sampled_from(["", "02:00-04:00"]), st.integers(0, 90)
+)
+def test_a_release_has_begun_or_the_policy_knows_when_it_will(
+    unit: str, ramped: bool, windows: str, later: int
+) -> None:
+    ramp = Ramp(SHARE_ONE // 3, T0, T0 + HOUR_MS) if ramped else None
+    waiting = replace(NEW, ramp=ramp, starts_ms=T0, spread_s=1_800.0, windows=windows)
+    compiled, now_ms, device = policy(waiting), T0 + later * HOUR_MS // 2, DeviceId(unit)
+    begins_ms = compiled.next_start_ms(device, {}, Moment(now_ms))
+    assert (given_to(compiled, now_ms, device) == NEW.id) == (begins_ms is None)
+    if begins_ms is not None:
+        assert begins_ms > now_ms
+        assert given_to(compiled, begins_ms, device) == NEW.id
+        assert given_to(compiled, begins_ms - 1, device) == OLD.id
+
+
 @given(st.text(min_size=1, max_size=20), st.integers(0, 10**7), st.integers(0, 3 * HOUR_MS))
 def test_begun_is_monotone_in_time(unit: str, spread_s: int, later_ms: int) -> None:
     waiting = replace(NEW, ramp=Ramp(0, T0, T0 + HOUR_MS), starts_ms=T0, spread_s=float(spread_s % 7_200))
