@@ -310,7 +310,7 @@ def _add_audience_commands(top: argparse._SubParsersAction[argparse.ArgumentPars
     _remote(holdout, "list", commands.holdout_list, "list them")
     set_ = _remote(
         holdout, "set", commands.holdout_set, "keep a part of all devices out, or change how large it is",
-        example="all-year 2 --scenario demo",
+        example="all_year 2 --scenario demo",
     )  # fmt: skip
     set_.add_argument("name", metavar="HOLDOUT")
     set_.add_argument("percent")
@@ -349,7 +349,7 @@ def _add_audience_commands(top: argparse._SubParsersAction[argparse.ArgumentPars
     )  # fmt: skip
     declare.add_argument("--note", default="", help="what it means")
     end = _remote(
-        holdout, "end", commands.holdout_end, "let its devices have what the others have", example="all-year"
+        holdout, "end", commands.holdout_end, "let its devices have what the others have", example="all_year"
     )
     end.add_argument("name", metavar="HOLDOUT")
 

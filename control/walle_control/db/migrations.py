@@ -238,7 +238,8 @@ MIGRATIONS: Sequence[Migration] = (
         PRIMARY KEY (device_id, name)
     ) STRICT, WITHOUT ROWID;
     """,
-    # People with roles, and tokens that may be many. Who had an admin token is an admin.
+    # People with roles, and tokens that may be many. Who had an admin token is an admin; the table of those is
+    # left for programs from before.
     """
     CREATE TABLE person (name TEXT PRIMARY KEY, created_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -258,7 +259,6 @@ MIGRATIONS: Sequence[Migration] = (
     INSERT INTO access_token (id, person, hash, note, scopes, scenario, created_ms, expires_ms, used_ms)
         SELECT CASE name WHEN 'admin' THEN 'first' ELSE 'first-' || name END, name, hash, '', '[]', '',
             created_ms, 0, 0 FROM admin_token;
-    DROP TABLE admin_token;
     """,
     # Four eyes: rules of scenarios, and requests for approval.
     """

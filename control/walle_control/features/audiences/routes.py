@@ -22,10 +22,10 @@ from walle_shared.ids import DeviceId
 from walle_shared.limits import SET_UPLOAD_MAX_BYTES
 from walle_shared.targeting.attributes import Attribute
 
-_HOLDOUT = {"name": "all-year", "percent": 2, "scenario": "demo"}
+_HOLDOUT = {"name": "all_year", "percent": 2, "scenario": "demo"}
 _SEGMENT = {"name": "testers", "predicate": 'group == "beta"'}
 _ATTRIBUTE = {"name": "tier", "kind": "string", "side": "server"}
-_DEVICE = {"attributes": {"tier": "gold"}}
+_DEVICE = {"values": {"tier": "gold"}}
 
 
 class AudienceRoutes:
