@@ -10,6 +10,7 @@ import itertools
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -153,6 +154,17 @@ def test_kill_of_all_workers(rig: Rig) -> None:
     rig.check()
 
 
+def test_workers_do_not_outlive_their_parent(rig: Rig) -> None:
+    with rig.reporting():
+        workers = rig.control.worker_pids()
+        os.kill(rig.control.pid, signal.SIGKILL)
+        wait_for("the workers to end", lambda: not any(map(_runs, workers)) or None, timeout_s=60)
+        (rig.control.data / "address.json").unlink()
+        rig.control.restart()
+        rig.await_progress()
+    rig.check()
+
+
 def test_kill_of_one_worker_after_the_other(rig: Rig) -> None:
     with rig.reporting():
         for _ in range(2):
@@ -234,22 +246,20 @@ def test_a_full_disk_under_postgres(tmp_path: Path, rig_on_small_disk: tuple[Rig
 
 @pytest.fixture
 def rig_on_small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Rig, Path]]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
+    # Not below pytest's folder: that is closed to other users, and a socket's path must be short.
+    disk = Path(tempfile.mkdtemp(prefix="walle-disk-"))
     try:
         mount = ["mount", "-t", "tmpfs", "-o", "size=160m,mode=755", "tmpfs", str(disk)]
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
+        disk.rmdir()
         pytest.skip("only root may mount a file system")
-    short = Path("/tmp") / f"walle-disk-{os.getpid()}"
     try:
-        short.symlink_to(disk)
-        for folder in (tmp_path, *tmp_path.parents[:3]):
-            folder.chmod(0o755)
-        monkeypatch.setattr("tempfile.tempdir", str(short))
+        monkeypatch.setattr("tempfile.tempdir", str(disk))
         with run_postgres("max_wal_size=64MB", "wal_recycle=off") as postgres:
             monkeypatch.setattr("tempfile.tempdir", None)
-            with run_profile(tmp_path / "profile", postgres.url) as (control, nginx):
+            tmp_path.chmod(0o755)
+            with run_profile(tmp_path, postgres.url) as (control, nginx):
                 repo = tmp_path / "tasks"
                 commit_tasks(repo, {"greeter": task_folder(tmp_path, "greeter", SCRIPT)}, "1.0.0")
                 control.import_task(repo, "greeter").raise_for_status()
@@ -257,8 +267,8 @@ def rig_on_small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
                 rig.release = control.release("greeter")
                 yield rig, disk
     finally:
-        short.unlink(missing_ok=True)
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
+        disk.rmdir()
 
 
 def _settled(count: Callable[[], int], for_s: float = 2.0) -> Callable[[], bool | None]:
@@ -271,6 +281,13 @@ def _settled(count: Callable[[], int], for_s: float = 2.0) -> Callable[[], bool 
         return True if time.monotonic() - last[1] > for_s else None
 
     return probe
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def _children(pid: int) -> list[int]:
