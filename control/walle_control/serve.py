@@ -136,7 +136,7 @@ async def _serve(config: ControlConfig, store: Store, descriptor: int | None, su
                 _write_address(store.home, url)
             notify("READY=1")
             _log.info("server_started", url=url, epoch=control.hub.epoch, pid=os.getpid())
-            await _wait_signal()
+            await _wait_signal(os.getppid() if supervised else None)
             notify("STOPPING=1")
             _log.info("server_stopping", streams=control.streams.taken, tunnels=control.tunnels.taken)
             _exit_if_stuck(config.server.graceful_s + _GOODBYE_MAX_S + _EXIT_MARGIN_S)
@@ -222,7 +222,29 @@ def _hypercorn_logger() -> logging.Logger:
     return logger
 
 
-async def _wait_signal() -> None:
+async def _wait_signal(parent: int | None) -> None:
+    """Wait until somebody wants the server to stop, or its parent is gone: the next one needs its socket."""
+    async with trio.open_nursery() as nursery:
+        if parent is not None:
+            nursery.start_soon(_cancel_without, parent, nursery.cancel_scope)
+        await _wait_stop_signal()
+        nursery.cancel_scope.cancel()
+
+
+async def _cancel_without(parent: int, scope: trio.CancelScope) -> None:
+    try:
+        descriptor = os.pidfd_open(parent)
+    except ProcessLookupError:
+        scope.cancel()
+        return
+    try:
+        await trio.lowlevel.wait_readable(descriptor)
+        scope.cancel()
+    finally:
+        os.close(descriptor)
+
+
+async def _wait_stop_signal() -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
             return

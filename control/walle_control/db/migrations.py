@@ -238,8 +238,8 @@ MIGRATIONS: Sequence[Migration] = (
         PRIMARY KEY (device_id, name)
     ) STRICT, WITHOUT ROWID;
     """,
-    # People with roles, and tokens that may be many. Who had an admin token is an admin; the table of those is
-    # left for programs from before.
+    # People with roles, and tokens that may be many. Who had an admin token is an admin; their table stays for
+    # programs from before.
     """
     CREATE TABLE person (name TEXT PRIMARY KEY, created_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 

@@ -18,7 +18,7 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "examples" / "demo"))
 from walle_support.live import LiveControl  # pyright: ignore[reportAttributeAccessIssue]
-from walle_support.servers import free_port
+from walle_support.servers import quiet_port
 from world import BIN, Program, wait_for
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "scale-out"
@@ -55,7 +55,7 @@ class Nginx:
         workers: int = 1,
     ) -> None:
         self.folder = folder
-        self.port, self.push_port = free_port(), free_port()
+        self.port, self.push_port = quiet_port(), quiet_port()
         self._program: Program | None = None
         folder.mkdir()
         secure = " ssl http2" if tls else ""
@@ -204,7 +204,7 @@ def run_profile(
     folder: Path, database_url: str, **nginx_options: Any
 ) -> Iterator[tuple[ScaleOutControl, Nginx]]:
     """Bring everything up; everything is gone at the end."""
-    port = free_port()
+    port = quiet_port()
     control = ScaleOutControl(folder, database_url)
     nginx = Nginx(folder / "nginx", control.data / "static", port, **nginx_options)
     control.settings = f'nchan_urls = ["{nginx.push_url}"]\naccel_prefix = "/_files"\n'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import secrets
 import shutil
 import socket
@@ -17,6 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _START_S = 60.0
+
+
+def quiet_port() -> int:
+    """A free port that no outgoing connection is given: a server finds it free again after a restart."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # below the range of ephemeral ports
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def free_port() -> int:
