@@ -16,6 +16,7 @@
         ├── stream           push of the epoch                  │
         ├── deployer         policy to installed tasks          │
         ├── settling         fresh versions that did no harm    │
+        ├── own-files        files that this device alone has   │
         ├── reporter         reports out                        │
         └── status           counters for `walle-agent status`  ┘
 """
@@ -42,6 +43,7 @@ from walle_agent.deploy.deltas import Ways
 from walle_agent.deploy.deployer import Deployer, Target
 from walle_agent.deploy.download import ContentStore, Downloader
 from walle_agent.deploy.follow import EpochFollower
+from walle_agent.deploy.own import OwnFiles, OwnLinks
 from walle_agent.deploy.profile import measure_profile
 from walle_agent.deploy.slots import SlotFolders
 from walle_agent.deploy.steps import Steps
@@ -57,15 +59,17 @@ from walle_agent.streams.ingest import EventCheck, EventListener
 from walle_agent.streams.service import ServiceLimits, StreamService, open_streams
 from walle_agent.streams.tunnel import Tunnel
 from walle_agent.tasks.confinement import Confinement
-from walle_agent.tasks.registry import TaskRegistry
+from walle_agent.tasks.registry import InstalledTask, TaskRegistry
 from walle_agent.tasks.runner import TaskRunner
 from walle_container import HostConfig, TaskHost
 from walle_shared.backoff import Backoff
 from walle_shared.clock import Clock, SystemClock
 from walle_shared.errors import ConfigError, StorageError
+from walle_shared.exclusive import EXCLUSIVE_KIND, ExclusiveManifest
 from walle_shared.observe import get_logger
 from walle_shared.records import to_plain
 from walle_shared.schema import EventSchema
+from walle_shared.signing import open_envelope
 from walle_shared.targeting.policy import Policy
 
 _log = get_logger("agent")
@@ -93,6 +97,7 @@ class Agent:
     session: Session
     follower: EpochFollower
     deployer: Deployer
+    own: OwnFiles
     reporter: Reporter
     registry: TaskRegistry
     runner: TaskRunner
@@ -167,6 +172,7 @@ def services(agent: Agent) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
         ("stream", agent.follower.run_stream),
         ("deployer", agent.deployer.run),
         ("settling", agent.deployer.run_settling),
+        ("own-files", agent.own.run),
         ("reporter", partial(agent.reporter.run, agent.session, make_backoff())),
         ("status", partial(write_status, agent)),
     ]
@@ -288,22 +294,47 @@ def assemble(
         poll_s=link.poll_s,
         backoff=make_backoff,
     )
-    downloader = Downloader(
-        transport,
-        content,
-        attempts=deploy.download_attempts,
-        base_s=link.backoff_base_s,
-        on_received=budget.spend,
+
+    def make_downloader(target: ContentStore) -> Downloader:
+        return Downloader(
+            transport,
+            target,
+            attempts=deploy.download_attempts,
+            base_s=link.backoff_base_s,
+            on_received=budget.spend,
+        )
+
+    sealed = ContentStore(config.data_dir / "sealed")
+    own = OwnFiles(
+        session,
+        store,
+        keeper,
+        registry,
+        sealed,
+        make_downloader(sealed),
+        OwnLinks(
+            config.data_dir / "own",
+            lambda data: open_envelope(ExclusiveManifest, EXCLUSIVE_KIND, data, keys),
+            lambda: max(clock.wall_ms(), keeper.state.issued_ms),
+        ),
+        poll_s=link.poll_s,
+        backoff=make_backoff,
     )
+
+    async def place_own(task: InstalledTask) -> None:
+        await trio.to_thread.run_sync(own.place, task)
+        own.poke()
+
     steps = Steps(
         keeper=keeper,
         folders=SlotFolders(config.data_dir / SLOTS_FOLDER, content),
         content=content,
-        ways=Ways(transport, content, downloader, memory_max_bytes=deploy.delta_memory_bytes),
+        ways=Ways(transport, content, make_downloader(content), memory_max_bytes=deploy.delta_memory_bytes),
         transport=transport,
         registry=registry,
         keys=keys,
         budget=budget,
+        place_own=place_own,
         confirm=follower.confirm,
     )
     http = config.events_http
@@ -317,6 +348,7 @@ def assemble(
         session,
         follower,
         deployer,
+        own,
         reporter,
         registry,
         runner,

@@ -22,6 +22,8 @@ from walle_control.features.audit.service import AuditService
 from walle_control.features.devices import read_model as devices_read_model
 from walle_control.features.devices.routes import DeviceRoutes
 from walle_control.features.devices.service import DevicesService
+from walle_control.features.exclusive.routes import ExclusiveRoutes
+from walle_control.features.exclusive.service import ExclusiveService
 from walle_control.features.people.service import PeopleService
 from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.routes import ReleaseRoutes
@@ -51,8 +53,10 @@ from walle_control.web.static import StaticRoutes
 from walle_shared import __version__
 from walle_shared.clock import Clock
 from walle_shared.errors import WalleError
+from walle_shared.exclusive import EXCLUSIVE_KIND
 from walle_shared.observe import get_logger
 from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
+from walle_shared.signing import sign_envelope
 
 _log = get_logger("control.app")
 
@@ -77,6 +81,7 @@ class Control:
     releases: ReleasesService
     rollouts: RolloutsService
     repositories: RepositoriesService
+    exclusive: ExclusiveService
     telemetry: TelemetryService
     audit: AuditService
 
@@ -171,6 +176,12 @@ def create_control(
         tasks=tasks,
         releases=releases,
         rollouts=rollouts,
+        exclusive=ExclusiveService(
+            store,
+            clock,
+            config.exclusive,
+            lambda manifest: sign_envelope(EXCLUSIVE_KIND, manifest, store.signing_key),
+        ),
         repositories=RepositoriesService(store, clock, config, partial(_import_tag, tasks)),
         telemetry=TelemetryService(database, clock, rollouts.poke, arrivals, sinks),
         audit=AuditService(database),
@@ -209,6 +220,7 @@ def routes(control: Control) -> list[BaseRoute]:
     tasks = TaskRoutes(control.tasks)
     releases = ReleaseRoutes(control.releases)
     repositories = RepositoryRoutes(control.repositories)
+    exclusive = ExclusiveRoutes(control.exclusive, control.config.exclusive.accel_prefix)
     telemetry = TelemetryRoutes(control.telemetry)
     stream = StreamRoutes(control.hub, control.streams, control.devices, control.config.stream)
     tunnel = TunnelRoutes(
@@ -225,6 +237,8 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{DEVICE_API}/renew", devices.renew, methods=post),
         Route(f"{DEVICE_API}/stream", device(stream.stream), methods=get),
         Route(f"{DEVICE_API}/reports", device(telemetry.post_reports), methods=post),
+        Route(f"{DEVICE_API}/exclusive/{{scenario}}/{{task}}", device(exclusive.offer), methods=get),
+        Route(f"{DEVICE_API}/sealed/{{sha256}}", exclusive.sealed, methods=get),
         WebSocketRoute(f"{DEVICE_API}/tunnel", tunnel.tunnel),
         # Operators.
         Route(f"{ADMIN_API}/status", admin(control.status), methods=get),
@@ -232,6 +246,9 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{ADMIN_API}/tasks", admin(tasks.list), methods=get),
         Route(f"{ADMIN_API}/tasks", admin(tasks.import_version), methods=post),
         Route(f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}", admin(tasks.show), methods=get),
+        Route(f"{ADMIN_API}/exclusive/{{scenario}}/{{task}}", admin(exclusive.list), methods=get),
+        Route(f"{ADMIN_API}/exclusive/{{scenario}}/{{task}}/give", admin(exclusive.give), methods=post),
+        Route(f"{ADMIN_API}/exclusive/{{scenario}}/{{task}}/take", admin(exclusive.take), methods=post),
         Route(f"{ADMIN_API}/repositories", admin(repositories.list), methods=get),
         Route(f"{ADMIN_API}/repositories", admin(repositories.add), methods=post),
         Route(f"{ADMIN_API}/repositories/{{name}}/sync", admin(repositories.sync), methods=post),

@@ -136,6 +136,21 @@ class Isolated:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnRecord:
+    """The exclusive manifest last used for a task; kept for good, so that no older one passes."""
+
+    scenario: ScenarioName
+    task: TaskName
+    counter: int = 0
+    envelope: Sha256 = _NO_DIGEST
+
+    @property
+    def key(self) -> TaskKey:
+        """(scenario, task)."""
+        return (self.scenario, self.task)
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceState:
     """Everything the deployment must remember."""
 
@@ -148,6 +163,7 @@ class DeviceState:
     isolated: tuple[Isolated, ...] = ()
     download_day: int = 0  # since 1970, of the device's clock
     download_bytes: int = 0  # that have travelled on that day
+    own: tuple[OwnRecord, ...] = ()
 
     def record(self, key: TaskKey) -> TaskRecord:
         """The record of a task; an empty one if there is none."""
@@ -158,6 +174,10 @@ class DeviceState:
         others = tuple(other for other in self.tasks if other.key != record.key)
         kept = () if record.a == record.b == EMPTY_SLOT else (record,)
         return dataclasses.replace(self, tasks=tuple(sorted(others + kept, key=lambda r: r.key)))
+
+    def own_record(self, key: TaskKey) -> OwnRecord:
+        """The exclusive manifest last used for a task; counter 0 if there was none."""
+        return next((record for record in self.own if record.key == key), OwnRecord(*key))
 
     def is_quarantined(self, release_id: ReleaseId, manifest: Sha256) -> bool:
         """Whether this release with these files is not to be tried again."""

@@ -134,6 +134,23 @@ MIGRATIONS: tuple[str, ...] = (
         synced_ms INTEGER NOT NULL, tags INTEGER NOT NULL, error TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE exclusive_file (
+        device_id TEXT NOT NULL, scenario TEXT NOT NULL, task TEXT NOT NULL, path TEXT NOT NULL,
+        counter INTEGER NOT NULL, sealed_sha256 TEXT NOT NULL, sealed_bytes INTEGER NOT NULL,
+        plain_sha256 TEXT NOT NULL, plain_bytes INTEGER NOT NULL, wrapped TEXT NOT NULL,
+        sealed_to TEXT NOT NULL, added_ms INTEGER NOT NULL,
+        PRIMARY KEY (device_id, scenario, task, path)
+    ) STRICT;
+    CREATE INDEX exclusive_file_by_task ON exclusive_file (scenario, task, device_id, path);
+    CREATE INDEX exclusive_file_by_sealed ON exclusive_file (sealed_sha256);
+
+    CREATE TABLE exclusive_manifest (
+        device_id TEXT NOT NULL, scenario TEXT NOT NULL, task TEXT NOT NULL, counter INTEGER NOT NULL,
+        envelope TEXT NOT NULL, signed_ms INTEGER NOT NULL,
+        PRIMARY KEY (device_id, scenario, task)
+    ) STRICT;
+    """,
 )
 
 

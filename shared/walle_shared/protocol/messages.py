@@ -14,6 +14,8 @@ Device requests (``DEVICE_API``; ``Authorization: Bearer <credential>`` but for 
     POST renew              RenewRequest     -> EnrolResponse
     GET  stream             SSE: ``epoch`` (data = EpochNotice), ``goodbye`` (data = GoodbyeNotice)
     POST reports            ReportBatch      -> ReportReceipt
+    GET  exclusive/<scenario>/<task>            -> ExclusiveOffer
+    GET  sealed/<sha256>    a file of an exclusive manifest; the URL in the offer is the permission; Range
     WS   tunnel             binary frames of ``protocol.tunnel``
 """
 
@@ -152,6 +154,16 @@ class ReportReceipt:
 
     accepted: int
     duplicates: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ExclusiveOffer:
+    """What a device alone is given for a task: the signed ``exclusive.ExclusiveManifest`` as text, and where
+    its sealed files lie, by digest: paths on this server that hold for a while."""
+
+    envelope: str
+    urls: Mapping[str, str]
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
