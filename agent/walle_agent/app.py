@@ -17,6 +17,7 @@
         ├── decider          policy and time to what is wanted  │
         ├── deployer         what is wanted to installed tasks  │
         ├── settling         fresh versions that did no harm    │
+        ├── own-files        files that this device alone has   │
         ├── reporter         reports out                        │
         └── status           counters for `walle-agent status`  ┘
 """
@@ -46,6 +47,7 @@ from walle_agent.deploy.deltas import Ways
 from walle_agent.deploy.deployer import Deployer
 from walle_agent.deploy.download import ContentStore, Downloader
 from walle_agent.deploy.follow import EpochFollower
+from walle_agent.deploy.own import OwnFiles, OwnLinks
 from walle_agent.deploy.profile import measure_profile
 from walle_agent.deploy.slots import SlotFolders
 from walle_agent.deploy.steps import Steps
@@ -61,16 +63,18 @@ from walle_agent.streams.ingest import EventCheck, EventListener
 from walle_agent.streams.service import ServiceLimits, StreamService, open_streams
 from walle_agent.streams.tunnel import Tunnel
 from walle_agent.tasks.confinement import Confinement
-from walle_agent.tasks.registry import TaskRegistry
+from walle_agent.tasks.registry import InstalledTask, TaskRegistry
 from walle_agent.tasks.runner import TaskRunner
 from walle_container import HostConfig, TaskHost
 from walle_shared.backoff import Backoff
 from walle_shared.clock import Clock, SystemClock
 from walle_shared.errors import ConfigError, StorageError
+from walle_shared.exclusive import EXCLUSIVE_KIND, ExclusiveManifest
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import Told
 from walle_shared.records import to_plain
 from walle_shared.schema import EventSchema
+from walle_shared.signing import open_envelope
 
 _log = get_logger("agent")
 
@@ -98,6 +102,7 @@ class Agent:
     follower: EpochFollower
     decider: Decider
     deployer: Deployer
+    own: OwnFiles
     reporter: Reporter
     registry: TaskRegistry
     runner: TaskRunner
@@ -173,6 +178,7 @@ def services(agent: Agent) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
         ("decider", agent.decider.run),
         ("deployer", agent.deployer.run),
         ("settling", agent.deployer.run_settling),
+        ("own-files", agent.own.run),
         ("reporter", partial(agent.reporter.run, agent.session, make_backoff())),
         ("status", partial(write_status, agent)),
     ]
@@ -284,23 +290,48 @@ def assemble(
         poll_s=link.poll_s,
         backoff=make_backoff,
     )
-    downloader = Downloader(
-        transport,
-        content,
-        attempts=deploy.download_attempts,
-        base_s=link.backoff_base_s,
-        on_received=budget.spend,
+
+    def make_downloader(target: ContentStore) -> Downloader:
+        return Downloader(
+            transport,
+            target,
+            attempts=deploy.download_attempts,
+            base_s=link.backoff_base_s,
+            on_received=budget.spend,
+        )
+
+    sealed = ContentStore(config.data_dir / "sealed")
+    own = OwnFiles(
+        session,
+        store,
+        keeper,
+        registry,
+        sealed,
+        make_downloader(sealed),
+        OwnLinks(
+            config.data_dir / "own",
+            lambda data: open_envelope(ExclusiveManifest, EXCLUSIVE_KIND, data, keys),
+            lambda: max(clock.wall_ms(), keeper.state.issued_ms),
+        ),
+        poll_s=link.poll_s,
+        backoff=make_backoff,
     )
+
+    async def place_own(task: InstalledTask) -> None:
+        await trio.to_thread.run_sync(own.place, task)
+        own.poke()
+
     steps = Steps(
         keeper=keeper,
         folders=SlotFolders(config.data_dir / SLOTS_FOLDER, content),
         content=content,
-        ways=Ways(transport, content, downloader, memory_max_bytes=deploy.delta_memory_bytes),
+        ways=Ways(transport, content, make_downloader(content), memory_max_bytes=deploy.delta_memory_bytes),
         transport=transport,
         registry=registry,
         keys=keys,
         budget=budget,
         confirm=lambda wanted: decider.confirm(wanted),
+        place_own=place_own,
     )
     http = config.events_http
     deployer = Deployer(keeper, steps, reporter, deploy)
@@ -330,6 +361,7 @@ def assemble(
         follower,
         decider,
         deployer,
+        own,
         reporter,
         registry,
         runner,

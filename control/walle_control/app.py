@@ -28,6 +28,8 @@ from walle_control.features.audit.service import AuditService
 from walle_control.features.devices import read_model as devices_read_model
 from walle_control.features.devices.routes import DeviceRoutes
 from walle_control.features.devices.service import DevicesService
+from walle_control.features.exclusive.routes import ExclusiveRoutes
+from walle_control.features.exclusive.service import ExclusiveService
 from walle_control.features.people.routes import PeopleRoutes
 from walle_control.features.people.service import PeopleService
 from walle_control.features.permits.routes import PermitRoutes
@@ -71,9 +73,11 @@ from walle_control.workers.leadership import Leadership
 from walle_shared import __version__
 from walle_shared.clock import Clock
 from walle_shared.errors import WalleError
+from walle_shared.exclusive import EXCLUSIVE_KIND
 from walle_shared.observe import get_logger
 from walle_shared.protocol.codec import encode
 from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
+from walle_shared.signing import sign_envelope
 
 _log = get_logger("control.app")
 
@@ -128,6 +132,7 @@ class Control:
     releases: ReleasesService
     rollouts: RolloutsService
     repositories: RepositoriesService
+    exclusive: ExclusiveService
     telemetry: TelemetryService
     audiences: AudiencesService
     permits: PermitsService
@@ -276,6 +281,12 @@ def create_control(
         tasks=tasks,
         releases=releases,
         rollouts=rollouts,
+        exclusive=ExclusiveService(
+            store,
+            clock,
+            config.exclusive,
+            lambda manifest: sign_envelope(EXCLUSIVE_KIND, manifest, store.signing_key),
+        ),
         repositories=RepositoriesService(store, clock, config, partial(_import_tag, tasks)),
         telemetry=TelemetryService(database, clock, rollouts.poke, arrivals, sinks),
         audiences=AudiencesService(database, store.files, clock, releases),
@@ -343,6 +354,7 @@ def routes(control: Control) -> list[BaseRoute]:
     releases = ReleaseRoutes(control.releases)
     repositories = RepositoryRoutes(control.repositories)
     audiences = AudienceRoutes(control.audiences)
+    exclusive = ExclusiveRoutes(control.exclusive, control.config.exclusive.accel_prefix)
     telemetry = TelemetryRoutes(control.telemetry)
     audit = AuditRoutes(control.audit)
     people = PeopleRoutes(control.people)
@@ -366,6 +378,8 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{DEVICE_API}/reports", device(telemetry.post_reports), methods=post),
         Route(f"{DEVICE_API}/permits", device(PermitRoutes(control.permits).ask), methods=post),
         Route(f"{DEVICE_API}/decide", device(releases.tell), methods=post),
+        Route(f"{DEVICE_API}/exclusive/{{scenario}}/{{task}}", device(exclusive.offer), methods=get),
+        Route(f"{DEVICE_API}/sealed/{{sha256}}", exclusive.sealed, methods=get),
         WebSocketRoute(f"{DEVICE_API}/tunnel", tunnel.tunnel),
         # Operators: the permission each route takes, and where it must be held (``web.auth``).
         Route(f"{ADMIN_API}/status", admin("status:read", control.status, anywhere), methods=get),
@@ -386,6 +400,21 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(
             f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}/simulation",
             admin("tasks:write", tasks.simulate),
+            methods=post,
+        ),
+        Route(
+            f"{ADMIN_API}/exclusive/{{scenario}}/{{task}}",
+            admin("releases:read", exclusive.list),
+            methods=get,
+        ),
+        Route(
+            f"{ADMIN_API}/exclusive/{{scenario}}/{{task}}/give",
+            admin("releases:write", exclusive.give),
+            methods=post,
+        ),
+        Route(
+            f"{ADMIN_API}/exclusive/{{scenario}}/{{task}}/take",
+            admin("releases:write", exclusive.take),
             methods=post,
         ),
         Route(f"{ADMIN_API}/repositories", admin("tasks:read", repositories.list), methods=get),

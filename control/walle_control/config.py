@@ -167,6 +167,19 @@ class GitConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ExclusiveConfig:
+    """Files of single devices (walle-control exclusive)."""
+
+    lifetime_s: float = _setting(30 * DAY_S, "How long a device may act on what it was told it has.")
+    url_s: float = _setting(HOUR_S, "How long the URL of a sealed file holds.")
+    accel_prefix: str = _setting(
+        "",
+        "Let nginx send sealed files: its internal location that stands for <data_dir>/exclusive/blob/, such "
+        "as /_sealed/. Empty: they are sent by this server.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class SinksConfig:
     """Where features go besides the database. Devices are told "received" once every sink has them."""
 
@@ -256,6 +269,7 @@ class ControlConfig:
     epoch: EpochConfig = EpochConfig()
     tasks: ImportConfig = ImportConfig()
     git: GitConfig = GitConfig()
+    exclusive: ExclusiveConfig = ExclusiveConfig()
     guard: GuardConfig = GuardConfig()
     sinks: SinksConfig = SinksConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
@@ -306,6 +320,8 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
         ("devices.credential_s", config.devices.credential_s >= 1, "must be at least 1"),
         ("tasks.simulation_s", config.tasks.simulation_s > 0, "must be over 0"),
         ("epoch.lifetime_s", config.epoch.lifetime_s >= HOUR_S, "must be at least an hour (3600)"),
+        ("exclusive.lifetime_s", config.exclusive.lifetime_s >= HOUR_S, "must be at least an hour (3600)"),
+        ("exclusive.url_s", config.exclusive.url_s > 0, "must be over 0"),
         ("git.sync_s", config.git.sync_s >= 0, "must not be negative"),
         ("git.timeout_s", config.git.timeout_s > 0, "must be over 0"),
         ("git.max_bytes", config.git.max_bytes > 0, "must be over 0"),

@@ -95,6 +95,8 @@ TASK_FILE = "task.toml"
 
 #: What a version must pass before it may be released: recorded events, and what they are to lead to.
 SIMULATIONS_FOLDER = "simulations"
+#: Where a bundle has the files that each device has of its own.
+OWN_FOLDER = "own"
 
 #: Folders of a task that stay in its repository: tests and recorded events are the author's.
 AUTHOR_FOLDERS = frozenset({"tests", SIMULATIONS_FOLDER})
@@ -217,6 +219,13 @@ class DownloadSection:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnSection:
+    """Files that each device has of its own, below ``own/`` of the bundle; they come by themselves."""
+
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TaskHead:
     """The ``[task]`` table.
 
@@ -248,6 +257,7 @@ class TaskFile:
     prepare: tuple[Prepare, ...] = ()
     python: PythonSection = field(default_factory=PythonSection)
     download: DownloadSection = DownloadSection()
+    own: OwnSection = OwnSection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +321,8 @@ def check_manifest(manifest: Manifest) -> Manifest:
 
 
 def _check_task(task: TaskFile) -> None:
+    for path in task.own.files:
+        check_bundle_path(path)
     check_name(task.task.scenario, "task.scenario")
     check_name(task.task.name, "task.name")
     if task.task.entry and not _ENTRY.fullmatch(task.task.entry):

@@ -200,7 +200,7 @@ class Downloader:
         self._base_s = base_s
         self._cap_s = cap_s
 
-    async def fetch(self, ref: FileRef, kind: str = "blob") -> int:
+    async def fetch(self, ref: FileRef, kind: str = "blob", url: str = "") -> int:
         """Make sure the file is in the store; the bytes that had to travel.
 
         Raises:
@@ -215,7 +215,7 @@ class Downloader:
         received = busy = 0
         while True:
             try:
-                received += await self._receive(ref, kind)
+                received += await self._receive(ref, kind, url)
                 await trio.to_thread.run_sync(self._content.admit, ref)
             except (TransportError, LengthOrHashError, NotFound) as error:
                 if isinstance(error, LengthOrHashError):  # nothing of it can be trusted
@@ -236,13 +236,13 @@ class Downloader:
             else:
                 return received
 
-    async def _receive(self, ref: FileRef, kind: str) -> int:
+    async def _receive(self, ref: FileRef, kind: str, url: str) -> int:
         """Append what is missing to the part."""
         part = self._content.part(ref.sha256)
         start = await trio.to_thread.run_sync(_resume_at, part, ref.size_bytes)
         if start == ref.size_bytes:
             return 0
-        async with self._transport.open_file(kind, ref, start) as (begins, chunks):
+        async with self._transport.open_file(kind, ref, start, url) as (begins, chunks):
             received = 0
             pending = bytearray()
             await trio.to_thread.run_sync(_cut, part, begins)

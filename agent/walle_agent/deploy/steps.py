@@ -48,12 +48,17 @@ _log = get_logger("agent.deploy")
 StepHook = Callable[[str], None]
 
 
+async def _nothing(_task: InstalledTask) -> None:
+    pass
+
+
 class Steps:
     """Carries out single steps against disk, network and registry.
 
     Args:
         budget: what downloads may take now.
         confirm: re-reads the epoch and decides again; whether this is still wanted, now.
+        place_own: puts the device's own files beside a bundle that has such.
         on_boundary: told of every boundary passed.
     """
 
@@ -69,6 +74,7 @@ class Steps:
         keys: tuple[VerifyKey, ...],
         budget: Budget,
         confirm: Callable[[Wanted], Awaitable[bool]],
+        place_own: Callable[[InstalledTask], Awaitable[None]] = _nothing,
         on_boundary: StepHook = lambda _: None,
     ) -> None:
         self._keeper = keeper
@@ -80,6 +86,7 @@ class Steps:
         self._keys = keys
         self._budget = budget
         self._confirm = confirm
+        self._place_own = place_own
         self._passed = on_boundary
 
     async def remove(self, step: Remove) -> None:
@@ -150,16 +157,17 @@ class Steps:
             return
         slot = record.slot(name)
         manifest = await trio.to_thread.run_sync(self._slot_manifest, key, name)
-        await self._registry.activate(
-            InstalledTask(
-                key,
-                slot.version,
-                slot.release_id,
-                slot.manifest,
-                self._folders.bundle_dir(key, name),
-                manifest.definition,
-            )
+        task = InstalledTask(
+            key,
+            slot.version,
+            slot.release_id,
+            slot.manifest,
+            self._folders.bundle_dir(key, name),
+            manifest.definition,
         )
+        if manifest.definition.own.files:
+            await self._place_own(task)
+        await self._registry.activate(task)
 
     async def check_slot(self, key: TaskKey, slot: SlotName) -> None:
         """Check a slot's manifest and every file in it.

@@ -96,6 +96,19 @@ class Session:
             fresh = await self.credential(refused=credential)
             return await self._transport.post(path, message, cls, credential=fresh)
 
+    async def get[T](self, path: str, cls: type[T], *, limit_bytes: int) -> T:
+        """Ask with the credential, renewing it once if it is refused.
+
+        Raises:
+            WalleError: as :meth:`Transport.get`.
+        """
+        credential = await self.credential()
+        try:
+            return await self._transport.get(path, cls, credential=credential, limit_bytes=limit_bytes)
+        except CredentialRefused:
+            fresh = await self.credential(refused=credential)
+            return await self._transport.get(path, cls, credential=fresh, limit_bytes=limit_bytes)
+
     @asynccontextmanager
     async def connect_tunnel(self) -> AsyncIterator[WebSocketChannel]:
         """Open the tunnel with the credential; a refused one is renewed by the next attempt.

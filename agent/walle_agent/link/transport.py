@@ -113,7 +113,7 @@ class Transport:
 
     @asynccontextmanager
     async def open_file(
-        self, kind: str, ref: FileRef, start: int
+        self, kind: str, ref: FileRef, start: int, url: str = ""
     ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
         """Stream a ``blob`` or ``delta`` from byte ``start``; yields where the body begins and its chunks.
 
@@ -126,7 +126,7 @@ class Transport:
             "identity"  # ranges and digests are over the file, not over an encoding of it
         )
         async with self._request(
-            "GET", f"{STATIC_ROOT}/{kind}/{ref.sha256}", what, headers=headers
+            "GET", url or f"{STATIC_ROOT}/{kind}/{ref.sha256}", what, headers=headers
         ) as answer:
             await _raise_for_status(answer, what)
             begins = range_start(answer.status_code, answer.headers.get("Content-Range"), start)
@@ -147,6 +147,18 @@ class Transport:
             await _raise_for_status(answer, path)
             body = await _read_capped(answer, REQUEST_MAX_BYTES, f"the answer to {path}")
         return decode(cls, body)
+
+    async def get[T](self, path: str, cls: type[T], *, credential: str, limit_bytes: int) -> T:
+        """Ask the device API and decode the answer.
+
+        Raises:
+            CredentialRefused: the credential is no longer good.
+            WalleError: transport, protocol, limit or state, by type.
+        """
+        async with self._request("GET", f"{DEVICE_API}/{path}", path, headers=_bearer(credential)) as answer:
+            await _raise_for_status(answer, path)
+            body = await _read_capped(answer, limit_bytes, f"the answer to {path}")
+        return decode(cls, body, limit_bytes=limit_bytes)
 
     async def events(self, credential: str, last_id: str = "") -> AsyncGenerator[SseEvent]:
         """The push stream, until the server ends it. Close it with ``aclosing``.

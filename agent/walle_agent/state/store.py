@@ -144,6 +144,21 @@ class Isolated:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnRecord:
+    """The exclusive manifest last used for a task; kept for good, so that no older one passes."""
+
+    scenario: ScenarioName
+    task: TaskName
+    counter: int = 0
+    envelope: Sha256 = _NO_DIGEST
+
+    @property
+    def key(self) -> TaskKey:
+        """(scenario, task)."""
+        return (self.scenario, self.task)
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceState:
     """Everything the deployment must remember."""
 
@@ -156,6 +171,7 @@ class DeviceState:
     isolated: tuple[Isolated, ...] = ()
     download_day: int = 0  # since 1970, of the device's clock
     download_bytes: int = 0  # that have travelled on that day
+    own: tuple[OwnRecord, ...] = ()
 
     def record(self, key: TaskKey) -> TaskRecord:
         """The record of a task; an empty one if there is none."""
@@ -177,6 +193,10 @@ class DeviceState:
         """Whether this release with these files is not to be tried now."""
         entry = self.quarantined(release_id, manifest)
         return entry is not None and now_ms < entry.until_ms
+
+    def own_record(self, key: TaskKey) -> OwnRecord:
+        """The exclusive manifest last used for a task; counter 0 if there was none."""
+        return next((record for record in self.own if record.key == key), OwnRecord(*key))
 
     def isolation(self, manifest: Sha256) -> Isolated | None:
         """Why these files run in a process of their own, if they do."""

@@ -116,6 +116,10 @@ class TaskRegistry:
                 self._run_ended.set()
                 self._run_ended = trio.Event()
 
+    def is_in_use(self, bundle_dir: Path) -> bool:
+        """Whether a run reads files in this folder."""
+        return bundle_dir in self._runs
+
     async def wait_unused(self, bundle_dir: Path) -> None:
         """Wait until no run reads files in this folder. Blocks: a run at most."""
         while bundle_dir in self._runs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import os
 import sys
 import urllib.parse
@@ -28,6 +29,8 @@ _TAIL_WAIT_S = 20
 
 #: Options of ``release create`` that are terms of the release.
 _TERMS = ("windows", "spread_s", "cap", "everyone", "personal")
+#: Ids in one request about files of single devices; a file sent with each is sealed anew.
+_DEVICES_PER_REQUEST = 20_000
 
 
 def init(arguments: argparse.Namespace) -> int:
@@ -250,6 +253,72 @@ def _print_sync(arguments: argparse.Namespace, answer: dict[str, Any]) -> int:
 def _first_failure(simulation: Any) -> str:
     failures = [failure for cell in simulation["result"]["cells"] for failure in cell["failures"]]
     return f"{failures[0]['kind']}: {failures[0]['message']}; see 'walle-control simulation show'"
+
+
+def exclusive_give(arguments: argparse.Namespace) -> int:
+    """``exclusive give``."""
+    scenario, task = _task(arguments.task)
+    try:
+        content = base64.b64encode(Path(arguments.file).read_bytes()).decode()
+    except OSError as error:
+        raise ConfigError(f"{arguments.file}: cannot be read: {error.strerror}") from None
+    wish = {"path": arguments.name or Path(arguments.file).name, "content": content}
+    return _for_devices(arguments, f"exclusive/{_quoted(scenario)}/{_quoted(task)}/give", wish, "have it now")
+
+
+def exclusive_take(arguments: argparse.Namespace) -> int:
+    """``exclusive take``."""
+    scenario, task = _task(arguments.task)
+    path = f"exclusive/{_quoted(scenario)}/{_quoted(task)}/take"
+    return _for_devices(arguments, path, {"path": arguments.name}, "delete it when they next ask")
+
+
+def exclusive_list(arguments: argparse.Namespace) -> int:
+    """``exclusive list``."""
+    scenario, task = _task(arguments.task)
+    files: list[Any] = []
+    after = ""
+    with _connect(arguments) as client:
+        while True:
+            page = client.get(f"exclusive/{_quoted(scenario)}/{_quoted(task)}", after=after)
+            files += page["files"]
+            after = page["next_after"]
+            if not after:
+                break
+    answer = {"files": files}
+    _print(
+        arguments, answer, lambda: show.print_table(files, show.OWN_FILES, "no device has a file of its own")
+    )
+    return 0
+
+
+def _for_devices(arguments: argparse.Namespace, path: str, wish: dict[str, Any], words: str) -> int:
+    """Ask for all devices, in requests of a size that the server takes."""
+    devices = _device_ids(arguments)
+    done, unknown = 0, list[str]()
+    with _connect(arguments) as client:
+        for at in range(0, len(devices), _DEVICES_PER_REQUEST):
+            answer = client.post(path, {**wish, "devices": devices[at : at + _DEVICES_PER_REQUEST]})
+            done += answer["devices"]
+            unknown += answer["unknown"]
+    answer = {"devices": done, "unknown": unknown}
+    _print(arguments, answer, lambda: print(f"{done} devices {words}"))
+    if unknown:
+        print(
+            f"not among them: {', '.join(unknown[:10])}{', ...' if len(unknown) > 10 else ''}",
+            file=sys.stderr,
+        )
+    return 1 if unknown else 0
+
+
+def _device_ids(arguments: argparse.Namespace) -> list[str]:
+    if not arguments.devices:
+        return list(arguments.device)
+    try:
+        lines = Path(arguments.devices).read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{arguments.devices}: cannot be read: {error}") from None
+    return [*arguments.device, *lines]
 
 
 def task_list(arguments: argparse.Namespace) -> int:

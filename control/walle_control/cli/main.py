@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_server_commands(top)
     _add_task_commands(top)
     _add_simulation_commands(top)
+    _add_exclusive_commands(top)
     _add_release_commands(top)
     _add_audience_commands(top)
     _add_approval_commands(top)
@@ -190,6 +191,36 @@ def _add_simulation_commands(top: argparse._SubParsersAction[argparse.ArgumentPa
         command = _remote(simulation, name, handler, text, example="demo/digit_reader 1.0.0")
         command.add_argument("task", metavar="SCENARIO/TASK")
         command.add_argument("version")
+
+
+def _add_exclusive_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    group = _group(top, "exclusive", "files of single devices, which nobody else can open")
+    give = _remote(
+        group, "give", commands.exclusive_give, "give devices a file of their own; one of that name goes",
+        example="shop/greeter profile.json --device d1a2b3c4 --device d5e6f7a8",
+    )  # fmt: skip
+    give.add_argument("task", metavar="SCENARIO/TASK")
+    give.add_argument("file", help="the file here")
+    give.add_argument(
+        "--name", default="", help="what the task calls it, below own/; default: the file's name"
+    )
+    take = _remote(
+        group, "take", commands.exclusive_take, "take a file away from devices",
+        example="shop/greeter profile.json --devices left.txt",
+    )  # fmt: skip
+    take.add_argument("task", metavar="SCENARIO/TASK")
+    take.add_argument("name", help="what the task calls it")
+    for command in (give, take):
+        whom = command.add_mutually_exclusive_group(required=True)
+        whom.add_argument(
+            "--device", action="append", default=[], metavar="ID", help="a device; may be repeated"
+        )
+        whom.add_argument(
+            "--devices", default="", metavar="FILE", help="ids of devices, apart by white space"
+        )
+    _remote(
+        group, "list", commands.exclusive_list, "which devices have which files", example="shop/greeter"
+    ).add_argument("task", metavar="SCENARIO/TASK")
 
 
 #: Settings of ``GuardSettings`` that a release may set for itself.

@@ -113,6 +113,14 @@ VERSIONS: tuple[Column, ...] = (
     ("imported (UTC)", lambda v: moment(v["imported_ms"])),
 )
 
+OWN_FILES: tuple[Column, ...] = (
+    ("device", lambda f: f["device_id"]),
+    ("file", lambda f: f["path"]),
+    ("size", lambda f: format_bytes(f["size_bytes"])),
+    ("digest", lambda f: f["sha256"][:12]),
+    ("given (UTC)", lambda f: moment(f["added_ms"])),
+)
+
 REPOSITORIES: tuple[Column, ...] = (
     ("repository", lambda r: r["repository"]["name"]),
     ("scenario", lambda r: r["repository"]["scenario"]),

@@ -238,8 +238,8 @@ MIGRATIONS: Sequence[Migration] = (
         PRIMARY KEY (device_id, name)
     ) STRICT, WITHOUT ROWID;
     """,
-    # People with roles, and tokens that may be many. Who had an admin token is an admin; their table stays for
-    # programs from before.
+    # People with roles, and tokens that may be many. Who had an admin token is an admin; their table stays
+    # for programs from before.
     """
     CREATE TABLE person (name TEXT PRIMARY KEY, created_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -305,6 +305,23 @@ MIGRATIONS: Sequence[Migration] = (
         at_ms INTEGER NOT NULL, seconds REAL NOT NULL, result TEXT NOT NULL, recordings BLOB NOT NULL,
         PRIMARY KEY (scenario, task, version),
         FOREIGN KEY (scenario, task, version) REFERENCES task_version (scenario, task, version)
+    ) STRICT;
+    """,
+    """
+    CREATE TABLE exclusive_file (
+        device_id TEXT NOT NULL, scenario TEXT NOT NULL, task TEXT NOT NULL, path TEXT NOT NULL,
+        counter INTEGER NOT NULL, sealed_sha256 TEXT NOT NULL, sealed_bytes INTEGER NOT NULL,
+        plain_sha256 TEXT NOT NULL, plain_bytes INTEGER NOT NULL, wrapped TEXT NOT NULL,
+        sealed_to TEXT NOT NULL, added_ms INTEGER NOT NULL,
+        PRIMARY KEY (device_id, scenario, task, path)
+    ) STRICT;
+    CREATE INDEX exclusive_file_by_task ON exclusive_file (scenario, task, device_id, path);
+    CREATE INDEX exclusive_file_by_sealed ON exclusive_file (sealed_sha256);
+
+    CREATE TABLE exclusive_manifest (
+        device_id TEXT NOT NULL, scenario TEXT NOT NULL, task TEXT NOT NULL, counter INTEGER NOT NULL,
+        envelope TEXT NOT NULL, signed_ms INTEGER NOT NULL,
+        PRIMARY KEY (device_id, scenario, task)
     ) STRICT;
     """,
 )

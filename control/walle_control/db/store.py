@@ -6,6 +6,7 @@
     control.db             the database, unless it is PostgreSQL
     static/                published files (``files``)
     repositories/          mirrors of git repositories
+    exclusive/             sealed files of single devices (``files``)
     keys/signing.key       Ed25519 seed in hex; signs manifests and epochs
     keys/signing.pub       its public half, for the agents' settings
     keys/credential.key    secret of the device credentials
@@ -47,6 +48,11 @@ class Home:
     def repositories(self) -> Path:
         """The folder of the repositories' mirrors."""
         return self.root / "repositories"
+
+    @property
+    def exclusive(self) -> Path:
+        """The folder of the sealed files."""
+        return self.root / "exclusive"
 
     @property
     def signing_key(self) -> Path:

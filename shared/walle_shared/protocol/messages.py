@@ -17,6 +17,8 @@ Device requests (``DEVICE_API``; ``Authorization: Bearer <credential>`` but for 
     POST reports            ReportBatch      -> ReportReceipt
     POST permits            PermitRequest    -> PermitAnswer
     POST decide             DecideRequest    -> signed envelope of Told
+    GET  exclusive/<scenario>/<task>            -> ExclusiveOffer
+    GET  sealed/<sha256>    a file of an exclusive manifest; the URL in the offer is the permission; Range
     WS   tunnel             binary frames of ``protocol.tunnel``
 """
 
@@ -208,6 +210,16 @@ class Told:
     releases: tuple[ReleaseId, ...]
     issued_ms: int
     expires_ms: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ExclusiveOffer:
+    """What a device alone is given for a task: the signed ``exclusive.ExclusiveManifest`` as text, and where
+    its sealed files lie, by digest: paths on this server that hold for a while."""
+
+    envelope: str
+    urls: Mapping[str, str]
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -21,6 +21,12 @@ def profile_of(db: Connection, device_id: DeviceId) -> Profile:
     return profile
 
 
+def public_key_of(db: Connection, device_id: DeviceId) -> str | None:
+    """The public key of a device, in hex; None if there is no such device, or it was revoked."""
+    key = store.find_key(db, device_id)
+    return key.public_key if key is not None and key.state == "active" else None
+
+
 def count(db: Connection) -> int:
     """How many devices are enrolled and not revoked."""
     total: int = db.execute("SELECT count(*) FROM device WHERE state = 'active'").fetchone()[0]

@@ -15,6 +15,7 @@ from walle_control.features.tasks.types import ModelConverter, TaskSource
 from walle_shared.errors import ConfigError, EngineError, NotAllowed, TaskError
 from walle_shared.ids import TaskVersion
 from walle_shared.manifest import (
+    OWN_FOLDER,
     TASK_FILE,
     BundleFile,
     Manifest,
@@ -49,6 +50,7 @@ def build(
     """
     definition = definition_of(source, task)
     bytecode.check_none_compiled(source.files, source.tag)
+    _check_own_is_free(source)
     refuse_errors(check_scripts(source.files, definition), source.tag)
     refuse_leaks(definition, schema, source.tag)
     converted = convert_models(source.files, convert)
@@ -56,6 +58,15 @@ def build(
     files, marks = bytecode.add_bytecode(converted, definition.python)
     listed = tuple(_listed(path, files[path]) for path in sorted(files))
     return check_manifest(Manifest(version, source.commit, definition, listed, marks)), files
+
+
+def _check_own_is_free(source: TaskSource) -> None:
+    """Below ``own/`` lie the files that each device has of its own."""
+    for path in source.files:
+        if path == OWN_FOLDER or path.startswith(f"{OWN_FOLDER}/"):
+            raise TaskError(
+                f"{path} at tag {source.tag}: own/ is for files of single devices ('walle-control exclusive')"
+            )
 
 
 def refuse_leaks(definition: TaskFile, schema: EventSchema | None, tag: str) -> None:
