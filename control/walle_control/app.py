@@ -246,8 +246,12 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{ADMIN_API}/sets/{{name}}", admin(audiences.put_set), methods=post),
         Route(f"{ADMIN_API}/attributes", admin(audiences.attributes), methods=get),
         Route(f"{ADMIN_API}/attributes", admin(audiences.declare), methods=post),
-        Route(f"{ADMIN_API}/devices/{{device_id}}/attributes", admin(audiences.attributes_of), methods=get),
-        Route(f"{ADMIN_API}/devices/{{device_id}}/attributes", admin(audiences.describe), methods=post),
+        Route(f"{ADMIN_API}/devices/{{subject}}/attributes", admin(audiences.said_of("device")), methods=get),
+        Route(
+            f"{ADMIN_API}/devices/{{subject}}/attributes", admin(audiences.describe("device")), methods=post
+        ),
+        Route(f"{ADMIN_API}/users/{{subject}}/attributes", admin(audiences.said_of("user")), methods=get),
+        Route(f"{ADMIN_API}/users/{{subject}}/attributes", admin(audiences.describe("user")), methods=post),
         Route(f"{ADMIN_API}/devices", admin(devices.list), methods=get),
         Route(f"{ADMIN_API}/devices/{{device_id}}", admin(devices.show), methods=get),
         Route(f"{ADMIN_API}/devices/{{device_id}}/revoke", admin(devices.revoke), methods=post),

@@ -439,8 +439,7 @@ def _explain(
     if release.id in chosen:
         reason = "chosen" + _asides(candidate, unit, profile, moment)
     elif not matches:
-        missing = sorted({use.name for use in candidate.predicate.uses} - profile.keys())
-        reason = "predicate does not match" + (f" (profile has no {', '.join(missing)})" if missing else "")
+        reason = "predicate does not match" + _what_it_saw(candidate.predicate, profile)
     elif not inside:
         reason = f"outside the share of {release.share / SHARE_ONE:.4%}"
     elif moment is not None and not candidate.has_begun(unit, profile, moment):
@@ -453,6 +452,15 @@ def _explain(
     else:
         reason = "a newer release of the task applies"
     return Explanation(release.id, matches, inside, release.id in chosen, reason)
+
+
+def _what_it_saw(predicate: Predicate, profile: Profile) -> str:
+    """The values that a predicate read, and what it missed."""
+    seen = [f"{name} is {profile[name]!r}" for name in sorted(predicate.attributes & profile.keys())]
+    missing = sorted(predicate.attributes - profile.keys())
+    if missing:
+        seen.append(f"profile has no {', '.join(missing)}")
+    return f" ({', '.join(seen)})" if seen else ""
 
 
 def _why_waiting(candidate: _Candidate, unit: bytes, profile: Profile, moment: Moment) -> str:

@@ -6,10 +6,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from walle_control.features.audiences.service import AudiencesService
-from walle_control.features.audiences.types import DeviceAttributes, HoldoutWish, SegmentWish
+from walle_control.features.audiences.types import HoldoutWish, SaidAttributes, SegmentWish, Whom
+from walle_control.web.auth import Endpoint
 from walle_control.web.requests import json_response, read_body, read_message
 from walle_shared.errors import RemoteProtocolError
-from walle_shared.ids import DeviceId
 from walle_shared.limits import SET_UPLOAD_MAX_BYTES
 from walle_shared.targeting.attributes import Attribute
 
@@ -67,15 +67,20 @@ class AudienceRoutes:
         attribute = await read_message(Attribute, request)
         return json_response(await self._service.declare(attribute, request.state.actor))
 
-    async def attributes_of(self, request: Request) -> Response:
-        """``GET devices/{device_id}/attributes``."""
-        return json_response(await self._service.attributes_of(_device(request)))
+    def said_of(self, whom: Whom) -> Endpoint:
+        """``GET devices/{subject}/attributes`` and ``GET users/{subject}/attributes``."""
 
-    async def describe(self, request: Request) -> Response:
-        """``POST devices/{device_id}/attributes``."""
-        wish = await read_message(DeviceAttributes, request)
-        return json_response(await self._service.describe(_device(request), wish, request.state.actor))
+        async def endpoint(request: Request) -> Response:
+            return json_response(await self._service.said_of(whom, request.path_params["subject"]))
 
+        return endpoint
 
-def _device(request: Request) -> DeviceId:
-    return DeviceId(request.path_params["device_id"])
+    def describe(self, whom: Whom) -> Endpoint:
+        """``POST devices/{subject}/attributes`` and ``POST users/{subject}/attributes``."""
+
+        async def endpoint(request: Request) -> Response:
+            wish = await read_message(SaidAttributes, request)
+            subject: str = request.path_params["subject"]
+            return json_response(await self._service.describe(whom, subject, wish, request.state.actor))
+
+        return endpoint

@@ -72,6 +72,12 @@ def test_a_ramp_reaches_a_position_exactly_when_it_says(
             assert (place * SHARE_ONE < now * 2**64) == (T0 + later_ms >= enters_ms)
 
 
+def test_what_a_predicate_saw_is_told() -> None:
+    asked = policy(replace(NEW, predicate='group == "beta" and region == "eu"'))
+    saw = "predicate does not match (group is 'stable', profile has no region)"
+    assert reason(asked, T0, group="stable") == saw
+
+
 def test_a_ramp_lets_devices_in_one_after_the_other() -> None:
     ramped = policy(replace(NEW, share=SHARE_ONE // 2, ramp=Ramp(SHARE_ONE // 10, T0, T0 + HOUR_MS)))
     fleet = devices(2_000)
