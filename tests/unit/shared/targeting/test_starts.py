@@ -183,7 +183,11 @@ def test_a_waiting_device_is_not_compared_before_it_would_have_begun() -> None:
     both = replace(NEW, control=SHARE_ONE - 1, windows="02:00-04:00")
     assert policy(both).decide(DEVICE, {}, Moment(T0))[KEY].control_of == ""
     assert policy(both).decide(DEVICE, {}, Moment(T0 - 10 * HOUR_MS))[KEY].control_of == NEW.id
-    assert policy(both).decide(DEVICE, {}, Moment(T0, has={NEW.id}))[KEY].control_of == NEW.id
+    compared = Moment(T0, compared={NEW.id})
+    assert policy(both).decide(DEVICE, {}, compared)[KEY].control_of == NEW.id
+    for_all = policy(replace(both, control=0))  # in the last stage the control arm begins like everybody
+    assert for_all.decide(DEVICE, {}, compared)[KEY].release_id == OLD.id
+    assert for_all.next_start_ms(DEVICE, {}, compared) == T0 + 14 * HOUR_MS
 
 
 @pytest.mark.parametrize(
