@@ -23,6 +23,7 @@ from walle_control.db.sql import Connection
 from walle_control.db.store import Store
 from walle_control.features.audiences.routes import AudienceRoutes
 from walle_control.features.audiences.service import AudiencesService
+from walle_control.features.audiences.types import Whom
 from walle_control.features.audit.routes import AuditRoutes
 from walle_control.features.audit.service import AuditService
 from walle_control.features.devices import read_model as devices_read_model
@@ -89,6 +90,11 @@ DECISIONS: tuple[tuple[str, Permission, Decision], ...] = (
     ("reject", "releases:approve", "rejected"),
     ("break-glass", "releases:break_glass", "glass_broken"),
 )
+
+#: Of whom operators may say attributes: the part of the path, and what the feature calls them.
+SUBJECTS: tuple[tuple[str, Whom], ...] = (("devices", "device"), ("users", "user"))
+READ_DEVICES: Permission = "devices:read"
+WRITE_DEVICES: Permission = "devices:write"
 
 #: How often it is looked whether the epoch must be signed anew.
 _SIGNING_CHECK_S = 60.0
@@ -473,15 +479,17 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{ADMIN_API}/sets/{{name}}", admin("releases:write", audiences.put_set), methods=post),
         Route(f"{ADMIN_API}/attributes", admin("devices:read", audiences.attributes), methods=get),
         Route(f"{ADMIN_API}/attributes", admin("devices:write", audiences.declare), methods=post),
-        Route(
-            f"{ADMIN_API}/devices/{{device_id}}/attributes",
-            admin("devices:read", audiences.attributes_of),
-            methods=get,
-        ),
-        Route(
-            f"{ADMIN_API}/devices/{{device_id}}/attributes",
-            admin("devices:write", audiences.describe_device),
-            methods=post,
+        *(
+            Route(
+                f"{ADMIN_API}/{kind}/{{subject}}/attributes",
+                admin(permission, endpoint),
+                methods=[method],
+            )
+            for kind, whom in SUBJECTS
+            for method, permission, endpoint in (
+                ("GET", READ_DEVICES, audiences.said_of(whom)),
+                ("POST", WRITE_DEVICES, audiences.say_of(whom)),
+            )
         ),
         Route(f"{ADMIN_API}/devices", admin("devices:read", devices.list), methods=get),
         Route(f"{ADMIN_API}/devices/{{device_id}}", admin("devices:read", devices.show), methods=get),

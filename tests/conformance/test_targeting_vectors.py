@@ -87,7 +87,7 @@ def test_members(vector: Vector) -> None:
 @pytest.mark.parametrize("vector", VECTORS["decisions"])
 def test_decisions(vector: Vector) -> None:
     has, permits = (frozenset(ReleaseId(each) for each in vector[name]) for name in ("has", "permits"))
-    moment = Moment(vector["now_ms"], has, permits)
+    moment = Moment(vector["now_ms"], has=has, permits=permits)
     wanted = POLICY.decide(DeviceId(vector["device"]), vector["profile"], moment).get(("s", "t"))  # type: ignore[call-overload]  # plain names
     assert wanted is not None
     assert (wanted.release_id, wanted.votes, wanted.control_of) == (

@@ -330,7 +330,7 @@ def test_no_device_route_opens_to_a_wrong_credential(world: World, routes: list[
     device = [
         (method, path) for method, path in routes if path.startswith(DEVICE_API) and path not in open_to_all
     ]
-    assert len(device) == 3
+    assert len(device) >= 5
     key = _credential_key(world)
     expired = credentials.issue(key, world.device_id, 1)
     forged = credentials.issue(b"another key", world.device_id, 2**60)

@@ -126,6 +126,10 @@ class Decider:
         profile = await self._answers.complete(self._profile(), policy, self._epoch, device_id)
         moment = await self._moment()
         if wanted.capped and wanted.release_id not in moment.has:
+            permitted = replace(moment, permits=moment.permits | {wanted.release_id})
+            if wanted not in policy.decide(device_id, profile, permitted).values():
+                self._decide_at(policy, self._epoch, device_id, profile, moment)
+                return False  # a place that would not be used must not be claimed
             await self._ask_permit(PermitRequest(wanted.release_id, claim=True))
             moment = replace(moment, permits=self._permitted(moment.now_ms))
         decided = self._decide_at(policy, self._epoch, device_id, profile, moment)
@@ -143,7 +147,12 @@ class Decider:
 
     async def _moment(self) -> Moment:
         now_ms = await self._now_ms()
-        return Moment(now_ms, await self._deployer.begun_releases(), self._permitted(now_ms))
+        return Moment(
+            now_ms,
+            has=self._deployer.active_releases(),
+            compared=await self._deployer.compared_releases(),
+            permits=self._permitted(now_ms),
+        )
 
     def _permitted(self, now_ms: int) -> frozenset[ReleaseId]:
         return frozenset(

@@ -103,12 +103,15 @@ class Deployer:
         self._target = target
         self._changed.set()
 
-    async def begun_releases(self) -> frozenset[ReleaseId]:
-        """The releases that have begun here: those active, and those compared with what is."""
+    def active_releases(self) -> frozenset[ReleaseId]:
+        """The releases that are active here."""
         records = self._keeper.state.tasks
-        active = {r.slot(r.active).release_id for r in records if r.active is not None}
-        compared = await trio.to_thread.run_sync(self._reporter.queue.begun, COMPARISON)
-        return frozenset(active) | {ReleaseId(name) for name in compared}
+        return frozenset(r.slot(r.active).release_id for r in records if r.active is not None)
+
+    async def compared_releases(self) -> frozenset[ReleaseId]:
+        """The releases that this device has begun to be compared with."""
+        names = await trio.to_thread.run_sync(self._reporter.queue.begun, COMPARISON)
+        return frozenset(map(ReleaseId, names))
 
     async def recover(self) -> None:
         """After a start: forget what was half done, check what is active, and let it run.

@@ -515,7 +515,15 @@ def attribute_declare(arguments: argparse.Namespace) -> int:
 
 def device_describe(arguments: argparse.Namespace) -> int:
     """``device describe``."""
-    path = f"devices/{_quoted(arguments.device)}/attributes"
+    return _describe(arguments, f"devices/{_quoted(arguments.device)}/attributes")
+
+
+def user_describe(arguments: argparse.Namespace) -> int:
+    """``user describe``."""
+    return _describe(arguments, f"users/{_quoted(arguments.user)}/attributes")
+
+
+def _describe(arguments: argparse.Namespace, path: str) -> int:
     values = dict(_profile_item(text) for text in arguments.values)
     with _connect(arguments) as client:
         answer = client.post(path, {"values": values}) if values else client.get(path)

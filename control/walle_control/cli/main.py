@@ -425,6 +425,14 @@ def _add_device_commands(top: argparse._SubParsersAction[argparse.ArgumentParser
     )  # fmt: skip
     describe.add_argument("device", metavar="DEVICE")
     describe.add_argument("values", nargs="*", metavar="NAME=VALUE", help="none: show what was said")
+    user = _group(top, "user", "users of the app, as far as operators say something of them")
+    describe = _remote(
+        user, "describe", commands.user_describe,
+        "say of a user what only the server shall know; it holds for devices whose attribute 'user' says so",
+        example="u42 tier=gold",
+    )  # fmt: skip
+    describe.add_argument("user", metavar="USER")
+    describe.add_argument("values", nargs="*", metavar="NAME=VALUE", help="none: show what was said")
     token = _group(top, "enrol-token", "tokens that let devices enrol")
     create = _remote(token, "create", commands.enrol_token_create, "make one; it is shown this once")
     create.add_argument("--uses", type=int, default=1, help="how many devices may use it; default: 1")

@@ -65,7 +65,8 @@ def print_trial(answer: Answer) -> None:
         print()
     arms = evidence.get("arms", {})
     if any(arm["started"] or arm["bad_installations"] for arm in arms.values()):
-        print_table([{"arm": name, **arm} for name, arm in arms.items()], ARMS, "")
+        shown = {name: arm for name, arm in arms.items() if name != "holdout" or arm["started"]}
+        print_table([{"arm": name, **arm} for name, arm in shown.items()], ARMS, "")
         print()
         needed = evidence["log10_needed"]
         rules = [{"rule": r, "has": e, "needed": needed[r]} for r, e in evidence["log10_e"].items()]

@@ -233,9 +233,9 @@ MIGRATIONS: Sequence[Migration] = (
         name TEXT PRIMARY KEY, kind TEXT NOT NULL, side TEXT NOT NULL, note TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
 
-    CREATE TABLE device_attribute (
-        device_id TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
-        PRIMARY KEY (device_id, name)
+    CREATE TABLE said_attribute (
+        of_whom TEXT NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+        PRIMARY KEY (of_whom, id, name)
     ) STRICT, WITHOUT ROWID;
     """,
     # People with roles, and tokens that may be many. Who had an admin token is an admin; their table stays

@@ -2,7 +2,7 @@
 
 An id is its digest: 16 bytes of BLAKE2b, keyed with the set's salt. The first bits choose a shard; a shard is
 its digests in order, nothing else, and is a file of its own, named by its content like every other. The index
-says in one line each which file a shard is, so whoever asks reads two files of some ten kilobytes::
+says in one row each which file a shard is, so whoever asks reads two files of some tens of kilobytes::
 
     index   b"walle ids 1\\n", then per shard 4 bytes of size and 32 of SHA-256
     shard   16 bytes per id, ascending
@@ -14,8 +14,9 @@ ids; but who has the salt, which the policy names, can try out ids that can be g
 from __future__ import annotations
 
 import hashlib
+import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -58,7 +59,7 @@ def build(members: Iterable[str], salt: str) -> tuple[int, list[bytes]]:
     Raises:
         LimitExceeded: there are too many.
     """
-    digests = sorted({member_digest(salt, member) for member in members})
+    digests = sorted(set(_digests(salt, members)))
     if len(digests) > SET_MAX_IDS:
         raise LimitExceeded(f"a set may have at most {SET_MAX_IDS} ids, this one has {len(digests)}")
     bits = _shard_bits(len(digests))
@@ -106,10 +107,19 @@ def contains(shard: bytes, digest: bytes) -> bool:
     return at < len(rows) and row(at) == digest
 
 
+def _digests(salt: str, members: Iterable[str]) -> Iterator[bytes]:
+    """``member_digest`` of each; the keyed state is made once and copied."""
+    keyed = hashlib.blake2b(digest_size=_DIGEST_BYTES, key=salt.encode())
+    for member in members:
+        state = keyed.copy()
+        state.update(member.encode())
+        yield state.digest()
+
+
 def _shard_bits(count: int) -> int:
     """So many shards that index and shard are about as long: what an asker reads is then the least."""
     best = (count * _DIGEST_BYTES / _ENTRY_BYTES) ** 0.5
-    return min(round(best).bit_length(), _SHARD_BITS_MAX) if count else 0
+    return min(round(math.log2(best)), _SHARD_BITS_MAX) if best > 1 else 0
 
 
 def _shard_number(digest: bytes, bits: int) -> int:

@@ -10,7 +10,8 @@ Rules, in order, for each task:
 3. A release has begun for a device once its ramp has reached the device, the device's turn in the start
    spread has come, its window is open by the device's own clock, and, where the number of devices is capped,
    the device holds a permit. Until then the device falls through. What has begun stays begun: neither a
-   window that closes nor anything else of this rule takes a release away (``Moment.has``).
+   window that closes nor anything else of this rule takes a release away (``Moment.has``), or ends a
+   comparison (``Moment.compared``).
 4. A device in a holdout, or in the control arm of a release that would win, falls through as well: it keeps
    what was before, to be compared with (``control_of`` names the release). Only releases that ask for it
    (``Release.everyone``) reach a holdout.
@@ -132,12 +133,14 @@ class Moment:
 
     Args:
         now_ms: the time as the server signed it.
-        has: releases that have begun on the device: active there, or compared with what is.
+        has: releases that are active on the device.
+        compared: releases that it is kept from and has begun to be compared with.
         permits: capped releases that it may have.
     """
 
     now_ms: int
     has: Set[ReleaseId] = frozenset()
+    compared: Set[ReleaseId] = frozenset()
     permits: Set[ReleaseId] = frozenset()
 
 
@@ -228,9 +231,13 @@ class _Candidate:
         """Whether a device of the share is kept from it, to be compared with."""
         return self.held_back(unit) or any(holds(unit) for holds in self.held_out)
 
+    def began_before(self, unit: bytes, moment: Moment) -> bool:
+        """Whether it has begun for a device already: as what it runs, or as what it is compared with."""
+        return self.release.id in (moment.compared if self.is_held(unit) else moment.has)
+
     def has_begun(self, unit: bytes, profile: Profile, moment: Moment) -> bool:
         """Whether nothing of rule 3 keeps it from a device any more."""
-        if self.release.id in moment.has:
+        if (moment.has or moment.compared) and self.began_before(unit, moment):
             return True
         if self.release.cap and self.release.id not in moment.permits:
             return False
@@ -301,8 +308,8 @@ class Policy:
             candidate.start.begins_ms(unit, profile, moment.now_ms)
             for candidate in self._matching(profile)
             if candidate.start is not None
-            and candidate.release.id not in moment.has
             and candidate.holds(unit)
+            and not candidate.began_before(unit, moment)
         ]
         return min((start for start in starts if start > moment.now_ms), default=None)
 
@@ -443,8 +450,7 @@ def _explain(
     if release.id in chosen:
         reason = "chosen" + _asides(candidate, unit, profile, moment)
     elif not matches:
-        missing = sorted({use.name for use in candidate.predicate.uses} - profile.keys())
-        reason = "predicate does not match" + (f" (profile has no {', '.join(missing)})" if missing else "")
+        reason = "predicate does not match" + _what_it_saw(candidate.predicate, profile)
     elif not inside:
         reason = f"outside the share of {release.share / SHARE_ONE:.4%}"
     elif moment is not None and not candidate.has_begun(unit, profile, moment):
@@ -457,6 +463,15 @@ def _explain(
     else:
         reason = "a newer release of the task applies"
     return Explanation(release.id, matches, inside, release.id in chosen, reason)
+
+
+def _what_it_saw(predicate: Predicate, profile: Profile) -> str:
+    """The values that a predicate read, and what it missed."""
+    seen = [f"{name} is {profile[name]!r}" for name in sorted(predicate.attributes & profile.keys())]
+    missing = sorted(predicate.attributes - profile.keys())
+    if missing:
+        seen.append(f"profile has no {', '.join(missing)}")
+    return f" ({', '.join(seen)})" if seen else ""
 
 
 def _why_waiting(candidate: _Candidate, unit: bytes, profile: Profile, moment: Moment) -> str:
@@ -476,7 +491,9 @@ def _why_waiting(candidate: _Candidate, unit: bytes, profile: Profile, moment: M
 
 def _asides(candidate: _Candidate, unit: bytes, profile: Profile, moment: Moment | None) -> str:
     """What would keep a chosen release from a device that did not have it already."""
-    if moment is None or candidate.has_begun(unit, profile, replace(moment, has=frozenset())):
+    if moment is None or candidate.has_begun(
+        unit, profile, replace(moment, has=frozenset(), compared=frozenset())
+    ):
         return ""
     return f"; the device has it already ({_why_waiting(candidate, unit, profile, moment)})"
 

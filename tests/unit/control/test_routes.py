@@ -45,7 +45,7 @@ async def names(control, imported, enrol) -> dict[str, str]:
     device = await enrol()
     return {
         "scenario": "demo", "task": "greeter", "version": "1.0.0", "release_id": released.release.id,
-        "device_id": device.id, "person": "anna", "token_id": token.token.id,
+        "device_id": device.id, "subject": device.id, "person": "anna", "token_id": token.token.id,
         "webhook_id": webhook.webhook.id,
     }  # fmt: skip
 

@@ -32,7 +32,7 @@ def applies(
     profile: Profile,
 ) -> bool:
     """Whether a predicate matches a device, with all that the server knows of it. Blocks."""
-    full = {**profile, **read_model.attributes_of(db, device_id)}
+    full = read_model.full_profile(db, device_id, profile)
     questions = {question: known.sets[question.set_name] for question in predicate.sets}
     answers = idset.answer_sets(questions, device_id, full, partial(is_in, files))
     return predicate.test({**full, **answers})

@@ -69,9 +69,11 @@ def audiences(db: Connection) -> Audiences:
     )
 
 
-def attributes_of(db: Connection, device_id: DeviceId) -> Profile:
-    """What operators say of a device."""
-    return store.device_attributes(db, device_id)
+def full_profile(db: Connection, device_id: DeviceId, profile: Profile) -> Profile:
+    """What a device says of itself, and what operators say of it and of its user; its own matter most."""
+    full = {**profile, **store.said_of(db, "device", device_id)}
+    user = full.get("user")
+    return {**store.said_of(db, "user", user), **full} if isinstance(user, str) else full
 
 
 def holdouts(db: Connection) -> list[Holdout]:

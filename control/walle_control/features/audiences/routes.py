@@ -8,17 +8,18 @@ from starlette.responses import Response
 from walle_control.features.audiences.service import AudiencesService
 from walle_control.features.audiences.types import (
     AttributeList,
-    DeviceAttributes,
     HoldoutList,
     HoldoutWish,
+    SaidAttributes,
     SegmentList,
     SegmentWish,
     SetList,
+    Whom,
 )
+from walle_control.web.auth import Endpoint
 from walle_control.web.describe import describe
 from walle_control.web.requests import json_response, read_body, read_message
 from walle_shared.errors import RemoteProtocolError
-from walle_shared.ids import DeviceId
 from walle_shared.limits import SET_UPLOAD_MAX_BYTES
 from walle_shared.targeting.attributes import Attribute
 
@@ -90,17 +91,24 @@ class AudienceRoutes:
         attribute = await read_message(Attribute, request)
         return json_response(await self._service.declare(attribute, request.state.actor))
 
-    @describe(DeviceAttributes, errors=(404,))
-    async def attributes_of(self, request: Request) -> Response:
-        """What the server knows of a device."""
-        return json_response(await self._service.attributes_of(_device(request)))
+    def said_of(self, whom: Whom) -> Endpoint:
+        """The endpoint that tells what operators say of a device or a user."""
 
-    @describe(DeviceAttributes, body=DeviceAttributes, errors=(400, 404), example=_DEVICE)
-    async def describe_device(self, request: Request) -> Response:
-        """Say what only the server knows of a device."""
-        wish = await read_message(DeviceAttributes, request)
-        return json_response(await self._service.describe(_device(request), wish, request.state.actor))
+        @describe(SaidAttributes, errors=(404,))
+        async def endpoint(request: Request) -> Response:
+            return json_response(await self._service.said_of(whom, request.path_params["subject"]))
 
+        endpoint.__doc__ = f"What operators say of a {whom}."
+        return endpoint
 
-def _device(request: Request) -> DeviceId:
-    return DeviceId(request.path_params["device_id"])
+    def say_of(self, whom: Whom) -> Endpoint:
+        """The endpoint that lets operators say something of a device or a user."""
+
+        @describe(SaidAttributes, body=SaidAttributes, errors=(400, 404), example=_DEVICE)
+        async def endpoint(request: Request) -> Response:
+            wish = await read_message(SaidAttributes, request)
+            subject: str = request.path_params["subject"]
+            return json_response(await self._service.describe(whom, subject, wish, request.state.actor))
+
+        endpoint.__doc__ = f"Say what only the server knows of a {whom}."
+        return endpoint

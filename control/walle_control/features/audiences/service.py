@@ -14,12 +14,13 @@ from walle_control.db.sql import Connection
 from walle_control.features.audiences import read_model, store
 from walle_control.features.audiences.types import (
     AttributeList,
-    DeviceAttributes,
     HoldoutList,
     HoldoutWish,
+    SaidAttributes,
     SegmentList,
     SegmentWish,
     SetList,
+    Whom,
 )
 from walle_control.features.audit import log as audit
 from walle_control.features.devices import read_model as devices
@@ -163,12 +164,14 @@ class AudiencesService:
         await self._policy.change(actor, f"attribute {attribute.name}", change)
         return await self.attributes()
 
-    async def attributes_of(self, device_id: DeviceId) -> DeviceAttributes:
-        """What operators say of a device."""
-        return DeviceAttributes(await self._database.read(lambda db: store.device_attributes(db, device_id)))
+    async def said_of(self, whom: Whom, subject: str) -> SaidAttributes:
+        """What operators say of a device or a user."""
+        return SaidAttributes(await self._database.read(lambda db: store.said_of(db, whom, subject)))
 
-    async def describe(self, device_id: DeviceId, wish: DeviceAttributes, actor: str) -> DeviceAttributes:
-        """Say something of a device that only the server shall know. Devices hear of it when they next ask.
+    async def describe(self, whom: Whom, subject: str, wish: SaidAttributes, actor: str) -> SaidAttributes:
+        """Say something of a device or a user that only the server shall know.
+
+        Devices hear of it when they next ask.
 
         Raises:
             NotFound: no such device.
@@ -176,18 +179,19 @@ class AudiencesService:
         """
 
         def work(db: Connection) -> None:
-            devices.profile_of(db, device_id)
+            if whom == "device":
+                devices.profile_of(db, DeviceId(subject))
             declared = read_model.audiences(db).attributes
             for name, value in wish.values.items():
                 attribute = declared.get(name)
                 if attribute is None or attribute.side != "server":
                     raise ConfigError(f"attribute {name!r} is not declared with the side 'server'")
-                store.put_device_attribute(db, device_id, name, attribute.check_value(value))
-            names = {"names": sorted(wish.values)}  # the values are the device's own business
-            audit.record(db, self._clock.wall_ms(), actor, "device.describe", device_id, names)
+                store.say_of(db, whom, subject, name, attribute.check_value(value))
+            names = {"names": sorted(wish.values)}  # the values are the device's or the user's own business
+            audit.record(db, self._clock.wall_ms(), actor, f"{whom}.describe", subject, names)
 
         await self._database.write(work)
-        return await self.attributes_of(device_id)
+        return await self.said_of(whom, subject)
 
     def _store_set(self, members: Iterable[str], salt: str) -> tuple[int, FileRef]:
         count, shards = idset.build(members, salt)

@@ -7,9 +7,10 @@ from typing import cast
 import orjson
 
 from walle_control.db.sql import Connection
-from walle_shared.ids import DeviceId, Sha256
+from walle_control.features.audiences.types import Whom
+from walle_shared.ids import Sha256
 from walle_shared.protocol.messages import FileRef
-from walle_shared.targeting import Holdout, IdSet, Profile, Segment
+from walle_shared.targeting import Holdout, IdSet, Segment
 from walle_shared.targeting.attributes import Attribute, Side
 from walle_shared.targeting.predicate import Kind, Scalar
 
@@ -84,16 +85,16 @@ def put_attribute(db: Connection, attribute: Attribute) -> None:
     )
 
 
-def device_attributes(db: Connection, device_id: DeviceId) -> Profile:
-    """What operators say of a device."""
-    rows = db.execute("SELECT name, value FROM device_attribute WHERE device_id = ?", (device_id,))
+def said_of(db: Connection, whom: Whom, subject: str) -> dict[str, Scalar]:
+    """What operators say of a device or a user."""
+    rows = db.execute("SELECT name, value FROM said_attribute WHERE of_whom = ? AND id = ?", (whom, subject))
     return {row["name"]: orjson.loads(row["value"]) for row in rows}
 
 
-def put_device_attribute(db: Connection, device_id: DeviceId, name: str, value: Scalar) -> None:
-    """Say something of a device."""
+def say_of(db: Connection, whom: Whom, subject: str, name: str, value: Scalar) -> None:
+    """Say something of a device or a user."""
     db.execute(
-        "INSERT INTO device_attribute (device_id, name, value) VALUES (?, ?, ?)"
-        " ON CONFLICT (device_id, name) DO UPDATE SET value = excluded.value",
-        (device_id, name, orjson.dumps(value).decode()),
+        "INSERT INTO said_attribute (of_whom, id, name, value) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (of_whom, id, name) DO UPDATE SET value = excluded.value",
+        (whom, subject, name, orjson.dumps(value).decode()),
     )

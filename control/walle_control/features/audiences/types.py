@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from walle_shared.targeting import Holdout, IdSet, Profile, Segment
 from walle_shared.targeting.attributes import Attribute
+
+#: Of whom operators can say something. A device is a user's if its attribute ``user`` says so.
+Whom = Literal["device", "user"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class AttributeList:
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceAttributes:
-    """What operators say of a device; given as a wish, ``values`` replace those of the same name."""
+class SaidAttributes:
+    """What operators say of a device or a user; as a wish, ``values`` replace those of the same name."""
 
     values: Profile

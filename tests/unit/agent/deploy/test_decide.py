@@ -10,6 +10,8 @@ import trio
 import trio.testing
 
 from walle_shared.errors import Conflict
+from walle_shared.protocol.codec import decode
+from walle_shared.protocol.messages import PermitRequest
 from walle_shared.targeting import SHARE_ONE, Holdout, Ramp
 from walle_support.control import ISSUED_MS, SimulatedControl, unreachable
 from walle_support.device import live
@@ -171,4 +173,25 @@ async def test_a_device_in_a_holdout_compares_what_it_keeps(tmp_path: Path) -> N
         assert await device.catch_up() is None
         assert device.active() == {"reader": "1.0"}
         assert [(r.stage, r.control_of) for r in device.queued_reports()][-1] == ("start", newest)
-        assert newest in await device.deployer.begun_releases()
+        assert newest in await device.deployer.compared_releases()
+
+
+async def test_no_place_is_claimed_once_the_window_has_closed(tmp_path: Path) -> None:
+    control, newest = two_versions(cap=1, windows="22:00-22:14")
+    async with live(tmp_path, control) as device:
+        claims = []
+
+        def slow(_request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+            device.clock.advance(600)
+            return answer
+
+        def seen(request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+            claims.append(decode(PermitRequest, request.content).claim)
+            return answer
+
+        control.distort(f"/s/manifest/{control.releases[-1].manifest.sha256}", slow)
+        control.distort("/d/v1/permits", seen, times=9)
+        assert isinstance(await device.catch_up(), Conflict)
+        assert await device.deployer.converge() is None
+        assert (device.active(), claims) == ({"reader": "1.0"}, [False])
+        assert newest in control.permits

@@ -3,7 +3,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from walle_control.features.audiences.types import DeviceAttributes, HoldoutWish, SegmentWish
+from walle_control.features.audiences.types import HoldoutWish, SaidAttributes, SegmentWish
 from walle_control.features.releases.types import CreateRelease, ExplainRequest, Terms
 from walle_control.features.rollouts.guard import GuardSettings
 from walle_control.features.rollouts.trial import Trial, Vote
@@ -190,7 +190,7 @@ async def test_what_only_the_server_knows_is_decided_there(control, store, impor
     (release,) = snapshot(store).releases
     assert release.predicate == f'told("{made.release.id}")'
     assert snapshot(store).sets == ()  # devices need not know of it
-    await control.audiences.describe(gold.id, DeviceAttributes({"tier": "gold"}), "anna")
+    await control.audiences.describe("device", gold.id, SaidAttributes({"tier": "gold"}), "anna")
     epoch = control.hub.epoch
     for device, expected in ((gold, ()), (other, ())):
         assert (await told_by(store, anyone, device, epoch)).releases == expected  # the profile has no os
@@ -208,11 +208,11 @@ async def test_a_device_is_told_for_itself_and_for_a_while(control, store, impor
     device = await enrol()
     await control.audiences.declare(Attribute("tier", "string", "server"), "anna")
     made = await control.releases.create(wish(predicate='tier == "gold"'), "anna")
-    await control.audiences.describe(device.id, DeviceAttributes({"tier": "gold"}), "anna")
+    await control.audiences.describe("device", device.id, SaidAttributes({"tier": "gold"}), "anna")
     told = await told_by(store, anyone, device, control.hub.epoch)
     assert (told.device_id, told.releases) == (device.id, (made.release.id,))
     assert told.issued_ms == clock.wall_ms() < told.expires_ms
-    assert (await control.audiences.attributes_of(device.id)).values == {"tier": "gold"}
+    assert (await control.audiences.said_of("device", device.id)).values == {"tier": "gold"}
 
 
 async def told_by(store, anyone, device, epoch: int) -> Told:
@@ -225,9 +225,9 @@ async def test_only_declared_server_attributes_can_be_said_of_a_device(control, 
     await control.audiences.declare(Attribute("age", "number", "server"), "anna")
     for values in ({"age": "old"}, {"agee": 3}, {"os": "x"}):
         with pytest.raises(ConfigError):
-            await control.audiences.describe(device.id, DeviceAttributes(values), "anna")
+            await control.audiences.describe("device", device.id, SaidAttributes(values), "anna")
     with pytest.raises(NotFound):
-        await control.audiences.describe("d-nobody", DeviceAttributes({"age": 3}), "anna")
+        await control.audiences.describe("device", "d-nobody", SaidAttributes({"age": 3}), "anna")
     path = f"/api/v1/devices/{device.id}/attributes"
     assert (await admin.post(path, json={"values": {"age": 3}})).json() == {"values": {"age": 3}}
     assert (await admin.get(path)).json() == {"values": {"age": 3}}
@@ -237,3 +237,21 @@ async def test_only_declared_server_attributes_can_be_said_of_a_device(control, 
         await admin.post("/api/v1/segments", json={"name": "s", "predicate": "b == true"})
     ).status_code == 200
     assert (await admin.get("/api/v1/segments")).json()["segments"][0]["version"] == 1
+
+
+async def test_what_is_said_of_a_user_holds_for_the_users_devices(
+    control, store, imported, enrol, admin, anyone
+):
+    await imported("1.0.0")
+    mine, other, said = await enrol(user="u1"), await enrol(user="u2"), await enrol()
+    for attribute in (Attribute("tier", "string", "server"), Attribute("user", "string", "server")):
+        await control.audiences.declare(attribute, "anna")
+    made = await control.releases.create(wish(predicate='tier == "gold"'), "anna")
+    values = {"values": {"tier": "gold"}}
+    assert (await admin.post("/api/v1/users/u1/attributes", json=values)).json() == values
+    assert (await admin.get("/api/v1/users/u1/attributes")).json() == values
+    await control.audiences.describe("device", said.id, SaidAttributes({"user": "u1"}), "anna")
+    for device, told in ((mine, (made.release.id,)), (other, ()), (said, (made.release.id,))):
+        assert (await told_by(store, anyone, device, control.hub.epoch)).releases == told
+    await control.audiences.describe("device", mine.id, SaidAttributes({"tier": "free"}), "anna")
+    assert (await told_by(store, anyone, mine, control.hub.epoch)).releases == ()  # its own matter most

@@ -72,6 +72,12 @@ def test_a_ramp_reaches_a_position_exactly_when_it_says(
             assert (place * SHARE_ONE < now * 2**64) == (T0 + later_ms >= enters_ms)
 
 
+def test_what_a_predicate_saw_is_told() -> None:
+    asked = policy(replace(NEW, predicate='group == "beta" and region == "eu"'))
+    saw = "predicate does not match (group is 'stable', profile has no region)"
+    assert reason(asked, T0, group="stable") == saw
+
+
 def test_a_ramp_lets_devices_in_one_after_the_other() -> None:
     ramped = policy(replace(NEW, share=SHARE_ONE // 2, ramp=Ramp(SHARE_ONE // 10, T0, T0 + HOUR_MS)))
     fleet = devices(2_000)
@@ -177,7 +183,11 @@ def test_a_waiting_device_is_not_compared_before_it_would_have_begun() -> None:
     both = replace(NEW, control=SHARE_ONE - 1, windows="02:00-04:00")
     assert policy(both).decide(DEVICE, {}, Moment(T0))[KEY].control_of == ""
     assert policy(both).decide(DEVICE, {}, Moment(T0 - 10 * HOUR_MS))[KEY].control_of == NEW.id
-    assert policy(both).decide(DEVICE, {}, Moment(T0, has={NEW.id}))[KEY].control_of == NEW.id
+    compared = Moment(T0, compared={NEW.id})
+    assert policy(both).decide(DEVICE, {}, compared)[KEY].control_of == NEW.id
+    for_all = policy(replace(both, control=0))  # in the last stage the control arm begins like everybody
+    assert for_all.decide(DEVICE, {}, compared)[KEY].release_id == OLD.id
+    assert for_all.next_start_ms(DEVICE, {}, compared) == T0 + 14 * HOUR_MS
 
 
 @pytest.mark.parametrize(
