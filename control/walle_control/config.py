@@ -25,6 +25,7 @@ ENV_PREFIX = "WALLE_CONTROL"
 CONFIG_FILE = "control.toml"
 
 _STREAM = re.compile(r"[A-Za-z0-9_\-]{1,64}")
+_LISTEN = re.compile(r"((\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.\-]+):[0-9]{1,5})?")
 _SUBJECT = re.compile(r"[A-Za-z0-9_\-]+(\.[A-Za-z0-9_\-]+)*")
 
 
@@ -183,6 +184,20 @@ class WebhooksConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """What Prometheus may ask; docs/reference/metrics.md lists it."""
+
+    enabled: bool = _setting(
+        True, "Whether requests are counted and GET /metrics answers, to tokens with metrics:read."
+    )
+    listen: str = _setting(
+        "",
+        "Another address, such as 127.0.0.1:9464, where /metrics, /livez and /readyz answer without a token;"
+        " empty: none.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ControlConfig:
     """All settings of the control plane."""
 
@@ -195,6 +210,7 @@ class ControlConfig:
     guard: GuardConfig = GuardConfig()
     sinks: SinksConfig = SinksConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
 
 def load_config(
@@ -240,6 +256,7 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
         ("sinks.parquet_roll_bytes", config.sinks.parquet_roll_bytes >= MIB, f"must be at least {MIB}"),
         ("sinks.nats_stream", _is(_STREAM, config.sinks.nats_stream), "must be letters, digits, '_', '-'"),
         ("sinks.nats_subject", _is(_SUBJECT, config.sinks.nats_subject), "must be words joined by dots"),
+        ("metrics.listen", _is(_LISTEN, config.metrics.listen), "must be like 127.0.0.1:9464, or empty"),
         ("webhooks.interval_s", config.webhooks.interval_s > 0, "must be over 0"),
         ("sinks.journal_keep_s", config.sinks.journal_keep_s >= 0, "must not be negative"),
     )

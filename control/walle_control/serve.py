@@ -23,7 +23,7 @@ from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio import serve as hypercorn_serve
 from hypercorn.typing import ASGIFramework
 
-from walle_control.app import Control, create_app
+from walle_control.app import Control, create_app, create_monitoring_app
 from walle_control.config import ControlConfig, ServerConfig
 from walle_control.db.store import Store
 from walle_shared.clock import SystemClock
@@ -77,6 +77,8 @@ async def _serve(config: ControlConfig, store: Store) -> None:
                     mode="asgi",
                 )
             )
+            if config.metrics.listen:
+                await _serve_monitoring(server, config, control, stop)
             _write_address(store, url)
             _log.info("server_started", url=url, epoch=control.hub.epoch, pid=os.getpid())
             await _wait_signal()
@@ -89,7 +91,24 @@ async def _serve(config: ControlConfig, store: Store) -> None:
     _log.info("server_stopped")
 
 
-def bind(config: ServerConfig) -> tuple[socket.socket, str]:
+async def _serve_monitoring(
+    nursery: trio.Nursery, config: ControlConfig, control: Control, stop: trio.Event
+) -> None:
+    host, _, port = config.metrics.listen.rpartition(":")
+    listener, url = bind(ServerConfig(host=host.strip("[]"), port=int(port)), "metrics.listen")
+    await nursery.start(
+        partial(
+            hypercorn_serve,
+            cast(ASGIFramework, create_monitoring_app(control)),
+            hypercorn_config(config, listener.detach()),
+            shutdown_trigger=stop.wait,
+            mode="asgi",
+        )
+    )
+    _log.info("monitoring_started", url=url)
+
+
+def bind(config: ServerConfig, setting: str = "server.host and server.port") -> tuple[socket.socket, str]:
     """Take the address; the socket and the URL under which clients reach it.
 
     Raises:
@@ -105,8 +124,7 @@ def bind(config: ServerConfig) -> tuple[socket.socket, str]:
     except OSError as error:
         listener.close()
         raise ConfigError(
-            f"server.host and server.port: cannot listen on {config.host} port {config.port}:"
-            f" {error.strerror or error}"
+            f"{setting}: cannot listen on {config.host} port {config.port}: {error.strerror or error}"
         ) from None
     host = f"[{config.host}]" if ":" in config.host else config.host
     return listener, config.public_url or f"http://{host}:{listener.getsockname()[1]}"

@@ -14,6 +14,7 @@ from walle_shared.errors import ConfigError, NotAllowed
 
 Permission = Literal[
     "status:read",
+    "metrics:read",
     "tasks:read",
     "tasks:write",
     "releases:read",
@@ -40,7 +41,7 @@ ROLE_NAMES: Final[tuple[Role, ...]] = get_args(Role)
 ALL_SCENARIOS: Final = ""
 
 _VIEWER: Final[frozenset[Permission]] = frozenset(
-    {"status:read", "tasks:read", "releases:read", "devices:read", "tokens:write"}
+    {"status:read", "metrics:read", "tasks:read", "releases:read", "devices:read", "tokens:write"}
 )
 #: What each role may. Features and the audit log tell about people, so that watching alone opens neither.
 ROLES: Final[Mapping[Role, frozenset[Permission]]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from walle_control.features.releases import store
+from walle_control.features.releases import approvals, store
 from walle_control.features.releases.types import ReleaseRow
 from walle_control.features.rollouts.book import TrialBook, Tried
 from walle_control.features.rollouts.guard import Verdict, judge_threshold
@@ -22,6 +22,17 @@ def verdict_of(db: sqlite3.Connection, row: ReleaseRow, book: TrialBook, now_ms:
     broken = judge_threshold(row.guard, telemetry.votes_of(db, row.id))
     tried = Tried(row.id, row.guard, row.plan, row.stage, row.staged_ms)
     return broken or book.judge(db, tried, now_ms)
+
+
+def by_state(db: sqlite3.Connection) -> dict[str, int]:
+    """How many releases are in each state."""
+    rows = db.execute("SELECT state, count(*) AS n FROM release GROUP BY state")
+    return {row["state"]: row["n"] for row in rows}
+
+
+def open_approvals(db: sqlite3.Connection, now_ms: int) -> int:
+    """How many requests wait for another person's approval."""
+    return len(approvals.waiting(db, now_ms))
 
 
 def scenario_of(db: sqlite3.Connection, release_id: ReleaseId) -> ScenarioName | None:
