@@ -22,6 +22,7 @@ from walle_control.features.audit.service import AuditService
 from walle_control.features.devices import read_model as devices_read_model
 from walle_control.features.devices.routes import DeviceRoutes
 from walle_control.features.devices.service import DevicesService
+from walle_control.features.people.oidc import Provider
 from walle_control.features.people.routes import PeopleRoutes
 from walle_control.features.people.service import PeopleService
 from walle_control.features.releases.approvals import Decision
@@ -215,7 +216,7 @@ def create_control(
         hub=hub,
         streams=Seats("push streams", config.stream.max_streams),
         tunnels=Seats("tunnels", config.stream.max_tunnels),
-        people=PeopleService(database, clock),
+        people=PeopleService(database, clock, Provider(config.oidc, clock) if config.oidc.issuer else None),
         devices=DevicesService(
             database, clock, config.devices, store.credential_key, store.signing_key.public.raw_hex
         ),
@@ -384,6 +385,7 @@ def routes(control: Control) -> list[BaseRoute]:
             )
             for endpoint in (webhooks.test, webhooks.rotate, webhooks.redeliver, webhooks.delete)
         ),
+        Route(f"{ADMIN_API}/login", people.login_ways, methods=get),
         Route(f"{ADMIN_API}/myself", admin("status:read", people.myself, anywhere), methods=get),
         Route(f"{ADMIN_API}/people", admin("people:read", people.people), methods=get),
         Route(f"{ADMIN_API}/people/{{person}}/grant", admin("people:write", people.grant), methods=post),

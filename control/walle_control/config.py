@@ -184,6 +184,27 @@ class WebhooksConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class OidcConfig:
+    """People who log in at a provider of identities (OpenID Connect); docs/guide/operators.md explains."""
+
+    issuer: str = _setting(
+        "", "The provider, such as https://login.example.org/realms/x, to the letter; empty: none."
+    )
+    audience: str = _setting("", "Whom its tokens must be for: the id of your client, as a rule.")
+    client_id: str = _setting("", "The client that 'walle-control login' asks as; empty: the audience.")
+    scope: str = _setting("openid email", "What 'walle-control login' asks for.")
+    person_claim: str = _setting(
+        "email", "The claim that names a person. Take one that people cannot change themselves."
+    )
+    roles_claim: str = _setting("groups", "The claim that roles are given by: a text or a list of texts.")
+    roles: tuple[str, ...] = _setting(
+        (),
+        "Which values of it give which roles: 'walle-admins: admin', 'shop team: operator of shop'. What"
+        " 'walle-control person grant' gave counts besides.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class MetricsConfig:
     """What Prometheus may ask; docs/reference/metrics.md lists it."""
 
@@ -209,6 +230,7 @@ class ControlConfig:
     tasks: ImportConfig = ImportConfig()
     guard: GuardConfig = GuardConfig()
     sinks: SinksConfig = SinksConfig()
+    oidc: OidcConfig = OidcConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
     metrics: MetricsConfig = MetricsConfig()
 

@@ -34,7 +34,8 @@ from walle_shared.clock import Clock
 if TYPE_CHECKING:
     from walle_control.app import Control
 
-disable_created_metrics()  # when a counter began is of no use to anybody, and doubles the page
+# When a counter began is of no use to anybody, and doubles the page.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 Labels = tuple[str, ...]
 Values = Mapping[Labels, float]
