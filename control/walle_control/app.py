@@ -49,6 +49,7 @@ from walle_control.gateway.hub import EpochHub, Seats
 from walle_control.gateway.stream import StreamRoutes
 from walle_control.gateway.tunnel import TunnelRoutes
 from walle_control.metrics import Metrics
+from walle_control.traces import Traces
 from walle_control.web.access import Permission
 from walle_control.web.auth import Doors, anywhere
 from walle_control.web.describe import Raw, describe
@@ -118,6 +119,7 @@ class Control:
     audit: AuditService
     webhooks: WebhooksService
     metrics: Metrics | None
+    traces: Traces | None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Load what is remembered, then run the loops beside the requests, for ever."""
@@ -233,6 +235,7 @@ def create_control(
             Sender(parse_networks(config.webhooks.allow_networks)),
         ),
         metrics=Metrics(clock) if config.metrics.enabled else None,
+        traces=Traces.open(config.traces, __version__) if config.traces.endpoint else None,
     )
 
 
@@ -244,6 +247,8 @@ def create_app(
     table = routes(control)
     if control.metrics is not None:
         control.metrics.watch(table)
+    if control.traces is not None:
+        control.traces.watch(table)
     app = Starlette(routes=table, exception_handlers=_HANDLERS)
     app.state.control = control
     app.state.body_timeout_s = config.server.body_timeout_s
@@ -299,7 +304,12 @@ def routes(control: Control) -> list[BaseRoute]:
     webhooks = WebhookRoutes(control.webhooks)
     stream = StreamRoutes(control.hub, control.streams, control.devices, control.config.stream)
     tunnel = TunnelRoutes(
-        control.hub, control.tunnels, control.devices, control.telemetry, control.config.stream
+        control.hub,
+        control.tunnels,
+        control.devices,
+        control.telemetry,
+        control.config.stream,
+        control.traces,
     )
     get, post = ["GET"], ["POST"]
     return [

@@ -219,6 +219,22 @@ class MetricsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TracesConfig:
+    """OpenTelemetry traces; docs/guide/monitoring.md explains. Needs pip install 'walle[otel]'."""
+
+    endpoint: str = _setting(
+        "",
+        "Where spans are sent by OTLP/HTTP, such as http://127.0.0.1:4318/v1/traces; empty: off.",
+    )
+    service: str = _setting("walle-control", "The name of the service in the spans.")
+    sample: float = _setting(
+        0.01, "The part of requests that is followed, besides those that say they are part of a trace."
+    )
+    max_per_s: float = _setting(20.0, "At most so many requests and records are followed a second.")
+    interval_s: float = _setting(5.0, "How often spans are sent.")
+
+
+@dataclass(frozen=True, slots=True)
 class ControlConfig:
     """All settings of the control plane."""
 
@@ -233,6 +249,7 @@ class ControlConfig:
     oidc: OidcConfig = OidcConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
     metrics: MetricsConfig = MetricsConfig()
+    traces: TracesConfig = TracesConfig()
 
 
 def load_config(
@@ -279,6 +296,9 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
         ("sinks.nats_stream", _is(_STREAM, config.sinks.nats_stream), "must be letters, digits, '_', '-'"),
         ("sinks.nats_subject", _is(_SUBJECT, config.sinks.nats_subject), "must be words joined by dots"),
         ("metrics.listen", _is(_LISTEN, config.metrics.listen), "must be like 127.0.0.1:9464, or empty"),
+        ("traces.sample", 0 <= config.traces.sample <= 1, "must be within 0..1"),
+        ("traces.max_per_s", config.traces.max_per_s >= 1, "must be at least 1"),
+        ("traces.interval_s", config.traces.interval_s > 0, "must be over 0"),
         ("webhooks.interval_s", config.webhooks.interval_s > 0, "must be over 0"),
         ("sinks.journal_keep_s", config.sinks.journal_keep_s >= 0, "must not be negative"),
     )

@@ -43,6 +43,7 @@ _KEEP_ALIVE = (
 
 _GOODBYE_MAX_S = 3.0
 _EXIT_MARGIN_S = 5.0
+_LAST_SPANS_S = 2.0
 
 
 def run(config: ControlConfig) -> None:
@@ -88,6 +89,9 @@ async def _serve(config: ControlConfig, store: Store) -> None:
                 await control.say_goodbye()
             stop.set()
         background.cancel_scope.cancel()
+    if control.traces is not None:
+        with trio.move_on_after(_LAST_SPANS_S):
+            await trio.to_thread.run_sync(control.traces.close, abandon_on_cancel=True)
     _log.info("server_stopped")
 
 

@@ -81,7 +81,8 @@ def parse_roles(lines: tuple[str, ...]) -> RoleMap:
                 f"oidc.roles: {line[:80]!r} must be like 'claim value: operator of shop' or 'value: admin'"
             )
         place = check_name(scenario, "oidc.roles: scenario") if scenario else ALL_SCENARIOS
-        found[value] = (*found.get(value, ()), (place, role))
+        pair: tuple[str, Role] = (place, role)
+        found[value] = (*found.get(value, ()), pair)
     return found
 
 

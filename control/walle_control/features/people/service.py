@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
+from collections.abc import Iterable
 
 from walle_control.db.connection import Database
 from walle_control.features.audit import log as audit
@@ -27,7 +28,15 @@ from walle_control.features.people.types import (
     TokenList,
     TokenRequest,
 )
-from walle_control.web.access import ALL_SCENARIOS, Grants, Principal, grants_of, permissions_of, place_words
+from walle_control.web.access import (
+    ALL_SCENARIOS,
+    Grants,
+    Principal,
+    Role,
+    grants_of,
+    permissions_of,
+    place_words,
+)
 from walle_control.web.problems import Unauthenticated
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, Conflict, NotAllowed, NotFound
@@ -87,7 +96,7 @@ class PeopleService:
         if self._provider is not None and secret.count(".") == 2:  # ours have no dots
             identity = await self._provider.identify(secret)
             held = await self._database.read(lambda db: store.roles_of(db, identity.name))
-            roles = [*identity.roles, *((grant.scenario, grant.role) for grant in held)]
+            roles = [*identity.roles, *pairs(held)]
             return Principal(identity.name, grants_of(roles), "oidc")
         now_ms = self._clock.wall_ms()
         token, principal = await self._database.read(lambda db: _present(db, hash_token(secret), now_ms))
@@ -245,8 +254,7 @@ def _present(db: sqlite3.Connection, token_hash: str, now_ms: int) -> tuple[Toke
 
 
 def _grants(db: sqlite3.Connection, token: Token) -> Grants:
-    roles = [(grant.scenario, grant.role) for grant in store.roles_of(db, token.person)]
-    return grants_of(roles, token.scopes, token.scenario)
+    return grants_of(pairs(store.roles_of(db, token.person)), token.scopes, token.scenario)
 
 
 def _refuse_more(db: sqlite3.Connection, token: Token, asker: Principal) -> None:
@@ -260,6 +268,11 @@ def _refuse_more(db: sqlite3.Connection, token: Token, asker: Principal) -> None
                     f"the token would hold {permission} {place_words(place)}, which the credential that asks"
                     " for it does not: name narrower scopes or a scenario"
                 )
+
+
+def pairs(grants: Iterable[RoleGrant]) -> list[tuple[str, Role]]:
+    """Roles as (scenario, role)."""
+    return [(grant.scenario, grant.role) for grant in grants]
 
 
 def _check_scenario(scenario: str) -> None:

@@ -10,6 +10,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import cast
 from urllib.parse import urlsplit
 
 import httpcore
@@ -135,7 +136,7 @@ class _Pinned(httpcore.AsyncNetworkBackend):
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._addresses = addresses
-        self._trio = httpcore.TrioBackend()
+        self._trio = cast(httpcore.AsyncNetworkBackend, httpcore.TrioBackend())
 
     async def connect_tcp(
         self,
