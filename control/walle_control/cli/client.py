@@ -24,12 +24,12 @@ class RequestFailed(WalleError):
 
 
 class AdminClient:
-    """A synchronous client of ``/api/v1``; a context manager."""
+    """A synchronous client of ``/api/v1``, without a token where none is needed; a context manager."""
 
     def __init__(self, url: str, token: str, transport: httpx.BaseTransport | None = None) -> None:
         self._http = httpx.Client(
             base_url=f"{url.rstrip('/')}/api/v1",
-            headers={"Authorization": f"Bearer {token}"},
+            headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=_TIMEOUT_S,
             transport=transport,
             trust_env=False,

@@ -6,6 +6,7 @@ checked, so that a name that answers differently the next time gains nothing. Re
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 import ssl
@@ -87,7 +88,6 @@ class Sender:
     def __init__(self, allowed: tuple[Network, ...] = (), resolve: Resolve = resolve) -> None:
         self._allowed = allowed
         self._resolve = resolve
-        self._tls = ssl.create_default_context()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         """Post; the receiver's status.
@@ -107,7 +107,7 @@ class Sender:
                 backend = _Pinned(addresses)
                 sent = [*headers.items(), ("Host", parts.netloc)]
                 async with (
-                    httpcore.AsyncConnectionPool(self._tls, network_backend=backend) as pool,
+                    httpcore.AsyncConnectionPool(_tls(), network_backend=backend) as pool,
                     pool.stream("POST", url, headers=sent, content=body) as answer,
                 ):
                     return answer.status  # whatever else it says is not read
@@ -129,6 +129,12 @@ class Sender:
             if not inside and not encrypted:
                 raise NotAllowed(f"{host} is on the Internet: use https there", code="not_encrypted")
         return found
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Made when first needed: reading all authorities takes a while."""
+    return ssl.create_default_context()
 
 
 class _Pinned(httpcore.AsyncNetworkBackend):
