@@ -228,6 +228,7 @@ async def open_agent(
                     config.control.url,
                     timeout_s=config.link.timeout_s,
                     stream_silence_s=config.link.stream_silence_s,
+                    trace_share=config.run.trace_share,
                     wire=wire,
                 ) as transport,
                 open_streams(folder / STREAMS_FILE, clock, _stream_limits(config), check) as streams,

@@ -128,7 +128,7 @@ class RunSection:
     """Task runs: ``slots`` run at once, ``queue`` firings wait, a task may ask for at most the two limits.
 
     They run in at most ``workers`` processes, one per scenario and tier; each ends after ``worker_idle_s``
-    seconds without a run.
+    seconds without a run. ``trace_share`` of runs and requests carry a trace to the control plane.
     """
 
     slots: int = 2
@@ -137,6 +137,7 @@ class RunSection:
     queue: int = 1_024
     wall_max_s: float = 60.0
     memory_max_bytes: int = 256 * MIB
+    trace_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

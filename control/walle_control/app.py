@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 import trio
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -31,6 +32,7 @@ from walle_control.features.devices.routes import DeviceRoutes
 from walle_control.features.devices.service import DevicesService
 from walle_control.features.exclusive.routes import ExclusiveRoutes
 from walle_control.features.exclusive.service import ExclusiveService
+from walle_control.features.people.oidc import Provider
 from walle_control.features.people.routes import PeopleRoutes
 from walle_control.features.people.service import PeopleService
 from walle_control.features.permits.routes import PermitRoutes
@@ -62,6 +64,8 @@ from walle_control.gateway.hub import EpochHub, Seats
 from walle_control.gateway.nchan import relays
 from walle_control.gateway.stream import StreamRoutes
 from walle_control.gateway.tunnel import TunnelRoutes
+from walle_control.metrics import Metrics
+from walle_control.traces import Traces
 from walle_control.web.access import Permission
 from walle_control.web.auth import Doors, anywhere
 from walle_control.web.describe import Raw, describe
@@ -73,7 +77,7 @@ from walle_control.workers.changes import Changes, Handler
 from walle_control.workers.leadership import Leadership
 from walle_shared import __version__
 from walle_shared.clock import Clock
-from walle_shared.errors import WalleError
+from walle_shared.errors import NotFound, WalleError
 from walle_shared.exclusive import EXCLUSIVE_KIND
 from walle_shared.observe import get_logger
 from walle_shared.protocol.codec import encode
@@ -146,6 +150,8 @@ class Control:
     #: Which worker leads; ``None`` where there is only this one.
     leadership: Leadership | None
     webhooks: WebhooksService
+    metrics: Metrics | None
+    traces: Traces | None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Load what is remembered, then run the loops beside the requests, for ever."""
@@ -214,12 +220,24 @@ class Control:
             )
         )
 
+    @describe(Health)
+    async def live(self, _request: Request) -> Response:
+        """Whether the process answers at all: if not, start it anew."""
+        return json_response(Health(True))
+
     @describe(Health, status=(200, 503))
-    async def healthz(self, _request: Request) -> Response:
-        """Whether the database answers and an epoch is published."""
-        await self.store.database.read(_totals)
-        healthy = self.hub.epoch > 0
+    async def ready(self, _request: Request) -> Response:
+        """Whether requests may come: the database answers, an epoch is published, it is not stopping."""
+        await self.store.database.read(devices_read_model.any_enrolled)
+        healthy = self.hub.epoch > 0 and not self.hub.stopping
         return json_response(Health(healthy), 200 if healthy else 503)
+
+    @describe(Raw(CONTENT_TYPE_LATEST, {"type": "string"}), errors=(404,))
+    async def measured(self, _request: Request) -> Response:
+        """What Prometheus asks for."""
+        if self.metrics is None:
+            raise NotFound("metrics are off: set metrics.enabled")
+        return Response(await self.metrics.text(self), media_type=CONTENT_TYPE_LATEST)
 
     async def _keep_signed(self) -> NoReturn:
         while True:
@@ -280,7 +298,7 @@ def create_control(
         hub=hub,
         streams=Seats("push streams", config.stream.max_streams),
         tunnels=Seats("tunnels", config.stream.max_tunnels),
-        people=PeopleService(database, clock),
+        people=PeopleService(database, clock, Provider(config.oidc, clock) if config.oidc.issuer else None),
         devices=DevicesService(
             database, clock, config.devices, store.credential_key, store.signing_key.public.raw_hex
         ),
@@ -306,6 +324,8 @@ def create_control(
             store.credential_key,
             Sender(parse_networks(config.webhooks.allow_networks)),
         ),
+        metrics=Metrics(clock) if config.metrics.enabled else None,
+        traces=Traces.open(config.traces, __version__) if config.traces.endpoint else None,
     )
 
 
@@ -326,15 +346,22 @@ def create_app(
 ) -> Starlette:
     """The ASGI application. Its ``state.control`` must ``run`` beside it."""
     control = create_control(config, clock=clock, store=store, convert=convert, simulate=simulate)
-    handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
-        WalleError: on_walle_error,
-        HTTPException: on_http_error,
-        Exception: on_crash,
-    }
-    app = Starlette(routes=routes(control), exception_handlers=handlers)
+    table = routes(control)
+    if control.metrics is not None:
+        control.metrics.watch(table)
+    if control.traces is not None:
+        control.traces.watch(table)
+    app = Starlette(routes=table, exception_handlers=_HANDLERS)
     app.state.control = control
     app.state.body_timeout_s = config.server.body_timeout_s
     return app
+
+
+_HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
+    WalleError: on_walle_error,
+    HTTPException: on_http_error,
+    Exception: on_crash,
+}
 
 
 class ApiDescription:
@@ -348,6 +375,21 @@ class ApiDescription:
         """This API as an OpenAPI 3.1 document."""
         self._body = self._body or encode(document(request.app.routes, __version__))
         return Response(self._body, media_type="application/json")
+
+
+def create_monitoring_app(control: Control) -> Starlette:
+    """What ``metrics.listen`` serves, without tokens: to be reached by one's own monitoring alone."""
+    table = [*health_routes(control), Route("/metrics", control.measured, methods=["GET"])]
+    return Starlette(routes=table, exception_handlers=_HANDLERS)
+
+
+def health_routes(control: Control) -> list[BaseRoute]:
+    """Whether all is well, for whoever starts and stops processes."""
+    return [
+        Route("/livez", control.live, methods=["GET"]),
+        Route("/readyz", control.ready, methods=["GET"]),
+        Route("/healthz", control.ready, methods=["GET"]),
+    ]
 
 
 def routes(control: Control) -> list[BaseRoute]:
@@ -367,11 +409,17 @@ def routes(control: Control) -> list[BaseRoute]:
     webhooks = WebhookRoutes(control.webhooks)
     stream = StreamRoutes(control.hub, control.streams, control.devices, control.config.stream)
     tunnel = TunnelRoutes(
-        control.hub, control.tunnels, control.devices, control.telemetry, control.config.stream
+        control.hub,
+        control.tunnels,
+        control.devices,
+        control.telemetry,
+        control.config.stream,
+        control.traces,
     )
     get, post = ["GET"], ["POST"]
     return [
-        Route("/healthz", control.healthz, methods=get),
+        *health_routes(control),
+        Route("/metrics", admin("metrics:read", control.measured, anywhere), methods=get),
         Route("/openapi.json", ApiDescription().show, methods=get),
         # Static, signed files; open to all, cacheable by anyone.
         Route(f"{STATIC_ROOT}/epoch.json", static.epoch, methods=get),
@@ -516,6 +564,7 @@ def routes(control: Control) -> list[BaseRoute]:
             )
             for endpoint in (webhooks.test, webhooks.rotate, webhooks.redeliver, webhooks.delete)
         ),
+        Route(f"{ADMIN_API}/login", people.login_ways, methods=get),
         Route(f"{ADMIN_API}/myself", admin("status:read", people.myself, anywhere), methods=get),
         Route(f"{ADMIN_API}/people", admin("people:read", people.people), methods=get),
         Route(f"{ADMIN_API}/people/{{person}}/grant", admin("people:write", people.grant), methods=post),

@@ -27,6 +27,7 @@ CONFIG_FILE = "control.toml"
 _STREAM = re.compile(r"[A-Za-z0-9_\-]{1,64}")
 _ACCEL = re.compile(r"(/[A-Za-z0-9_\-]+)*")
 _HTTP = re.compile(r"https?://[^\s/]+/\S+")
+_LISTEN = re.compile(r"((\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.\-]+):[0-9]{1,5})?")
 _SUBJECT = re.compile(r"[A-Za-z0-9_\-]+(\.[A-Za-z0-9_\-]+)*")
 
 
@@ -258,6 +259,57 @@ class WebhooksConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class OidcConfig:
+    """People who log in at a provider of identities (OpenID Connect); docs/guide/operators.md explains."""
+
+    issuer: str = _setting(
+        "", "The provider, such as https://login.example.org/realms/x, to the letter; empty: none."
+    )
+    audience: str = _setting("", "Whom its tokens must be for: the id of your client, as a rule.")
+    client_id: str = _setting("", "The client that 'walle-control login' asks as; empty: the audience.")
+    scope: str = _setting("openid email", "What 'walle-control login' asks for.")
+    person_claim: str = _setting(
+        "email", "The claim that names a person. Take one that people cannot change themselves."
+    )
+    roles_claim: str = _setting("groups", "The claim that roles are given by: a text or a list of texts.")
+    roles: tuple[str, ...] = _setting(
+        (),
+        "Which values of it give which roles: 'walle-admins: admin', 'shop team: operator of shop'. What"
+        " 'walle-control person grant' gave counts besides.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """What Prometheus may ask; docs/reference/metrics.md lists it."""
+
+    enabled: bool = _setting(
+        True, "Whether requests are counted and GET /metrics answers, to tokens with metrics:read."
+    )
+    listen: str = _setting(
+        "",
+        "Another address, such as 127.0.0.1:9464, where /metrics, /livez and /readyz answer without a token;"
+        " empty: none.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TracesConfig:
+    """OpenTelemetry traces; docs/guide/monitoring.md explains. Needs pip install 'walle[otel]'."""
+
+    endpoint: str = _setting(
+        "",
+        "Where spans are sent by OTLP/HTTP, such as http://127.0.0.1:4318/v1/traces; empty: off.",
+    )
+    service: str = _setting("walle-control", "The name of the service in the spans.")
+    sample: float = _setting(
+        0.01, "The part of requests that is followed, besides those that say they are part of a trace."
+    )
+    max_per_s: float = _setting(20.0, "At most so many requests and records are followed a second.")
+    interval_s: float = _setting(5.0, "How often spans are sent.")
+
+
+@dataclass(frozen=True, slots=True)
 class ControlConfig:
     """All settings of the control plane."""
 
@@ -272,7 +324,10 @@ class ControlConfig:
     exclusive: ExclusiveConfig = ExclusiveConfig()
     guard: GuardConfig = GuardConfig()
     sinks: SinksConfig = SinksConfig()
+    oidc: OidcConfig = OidcConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    traces: TracesConfig = TracesConfig()
 
 
 def load_config(
@@ -335,6 +390,10 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
         ("sinks.parquet_roll_bytes", config.sinks.parquet_roll_bytes >= MIB, f"must be at least {MIB}"),
         ("sinks.nats_stream", _is(_STREAM, config.sinks.nats_stream), "must be letters, digits, '_', '-'"),
         ("sinks.nats_subject", _is(_SUBJECT, config.sinks.nats_subject), "must be words joined by dots"),
+        ("metrics.listen", _is(_LISTEN, config.metrics.listen), "must be like 127.0.0.1:9464, or empty"),
+        ("traces.sample", 0 <= config.traces.sample <= 1, "must be within 0..1"),
+        ("traces.max_per_s", config.traces.max_per_s >= 1, "must be at least 1"),
+        ("traces.interval_s", config.traces.interval_s > 0, "must be over 0"),
         ("webhooks.interval_s", config.webhooks.interval_s > 0, "must be over 0"),
         ("sinks.journal_keep_s", config.sinks.journal_keep_s >= 0, "must not be negative"),
     )

@@ -25,7 +25,7 @@ from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio import serve as hypercorn_serve
 from hypercorn.typing import ASGIFramework
 
-from walle_control.app import Control, create_app
+from walle_control.app import Control, create_app, create_monitoring_app
 from walle_control.config import ControlConfig, ServerConfig
 from walle_control.db.store import Home, Store
 from walle_control.workers.notify import notify
@@ -48,6 +48,7 @@ _KEEP_ALIVE = (
 _BACKLOG = 4096
 _GOODBYE_MAX_S = 3.0
 _EXIT_MARGIN_S = 5.0
+_LAST_SPANS_S = 2.0
 
 
 def run(config: ControlConfig, descriptor: int | None = None, *, supervised: bool = False) -> None:
@@ -134,6 +135,8 @@ async def _serve(config: ControlConfig, store: Store, descriptor: int | None, su
             )
             if not supervised:
                 _write_address(store.home, url)
+            if config.metrics.listen:
+                await _serve_monitoring(server, config, control, stop)
             notify("READY=1")
             _log.info("server_started", url=url, epoch=control.hub.epoch, pid=os.getpid())
             await _wait_signal(os.getppid() if supervised else None)
@@ -144,6 +147,9 @@ async def _serve(config: ControlConfig, store: Store, descriptor: int | None, su
                 await control.say_goodbye()
             stop.set()
         background.cancel_scope.cancel()
+    if control.traces is not None:
+        with trio.move_on_after(_LAST_SPANS_S):
+            await trio.to_thread.run_sync(control.traces.close, abandon_on_cancel=True)
     _log.info("server_stopped")
 
 
@@ -163,7 +169,24 @@ def _listen(config: ServerConfig, descriptor: int | None) -> tuple[socket.socket
     return listener, config.public_url or f"http://{host}:{where[1]}"
 
 
-def bind(config: ServerConfig) -> tuple[socket.socket, str]:
+async def _serve_monitoring(
+    nursery: trio.Nursery, config: ControlConfig, control: Control, stop: trio.Event
+) -> None:
+    host, _, port = config.metrics.listen.rpartition(":")
+    listener, url = bind(ServerConfig(host=host.strip("[]"), port=int(port)), "metrics.listen")
+    await nursery.start(
+        partial(
+            hypercorn_serve,
+            cast(ASGIFramework, create_monitoring_app(control)),
+            hypercorn_config(config, listener.detach()),
+            shutdown_trigger=stop.wait,
+            mode="asgi",
+        )
+    )
+    _log.info("monitoring_started", url=url)
+
+
+def bind(config: ServerConfig, setting: str = "server.host and server.port") -> tuple[socket.socket, str]:
     """Take the address; the socket and the URL under which clients reach it.
 
     Raises:
@@ -179,8 +202,7 @@ def bind(config: ServerConfig) -> tuple[socket.socket, str]:
     except OSError as error:
         listener.close()
         raise ConfigError(
-            f"server.host and server.port: cannot listen on {config.host} port {config.port}:"
-            f" {error.strerror or error}"
+            f"{setting}: cannot listen on {config.host} port {config.port}: {error.strerror or error}"
         ) from None
     host = f"[{config.host}]" if ":" in config.host else config.host
     return listener, config.public_url or f"http://{host}:{listener.getsockname()[1]}"

@@ -15,6 +15,7 @@ from walle_control.app import create_app
 from walle_control.cli.main import build_parser as control_parser
 from walle_control.config import ControlConfig
 from walle_control.db.store import Store
+from walle_control.metrics import METRICS
 from walle_control.web.auth import Door
 from walle_control.web.openapi import operations
 from walle_engine import api
@@ -37,7 +38,7 @@ DOORS = (
 
 def pages() -> dict[str, str]:
     """Every page of this folder: file name to text."""
-    return {"ops.md": ops_page(), "http.md": http_page(), "cli.md": cli_page()}
+    return {"ops.md": ops_page(), "http.md": http_page(), "cli.md": cli_page(), "metrics.md": metrics_page()}
 
 
 # Operators of other domains than the default one, as the addresses of their pages say it.
@@ -94,6 +95,17 @@ def http_page() -> str:
         "as its body. Operators need the permission that is named, in the scenario concerned:\n"
         "[Operators](../guide/operators.md).",
         _table(("method", "path", "who", "what it does"), rows),
+    )
+
+
+def metrics_page() -> str:
+    """What Prometheus may ask of the control plane."""
+    rows = ((f"`{m.name}`", m.kind, ", ".join(m.labels) or "-", m.doc) for m in METRICS)
+    return _page(
+        "Metrics",
+        "What `GET /metrics` of `walle-control serve` tells Prometheus, besides the usual `process_...` of\n"
+        "the operating system. [Monitoring](../guide/monitoring.md) says how to ask, and what to look at.",
+        _table(("metric", "kind", "labels", "what it is"), rows),
     )
 
 

@@ -63,7 +63,7 @@ def _command_lines(text: str) -> list[list[str]]:
 # Reference pages
 
 
-@pytest.mark.parametrize("name", ["ops.md", "http.md", "cli.md"])
+@pytest.mark.parametrize("name", ["ops.md", "http.md", "cli.md", "metrics.md"])
 def test_a_reference_page_says_what_the_code_says(name: str) -> None:
     written = (ROOT / "docs/reference" / name).read_text()
     assert written == reference.pages()[name], "run: .venv/bin/nox -s reference"

@@ -19,7 +19,7 @@ from walle_support.live import SCENARIO, LiveControl, commit_tasks, task_folder
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-EXAMPLES = int(os.environ.get("WALLE_API_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("WALLE_API_EXAMPLES", "2"))
 PHASES = "examples,fuzzing" if EXAMPLES < 10 else "examples,coverage,fuzzing"
 
 #: Values may fit a schema and still make no sense: a predicate that does not parse, a tag that is not there.

@@ -316,7 +316,8 @@ def _good_credential(world: World) -> str:
 
 
 def test_no_admin_route_opens_to_a_wrong_token(world: World, routes: list[tuple[str, str]]) -> None:
-    admin = [(method, path) for method, path in routes if path.startswith(ADMIN_API)]
+    to_become_one = f"{ADMIN_API}/login"
+    admin = [(m, path) for m, path in routes if path.startswith(ADMIN_API) and path != to_become_one]
     assert len(admin) >= 15
     for method, path in admin:
         for token in (None, "wadmin_" + "0" * 64, _good_credential(world)):

@@ -28,6 +28,7 @@ from walle_shared.protocol.messages import FileRef
 from walle_shared.protocol.sse import SseEvent, SseParser
 from walle_shared.protocol.version import DEVICE_API, PROTOCOL_HEADER, PROTOCOL_VERSION, STATIC_ROOT
 from walle_shared.signing import check_file
+from walle_shared.tracing import TRACEPARENT, maybe_new_trace
 
 _COMMON_HEADERS = {PROTOCOL_HEADER: str(PROTOCOL_VERSION)}
 
@@ -47,6 +48,7 @@ class Transport:
         url: base URL of the control plane.
         timeout_s: how long one network operation may take.
         stream_silence_s: how long a push stream may say nothing.
+        trace_share: the part of the requests that carry a trace.
         wire: what carries the requests; tests put a simulator here.
     """
 
@@ -56,11 +58,13 @@ class Transport:
         *,
         timeout_s: float = 30.0,
         stream_silence_s: float = 60.0,
+        trace_share: float = 0.0,
         wire: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._stream_silence_s = stream_silence_s
+        self._trace_share = trace_share
         self._tls: ssl.SSLContext | None = None
         self._client = httpx.AsyncClient(
             base_url=self._url,
@@ -246,6 +250,8 @@ class Transport:
         request = self._client.build_request(
             method, path, headers=headers, content=content, timeout=timeout or httpx.USE_CLIENT_DEFAULT
         )
+        if (trace := maybe_new_trace(self._trace_share)) is not None:
+            request.headers[TRACEPARENT] = str(trace)
         answer: httpx.Response | None = None
         try:
             answer = await self._client.send(request, stream=True)

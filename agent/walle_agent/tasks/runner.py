@@ -41,8 +41,10 @@ from walle_shared.manifest import TaskFile
 from walle_shared.observe import get_logger
 from walle_shared.privacy import narrow_inputs
 from walle_shared.protocol.messages import NO_RELEASE, ErrorClass, Report
+from walle_shared.protocol.tunnel import Record
 from walle_shared.schema import EventSchema
 from walle_shared.targeting.policy import TaskKey
+from walle_shared.tracing import RUN_MS, TRACEPARENT, maybe_new_trace
 from walle_task.preparing import Stage, plain_rows
 from walle_task.streams import Row
 
@@ -324,12 +326,20 @@ class TaskRunner:
             mark,
             rows=rows,
             values=result.values,
-            uploads=uploads,
+            uploads=self._traced(uploads, result.wall_s),
             classes=upload_classes(task),
             ok=True,
             local=confined or self._schema is None,  # without classes, anything may be
         )
         return _Outcome(result, kept, "none")
+
+    def _traced(self, uploads: tuple[Record, ...], wall_s: float) -> tuple[Record, ...]:
+        """The records of a run with its trace, if it is one of those that have one."""
+        trace = maybe_new_trace(self._config.trace_share)
+        if trace is None:
+            return uploads
+        extra = {TRACEPARENT: str(trace), RUN_MS: round(wall_s * 1e3)}
+        return tuple(replace(record, extra=extra) for record in uploads)
 
     async def _keep(self, outcome: _Outcome) -> tuple[bool, _Outcome]:
         """Commit, insisting where the disk refuses; what does not fit the store is a failed run."""

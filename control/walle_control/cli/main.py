@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from walle_control.cli import commands, operators
+from walle_control.cli import commands, login, operators
 from walle_control.features.webhooks.types import KINDS
 from walle_control.web.access import PERMISSIONS, ROLE_NAMES
 from walle_shared import __version__
@@ -512,6 +512,14 @@ def _add_webhook_commands(top: argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _add_people_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    for name, handler, text in (
+        ("login", login.login, "log in at the server's provider of identities, or by a pasted token"),
+        ("logout", login.logout, "forget a login"),
+    ):
+        command = _local(top, name, handler, text, example="--url https://control.example.org")
+        command.add_argument("--url", help="the server's URL; default: WALLE_CONTROL_URL")
+        if name == "login":
+            command.add_argument("--paste", action="store_true", help="read a token from standard input")
     _remote(top, "whoami", operators.whoami, "who the token in use stands for, and what it may do")
     person = _group(top, "person", "who may do what")
     _remote(person, "list", operators.person_list, "list everybody with their roles")
@@ -594,7 +602,7 @@ def _remote(
     command = _local(group, name, handler, text, example=example)
     server = command.add_argument_group("which server (or WALLE_CONTROL_URL, _TOKEN, _DATA)")
     server.add_argument("--url", help="the server's URL")
-    server.add_argument("--token", help="your token")
+    server.add_argument("--token", help="your token; default: what login keeps")
     server.add_argument("--data", metavar="DIR", help="data folder of a server on this machine")
     return command
 

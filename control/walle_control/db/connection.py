@@ -84,6 +84,11 @@ class Database:
         while self._idle_readers:
             self._idle_readers.pop().close()
 
+    @property
+    def queued(self) -> int:
+        """How many writes wait, about."""
+        return self._jobs.qsize()
+
     def submit(self, job: Job[T]) -> Future[T]:
         """Queue a write; its future completes after the commit."""
         if self._closed:

@@ -7,6 +7,8 @@ the device is told so, and to send less.
 
 from __future__ import annotations
 
+import time
+
 import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -14,6 +16,7 @@ from walle_control.config import StreamConfig
 from walle_control.features.devices.service import DevicesService
 from walle_control.features.telemetry.service import TelemetryService
 from walle_control.gateway.hub import EpochHub, Seats
+from walle_control.traces import Traces
 from walle_control.web.auth import bearer
 from walle_control.web.problems import problem_response, status_of
 from walle_shared.errors import LimitExceeded, ProtocolError, RemoteProtocolError, WalleError
@@ -64,12 +67,14 @@ class TunnelRoutes:
         devices: DevicesService,
         telemetry: TelemetryService,
         config: StreamConfig,
+        traces: Traces | None = None,
     ) -> None:
         self._hub = hub
         self._seats = seats
         self._devices = devices
         self._telemetry = telemetry
         self._config = config
+        self._traces = traces
 
     async def tunnel(self, websocket: WebSocket) -> None:
         """``WS tunnel``: refuse with an HTTP problem, or accept and converse."""
@@ -129,12 +134,16 @@ class TunnelRoutes:
             await websocket.send_bytes(frame)
         while True:
             group = [await items.receive()]
+            received_ns = time.time_ns()
             while items.statistics().current_buffer_used:
                 group.append(items.receive_nowait())
             if self._devices.is_revoked(device_id):
                 raise RemoteProtocolError(f"device {device_id} was revoked by an operator")
             ledger = await self._telemetry.record_tunnel(device_id, hello.incarnation, group)
+            committed_ns = time.time_ns()
             await self._wait_sinks(websocket, hello)
+            if self._traces is not None:
+                self._traces.rows_kept(device_id, group, received_ns, committed_ns, time.time_ns())
             for frame in ack_frames(ledger, group):
                 await websocket.send_bytes(frame)
 

@@ -14,6 +14,7 @@ from walle_shared.errors import ConfigError, NotAllowed
 
 Permission = Literal[
     "status:read",
+    "metrics:read",
     "tasks:read",
     "tasks:write",
     "releases:read",
@@ -39,15 +40,21 @@ ROLE_NAMES: Final[tuple[Role, ...]] = get_args(Role)
 #: The scenario that stands for all of them.
 ALL_SCENARIOS: Final = ""
 
-_VIEWER: Final[frozenset[Permission]] = frozenset(
-    {"status:read", "tasks:read", "releases:read", "devices:read", "tokens:write"}
+
+def _permissions(*names: Permission) -> frozenset[Permission]:
+    return frozenset(names)
+
+
+_VIEWER: Final = _permissions(
+    "status:read", "metrics:read", "tasks:read", "releases:read", "devices:read", "tokens:write"
 )
 #: What each role may. Features and the audit log tell about people, so that watching alone opens neither.
 ROLES: Final[Mapping[Role, frozenset[Permission]]] = {
     "viewer": _VIEWER,
-    "author": _VIEWER | {"tasks:write", "data:read"},
-    "operator": _VIEWER | {"releases:write", "devices:write", "data:read", "webhooks:read", "webhooks:write"},
-    "approver": _VIEWER | {"releases:approve", "audit:read"},
+    "author": _VIEWER | _permissions("tasks:write", "data:read"),
+    "operator": _VIEWER
+    | _permissions("releases:write", "devices:write", "data:read", "webhooks:read", "webhooks:write"),
+    "approver": _VIEWER | _permissions("releases:approve", "audit:read"),
     "admin": frozenset(PERMISSIONS),
 }
 

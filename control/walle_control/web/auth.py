@@ -12,7 +12,11 @@ from starlette.responses import Response
 
 from walle_control.web.access import ALL_SCENARIOS, Permission, Principal
 from walle_control.web.problems import Unauthenticated
+from walle_shared.errors import NotAllowed
 from walle_shared.ids import DeviceId
+from walle_shared.observe import get_logger
+
+_log = get_logger("control.access")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 DeviceEndpoint = Callable[[Request, DeviceId], Awaitable[Response]]
@@ -68,9 +72,15 @@ class Doors:
         @functools.wraps(endpoint)
         async def checked(request: Request) -> Response:
             principal = await self._authenticate(bearer(request.headers))
-            principal.require_somewhere(permission)
-            if place is not anywhere:
-                principal.require(permission, await place(request))
+            try:
+                principal.require_somewhere(permission)
+                if place is not anywhere:
+                    principal.require(permission, await place(request))
+            except NotAllowed:
+                _log.warning(
+                    "access_refused", actor=principal.name, permission=permission, path=request.url.path
+                )
+                raise
             request.state.actor, request.state.principal = principal.name, principal
             request.state.permission = permission
             return await endpoint(request)

@@ -50,7 +50,7 @@ _STATUS_WORDS: Final[Mapping[int, str]] = {
 
 #: Errors that a kind of route may always give.
 _EVERY: Final = (500, 507)
-_WITH_DOOR: Final = (401, 403)
+_WITH_DOOR: Final = (401, 403, 503)
 _WITH_BODY: Final = (400, 408, 413)
 
 _WORDS: Final[Mapping[type, Json]] = {

@@ -96,13 +96,16 @@ class LiveControl(ControlPlane):
 
 
 class LiveDevice(Device):
-    """An agent with short waits that can be crashed and started again."""
+    """An agent with short waits that can be crashed and started again; ``traced``: all has a trace."""
+
+    traced = False
 
     def run(self) -> None:
         """Start the agent with the settings it has, and with short waits."""
         settings = self.config.read_text()
         if _IMPATIENT not in settings:
-            self.config.write_text(settings + _IMPATIENT)
+            traces = "[run]\ntrace_share = 1.0\n" if self.traced else ""
+            self.config.write_text(settings + _IMPATIENT + traces)
         super().run()
 
     def await_ready(self) -> None:

@@ -31,3 +31,8 @@ def count(db: Connection) -> int:
     """How many devices are enrolled and not revoked."""
     total: int = db.execute("SELECT count(*) FROM device WHERE state = 'active'").fetchone()[0]
     return total
+
+
+def any_enrolled(db: Connection) -> bool:
+    """Whether there is any device: cheap, whatever their number."""
+    return db.execute("SELECT 1 FROM device LIMIT 1").fetchone() is not None

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from walle_control.features.people.service import PeopleService
 from walle_control.features.people.types import (
+    LoginWays,
     Myself,
     NewToken,
     Person,
@@ -29,6 +30,11 @@ class PeopleRoutes:
 
     def __init__(self, service: PeopleService) -> None:
         self._service = service
+
+    @describe(LoginWays, errors=(404, 503))
+    async def login_ways(self, _request: Request) -> Response:
+        """How to log in at the provider of identities."""
+        return json_response(await self._service.login_ways())
 
     @describe(Myself)
     async def myself(self, request: Request) -> Response:

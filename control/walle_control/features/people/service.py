@@ -7,15 +7,18 @@ so that a role that is taken away is gone from every token at once.
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
+from collections.abc import Iterable
 
 from walle_control.db.connection import Database
 from walle_control.db.sql import Connection
 from walle_control.features.audit import log as audit
 from walle_control.features.people import store
+from walle_control.features.people.names import check_person
+from walle_control.features.people.oidc import Provider
 from walle_control.features.people.types import (
     Allowed,
+    LoginWays,
     Myself,
     NewToken,
     Person,
@@ -25,7 +28,15 @@ from walle_control.features.people.types import (
     TokenList,
     TokenRequest,
 )
-from walle_control.web.access import ALL_SCENARIOS, Grants, Principal, grants_of, permissions_of, place_words
+from walle_control.web.access import (
+    ALL_SCENARIOS,
+    Grants,
+    Principal,
+    Role,
+    grants_of,
+    permissions_of,
+    place_words,
+)
 from walle_control.web.problems import Unauthenticated
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, Conflict, NotAllowed, NotFound
@@ -38,11 +49,6 @@ _NOTE_MAX = 200
 _SCOPES_MAX = 32
 #: When a token was used is written at most this often.
 _USED_EVERY_MS = 60_000
-
-#: A name or an address such as anna@example.org.
-_PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+\-]{0,127}")
-#: Names under which the server itself acts.
-_OURS = frozenset({"guard", "system"})
 
 #: The id of the token that ``init`` makes.
 FIRST_TOKEN = "first"
@@ -58,26 +64,13 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def check_person(name: str) -> str:
-    """Return ``name`` if a person may have it.
-
-    Raises:
-        ConfigError: otherwise; names the rule.
-    """
-    if not _PERSON.fullmatch(name) or name in _OURS:
-        raise ConfigError(
-            f"{name[:80]!r} cannot be a person's name: letters, digits and . _ @ + -, at most 128,"
-            f" and none of {', '.join(sorted(_OURS))}"
-        )
-    return name
-
-
 class PeopleService:
     """Knows who may operate."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, provider: Provider | None = None) -> None:
         self._database = database
         self._clock = clock
+        self._provider = provider
         self._used_ms: dict[str, int] = {}
 
     def remember_sync(self, name: str, secret: str) -> None:
@@ -94,17 +87,34 @@ class PeopleService:
         self._database.write_sync(job)
 
     async def authenticate(self, secret: str) -> Principal:
-        """Who presents this token.
+        """Who presents this token: one of ours, or one of the provider of identities.
 
         Raises:
             Unauthenticated: it is unknown, revoked or expired.
+            TransportError: the provider's keys cannot be fetched.
         """
+        if self._provider is not None and secret.count(".") == 2:  # ours have no dots
+            identity = await self._provider.identify(secret)
+            held = await self._database.read(lambda db: store.roles_of(db, identity.name))
+            roles = [*identity.roles, *pairs(held)]
+            return Principal(identity.name, grants_of(roles), "oidc")
         now_ms = self._clock.wall_ms()
         token, principal = await self._database.read(lambda db: _present(db, hash_token(secret), now_ms))
         if now_ms - self._used_ms.get(token.id, token.used_ms) >= _USED_EVERY_MS:
             self._used_ms[token.id] = now_ms
             self._database.submit(lambda db: store.touch_token(db, token.id, now_ms))
         return principal
+
+    async def login_ways(self) -> LoginWays:
+        """How to log in at the provider of identities.
+
+        Raises:
+            NotFound: there is none.
+            TransportError: it is away.
+        """
+        if self._provider is None:
+            raise NotFound("no provider of identities is set ([oidc] in control.toml): use a token")
+        return await self._provider.login_ways()
 
     def myself(self, principal: Principal) -> Myself:
         """What a principal may do."""
@@ -244,8 +254,7 @@ def _present(db: Connection, token_hash: str, now_ms: int) -> tuple[Token, Princ
 
 
 def _grants(db: Connection, token: Token) -> Grants:
-    roles = [(grant.scenario, grant.role) for grant in store.roles_of(db, token.person)]
-    return grants_of(roles, token.scopes, token.scenario)
+    return grants_of(pairs(store.roles_of(db, token.person)), token.scopes, token.scenario)
 
 
 def _refuse_more(db: Connection, token: Token, asker: Principal) -> None:
@@ -259,6 +268,11 @@ def _refuse_more(db: Connection, token: Token, asker: Principal) -> None:
                     f"the token would hold {permission} {place_words(place)}, which the credential that asks"
                     " for it does not: name narrower scopes or a scenario"
                 )
+
+
+def pairs(grants: Iterable[RoleGrant]) -> list[tuple[str, Role]]:
+    """Roles as (scenario, role)."""
+    return [(grant.scenario, grant.role) for grant in grants]
 
 
 def _check_scenario(scenario: str) -> None:

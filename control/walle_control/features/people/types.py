@@ -76,6 +76,17 @@ class NewToken:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginWays:
+    """What a program needs to log somebody in at the provider of identities; empty: not offered there."""
+
+    issuer: str
+    client_id: str
+    device_authorization_endpoint: str
+    token_endpoint: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
 class Allowed:
     """What may be done in a scenario; an empty one stands for all."""
 

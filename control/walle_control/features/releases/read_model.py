@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from walle_control.db.sql import Connection
-from walle_control.features.releases import store
+from walle_control.features.releases import approvals, store
 from walle_control.features.releases.types import ReleaseRow
 from walle_control.features.rollouts.book import TrialBook, Tried
 from walle_control.features.rollouts.guard import Verdict, judge_threshold
@@ -29,6 +29,17 @@ def cap_of(db: Connection, release_id: ReleaseId) -> tuple[int, bool]:
     if row is None or row.state not in ("live", "paused"):
         return 0, False
     return row.terms.cap, row.state == "live"
+
+
+def by_state(db: Connection) -> dict[str, int]:
+    """How many releases are in each state."""
+    rows = db.execute("SELECT state, count(*) AS n FROM release GROUP BY state")
+    return {row["state"]: row["n"] for row in rows}
+
+
+def open_approvals(db: Connection, now_ms: int) -> int:
+    """How many requests wait for another person's approval."""
+    return len(approvals.waiting(db, now_ms))
 
 
 def scenario_of(db: Connection, release_id: ReleaseId) -> ScenarioName | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NoReturn, Protocol
 
@@ -56,6 +57,7 @@ class RolloutsService:
         self._control = control
         self._book = book
         self._poked = trio.Event()
+        self.actions: Counter[GuardAction] = Counter()
 
     def poke(self) -> None:
         """New reports are there: judge soon, however many pokes there were."""
@@ -86,6 +88,7 @@ class RolloutsService:
             await self._control.act(release_id, action, ACTOR, verdict.reason, evidence)
         except Conflict:
             return False  # an operator, or an evaluation beside this one, was faster
+        self.actions[action] += 1
         log = _log.info if action == "promote" else _log.warning
         log("release_judged", release=release_id, action=action, rule=verdict.rule, reason=verdict.reason)
         return True

@@ -64,6 +64,7 @@ class TelemetryService:
         self._clock = clock
         self._on_reports = on_reports
         self._arrivals = arrivals or Arrivals()
+        self.reports_new = self.reports_repeated = 0
         self.sinks = sinks or Sinks((), database, self._arrivals, clock)
 
     async def record_reports(self, device_id: DeviceId, batch: ReportBatch) -> ReportReceipt:
@@ -81,6 +82,8 @@ class TelemetryService:
             _check_report(report, f"reports[{number}]")
         now_ms = self._clock.wall_ms()
         accepted = await self._database.write(lambda db: _record(db, device_id, batch.reports, now_ms))
+        self.reports_new += accepted
+        self.reports_repeated += len(batch.reports) - accepted
         if accepted:
             self._on_reports()
         return ReportReceipt(accepted, len(batch.reports) - accepted)
@@ -139,6 +142,11 @@ class TelemetryService:
     def end_polls(self) -> None:
         """Answer everybody who waits for features."""
         self._arrivals.end_polls()
+
+    @property
+    def journal_bytes(self) -> int:
+        """How many bytes of fields were taken in since the start."""
+        return self._arrivals.size_bytes
 
     def sink_list(self) -> SinkList:
         """How far each sink is."""

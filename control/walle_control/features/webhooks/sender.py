@@ -6,10 +6,12 @@ checked, so that a name that answers differently the next time gains nothing. Re
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import cast
 from urllib.parse import urlsplit
 
 import httpcore
@@ -86,7 +88,6 @@ class Sender:
     def __init__(self, allowed: tuple[Network, ...] = (), resolve: Resolve = resolve) -> None:
         self._allowed = allowed
         self._resolve = resolve
-        self._tls = ssl.create_default_context()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         """Post; the receiver's status.
@@ -106,7 +107,7 @@ class Sender:
                 backend = _Pinned(addresses)
                 sent = [*headers.items(), ("Host", parts.netloc)]
                 async with (
-                    httpcore.AsyncConnectionPool(self._tls, network_backend=backend) as pool,
+                    httpcore.AsyncConnectionPool(_tls(), network_backend=backend) as pool,
                     pool.stream("POST", url, headers=sent, content=body) as answer,
                 ):
                     return answer.status  # whatever else it says is not read
@@ -130,12 +131,18 @@ class Sender:
         return found
 
 
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Made when first needed: reading all authorities takes a while."""
+    return ssl.create_default_context()
+
+
 class _Pinned(httpcore.AsyncNetworkBackend):
     """Connects to addresses that were looked up and checked before, whatever host is asked for."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._addresses = addresses
-        self._trio = httpcore.TrioBackend()
+        self._trio = cast(httpcore.AsyncNetworkBackend, httpcore.TrioBackend())
 
     async def connect_tcp(
         self,

@@ -1,0 +1,237 @@
+"""Logins at a provider of identities: its honest tokens alone open anything, and only what claims give."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from joserfc.jwk import ECKey, RSAKey
+
+from walle_control.app import ADMIN_API
+from walle_control.cli import login
+from walle_control.cli.client import _logins, forget_login, keep_login
+from walle_control.config import ControlConfig, OidcConfig
+from walle_control.features.people.oidc import Provider, parse_roles
+from walle_control.features.people.types import RoleGrant
+from walle_control.features.releases.types import ApprovalRule, CreateRelease
+from walle_control.web.problems import Unauthenticated
+from walle_shared.errors import ConfigError, ConnectionLost, NotAllowed
+from walle_support.issuer import AUDIENCE, Issuer
+
+ROLES = ("walle-admins: admin", "https://x/shop: team: operator of shop", "viewers: viewer")
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    with Issuer() as issuer:
+        yield issuer
+
+
+@pytest.fixture
+def oidc(issuer) -> OidcConfig:
+    return OidcConfig(issuer=issuer.url, audience=AUDIENCE, roles=ROLES)
+
+
+@pytest.fixture
+def config(oidc) -> ControlConfig:
+    return replace(ControlConfig(), oidc=oidc)
+
+
+@pytest.fixture
+def provider(oidc, clock) -> Provider:
+    return Provider(oidc, clock)
+
+
+@pytest.fixture
+def now_s(clock) -> int:
+    return clock.wall_ms() // 1000
+
+
+async def test_claims_become_a_person_with_roles(control, issuer, anyone, now_s):
+    await control.people.grant("anna@example.org", RoleGrant("author", "demo"), "admin")
+    token = issuer.sign(issuer.claims(now_s, groups=["https://x/shop: team", "viewers", "others"]))
+    anyone.headers["Authorization"] = f"Bearer {token}"
+    me = (await anyone.get(f"{ADMIN_API}/myself")).json()
+    assert (me["name"], me["credential"]) == ("anna@example.org", "oidc")
+    held = {allowed["scenario"]: set(allowed["permissions"]) for allowed in me["allowed"]}
+    assert "releases:write" in held["shop"]
+    assert "tasks:write" in held["demo"]
+    assert "releases:write" not in held[""] | held["demo"]
+    assert (await anyone.get(f"{ADMIN_API}/releases")).status_code == 200
+    assert (await anyone.get(f"{ADMIN_API}/people")).status_code == 403
+    audience = issuer.sign(issuer.claims(now_s, aud=["other", AUDIENCE], groups="walle-admins"), typ="at+jwt")
+    assert (await control.people.authenticate(audience)).may("people:write", "")
+
+
+async def test_who_logs_in_is_the_person_of_their_tokens(control, issuer, imported, now_s):
+    """Four eyes see through it: the same address by token and by login is one person."""
+    await imported("1.0.0")
+    await control.releases.set_approval_rule("demo", ApprovalRule(("create",)), "admin")
+    anna = await control.people.authenticate(issuer.sign(issuer.claims(now_s, groups=["walle-admins"])))
+    pending = await control.releases.create(CreateRelease("demo", "greeter", "1.0.0"), "anna@example.org")
+    with pytest.raises(NotAllowed):
+        await control.releases.decide(pending.release.id, "approved", anna.name, "")
+
+
+@pytest.mark.parametrize("kind", ["RSA", "EC"])
+async def test_keys_may_rotate(provider, issuer, clock, now_s, kind):
+    old = issuer.sign(issuer.claims(now_s))
+    await provider.identify(old)
+    await provider.identify(old)
+    assert issuer.requests.count("/keys") == 1
+    issuer.add_key("second", kind)
+    fresh = issuer.sign(issuer.claims(now_s, exp=now_s + 9000))
+    clock.advance(61.0)
+    assert (await provider.identify(fresh)).name == "anna@example.org"
+    assert issuer.requests.count("/keys") == 2
+    del issuer.keys[1]
+    clock.advance(3601.0)
+    await provider.identify(fresh)
+    with pytest.raises(Unauthenticated, match="none of the provider's"):
+        await provider.identify(old)
+
+
+async def test_made_up_key_names_do_not_hammer_the_provider(provider, issuer, now_s):
+    stranger = RSAKey.generate_key(2048, {"kid": "k"})
+    for n in range(20):
+        with pytest.raises(Unauthenticated):
+            await provider.identify(issuer.sign(issuer.claims(now_s), stranger, kid=f"k{n}"))
+    assert issuer.requests.count("/keys") == 1
+
+
+async def test_a_provider_that_is_away_keeps_nobody_out_whose_key_is_known(provider, issuer, clock, now_s):
+    token = issuer.sign(issuer.claims(now_s, exp=now_s + 9000))
+    await provider.identify(token)
+    issuer.away = True
+    clock.advance(4000.0)
+    assert (await provider.identify(token)).name == "anna@example.org"
+
+
+async def test_a_provider_that_was_never_there_is_named(provider, issuer, now_s):
+    issuer.away = True
+    with pytest.raises(ConnectionLost, match="cannot be fetched"):
+        await provider.identify(issuer.sign(issuer.claims(now_s)))
+
+
+WRONG = [
+    ({"iss": "https://evil.example"}, "iss"),
+    ({"aud": "other"}, "aud"),
+    ({"aud": ["other"]}, "aud"),
+    ({"aud": None}, "aud"),
+    ({"exp": None}, "exp"),
+    ({"exp": "soon"}, "exp"),
+    ({"nbf": 2_000_000_000}, "not yet valid"),
+    ({"iat": 2_000_000_000}, "future"),
+    ({"email": None}, "email"),
+    ({"email": 7}, "email"),
+    ({"email": "guard"}, "name"),
+    ({"email": "admin"}, "name"),
+    ({"email_verified": False}, "verified"),
+    ({"email_verified": "true"}, "verified"),
+    ({"email_verified": None}, "verified"),
+]
+
+
+@pytest.mark.parametrize(("claims", "why"), WRONG)
+async def test_a_token_that_says_something_wrong_is_refused(provider, issuer, now_s, claims, why):
+    said = {name: value for name, value in issuer.claims(now_s, **claims).items() if value is not None}
+    with pytest.raises(Unauthenticated, match=why):
+        await provider.identify(issuer.sign(said))
+
+
+async def test_a_login_ends(provider, issuer, clock, now_s):
+    token = issuer.sign(issuer.claims(now_s))
+    clock.advance(331.0)
+    with pytest.raises(Unauthenticated) as raised:
+        await provider.identify(token)
+    assert raised.value.code == "token_expired"
+
+
+async def test_forgeries_are_refused(provider, issuer, now_s):
+    claims, honest = issuer.claims(now_s, groups=["walle-admins"]), issuer.keys[0]
+    head, body, mac = issuer.sign(claims).split(".")
+
+    def encoded(value) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    def with_public_key_as_secret() -> str:
+        signed = f"{encoded({'alg': 'HS256', 'kid': 'rsa-1'})}.{body}"
+        digest = hmac.digest(honest.as_pem(private=False), signed.encode(), "sha256")
+        return f"{signed}.{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+
+    forged = [
+        f"{encoded({'alg': 'none', 'kid': 'rsa-1'})}.{body}.",
+        f"{encoded({'alg': 'none', 'kid': 'rsa-1'})}.{body}.{mac}",
+        f"{head}.{encoded({**claims, 'email': 'root@example.org'})}.{mac}",
+        f"{head}.{body}.{mac[:-4]}AAAA",
+        f"{head}.{body}.",
+        with_public_key_as_secret(),
+        issuer.sign(claims, RSAKey.generate_key(2048, {"kid": "rsa-1"})),
+        issuer.sign(claims, ECKey.generate_key("P-256", {"kid": "rsa-1"})),
+        issuer.sign(claims, typ="logout+jwt"),
+        issuer.sign(claims, kid=""),
+        "a.b.c", "..", "\x00.\x00.\x00", "e30.e30.e30", "x" * 20_000 + ".b.c",
+    ]  # fmt: skip
+    for token in forged:
+        with pytest.raises(Unauthenticated):
+            await provider.identify(token)
+
+
+@pytest.mark.parametrize("line", ["", "admin", "x: king", ": admin", "x: operator of No Such", "x:"])
+def test_a_senseless_role_line_is_refused(line):
+    with pytest.raises(ConfigError):
+        parse_roles((line,))
+
+
+@pytest.mark.parametrize("settings", [{"issuer": "http://login.example.org"}, {"audience": ""}])
+def test_senseless_settings_are_refused(oidc, clock, settings):
+    with pytest.raises(ConfigError, match=r"oidc\."):
+        Provider(replace(oidc, **settings), clock)
+
+
+# Logging in from a terminal
+
+
+async def test_the_server_says_how_to_log_in(anyone, issuer):
+    ways = (await anyone.get(f"{ADMIN_API}/login")).json()
+    assert ways["device_authorization_endpoint"] == f"{issuer.url}/device"
+    assert (ways["client_id"], ways["scope"]) == (AUDIENCE, "openid email")
+
+
+@pytest.fixture
+def ways(issuer) -> dict[str, str]:
+    return {**issuer.discovery(), "client_id": AUDIENCE, "scope": "openid"}
+
+
+def test_a_login_by_device_code_waits_for_the_person(issuer, ways, now_s, capsys):
+    issuer.approved = issuer.claims(now_s)
+    token = login.by_device_code(ways)
+    assert token.count(".") == 2
+    assert issuer.requests.count("/token") == 3
+    said = capsys.readouterr().err
+    assert "/enter" in said
+    assert "ABCD" in said
+
+
+def test_a_refused_login_says_so(issuer, ways):
+    issuer.denied = True
+    with pytest.raises(NotAllowed, match="no, said Anna"):
+        login.by_device_code(ways)
+    with pytest.raises(ConfigError, match="--paste"):
+        login.by_device_code({**ways, "device_authorization_endpoint": ""})
+
+
+def test_logins_are_kept_for_their_owner(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    keep_login("https://a.example/", "one")
+    keep_login("https://b.example", "two")
+    keep_login("https://a.example", "three")
+    assert _logins() == {"https://a.example": "three", "https://b.example": "two"}
+    (path,) = (tmp_path / "walle").iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert forget_login("https://a.example/")
+    assert not forget_login("https://a.example/")
