@@ -72,7 +72,7 @@ def play_model(arguments: argparse.Namespace) -> int:
     result = run_model(model)
     if arguments.plot:
         curves = {
-            "online": list(zip(result.times_s, result.online, strict=True)),
+            "online, or have it": list(zip(result.times_s, result.online, strict=True)),
             "have heard": list(zip(result.times_s, result.heard, strict=True)),
             "activated": list(zip(result.times_s, result.covered, strict=True)),
         }
