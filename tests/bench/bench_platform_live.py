@@ -42,7 +42,8 @@ from walle_shared.signing import SigningKey
 from walle_support.live import SCENARIO, LiveControl, commit_tasks, task_folder
 from walle_support.servers import free_port
 
-DEVICES = 1_000
+DEVICES = 10_000
+RELEASES = 1
 STREAMS = 2_000
 FILE_BYTES = 64 << 10
 LARGE_BYTES = 16 << 20
@@ -101,7 +102,7 @@ async def _complete(control: LiveControl, target: Target) -> Row:
     rates = []
     async with open_fleet(Scenario(DEVICES, versions=(Version(run_after_s=0.5),)), target) as fleet:
         await fleet.wait_enrolled()
-        for number in range(1, ROUNDS + 1):
+        for number in range(1, RELEASES + 1):
             version = f"{number}.0.0"
             published = fleet.tally.now()
             await trio.to_thread.run_sync(control.release, "greeter", version)
@@ -110,7 +111,7 @@ async def _complete(control: LiveControl, target: Target) -> Row:
             rates.append(DEVICES / (max(times) - published))
         errors = sum(fleet.tally.errors.values())
     note = (
-        f"{DEVICES} simulated devices: push, check, pull 4 files of 66 KB in all, verify, confirm, report;"
+        f"{DEVICES} simulated devices on push streams: push, check, pull 4 files (66 KB), verify, report;"
         f" {errors} errors"
     )
     return _row("devices completing, default profile", rates, "/s", note)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from bisect import bisect_right
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
+from walle_control.fleet.model import Model, Pull, Servers, run_model
 from walle_control.fleet.scenario import Group, Network, Scenario, Version
 from walle_control.fleet.simulator import Target, open_fleet
-from walle_support.live import SCENARIO, LiveControl, commit_tasks, task_folder
+from walle_support.live import SCENARIO, LiveControl, commit_tasks, task_folder, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -38,6 +41,12 @@ def control(tmp_path_factory):
 def target(control: LiveControl) -> Target:
     granted = control.post("/enrol-tokens", {"uses": DEVICES}).json()
     return Target(control.url, granted["public_key"], granted["token"])
+
+
+def all_told(control: LiveControl) -> bool | None:
+    """Whether every device is known to run the old version."""
+    tasks = [task for device in control.get("/devices")["devices"] for task in device["tasks"]]
+    return all((task["state"], task["version"]) == ("installed", "1.0.0") for task in tasks) or None
 
 
 async def test_a_fleet_takes_a_version_over_and_gives_a_failing_one_back(control):
@@ -66,6 +75,7 @@ async def test_a_fleet_takes_a_version_over_and_gives_a_failing_one_back(control
             release = beta.json()["release"]["id"]
             await fleet.tally.wait_until(lambda: fleet.tally.running[BAD] > 0)
             await fleet.wait_covered(OLD, 1.0)  # the guard has taken it back
+            await trio.to_thread.run_sync(wait_for, "all to say what they run", lambda: all_told(control))
     detail = control.get(f"/releases/{release}")
     assert (detail["release"]["state"], detail["history"][-1]["actor"]) == ("rolled_back", "guard")
     tally = fleet.tally
@@ -73,8 +83,6 @@ async def test_a_fleet_takes_a_version_over_and_gives_a_failing_one_back(control
     assert tally.enrolled == DEVICES
     assert len(tally.activations[BAD]) < DEVICES / 2
     assert sum(count["n"] for count in detail["counts"]) > 0
-    states = {task["state"] for device in control.get("/devices")["devices"] for task in device["tasks"]}
-    assert states <= {"installed", "waiting"}
 
 
 def test_the_command_runs_a_fleet_and_draws_its_coverage(control, tmp_path):
@@ -93,3 +101,47 @@ def test_the_command_runs_a_fleet_and_draws_its_coverage(control, tmp_path):
     summary = json.loads(done.stdout)
     assert (summary["enrolled"], summary["versions"][OLD]["devices"], summary["errors"]) == (30, 30, {})
     assert OLD in chart.read_text()
+
+
+#: How far the model's part of the devices may be from the real one at any time: at most what chance moves the
+#: curve of so many devices by (Kolmogorov-Smirnov, one in a thousand), and what a busy machine adds.
+TOLERANCE = 0.15
+
+
+@pytest.mark.slow_session
+async def test_the_model_says_what_devices_true_to_the_protocol_do(control):
+    """The same fleet twice: once device by device against a real server, once as counts."""
+    fleet_of = Scenario(
+        devices=300,
+        seed=11,
+        streaming=0.2,
+        business_s=20.0,
+        poll_s=40.0,
+        online_s=60.0,
+        offline_s=20.0,
+        networks=(Network("wifi", 2.0, 20, 3e6), Network("mobile", 1.0, 150, 3e5)),
+        versions=(Version(run_after_s=5.0),),
+    )
+    granted = control.post("/enrol-tokens", {"uses": 300}).json()
+    goal = Target(control.url, granted["public_key"], granted["token"])
+    version = f"{SCENARIO}/greeter 2.0.0"
+    with trio.fail_after(400):
+        async with open_fleet(fleet_of, goal) as fleet:
+            await fleet.wait_enrolled()
+            online = fleet.tally.online / 300
+            published = fleet.tally.now()
+            await trio.to_thread.run_sync(control.release, "greeter", "2.0.0")
+            await fleet.wait_covered(version, 0.97)
+    times = sorted(at - published for at in fleet.tally.activations[version])
+    servers = Servers(requests_per_s=500.0, pushes_per_s=2_000.0)
+    model = Model(
+        fleet_of, servers, Pull((500, 600, 1_500, 400, 100, 100, 300), 6), online=online, until=0.97
+    )
+    curves = [run_model(replace(model, fleet=replace(fleet_of, seed=seed))) for seed in range(10)]
+    apart = 0.0
+    for at in range(1, round(times[-1])):
+        real = bisect_right(times, at) / 300
+        modelled = [each.covered[min(at * 10, len(each.covered) - 1)] / 300 for each in curves]
+        apart = max(apart, abs(real - sum(modelled) / len(modelled)))
+    print(f"the curves are at most {apart:.3f} apart")
+    assert apart <= TOLERANCE

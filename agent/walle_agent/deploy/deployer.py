@@ -86,6 +86,7 @@ class Deployer:
         self._reporter = reporter
         self._config = config
         self._target: Target | None = None
+        self._begun: dict[TaskKey, Wanted] = {}  # installations whose end was not told yet
         self._changed = trio.Event()
         self._littered = True  # after a start, or a failure, files may lie about that nothing needs
         self._starting = trio.Lock()
@@ -215,6 +216,7 @@ class Deployer:
             return None
         releases = frozenset(wanted.release_id for wanted in target.wanted.values())
         await self._keeper.update(lambda state: changes.forget_failures(state, releases))
+        await self._tell_given_up(target)
         steps = plan(self._keeper.state, target.wanted, self._now_ms())
         failed: dict[TaskKey, WalleError] = {}
         started: dict[TaskKey, tuple[int, float]] = {}
@@ -308,6 +310,25 @@ class Deployer:
         await self._keeper.update(lambda s: changes.isolate(s, task.manifest, reason, at_ms))
         _log.warning("task_isolated", task=task.key[1], version=task.version, reason=reason)
 
+    async def _tell_given_up(self, target: Target) -> None:
+        """Say of installations that nobody wants any more that they are over, and what runs here instead."""
+        for key, begun in list(self._begun.items()):
+            wanted = target.wanted.get(key)
+            if wanted is not None and wanted.release_id == begun.release_id:
+                continue
+            message = "another release is wanted"
+            await self._report(
+                begun, "install", "failure", attempt=1, error_class="user", code="superseded", message=message
+            )
+            record = self._keeper.state.record(key)
+            if record.active is not None:
+                active = record.slot(record.active)
+                ref = replace(begun.manifest, sha256=active.manifest)
+                runs = replace(
+                    begun, release_id=active.release_id, version=active.version, manifest=ref, votes=False
+                )
+                await self._report(runs, "revert", "success", attempt=1)
+
     async def _begin_comparisons(self, target: Target) -> None:
         """Tell, once for each release that this device is held back from, that what was before runs here."""
         for key, wanted in target.wanted.items():
@@ -347,6 +368,7 @@ class Deployer:
                 started[step.key] = (attempt, perf_counter())
                 if attempt == 1:
                     await self._report(replace(wanted, control_of=NO_RELEASE), "start", "success", attempt=1)
+                self._begun[step.key] = wanted
                 await self._steps.install(step)
             case Switch(wanted=wanted):
                 attempt, since = started.setdefault(step.key, (1, perf_counter()))
@@ -461,6 +483,8 @@ class Deployer:
         code: str = "",
         message: str = "",
     ) -> None:
+        if stage == "install":
+            self._begun.pop((wanted.scenario, wanted.task), None)
         await self._reporter.put(
             Report(
                 new_report_id(),

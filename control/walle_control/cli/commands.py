@@ -679,8 +679,10 @@ def audit_verify(arguments: argparse.Namespace) -> int:
 
 def fleet_sim(arguments: argparse.Namespace) -> int:
     """``fleet-sim``; 1 if a release did not reach its part in time."""
-    from walle_control.cli import fleet  # brings Trio
+    from walle_control.cli import fleet  # brings Trio and NumPy
 
+    if arguments.model:
+        return fleet.play_model(arguments)
     return fleet.simulate(arguments, _connect(arguments))
 
 

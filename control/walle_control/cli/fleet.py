@@ -13,7 +13,8 @@ import trio
 
 from walle_control.cli import show
 from walle_control.cli.client import AdminClient
-from walle_control.fleet.plot import line_chart
+from walle_control.fleet.model import check_model, parse_model, run_model, servers_needed
+from walle_control.fleet.plot import line_chart, thin
 from walle_control.fleet.scenario import Scenario, check_scenario, parse_scenario
 from walle_control.fleet.simulator import Fleet, Target, open_fleet
 from walle_shared.errors import ConfigError
@@ -49,16 +50,73 @@ def simulate(arguments: argparse.Namespace, client: AdminClient) -> int:
     return 0 if reached else 1
 
 
+def play_model(arguments: argparse.Namespace) -> int:
+    """Play a model of a release; 1 if it did not reach its part in time.
+
+    Raises:
+        ConfigError: the model is wrong.
+        LimitExceeded: no number of servers is enough.
+    """
+    model = parse_model(_read(arguments.model), arguments.model)
+    fleet = model.fleet
+    fleet = replace(
+        fleet,
+        devices=fleet.devices if arguments.devices is None else arguments.devices,
+        seed=fleet.seed if arguments.seed is None else arguments.seed,
+    )
+    model = replace(model, fleet=fleet)
+    check_model(model)
+    if arguments.servers_within:
+        count = servers_needed(model, arguments.until, arguments.servers_within)
+        model = replace(model, servers=replace(model.servers, count=count))
+    result = run_model(model)
+    if arguments.plot:
+        curves = {
+            "online, or have it": list(zip(result.times_s, result.online, strict=True)),
+            "have heard": list(zip(result.times_s, result.heard, strict=True)),
+            "activated": list(zip(result.times_s, result.covered, strict=True)),
+        }
+        thinned = {
+            name: thin([(at / 60, count / 1e6) for at, count in curve]) for name, curve in curves.items()
+        }
+        title = f"{fleet.devices / 1e6:g} million devices, {model.servers.count} servers"
+        _write(
+            Path(arguments.plot), line_chart(title, "minutes since the release", thinned, y_name="million")
+        )
+    summary = {"servers": model.servers.count, **result.summary()}
+    if arguments.json:
+        show.print_json(summary)
+    else:
+        show.print_facts(model_facts(summary))
+    return 0 if summary["covered"] >= model.until else 1
+
+
+def model_facts(summary: Mapping[str, Any]) -> dict[str, object]:
+    """What came of a model, for people."""
+    seconds = {f"{part} of them after": f"{at:.0f} s" for part, at in summary["seconds_to"].items()}
+    cost = summary["cost"]
+    pace = format_bytes(summary["peak_bytes_per_s"])
+    parts = ", ".join(f"{name} {value:.2f}" for name, value in cost.items())
+    return {
+        "devices": f"{summary['devices']:,}",
+        "servers": summary["servers"],
+        "have it": f"{summary['covered']:.3%} after {summary['seconds']:.0f} s",
+        **seconds,
+        "requests": f"{summary['requests']:,.0f}, of them {summary['server_requests']:,.0f} by servers",
+        "at most": f"{summary['peak_requests_per_s']:,.0f} requests/s, {pace}/s",
+        "waiting at most": f"{summary['peak_waiting']:,.0f} requests",
+        "bytes": format_bytes(summary["bytes"]),
+        "cost": f"{sum(cost.values()):.2f} ({parts})",
+    }
+
+
 def read_scenario(path: str | None, *, devices: int | None, seed: int | None) -> Scenario:
     """The scenario of a file, or a plain one, with what the command line says instead.
 
     Raises:
         ConfigError: naming the file and the key.
     """
-    try:
-        scenario = parse_scenario(Path(path).read_text("utf-8"), path) if path else Scenario()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    scenario = parse_scenario(_read(path), path) if path else Scenario()
     if devices is not None:
         scenario = replace(scenario, devices=devices)
     if seed is not None:
@@ -127,6 +185,13 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         print()
         pairs: list[show.Column] = [(title, lambda row: row[0]), ("times", lambda row: row[1])]
         show.print_table(counts.items(), pairs, f"no {title}")
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
 
 
 def _write(path: Path, text: str) -> None:

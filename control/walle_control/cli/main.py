@@ -573,6 +573,12 @@ def _add_fleet_command(top: argparse._SubParsersAction[argparse.ArgumentParser])
         help="release this to all once they are enrolled; end when --until of them run it",
     )  # fmt: skip
     fleet.add_argument("--until", type=float, default=0.999, metavar="PART", help="default: 0.999")
+    model = fleet.add_argument_group("a model of any size, without a server")
+    model.add_argument("--model", metavar="FILE", help="what is modelled: docs/guide/fleet-sim.md")
+    model.add_argument(
+        "--servers-within", type=float, metavar="SECONDS",
+        help="find how many servers reach --until of the devices within so long",
+    )  # fmt: skip
     fleet.add_argument("--plot", metavar="FILE", help="draw the coverage of each version, an SVG file")
 
 

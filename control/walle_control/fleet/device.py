@@ -139,6 +139,7 @@ class SimulatedDevice:
         self._compared: set[ReleaseId] = set()
         self._reports: list[Report] = []
         self._begun: set[ReleaseId] = set()
+        self._open: dict[TaskKey, Wanted] = {}  # installations whose end was not told yet
         self._poked = trio.Event()
         self._news = True  # the epoch is to be read
 
@@ -163,6 +164,7 @@ class SimulatedDevice:
             await trio.sleep(self._dice.expovariate(1 / scenario.offline_s))
 
     async def _live(self) -> None:
+        self._news = True  # it may have missed some
         async with trio.open_nursery() as nursery:
             if self._streams:
                 nursery.start_soon(self._follow_stream)
@@ -307,10 +309,19 @@ class SimulatedDevice:
         assert self._policy is not None
         while True:
             wanted = self._policy.decide(self._id, self._profile)
+            self._tell_given_up(wanted)
             for key in self._active.keys() - wanted.keys():
                 self._activate(key, None)
             if await self._install_all(wanted, nursery):
                 return
+
+    def _tell_given_up(self, wanted: Mapping[TaskKey, Wanted]) -> None:
+        for key, begun in list(self._open.items()):
+            target = wanted.get(key)
+            if target is None or target.release_id != begun.release_id:
+                self._report(begun, "install", "failure", "user", "superseded")
+                if active := self._active.get(key):
+                    self._report(replace(active, votes=False, control_of=NO_RELEASE), "revert")
 
     async def _install_all(self, wanted: Mapping[TaskKey, Wanted], nursery: trio.Nursery) -> bool:
         """Bring every task to what is wanted; false if the policy changed meanwhile."""
@@ -329,6 +340,7 @@ class SimulatedDevice:
             if wanted.release_id not in self._begun:
                 self._begun.add(wanted.release_id)
                 self._report(replace(wanted, control_of=NO_RELEASE), "start")
+            self._open[key] = wanted
             began = trio.current_time()
             try:
                 await self._pull(wanted)
@@ -408,6 +420,8 @@ class SimulatedDevice:
         duration_ms: float = 0.0,
         peak_bytes: int = 0,
     ) -> None:
+        if stage == "install":
+            self._open.pop((wanted.scenario, wanted.task), None)
         self._reports.append(
             Report(
                 secrets.token_hex(8),

@@ -59,6 +59,12 @@ def line_chart(
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
+def thin(curve: Curve, points: int = 300) -> Curve:
+    """At most so many points of a curve, evenly spaced, its last one among them."""
+    every = max(1, -(-len(curve) // points))
+    return [*curve[::every], curve[-1]] if len(curve) > points else curve
+
+
 def ticks(highest: float, about: int = 6) -> list[float]:
     """Round numbers from 0 to at least ``highest``."""
     if highest <= 0:

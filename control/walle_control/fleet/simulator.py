@@ -21,7 +21,7 @@ from walle_shared.protocol.version import STATIC_ROOT
 from walle_shared.signing import VerifyKey, open_envelope
 
 #: How often the app's own servers look for a new epoch.
-_APP_LOOKS_S = 1.0
+_APP_LOOKS_S = 0.2
 
 #: Descriptors besides those of connections.
 _OTHER_FILES = 100

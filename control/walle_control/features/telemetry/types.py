@@ -62,10 +62,10 @@ class InstalledTask:
             return "installing" if age_s < UNKNOWN_AFTER_S else "unknown"
         if age_s < self.barred_s:
             return "quarantined"
-        if self.stage == "revert":
-            return "reverted"
         if self.outcome == "success":
             return "installed"
+        if self.stage == "revert":
+            return "reverted"
         return "failed" if self.error_class in VOTING_ERRORS else "waiting"
 
 

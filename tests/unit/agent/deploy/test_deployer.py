@@ -326,7 +326,34 @@ async def test_nothing_is_activated_when_the_epoch_moved_on(tmp_path: Path) -> N
         assert device.active() == {}
         await device.deployer.converge()
         assert device.active() == {}
-        assert [report.stage for report in device.queued_reports()] == ["start"]
+        reports = device.queued_reports()
+        assert [(r.stage, r.error_class, r.code) for r in reports] == [
+            ("start", "none", ""),
+            ("install", "user", "superseded"),
+        ]
+
+
+async def test_a_device_whose_installation_was_given_up_says_what_it_runs(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    old = control.release(control.add_version())
+    newer = ""
+
+    def roll_back_meanwhile(name: str) -> None:
+        if name == "completed" and newer:
+            control.roll_back(ReleaseId(newer))
+
+    async with live(tmp_path, control, on_boundary=roll_back_meanwhile) as device:
+        await device.catch_up()
+        newer = control.release(control.add_version(version="2.0"), version="2.0")
+        await device.catch_up()
+        await device.catch_up()
+        assert device.active() == {"reader": "1.0"}
+        said = [(r.stage, r.outcome, r.release_id, r.version) for r in device.queued_reports()]
+        assert said[2:] == [
+            ("start", "success", newer, "2.0"),
+            ("install", "failure", newer, "2.0"),
+            ("revert", "success", old, "1.0"),
+        ]
 
 
 async def test_nothing_is_activated_while_the_epoch_cannot_be_confirmed(tmp_path: Path) -> None:
