@@ -1,5 +1,6 @@
 """Sticky, monotone, fair and independent: what a share promises."""
 
+import fnmatch
 import itertools
 import math
 from dataclasses import replace
@@ -190,6 +191,14 @@ TOKENS = [
     "1",
     "1.5",
 ]
+
+
+@given(st.text("[]!*?-&|~^ab:.\\", max_size=12), st.text("ab-]^", max_size=12))
+def test_no_glob_breaks_and_each_matches_as_it_says(glob: str, text: str) -> None:
+    quoted = glob.replace("\\", "\\\\")
+    matches = parse_predicate(f'a matches "{quoted}"')
+    assert matches({"a": text}) == fnmatch.fnmatchcase(text, glob)
+    assert not matches({})
 
 
 @given(st.lists(st.sampled_from([*TOKENS, "and", "or", "not", "true", "false"]), max_size=25))

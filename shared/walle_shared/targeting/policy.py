@@ -261,7 +261,7 @@ class Policy:
         newest_first = sorted(snapshot.releases, key=lambda release: (-release.rank, release.id))
         segments = {name: segment.predicate for name, segment in by_reference(snapshot.segments).items()}
         self._candidates = [_compile(release, holdouts, segments) for release in newest_first]
-        sets = by_reference(snapshot.sets)
+        sets = by_reference(map(_checked_set, snapshot.sets))
         asked = {question for c in self._candidates for question in c.predicate.sets}
         unknown = sorted(question.set_name for question in asked if question.set_name not in sets)
         if unknown:
@@ -375,6 +375,12 @@ def holdouts_of(device_id: DeviceId, scenario: ScenarioName, holdouts: Iterable[
 def _checked_holdout(holdout: Holdout) -> Holdout:
     _check_shares(f"holdout {holdout.name}", holdout.salt, share=holdout.share)
     return holdout
+
+
+def _checked_set(asked: IdSet) -> IdSet:
+    if not 1 <= len(asked.salt.encode()) <= SALT_MAX_BYTES:
+        raise RemoteProtocolError(f"set {asked.name}: salt must have 1 to {SALT_MAX_BYTES} bytes")
+    return asked
 
 
 def _check_shares(what: str, salt: str, **shares: int) -> None:

@@ -16,6 +16,7 @@ from walle_shared.protocol.messages import FileRef
 from walle_shared.targeting import (
     SHARE_ONE,
     Holdout,
+    IdSet,
     Moment,
     Policy,
     Ramp,
@@ -70,6 +71,15 @@ def test_a_ramp_reaches_a_position_exactly_when_it_says(
         assert T0 <= enters_ms <= T0 + lasts_ms
         if later_ms >= 0:
             assert (place * SHARE_ONE < now * 2**64) == (T0 + later_ms >= enters_ms)
+
+
+def test_sets_that_are_missing_or_make_no_sense_are_refused() -> None:
+    asking = replace(NEW, predicate='device in set("friends")')
+    with pytest.raises(RemoteProtocolError, match="refers to a set 'friends' that is not in it"):
+        policy(asking)
+    for salt in ("", "s" * 65):
+        with pytest.raises(RemoteProtocolError, match="set friends: salt"):
+            Policy(Snapshot(1, (asking,), sets=(IdSet("friends", 1, 0, salt, FILES),)))
 
 
 def test_what_a_predicate_saw_is_told() -> None:
