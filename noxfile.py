@@ -140,6 +140,32 @@ def engine_tsan(session: nox.Session) -> None:
     _engine(session, "engine-tsan", "-DCMAKE_BUILD_TYPE=Debug", "-DWALLE_SANITIZE=thread")
 
 
+@nox.session(name="engine-arm")
+def engine_arm(session: nox.Session) -> None:
+    """Build the engine for AArch64 and run it emulated: the C tests, then what the Python suites computed.
+
+    Needs Debian's gcc-aarch64-linux-gnu and qemu-user; llvm-mca of LLVM 17 or newer for the inner loops.
+    """
+    for program in ("aarch64-linux-gnu-gcc", "qemu-aarch64"):
+        if shutil.which(program) is None:
+            session.error(f"no {program} found: apt-get install gcc-aarch64-linux-gnu qemu-user")
+    build, cases = ROOT / "build" / "engine-arm", ROOT / "build" / "arm-cases"
+    toolchain = f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'engine_c' / 'cmake' / 'aarch64.cmake'}"
+    configure = ("-S", "engine_c", "-B", str(build), "-G", "Ninja", "-DWALLE_TESTS=ON", toolchain)
+    session.run("cmake", *configure, external=True)
+    _tool(session, "cmake", "--build", str(build))
+    # The emulator itself gives up in children that are forked beside threads (QEMU 7.2).
+    _tool(session, "ctest", "--test-dir", str(build), "--output-on-failure", "-E", "^threads$")
+    _python(session, "tests/checkasm/inner_loops.py", str(build))
+    shutil.rmtree(cases, ignore_errors=True)
+    session.env.update({"WALLE_RECORD": str(cases), "WALLE_ENGINE_ISA": "ref"})
+    recorded = ("tests/conformance", "tests/property", "tests/unit/engine")
+    select = ("-m", "not slow_session and not browser", "-k", "not matrix and not tunnel and not flink")
+    _python(session, "-m", "pytest", "-q", "-p", "walle_support.recording", *recorded, *select)
+    emulator = ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu")
+    session.run(*emulator, str(build / "checkasm" / "run_cases"), str(cases), external=True)
+
+
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Fuzz the converter, random graphs and the loader, a minute each; the loader needs clang's libFuzzer."""

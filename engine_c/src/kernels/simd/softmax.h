@@ -5,7 +5,8 @@
 
 /* Lanes past `count` count as -infinity. */
 static inline VEC ignore_past(VEC v, int32_t count) {
-    static const float PLACES[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; /* of the most lanes */
+    static const float PLACES[] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                   8, 9, 10, 11, 12, 13, 14, 15}; /* of the most lanes */
     return V_SELECT(V_IS_LESS(V_LOAD(PLACES), V_SPLAT((float)count)), v, V_SPLAT(-INFINITY));
 }
 

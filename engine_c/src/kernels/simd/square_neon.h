@@ -9,7 +9,8 @@ enum {
     SIDE = 4,
 };
 
-#define HALVES(of, half) vreinterpretq_u32_u64(half(vreinterpretq_u64_u32(of[0]), vreinterpretq_u64_u32(of[1])))
+#define HALVES(of, half)                                                                                     \
+    vreinterpretq_u32_u64(half(vreinterpretq_u64_u32(of[0]), vreinterpretq_u64_u32(of[1])))
 
 static inline void turn_square(const uint32_t *in, int64_t in_row, uint32_t *out, int64_t out_row) {
     uint32x4_t r[SIDE];

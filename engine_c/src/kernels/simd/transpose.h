@@ -2,7 +2,7 @@
 #include "kernels/kernels.h"
 
 void KERNEL(int64_t rows, int64_t columns, const uint32_t *in, int64_t in_row, uint32_t *out,
-                            int64_t out_row) {
+            int64_t out_row) {
     int64_t whole_rows = rows / SIDE * SIDE, whole_columns = columns / SIDE * SIDE;
     for (int64_t i = 0; i < whole_rows; i += SIDE) {
         for (int64_t j = 0; j < whole_columns; j += SIDE)
