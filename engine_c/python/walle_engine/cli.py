@@ -569,13 +569,13 @@ def _workload(args: argparse.Namespace) -> None:
     from walle_engine import api
 
     counts = Counter(op.op_class for op in api.ops())
-    backends = len({kernel.isa for kernel in api.kernels()})
-    figures = workload(counts, backends)
+    backends = [*sorted({kernel.isa for kernel in api.kernels()}), *api.BACKENDS[1:]]
+    figures = workload(counts, len(backends))
     if args.json:
         _print_json(figures)
         return
     _print_table(["", "operators"], ((name, figures[name]) for name in _WORKLOAD_COUNTS))
-    print(f"back ends (instruction sets with kernels): {backends}")
+    print(f"back ends (instruction sets with kernels, and OpenCL): {', '.join(backends)}")
     print(f"every operator on every back end: {figures['without']} implementations")
     print(f"with geometry rules:              {figures['with']} ({figures['saving']:.0%} fewer)")
 

@@ -61,8 +61,10 @@ static void place_tensors(we_opencl_score *s, we_opencl_planned planned, const v
     }
 }
 
-static we_status record(we_opencl_score *s, we_program *program, const bool *here, we_error *err) {
+static we_status record(we_opencl_score *s, const we_opencl_parameters *parameters, we_program *program,
+                        const bool *here, we_error *err) {
     we_recorder r = {.device = s->device,
+                     .parameters = *parameters,
                      .program = program,
                      .tape = &s->tape,
                      .spots = s->spots,
@@ -116,9 +118,9 @@ static we_status upload_constants(we_opencl_score *s, we_error *err) {
     return code == 0 ? WE_OK : we_opencl_failed(err, d, "EnqueueWriteBuffer", code);
 }
 
-we_status we_opencl_score_new(we_opencl_device *device, we_program *program, const bool *here,
-                              we_opencl_planned planned, const void *plan, int64_t arena_bytes,
-                              we_opencl_score **out, we_error *err) {
+we_status we_opencl_score_new(we_opencl_device *device, const we_opencl_parameters *parameters,
+                              we_program *program, const bool *here, we_opencl_planned planned,
+                              const void *plan, int64_t arena_bytes, we_opencl_score **out, we_error *err) {
     we_opencl_score *s = we_memory_new(sizeof *s);
     *out = NULL;
     if (!s)
@@ -130,7 +132,7 @@ we_status we_opencl_score_new(we_opencl_device *device, we_program *program, con
     we_status status = s->spots && s->first_launch ? WE_OK : we_error_no_memory(err);
     if (status == WE_OK) {
         place_tensors(s, planned, plan, arena_bytes);
-        status = record(s, program, here, err);
+        status = record(s, parameters, program, here, err);
     }
     if (status == WE_OK)
         status = upload_constants(s, err);
