@@ -81,8 +81,7 @@ static we_status record(we_opencl_score *s, const we_opencl_parameters *paramete
     return r.status;
 }
 
-static we_status new_buffer(const we_opencl_device *d, uint64_t flags, int64_t bytes, void **out,
-                            we_error *err) {
+static we_status new_buffer(we_opencl_device *d, uint64_t flags, int64_t bytes, void **out, we_error *err) {
     int32_t code = 0;
     if ((uint64_t)bytes > d->most_bytes)
         return we_error_set(
@@ -94,7 +93,7 @@ static we_status new_buffer(const we_opencl_device *d, uint64_t flags, int64_t b
     return *out ? WE_OK : we_opencl_failed(err, d, "CreateBuffer", code);
 }
 
-static we_status new_queue(const we_opencl_device *d, void **out, we_error *err) {
+static we_status new_queue(we_opencl_device *d, void **out, we_error *err) {
     int32_t code = 0;
     *out = d->cl->CreateCommandQueue(d->context, d->id, 0, &code);
     return *out ? WE_OK : we_opencl_failed(err, d, "CreateCommandQueue", code);
@@ -102,7 +101,7 @@ static we_status new_queue(const we_opencl_device *d, void **out, we_error *err)
 
 static we_status upload_constants(we_opencl_score *s, we_error *err) {
     void *queue;
-    const we_opencl_device *d = s->device;
+    we_opencl_device *d = s->device;
     WE_TRY(new_buffer(d, WE_CL_MEM_READ_ONLY, s->tape.constant_bytes, &s->constants, err));
     WE_TRY(new_queue(d, &queue, err));
     int32_t code = 0;

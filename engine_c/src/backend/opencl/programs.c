@@ -137,7 +137,7 @@ static void *from_file(const we_opencl_device *d, const char *path, const char *
 }
 
 /* The first lines of what the compiler says. */
-static we_status build_failed(const we_opencl_device *d, void *program, int32_t code, we_error *err) {
+static we_status build_failed(we_opencl_device *d, void *program, int32_t code, we_error *err) {
     char *log = we_memory_new(LOG_BYTES);
     if (log)
         d->cl->GetProgramBuildInfo(program, d->id, WE_CL_PROGRAM_BUILD_LOG, LOG_BYTES - 1, log, NULL);
@@ -147,7 +147,7 @@ static we_status build_failed(const we_opencl_device *d, void *program, int32_t 
     return status;
 }
 
-static we_status from_source(const we_opencl_device *d, const char *source, const char *options, void **out,
+static we_status from_source(we_opencl_device *d, const char *source, const char *options, void **out,
                              we_error *err) {
     int32_t code = 0;
     void *program = d->cl->CreateProgramWithSource(d->context, 1, &source, NULL, &code);
@@ -163,7 +163,7 @@ static we_status from_source(const we_opencl_device *d, const char *source, cons
     return WE_OK;
 }
 
-we_status we_opencl_program(const we_opencl_device *d, const char *source, const char *options, void **out,
+we_status we_opencl_program(we_opencl_device *d, const char *source, const char *options, void **out,
                             we_error *err) {
     char path[PATH_BYTES], *key = key_of(d, source, options);
     if (!key)
