@@ -25,7 +25,7 @@ from measuring import Samples, interleave
 from peers.torch_cuda_shapes import CONVOLUTIONS, PRODUCTS
 from reporting import Cell, Grid, Report, Row
 from textbook_opencl import Textbook
-from walle_engine import api
+from walle_engine import api, calibration
 from walle_engine.bench.peers import find_modules, interpreters
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
@@ -68,12 +68,21 @@ type Task = Callable[[str], dict[str, Any]]
 
 def _tasks() -> dict[str, Task]:
     """All there is to do, by name; each gets the device's name and returns what can be written as JSON."""
-    tasks: dict[str, Task] = {f"family {row[0]}": partial(_check_family, *row) for row in _FAMILIES}
+    tasks: dict[str, Task] = {"calibration": _calibrate}
+    tasks |= {f"family {row[0]}": partial(_check_family, *row) for row in _FAMILIES}
     tasks |= {f"network {name}": partial(_network, name) for name in NETS}
     tasks |= {f"product {n}": partial(_product, n) for n in PRODUCTS}
     tasks |= {f"textbook {n}": partial(_textbook, n) for n in PRODUCTS}
     tasks |= {f"conv {c} {e} {t}": partial(_convolution, c, e, t) for c, e, t in CONVOLUTIONS}
     return tasks
+
+
+def _calibrate(device: str) -> dict[str, Any]:
+    """What the cost model goes by from here on, if the device is the first."""
+    path = calibration.calibrate()
+    figures = {row.name: row.value for row in calibration.parameters() if row.name.startswith("device_")}
+    print(f"{device}: {figures}, kept in {path}", file=sys.stderr)
+    return {"figures": figures}
 
 
 def _in_processes(tasks: Mapping[str, Task], args: argparse.Namespace) -> dict[str, dict[str, Any]]:

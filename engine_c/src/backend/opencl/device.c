@@ -37,7 +37,7 @@ static bool has_extension(const we_cl *cl, void *id, const char *name) {
 static we_opencl_parameters standard(uint64_t type, uint32_t units) {
     if (type & WE_CL_TYPE_CPU)
         return (we_opencl_parameters){8.0 * units, 10, 20e3, 5, 5, 2e3};
-    return (we_opencl_parameters){64.0 * units, 4.0 * units, 5e3, 10, 10, 10e3};
+    return (we_opencl_parameters){128.0 * units, 8.0 * units, 5e3, 10, 10, 10e3};
 }
 
 static void describe(const we_cl *cl, void *platform, void *id, we_opencl_device *d) {
