@@ -231,6 +231,26 @@ def switches(session: nox.Session) -> None:
         session.error(f"failed {', '.join(failed)}: see {logs.relative_to(ROOT)}")
 
 
+#: What holds for any back end; the rest of the engine's suite is about choices of the CPU's.
+DEVICE_SUITES = (
+    "tests/conformance/test_engine_ops.py", "tests/conformance/test_engine_types.py",
+    "tests/conformance/test_module_ops.py", "tests/property/test_chains.py",
+    "tests/property/test_convolution.py", "tests/property/test_geometry.py", "tests/property/test_indexed.py",
+    "tests/property/test_sequences.py", "tests/unit/engine/test_networks.py",
+    "tests/unit/engine/test_opencl.py", "tests/unit/engine/test_placing.py",
+    "tests/unit/engine/test_sequence_ops.py", "tests/unit/engine/test_vision_ops.py",
+)  # fmt: skip
+
+
+@nox.session(name="engine-opencl")
+def engine_opencl(session: nox.Session) -> None:
+    """Run what holds for any back end on the first OpenCL device."""
+    session.run(
+        sys.executable, "-m", "pytest", *DEVICE_SUITES, "-m", "not slow_session", *session.posargs,
+        external=True, env={**os.environ, "WALLE_ENGINE_BACKEND": "opencl"},
+    )  # fmt: skip
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Run the main job end to end, as ``make demo`` does."""

@@ -2,7 +2,8 @@
 
 A product or convolution is timed inside a model that has many of them in a row, against one that has few:
 what copies and starting cost is the same in both. PyTorch runs where an interpreter of ``WALLE_BENCH_PEERS``
-has one that sees a CUDA device.
+has one that sees a CUDA device. Tasks run in processes of their own, as a kernel that fails takes the device
+from its process: the next one goes on behind it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from measuring import Samples, interleave
 from peers.torch_cuda_shapes import CONVOLUTIONS, PRODUCTS
 from reporting import Cell, Grid, Report, Row
 from textbook_opencl import Textbook
-from walle_engine import api
+from walle_engine import api, calibration
 from walle_engine.bench.peers import find_modules, interpreters
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
@@ -52,12 +54,77 @@ def run(args: argparse.Namespace) -> Report:
         return Report()
     number = int(args.device.partition(":")[2] or 0)
     print(f"{args.device}: {devices[number]}")
-    report = Report()
-    report.rows += _check_families(args.device)
+    tasks = _tasks()
+    found = _in_processes(tasks, args)
     torch = _torch()
-    report.rows += [_network(name, args.device, torch) for name in NETS]
-    report.grids += [_products(args, number, torch), _convolutions(args, torch)]
+    report = Report([row for name in tasks for row in found.get(name, {}).get("rows", [])])
+    report.rows = [_with_peer(Row(**row), torch) for row in report.rows]
+    report.grids = [_products(found, torch), _convolutions(found, torch)]
     return report
+
+
+type Task = Callable[[str], dict[str, Any]]
+
+
+def _tasks() -> dict[str, Task]:
+    """All there is to do, by name; each gets the device's name and returns what can be written as JSON."""
+    tasks: dict[str, Task] = {"calibration": _calibrate}
+    tasks |= {f"family {row[0]}": partial(_check_family, *row) for row in _FAMILIES}
+    tasks |= {f"network {name}": partial(_network, name) for name in NETS}
+    tasks |= {f"product {n}": partial(_product, n) for n in PRODUCTS}
+    tasks |= {f"textbook {n}": partial(_textbook, n) for n in PRODUCTS}
+    tasks |= {f"conv {c} {e} {t}": partial(_convolution, c, e, t) for c, e, t in CONVOLUTIONS}
+    return tasks
+
+
+def _calibrate(device: str) -> dict[str, Any]:
+    """What the cost model goes by from here on, if the device is the first."""
+    path = calibration.calibrate()
+    figures = {row.name: row.value for row in calibration.parameters() if row.name.startswith("device_")}
+    print(f"{device}: {figures}, kept in {path}", file=sys.stderr)
+    return {"figures": figures}
+
+
+def _in_processes(tasks: Mapping[str, Task], args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Do the tasks in order; a process that fails at one is followed by another from the next on."""
+    names = [name for name in tasks if not (name.split()[-1].isdigit() and _is_larger(name, args.largest))]
+    found: dict[str, dict[str, Any]] = {}
+    while names:
+        command = [sys.executable, __file__, args.device, *names]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith(_MARK):
+                    result = json.loads(line.removeprefix(_MARK))
+                    found[result.pop("name")] = result
+                    names.pop(0)
+        if names and process.returncode != 0:
+            print(f"FAILED: {names.pop(0)} (exit code {process.returncode})", flush=True)
+    return found
+
+
+def _is_larger(name: str, largest: int) -> bool:
+    kind, *rest = name.split()
+    return kind in ("product", "textbook") and int(rest[0]) > largest
+
+
+_MARK = "result "
+
+
+def _work(device: str, *names: str) -> None:
+    """What one process does."""
+    tasks = _tasks()
+    for name in names:
+        start = time.perf_counter()
+        result = tasks[name](device)
+        print(f"{name}: {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+        print(_MARK + json.dumps({"name": name, **result}), flush=True)
+
+
+def _with_peer(row: Row, torch: Mapping[str, float]) -> Row:
+    if row.what not in torch:
+        return row
+    return replace(row, note=f"{row.note}, PyTorch {torch[row.what] * 1e3:.2f} ms")
 
 
 # ---- What it computes --------------------------------------------------------------------------------------
@@ -73,6 +140,10 @@ def _f(*shape: int) -> Array:
 
 #: Name, operator, inputs, weights, attributes.
 _FAMILIES: tuple[tuple[str, str, list[Array], list[Array], dict[str, Any]], ...] = (
+    ("function", "Erf", [_f(100003)], [], {}),
+    ("broadcast", "Add", [_f(7, 1, 33), _f(5, 1)], [], {}),
+    ("raster of one region", "Transpose", [_f(17, 33, 65)], [], {"perm": [2, 0, 1]}),
+    ("raster of a table", "Concat", [_f(3, 5, 7), _f(3, 2, 7), _f(3, 9, 7)], [], {"axis": 1}),
     ("product of vectors of 4", "MatMul", [_f(3, 200, 256), _f(3, 256, 136)], [], {}),
     ("product of odd sizes", "MatMul", [_f(131, 77), _f(77, 61)], [], {}),
     ("product, split along k", "MatMul", [_f(16, 4096)], [_f(4096, 32)], {}),
@@ -91,10 +162,6 @@ _FAMILIES: tuple[tuple[str, str, list[Array], list[Array], dict[str, Any]], ...]
     ),
     ("reduction of rows", "ReduceSum", [_f(33, 5000)], [np.array([1])], {}),
     ("reduction of columns", "ReduceMax", [_f(500, 333)], [np.array([0])], {}),
-    ("function", "Erf", [_f(100003)], [], {}),
-    ("broadcast", "Add", [_f(7, 1, 33), _f(5, 1)], [], {}),
-    ("raster of one region", "Transpose", [_f(17, 33, 65)], [], {"perm": [2, 0, 1]}),
-    ("raster of a table", "Concat", [_f(3, 5, 7), _f(3, 2, 7), _f(3, 9, 7)], [], {"axis": 1}),
     ("indexed read", "Gather", [_f(1000, 65)], [_rng().integers(-1000, 1000, (3, 77))], {}),
     ("order", "ArgMax", [_f(99, 501)], [], {"axis": 1}),
 )  # fmt: skip
@@ -117,21 +184,19 @@ def _error(got: object, want: object) -> float:
     return float(np.linalg.norm(found - expected) / max(np.linalg.norm(expected), 1e-30))
 
 
-def _check_families(device: str) -> list[Row]:
-    rows = []
-    for name, op, inputs, weights, attrs in _FAMILIES:
-        model = _model(op, inputs, weights, attrs)
-        given = {f"x{index}": value for index, value in enumerate(inputs)}
-        start = time.perf_counter()
-        got = model.session(backend=device).run(given)["y"]
-        error = _error(got, model.session().run(given)["y"])
-        if not error <= LARGEST_ERROR:
-            raise RuntimeError(f"{name} on {device} is off by {error:.2e}")
-        first_s = time.perf_counter() - start
-        rows.append(
-            Row(SECTION, f"{name}: error", error, "", error, error, f"{first_s:.2f} s to prepare and run")
-        )
-    return rows
+def _check_family(
+    name: str, op: str, inputs: list[Array], weights: list[Array], attrs: Mapping[str, Any], device: str
+) -> dict[str, Any]:
+    model = _model(op, inputs, weights, attrs)
+    given = {f"x{index}": value for index, value in enumerate(inputs)}
+    start = time.perf_counter()
+    got = model.session(backend=device).run(given)["y"]
+    first_s = time.perf_counter() - start
+    error = _error(got, model.session(backend="cpu").run(given)["y"])
+    if not error <= LARGEST_ERROR:
+        raise RuntimeError(f"{name} on {device} is off by {error:.2e}")
+    note = f"{first_s:.2f} s to prepare and run"
+    return {"rows": [asdict(Row(SECTION, f"{name}: error", error, "", error, error, note))]}
 
 
 # ---- How fast ----------------------------------------------------------------------------------------------
@@ -152,11 +217,11 @@ def _torch() -> dict[str, float]:
     return {}
 
 
-def _network(name: str, device: str, torch: Mapping[str, float]) -> Row:
+def _network(name: str, device: str) -> dict[str, Any]:
     network = NETWORKS[name]()
     model = network.load()
     start = time.perf_counter()
-    session, plain = model.session(backend=device), model.session(threads=16)
+    session, plain = model.session(backend=device), model.session(threads=16, backend="cpu")
     got = session.run(network.inputs)
     first_s = time.perf_counter() - start
     want = plain.run(network.inputs)
@@ -167,10 +232,19 @@ def _network(name: str, device: str, torch: Mapping[str, float]) -> Row:
         {"device": lambda: session.run(network.inputs), "cpu": lambda: plain.run(network.inputs)}, turns=7
     )
     note = f"CPU {samples['cpu'].median_s * 1e3:.2f} ms, first run {first_s:.2f} s, error {error:.1e}"
-    if name in torch:
-        note += f", PyTorch {torch[name] * 1e3:.2f} ms"
     low, high = samples["device"].span_s
-    return Row(SECTION, name, samples["device"].median_s * 1e3, "ms", low * 1e3, high * 1e3, note)
+    row = Row(SECTION, name, samples["device"].median_s * 1e3, "ms", low * 1e3, high * 1e3, note)
+    return {"rows": [asdict(row)], "steps": _steps(session, network.inputs)}
+
+
+def _steps(session: api.Session, inputs: Mapping[str, Array]) -> list[str]:
+    """The dearest kinds of steps, for who wants to know where the time goes; each waits for the device."""
+    with session.profile() as profile:
+        session.run(inputs)
+    rows = profile.table()[:8]
+    lines = [f"{row}" for row in rows]
+    print("\n".join(lines), file=sys.stderr)
+    return lines
 
 
 def _chain_s(links: Callable[[int], api.Model], given: Mapping[str, Array], device: str) -> float:
@@ -183,22 +257,50 @@ def _chain_s(links: Callable[[int], api.Model], given: Mapping[str, Array], devi
     return max(more_s, 1e-9) / (MANY - FEW)
 
 
-def _products(args: argparse.Namespace, number: int, torch: Mapping[str, float]) -> Grid:
+def _product(n: int, device: str) -> dict[str, Any]:
+    return {"seconds": _chain_s(partial(_product_chain, n), {"x": _f(n, n)}, device)}
+
+
+def _textbook(n: int, device: str) -> dict[str, Any]:
+    return {"seconds": Textbook(int(device.partition(":")[2] or 0)).median_s(n)}
+
+
+def _convolution(channels: int, extent: int, taps: int, device: str) -> dict[str, Any]:
+    x = _f(1, channels, extent, extent)
+    return {"seconds": _chain_s(partial(_conv_chain, channels, extent, taps), {"x": x}, device)}
+
+
+def _seconds(found: Mapping[str, Mapping[str, Any]], name: str) -> float:
+    return float(found.get(name, {}).get("seconds", 0.0))
+
+
+def _products(found: Mapping[str, Mapping[str, Any]], torch: Mapping[str, float]) -> Grid:
     grid = Grid(SECTION, "products of square matrices", "ms")
-    textbook = Textbook(number)
     for n in PRODUCTS:
-        if n > args.largest:
-            continue
-        flop = 2 * n**3
         cells = {
-            "walle": _chain_s(partial(_product_chain, n), {"x": _f(n, n)}, args.device),
-            "textbook": textbook.median_s(n),
+            "walle": _seconds(found, f"product {n}"),
+            "textbook": _seconds(found, f"textbook {n}"),
             "PyTorch": torch.get(f"product {n}", 0.0),
         }
-        for column, seconds in cells.items():
-            if seconds:
-                grid.put(f"{n}", column, Cell(seconds * 1e3, text=f" {flop / seconds / 1e12:.2f} TFLOP/s"))
+        _put_row(grid, f"{n}", cells, 1e3, 2 * n**3)
     return grid
+
+
+def _convolutions(found: Mapping[str, Mapping[str, Any]], torch: Mapping[str, float]) -> Grid:
+    grid = Grid(SECTION, "convolutions: channels, extent, filter", "us")
+    for channels, extent, taps in CONVOLUTIONS:
+        name = f"conv {channels} {extent} {taps}"
+        flop = 2 * channels * channels * taps * taps * extent * extent
+        cells = {"walle": _seconds(found, name), "PyTorch": torch.get(name, 0.0)}
+        _put_row(grid, f"{channels} x {extent}, {taps} x {taps}", cells, 1e6, flop)
+    return grid
+
+
+def _put_row(grid: Grid, row: str, cells: Mapping[str, float], scale: float, flop: int) -> None:
+    for column, seconds in cells.items():
+        if seconds:
+            text = f" {flop / seconds / 1e12:.2f} TFLOP/s"
+            grid.put(row, column, Cell(seconds * scale, text=text))
 
 
 def _product_chain(n: int, count: int) -> api.Model:
@@ -214,26 +316,6 @@ def _product_chain(n: int, count: int) -> api.Model:
     return builder.finish()
 
 
-def _convolutions(args: argparse.Namespace, torch: Mapping[str, float]) -> Grid:
-    grid = Grid(SECTION, "convolutions: channels, extent, filter", "us")
-    for channels, extent, taps in CONVOLUTIONS:
-        flop = 2 * channels * channels * taps * taps * extent * extent
-        x = _f(1, channels, extent, extent)
-        cells = {
-            "walle": _chain_s(
-                partial(_conv_chain, channels, extent, taps),
-                {"x": x},
-                args.device,
-            ),
-            "PyTorch": torch.get(f"conv {channels} {extent} {taps}", 0.0),
-        }
-        for column, seconds in cells.items():
-            if seconds:
-                text = f" {flop / seconds / 1e12:.2f} TFLOP/s"
-                grid.put(f"{channels} x {extent}, {taps} x {taps}", column, Cell(seconds * 1e6, text=text))
-    return grid
-
-
 def _conv_chain(channels: int, extent: int, taps: int, count: int) -> api.Model:
     builder = api.GraphBuilder("convolutions")
     builder.input("x", "F32", (1, channels, extent, extent))
@@ -247,3 +329,7 @@ def _conv_chain(channels: int, extent: int, taps: int, count: int) -> api.Model:
     builder.node("ReduceSum", [f"y{count - 1}"], ["y"], name="sum", keepdims=0)
     builder.output("y")
     return builder.finish()
+
+
+if __name__ == "__main__":
+    _work(*sys.argv[1:])

@@ -23,10 +23,12 @@ from walle_engine.tensor import FORMATS, PLAIN, Tensor, TextTensor, dense_view, 
 from walle_shared.errors import EngineError
 
 __all__ = [
-    "DeviceInfo", "GraphBuilder", "KernelInfo", "Model", "OpInfo", "Session", "ValueInfo",
+    "BACKENDS", "DeviceInfo", "GraphBuilder", "KernelInfo", "Model", "OpInfo", "Session", "ValueInfo",
     "coverage", "devices", "isa", "isas", "kernels", "live_blocks", "load", "load_bytes", "ops",
 ]  # fmt: skip
 
+#: What commands run on.
+BACKENDS = ("cpu", "opencl")
 Precision = Literal["highest", "high", "medium"]
 Search = Literal["model", "measure", "exhaustive", "reference"]
 _MAX_RANK = 8

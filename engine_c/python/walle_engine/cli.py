@@ -432,6 +432,7 @@ def _print_program(program: Mapping[str, Any], worst_first: bool) -> None:
             for row in explaining.group(program, worst_first=worst_first)
         ),
     )
+    _print_placing(program)
     memory, merging = program["memory"], program["merging"]
     before, after = merging["before"], merging["after"]
     print(
@@ -452,6 +453,25 @@ def _print_program(program: Mapping[str, Any], worst_first: bool) -> None:
         f"largest scratch {format_bytes(memory['scratch_bytes'])}, "
         f"packed weights {format_bytes(memory['packed_bytes'])}"
     )
+
+
+def _print_placing(program: Mapping[str, Any]) -> None:
+    """What each node would cost in either place, and what the cut chose."""
+    placing, copies = program.get("placing"), program["copies"]
+    if placing is not None:
+        rows = (
+            (
+                row["node"],
+                row["op"],
+                f"{row['cpu_ms'] * 1e3:.2f}",
+                "-" if row["device_ms"] is None else f"{row['device_ms'] * 1e3:.2f}",
+                placing["device"] if row["on_device"] else "cpu",
+            )
+            for row in placing["nodes"]
+        )
+        _print_table(["node", "op", "cpu µs", "device µs", "runs on"], rows)
+    if placing is not None or program["backend"] != "cpu":
+        print(f"copies in a run: {copies['to_device']} to the device, {copies['to_host']} back")
 
 
 def _print_regrets(found: Sequence[Regret]) -> None:
@@ -569,13 +589,13 @@ def _workload(args: argparse.Namespace) -> None:
     from walle_engine import api
 
     counts = Counter(op.op_class for op in api.ops())
-    backends = len({kernel.isa for kernel in api.kernels()})
-    figures = workload(counts, backends)
+    backends = [*sorted({kernel.isa for kernel in api.kernels()}), *api.BACKENDS[1:]]
+    figures = workload(counts, len(backends))
     if args.json:
         _print_json(figures)
         return
     _print_table(["", "operators"], ((name, figures[name]) for name in _WORKLOAD_COUNTS))
-    print(f"back ends (instruction sets with kernels): {backends}")
+    print(f"back ends (instruction sets with kernels, and OpenCL): {', '.join(backends)}")
     print(f"every operator on every back end: {figures['without']} implementations")
     print(f"with geometry rules:              {figures['with']} ({figures['saving']:.0%} fewer)")
 

@@ -34,6 +34,7 @@ const we_claim_methods *we_claim_of(const we_command *command) {
 }
 
 const char *we_op_claims(int32_t op) {
-    int32_t row = 0;
-    return we_claim_find("cpu", op, &row) ? "cpu" : "";
+    int32_t row = 0, device_row = 0;
+    bool cpu = we_claim_find("cpu", op, &row), device = we_claim_find("opencl", op, &device_row);
+    return cpu && device ? "cpu,opencl" : cpu ? "cpu" : device ? "opencl" : "";
 }

@@ -1,5 +1,6 @@
 #include "run/explain.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -76,6 +77,10 @@ const char *we_command_name(we_command_kind kind) {
     return NAMES[kind];
 }
 
+static const char *placing_name(we_placing placing) {
+    return placing == WE_PLACE_CPU ? "cpu" : placing == WE_PLACE_AUTO ? "auto" : WE_OPENCL_NAME;
+}
+
 static const char *function_name(const we_command *c) {
     switch (c->kind) {
     case WE_COMMAND_UNARY:
@@ -141,6 +146,7 @@ static void put_step(text *t, const we_graph *graph, const we_program *program, 
     put_string(t, node->name);
     put(t, ",\"op\":\"%s\",\"command\":\"%s\",\"function\":\"%s\",\"candidate\":\"%s\",\"predicted_ms\":%.6f",
         we_op_name(node->op), we_command_name(c->kind), function_name(c), c->candidate, c->predicted_ms);
+    put(t, ",\"place\":\"%s\"", c->away ? WE_OPENCL_NAME : "cpu");
     put(t, ",\"out\":{\"dtype\":\"%s\",\"shape\":", we_dtype_name(program->tensors[c->out].dtype));
     put_dims(t, &program->tensors[c->out]);
     put(t, "},\"bytes\":%lld", bytes_of(program, c));
@@ -207,6 +213,40 @@ static void put_merging(text *t, const we_merge_report *merging) {
         (long long)merging->aliases);
 }
 
+/* What either place would cost each node, and what was chosen. */
+static void put_placing(text *t, const we_graph *graph, const we_settings *settings,
+                        const we_prepared *prepared) {
+    const we_placing_report *p = &prepared->placing;
+    if (!p->prices)
+        return;
+    put(t, "\"placing\":{\"device\":");
+    put_string(t, settings->device->name);
+    put(t, ",\"copy_ms\":%.9f,\"to_bytes_per_ns\":%.9g,\"from_bytes_per_ns\":%.9g,\"nodes\":[",
+        p->parameters.copy * 1e-6, p->parameters.to_rate, p->parameters.from_rate);
+    for (size_t n = 0; n < graph->node_count; n++) {
+        put(t, "%s{\"node\":", n ? "," : "");
+        put_string(t, graph->nodes[n].name);
+        put(t, ",\"op\":\"%s\",\"cpu_ms\":%.9f,\"device_ms\":", we_op_name(graph->nodes[n].op),
+            p->prices[n].cpu);
+        if (isinf(p->prices[n].device))
+            put(t, "null");
+        else
+            put(t, "%.9f", p->prices[n].device);
+        put(t, ",\"on_device\":%s}", p->away[n] ? "true" : "false");
+    }
+    put(t, "]},");
+}
+
+/* How many tensors are copied between the CPU and the device in a run. */
+static void put_copies(text *t, const we_prepared *prepared) {
+    size_t to_device = 0, to_host = 0;
+    for (size_t i = 0; prepared->offload && i < prepared->offload->step_count; i++) {
+        to_device += prepared->offload->steps[i].kind == WE_STEP_TO_DEVICE;
+        to_host += prepared->offload->steps[i].kind == WE_STEP_TO_HOST;
+    }
+    put(t, "\"copies\":{\"to_device\":%zu,\"to_host\":%zu},", to_device, to_host);
+}
+
 we_status we_explain(const we_graph *graph, const we_settings *settings, const we_prepared *prepared,
                      char **out, we_error *err) {
     text t = {0};
@@ -217,13 +257,15 @@ we_status we_explain(const we_graph *graph, const we_settings *settings, const w
     put(&t,
         ",\"backend\":\"%s\",\"isa\":\"%s\",\"threads\":%d,\"precision\":\"%s\",\"search\":\"%s\",\"steps\":"
         "[",
-        settings->backend->name, isa, (int)settings->machine.threads,
+        placing_name(settings->placing), isa, (int)settings->machine.threads,
         we_precision_name(settings->machine.precision), we_search_name(settings->search));
     for (size_t c = 0; c < prepared->program.command_count; c++) {
         put(&t, "%s", c ? "," : "");
         put_step(&t, graph, &prepared->program, &prepared->program.commands[c]);
     }
     put(&t, "],");
+    put_placing(&t, graph, settings, prepared);
+    put_copies(&t, prepared);
     put_trials(&t, graph, prepared);
     put_merging(&t, &prepared->merging);
     put_memory(&t, prepared);

@@ -31,6 +31,7 @@ typedef struct builder {
     we_layout_ways *ways;          /* per node, found while it is lowered */
     const bool *last;              /* per node: it is to run channels last; NULL: as suits it alone */
     const bool *away;              /* per node: it is to run on the device; NULL: none is */
+    we_placing_price *prices;      /* per node, found while it is lowered; NULL: not wanted */
     we_error *err;
 } builder;
 
@@ -51,7 +52,8 @@ static void choose_command(const builder *b, const char *wanted, we_command *com
     command->away = is_away(b, command->node) && we_opencl_takes(device, b->program, command);
     if (command->away) {
         command->candidate = WE_OPENCL_NAME;
-        command->predicted_ms = we_opencl_cost_ns(device, b->program, command) * 1e-6;
+        command->predicted_ms =
+            we_opencl_cost_ns(device, &b->settings->device_parameters, b->program, command) * 1e-6;
         return;
     }
     machine.wanted = wanted;
@@ -422,6 +424,16 @@ static we_tensor as_in_truth(const builder *b, we_tensor tensor) {
     return tensor;
 }
 
+/* In the place it is lowered for. The device's price is finite where it runs all of the node. */
+static void price_node(const builder *b, int32_t node, size_t mark) {
+    double ms = price_from(b, mark, NULL);
+    for (size_t c = mark; c < b->program->command_count && is_away(b, node); c++) {
+        if (!we_opencl_takes(b->settings->device, b->program, &b->program->commands[c]))
+            ms = INFINITY;
+    }
+    *(is_away(b, node) ? &b->prices[node].device : &b->prices[node].cpu) = ms;
+}
+
 static we_status lower_links(builder *b, int32_t index, links *k) {
     const we_node *node = &b->graph->nodes[index];
     for (int32_t i = 0; i < node->input_count; i++) {
@@ -447,7 +459,10 @@ static we_status lower_links(builder *b, int32_t index, links *k) {
     WE_TRY(l.status);
     WE_TRY(consider_claims(b, &l, command_mark, tensor_mark));
     WE_TRY(narrow(&l, k));
-    return fold_from(b, command_mark);
+    WE_TRY(fold_from(b, command_mark));
+    if (b->prices)
+        price_node(b, index, command_mark);
+    return WE_OK;
 }
 
 static we_status lower_node(builder *b, int32_t index) {
@@ -570,8 +585,9 @@ static we_status plan(builder *b, we_prepared *prepared, bool *kept, bool *exter
     mark_direct(program, b->graph->output_count, prepared->outputs, prepared->direct, external);
     WE_TRY(list_moving(b, prepared, external));
     WE_TRY(we_plan_memory(program, kept, external, scratch_bytes, reuse, &prepared->plan, b->err));
-    return b->away ? we_offload_new(b->settings->device, program, &prepared->plan, prepared->outputs,
-                                    b->graph->output_count, &prepared->offload, b->err)
+    return b->away ? we_offload_new(b->settings->device, &b->settings->device_parameters, program,
+                                    &prepared->plan, prepared->outputs, b->graph->output_count,
+                                    &prepared->offload, b->err)
                    : WE_OK;
 }
 
@@ -660,15 +676,38 @@ static we_status begin(const we_graph *graph, const we_settings *settings, we_pr
                : we_error_no_memory(err);
 }
 
+static we_status price_all(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                           const bool *away, we_placing_price *prices, we_prepared **out, builder *b,
+                           size_t *reached, we_error *err) {
+    WE_TRY(begin(graph, settings, out, b, err));
+    b->away = away;
+    b->prices = prices;
+    return lower_graph(b, shapes, *out, reached);
+}
+
+/* Where each node is to run. What it costs on the CPU and on the device shows when the graph is lowered for
+ * either. */
+static we_status place_nodes(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                             we_placing_price *prices, bool *away, we_prepared **out, builder *b,
+                             size_t *reached, we_error *err) {
+    WE_TRY(price_all(graph, settings, shapes, NULL, prices, out, b, reached, err));
+    we_prepared_free(*out);
+    *out = NULL;
+    memset(away, true, graph->node_count * sizeof *away);
+    WE_TRY(price_all(graph, settings, shapes, away, prices, out, b, reached, err));
+    WE_TRY(
+        we_placing_assign(graph, b->program, b->tensor_of, &settings->device_parameters, prices, away, err));
+    we_prepared_free(*out);
+    *out = NULL;
+    return WE_OK;
+}
+
 /* Lower the graph; where nodes run faster together than each by itself would choose, lower it anew. What is
  * chosen does not depend on the switches of merging, so that results do not either. */
 static we_status lower_best(const we_graph *graph, const we_settings *settings, const we_view *shapes,
-                            we_alternatives *alternatives, bool *last, bool *away, we_prepared **out,
+                            we_alternatives *alternatives, bool *last, const bool *away, we_prepared **out,
                             builder *b, size_t *reached, we_error *err) {
-    bool better = false, device = settings->placing == WE_PLACE_DEVICE;
-    for (size_t n = 0; n < graph->node_count; n++)
-        away[n] = device;
-    away = device ? away : NULL;
+    bool better = false;
     WE_TRY(begin(graph, settings, out, b, err));
     b->alternatives = alternatives;
     b->away = away;
@@ -685,18 +724,58 @@ static we_status lower_best(const we_graph *graph, const we_settings *settings, 
     return lower_graph(b, shapes, *out, reached);
 }
 
+/* Flags and prices per node while a graph is prepared. */
+typedef struct node_notes {
+    bool *last, *away;
+    we_placing_price *prices;
+} node_notes;
+
+static bool any(const bool *flags, size_t count) {
+    return count > 0 && memchr(flags, true, count) != NULL;
+}
+
+/* Keep what the choice was between, for who asks. */
+static we_status report_placing(const we_graph *graph, const we_settings *settings, const node_notes *notes,
+                                we_prepared *prepared, we_error *err) {
+    we_arena *arena = &prepared->program.arena;
+    prepared->placing = (we_placing_report){
+        .prices = we_arena_copy(arena, notes->prices, graph->node_count * sizeof *notes->prices),
+        .away = we_arena_copy(arena, notes->away, graph->node_count * sizeof *notes->away),
+        .parameters = settings->device_parameters};
+    return prepared->placing.prices && prepared->placing.away ? WE_OK : we_error_no_memory(err);
+}
+
+/* Nodes are placed, then lowered where they are, then the program is finished. */
+static we_status prepare_noted(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                               we_alternatives *alternatives, node_notes *notes, we_prepared **out,
+                               size_t *reached, we_error *err) {
+    builder b;
+    bool chosen = settings->placing == WE_PLACE_AUTO && settings->device && !alternatives;
+    if (settings->placing == WE_PLACE_DEVICE)
+        memset(notes->away, true, graph->node_count * sizeof *notes->away);
+    if (chosen)
+        WE_TRY(place_nodes(graph, settings, shapes, notes->prices, notes->away, out, &b, reached, err));
+    WE_TRY(lower_best(graph, settings, shapes, alternatives, notes->last,
+                      any(notes->away, graph->node_count) ? notes->away : NULL, out, &b, reached, err));
+    if (chosen)
+        WE_TRY(report_placing(graph, settings, notes, *out, err));
+    return finish(&b, *out);
+}
+
 static we_status prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
                          we_alternatives *alternatives, we_prepared **out, size_t *reached, we_error *err) {
-    size_t unwanted;
-    builder b;
-    bool *last = we_memory_new(2 * graph->node_count * sizeof *last), *away = last + graph->node_count;
+    size_t unwanted, count = graph->node_count;
+    node_notes notes = {.last = we_memory_new(count * sizeof *notes.last),
+                        .away = we_memory_new(count * sizeof *notes.away),
+                        .prices = we_memory_new(count * sizeof *notes.prices)};
     *out = NULL;
-    we_status status = last ? lower_best(graph, settings, shapes, alternatives, last, away, out, &b,
-                                         reached ? reached : &unwanted, err)
-                            : we_error_no_memory(err);
-    if (status == WE_OK)
-        status = finish(&b, *out);
-    we_memory_free(last);
+    we_status status = notes.last && notes.away && notes.prices
+                           ? prepare_noted(graph, settings, shapes, alternatives, &notes, out,
+                                           reached ? reached : &unwanted, err)
+                           : we_error_no_memory(err);
+    we_memory_free(notes.last);
+    we_memory_free(notes.away);
+    we_memory_free(notes.prices);
     if (status != WE_OK) {
         we_prepared_free(*out);
         *out = NULL;

@@ -5,6 +5,7 @@
 #include "backend/opencl/device.h"
 #include "plan/plan.h"
 #include "run/offload.h"
+#include "run/placing.h"
 #include "run/profile.h"
 #include "run/workspace.h"
 #include "search/search.h"
@@ -21,6 +22,7 @@ typedef struct we_settings {
     const we_backend *backend;
     we_opencl_device *device; /* that commands may run on besides; NULL: there is none */
     we_placing placing;
+    we_opencl_parameters device_parameters;
     const we_kernels *kernels;
     we_machine machine;
     we_parameters parameters; /* of the machine, as the session found them */
@@ -61,7 +63,8 @@ typedef struct we_prepared {
     bool *direct;              /* per output: the program writes the caller's block itself */
     we_moving *moving;         /* roots come first */
     size_t moving_count;
-    we_offload *offload;  /* NULL: all runs on the CPU */
+    we_offload *offload; /* NULL: all runs on the CPU */
+    we_placing_report placing;
     size_t scratch_bytes; /* the most that a command needs */
     we_merge_report merging;
     int64_t run_bytes; /* that a run takes: arena and outputs */

@@ -15,6 +15,7 @@
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/switches.h"
+#include "run/background.h"
 #include "run/block.h"
 #include "run/explain.h"
 #include "run/model.h"
@@ -35,7 +36,8 @@ static const int64_t DEFAULT_MEMORY_LIMIT = (int64_t)8 << 30;
 typedef struct shape_entry {
     struct shape_entry *next; /* most recently used first */
     we_prepared *prepared;
-    we_view *shapes; /* the key, one per input */
+    we_background *better; /* a program for the device and the CPU, on its way; NULL: there is none */
+    we_view *shapes;       /* the key, one per input */
     we_workspace *idle;
     int32_t users;
 } shape_entry;
@@ -54,6 +56,8 @@ struct we_session {
     pthread_mutex_t lock;
     we_model *model;
     we_settings settings;
+    we_settings
+        first_settings; /* of programs that must not wait for a device: with 'auto' they are the CPU's */
     we_pool *pool;
     symbol_pair *pairs;
     size_t pair_count;
@@ -97,6 +101,12 @@ static we_status read_backend(const char *wanted, we_settings *out, we_error *er
     return we_opencl_open(number, &out->device, err);
 }
 
+/* Whether what was measured of the first device holds for the session's. */
+static bool is_first(const we_settings *settings) {
+    we_opencl_device *devices;
+    return we_opencl_devices(&devices) > 0 && settings->device == devices;
+}
+
 static we_status read_settings(const we_session_options *options, we_settings *out, we_error *err) {
     const char *search = options->search ? options->search : "model";
     const char *precision = options->precision ? options->precision : "high";
@@ -130,6 +140,9 @@ static we_status read_settings(const we_session_options *options, we_settings *o
                                 .parameters = &out->parameters};
     bool standard = out->flags & WE_SESSION_UNCALIBRATED;
     out->parameters = standard ? we_parameters_standard() : we_parameters_now();
+    if (out->device)
+        out->device_parameters =
+            we_parameters_of_device(&out->parameters, is_first(out), &out->device->parameters);
     return WE_OK;
 }
 
@@ -187,6 +200,9 @@ we_status we_session_new(we_model *model, const we_session_options *options, we_
     session->settings.machine.threads = we_pool_threads(session->pool); /* no more than there are cores */
     session->settings.pool = session->pool;
     session->settings.packs = &model->packs;
+    session->first_settings = session->settings;
+    if (session->settings.placing == WE_PLACE_AUTO)
+        session->first_settings.placing = WE_PLACE_CPU;
     if (status == WE_OK)
         status = pair_symbols(&model->graph, session, err);
     if (status == WE_OK)
@@ -213,15 +229,20 @@ we_session *we_session_retain(we_session *session) {
 
 /* ---- Prepared shapes ---- */
 
-static void free_entry(shape_entry *entry) {
-    if (!entry)
-        return;
+static void free_program(shape_entry *entry) {
     while (entry->idle) {
         we_workspace *next = entry->idle->next;
         we_workspace_free(entry->idle);
         entry->idle = next;
     }
     we_prepared_free(entry->prepared);
+}
+
+static void free_entry(shape_entry *entry) {
+    if (!entry)
+        return;
+    we_background_free(entry->better);
+    free_program(entry);
     we_memory_free(entry->shapes);
     we_memory_free(entry);
 }
@@ -258,7 +279,8 @@ static void trim(we_session *session) {
     int32_t seen = 0;
     for (shape_entry **link = &session->shapes; *link;) {
         shape_entry *entry = *link;
-        if (++seen > CACHE_SIZE && entry->users == 0) {
+        bool waits = entry->better && !we_background_is_done(entry->better);
+        if (++seen > CACHE_SIZE && entry->users == 0 && !waits) {
             *link = entry->next;
             free_entry(entry);
         } else {
@@ -277,7 +299,9 @@ static we_status new_entry(we_session *session, const we_view *shapes, shape_ent
     if (entry->shapes) {
         if (graph->input_count)
             memcpy(entry->shapes, shapes, graph->input_count * sizeof *shapes);
-        status = we_prepare_searched(graph, &session->settings, shapes, &entry->prepared, NULL, err);
+        status = we_prepare_searched(graph, &session->first_settings, shapes, &entry->prepared, NULL, err);
+        if (status == WE_OK && session->settings.placing != session->first_settings.placing)
+            entry->better = we_background_new(graph, &session->settings, entry->shapes);
     } else {
         we_error_no_memory(err);
     }
@@ -306,11 +330,24 @@ static we_status find_entry(we_session *session, const we_view *shapes, shape_en
     return WE_OK;
 }
 
+/* Go by the better program from now on. Where there is none after all, the CPU's stays. */
+static void improve(shape_entry *entry) {
+    we_prepared *better;
+    we_background *background = entry->better;
+    entry->better = NULL;
+    if (we_background_take(background, &better, NULL) != WE_OK)
+        return;
+    free_program(entry);
+    entry->prepared = better;
+}
+
 static we_status enter(we_session *session, const we_view *shapes, shape_entry **entry, we_workspace **space,
                        we_error *err) {
     pthread_mutex_lock(&session->lock);
     we_status status = find_entry(session, shapes, entry, err);
     if (status == WE_OK) {
+        if ((*entry)->better && (*entry)->users == 0 && we_background_is_done((*entry)->better))
+            improve(*entry);
         *space = (*entry)->idle;
         if (*space)
             (*entry)->idle = (*space)->next;
@@ -430,6 +467,12 @@ static we_status prepare(we_session *session, const we_view *views, we_error *er
         return WE_OK;
     }
     WE_TRY(status);
+    if (entry->better) { /* nobody takes it while this is a user of the entry */
+        we_background_wait(entry->better);
+        leave(session, entry, space);
+        space = NULL;
+        WE_TRY(enter(session, views, &entry, &space, err));
+    }
     if (!space)
         status = we_prepared_workspace(entry->prepared, &space, err);
     leave(session, entry, space);
@@ -460,7 +503,7 @@ we_status we_session_prepare(we_session *session, const we_binding *inputs, size
 static we_status run_module(we_session *session, we_datum *const *inputs, we_datum **outputs, we_error *err) {
     const we_graph *graph = &session->model->graph;
     we_flow flow = {
-        .settings = &session->settings,
+        .settings = &session->first_settings,
         .pool = session->pool,
         .budget = {.limit = session->settings.memory_limit},
         .texts = {.limit = (size_t)session->settings.memory_limit},
@@ -617,7 +660,7 @@ we_status we_session_explain(we_session *session, char **out, we_error *err) {
         return we_error_set(err, WE_INVALID_ARGUMENT, "session or out pointer is NULL");
     *out = NULL;
     if (atomic_load(&session->dynamic))
-        return we_module_explain(session->module, &session->settings, out, err);
+        return we_module_explain(session->module, &session->first_settings, out, err);
     pthread_mutex_lock(&session->lock);
     we_status status =
         session->shapes

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backend/cpu/gemm.h"
+#include "backend/opencl/measure.h"
 #include "base/error.h"
 #include "search/cost.h"
 #include "search/parameters.h"
@@ -235,6 +236,21 @@ static void measure_all(const bench *b, we_parameters *out) {
     measure_memory(b, best, out);
 }
 
+/* Of the first device, if there is one that works. */
+static void measure_device(we_clock clock_s, void *context, we_parameters *found) {
+    we_opencl_device *device;
+    we_opencl_parameters p;
+    if (we_opencl_devices(&device) == 0 || we_opencl_open(0, &device, NULL) != WE_OK ||
+        we_opencl_measure(device, clock_s, context, &p, NULL) != WE_OK)
+        return;
+    found->device_products = p.products;
+    found->device_bandwidth = p.bandwidth;
+    found->device_launch = p.launch;
+    found->device_to = p.to_rate;
+    found->device_from = p.from_rate;
+    found->device_copy = p.copy;
+}
+
 /* Take over what was found. A clock too coarse, or a faulty one, must not make figures out of nothing. */
 static void take_over(const we_parameters *found, we_parameters *out) {
     const double *from = (const double *)found;
@@ -257,6 +273,7 @@ we_status we_parameters_measure(we_clock clock_s, void *context, we_parameters *
     we_parameters found = {0};
     for (int pass = 0; pass < PASSES; pass++)
         measure_all(&b, &found);
+    measure_device(clock_s, context, &found);
     take_over(&found, out);
     we_memory_free(b.memory);
     we_pool_free(b.pool);

@@ -49,6 +49,22 @@ we_parameters we_parameters_now(void) {
     return p;
 }
 
+static double known(double value, double standard) {
+    return value > 0 ? value : standard;
+}
+
+we_opencl_parameters we_parameters_of_device(const we_parameters *p, bool first,
+                                             const we_opencl_parameters *standard) {
+    if (!first)
+        return *standard;
+    return (we_opencl_parameters){.products = known(p->device_products, standard->products),
+                                  .bandwidth = known(p->device_bandwidth, standard->bandwidth),
+                                  .launch = known(p->device_launch, standard->launch),
+                                  .to_rate = known(p->device_to, standard->to_rate),
+                                  .from_rate = known(p->device_from, standard->from_rate),
+                                  .copy = known(p->device_copy, standard->copy)};
+}
+
 void we_parameters_use(const we_parameters *parameters) {
     pthread_mutex_lock(&lock);
     is_set = parameters != NULL;
@@ -116,14 +132,15 @@ we_status we_parameter_get(size_t index, we_parameter *out, we_error *err) {
 we_status we_parameter_set(const char *name, double value, we_error *err) {
     if (!name)
         return we_error_set(err, WE_INVALID_ARGUMENT, "the parameter's name is NULL");
-    if (!(value >= WE_PARAMETER_LEAST && value <= WE_PARAMETER_MOST))
-        return we_error_set(err, WE_INVALID_ARGUMENT, "parameter '%.80s' cannot be %g", name, value);
-    we_parameters p = we_parameters_now();
+    we_parameters p = we_parameters_now(), standard = we_parameters_standard();
     for (size_t i = 0; i < we_parameter_count(); i++) {
         we_parameter found;
         double *at = parameter(&p, i, &found);
         if (strcmp(found.name, name) != 0)
             continue;
+        if (!(value >= WE_PARAMETER_LEAST && value <= WE_PARAMETER_MOST) &&
+            value != *parameter(&standard, i, &found))
+            return we_error_set(err, WE_INVALID_ARGUMENT, "parameter '%.80s' cannot be %g", name, value);
         *at = value;
         we_parameters_use(&p);
         return WE_OK;

@@ -3,6 +3,7 @@
 #ifndef WE_SEARCH_PARAMETERS_H
 #define WE_SEARCH_PARAMETERS_H
 
+#include "backend/opencl/device.h"
 #include "kernels/kernels.h"
 
 enum {
@@ -21,6 +22,9 @@ typedef struct we_parameters {
     double cycles[WE_MAX_KERNELS]; /* of a micro-kernel, by row: those of its formula in cost.c, per ns */
 } we_parameters;
 
+/* Those of a device, the first or another; `standard` is believed where nothing was measured. */
+we_opencl_parameters we_parameters_of_device(const we_parameters *parameters, bool first,
+                                             const we_opencl_parameters *standard);
 /* A copy of those of the process. */
 we_parameters we_parameters_now(void);
 /* The standard ones. */

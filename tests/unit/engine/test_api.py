@@ -251,7 +251,7 @@ def test_a_missing_file_is_a_storage_error(tmp_path: Path) -> None:
 def test_tables_describe_ops_and_kernels() -> None:
     rows = {op.name: op for op in api.ops()}
     assert rows["Conv"].op_class == "COMPOSITE"
-    assert rows["MaxPool"].claims == "cpu"
+    assert (rows["MaxPool"].claims, rows["Resize"].claims) == ("cpu,opencl", "cpu")
     assert {kernel.family for kernel in api.kernels()} == {
         "unary", "binary", "reduce", "matmul", "depthwise", "window", "softmax", "norm", "gemv",
         "winograd", "transpose", "split", "arg", "cast", "resample", "grouped", "place",

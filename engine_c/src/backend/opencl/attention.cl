@@ -2,6 +2,7 @@
  * whole. What was summed before a larger score came is scaled down (Source: Dao et al., "FlashAttention", 2022).
  * Definitions: BQ queries, BK keys of a block; D, DV sizes of a head; NT work items, a multiple of BQ; MASK 0 none, 1 added,
  * 2 boolean. */
+#define HELPER static __attribute__((always_inline))
 typedef struct {
     long batch, head, row; /* elements between neighbours */
 } place_t;
@@ -15,7 +16,7 @@ typedef struct {
 
 enum { LANES = NT / BQ, COLUMNS = (DV + LANES - 1) / LANES }; /* work items of a query; results of an item */
 
-float masked(float score, attention_t a, global const char *mask, long at, int query, int key) {
+HELPER float masked(float score, attention_t a, global const char *mask, long at, int query, int key) {
     if (a.causal && key > query)
         return -INFINITY;
 #if MASK == 1

@@ -27,31 +27,35 @@ static double raster_bytes(const we_program *program, const we_command *c) {
     return bytes;
 }
 
-static double matmul_ns(const we_opencl_device *d, const we_program *program, const we_command *c) {
+static double matmul_ns(const we_opencl_device *d, const we_opencl_parameters *believed,
+                        const we_program *program, const we_command *c) {
     we_opencl_product product = {.p = c->u.matmul};
-    double traffic = bytes_of(program, c) / d->parameters.bandwidth;
-    return fmax(traffic, c->u.matmul.k > 0 ? we_opencl_cut_of(d, &product).ns : 0) + d->parameters.launch;
+    double traffic = bytes_of(program, c) / believed->bandwidth;
+    return fmax(traffic, c->u.matmul.k > 0 ? we_opencl_cut_of(d, believed, &product).ns : 0) +
+           believed->launch;
 }
 
-static double loop_ns(const we_opencl_device *d, const we_program *program, const we_command *c) {
+static double loop_ns(const we_opencl_device *d, const we_opencl_parameters *believed,
+                      const we_program *program, const we_command *c) {
     const we_loop *loop = &c->u.loop;
     double body = 0;
     if (we_loop_is_simple(program, loop) && loop->independent)
-        return d->parameters.launch + bytes_of(program, c) * SCATTERED / d->parameters.bandwidth;
+        return believed->launch + bytes_of(program, c) * SCATTERED / believed->bandwidth;
     for (size_t i = 0; i < loop->body_count; i++)
-        body += we_opencl_cost_ns(d, program, &loop->body[i]);
+        body += we_opencl_cost_ns(d, believed, program, &loop->body[i]);
     return body * (double)we_loop_iterations(loop);
 }
 
-double we_opencl_cost_ns(const we_opencl_device *d, const we_program *program, const we_command *c) {
+double we_opencl_cost_ns(const we_opencl_device *d, const we_opencl_parameters *believed,
+                         const we_program *program, const we_command *c) {
     const we_claim_methods *claim = we_claim_of(c);
     double count = (double)program->tensors[c->out].count;
     we_work work = {.products = FORMULA_PRODUCTS * count, .launches = 1};
     switch (c->kind) {
     case WE_COMMAND_MATMUL:
-        return matmul_ns(d, program, c);
+        return matmul_ns(d, believed, program, c);
     case WE_COMMAND_LOOP:
-        return loop_ns(d, program, c);
+        return loop_ns(d, believed, program, c);
     case WE_COMMAND_RASTER:
         work.bytes = raster_bytes(program, c);
         break;
@@ -64,6 +68,6 @@ double we_opencl_cost_ns(const we_opencl_device *d, const we_program *program, c
     default:
         work.bytes = bytes_of(program, c);
     }
-    return fmax(work.products / d->parameters.products, work.bytes / d->parameters.bandwidth) +
-           work.launches * d->parameters.launch;
+    return fmax(work.products / believed->products, work.bytes / believed->bandwidth) +
+           work.launches * believed->launch;
 }

@@ -37,7 +37,7 @@ static bool has_extension(const we_cl *cl, void *id, const char *name) {
 static we_opencl_parameters standard(uint64_t type, uint32_t units) {
     if (type & WE_CL_TYPE_CPU)
         return (we_opencl_parameters){8.0 * units, 10, 20e3, 5, 5, 2e3};
-    return (we_opencl_parameters){64.0 * units, 4.0 * units, 5e3, 10, 10, 10e3};
+    return (we_opencl_parameters){128.0 * units, 8.0 * units, 5e3, 10, 10, 10e3};
 }
 
 static void describe(const we_cl *cl, void *platform, void *id, we_opencl_device *d) {
@@ -90,9 +90,17 @@ size_t we_opencl_devices(we_opencl_device **out) {
     return device_count;
 }
 
-we_status we_opencl_failed(we_error *err, const we_opencl_device *device, const char *call, int32_t code) {
+/* What drivers say when a kernel faulted. */
+static bool is_fault(int32_t code) {
+    return code == WE_CL_OUT_OF_RESOURCES || code == WE_CL_EXEC_STATUS_ERROR ||
+           code == WE_CL_INVALID_COMMAND_QUEUE || code == WE_CL_NVIDIA_ILLEGAL_ACCESS;
+}
+
+we_status we_opencl_failed(we_error *err, we_opencl_device *device, const char *call, int32_t code) {
     bool memory = code == WE_CL_MEM_OBJECT_ALLOCATION_FAILURE || code == WE_CL_OUT_OF_HOST_MEMORY ||
                   code == WE_CL_INVALID_BUFFER_SIZE;
+    if (is_fault(code))
+        atomic_store(&device->lost, true);
     return we_error_set(err, memory ? WE_OUT_OF_MEMORY : WE_DEVICE, "%.90s: cl%s gives %s (%d)%s",
                         device->name, call, we_cl_error_name(code), (int)code,
                         memory ? ": the device has too little memory for this model" : "");
@@ -112,6 +120,10 @@ we_status we_opencl_open(size_t number, we_opencl_device **out, we_error *err) {
     we_opencl_device *d = &list[number];
     int32_t code = 0;
     pthread_mutex_lock(&d->lock);
+    if (atomic_exchange(&d->lost, false)) {
+        d->context = NULL;
+        d->kernels = NULL;
+    }
     if (!d->context)
         d->context = d->cl->CreateContext(NULL, 1, &d->id, NULL, NULL, &code);
     pthread_mutex_unlock(&d->lock);

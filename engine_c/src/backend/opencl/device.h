@@ -3,11 +3,14 @@
  *  - devices are listed once per process, GPUs first, and never closed;
  *  - a kernel is built once per process; its program comes from the cache folder if an earlier process built
  * it;
+ *  - a kernel that faults takes the context with all that belongs to it; whoever opens the device next gets a
+ * new one, and what the old one had is left to the process's end;
  *  - `lock` guards the kernels: the arguments of one are set and its launch is queued under it. */
 #ifndef WE_BACKEND_OPENCL_DEVICE_H
 #define WE_BACKEND_OPENCL_DEVICE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include <walle/engine.h>
@@ -35,6 +38,7 @@ typedef struct we_opencl_device {
     uint64_t memory_bytes, most_bytes; /* of all memory, of one buffer */
     bool f64, f16, exact_division, unified;
     we_opencl_parameters parameters;
+    _Atomic bool lost; /* the context is of no more use */
     pthread_mutex_t lock;
     we_opencl_kernel *kernels;
 } we_opencl_device;
@@ -56,8 +60,8 @@ we_status we_opencl_open(size_t number, we_opencl_device **out, we_error *err);
 we_status we_opencl_kernel_get(we_opencl_device *device, const char *source, const char *options,
                                const char *name, const we_opencl_kernel **out, we_error *err);
 
-/* The failure of a call as status and message: OUT_OF_MEMORY or DEVICE. */
-we_status we_opencl_failed(we_error *err, const we_opencl_device *device, const char *call, int32_t code);
+/* The failure of a call as status and message: OUT_OF_MEMORY or DEVICE; then the device may be lost. */
+we_status we_opencl_failed(we_error *err, we_opencl_device *device, const char *call, int32_t code);
 
 /* Keep built programs in files of that folder; NULL: do not. */
 void we_opencl_keep_programs(const char *folder);

@@ -1,5 +1,6 @@
 /* What the formulas of kernels/*_fns.inc are written with. Definitions: TYPE, SIGNED, FLOATING of the operands; IX, the type
  * of indices. The kernel is made per formula and walk (elementwise.c). */
+#define HELPER static __attribute__((always_inline))
 #pragma OPENCL FP_CONTRACT OFF
 #ifdef HAVE_F64
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
@@ -11,21 +12,21 @@
     (SIGNED ? (ulong)((long)(a) >> ((ulong)(b) > 63 ? 63 : (b))) : ((ulong)(b) > 63 ? 0 : (ulong)(a) >> (b)))
 #define INTEGER_POWER(a, b) (SIGNED ? (TYPE)integer_power(a, b) : (TYPE)unsigned_power(a, b))
 
-ulong unsigned_power(ulong base, ulong exponent) {
+HELPER ulong unsigned_power(ulong base, ulong exponent) {
     ulong result = 1;
     for (; exponent; exponent >>= 1, base *= base)
         result = exponent & 1 ? result * base : result;
     return result;
 }
 
-long integer_power(long base, long exponent) {
+HELPER long integer_power(long base, long exponent) {
     if (exponent < 0)
         return base == 1 ? 1 : base == -1 ? (exponent & 1 ? -1 : 1) : 0;
     return (long)unsigned_power((ulong)base, (ulong)exponent);
 }
 
 /* The remainder with the sign of b. */
-TYPE floored_mod(TYPE a, TYPE b) {
+HELPER TYPE floored_mod(TYPE a, TYPE b) {
 #if FLOATING
     TYPE rest = fmod(a, b);
     return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
@@ -37,7 +38,7 @@ TYPE floored_mod(TYPE a, TYPE b) {
 #endif
 }
 
-ushort to_bf16(float value) {
+HELPER ushort to_bf16(float value) {
     uint wide = as_uint(value);
     return (wide & 0x7FFFFFFF) > 0x7F800000 ? (ushort)(wide >> 16 | 0x40)
                                             : (ushort)((wide + 0x7FFF + (wide >> 16 & 1)) >> 16);

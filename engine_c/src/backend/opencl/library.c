@@ -37,9 +37,9 @@ const char *we_cl_error_name(int32_t code) {
         {WE_CL_OUT_OF_RESOURCES, "CL_OUT_OF_RESOURCES"},
         {WE_CL_OUT_OF_HOST_MEMORY, "CL_OUT_OF_HOST_MEMORY"},
         {WE_CL_BUILD_PROGRAM_FAILURE, "CL_BUILD_PROGRAM_FAILURE"},
-        {-14, "CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST"},
+        {WE_CL_EXEC_STATUS_ERROR, "CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST"},
         {-30, "CL_INVALID_VALUE"},
-        {-36, "CL_INVALID_COMMAND_QUEUE"},
+        {WE_CL_INVALID_COMMAND_QUEUE, "CL_INVALID_COMMAND_QUEUE"},
         {-38, "CL_INVALID_MEM_OBJECT"},
         {-43, "CL_INVALID_BUILD_OPTIONS"},
         {-48, "CL_INVALID_KERNEL"},
@@ -48,6 +48,7 @@ const char *we_cl_error_name(int32_t code) {
         {-54, "CL_INVALID_WORK_GROUP_SIZE"},
         {-55, "CL_INVALID_WORK_ITEM_SIZE"},
         {WE_CL_INVALID_BUFFER_SIZE, "CL_INVALID_BUFFER_SIZE"},
+        {WE_CL_NVIDIA_ILLEGAL_ACCESS, "an illegal access to memory"},
         {-1001, "CL_PLATFORM_NOT_FOUND_KHR"},
     };
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {

@@ -59,16 +59,17 @@ static int64_t blocks(int64_t count, int64_t size) {
 /* ---- Which way ---- */
 
 /* ns of a tiling: rounds of all units, each as long as one tile. */
-static double price(const we_opencl_device *d, const we_matmul *p, size_t tile, int32_t splits) {
+static double price(const we_opencl_device *d, const we_opencl_parameters *believed, const we_matmul *p,
+                    size_t tile, int32_t splits) {
     const we_opencl_tile *t = &TILES[tile];
     double groups = (double)(blocks(p->m, t->bm) * blocks(p->n, t->bn) * batch_of(p) * splits);
-    double rate = d->parameters.products * SHARES[tile]; /* multiply-adds per ns of all units */
+    double rate = believed->products * SHARES[tile]; /* multiply-adds per ns of all units */
     double rounds = fmax(1, groups / (d->units * GROUPS_PER_UNIT));
     rounds = groups > 8.0 * d->units * GROUPS_PER_UNIT ? rounds : ceil(rounds);
     double each = (double)t->bm * t->bn * (double)blocks(p->k, splits) / (rate / d->units) * GROUPS_PER_UNIT;
     double lone = groups < d->units * GROUPS_PER_UNIT ? 0.6 : 1; /* a group alone on its unit is faster */
-    double join = splits > 1 ? d->parameters.launch + (double)(p->m * p->n * batch_of(p)) * 4 * (splits + 1) /
-                                                          d->parameters.bandwidth
+    double join = splits > 1 ? believed->launch + (double)(p->m * p->n * batch_of(p)) * 4 * (splits + 1) /
+                                                      believed->bandwidth
                              : 0;
     return rounds * each * lone + join;
 }
@@ -79,7 +80,8 @@ static bool fits_device(const we_opencl_device *d, const we_opencl_tile *t) {
            (!(d->type & WE_CL_TYPE_CPU) || t->bm * t->bn <= MOST_OF_A_CPU);
 }
 
-we_opencl_cut we_opencl_cut_of(const we_opencl_device *d, const we_opencl_product *product) {
+we_opencl_cut we_opencl_cut_of(const we_opencl_device *d, const we_opencl_parameters *believed,
+                               const we_opencl_product *product) {
     const we_matmul *p = &product->p;
     we_opencl_cut best = {.ns = INFINITY};
     for (size_t tile = 0; tile < sizeof TILES / sizeof *TILES; tile++) {
@@ -87,9 +89,9 @@ we_opencl_cut we_opencl_cut_of(const we_opencl_device *d, const we_opencl_produc
             continue;
         for (int32_t splits = 1; splits <= MOST_SPLITS && (splits == 1 || p->k / splits >= SPLIT_STEPS);
              splits *= 2) {
-            double ns = price(d, p, tile, splits);
+            double ns = price(d, believed, p, tile, splits);
             if (ns < best.ns)
-                best = (we_opencl_cut){&TILES[tile], splits, ns};
+                best = (we_opencl_cut){&TILES[tile], splits, ns, SHARES[tile]};
         }
     }
     return best;
@@ -155,7 +157,7 @@ static void record_join(we_recorder *r, const we_opencl_product *q, const we_ope
 
 void we_opencl_product_record(we_recorder *r, const we_opencl_product *q) {
     char options[WE_OPENCL_OPTIONS], more[160];
-    we_opencl_cut cut = we_opencl_cut_of(r->device, q);
+    we_opencl_cut cut = we_opencl_cut_of(r->device, &r->parameters, q);
     const we_opencl_tile *t = cut.tile;
     const we_matmul *p = &q->p;
     int64_t batch = batch_of(p), part = blocks(blocks(p->k, cut.splits), t->bk) * t->bk;

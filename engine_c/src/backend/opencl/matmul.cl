@@ -10,6 +10,7 @@
  * SPLIT: parts of k go to different groups, which leave partial sums for `matmul_join`.
  * OUT_IMAGES: columns are positions of images: C is [image, row, position].
  */
+#define HELPER static __attribute__((always_inline))
 #ifdef HAVE_F64
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
 #endif
@@ -32,7 +33,7 @@ typedef struct {
     int relu, residual;
 } finish_t;
 
-float finish(float sum, finish_t f, long row, int column, float residual, global const float *bias) {
+HELPER float finish(float sum, finish_t f, long row, int column, float residual, global const float *bias) {
     if (f.bias == 1)
         sum += bias[row % f.period];
     if (f.bias == 2)
@@ -57,7 +58,7 @@ typedef struct {
 } product_t;
 
 /* Where item `batch` of both operands begins. */
-void begin(product_t p, int batch, long *a, long *b) {
+HELPER void begin(product_t p, int batch, long *a, long *b) {
     *a = *b = 0;
 UNROLL
     for (int i = BATCH_RANK - 1; i >= 0; i--) {
@@ -69,7 +70,7 @@ UNROLL
 }
 
 /* Where a result goes. */
-long place(product_t p, int batch, int row, int column) {
+HELPER long place(product_t p, int batch, int row, int column) {
 #if OUT_IMAGES
     int image = column / p.positions;
     return (((long)image * p.batch_size[BATCH_RANK - 1] + batch) * p.m + row) * p.positions + column -
@@ -194,7 +195,8 @@ kernel __attribute__((reqd_work_group_size(NT, 1, 1))) void matmul(
     product_t p, finish_t f, image_t image, global const char *a_, long ao, global const char *b_, long bo,
     global const char *taps_, long to, global const char *bias_, long biaso, global const char *residual_, long ro,
     global char *c_, long co) {
-    local float tile_a[2][BK * LDA], tile_b[2][BK * LDB];
+    local float4 fours_a[2 * BK * LDA / 4], fours_b[2 * BK * LDB / 4]; /* aligned for vectors */
+    local float *const tile_a = (local float *)fours_a, *const tile_b = (local float *)fours_b;
     int lane = get_local_id(0), tx = lane % (BN / TN), ty = lane / (BN / TN);
     int n0 = get_group_id(0) * BN, m0 = get_group_id(1) * BM;
     int batch = get_group_id(2) / p.splits, split = get_group_id(2) % p.splits;
@@ -220,8 +222,8 @@ UNROLL
 
     READ_TILE_A(k_begin)
     READ_TILE_B(k_begin)
-    KEEP_TILE_A(tile_a[0])
-    KEEP_TILE_B(tile_b[0])
+    KEEP_TILE_A(tile_a)
+    KEEP_TILE_B(tile_b)
     barrier(CLK_LOCAL_MEM_FENCE);
     int now = 0;
     for (int k0 = k_begin; k0 < k_end; k0 += BK) {
@@ -230,7 +232,7 @@ UNROLL
             READ_TILE_A(k0 + BK)
             READ_TILE_B(k0 + BK)
         }
-        local const float *la = tile_a[now] + 4 * ty, *lb = tile_b[now] + 4 * tx;
+        local const float *la = tile_a + now * BK * LDA + 4 * ty, *lb = tile_b + now * BK * LDB + 4 * tx;
 UNROLL
         for (int kk = 0; kk < BK; kk++) {
             float fa[TM], fb[TN];
@@ -251,8 +253,9 @@ UNROLL
                     sum[i][j] = fma(fa[i], fb[j], sum[i][j]);
         }
         if (more) {
-            KEEP_TILE_A(tile_a[1 - now])
-            KEEP_TILE_B(tile_b[1 - now])
+            local float *next_a = tile_a + (1 - now) * BK * LDA, *next_b = tile_b + (1 - now) * BK * LDB;
+            KEEP_TILE_A(next_a)
+            KEEP_TILE_B(next_b)
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         now = 1 - now;

@@ -21,8 +21,8 @@ bool we_opencl_takes(const we_opencl_device *device, const we_program *program, 
 void we_opencl_record(we_recorder *r, const we_command *command);
 
 /* ns that a command which it takes is expected to need. */
-double we_opencl_cost_ns(const we_opencl_device *device, const we_program *program,
-                         const we_command *command);
+double we_opencl_cost_ns(const we_opencl_device *device, const we_opencl_parameters *parameters,
+                         const we_program *program, const we_command *command);
 
 /* Definitions that every program gets, with room for more behind them. */
 enum { WE_OPENCL_OPTIONS = 512 };

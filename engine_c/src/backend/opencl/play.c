@@ -61,8 +61,10 @@ static void place_tensors(we_opencl_score *s, we_opencl_planned planned, const v
     }
 }
 
-static we_status record(we_opencl_score *s, we_program *program, const bool *here, we_error *err) {
+static we_status record(we_opencl_score *s, const we_opencl_parameters *parameters, we_program *program,
+                        const bool *here, we_error *err) {
     we_recorder r = {.device = s->device,
+                     .parameters = *parameters,
                      .program = program,
                      .tape = &s->tape,
                      .spots = s->spots,
@@ -79,8 +81,7 @@ static we_status record(we_opencl_score *s, we_program *program, const bool *her
     return r.status;
 }
 
-static we_status new_buffer(const we_opencl_device *d, uint64_t flags, int64_t bytes, void **out,
-                            we_error *err) {
+static we_status new_buffer(we_opencl_device *d, uint64_t flags, int64_t bytes, void **out, we_error *err) {
     int32_t code = 0;
     if ((uint64_t)bytes > d->most_bytes)
         return we_error_set(
@@ -92,7 +93,7 @@ static we_status new_buffer(const we_opencl_device *d, uint64_t flags, int64_t b
     return *out ? WE_OK : we_opencl_failed(err, d, "CreateBuffer", code);
 }
 
-static we_status new_queue(const we_opencl_device *d, void **out, we_error *err) {
+static we_status new_queue(we_opencl_device *d, void **out, we_error *err) {
     int32_t code = 0;
     *out = d->cl->CreateCommandQueue(d->context, d->id, 0, &code);
     return *out ? WE_OK : we_opencl_failed(err, d, "CreateCommandQueue", code);
@@ -100,7 +101,7 @@ static we_status new_queue(const we_opencl_device *d, void **out, we_error *err)
 
 static we_status upload_constants(we_opencl_score *s, we_error *err) {
     void *queue;
-    const we_opencl_device *d = s->device;
+    we_opencl_device *d = s->device;
     WE_TRY(new_buffer(d, WE_CL_MEM_READ_ONLY, s->tape.constant_bytes, &s->constants, err));
     WE_TRY(new_queue(d, &queue, err));
     int32_t code = 0;
@@ -116,9 +117,9 @@ static we_status upload_constants(we_opencl_score *s, we_error *err) {
     return code == 0 ? WE_OK : we_opencl_failed(err, d, "EnqueueWriteBuffer", code);
 }
 
-we_status we_opencl_score_new(we_opencl_device *device, we_program *program, const bool *here,
-                              we_opencl_planned planned, const void *plan, int64_t arena_bytes,
-                              we_opencl_score **out, we_error *err) {
+we_status we_opencl_score_new(we_opencl_device *device, const we_opencl_parameters *parameters,
+                              we_program *program, const bool *here, we_opencl_planned planned,
+                              const void *plan, int64_t arena_bytes, we_opencl_score **out, we_error *err) {
     we_opencl_score *s = we_memory_new(sizeof *s);
     *out = NULL;
     if (!s)
@@ -130,7 +131,7 @@ we_status we_opencl_score_new(we_opencl_device *device, we_program *program, con
     we_status status = s->spots && s->first_launch ? WE_OK : we_error_no_memory(err);
     if (status == WE_OK) {
         place_tensors(s, planned, plan, arena_bytes);
-        status = record(s, program, here, err);
+        status = record(s, parameters, program, here, err);
     }
     if (status == WE_OK)
         status = upload_constants(s, err);

@@ -12,9 +12,9 @@ typedef struct we_opencl_space we_opencl_space; /* of one run at a time */
 typedef int64_t (*we_opencl_planned)(const void *plan, int32_t root);
 
 /* Record the commands flagged in `here`, and bring the constants they read to the device. */
-we_status we_opencl_score_new(we_opencl_device *device, we_program *program, const bool *here,
-                              we_opencl_planned planned, const void *plan, int64_t arena_bytes,
-                              we_opencl_score **out, we_error *err);
+we_status we_opencl_score_new(we_opencl_device *device, const we_opencl_parameters *parameters,
+                              we_program *program, const bool *here, we_opencl_planned planned,
+                              const void *plan, int64_t arena_bytes, we_opencl_score **out, we_error *err);
 void we_opencl_score_free(we_opencl_score *score);
 int64_t we_opencl_score_bytes(const we_opencl_score *score); /* of the device's memory, that a run takes */
 

@@ -37,9 +37,10 @@ typedef struct we_opencl_product {
 typedef struct we_opencl_cut {
     const we_opencl_tile *tile;
     int32_t splits;
-    double ns; /* expected */
+    double ns, share; /* expected time; share of the device's arithmetic that the tile reaches */
 } we_opencl_cut;
-we_opencl_cut we_opencl_cut_of(const we_opencl_device *device, const we_opencl_product *product);
+we_opencl_cut we_opencl_cut_of(const we_opencl_device *device, const we_opencl_parameters *parameters,
+                               const we_opencl_product *product);
 
 /* How its operands are read, from where they lie; patches stay patches. */
 void we_opencl_product_settle(we_opencl_product *product);

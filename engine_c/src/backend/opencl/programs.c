@@ -1,6 +1,6 @@
-/* A file is named by a hash of the device, its driver, the options and the source, and holds those four
- * beside the binary, so that no hash is trusted. What cannot be read or written is left aside: it costs time
- * alone. */
+/* A file is named by a hash of the device, its driver, the options and the source, and holds those four, a
+ * hash of the binary, and the binary: no name is trusted, and no driver sees a damaged binary, which some do
+ * not survive. What cannot be read or written is left aside: it costs time alone. */
 #include "backend/opencl/programs.h"
 
 #include <errno.h>
@@ -35,6 +35,13 @@ static uint64_t hash(uint64_t state, const char *text) {
     return state;
 }
 
+static uint64_t hash_bytes(const unsigned char *bytes, size_t count) {
+    uint64_t state = 0xCBF29CE484222325u;
+    for (size_t i = 0; i < count; i++)
+        state = (state ^ bytes[i]) * 0x100000001B3u;
+    return state;
+}
+
 static bool file_of(const we_opencl_device *d, const char *key, char *out) {
     pthread_mutex_lock(&kept_lock);
     bool kept = kept_in[0] != 0;
@@ -54,25 +61,36 @@ static char *key_of(const we_opencl_device *d, const char *source, const char *o
     return key;
 }
 
+/* What of a file's bytes is the binary, moved to their beginning; 0 where the file is not what it should be.
+ */
+static size_t unwrap(unsigned char *all, size_t size, const char *key) {
+    size_t key_bytes = strlen(key) + 1, head = key_bytes + sizeof(uint64_t);
+    uint64_t kept;
+    if (size <= head || memcmp(all, key, key_bytes) != 0)
+        return 0;
+    memcpy(&kept, all + key_bytes, sizeof kept);
+    if (hash_bytes(all + head, size - head) != kept)
+        return 0;
+    memmove(all, all + head, size - head);
+    return size - head;
+}
+
 static unsigned char *read_file(const char *path, const char *key, size_t *bytes) {
-    size_t key_bytes = strlen(key) + 1;
     FILE *file = fopen(path, "rb");
     unsigned char *all = NULL;
     struct stat about;
     *bytes = 0;
     if (!file)
         return NULL;
-    if (fstat(fileno(file), &about) == 0 && (size_t)about.st_size > key_bytes && about.st_size < MOST_BINARY)
+    if (fstat(fileno(file), &about) == 0 && about.st_size > 0 && about.st_size < MOST_BINARY)
         all = we_memory_new_dirty((size_t)about.st_size);
-    if (all && fread(all, 1, (size_t)about.st_size, file) == (size_t)about.st_size &&
-        memcmp(all, key, key_bytes) == 0)
-        *bytes = (size_t)about.st_size - key_bytes;
+    if (all && fread(all, 1, (size_t)about.st_size, file) == (size_t)about.st_size)
+        *bytes = unwrap(all, (size_t)about.st_size, key);
     fclose(file);
     if (*bytes)
-        memmove(all, all + key_bytes, *bytes);
-    else
-        we_memory_free(all);
-    return *bytes ? all : NULL;
+        return all;
+    we_memory_free(all);
+    return NULL;
 }
 
 /* Whole or not at all. */
@@ -83,7 +101,9 @@ static void write_file(const char *path, const char *key, const unsigned char *b
     if (!file)
         return;
     size_t key_bytes = strlen(key) + 1;
-    bool written = fwrite(key, 1, key_bytes, file) == key_bytes && fwrite(binary, 1, bytes, file) == bytes;
+    uint64_t sum = hash_bytes(binary, bytes);
+    bool written = fwrite(key, 1, key_bytes, file) == key_bytes && fwrite(&sum, sizeof sum, 1, file) == 1 &&
+                   fwrite(binary, 1, bytes, file) == bytes;
     written = fclose(file) == 0 && written;
     if (!written || rename(temporary, path) != 0)
         unlink(temporary);
@@ -117,7 +137,7 @@ static void *from_file(const we_opencl_device *d, const char *path, const char *
 }
 
 /* The first lines of what the compiler says. */
-static we_status build_failed(const we_opencl_device *d, void *program, int32_t code, we_error *err) {
+static we_status build_failed(we_opencl_device *d, void *program, int32_t code, we_error *err) {
     char *log = we_memory_new(LOG_BYTES);
     if (log)
         d->cl->GetProgramBuildInfo(program, d->id, WE_CL_PROGRAM_BUILD_LOG, LOG_BYTES - 1, log, NULL);
@@ -127,7 +147,7 @@ static we_status build_failed(const we_opencl_device *d, void *program, int32_t 
     return status;
 }
 
-static we_status from_source(const we_opencl_device *d, const char *source, const char *options, void **out,
+static we_status from_source(we_opencl_device *d, const char *source, const char *options, void **out,
                              we_error *err) {
     int32_t code = 0;
     void *program = d->cl->CreateProgramWithSource(d->context, 1, &source, NULL, &code);
@@ -143,7 +163,7 @@ static we_status from_source(const we_opencl_device *d, const char *source, cons
     return WE_OK;
 }
 
-we_status we_opencl_program(const we_opencl_device *d, const char *source, const char *options, void **out,
+we_status we_opencl_program(we_opencl_device *d, const char *source, const char *options, void **out,
                             we_error *err) {
     char path[PATH_BYTES], *key = key_of(d, source, options);
     if (!key)

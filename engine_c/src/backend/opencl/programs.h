@@ -5,7 +5,7 @@
 #include "backend/opencl/device.h"
 
 /* A built program that the caller releases. The device's lock is held. */
-we_status we_opencl_program(const we_opencl_device *device, const char *source, const char *options,
-                            void **out, we_error *err);
+we_status we_opencl_program(we_opencl_device *device, const char *source, const char *options, void **out,
+                            we_error *err);
 
 #endif

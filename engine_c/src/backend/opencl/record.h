@@ -60,6 +60,7 @@ typedef struct we_tape {
 
 typedef struct we_recorder {
     we_opencl_device *device;
+    we_opencl_parameters parameters;
     we_program *program;
     we_tape *tape;
     we_spot *spots;     /* per tensor; a loop moves its views */

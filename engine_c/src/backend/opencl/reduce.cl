@@ -1,11 +1,12 @@
 /* Reductions, extremes and orders of [outer, k, inner]. Definitions: TYPE; FLOATING; LOWEST, HIGHEST; START and STEP of a
  * reduction, in s and x; LARGEST, LAST of an extreme; GROUP, the work items of a group. */
+#define HELPER static __attribute__((always_inline))
 #ifdef HAVE_F64
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
 #endif
 
 #ifdef STEP
-TYPE reduced(TYPE s, TYPE x) {
+HELPER TYPE reduced(TYPE s, TYPE x) {
     return STEP;
 }
 
@@ -66,7 +67,7 @@ kernel void arg(long count, long k, long inner, global const char *p, long po, g
 }
 
 /* Does a, of index i, come before b, of index j? NaN is the largest of all; of equals the first comes first. */
-bool comes_before(TYPE a, long i, TYPE b, long j) {
+HELPER bool comes_before(TYPE a, long i, TYPE b, long j) {
     bool a_nan = a != a, b_nan = b != b;
     bool greater = a_nan ? !b_nan : !b_nan && a > b, less = b_nan ? !a_nan : !a_nan && a < b;
     return (LARGEST ? greater : less) || (!greater && !less && i < j);
@@ -88,7 +89,7 @@ kernel void top(long count, long n, long inner, long k, global const char *p, lo
 #endif
 
 /* As backend/cpu/random.c. */
-ulong mixed(ulong x) {
+HELPER ulong mixed(ulong x) {
     x += 0x9E3779B97F4A7C15ul;
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9ul;
     x = (x ^ x >> 27) * 0x94D049BB133111EBul;

@@ -1,6 +1,7 @@
 /* Rows of [rows, k], one group each. Definition: GROUP, its work items. */
+#define HELPER static __attribute__((always_inline))
 
-float group_sum(float value, local float *parts) {
+HELPER float group_sum(float value, local float *parts) {
     int lane = get_local_id(0);
     barrier(CLK_LOCAL_MEM_FENCE);
     parts[lane] = value;
@@ -14,7 +15,7 @@ float group_sum(float value, local float *parts) {
 }
 
 /* NaN wins. */
-float group_max(float value, local float *parts) {
+HELPER float group_max(float value, local float *parts) {
     int lane = get_local_id(0);
     barrier(CLK_LOCAL_MEM_FENCE);
     parts[lane] = value;
