@@ -46,11 +46,28 @@ void we_search_choose(const we_machine *machine, const we_program *program, bool
         command->u.claim.kernel = candidates[best].kernel;
 }
 
+static const we_matmul_row *kernel_named(const char *name) {
+    const we_matmul_row *rows;
+    size_t count = we_matmul_rows(&rows);
+    for (size_t i = 0; name && i < count; i++) {
+        if (strcmp(rows[i].name, name) == 0)
+            return &rows[i];
+    }
+    return NULL;
+}
+
+/* By the same rule as `pick`. */
 size_t we_alternatives_predicted(const we_alternatives *list) {
-    size_t best = 0;
+    size_t best = 0, first = 0;
     for (size_t i = 1; i < list->count; i++)
         best = list->at[i].predicted_ms < list->at[best].predicted_ms ? i : best;
-    return best;
+    const we_alternative *least = &list->at[best];
+    const we_matmul_row *kernel = kernel_named(least->candidate);
+    while (first < best && (list->at[first].claim != least->claim ||
+                            list->at[first].predicted_ms > least->predicted_ms * AS_GOOD ||
+                            !are_alike(kernel_named(list->at[first].candidate), kernel)))
+        first++;
+    return first;
 }
 
 size_t we_alternatives_measured(const we_alternatives *list) {
