@@ -549,7 +549,7 @@ static void check_grouped(const char *name, we_grouped_kernel kernel) {
                         .residual = check_below(2) ? added : NULL,
                         .low = check_below(2) ? 0 : -INFINITY,
                         .high = check_below(2) ? 2 : INFINITY,
-                        .size = 2 << check_below(3)};
+                        .size = 2 << check_below(4)};
         if (g.stretch.channels < g.size)
             continue;
         g.stretch.channels -= g.stretch.channels % g.size;
@@ -570,6 +570,69 @@ static void check_grouped(const char *name, we_grouped_kernel kernel) {
     }
 }
 
+/* A result of several roundings against the reference in double: so many units of what it is made of. */
+static void check_near(const char *name, int64_t k, float got, float want, double size, double units) {
+    double error = fabs((double)got - want);
+    CHECK(got == want || (got != got && want != want) || error <= units * 0x1p-24 * size,
+          "%s: k %" PRId64 ": %.9g, not %.9g", name, k, got, want);
+}
+
+/* Planes of some rows, windows of any size, step, dilation and padding, in parts. */
+static we_plane some_plane(bool filters) {
+    enum { MOST_EXTENT = 70 };
+    we_plane p = {.low = check_below(2) ? 0 : -INFINITY, .high = check_below(2) ? 2 : INFINITY, .bias = 0.5f};
+    for (int i = 0; i < 2; i++) {
+        p.in[i] = 1 + check_below(i ? MOST_EXTENT : 20);
+        p.taps[i] = 1 + check_below(check_below(2) ? 3 : 7);
+        p.step[i] = 1 + check_below(4);
+        p.dilation[i] = 1 + (check_below(4) == 0) * check_below(3);
+        p.pad[i] = check_below(p.taps[i] * p.dilation[i] + 2);
+        p.out[i] = (p.in[i] + p.pad[i] + check_below(4)) / p.step[i] + 1;
+    }
+    p.first = check_below(p.out[0]);
+    p.end = p.first + check_below(p.out[0] - p.first + 1);
+    static const float SOME;
+    p.weights = filters ? &SOME : NULL;
+    p.width = we_plane_width(&p);
+    return p;
+}
+
+static void check_plane(const char *name, we_plane_kernel kernel, we_plane_kernel ref, bool filters) {
+    enum { MOST = 2 * LONGEST, SCRATCH = 1 << 16 };
+    static float x[MOST], want[MOST], added[MOST], weights[64], shares[2][200], scratch[SCRATCH + 16];
+    output got;
+    for (int round = 0; round < 1000; round++) {
+        we_plane p = some_plane(filters);
+        int64_t in = p.in[0] * p.in[1], out = p.out[0] * p.out[1],
+                room = we_plane_scratch(&p, p.end - p.first);
+        if (in > MOST || out > MOST || room > SCRATCH || p.first == p.end)
+            continue;
+        int64_t skew = check_below(16);
+        fill(WE_F32, x, in, 0);
+        if (check_below(4) == 0 && !filters)
+            x[check_below(in)] = NAN;
+        fill(WE_F32, added, out, 0);
+        fill(WE_F32, weights, 64, 0);
+        fill(WE_F32, shares[0], 200, 0);
+        fill(WE_F32, shares[1], 200, 0);
+        fill(WE_F32, scratch, SCRATCH + 16, 1);
+        p.scratch = scratch + skew;
+        scratch[skew + room] = 42;
+        p.weights = filters ? weights : NULL;
+        p.residual = check_below(2) ? added : NULL;
+        p.row_shares = shares[0], p.column_shares = shares[1];
+        open_output(&got, (size_t)out * 4, 4 * (size_t)check_below(2));
+        memset(got.data, 0, (size_t)out * 4);
+        memset(want, 0, (size_t)out * 4);
+        ref(&p, x, want);
+        kernel(&p, x, (float *)got.data);
+        CHECK(guards_hold(&got) && (room == SCRATCH || scratch[skew + room] == 42), "%s wrote outside", name);
+        for (int64_t i = 0; i < out; i++)
+            check_near(name, i, ((float *)got.data)[i], want[i],
+                       ref == we_f32_plane_largest__ref ? 0 : 16 * 64, 4);
+    }
+}
+
 static void check_window(const char *name, we_dtype dtype, we_window_kernel kernel, we_window_kernel ref) {
     enum { OUT = MOST_OUTPUTS * (MOST_CHANNELS + 2) + 16 };
     static float x[IMAGE], y[OUT], want[OUT];
@@ -585,13 +648,6 @@ static void check_window(const char *name, we_dtype dtype, we_window_kernel kern
                   "%s: element %" PRId64 " is %g, not %g", name, i, image_at(dtype, y, i),
                   image_at(dtype, want, i));
     }
-}
-
-/* A result of several roundings against the reference in double: so many units of what it is made of. */
-static void check_near(const char *name, int64_t k, float got, float want, double size, double units) {
-    double error = fabs((double)got - want);
-    CHECK(got == want || (got != got && want != want) || error <= units * 0x1p-24 * size,
-          "%s: k %" PRId64 ": %.9g, not %.9g", name, k, got, want);
 }
 
 static void check_softmax(const char *name, we_softmax_kernel kernel) {
@@ -718,6 +774,32 @@ static void check_resample(const char *name, we_resample_kernel kernel, we_mix_k
         CHECK(guards_hold(&got), "%s wrote outside its output", name);
         for (int64_t i = 0; i < count; i++)
             check_near(name, count, ((float *)got.data)[i], want[i], 16 * (double)taps, 4);
+    }
+}
+
+/* Planes that grow and shrink: columns within a vector, within two, and far apart. */
+static void check_pick(const char *name, we_pick_kernel kernel) {
+    enum { SIDE = 30, MOST = 100 };
+    static float x[SIDE * MOST], want[SIDE * MOST];
+    static int32_t rows[SIDE], columns[MOST];
+    output got;
+    for (int round = 0; round < 400; round++) {
+        we_picks p = {.rows = 1 + check_below(SIDE),
+                      .columns = 1 + check_below(MOST),
+                      .in = {1 + check_below(SIDE), 1 + check_below(MOST)},
+                      .row_at = rows,
+                      .column_at = columns};
+        int64_t in = p.in[0] * p.in[1];
+        for (int64_t i = 0; i < p.rows; i++)
+            rows[i] = (int32_t)(i * p.in[0] / p.rows);
+        for (int64_t i = 0; i < p.columns; i++)
+            columns[i] = (int32_t)(i * p.in[1] / p.columns);
+        fill(WE_F32, x, SIDE * MOST, 1);
+        we_f32_pick__ref(&p, x + SIDE * MOST - in, want);
+        open_output(&got, (size_t)(p.rows * p.columns) * 4, 4 * (size_t)check_below(2));
+        kernel(&p, x + SIDE * MOST - in, (float *)got.data);
+        CHECK(guards_hold(&got), "%s wrote outside its output", name);
+        CHECK(memcmp(got.data, want, (size_t)(p.rows * p.columns) * 4) == 0, "%s differs", name);
     }
 }
 
@@ -1118,7 +1200,20 @@ static void check_all(uint32_t isas) {
                    we_##from##_cast_##to##__ref);
 #include "kernels/cast.inc"
 #undef WE_CAST_KERNEL_ROW
+#define WE_PLANE_KERNEL_ROW(ISA, isa, DT, dt)                                                                \
+    if (isas >> WE_ISA_##ISA & 1) {                                                                          \
+        check_plane("we_" #dt "_plane_largest__" #isa, we_##dt##_plane_largest__##isa,                       \
+                    we_##dt##_plane_largest__ref, false);                                                    \
+        check_plane("we_" #dt "_plane_mean__" #isa, we_##dt##_plane_mean__##isa, we_##dt##_plane_mean__ref,  \
+                    false);                                                                                  \
+        check_plane("we_" #dt "_plane_filter__" #isa, we_##dt##_plane_filter__##isa,                         \
+                    we_##dt##_plane_filter__ref, true);                                                      \
+    }
+#include "kernels/plane.inc"
+#undef WE_PLANE_KERNEL_ROW
 #define WE_RESAMPLE_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_pick("we_" #dt "_pick__" #isa, we_##dt##_pick__##isa);                                         \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
         check_resample("we_" #dt "_resample__" #isa, we_##dt##_resample__##isa, we_##dt##_mix__##isa);
 #include "kernels/resample.inc"

@@ -300,3 +300,50 @@ def test_constants_are_folded_rather_than_claimed() -> None:
     session = builder.finish().session()
     session.run({"x": _values(1, 1, 2, 8, 8)})
     assert [step["command"] for step in session.explain()["steps"]] == ["binary"]
+
+
+@st.composite
+def _planes(draw: st.DrawFn) -> dict[str, Any]:
+    """Windows over planes: any size, steps, holes and padding, wider and narrower than a few vectors."""
+    kernel = [draw(st.integers(1, 7)) for _ in range(2)]
+    dilation = [draw(st.sampled_from([1, 1, 1, 2, 3])) for _ in range(2)]
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    return {
+        "size": [draw(st.integers(reach[0], reach[0] + 20)), draw(st.integers(reach[1], reach[1] + 90))],
+        "channels": draw(st.integers(1, 5)), "items": draw(st.integers(1, 2)), "seed": draw(SEEDS),
+        "threads": draw(THREADS), "relu": draw(st.booleans()), "bias": draw(st.booleans()),
+        "window": {
+            "kernel_shape": kernel, "dilations": dilation,
+            "strides": [draw(st.sampled_from([1, 1, 2, 2, 3])) for _ in range(2)],
+            "pads": [draw(st.integers(0, reach[i % 2] - 1)) for i in range(4)],
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.optimised("claims")
+@settings(max_examples=100, deadline=None)
+@given(_planes(), st.sampled_from(["Conv", "MaxPool", "AveragePool"]), st.integers(0, 1))
+def test_windows_over_planes(case: dict[str, Any], op: str, counts_padding: int) -> None:
+    shape = (case["items"], case["channels"], *case["size"])
+    x = _values(case["seed"], *shape)
+    builder = api.GraphBuilder("planes")
+    builder.input("x", "F32", shape)
+    names, attrs = ["x"], dict(case["window"])
+    if op == "Conv":
+        names += ["w", "b"] if case["bias"] else ["w"]
+        attrs["group"] = case["channels"]
+        builder.weight("w", _values(1, case["channels"], 1, *attrs["kernel_shape"]))
+        builder.weight("b", _values(2, case["channels"]))
+    elif op == "AveragePool":
+        attrs["count_include_pad"] = counts_padding
+    else:
+        x.flat[case["seed"] % x.size] = np.nan
+    builder.node(op, names, ["t"], **attrs)
+    builder.node("Relu" if case["relu"] else "Identity", ["t"], ["y"])
+    builder.output("y")
+    model = builder.finish()
+    session = model.session(threads=case["threads"])
+    got = np.asarray(session.run({"x": x})["y"])
+    assume(any("planes" in step["candidate"] for step in session.explain()["steps"]))
+    want = np.asarray(model.session(claims=False, search="reference").run({"x": x})["y"])
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)

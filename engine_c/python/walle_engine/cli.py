@@ -521,15 +521,21 @@ def _calibrate(args: argparse.Namespace) -> None:
     if not args.show and not done:
         path = calibration.calibrate()
         done = path is not None
-    rows = calibration.parameters()
+    elif not args.show:
+        calibration.improve()
+    rows, doubt = calibration.parameters(), calibration.is_in_doubt()
     if args.json:
-        _print_json({"path": str(path), "kept": done, "parameters": [asdict(row) for row in rows]})
+        _print_json(
+            {"path": str(path), "kept": done, "in_doubt": doubt, "parameters": [asdict(row) for row in rows]}
+        )
         return
     _print_table(
         ["parameter", "value", "standard", "meaning"],
         ((row.name, f"{row.value:.4g}", f"{row.standard:.4g}", row.meaning) for row in rows),
     )
     print(f"kept in {path}" if done else "these are not kept: there is no file of this machine's")
+    if doubt:
+        print("other work disturbed it: a later process measures again before its first session")
 
 
 def _bench(args: argparse.Namespace) -> None:

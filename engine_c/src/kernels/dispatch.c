@@ -141,6 +141,14 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
         out->grouped = we_##dt##_grouped__##isa;
 #include "kernels/grouped.inc"
 #undef WE_GROUPED_KERNEL_ROW
+#define WE_PLANE_KERNEL_ROW(ISA, isa, DT, dt)                                                                \
+    if (isas >> WE_ISA_##ISA & 1) {                                                                          \
+        out->plane_largest = we_##dt##_plane_largest__##isa;                                                 \
+        out->plane_mean = we_##dt##_plane_mean__##isa;                                                       \
+        out->plane_filter = we_##dt##_plane_filter__##isa;                                                   \
+    }
+#include "kernels/plane.inc"
+#undef WE_PLANE_KERNEL_ROW
 #define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
         out->window_##name[WE_##DT] = we_##dt##_window_##name##__##isa;
@@ -177,6 +185,7 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
     if (isas >> WE_ISA_##ISA & 1) {                                                                          \
         out->resample = we_##dt##_resample__##isa;                                                           \
         out->mix = we_##dt##_mix__##isa;                                                                     \
+        out->pick = we_##dt##_pick__##isa;                                                                   \
     }
 #include "kernels/resample.inc"
 #undef WE_RESAMPLE_KERNEL_ROW
@@ -292,6 +301,12 @@ static const we_kernel_info KERNELS[] = {
     {"grouped", #isa, "we_" #dt "_grouped__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},
 #include "kernels/grouped.inc"
 #undef WE_GROUPED_KERNEL_ROW
+#define WE_PLANE_KERNEL_ROW(ISA, isa, DT, dt)                                                                \
+    {"plane", #isa, "we_" #dt "_plane_largest__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},                \
+        {"plane", #isa, "we_" #dt "_plane_mean__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 1},               \
+        {"plane", #isa, "we_" #dt "_plane_filter__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 2},
+#include "kernels/plane.inc"
+#undef WE_PLANE_KERNEL_ROW
 #define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
     {"window",        #isa, "we_" #dt "_window_" #name "__" #isa, WE_##DT, 0, 0, 0, 1, WE_ISA_##ISA,         \
      WE_REDUCE_##Name},
@@ -320,7 +335,8 @@ static const we_kernel_info KERNELS[] = {
 #undef WE_CAST_KERNEL_ROW
 #define WE_RESAMPLE_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
     {"resample", #isa, "we_" #dt "_resample__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},                  \
-        {"resample", #isa, "we_" #dt "_mix__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 1},
+        {"resample", #isa, "we_" #dt "_mix__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 1},                   \
+        {"resample", #isa, "we_" #dt "_pick__" #isa, WE_##DT, 0, 0, 0, 1, WE_ISA_##ISA, 2},
 #include "kernels/resample.inc"
 #undef WE_RESAMPLE_KERNEL_ROW
 #define WE_PLACE_KERNEL_ROW(ISA, isa, DT, dt)                                                                \

@@ -135,11 +135,54 @@ typedef struct we_depthwise {
 } we_depthwise;
 typedef void (*we_depthwise_kernel)(const we_depthwise *filter, const void *x, void *y);
 
-/* The same where every output sees the channels of its group: y[c] = bias[c] + sum over taps and j < size of
- * weights[row * w_row + (column * size + j) * channels + c] times the tap's element of channel j of c's
- * group, plus the residual, kept within low and high. Groups have as many outputs as inputs: 2, 4 or 8. */
+/* Windows over one plane of an image, whose rows lie behind one another, for the rows [first, end) of
+ * outputs. Output (o, i) sees, of every dim, the places o * step - pad + tap * dilation for tap < taps (see
+ * we_plane_seen) that are inside; x and y are the whole planes, which must not overlap.
+ * largest: of what is seen, NaN where any is; -INFINITY where nothing is.
+ * mean: the sum, times row_shares[rows seen] and column_shares[i].
+ * filter: bias + sum over taps of weights[row of taps * taps[1] + column] * its element, plus the residual
+ * (laid out as y), kept within low and high as in we_tile.
+ * scratch has room for we_plane_scratch floats, whose rows are `width` apart; no alignment. */
 enum {
-    WE_GROUP_MOST = 8,
+    WE_PLANE_TAPS = 64, /* along a dim, at most */
+};
+typedef struct we_plane {
+    int64_t in[2], out[2]; /* rows, columns */
+    int64_t taps[2], step[2], dilation[2], pad[2];
+    int64_t first, end;
+    int64_t width;
+    float *scratch;
+    const float *row_shares, *column_shares; /* of a mean */
+    const float *weights, *residual;         /* of a filter; residual may be NULL */
+    float bias, low, high;
+} we_plane;
+typedef void (*we_plane_kernel)(const we_plane *p, const float *x, float *y);
+
+/* The place along dim i that a tap of output `at` sees; it may lie outside. */
+static inline int64_t we_plane_seen(const we_plane *p, int i, int64_t at, int64_t tap) {
+    return at * p->step[i] - p->pad[i] + tap * p->dilation[i];
+}
+
+/* `width` of such planes: columns of one remainder, and room for whole vectors behind them. */
+static inline int64_t we_plane_width(const we_plane *p) {
+    int64_t held = p->pad[1] + p->in[1],
+            seen = (p->out[1] - 1) * p->step[1] + (p->taps[1] - 1) * p->dilation[1];
+    return ((held > seen ? held : seen) / p->step[1] + 3 * 16) / 16 * 16;
+}
+
+/* Floats of scratch for that many rows of outputs: rows of the plane for a filter, of outputs for others. */
+static inline int64_t we_plane_scratch(const we_plane *p, int64_t rows) {
+    int64_t seen = (rows - 1) * p->step[0] + (p->taps[0] - 1) * p->dilation[0] + 1;
+    seen = seen < p->in[0] ? seen : p->in[0];
+    return (p->weights ? seen : rows) * p->step[1] * we_plane_width(p);
+}
+
+/* As a depthwise filter, where every output sees the channels of its group: y[c] = bias[c] + sum over taps
+ * and j < size of weights[row * w_row + (column * size + j) * channels + c] times the tap's element of
+ * channel j of c's group, plus the residual, kept within low and high. Groups have as many outputs as inputs:
+ * 2, 4, 8 or 16. */
+enum {
+    WE_GROUP_MOST = 16,
 };
 typedef struct we_grouped {
     we_stretch stretch;
@@ -233,6 +276,14 @@ typedef struct we_resample {
     const float *weights;
 } we_resample;
 typedef void (*we_resample_kernel)(const we_resample *how, const float *x, float *y);
+
+/* A plane of single elements: y[row * columns + i] = x[row_at[row] * in[1] + column_at[i]] for row < rows and
+ * i < columns; x has in[0] rows of in[1], column_at ascends. No overlap. */
+typedef struct we_picks {
+    int64_t rows, columns, in[2];
+    const int32_t *row_at, *column_at;
+} we_picks;
+typedef void (*we_pick_kernel)(const we_picks *how, const float *x, float *y);
 
 /* y[i] = sum over j < taps of weights[j * step] * rows[j][i], i < n, or the largest of them likewise. y
  * overlaps no row. */
@@ -345,6 +396,7 @@ typedef struct we_kernels {
     we_window_kernel window_max[WE_DTYPE_COUNT];
     we_unary_kernel cast[WE_DTYPE_COUNT][WE_DTYPE_COUNT]; /* from, to; NULL where there is none */
     we_grouped_kernel grouped;
+    we_plane_kernel plane_largest, plane_mean, plane_filter;
     we_transpose_kernel transpose;
     we_winograd_in_kernel winograd_in[WE_DTYPE_COUNT];
     we_winograd_out_kernel winograd_out[WE_DTYPE_COUNT];
@@ -355,6 +407,7 @@ typedef struct we_kernels {
     we_select_kernel select;
     we_resample_kernel resample;
     we_mix_kernel mix;
+    we_pick_kernel pick;
     we_gemv_kernel gemv[WE_DTYPE_COUNT];
     int32_t gemv_columns[WE_DTYPE_COUNT]; /* of its panels */
     we_f32_dense f32_dense;
@@ -418,6 +471,12 @@ void we_amx_close(void);
     void we_##dt##_grouped__##isa(const we_grouped *filter, const float *x, float *y);
 #include "kernels/grouped.inc"
 #undef WE_GROUPED_KERNEL_ROW
+#define WE_PLANE_KERNEL_ROW(ISA, isa, DT, dt)                                                                \
+    void we_##dt##_plane_largest__##isa(const we_plane *p, const float *x, float *y);                        \
+    void we_##dt##_plane_mean__##isa(const we_plane *p, const float *x, float *y);                           \
+    void we_##dt##_plane_filter__##isa(const we_plane *p, const float *x, float *y);
+#include "kernels/plane.inc"
+#undef WE_PLANE_KERNEL_ROW
 #define WE_WINDOW_KERNEL_ROW(ISA, isa, DT, dt, Name, name)                                                   \
     void we_##dt##_window_##name##__##isa(const we_stretch *s, const void *x, void *y);
 #include "kernels/window.inc"
@@ -447,6 +506,7 @@ void we_amx_close(void);
 #undef WE_CAST_KERNEL_ROW
 #define WE_RESAMPLE_KERNEL_ROW(ISA, isa, DT, dt)                                                             \
     void we_##dt##_resample__##isa(const we_resample *how, const float *x, float *y);                        \
+    void we_##dt##_pick__##isa(const we_picks *how, const float *x, float *y);                               \
     void we_##dt##_mix__##isa(int64_t n, int64_t taps, const float *const *rows, const float *weights,       \
                               int64_t step, float *y);
 #include "kernels/resample.inc"

@@ -1,5 +1,8 @@
 /* Measuring what the cost model believes. Every figure is the best of some runs of what the engine itself
- * does: blocked products by each micro-kernel, its element-wise kernels, its copies, its commands. */
+ * does: blocked products by each micro-kernel, its element-wise kernels, its copies, its commands. Others on
+ * the machine can only make a run slower, so a figure is believed once a second pass, some time after the
+ * first, comes near it; how far the two best passes of any figure are apart is the calibration's `spread`. */
+#include <math.h>
 #include <string.h>
 
 #include "backend/cpu/gemm.h"
@@ -27,18 +30,18 @@ enum {
     LEAST_FORK_NS = 300, /* some messages between cores, and the end of the slower one */
     VECTOR = 1024,       /* elements multiplied by weights to measure how fast these arrive */
     SIZES = 4,           /* of weights, each twice the one before, tried for what stays in the cache */
-    PASSES = 2,          /* over everything, so that a disturbance does not last for all runs of one figure */
+    PASSES = 4,          /* over everything, so that a disturbance does not last for all runs of one figure */
 };
 
-static const double EACH_S = 0.008; /* to measure one figure in one pass */
+static const double EACH_S = 0.004; /* to measure one figure in one pass: less than a turn of the scheduler */
 static const double SHARED_WELL = 0.75;
 
 typedef struct bench {
     we_clock clock_s;
     void *context;
     const we_kernels *kernels;
-    we_pool *pool;
-    float *memory; /* FAR + ROOM bytes */
+    we_pool *pool, *all; /* SHARED threads, and one of each core; NULL: this thread alone */
+    float *memory;       /* FAR + ROOM bytes */
 } bench;
 
 typedef void (*work)(const void *context);
@@ -55,24 +58,24 @@ static double best_ns(const bench *b, work run, const void *context) {
     return best * 1e9;
 }
 
-/* Keep the better of two passes; 0 is none yet. */
+/* The figures of one pass; 0: none. */
 static void keep_rate(double *to, double amount, double ns) {
-    double rate = amount / ns;
-    *to = rate > *to ? rate : *to;
+    *to = amount / ns;
 }
 
 static void keep_time(double *to, double ns) {
-    *to = *to <= 0 || ns < *to ? ns : *to;
+    *to = ns;
 }
 
 typedef struct product_run {
     we_gemm gemm;
     float *scratch;
+    we_pool *pool;
 } product_run;
 
 static void run_product(const void *context) {
     const product_run *r = context;
-    we_gemm_run(NULL, &r->gemm, r->scratch);
+    we_gemm_run(r->pool, &r->gemm, r->scratch);
 }
 
 /* Dense, but for where the operands are. */
@@ -193,11 +196,11 @@ static void measure_start(const bench *b, double *start_ns) {
     keep_time(start_ns, best_ns(b, run_start, &s) / MANY);
 }
 
-/* Bytes per ns of that many bytes of weights, used again and again by one row. */
-static double weight_rate(const bench *b, const we_matmul_row *row, int64_t bytes) {
+/* Bytes per ns of that many bytes of weights, used again and again by one row, on the pool's threads. */
+static double weight_rate(const bench *b, const we_matmul_row *row, int64_t bytes, we_pool *pool) {
     int64_t n = bytes / (int64_t)sizeof(float) / VECTOR / row->columns * row->columns;
     float *a = b->memory, *c = a + VECTOR;
-    product_run run = {.gemm = product_of(row, 1, n, VECTOR)};
+    product_run run = {.gemm = product_of(row, 1, n, VECTOR), .pool = pool};
     run.gemm.a = a;
     run.gemm.packed = c + n;
     run.gemm.c = c;
@@ -205,15 +208,17 @@ static double weight_rate(const bench *b, const we_matmul_row *row, int64_t byte
 }
 
 static void measure_memory(const bench *b, const we_matmul_row *row, we_parameters *out) {
-    double near = weight_rate(b, row, NEAR), far = weight_rate(b, row, FAR);
-    keep_rate(&out->near, near, 1);
-    keep_rate(&out->far, far < near ? far : near, 1);
+    double near = weight_rate(b, row, NEAR, NULL), far = weight_rate(b, row, FAR, NULL);
+    double all = weight_rate(b, row, FAR, b->all);
+    out->near = near;
+    out->far = far < near ? far : near;
+    out->far_all = all > out->far ? all : out->far;
+    out->cache = NEAR;
     for (int64_t bytes = 2 * NEAR, i = 0; i < SIZES; i++, bytes *= 2) {
-        double rate = weight_rate(b, row, bytes);
+        double rate = weight_rate(b, row, bytes, NULL);
         if (rate * rate > near * far) /* nearer to the cache's than to the memory's */
-            out->cache = out->cache > (double)bytes ? out->cache : (double)bytes;
+            out->cache = (double)bytes;
     }
-    out->cache = out->cache > NEAR ? out->cache : NEAR;
 }
 
 static void measure_all(const bench *b, we_parameters *out) {
@@ -251,31 +256,87 @@ static void measure_device(we_clock clock_s, void *context, we_parameters *found
     found->device_copy = p.copy;
 }
 
+/* ---- Passes ---- */
+
+/* The two best passes of every figure; 0: there is none. */
+typedef struct found {
+    we_parameters best, second;
+} found;
+
+/* A rate is good where it is high, a time where it is low; both lie where we_parameters has them. */
+static bool is_time(const we_parameters *p, const double *figure) {
+    return figure == &p->start || figure == &p->fork;
+}
+
+static void add_pass(const we_parameters *pass, found *all) {
+    const double *from = (const double *)pass;
+    double *best = (double *)&all->best, *second = (double *)&all->second;
+    for (size_t i = 0; i < sizeof *pass / sizeof *from; i++) {
+        bool time = is_time(pass, from + i);
+        if (from[i] <= 0)
+            continue;
+        if (best[i] <= 0 || (time ? from[i] < best[i] : from[i] > best[i])) {
+            second[i] = best[i];
+            best[i] = from[i];
+        } else if (second[i] <= 0 || (time ? from[i] < second[i] : from[i] > second[i])) {
+            second[i] = from[i];
+        }
+    }
+}
+
+/* How far the second best pass of a figure is from the best, at most. What another thread takes part in
+ * depends on when that comes, and the size of the cache is no measure of time. */
+static double spread_of(const found *all) {
+    const double *best = (const double *)&all->best, *second = (const double *)&all->second;
+    double most = WE_PARAMETER_LEAST;
+    for (size_t i = 0; i < sizeof all->best / sizeof *best; i++) {
+        const double *at = best + i;
+        if (*at <= 0 || at == &all->best.fork || at == &all->best.cache || at == &all->best.far_all)
+            continue;
+        double apart = second[i] <= 0 ? 1 : fabs(*at - second[i]) / (*at > second[i] ? *at : second[i]);
+        most = apart > most ? apart : most;
+    }
+    return most;
+}
+
 /* Take over what was found. A clock too coarse, or a faulty one, must not make figures out of nothing. */
-static void take_over(const we_parameters *found, we_parameters *out) {
-    const double *from = (const double *)found;
+static void take_over(const we_parameters *measured, we_parameters *out) {
+    const double *from = (const double *)measured;
     double *to = (double *)out;
-    for (size_t i = 0; i < sizeof *found / sizeof *from; i++)
+    for (size_t i = 0; i < sizeof *measured / sizeof *from; i++)
         to[i] = from[i] >= WE_PARAMETER_LEAST && from[i] <= WE_PARAMETER_MOST ? from[i] : to[i];
+}
+
+static void run_passes(const bench *b, we_parameters *out) {
+    found all = {0};
+    for (int pass = 0; pass < PASSES; pass++) {
+        we_parameters one = {0};
+        measure_all(b, &one);
+        add_pass(&one, &all);
+    }
+    all.best.spread = spread_of(&all);
+    measure_device(b->clock_s, b->context, &all.best);
+    take_over(&all.best, out);
 }
 
 we_status we_parameters_measure(we_clock clock_s, void *context, we_parameters *out, we_error *err) {
     bench b = {.clock_s = clock_s, .context = context};
-    WE_TRY(we_kernels_get(&b.kernels, err));
-    WE_TRY(we_pool_new(SHARED, &b.pool, err));
-    b.memory = we_memory_new(FAR + ROOM);
-    if (!b.memory) {
-        we_pool_free(b.pool);
-        return we_error_no_memory(err);
+    we_status status = we_kernels_get(&b.kernels, err);
+    if (status == WE_OK)
+        status = we_pool_new(SHARED, &b.pool, err);
+    if (status == WE_OK)
+        status = we_pool_new(WE_POOL_THREADS, &b.all, err);
+    if (status == WE_OK) {
+        b.memory = we_memory_new(FAR + ROOM);
+        status = b.memory ? WE_OK : we_error_no_memory(err);
     }
-    for (size_t at = 0; at < (FAR + ROOM) / sizeof(float); at += PAGE / sizeof(float))
-        b.memory[at] = 1; /* pages of its own */
-    we_parameters found = {0};
-    for (int pass = 0; pass < PASSES; pass++)
-        measure_all(&b, &found);
-    measure_device(clock_s, context, &found);
-    take_over(&found, out);
+    if (status == WE_OK) {
+        for (size_t at = 0; at < (FAR + ROOM) / sizeof(float); at += PAGE / sizeof(float))
+            b.memory[at] = 1; /* pages of its own */
+        run_passes(&b, out);
+    }
     we_memory_free(b.memory);
+    we_pool_free(b.all);
     we_pool_free(b.pool);
-    return WE_OK;
+    return status;
 }

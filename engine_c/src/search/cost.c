@@ -117,11 +117,19 @@ static double pass_ns(const we_machine *machine, const we_matmul *p, int64_t m, 
     return ahead ? together(cycles, arrival) : cycles + arrival;
 }
 
+/* Bytes per ns from memory to each of the threads at work, which share what the memory gives. */
+static double far_rate(const we_machine *machine) {
+    const we_parameters *parameters = machine->parameters;
+    double each = parameters->far_all / machine->threads;
+    return each < parameters->far ? each : parameters->far;
+}
+
 /* Bytes per ns of a B that is used again: from the nearer of both where it is well below what that holds,
  * with what else a pass touches; from the farther where it is well above. */
-static double later_rate(const we_parameters *parameters, double bytes) {
+static double later_rate(const we_machine *machine, double bytes) {
+    const we_parameters *parameters = machine->parameters;
     double beyond = 2 * bytes / parameters->cache - 0.5, share = beyond < 0 ? 0 : beyond > 1 ? 1 : beyond;
-    return 1 / ((1 - share) / parameters->near + share / parameters->far);
+    return 1 / ((1 - share) / parameters->near + share / far_rate(machine));
 }
 
 /* Passes of a constant B that was last used a run ago; or packing one that is not constant. What of C passes
@@ -136,8 +144,8 @@ static double product_ns(const we_machine *machine, const we_matmul *p, passes h
         return batch * (2 * m * n * k / PLAIN_STEPS + 5);
     double share = batch > 1 ? 0.5 : 1; /* of the bandwidth: no next B arrives while one is multiplied */
     double first =
-        share * (machine->weights > parameters->cache && !how.packs ? parameters->far : parameters->near);
-    double later = share * later_rate(parameters, batch * bytes_of_b(p, kernel));
+        share * (machine->weights > parameters->cache && !how.packs ? far_rate(machine) : parameters->near);
+    double later = share * later_rate(machine, batch * bytes_of_b(p, kernel));
     int64_t left = p->m - (how.rows < p->m ? how.rows : p->m);
     double ns = pass_ns(machine, p, p->m - left, first, how.ahead, kernel);
     if (how.packs)
@@ -159,6 +167,13 @@ static we_gemm_passes cut_of(const we_matmul *p, const we_matmul_row *kernel, co
     return we_gemm_cut(&gemm, threads);
 }
 
+static int64_t batch_of(const we_matmul *p) {
+    int64_t batch = 1;
+    for (int32_t i = 0; i < p->batch_rank; i++)
+        batch *= p->batch[i];
+    return batch;
+}
+
 static bool is_plain(const we_matmul *p, const we_matmul_row *kernel) {
     return !kernel || p->m == 0 || p->n == 0 || p->k == 0;
 }
@@ -167,8 +182,11 @@ static passes passes_of(const we_machine *machine, const we_matmul *p, const we_
     if (is_plain(p, kernel))
         return (passes){.rows = 1, .ahead = true};
     float packed = 0;
-    we_gemm_passes cut = cut_of(p, kernel, &packed, machine->threads);
-    return (passes){.rows = cut.rows, .ahead = cut.rows >= p->m, .share = cut.share};
+    int64_t batch = batch_of(p), threads = machine->threads;
+    bool by_items = batch >= 2 * threads;
+    we_gemm_passes cut = cut_of(p, kernel, &packed, by_items ? 1 : machine->threads);
+    double share = by_items ? (double)((batch + threads - 1) / threads) / (double)batch : cut.share;
+    return (passes){.rows = cut.rows, .ahead = cut.rows >= p->m, .share = share};
 }
 
 /* Of a product whose B is not constant. A batch of enough items is shared out by items. A comes from where
@@ -179,15 +197,13 @@ static passes packing_passes(const we_machine *machine, const we_matmul *p, bool
     passes how = {.rows = INT64_MAX, .ahead = true, .packs = true};
     if (is_plain(p, kernel))
         return how;
-    int64_t batch = 1, threads = machine->threads;
-    for (int32_t i = 0; i < p->batch_rank; i++)
-        batch *= p->batch[i];
+    int64_t batch = batch_of(p), threads = machine->threads;
     bool by_items = batch >= threads;
     we_gemm_passes cut = cut_of(p, kernel, NULL, by_items ? 1 : machine->threads);
     how.share = by_items ? (double)((batch + threads - 1) / threads) / (double)batch : cut.share;
     double bytes = (double)(p->m * p->k) * sizeof(float);
-    how.a_ns =
-        bytes / (a_is_constant && machine->weights > parameters->cache ? parameters->far : parameters->near);
+    how.a_ns = bytes /
+               (a_is_constant && machine->weights > parameters->cache ? far_rate(machine) : parameters->near);
     if (bytes > NEAR_BYTES)
         how.a_ns += (double)(cut.a_passes - 1) * bytes / parameters->near;
     return how;

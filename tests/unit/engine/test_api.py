@@ -254,7 +254,7 @@ def test_tables_describe_ops_and_kernels() -> None:
     assert (rows["MaxPool"].claims, rows["Resize"].claims) == ("cpu,opencl", "cpu")
     assert {kernel.family for kernel in api.kernels()} == {
         "unary", "binary", "reduce", "matmul", "depthwise", "window", "softmax", "norm", "gemv",
-        "winograd", "transpose", "split", "arg", "cast", "resample", "grouped", "place",
+        "winograd", "transpose", "split", "arg", "cast", "resample", "grouped", "plane", "place",
         "select", "dense", "fft", "sort", "image",
     }  # fmt: skip
     assert api.isas()[0] == "ref"

@@ -135,6 +135,89 @@ def test_writers_at_once_leave_one_whole_file(own_cache: Path) -> None:
     assert list(own_cache.iterdir()) == [path]
 
 
+def _measures(monkeypatch: pytest.MonkeyPatch, **found: float) -> list[str]:
+    """Let a calibration find these; the list grows by one with every one made."""
+    made: list[str] = []
+
+    def calibrate() -> None:
+        made.append("one")
+        for name, value in found.items():
+            _native.set_parameter(name, value)
+
+    monkeypatch.setattr(_native, "calibrate", calibrate)
+    return made
+
+
+def _kept() -> dict[str, Any]:
+    path = calibration.file_path()
+    assert path is not None
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def test_what_was_disturbed_is_measured_again_and_the_better_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    _measures(monkeypatch, near=40.0, far=15.0, start=30.0, spread=0.4)
+    calibration.calibrate()
+    assert calibration.is_in_doubt()
+    made = _measures(monkeypatch, near=60.0, far=14.0, start=20.0, spread=0.01)
+    assert calibration.improve()
+    found = _kept()
+    assert (found["attempts"], len(made)) == (2, 1)
+    assert {name: found["parameters"][name] for name in ("near", "far", "start", "spread")} == {
+        "near": 60, "far": 15, "start": 20, "spread": 0.01,
+    }  # fmt: skip
+    assert _values() == found["parameters"]
+    assert not calibration.improve()  # no doubt is left
+
+
+def test_measurements_that_agree_settle_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    _measures(monkeypatch, near=40.0, spread=0.4)
+    calibration.calibrate()
+    _measures(monkeypatch, near=41.0, spread=0.3)
+    assert calibration.improve()
+    assert _values()["spread"] == pytest.approx(1 - 40 / 41)
+    assert not calibration.is_in_doubt()
+
+
+def test_attempts_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = iter(range(10, 100))
+    made: list[int] = []
+
+    def calibrate() -> None:
+        made.append(next(numbers))
+        _native.set_parameter("near", made[-1] ** 2)
+        _native.set_parameter("spread", 0.5)
+
+    monkeypatch.setattr(_native, "calibrate", calibrate)
+    calibration.calibrate()
+    while calibration.improve():
+        assert len(made) < 50
+    assert len(made) == _kept()["attempts"] == calibration._MOST_ATTEMPTS
+
+
+@pytest.mark.parametrize("attempts", ["many", None, 0, -3, 10**9])
+def test_a_count_that_makes_no_sense_ends_them(attempts: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write({"format": 1, "parameters": {"spread": 0.5}, "attempts": attempts})
+    made = _measures(monkeypatch, spread=0.01)
+    assert calibration.load()
+    assert not calibration.improve()
+    assert not made
+
+
+def test_nothing_is_measured_that_cannot_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    _write({"format": 1, "parameters": {"spread": 0.5}})
+    made = _measures(monkeypatch, spread=0.01)
+    assert calibration.load()
+
+    def full(*_: object) -> None:
+        raise StorageError("no room")
+
+    monkeypatch.setattr("walle_engine.kept.write", full)
+    with pytest.raises(StorageError):
+        calibration.improve()
+    assert not made
+
+
 _SESSION = """
 import sys
 from walle_engine import _native, api

@@ -15,6 +15,8 @@ enum {
         << 10,      /* of a block: 32 KiB, so that the softmax finds most of them in the first-level cache */
     MOST_TILES = 2, /* of rows per block: a panel of K is read from the first-level cache so often */
     UNITS_PER_THREAD = 2,
+    FEW = 2,     /* queries for which K and V are read where they lie: packing them costs as much as */
+    PACKING = 8, /* so many queries */
 };
 
 /* Where [batch, head, row, size] lies; steps in elements, that of `size` is 1. A mask may repeat in any dim.
@@ -216,6 +218,45 @@ static void attend(const job *j, const layout *l, float *packed, int64_t batch, 
     weigh(j, l, packed, rows, keys, j->out + batch * o->batch + head * o->head + first * o->row);
 }
 
+/* ---- Few queries ---- */
+
+static bool is_few(const we_attention *a) {
+    return a->queries * (a->heads / a->shared_heads) <= FEW;
+}
+
+/* One query, its keys and values as they lie. */
+static void attend_alone(const job *j, const float *key, const float *value, int64_t batch, int64_t head,
+                         int64_t query, float *scores, float *added) {
+    const we_attention *a = &j->p->a;
+    const place *q = &j->p->query, *o = &j->p->out;
+    const we_f32_dense *dense = &j->run->kernels->f32_dense;
+    const float *asked = j->query + batch * q->batch + head * q->head + query * q->row;
+    float *out = j->out + batch * o->batch + head * o->head + query * o->row;
+    int64_t seen = a->causal ? we_least(a->keys, query + 1) : a->keys;
+    for (int64_t i = 0; i < seen; i++)
+        scores[i] = dense->dot(a->size, asked, key + i * j->p->key.row);
+    soften(j, mask_row(j, batch, head, query, added), seen, seen, scores);
+    memset(out, 0, (size_t)a->value_size * sizeof *out);
+    for (int64_t i = 0; i < seen; i++)
+        dense->add(a->value_size, scores[i], value + i * j->p->value.row, out);
+}
+
+static void run_few(void *context, int64_t begin, int64_t end) {
+    const job *j = context;
+    const we_attention *a = &j->p->a;
+    const place *k = &j->p->key, *v = &j->p->value;
+    layout l = lay_out(a, j->kernel);
+    float *scratch = (float *)j->run->scratch + we_run_worker(j->run) * l.end;
+    for (int64_t unit = begin; unit < end; unit++) {
+        int64_t batch = unit / a->shared_heads, head = unit % a->shared_heads;
+        int64_t group = a->heads / a->shared_heads;
+        for (int64_t i = 0; i < group * a->queries; i++)
+            attend_alone(j, j->key + batch * k->batch + head * k->head,
+                         j->value + batch * v->batch + head * v->head, batch, head * group + i / a->queries,
+                         i % a->queries, scratch + l.scores, scratch + l.added);
+    }
+}
+
 /* ---- Units: the heads that share keys, or a part of their blocks ---- */
 
 static void run_units(void *context, int64_t begin, int64_t end) {
@@ -260,10 +301,17 @@ static void run_claim(const we_run *run, const we_command *command) {
              .value = we_claim_in(run, command, 2),
              .mask = we_claim_in(run, command, 3),
              .out = we_run_out(run, command)};
+    if (is_few(a))
+        wanted = 1;
     j.blocks = we_panels(a->queries, block_rows(a, j.kernel));
     j.parts = run->pool && heads < wanted ? we_least(we_panels(wanted, heads), j.blocks) : 1;
-    int64_t steps = a->queries * a->keys * (a->size + a->value_size) * a->heads / a->shared_heads / j.parts;
-    we_parallel_for(run->pool, heads * j.parts, 1 + 200000 / (steps + 1), run_units, &j);
+    int64_t queries = a->queries * a->heads / a->shared_heads / j.parts + (is_few(a) ? 2 : PACKING);
+    int64_t steps = queries * a->keys * (a->size + a->value_size);
+    int64_t grain = 1 + 200000 / (steps + 1);
+    if (is_few(a))
+        we_parallel_for(run->pool, heads, grain, run_few, &j);
+    else
+        we_parallel_for(run->pool, heads * j.parts, grain, run_units, &j);
 }
 
 const we_claim_methods we_claim_attention = {

@@ -11,19 +11,11 @@ typedef struct parameters {
     const float *ones; /* [columns, channels], the same for every row; made at preparation */
 } parameters;
 
-static bool is_inside(const we_window *w, int32_t i) {
-    return w->pad_begin[i] == 0 &&
-           (w->out[i] - 1) * w->stride[i] + (w->kernel[i] - 1) * w->dilation[i] < w->in[i];
-}
-
 static bool accept(const we_call *call, we_arena *arena, const void **out) {
     we_conv conv;
-    if (!we_pool_read(call, &conv))
+    bool counts_padding;
+    if (!we_pool_read_mean(call, &conv, &counts_padding))
         return false;
-    bool inside = is_inside(&conv.w, 0) && is_inside(&conv.w, 1);
-    bool counts_padding = inside || we_node_int(call->node, "count_include_pad", 0) != 0;
-    if (!inside && counts_padding && we_node_int(call->node, "ceil_mode", 0) != 0)
-        return false; /* windows that begin in the last padding count differently */
     parameters *p = we_arena_new(arena, sizeof *p);
     if (!p)
         return false;

@@ -17,6 +17,7 @@ enum {
     FEW_CHANNELS = 32,      /* below which images are stored */
     CHUNK_POSITIONS = 4096, /* of images that are stored and multiplied together */
     STRETCH = 64,           /* positions that are rounded together */
+    GROUPS_PER_THREAD = 2,
 };
 
 typedef struct parameters {
@@ -166,7 +167,8 @@ static we_gemm gemm_of(const we_program *program, const we_command *command) {
 static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
     const parameters *p = command->u.claim.parameters;
     we_gemm gemm = gemm_of(program, command);
-    return (size_t)(p->chunk * stored_floats(p)) * sizeof(float) + we_gemm_scratch(&gemm, threads);
+    size_t one = we_gemm_scratch(&gemm, 1) * (size_t)threads, all = we_gemm_scratch(&gemm, threads);
+    return (size_t)(p->chunk * stored_floats(p)) * sizeof(float) + (one > all ? one : all);
 }
 
 /* ---- Storing images ---- */
@@ -304,19 +306,49 @@ static float *gemm_scratch(const we_run *run, const parameters *p) {
     return (float *)run->scratch + p->chunk * stored_floats(p);
 }
 
-static void run_group(const we_run *run, const we_gemm *gemm, images *k, int64_t g) {
-    const parameters *p = k->p;
+/* A group's product, on the pool's threads or on this one alone. */
+static void run_group(we_pool *pool, const we_gemm *gemm, const images *shared, int64_t g, float *scratch) {
+    const parameters *p = shared->p;
     const we_conv *c = &p->conv;
     we_gemm own = *gemm;
-    k->channel = g * k->group_words;
-    own.a = k->x + k->channel;
+    images k = *shared;
+    k.channel = g * k.group_words;
+    own.source = &k;
+    own.a = k.x + k.channel;
     own.packed += g * packed_floats(p, own.kernel);
     own.c += own.c ? g * c->filters : 0;
     own.narrow_c += own.narrow_c ? g * c->filters : 0;
     own.column_bias = c->bias ? c->bias + g * c->filters : NULL;
     own.residual += own.residual ? g * c->filters : 0;
     own.narrow_residual += own.narrow_residual ? g * c->filters : 0;
-    we_gemm_run(run->pool, &own, gemm_scratch(run, p));
+    we_gemm_run(pool, &own, scratch);
+}
+
+typedef struct groups {
+    const we_run *run;
+    const we_gemm *gemm;
+    const images *images;
+} groups;
+
+static void run_some_groups(void *context, int64_t begin, int64_t end) {
+    const groups *j = context;
+    int64_t each = (int64_t)(we_gemm_scratch(j->gemm, 1) / sizeof(float));
+    for (int64_t g = begin; g < end; g++)
+        run_group(NULL, j->gemm, j->images, g,
+                  gemm_scratch(j->run, j->images->p) + we_run_worker(j->run) * each);
+}
+
+/* Enough groups are shared out, fewer one after the other. */
+static void run_groups(const we_run *run, const we_gemm *gemm, const images *k) {
+    const we_conv *c = &k->p->conv;
+    if (c->group < GROUPS_PER_THREAD * we_pool_threads(run->pool)) {
+        for (int64_t g = 0; g < c->group; g++)
+            run_group(run->pool, gemm, k, g, gemm_scratch(run, k->p));
+        return;
+    }
+    groups j = {run, gemm, k};
+    int64_t steps = gemm->m * c->filters * c->channels * c->w.taps;
+    we_parallel_for(run->pool, c->group, 1 + 200000 / (steps + 1), run_some_groups, &j);
 }
 
 /* Where the result goes, and what is added to it. */
@@ -353,14 +385,12 @@ static void run_images(const we_run *run, const we_command *command, int64_t beg
         we_parallel_for(run->pool, items * p->rows, 1 + 16384 / (p->columns * c->channels), store_rows, &k);
     gemm.m = items * c->positions;
     gemm.rows = p->stored ? stored_rows : is_pointwise(c) ? NULL : image_rows;
-    gemm.source = &k;
     gemm.a_row = k.words;
     gemm.ldc = width;
     set_result(run, command, out, &gemm);
     gemm.low = command->u.claim.relu ? 0 : -INFINITY;
     gemm.high = command->u.claim.ceiling > 0 ? command->u.claim.ceiling : INFINITY;
-    for (int64_t g = 0; g < c->group; g++)
-        run_group(run, &gemm, &k, g);
+    run_groups(run, &gemm, &k);
 }
 
 static void run_claim(const we_run *run, const we_command *command) {

@@ -11,8 +11,8 @@ typedef struct parameters {
 
 static bool accept(const we_call *call, we_arena *arena, const void **out) {
     we_conv conv;
-    if (!we_conv_read(call, &conv) || conv.channels != conv.filters ||
-        (conv.channels != 2 && conv.channels != 4 && conv.channels != WE_GROUP_MOST))
+    if (!we_conv_read(call, &conv) || conv.group < 2 || conv.channels != conv.filters || conv.channels < 2 ||
+        conv.channels > WE_GROUP_MOST || (conv.channels & (conv.channels - 1)) != 0)
         return false;
     parameters *p = we_arena_new(arena, sizeof *p);
     if (!p)
@@ -22,11 +22,11 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
     return true;
 }
 
-/* A quarter of a step per product, as the sums stay in registers. */
+/* A quarter of a step per product, as the sums stay in registers; less where elements come from memory. */
 static double cost(const void *given) {
     const we_conv *c = &((const parameters *)given)->conv;
     return (double)(c->items * c->group * c->filters * c->positions) *
-           (1 + (double)(c->w.taps * c->channels) / 4);
+           (1 + (double)(c->w.taps * c->channels) / (c->channels == WE_GROUP_MOST ? 6 : 4));
 }
 
 /* From [filters, channels, taps] to [taps, channels, filters]. */

@@ -39,6 +39,20 @@ bool we_pool_read(const we_call *call, we_conv *out) {
     return call->node->output_count == 1 && read_window(call, NULL, out);
 }
 
+static bool is_inside(const we_window *w, int32_t i) {
+    return w->pad_begin[i] == 0 &&
+           (w->out[i] - 1) * w->stride[i] + (w->kernel[i] - 1) * w->dilation[i] < w->in[i];
+}
+
+bool we_pool_read_mean(const we_call *call, we_conv *out, bool *counts_padding) {
+    if (!we_pool_read(call, out))
+        return false;
+    bool inside = is_inside(&out->w, 0) && is_inside(&out->w, 1);
+    *counts_padding = inside || we_node_int(call->node, "count_include_pad", 0) != 0;
+    /* Windows that begin in the last padding count differently. */
+    return inside || !*counts_padding || we_node_int(call->node, "ceil_mode", 0) == 0;
+}
+
 void we_conv_inside(const we_window *w, int32_t i, int64_t at, int64_t *begin, int64_t *end) {
     int64_t first = at * w->stride[i] - w->pad_begin[i], step = w->dilation[i];
     *begin = first < 0 ? (-first + step - 1) / step : 0;

@@ -20,6 +20,8 @@ void we_conv_widen(we_window *w);
 bool we_conv_read(const we_call *call, we_conv *out);
 /* The same for a pool, whose channels are groups of their own. */
 bool we_pool_read(const we_call *call, we_conv *out);
+/* The same of a mean; whether it is over the padding, too. */
+bool we_pool_read_mean(const we_call *call, we_conv *out, bool *counts_padding);
 
 static inline int64_t we_conv_channels_in(const we_conv *c) {
     return c->group * c->channels;

@@ -25,6 +25,8 @@ typedef struct job {
     const we_run *run;
     const we_loop *loop;
     side from[2], to;     /* from[1] of a binary function */
+    int64_t slice;        /* bytes that an iteration copies */
+    bool dense;           /* to one place behind the other */
     _Atomic bool outside; /* an index was */
 } job;
 
@@ -105,6 +107,22 @@ move(int64_t count, size_t bytes, const char *from, const int64_t *from_at, char
         memcpy(to + to_at[j], from + from_at[j], bytes);
 }
 
+/* The same to places one behind the other. */
+static inline __attribute__((always_inline)) void collect(int64_t count, size_t bytes, const char *from,
+                                                          const int64_t *from_at, char *to) {
+    for (int64_t j = 0; j < count; j++)
+        memcpy(to + j * (int64_t)bytes, from + from_at[j], bytes);
+}
+
+static void collect_sized(int64_t count, size_t bytes, const char *from, const int64_t *from_at, char *to) {
+    if (bytes == 4)
+        collect(count, 4, from, from_at, to);
+    else if (bytes == 8)
+        collect(count, 8, from, from_at, to);
+    else
+        collect(count, bytes, from, from_at, to);
+}
+
 /* `bytes` is a constant in each case, so that a copy is a load and a store. */
 static void move_sized(int64_t count, size_t bytes, const char *from, const int64_t *from_at, char *to,
                        const int64_t *to_at) {
@@ -148,11 +166,17 @@ static void combine(const job *j, int64_t count, const int64_t *left, const int6
 static bool run_piece(job *j, int64_t begin, int64_t count) {
     const we_command *body = &j->loop->body[0];
     int64_t from[PIECE], other[PIECE], to[PIECE];
-    if (!place(j, &j->to, begin, count, to) || !place(j, &j->from[0], begin, count, from))
+    if (!place(j, &j->from[0], begin, count, from))
+        return false;
+    if (j->dense) {
+        int64_t start = j->to.view->at.offset * j->to.width + begin * j->slice;
+        collect_sized(count, (size_t)j->slice, j->from[0].base, from, j->to.base + start);
+        return true;
+    }
+    if (!place(j, &j->to, begin, count, to))
         return false;
     if (body->kind == WE_COMMAND_RASTER) {
-        size_t bytes = (size_t)j->run->program->tensors[body->out].count * (size_t)j->to.width;
-        move_sized(count, bytes, j->from[0].base, from, j->to.base, to);
+        move_sized(count, (size_t)j->slice, j->from[0].base, from, j->to.base, to);
         return true;
     }
     if (!place(j, &j->from[1], begin, count, other))
@@ -187,11 +211,25 @@ static side side_of(const we_run *run, const we_loop *loop, int32_t tensor) {
     return s;
 }
 
+/* Do the iterations write `each` elements one behind the other? */
+static bool is_dense(const we_loop *loop, const side *to, int64_t each) {
+    if (!to->view || to->view->index.tensor >= 0)
+        return false;
+    for (int32_t i = loop->rank; i-- > 0; each *= loop->size[i]) {
+        if (loop->size[i] > 1 && to->view->at.stride[i] != each)
+            return false;
+    }
+    return true;
+}
+
 bool we_cpu_loop_pieces(const we_run *run, const we_loop *loop, int64_t grain) {
     const we_command *body = &loop->body[0];
     bool raster = body->kind == WE_COMMAND_RASTER;
     job j = {.run = run, .loop = loop, .to = side_of(run, loop, body->out)};
     j.from[0] = side_of(run, loop, raster ? body->u.raster.regions[0].source : body->in[0]);
+    int64_t each = run->program->tensors[body->out].count;
+    j.slice = each * j.to.width;
+    j.dense = raster && is_dense(loop, &j.to, each);
     if (!raster)
         j.from[1] = side_of(run, loop, body->in[1]);
     we_parallel_for(loop->independent ? run->pool : NULL, we_loop_iterations(loop), grain, run_range, &j);

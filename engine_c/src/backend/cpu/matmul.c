@@ -8,6 +8,7 @@
 #include "base/error.h"
 
 enum {
+    ITEM_START = 16000,  /* products that a call of the blocked loop and its packing take the time of */
     ITEM_STEPS = 100000, /* products worth handing to a thread: 1 to 3 us */
 };
 
@@ -126,8 +127,8 @@ static void multiply_tiled(const we_run *run, const we_command *command) {
     const we_matmul *p = &command->u.matmul;
     item_job j = {run, command, NULL};
     if (items_at_once(p, we_pool_threads(run->pool))) {
-        we_parallel_for(run->pool, batch_count(p), 1 + ITEM_STEPS / (p->m * p->n * p->k + 1), multiply_items,
-                        &j);
+        we_parallel_for(run->pool, batch_count(p), 1 + ITEM_STEPS / (p->m * p->n * p->k + ITEM_START),
+                        multiply_items, &j);
         return;
     }
     j.pool = run->pool;

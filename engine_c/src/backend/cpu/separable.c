@@ -41,6 +41,10 @@ static int64_t row_of_output(const we_separable *p) {
     return p->columns.out * p->inner;
 }
 
+static bool picks(const we_separable *p) {
+    return p->inner == 1 && !combines(&p->rows) && !combines(&p->columns);
+}
+
 double we_separable_cost(const we_separable *p) {
     double outputs = (double)(p->items * p->rows.out * row_of_output(p));
     return outputs * (1 + (double)(p->rows.taps + p->columns.taps) / 8);
@@ -147,6 +151,17 @@ static void shrink(const job *j, const float *x, float *y, int64_t begin, int64_
     }
 }
 
+/* Rows [begin, end) of an image whose outputs are single elements. */
+static void pick(const job *j, const float *x, float *y, int64_t begin, int64_t end) {
+    const we_separable *p = j->p;
+    we_picks how = {.rows = end - begin,
+                    .columns = p->columns.out,
+                    .in = {p->rows.in, p->columns.in},
+                    .row_at = p->rows.at + begin,
+                    .column_at = p->columns.at};
+    j->kernels->pick(&how, x, y + begin * p->columns.out);
+}
+
 static void work(void *context, int64_t begin, int64_t end) {
     const job *j = context;
     const we_separable *p = j->p;
@@ -156,7 +171,10 @@ static void work(void *context, int64_t begin, int64_t end) {
         int64_t last = first + STRIP < p->rows.out ? first + STRIP : p->rows.out;
         const float *x = j->x + item * p->rows.in * row_of_input(p);
         float *y = j->y + item * p->rows.out * row_of_output(p);
-        (p->rows.in < p->rows.out ? grow : shrink)(j, x, y, first, last, spare);
+        if (picks(p))
+            pick(j, x, y, first, last);
+        else
+            (p->rows.in < p->rows.out ? grow : shrink)(j, x, y, first, last, spare);
         y += first * row_of_output(p);
         if (p->factor != 1)
             j->kernels->binary[WE_BINARY_Mul][WE_F32]((last - first) * row_of_output(p), y, 1, &p->factor, 0,

@@ -24,3 +24,10 @@ void we_f32_mix__ref(int64_t n, int64_t taps, const float *const *rows, const fl
         y[i] = sum;
     }
 }
+
+void we_f32_pick__ref(const we_picks *how, const float *x, float *y) {
+    for (int64_t row = 0; row < how->rows; row++) {
+        for (int64_t i = 0; i < how->columns; i++)
+            y[row * how->columns + i] = x[how->row_at[row] * how->in[1] + how->column_at[i]];
+    }
+}

@@ -126,6 +126,11 @@ static inline VEC v_pick_twice(VEC v, VEC next, const int32_t *at, int32_t low, 
     return _mm256_blendv_ps(near, far, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
 }
 
+/* Of 2 * LANES elements a, b: those at even places, at odd ones. */
+#define V_IN_ORDER(v) _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8))
+#define V_EVEN(a, b) V_IN_ORDER(_mm256_shuffle_ps(a, b, 0x88))
+#define V_ODD(a, b) V_IN_ORDER(_mm256_shuffle_ps(a, b, 0xdd))
+
 /* Lane i: x[at[i]] for i < count, else 0. */
 static inline VEC v_pick(const float *x, const int32_t *at, int32_t count) {
     __m256i mask = V_PART_MASK(count), index = _mm256_maskload_epi32(at, mask);

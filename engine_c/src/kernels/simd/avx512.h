@@ -100,6 +100,12 @@ static inline VEC v_pick_twice(VEC v, VEC next, const int32_t *at, int32_t low, 
     return _mm512_permutex2var_ps(v, _mm512_sub_epi32(index, _mm512_set1_epi32(low)), next);
 }
 
+/* Of 2 * LANES elements a, b: those at even places, at odd ones. */
+#define V_EVEN(a, b)                                                                                         \
+    _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b)
+#define V_ODD(a, b)                                                                                          \
+    _mm512_permutex2var_ps(a, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b)
+
 /* Lane i: x[at[i]] for i < count, else 0. */
 static inline VEC v_pick(const float *x, const int32_t *at, int32_t count) {
     __mmask16 mask = (__mmask16)(0xffffu >> (16 - count));

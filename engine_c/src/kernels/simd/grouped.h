@@ -5,9 +5,11 @@
 #include "kernels/kernels.h"
 
 #define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL_ALL _Pragma("GCC unroll 12")
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
+    MOST_WIDE = 12,                /* outputs of wide groups at once: their sums, a weight and an element */
     OUTPUTS = LANES == 16 ? 8 : 4, /* at once: their sums and what they see stay in registers */
 };
 
@@ -62,7 +64,7 @@ INLINE void filter_stretch(const we_grouped *g, const float *x, float *y, int64_
 }
 
 INLINE void filter_all(const we_grouped *g, const float *x, float *y, const int32_t size) {
-    int32_t places[WE_GROUP_MOST * LANES];
+    int32_t places[8 * LANES];
     int64_t channel = 0, channels = g->stretch.channels;
     places_of(size, places);
     for (; channel + LANES <= channels; channel += LANES)
@@ -71,12 +73,58 @@ INLINE void filter_all(const we_grouped *g, const float *x, float *y, const int3
         filter_stretch(g, x, y, channel, places, size, (int32_t)(channels - channel));
 }
 
+/* ---- Groups of at least a vector ---- */
+
+/* `many` outputs from the one at x on, whose group begins there: an element of each channel in turn goes to
+ * all lanes, from memory. One output alone has several sums, or each would wait for the one before. */
+INLINE void filter_wide(const we_grouped *g, const float *x, float *y, int64_t at, int64_t channel,
+                        const int32_t many, const int32_t parts) {
+    const we_stretch *s = &g->stretch;
+    VEC sums[MOST_WIDE];
+    UNROLL_ALL for (int32_t o = 0; o < many * parts; o++) sums[o] =
+        g->bias && o < many ? V_LOAD(g->bias + channel) : V_ZERO();
+    for (int32_t row = 0; row < s->rows; row++) {
+        const float *from = x + row * s->x_row, *w = g->weights + row * g->w_row + channel;
+        for (int32_t column = 0; column < s->columns; column++, from += s->x_column) {
+            for (int32_t j = 0; j < g->size; j += parts, w += parts * s->channels) {
+                UNROLL for (int32_t part = 0; part < parts; part++) {
+                    VEC weight = V_LOAD(w + part * s->channels);
+                    UNROLL_ALL for (int32_t o = 0; o < many; o++) sums[part * many + o] =
+                        V_FMA(weight, V_SPLAT(from[o * s->x_step + j + part]), sums[part * many + o]);
+                }
+            }
+        }
+    }
+    UNROLL_ALL for (int32_t o = 0; o < many; o++) {
+        UNROLL for (int32_t part = 1; part < parts; part++) sums[o] = V_ADD(sums[o], sums[part * many + o]);
+        store(g, sums[o], at + o * s->y_step, LANES, y);
+    }
+}
+
+INLINE void filter_all_wide(const we_grouped *g, const float *x, float *y) {
+    const we_stretch *s = &g->stretch;
+    for (int64_t channel = 0; channel < s->channels; channel += LANES) {
+        const float *from = x + channel / g->size * g->size;
+        int64_t out = 0, at = channel;
+        for (; out + MOST_WIDE <= s->count; out += MOST_WIDE, at += MOST_WIDE * s->y_step)
+            filter_wide(g, from + out * s->x_step, y, at, channel, MOST_WIDE, 1);
+        for (; out + MOST_WIDE / 2 <= s->count; out += MOST_WIDE / 2, at += MOST_WIDE / 2 * s->y_step)
+            filter_wide(g, from + out * s->x_step, y, at, channel, MOST_WIDE / 2, 1);
+        for (; out + 2 <= s->count; out += 2, at += 2 * s->y_step)
+            filter_wide(g, from + out * s->x_step, y, at, channel, 2, 4);
+        if (out < s->count)
+            filter_wide(g, from + out * s->x_step, y, at, channel, 1, 8);
+    }
+}
+
 void KERNEL(const we_grouped *given, const float *x, float *y) {
     const we_grouped g = *given; /* a copy that no store to y can change */
     if (g.size == 2)
         filter_all(&g, x, y, 2);
     else if (g.size == 4)
         filter_all(&g, x, y, 4);
-    else
+    else if (g.size == 8)
         filter_all(&g, x, y, 8);
+    else
+        filter_all_wide(&g, x, y);
 }

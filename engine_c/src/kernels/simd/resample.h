@@ -111,3 +111,47 @@ void NAME(mix)(int64_t n, int64_t taps, const float *const *rows, const float *w
     else
         mix(n, taps, rows, weights, step, y, false);
 }
+
+/* A vector of columns of all rows, whose elements lie as `s` says: what is done for every row
+ * is a load, a permutation and a store. A row that repeats is not picked again. */
+INLINE void pick_column(const we_picks *how, const float *x, const int32_t *at, const int32_t count,
+                        const sight s, float *y) {
+    int32_t low = at[0];
+    int64_t left = how->in[1] - low, last = -1;
+    const int32_t near = left < LANES ? (int32_t)left : LANES;
+    const int32_t far = left < LANES ? 0 : left < 2 * LANES ? (int32_t)(left - LANES) : LANES;
+    VEC picked = V_ZERO();
+    for (int64_t row = 0; row < how->rows; row++, y += how->columns) {
+        if (how->row_at[row] != last) {
+            last = how->row_at[row];
+            const float *from = x + last * how->in[1] + low;
+            if (s == EACH)
+                picked = v_pick(from - low, at, count);
+            else if (s == NEAR)
+                picked = v_pick_near(V_LOAD_UP_TO(from, near), at, low, count);
+            else
+                picked = v_pick_twice(V_LOAD(from), V_LOAD_UP_TO(from + LANES, far), at, low, count);
+        }
+        V_STORE_UP_TO(y, count, picked);
+    }
+}
+
+INLINE void pick_columns(const we_picks *how, const float *x, int64_t i, const int32_t count, float *y) {
+    const int32_t *at = how->column_at + i;
+    int32_t span = at[count - 1] - at[0];
+    if (span < LANES)
+        pick_column(how, x, at, count, NEAR, y + i);
+    else if (span < 2 * LANES)
+        pick_column(how, x, at, count, TWICE, y + i);
+    else
+        pick_column(how, x, at, count, EACH, y + i);
+}
+
+void NAME(pick)(const we_picks *given, const float *x, float *y) {
+    const we_picks how = *given; /* a copy that no store to y can change */
+    int64_t i = 0;
+    for (; i + LANES <= how.columns; i += LANES)
+        pick_columns(&how, x, i, LANES, y);
+    if (i < how.columns)
+        pick_columns(&how, x, i, (int32_t)(how.columns - i), y);
+}
