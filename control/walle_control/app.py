@@ -97,8 +97,6 @@ DECISIONS: tuple[tuple[str, Permission, Decision], ...] = (
 
 #: Of whom operators may say attributes: the part of the path, and what the feature calls them.
 SUBJECTS: tuple[tuple[str, Whom], ...] = (("devices", "device"), ("users", "user"))
-READ_DEVICES: Permission = "devices:read"
-WRITE_DEVICES: Permission = "devices:write"
 
 #: How often it is looked whether the epoch must be signed anew.
 _SIGNING_CHECK_S = 60.0
@@ -530,14 +528,18 @@ def routes(control: Control) -> list[BaseRoute]:
         *(
             Route(
                 f"{ADMIN_API}/{kind}/{{subject}}/attributes",
-                admin(permission, endpoint),
-                methods=[method],
+                admin("devices:read", audiences.said_of(whom)),
+                methods=get,
             )
             for kind, whom in SUBJECTS
-            for method, permission, endpoint in (
-                ("GET", READ_DEVICES, audiences.said_of(whom)),
-                ("POST", WRITE_DEVICES, audiences.say_of(whom)),
+        ),
+        *(
+            Route(
+                f"{ADMIN_API}/{kind}/{{subject}}/attributes",
+                admin("devices:write", audiences.say_of(whom)),
+                methods=post,
             )
+            for kind, whom in SUBJECTS
         ),
         Route(f"{ADMIN_API}/devices", admin("devices:read", devices.list), methods=get),
         Route(f"{ADMIN_API}/devices/{{device_id}}", admin("devices:read", devices.show), methods=get),

@@ -355,7 +355,8 @@ def _with_numbers(value: Any, fields: Sequence[str], name: str = "") -> Any:
                 return [number for (number,) in struct.iter_unpack("<f", data)]
             except (binascii.Error, struct.error):
                 return value
-    return value
+        case _:
+            return value
 
 
 def differences(expected: Any, found: Any, tolerance: float, path: str = "runs") -> Iterator[str]:

@@ -119,7 +119,7 @@ class PostgresBackend:
         except psycopg.Error as error:
             raise ConfigError(f"database.url: {_one_line(error)}") from None
         given["options"] = f"{_OPTIONS} {given.get('options') or ''}".strip()
-        self._settings = {**_LIMITS, **given}
+        self._settings: dict[str, Any] = {**_LIMITS, **given}
         self.url = url
 
     @property
@@ -144,7 +144,9 @@ class PostgresBackend:
         with self.errors():
             options = self._settings["options"] + (_READ_ONLY if read_only else "")
             settings = {**self._settings, "options": options}
-            raw = psycopg.connect(**settings, autocommit=True, row_factory=_row_factory())
+            raw: psycopg.Connection[Any] = psycopg.connect(
+                **settings, autocommit=True, row_factory=_row_factory()
+            )
         if raw.info.parameter_status("server_encoding") != "UTF8":
             raw.close()
             raise StorageError("database.url: make the database with ENCODING 'UTF8'")

@@ -53,7 +53,7 @@ class QuantileSketch:
         """A value that ``part`` of the values do not exceed (0.5: the lower median); None before one."""
         if not self.count:
             return None
-        rank = max(1, math.ceil(part * self.count))
+        rank, bucket = max(1, math.ceil(part * self.count)), 0
         for bucket in sorted(self._counts):
             rank -= self._counts[bucket]
             if rank <= 0:
