@@ -145,7 +145,7 @@ class PostgresBackend:
 
         with self.errors():
             where = self._where_to_read if read_only else self._where
-            raw = psycopg.connect(where, autocommit=True, row_factory=_row_factory())
+            raw: Any = psycopg.connect(where, autocommit=True, row_factory=_row_factory())
         if raw.info.parameter_status("server_encoding") != "UTF8":
             raw.close()
             raise StorageError("database.url: make the database with ENCODING 'UTF8'")
