@@ -22,7 +22,7 @@ from reporting import Row
 from walle_control.features.devices import credentials
 from walle_shared.ids import DeviceId
 from walle_support.live import LiveControl, commit_tasks, task_folder  # pyright: ignore[reportAttributeAccessIssue]
-from walle_support.scale_out import Nginx, nginx_program, run_profile
+from walle_support.scale_out import Nginx, children_of, nginx_program, run_profile
 from walle_support.servers import postgres_programs, run_postgres
 
 SECTION = "platform-scale"
@@ -164,8 +164,7 @@ def _memory(pids: list[int]) -> int:
 
 def _nginx_pids(nginx: Nginx) -> list[int]:
     master = int((nginx.folder / "nginx.pid").read_text())
-    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    return [master, *map(int, children)]
+    return [master, *children_of(master)]
 
 
 @contextlib.contextmanager

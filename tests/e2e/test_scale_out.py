@@ -14,10 +14,15 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
 
+from walle_agent.link.transport import Transport
+from walle_agent.streams.tunnel import Tunnel
+from walle_shared.backoff import Backoff
 from walle_shared.ids import ReleaseId, TaskName, TaskVersion
 from walle_shared.protocol.codec import encode
 from walle_shared.protocol.messages import Report, ReportBatch
+from walle_shared.protocol.tunnel import Record
 from walle_support.live import LiveDevice, commit_tasks, task_folder, wait_for  # pyright: ignore[reportAttributeAccessIssue]
 from walle_support.scale_out import (
     CONFIGS,
@@ -28,7 +33,7 @@ from walle_support.scale_out import (
     run_profile,
 )
 from walle_support.servers import ServerProcess, new_schema
-from walle_support.uploads import enrol
+from walle_support.uploads import MemoryOutbox, enrol
 
 pytestmark = [
     pytest.mark.e2e,
@@ -137,6 +142,25 @@ def test_a_stream_says_the_newest_epoch_at_once_and_refuses_strangers(
 
     wait_for("both workers to know", refused)
     assert client.get("/d/v1/stream", headers=headers).status_code == 403
+
+
+async def test_features_come_up_the_tunnel_through_nginx(
+    profile: tuple[ScaleOutControl, Nginx, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control, nginx, folder = profile
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "tls" / "server.pem"))
+    _, credential = await trio.to_thread.run_sync(new_credential, control)
+    outbox = MemoryOutbox()
+    for number in range(300):
+        outbox.add(Record("proof", "greeter", "1.0.0", "r1", "seen", 5, {"what": f"{number} " + "x" * 500}))
+    async with Transport(nginx.url, timeout_s=20) as transport, trio.open_nursery() as nursery:
+        tunnel = Tunnel(outbox, lambda: transport.connect_tunnel(credential), backoff=Backoff(0.02, 0.1))
+        nursery.start_soon(tunnel.run)
+        with trio.fail_after(60):
+            await outbox.wait_acked(300)
+        nursery.cancel_scope.cancel()
+    found = await trio.to_thread.run_sync(control.features, "greeter")
+    assert [feature["fields"]["what"].split()[0] for feature in found] == [str(n) for n in range(300)]
 
 
 def test_files_come_from_nginx_with_ranges(

@@ -24,7 +24,7 @@ from walle_shared.ids import ReleaseId, TaskName, TaskVersion
 from walle_shared.protocol.codec import encode
 from walle_shared.protocol.messages import Report, ReportBatch
 from walle_support.live import LiveDevice, commit_tasks, task_folder, wait_for  # pyright: ignore[reportAttributeAccessIssue]
-from walle_support.scale_out import Nginx, ScaleOutControl, nginx_program, run_profile
+from walle_support.scale_out import Nginx, ScaleOutControl, children_of, nginx_program, run_profile
 from walle_support.servers import ServerProcess, postgres_programs, run_postgres
 from walle_support.uploads import enrol
 
@@ -157,9 +157,9 @@ def test_kill_of_all_workers(rig: Rig) -> None:
 def test_workers_do_not_outlive_their_parent(rig: Rig) -> None:
     with rig.reporting():
         workers = rig.control.worker_pids()
-        os.kill(rig.control.pid, signal.SIGKILL)
+        assert len(workers) == 2
+        rig.control.crash_parent()
         wait_for("the workers to end", lambda: not any(map(_runs, workers)) or None, timeout_s=60)
-        (rig.control.data / "address.json").unlink()
         rig.control.restart()
         rig.await_progress()
     rig.check()
@@ -214,7 +214,7 @@ def test_a_leader_that_stands_still_is_followed_and_gives_way(rig: Rig) -> None:
 def test_a_database_that_cannot_be_reached_for_a_while(rig: Rig) -> None:
     with rig.reporting():
         assert rig.postgres.process is not None
-        stopped = [rig.postgres.process.pid, *_children(rig.postgres.process.pid)]
+        stopped = [rig.postgres.process.pid, *children_of(rig.postgres.process.pid)]
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
         time.sleep(3)
@@ -288,10 +288,6 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_backup_restored_elsewhere_is_accepted_by_agents(rig: Rig, tmp_path: Path) -> None:

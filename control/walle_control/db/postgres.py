@@ -22,6 +22,7 @@ from walle_shared.errors import ConfigError, ConnectionLost, StorageError
 
 if TYPE_CHECKING:
     import psycopg
+    from psycopg.rows import RowFactory
 
 #: First half of the advisory lock's key ("wall" in ASCII); the schema's hash is the second.
 _LOCK = 0x77616C6C
@@ -109,7 +110,7 @@ class PostgresBackend:
     def __init__(self, url: str) -> None:
         try:
             import psycopg
-            from psycopg.conninfo import conninfo_to_dict
+            from psycopg.conninfo import conninfo_to_dict, make_conninfo
         except ImportError as error:
             raise ConfigError(
                 f"database.url is set, but psycopg does not load ({error}): pip install 'walle[postgres]'"
@@ -119,7 +120,8 @@ class PostgresBackend:
         except psycopg.Error as error:
             raise ConfigError(f"database.url: {_one_line(error)}") from None
         given["options"] = f"{_OPTIONS} {given.get('options') or ''}".strip()
-        self._settings: dict[str, Any] = {**_LIMITS, **given}
+        self._where = make_conninfo("", **{**_LIMITS, **given})
+        self._where_to_read = make_conninfo(self._where, options=given["options"] + _READ_ONLY)
         self.url = url
 
     @property
@@ -142,11 +144,8 @@ class PostgresBackend:
         import psycopg
 
         with self.errors():
-            options = self._settings["options"] + (_READ_ONLY if read_only else "")
-            settings = {**self._settings, "options": options}
-            raw: psycopg.Connection[Any] = psycopg.connect(
-                **settings, autocommit=True, row_factory=_row_factory()
-            )
+            where = self._where_to_read if read_only else self._where
+            raw: Any = psycopg.connect(where, autocommit=True, row_factory=_row_factory())
         if raw.info.parameter_status("server_encoding") != "UTF8":
             raw.close()
             raise StorageError("database.url: make the database with ENCODING 'UTF8'")
@@ -305,15 +304,15 @@ def _raw(connection: Connection) -> psycopg.Connection[PostgresRow]:
     return cast(PostgresConnection, connection).raw
 
 
-def _row_factory() -> Any:
-    def factory(cursor: Any) -> Any:
+def _row_factory() -> RowFactory[PostgresRow]:
+    def make_row(cursor: Any) -> Any:
         if cursor.description is None:
             return PostgresRow
         names = {column.name: number for number, column in enumerate(cursor.description)}
         # A class per result: rows themselves then carry no more than their values.
         return type("Row", (PostgresRow,), {"columns": names, "__slots__": ()})
 
-    return factory
+    return make_row
 
 
 def _adapt(raw: psycopg.Connection[Any]) -> None:

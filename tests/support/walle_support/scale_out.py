@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +114,10 @@ class Nginx:
         """SIGKILL of master and workers."""
         assert self._program is not None
         master = int((self.folder / "nginx.pid").read_text())
-        children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        children = children_of(master)
         self._program.kill()
         for child in children:
-            os.kill(int(child), signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)
 
     def stop(self) -> None:
         """SIGTERM: a fast stop."""
@@ -168,7 +168,7 @@ class ScaleOutControl(LiveControl):
 
     def worker_pids(self) -> list[int]:
         """The workers' process ids."""
-        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        return children_of(self.pid)
 
     def replace_workers(self) -> None:
         """SIGHUP, and wait until every worker is another one."""
@@ -181,15 +181,26 @@ class ScaleOutControl(LiveControl):
 
         wait_for("the workers to be replaced", replaced, timeout_s=60)
 
+    def crash_parent(self) -> None:
+        """SIGKILL of the parent alone."""
+        super().crash()
+
     def crash(self) -> None:
         """SIGKILL of the parent and all workers."""
         workers = self.worker_pids()
-        super().crash()
+        self.crash_parent()
         for pid in workers:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ends by itself then
+                os.kill(pid, signal.SIGKILL)
         for pid in workers:
             while Path(f"/proc/{pid}").exists() and _state(pid) != "Z":
                 time.sleep(0.005)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that any thread of a process has started."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return sorted({int(child) for children in lists for child in children.read_text().split()})
 
 
 def _state(pid: int) -> str:
