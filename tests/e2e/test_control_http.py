@@ -669,3 +669,53 @@ def test_commands_without_a_server_say_what_to_do(tmp_path: Path) -> None:
     assert (gone.returncode, "does not answer" in gone.stderr) == (1, True)
     assert "run 'walle-control init --data" in run("serve", "--data", str(tmp_path)).stderr
     assert run("nonsense").returncode == 2
+
+
+@pytest.mark.slow_session
+def test_repositories_and_own_files_by_command_and_a_lost_database(
+    own_server: Server, repository: Path, tmp_path: Path
+) -> None:
+    server = own_server
+    added = server.command(
+        "repo", "add", "shop", str(repository), "--scenario", "demo", "--auto-import", "--json"
+    )
+    assert added.returncode == 0, added.stderr
+    imported = json.loads(added.stdout)["imported"]
+    assert imported
+    assert "shop" in server.command("repo", "list").stdout
+    assert json.loads(server.command("repo", "sync", "shop", "--json").stdout)["imported"] == []
+    task, _, version = imported[0].partition("/")
+    again = server.command("import", "--repo", "shop", task, version)
+    assert "nothing changed" in again.stderr, again.stderr
+    release(server, version=version)
+
+    device = server.enrol()
+    letter, ids = tmp_path / "letter.txt", tmp_path / "ids.txt"
+    letter.write_text("for you")
+    ids.write_text(f"{device.id}\nnobody\n")
+    given = server.command("exclusive", "give", "demo/greeter", str(letter), "--devices", str(ids))
+    assert (given.returncode, given.stdout.strip()) == (1, "1 devices have it now")
+    assert "nobody" in given.stderr
+    assert "letter.txt" in server.command("exclusive", "list", "demo/greeter").stdout
+    with server.client() as client:
+        offer = client.get("/d/v1/exclusive/demo/greeter", headers=device.headers).json()
+        (url,) = offer["urls"].values()
+        assert client.get(url, headers={"Range": "bytes=1-"}).status_code == 206
+    taken = server.command("exclusive", "take", "demo/greeter", "letter.txt", "--device", device.id)
+    assert taken.returncode == 0, taken.stderr
+
+    before = server.get("tasks")["versions"]
+    epoch = server.get("epoch")["epoch"]
+    assert server.command("rebuild").returncode == 1  # it is in use
+    server.end(signal.SIGTERM)
+    for path in server.data.glob("control.db*"):
+        path.unlink()
+    rebuilt = server.command("rebuild", "--json")
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert json.loads(rebuilt.stdout)["releases"] == 1
+    server.start()
+    after = server.get("tasks")["versions"]
+    assert {row["manifest"]["sha256"] for row in after} == {row["manifest"]["sha256"] for row in before}
+    assert server.get("epoch")["epoch"] >= epoch
+    assert "shop" in server.command("repo", "list").stdout
+    assert server.command("repo", "sync", "shop").returncode == 0
