@@ -10,11 +10,22 @@ from walle_control.features.rollouts.book import TrialBook, Tried
 from walle_control.features.rollouts.guard import Verdict, judge_threshold
 from walle_control.features.telemetry import read_model as telemetry
 from walle_shared.ids import ReleaseId, ScenarioName
+from walle_shared.limits import SNAPSHOT_MAX_BYTES
+from walle_shared.protocol.codec import decode
+from walle_shared.protocol.messages import FileRef
+from walle_shared.targeting import Snapshot
 
 
 def on_devices(db: sqlite3.Connection) -> list[ReleaseRow]:
     """The releases that devices may have, live or paused, newest first."""
     return store.live_releases(db)
+
+
+def published_deltas(db: sqlite3.Connection) -> set[FileRef]:
+    """The lists of deltas that the newest epoch names."""
+    newest = store.newest_epoch(db)
+    releases = decode(Snapshot, newest.snapshot, limit_bytes=SNAPSHOT_MAX_BYTES).releases if newest else ()
+    return {release.deltas for release in releases if release.deltas is not None}
 
 
 def verdict_of(db: sqlite3.Connection, row: ReleaseRow, book: TrialBook, now_ms: int) -> Verdict:
