@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +35,7 @@ from walle_shared.protocol.tunnel import (
     encode_frame,
 )
 from walle_shared.signing import SigningKey, VerifyKey, open_envelope, sha256_hex
+from walle_support.servers import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -719,3 +722,49 @@ def test_repositories_and_own_files_by_command_and_a_lost_database(
     assert server.get("epoch")["epoch"] >= epoch
     assert "shop" in server.command("repo", "list").stdout
     assert server.command("repo", "sync", "shop").returncode == 0
+
+
+@pytest.mark.slow_session
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx")
+def test_nginx_sends_sealed_files_to_whom_the_url_was_made_for(repository: Path, tmp_path: Path) -> None:
+    server = Server(tmp_path / "own", "WALLE_CONTROL_EXCLUSIVE__ACCEL_PREFIX=/_sealed/")
+    server.start()
+    port = free_port()
+    settings = tmp_path / "nginx.conf"
+    settings.write_text(
+        f"daemon off; pid {tmp_path}/nginx.pid; error_log {tmp_path}/error.log; worker_processes 1;"
+        f"{'user root;' if os.geteuid() == 0 else ''} events {{}} http {{ access_log off;"
+        f" client_body_temp_path {tmp_path}/body; proxy_temp_path {tmp_path}/proxy;"
+        f" fastcgi_temp_path {tmp_path}/f; uwsgi_temp_path {tmp_path}/u; scgi_temp_path {tmp_path}/s;"
+        f" server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {server.url}; }}"
+        f" location /_sealed/ {{ internal; alias {server.data}/exclusive/blob/; }} }} }}\n"
+    )
+    nginx = subprocess.Popen(["nginx", "-p", str(tmp_path), "-c", str(settings)], stderr=subprocess.DEVNULL)
+    try:
+        device = server.enrol()
+        content = base64.b64encode(BIG).decode()
+        body = {"path": "big.bin", "content": content, "devices": [device.id]}
+        with server.client() as client:
+            given = client.post("/api/v1/exclusive/demo/greeter/give", json=body).json()
+        assert given["devices"] == 1
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10) as client:
+            deadline = time.monotonic() + 20
+            while True:
+                try:
+                    offer = client.get("/d/v1/exclusive/demo/greeter", headers=device.headers).json()
+                    break
+                except httpx.TransportError:
+                    assert time.monotonic() < deadline, (tmp_path / "error.log").read_text()
+                    time.sleep(0.05)
+            ((sha256, url),) = offer["urls"].items()
+            whole = client.get(url)
+            assert sha256_hex(whole.content) == sha256
+            assert whole.headers["Server"].startswith("nginx")
+            part = client.get(url, headers={"Range": "bytes=1000-1009"})
+            assert (part.status_code, part.content) == (206, whole.content[1000:1010])
+            assert client.get(f"/_sealed/{sha256}").status_code == 404
+            assert client.get(url + "0").status_code == 403
+    finally:
+        nginx.terminate()
+        nginx.wait(timeout=20)
+        server.end(signal.SIGKILL)
