@@ -157,7 +157,10 @@ async def run_agent(
                 nursery.start_soon(supervise, name, service)
             task_status.started(agent)
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
-            await agent.deployer.settle()  # a stop in good order is no crash of what was started last
+            try:
+                await agent.deployer.settle()  # a stop in good order is no crash of what was started last
+            except StorageError as error:
+                _log.warning("starts_not_settled", error=str(error))
     _log.info("agent_stopped")
 
 

@@ -30,6 +30,7 @@ import bench_matrix_numeric
 import bench_pipeline
 import bench_platform
 import bench_platform_scale
+import bench_platform_deltas
 import bench_tunnel
 import machine
 from reporting import Measured, Report, Row, load_report, markdown, print_report
@@ -59,6 +60,7 @@ SECTIONS: Mapping[str, Section] = {
     bench_tunnel.SECTION: _listed(bench_tunnel.run),
     "platform": _listed(bench_platform.run),
     bench_platform_scale.SECTION: _listed(bench_platform_scale.run),
+    bench_platform_deltas.SECTION: _listed(bench_platform_deltas.run),
 }
 ROOT = Path(__file__).parents[2]
 KEPT = Path(__file__).parent / "kept.json"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +35,7 @@ from walle_shared.protocol.tunnel import (
     encode_frame,
 )
 from walle_shared.signing import SigningKey, VerifyKey, open_envelope, sha256_hex
+from walle_support.servers import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -671,3 +674,99 @@ def test_commands_without_a_server_say_what_to_do(tmp_path: Path) -> None:
     assert (gone.returncode, "does not answer" in gone.stderr) == (1, True)
     assert "run 'walle-control init --data" in run("serve", "--data", str(tmp_path)).stderr
     assert run("nonsense").returncode == 2
+
+
+@pytest.mark.slow_session
+def test_repositories_and_own_files_by_command_and_a_lost_database(
+    own_server: Server, repository: Path, tmp_path: Path
+) -> None:
+    server = own_server
+    added = server.command(
+        "repo", "add", "shop", str(repository), "--scenario", "demo", "--auto-import", "--json"
+    )
+    assert added.returncode == 0, added.stderr
+    imported = json.loads(added.stdout)["imported"]
+    assert imported
+    assert "shop" in server.command("repo", "list").stdout
+    assert json.loads(server.command("repo", "sync", "shop", "--json").stdout)["imported"] == []
+    task, _, version = imported[0].partition("/")
+    again = server.command("import", "--repo", "shop", task, version)
+    assert "nothing changed" in again.stderr, again.stderr
+    release(server, version=version)
+
+    device = server.enrol()
+    letter, ids = tmp_path / "letter.txt", tmp_path / "ids.txt"
+    letter.write_text("for you")
+    ids.write_text(f"{device.id}\nnobody\n")
+    given = server.command("exclusive", "give", "demo/greeter", str(letter), "--devices", str(ids))
+    assert (given.returncode, given.stdout.strip()) == (1, "1 devices have it now")
+    assert "nobody" in given.stderr
+    assert "letter.txt" in server.command("exclusive", "list", "demo/greeter").stdout
+    with server.client() as client:
+        offer = client.get("/d/v1/exclusive/demo/greeter", headers=device.headers).json()
+        (url,) = offer["urls"].values()
+        assert client.get(url, headers={"Range": "bytes=1-"}).status_code == 206
+    taken = server.command("exclusive", "take", "demo/greeter", "letter.txt", "--device", device.id)
+    assert taken.returncode == 0, taken.stderr
+
+    before = server.get("tasks")["versions"]
+    epoch = server.get("epoch")["epoch"]
+    assert server.command("rebuild").returncode == 1  # it is in use
+    server.end(signal.SIGTERM)
+    for path in server.data.glob("control.db*"):
+        path.unlink()
+    rebuilt = server.command("rebuild", "--json")
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert json.loads(rebuilt.stdout)["releases"] == 1
+    server.start()
+    after = server.get("tasks")["versions"]
+    assert {row["manifest"]["sha256"] for row in after} == {row["manifest"]["sha256"] for row in before}
+    assert server.get("epoch")["epoch"] >= epoch
+    assert "shop" in server.command("repo", "list").stdout
+    assert server.command("repo", "sync", "shop").returncode == 0
+
+
+@pytest.mark.slow_session
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx")
+def test_nginx_sends_sealed_files_to_whom_the_url_was_made_for(repository: Path, tmp_path: Path) -> None:
+    server = Server(tmp_path / "own", "WALLE_CONTROL_EXCLUSIVE__ACCEL_PREFIX=/_sealed/")
+    server.start()
+    port = free_port()
+    settings = tmp_path / "nginx.conf"
+    settings.write_text(
+        f"daemon off; pid {tmp_path}/nginx.pid; error_log {tmp_path}/error.log; worker_processes 1;"
+        f"{'user root;' if os.geteuid() == 0 else ''} events {{}} http {{ access_log off;"
+        f" client_body_temp_path {tmp_path}/body; proxy_temp_path {tmp_path}/proxy;"
+        f" fastcgi_temp_path {tmp_path}/f; uwsgi_temp_path {tmp_path}/u; scgi_temp_path {tmp_path}/s;"
+        f" server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {server.url}; }}"
+        f" location /_sealed/ {{ internal; alias {server.data}/exclusive/blob/; }} }} }}\n"
+    )
+    nginx = subprocess.Popen(["nginx", "-p", str(tmp_path), "-c", str(settings)], stderr=subprocess.DEVNULL)
+    try:
+        device = server.enrol()
+        content = base64.b64encode(BIG).decode()
+        body = {"path": "big.bin", "content": content, "devices": [device.id]}
+        with server.client() as client:
+            given = client.post("/api/v1/exclusive/demo/greeter/give", json=body).json()
+        assert given["devices"] == 1
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10) as client:
+            deadline = time.monotonic() + 20
+            while True:
+                try:
+                    offer = client.get("/d/v1/exclusive/demo/greeter", headers=device.headers).json()
+                    break
+                except httpx.TransportError:
+                    assert time.monotonic() < deadline, (tmp_path / "error.log").read_text()
+                    time.sleep(0.05)
+            ((sha256, url),) = offer["urls"].items()
+            whole = client.get(url)
+            assert sha256_hex(whole.content) == sha256
+            assert whole.headers["Server"].startswith("nginx")
+            part = client.get(url, headers={"Range": "bytes=1000-1009"})
+            assert (part.status_code, part.content) == (206, whole.content[1000:1010])
+            assert client.get(f"/_sealed/{sha256}").status_code == 404
+            assert client.get(url + "0").status_code == 403
+    finally:
+        nginx.terminate()
+        nginx.wait(timeout=20)
+        server.end(signal.SIGKILL)

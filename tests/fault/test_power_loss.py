@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 import trio
 
 from walle_agent.state.machine import ACTIVE, COMPLETE
-from walle_agent.state.store import SLOT_NAMES
+from walle_agent.state.store import SLOT_NAMES, DeviceState, read_only
+from walle_shared.signing import sha256_hex
+from walle_shared.targeting.policy import TaskKey
 from walle_support.control import SimulatedControl
 from walle_support.device import Device, live
 from walle_support.power import Disk, PowerCut, Survival
@@ -28,6 +31,16 @@ async def check_invariants(device: Device) -> None:
             if record.slot(name).state in COMPLETE:
                 await device.steps.check_slot(record.key, name)
         assert (device.registry.get(record.key) is None) == (record.active is None)
+
+
+def complete_slots(state: DeviceState | None) -> set[tuple[TaskKey, str]]:
+    tasks = state.tasks if state is not None else ()
+    return {
+        (record.key, record.slot(name).manifest)
+        for record in tasks
+        for name in SLOT_NAMES
+        if record.slot(name).state in COMPLETE
+    }
 
 
 class Drill:
@@ -73,8 +86,10 @@ class Drill:
             assert at == 0
         for survival in survivals:
             where = await trio.to_thread.run_sync(disk.after_cut, self._folder / f"{at}-{survival}", survival)
+            promised = complete_slots(read_only(where)[1])
             async with live(where, control) as device:
                 await check_invariants(device)
+                assert complete_slots(device.keeper.state) == promised  # what counts as complete is not lost
                 assert device.active() in self._survivors, (survival, disk.passed)
                 assert await device.catch_up() is None
                 await check_invariants(device)
@@ -90,29 +105,42 @@ def release(version: str, **files: bytes) -> Callable[[SimulatedControl], object
     )
 
 
+OLD_WEIGHTS = random.Random(1).randbytes(60_000)
+NEW_WEIGHTS = OLD_WEIGHTS[:30_000] + b"retrained" + OLD_WEIGHTS[30_000:]
+
+
+def release_by_delta(control: SimulatedControl) -> None:
+    manifest = control.add_version(version="2.0", files={"weights.bin": NEW_WEIGHTS})
+    deltas = control.add_deltas(manifest, (OLD_WEIGHTS, NEW_WEIGHTS))
+    del control.files[f"/s/blob/{sha256_hex(NEW_WEIGHTS)}"]  # there is no other way
+    control.release(manifest, version="2.0", deltas=deltas)
+
+
 def drills(folder: Path) -> dict[str, Drill]:
     one, two = release("1.0"), release("2.0")
     return {
         "first": Drill(folder, None, one, ({}, {"reader": "1.0"})),
         "update": Drill(folder, one, two, ({"reader": "1.0"}, {"reader": "2.0"})),
+        "delta": Drill(folder, release("1.0", **{"weights.bin": OLD_WEIGHTS}), release_by_delta,
+                       ({"reader": "1.0"}, {"reader": "2.0"})),
         "removal": Drill(folder, one, lambda control: control.roll_back(control.releases[0].id),
                          ({"reader": "1.0"}, {})),
     }  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["first", "update", "removal"])
+@pytest.mark.parametrize("name", ["first", "update", "delta", "removal"])
 async def test_whatever_the_power_cut_takes_what_comes_up_is_a_whole_version(
     tmp_path: Path, name: str
 ) -> None:
     drill = drills(tmp_path)[name]
     total = await drill.cut(0, ())
-    for at in range(1, total + 1, 4):
+    for at in range(1, total + 1, 9):
         await drill.cut(at, ("strict",))
 
 
 @pytest.mark.slow_session
-@pytest.mark.parametrize("name", ["first", "update", "removal"])
+@pytest.mark.parametrize("name", ["first", "update", "delta", "removal"])
 async def test_power_cuts_before_every_operation_under_every_survival(tmp_path: Path, name: str) -> None:
     drill = drills(tmp_path)[name]
     total = await drill.cut(0, ())

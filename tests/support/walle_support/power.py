@@ -39,6 +39,7 @@ class Disk:
     passed: list[str] = field(default_factory=list)
     _bytes: dict[int, bytes] = field(default_factory=dict)
     _names: dict[int, dict[str, int]] = field(default_factory=dict)
+    _links: dict[int, Path] = field(default_factory=dict)
     _held: list[int] = field(default_factory=list)  # an inode that is held is not given to another file
 
     def adopt(self) -> None:
@@ -110,7 +111,9 @@ class Disk:
         names: dict[str, int] = {}
         for entry in os.scandir(folder):
             if not entry.name.startswith(_BELIEVED):
-                self._held.append(os.open(entry.path, os.O_PATH))
+                self._held.append(os.open(entry.path, os.O_PATH | os.O_NOFOLLOW))
+                if entry.is_symlink():
+                    self._links[entry.inode()] = Path(entry.path).readlink()
                 names[entry.name] = entry.inode()
         self._names[folder.stat().st_ino] = names
 
@@ -121,7 +124,7 @@ class Disk:
 
     def _live(self) -> dict[Path, int]:
         paths = [self.root, *self.root.rglob("*")]
-        return {path: path.stat().st_ino for path in paths if not path.name.startswith(_BELIEVED)}
+        return {path: path.lstat().st_ino for path in paths if not path.name.startswith(_BELIEVED)}
 
     def _fill(self, inode: int, target: Path, survival: Survival, live: dict[int, Path]) -> None:
         names = self._names.get(inode, {})
@@ -129,7 +132,9 @@ class Disk:
             names = {path.name: child for child, path in live.items() if live.get(inode) == path.parent}
         for name, child in names.items():
             place = target / name
-            if self._is_folder(child, live):
+            if child in self._links or (child in live and live[child].is_symlink()):
+                place.symlink_to(self._links.get(child) or live[child].readlink())
+            elif self._is_folder(child, live):
                 place.mkdir()
                 self._fill(child, place, survival, live)
             else:

@@ -9,6 +9,10 @@ from walle_control.features.rollouts.book import TrialBook, Tried
 from walle_control.features.rollouts.guard import Verdict, judge_threshold
 from walle_control.features.telemetry import read_model as telemetry
 from walle_shared.ids import ReleaseId, ScenarioName
+from walle_shared.limits import SNAPSHOT_MAX_BYTES
+from walle_shared.protocol.codec import decode
+from walle_shared.protocol.messages import FileRef
+from walle_shared.targeting import Snapshot
 
 
 def on_devices(db: Connection) -> list[ReleaseRow]:
@@ -16,7 +20,14 @@ def on_devices(db: Connection) -> list[ReleaseRow]:
     return store.live_releases(db)
 
 
-def verdict_of(db: Connection, row: ReleaseRow, book: TrialBook, now_ms: int) -> Verdict:
+def published_deltas(db: sqlite3.Connection) -> set[FileRef]:
+    """The lists of deltas that the newest epoch names."""
+    newest = store.newest_epoch(db)
+    releases = decode(Snapshot, newest.snapshot, limit_bytes=SNAPSHOT_MAX_BYTES).releases if newest else ()
+    return {release.deltas for release in releases if release.deltas is not None}
+
+
+def verdict_of(db: sqlite3.Connection, row: ReleaseRow, book: TrialBook, now_ms: int) -> Verdict:
     """What the guard makes of a release: the operator's own rule first, if there is one."""
     broken = judge_threshold(row.guard, telemetry.votes_of(db, row.id))
     tried = Tried(row.id, row.guard, row.plan, row.stage, row.staged_ms)

@@ -74,9 +74,7 @@ class RepositoriesService:
             check_bundle_path(wish.folder)
         if check_scenario is not None:
             check_scenario(wish.scenario)
-        path = local_path(wish.url)
-        if path is not None:
-            check_root(path, self._config.tasks)
+        self._check_place(wish)
         self._credential(wish)
         row = RepositoryRow(wish, self._clock.wall_ms())
         async with self._lock:
@@ -127,6 +125,7 @@ class RepositoriesService:
 
         Raises:
             NotFound: no such repository.
+            NotAllowed: its path lies outside where repositories may, by now.
             TransportError: the remote failed.
             LimitExceeded: it is too large.
         """
@@ -134,6 +133,7 @@ class RepositoriesService:
             row = await self._find(name, check_scenario)
             what = row.repository
             try:
+                self._check_place(what)  # a folder may have become a link to somewhere else
                 await self._mirrors.fetch(what, self._credential(what))
                 tags = await trio.to_thread.run_sync(self._mirrors.tags, name)
             except WalleError as error:
@@ -187,6 +187,11 @@ class RepositoriesService:
         if check_scenario is not None:
             check_scenario(row.repository.scenario)
         return row
+
+    def _check_place(self, what: Repository) -> None:
+        path = local_path(what.url)
+        if path is not None:
+            check_root(path, self._config.tasks)
 
     def _credential(self, what: Repository) -> Credential | None:
         if not what.credential:

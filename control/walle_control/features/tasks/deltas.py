@@ -7,6 +7,8 @@ the base, or without the memory, fetches whole files.
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn
 
@@ -20,12 +22,12 @@ from walle_control.features.tasks.types import VersionRow
 from walle_control.features.telemetry import read_model as telemetry
 from walle_shared.deltas import NO_BASE, Delta, DeltaList, pack
 from walle_shared.errors import WalleError
-from walle_shared.limits import DELTAS_MAX
+from walle_shared.limits import DELTAS_MAX, DELTAS_MAX_BYTES
 from walle_shared.manifest import BundleFile
 from walle_shared.observe import get_logger
 from walle_shared.protocol.codec import canonical, decode
 from walle_shared.protocol.messages import FileRef
-from walle_shared.units import KIB, MIB, MINUTE_S
+from walle_shared.units import DAY_S, KIB, MIB, MINUTE_S
 
 _log = get_logger("control.tasks")
 
@@ -64,6 +66,7 @@ class DeltaMaker:
             await trio.sleep(_LOOK_S)
             for row in await self._data.database.read(_released):
                 await self.make(row)
+            await self.prune()
 
     async def make(self, row: VersionRow) -> None:
         """Make what is missing of a version's deltas. What goes wrong is logged: devices do without."""
@@ -81,7 +84,36 @@ class DeltaMaker:
             except WalleError as error:
                 _log.warning("deltas_not_made", task=row.task, version=row.version, error=error.message)
 
-    def _bases(self, db: Connection, row: VersionRow) -> tuple[VersionRow, ...]:
+    async def prune(self, older_than_s: float = DAY_S) -> int:
+        """Delete deltas that no list names any more, once they are so old; how many."""
+        async with self._lock:
+            lists = await self._data.database.read(
+                lambda db: store.all_deltas(db) | releases.published_deltas(db)
+            )
+            try:
+                deleted = await trio.to_thread.run_sync(self._prune, lists, older_than_s)
+            except (OSError, WalleError) as error:
+                _log.warning("deltas_not_pruned", error=str(error))
+                return 0
+        if deleted:
+            _log.info("deltas_pruned", count=deleted)
+        return deleted
+
+    def _prune(self, lists: set[FileRef], older_than_s: float) -> int:
+        named = {str(ref.sha256) for ref in lists}
+        for ref in lists:
+            listed = decode(DeltaList, self._data.files.read("delta", ref), limit_bytes=DELTAS_MAX_BYTES)
+            named.update(delta.file.sha256 for delta in listed.deltas)
+        before_s = time.time() - older_than_s  # of the disk's clock, which stamps files
+        folder = self._data.files.root / "delta"
+        doomed = [
+            path for path in folder.iterdir() if path.name not in named and path.stat().st_mtime <= before_s
+        ]
+        for path in doomed:
+            path.unlink(missing_ok=True)
+        return len(doomed)
+
+    def _bases(self, db: sqlite3.Connection, row: VersionRow) -> tuple[VersionRow, ...]:
         """The versions that most devices have, then the newest ones."""
         reported = telemetry.versions_on_devices(db, row.scenario, row.task)
         imported = [each.version for each in store.versions_of(db, row.scenario, row.task)]
@@ -93,7 +125,7 @@ class DeltaMaker:
         considered = sorted(base.manifest.sha256 for base in bases)
         before: dict[tuple[str, str], Delta] = {}
         if known is not None:
-            listed = decode(DeltaList, self._data.files.read("delta", known))
+            listed = decode(DeltaList, self._data.files.read("delta", known), limit_bytes=DELTAS_MAX_BYTES)
             if listed.extra.get("bases") == considered:
                 return known
             before = {(delta.target, delta.base): delta for delta in listed.deltas}

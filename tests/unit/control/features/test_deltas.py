@@ -95,12 +95,35 @@ async def test_the_policy_names_the_list(control: Control, add, store, admin) ->
     row = await add("1.1.0", edited(1))
     body = {"scenario": "demo", "task": "greeter", "version": "1.1.0"}
     assert (await admin.post("/api/v1/releases", json=body)).status_code == 201
-    snapshots = sorted((store.files.root / "snapshot").iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    (release,) = decode(Snapshot, snapshots[-1].read_bytes()).releases
+    (release,) = decode(Snapshot, newest_snapshot(store)).releases
     listed = store.database.read_sync(lambda db: rows.find_deltas(db, row.manifest.sha256))
     assert release.deltas == listed
     answer = await admin.get(f"/s/delta/{listed.sha256}", headers={"Range": "bytes=0-9"})
     assert (answer.status_code, len(answer.content)) == (206, 10)
+
+
+async def test_deltas_that_no_list_names_go_after_a_day(  # type: ignore[no-untyped-def]
+    control: Control, add, store, admin
+) -> None:
+    for number in range(3):
+        await add(f"1.{number}.0", edited(number))
+    body = {"scenario": "demo", "task": "greeter", "version": "1.2.0"}
+    assert (await admin.post("/api/v1/releases", json=body)).status_code == 201
+    folder = store.files.root / "delta"
+    named = {path.name for path in folder.iterdir()}
+    store.files.put("delta", b"of a list that is gone")
+    assert await control.tasks.deltas.prune() == 0  # too young
+    assert await control.tasks.deltas.prune(older_than_s=-60) == 1
+    assert {path.name for path in folder.iterdir()} == named
+    await store.database.write(lambda db: db.execute("DELETE FROM delta_list"))
+    await control.tasks.deltas.prune(older_than_s=-60)
+    assert {path.name for path in folder.iterdir()} < named
+    (release,) = decode(Snapshot, newest_snapshot(store)).releases
+    assert store.files.path("delta", release.deltas.sha256)  # devices may still ask for it
+
+
+def newest_snapshot(store) -> bytes:  # type: ignore[no-untyped-def]
+    return max((store.files.root / "snapshot").iterdir(), key=lambda p: p.stat().st_mtime_ns).read_bytes()
 
 
 class TestWithout:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import itertools
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -38,6 +41,7 @@ from walle_shared.manifest import OwnSection, TaskFile, TaskHead
 from walle_shared.protocol.messages import ExclusiveOffer
 from walle_shared.signing import SigningKey, open_envelope, sha256_hex, sign_envelope
 from walle_support.device import FakeTriggers
+from walle_support.power import Disk, PowerCut
 
 KEY = (ScenarioName("demo"), TaskName("greeter"))
 LETTER = b"for your eyes only " * 500
@@ -269,6 +273,35 @@ async def test_a_run_keeps_the_files_it_began_with(control: Control, receiver) -
             await give(control, phone.id, content=b"newer")
             assert await phone.refresh() == b"newer"
             assert began_with.read_bytes() == LETTER
+
+
+@pytest.mark.slow
+async def test_whenever_the_power_goes_the_files_are_the_old_or_the_new(  # type: ignore[no-untyped-def]
+    control: Control, receiver, tmp_path: Path
+) -> None:
+    async with receiver("phone") as phone:
+        await give(control, phone.id)
+        await phone.refresh()
+        await give(control, phone.id, content=b"newer")
+    for at in itertools.count(1, 3):
+        shutil.copytree(tmp_path / "phone", tmp_path / f"p{at}", symlinks=True)
+        disk = Disk(tmp_path / f"p{at}", at)
+        disk.adopt()
+        died = True
+        with contextlib.suppress(PowerCut), disk.watching():
+            async with receiver(f"p{at}") as phone:
+                await phone.refresh()
+            died = False
+        await trio.to_thread.run_sync(disk.after_cut, tmp_path / f"up{at}", "strict")
+        disk.close()
+        async with receiver(f"up{at}") as phone:
+            await trio.to_thread.run_sync(phone.own.place, phone.task)
+            counter = phone.store.state.own_record(KEY).counter
+            assert phone.read() == {1: LETTER, 2: b"newer"}[counter]
+            assert await phone.refresh() == b"newer"
+        if not died:
+            break
+    assert at > 8
 
 
 async def test_a_url_holds_for_a_while_and_for_what_the_device_has(  # type: ignore[no-untyped-def]

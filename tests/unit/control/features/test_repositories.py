@@ -147,6 +147,17 @@ class TestRoots:
             with pytest.raises(NotAllowed, match="repository_roots"):
                 await control.repositories.add(shop(url), "anna")
 
+    async def test_a_folder_that_becomes_a_link_to_elsewhere_is_refused(  # type: ignore[no-untyped-def]
+        self, control: Control, source, tmp_path: Path
+    ) -> None:
+        place = tmp_path / "allowed" / "tasks.git"
+        place.mkdir(parents=True)
+        await control.repositories.add(shop(place), "anna")
+        place.rmdir()
+        place.symlink_to(source.path)
+        with pytest.raises(NotAllowed, match="repository_roots"):
+            await control.repositories.sync("shop")
+
 
 @pytest.mark.parametrize(
     "url",
