@@ -148,15 +148,17 @@ class EpochSource:
     def _run(self, client: httpx.Client) -> None:
         backoff = Backoff()
         while not self._stopping.is_set():
+            wait_s = self._poll_s * self._rng.uniform(0.8, 1.2)
             try:
                 self._poll(client)
                 if self._token:
-                    self._follow(client, backoff)
-                backoff.reset()
-                wait_s = self._poll_s * self._rng.uniform(0.8, 1.2)
+                    self._follow(client, backoff)  # comes back only when the stream has ended
+                    wait_s = min(wait_s, backoff.next_delay_s())
+                else:
+                    backoff.reset()
             except (httpx.HTTPError, WalleError, RuntimeError):  # RuntimeError: the client was closed
-                wait_s = backoff.next_delay_s()
-            self._stopping.wait(min(wait_s, max(self._poll_s, 1.0) * 12))
+                wait_s = min(wait_s, backoff.next_delay_s()) if self._token else backoff.next_delay_s()
+            self._stopping.wait(wait_s)
 
     def _poll(self, client: httpx.Client) -> None:
         headers = {"If-None-Match": self._etag} if self._etag else {}

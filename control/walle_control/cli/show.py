@@ -239,6 +239,7 @@ AUDIT: tuple[Column, ...] = (
 
 EXPLANATIONS: tuple[Column, ...] = (
     ("release", lambda e: e["release_id"]),
+    ("decided by", lambda e: e["decided_by"]),
     ("matches", lambda e: "yes" if e["matches"] else "no"),
     ("in share", lambda e: "yes" if e["in_share"] else "no"),
     ("chosen", lambda e: "yes" if e["chosen"] else "no"),

@@ -166,13 +166,17 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a release does or does not apply to a device, in words for an operator."""
+    """Why a release does or does not apply to a device, in words for an operator.
+
+    ``decided_by``: where its predicate is evaluated.
+    """
 
     release_id: ReleaseId
     matches: bool
     in_share: bool
     chosen: bool
     reason: str
+    decided_by: Literal["device", "server"] = "device"
 
 
 TaskKey = tuple[ScenarioName, TaskName]

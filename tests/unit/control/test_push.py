@@ -185,3 +185,35 @@ async def test_a_source_with_a_token_is_told_at_once(app, control, admin_token: 
         control.hub.stop()
         with trio.fail_after(20):
             await control.streams.wait_empty()
+
+
+def test_a_source_whose_token_is_refused_goes_on_polling():
+    plane, refused = Plane(3), []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/api/v1/stream":
+            refused.append(request.headers["Authorization"])
+            return httpx.Response(401)
+        return plane(request)
+
+    transport = httpx.MockTransport(answer)
+    with EpochSource("http://control", token="t", poll_s=0.01, transport=transport) as source:
+        wait_until(lambda: len(refused) > 1)
+        plane.epoch = 4
+        wait_until(lambda: source.epoch == 4)
+    assert set(refused) == {"Bearer t"}
+
+
+def test_a_source_whose_stream_ends_listens_again_soon():
+    streams = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/api/v1/stream":
+            return Plane(3)(request)
+        streams.append(request.headers["Last-Event-ID"])
+        return httpx.Response(200, content=b"event: epoch\nid: %d\ndata: {}\n\n" % (3 + len(streams)))
+
+    transport = httpx.MockTransport(answer)
+    with EpochSource("http://control", token="t", poll_s=1e6, transport=transport) as source:
+        wait_until(lambda: source.epoch >= 5)
+    assert streams[:2] == ["3", "4"]

@@ -506,4 +506,5 @@ def _explain(db: Connection, files: FileStore, request: ExplainRequest, now_ms: 
 def _with_predicate(db: Connection, explanation: Explanation) -> Explanation:
     """Devices do not see the predicate of a release that the server decides; operators do."""
     row = _find(db, explanation.release_id)
-    return replace(explanation, reason=f"{explanation.reason}; decided by the server: {row.predicate}")
+    reason = f"{explanation.reason}; decided by the server: {row.predicate}"
+    return replace(explanation, reason=reason, decided_by="server")

@@ -137,7 +137,8 @@ async def test_a_set_of_ids_is_published_and_explained(control, store, imported,
     assert published == IdSet("friends", 1, 2, published.salt, published.index)
     assert store.files.read("ids", published.index)
     for device, chosen in ((friend, True), (stranger, False)):
-        assert (await control.releases.explain(ExplainRequest(device.id))).releases[0].chosen == chosen
+        (explained,) = (await control.releases.explain(ExplainRequest(device.id))).releases
+        assert (explained.chosen, explained.decided_by) == (chosen, "device")
     assert (await admin.post("/api/v1/sets/friends", content=b"\xff")).status_code == 400
     assert (await admin.get("/api/v1/sets")).json() == answer.json()
 
@@ -198,6 +199,7 @@ async def test_what_only_the_server_knows_is_decided_there(control, store, impor
         explained = await control.releases.explain(ExplainRequest(device.id, {"os": "linux"}))
         assert explained.releases[0].chosen == (device is gold)
         assert 'decided by the server: tier in set("tiers")' in explained.releases[0].reason
+        assert explained.releases[0].decided_by == "server"
     assert (await anyone.post("/d/v1/decide", json={"epoch": epoch}, headers=gold.headers)).status_code == 200
     assert (await anyone.post("/d/v1/decide", json={"epoch": 1}, headers=gold.headers)).status_code == 409
     assert (await anyone.post("/d/v1/decide", json={"epoch": epoch})).status_code == 401
