@@ -27,7 +27,7 @@ CONFIG_FILE = "control.toml"
 _STREAM = re.compile(r"[A-Za-z0-9_\-]{1,64}")
 _ACCEL = re.compile(r"(/[A-Za-z0-9_\-]+)*")
 _HTTP = re.compile(r"https?://[^\s/]+/\S+")
-_LISTEN = re.compile(r"((\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.\-]+):[0-9]{1,5})?")
+_LISTEN = re.compile(r"((\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.\-]+):[0-9]{1,5}(-[0-9]{1,5})?)?")
 _SUBJECT = re.compile(r"[A-Za-z0-9_\-]+(\.[A-Za-z0-9_\-]+)*")
 
 
@@ -289,7 +289,7 @@ class MetricsConfig:
     listen: str = _setting(
         "",
         "Another address, such as 127.0.0.1:9464, where /metrics, /livez and /readyz answer without a token;"
-        " empty: none.",
+        " empty: none. For several workers a range, 127.0.0.1:9464-9471: each takes the first that is free.",
     )
 
 
@@ -390,7 +390,7 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
         ("sinks.parquet_roll_bytes", config.sinks.parquet_roll_bytes >= MIB, f"must be at least {MIB}"),
         ("sinks.nats_stream", _is(_STREAM, config.sinks.nats_stream), "must be letters, digits, '_', '-'"),
         ("sinks.nats_subject", _is(_SUBJECT, config.sinks.nats_subject), "must be words joined by dots"),
-        ("metrics.listen", _is(_LISTEN, config.metrics.listen), "must be like 127.0.0.1:9464, or empty"),
+        ("metrics.listen", _listens(config.metrics.listen), "must be like 127.0.0.1:9464 or host:9464-9471"),
         ("traces.sample", 0 <= config.traces.sample <= 1, "must be within 0..1"),
         ("traces.max_per_s", config.traces.max_per_s >= 1, "must be at least 1"),
         ("traces.interval_s", config.traces.interval_s > 0, "must be over 0"),
@@ -404,6 +404,11 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
         config.guard.settings()
     except ConfigError as error:
         raise ConfigError(f"{where}: guard.{error.message}") from None
+
+
+def _listens(text: str) -> bool:
+    ports = text.rpartition(":")[2].split("-") if text else []
+    return _is(_LISTEN, text) and all(0 < int(port) <= 65535 for port in ports)
 
 
 def _is(pattern: re.Pattern[str], text: str) -> bool:

@@ -172,8 +172,7 @@ def _listen(config: ServerConfig, descriptor: int | None) -> tuple[socket.socket
 async def _serve_monitoring(
     nursery: trio.Nursery, config: ControlConfig, control: Control, stop: trio.Event
 ) -> None:
-    host, _, port = config.metrics.listen.rpartition(":")
-    listener, url = bind(ServerConfig(host=host.strip("[]"), port=int(port)), "metrics.listen")
+    listener, url = _first_free(config.metrics.listen)
     await nursery.start(
         partial(
             hypercorn_serve,
@@ -186,7 +185,29 @@ async def _serve_monitoring(
     _log.info("monitoring_started", url=url)
 
 
-def bind(config: ServerConfig, setting: str = "server.host and server.port") -> tuple[socket.socket, str]:
+def _first_free(listen: str) -> tuple[socket.socket, str]:
+    """Take the first free port of ``host:port`` or ``host:first-last``: workers share the setting.
+
+    Raises:
+        ConfigError: all are taken.
+    """
+    host, _, ports = listen.rpartition(":")
+    first, _, last = ports.partition("-")
+    for port in range(int(first), int(last or first) + 1):
+        try:
+            listener, url = bind(ServerConfig(host=host.strip("[]"), port=port))
+        except ConfigError:
+            continue
+        try:
+            listener.listen()  # at once: two that are bound alike are told apart only now
+        except OSError:
+            listener.close()
+            continue
+        return listener, url
+    raise ConfigError(f"metrics.listen: no port of {listen} is free")
+
+
+def bind(config: ServerConfig) -> tuple[socket.socket, str]:
     """Take the address; the socket and the URL under which clients reach it.
 
     Raises:
@@ -202,7 +223,8 @@ def bind(config: ServerConfig, setting: str = "server.host and server.port") -> 
     except OSError as error:
         listener.close()
         raise ConfigError(
-            f"{setting}: cannot listen on {config.host} port {config.port}: {error.strerror or error}"
+            f"server.host and server.port: cannot listen on {config.host} port {config.port}:"
+            f" {error.strerror or error}"
         ) from None
     host = f"[{config.host}]" if ":" in config.host else config.host
     return listener, config.public_url or f"http://{host}:{listener.getsockname()[1]}"

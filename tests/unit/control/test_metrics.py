@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 
 import httpx
@@ -9,9 +10,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from walle_control.app import ADMIN_API, create_app, create_monitoring_app
-from walle_control.config import ControlConfig, MetricsConfig
+from walle_control.config import ControlConfig, MetricsConfig, load_config
 from walle_control.features.releases.types import CreateRelease
 from walle_control.metrics import METRICS
+from walle_control.serve import _first_free
+from walle_shared.errors import ConfigError
 
 
 async def told(client: httpx.AsyncClient) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -107,11 +110,22 @@ async def test_off_is_off(clock, store, converter, admin_token):
     assert app.state.control.metrics is None
 
 
-@pytest.mark.parametrize("listen", ["9464", "host:", "a b:1", ":1", "[::1]"])
-def test_a_senseless_address_is_refused(listen, tmp_path):
-    from walle_control.config import load_config
-    from walle_shared.errors import ConfigError
+def test_workers_share_a_range_of_ports():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"{port} is free"):
+            _first_free(f"127.0.0.1:{port}")
+        first, _ = _first_free(f"127.0.0.1:{port}-{port + 50}")
+        second, url = _first_free(f"127.0.0.1:{port}-{port + 50}")
+        with first, second:
+            assert port < first.getsockname()[1] < second.getsockname()[1]
+            assert url == f"http://127.0.0.1:{second.getsockname()[1]}"
 
+
+@pytest.mark.parametrize(
+    "listen", ["9464", "host:", "a b:1", ":1", "[::1]", "h:1-", "h:1-2-3", "h:0", "h:65536"]
+)
+def test_a_senseless_address_is_refused(listen, tmp_path):
     path = tmp_path / "control.toml"
     path.write_text(f'[metrics]\nlisten = "{listen}"\n')
     with pytest.raises(ConfigError, match=r"metrics\.listen"):
