@@ -95,6 +95,7 @@ def _in_processes(tasks: Mapping[str, Task], args: argparse.Namespace) -> dict[s
             assert process.stdout is not None
             for line in process.stdout:
                 if line.startswith(_MARK):
+                    print(line.removeprefix(_MARK).rstrip(), flush=True)  # a run that is cut short shows them
                     result = json.loads(line.removeprefix(_MARK))
                     found[result.pop("name")] = result
                     names.pop(0)
@@ -192,7 +193,7 @@ def _check_family(
     start = time.perf_counter()
     got = model.session(backend=device).run(given)["y"]
     first_s = time.perf_counter() - start
-    error = _error(got, model.session(backend="cpu").run(given)["y"])
+    error = _error(got, model.session(backend="cpu", precision="highest").run(given)["y"])
     if not error <= LARGEST_ERROR:
         raise RuntimeError(f"{name} on {device} is off by {error:.2e}")
     note = f"{first_s:.2f} s to prepare and run"
@@ -221,10 +222,11 @@ def _network(name: str, device: str) -> dict[str, Any]:
     network = NETWORKS[name]()
     model = network.load()
     start = time.perf_counter()
-    session, plain = model.session(backend=device), model.session(threads=16, backend="cpu")
+    session = model.session(backend=device, search="measure", search_s=60)
+    plain = model.session(threads=16, backend="cpu")
     got = session.run(network.inputs)
     first_s = time.perf_counter() - start
-    want = plain.run(network.inputs)
+    want = model.session(threads=16, backend="cpu", precision="highest").run(network.inputs)
     error = max(_error(got[key], want[key]) for key in want)
     if not error <= LARGEST_ERROR:
         raise RuntimeError(f"{name} on {device} is off by {error:.2e}")
@@ -249,7 +251,7 @@ def _steps(session: api.Session, inputs: Mapping[str, Array]) -> list[str]:
 
 def _chain_s(links: Callable[[int], api.Model], given: Mapping[str, Array], device: str) -> float:
     """Seconds of one link."""
-    few, many = (links(count).session(backend=device) for count in (FEW, MANY))
+    few, many = (links(count).session(backend=device, search="measure", search_s=60) for count in (FEW, MANY))
     samples: dict[str, Samples] = interleave(
         {"few": lambda: few.run(given), "many": lambda: many.run(given)}, turns=7
     )

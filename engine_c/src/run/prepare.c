@@ -9,6 +9,7 @@
 
 #include <walle/array.h>
 
+#include "base/clock.h"
 #include "base/dtype.h"
 #include "base/error.h"
 #include "geometry/lower.h"
@@ -576,6 +577,12 @@ static we_status choose(const builder *b, we_prepared *prepared, const bool *kep
     return WE_OK;
 }
 
+/* Whether the session wants alternatives timed, and until when. */
+static double tune_until_s(const we_settings *settings) {
+    bool times = settings->search == WE_SEARCH_MEASURE || settings->search == WE_SEARCH_EXHAUSTIVE;
+    return times ? we_clock_now_s() + settings->search_s : 0;
+}
+
 static we_status plan(builder *b, we_prepared *prepared, bool *kept, bool *external, size_t *scratch_bytes) {
     we_program *program = b->program;
     bool reuse = !(b->settings->flags & WE_SESSION_NO_REUSE);
@@ -587,7 +594,7 @@ static we_status plan(builder *b, we_prepared *prepared, bool *kept, bool *exter
     WE_TRY(we_plan_memory(program, kept, external, scratch_bytes, reuse, &prepared->plan, b->err));
     return b->away ? we_offload_new(b->settings->device, &b->settings->device_parameters, program,
                                     &prepared->plan, prepared->outputs, b->graph->output_count,
-                                    &prepared->offload, b->err)
+                                    tune_until_s(b->settings), &prepared->offload, b->err)
                    : WE_OK;
 }
 

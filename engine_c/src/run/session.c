@@ -313,26 +313,12 @@ static we_status new_entry(we_session *session, const we_view *shapes, shape_ent
     return WE_OK;
 }
 
-/* The entry for these shapes, made if need be, moved to the front. The lock is held. */
-static we_status find_entry(we_session *session, const we_view *shapes, shape_entry **out, we_error *err) {
-    size_t count = session->model->graph.input_count;
-    shape_entry **link = &session->shapes;
-    while (*link && !same_shapes((*link)->shapes, shapes, count))
-        link = &(*link)->next;
-    shape_entry *entry = *link;
-    if (entry)
-        *link = entry->next;
-    else
-        WE_TRY(new_entry(session, shapes, &entry, err));
-    entry->next = session->shapes;
-    session->shapes = entry;
-    *out = entry;
-    return WE_OK;
-}
-
-/* Go by the better program from now on. Where there is none after all, the CPU's stays. */
+/* Go by the better program from now on, if it is ready and nobody runs the other. Where there is none after
+ * all, the CPU's stays. */
 static void improve(shape_entry *entry) {
     we_prepared *better;
+    if (!entry->better || entry->users > 0 || !we_background_is_done(entry->better))
+        return;
     we_background *background = entry->better;
     entry->better = NULL;
     if (we_background_take(background, &better, NULL) != WE_OK)
@@ -341,13 +327,30 @@ static void improve(shape_entry *entry) {
     entry->prepared = better;
 }
 
+/* The entry for these shapes, made if need be, moved to the front. The lock is held. */
+static we_status find_entry(we_session *session, const we_view *shapes, shape_entry **out, we_error *err) {
+    size_t count = session->model->graph.input_count;
+    shape_entry **link = &session->shapes;
+    while (*link && !same_shapes((*link)->shapes, shapes, count))
+        link = &(*link)->next;
+    shape_entry *entry = *link;
+    if (entry) {
+        *link = entry->next;
+        improve(entry);
+    } else {
+        WE_TRY(new_entry(session, shapes, &entry, err));
+    }
+    entry->next = session->shapes;
+    session->shapes = entry;
+    *out = entry;
+    return WE_OK;
+}
+
 static we_status enter(we_session *session, const we_view *shapes, shape_entry **entry, we_workspace **space,
                        we_error *err) {
     pthread_mutex_lock(&session->lock);
     we_status status = find_entry(session, shapes, entry, err);
     if (status == WE_OK) {
-        if ((*entry)->better && (*entry)->users == 0 && we_background_is_done((*entry)->better))
-            improve(*entry);
         *space = (*entry)->idle;
         if (*space)
             (*entry)->idle = (*space)->next;

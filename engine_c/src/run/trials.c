@@ -533,7 +533,8 @@ we_status we_prepare_searched(const we_graph *graph, const we_settings *settings
     we_prepared *prepared;
     *out = NULL;
     WE_TRY(we_prepare(graph, settings, shapes, &prepared, reached, err));
-    if (settings->search != WE_SEARCH_MEASURE && settings->search != WE_SEARCH_EXHAUSTIVE) {
+    bool times = settings->search == WE_SEARCH_MEASURE || settings->search == WE_SEARCH_EXHAUSTIVE;
+    if (!times || prepared->offload) { /* on a device products are timed while they are recorded */
         *out = prepared;
         return WE_OK;
     }

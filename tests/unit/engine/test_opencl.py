@@ -262,6 +262,36 @@ def test_programs_are_kept_and_bad_files_left_aside(tmp_path: Path) -> None:
         assert kept.read_bytes()[:2000] == whole[:2000]  # written anew
 
 
+_TUNED = """
+import numpy as np
+from walle_engine import api
+builder = api.GraphBuilder("tuned")
+builder.input("x", "F32", (20, 300))
+builder.weight("w", np.ones((300, 40), np.float32))
+builder.node("MatMul", ["x", "w"], ["y"], name="node")
+builder.output("y")
+session = builder.finish().session(backend="opencl", search="measure", search_s=0.05)
+y = np.asarray(session.run({"x": np.ones((20, 300), np.float32)})["y"])
+assert (y == 300).all()
+"""
+
+
+@needs_device
+@pytest.mark.slow_session
+def test_timed_products_are_kept_and_bad_lines_passed_over(tmp_path: Path) -> None:
+    environment = {**os.environ, "WALLE_CACHE_HOME": str(tmp_path), "WALLE_ENGINE_CALIBRATION": ""}
+
+    def run() -> None:
+        subprocess.run([sys.executable, "-c", _TUNED], env=environment, check=True, timeout=120)
+
+    run()
+    (path,) = (tmp_path / "opencl").glob("tuned-*.txt")
+    assert re.fullmatch(r"20x40x300x1:\S+ \d+ \d+\n", path.read_text())
+    for text in (path.read_text().replace(" ", " 99 "), "no numbers here", "x" * 5000):
+        path.write_text(text)
+        run()
+
+
 # ---- No more kernels than the op table asks for ------------------------------------------------------------
 
 #: Programs for atomic operators, and for the raster.

@@ -40,6 +40,9 @@ kernel __attribute__((reqd_work_group_size(NT, 1, 1))) void attention(
     global const float *v = (global const float *)(v_ + vo) + item * a.value.batch + shared * a.value.head;
     global const char *mask = m_ + mo;
     float sum[COLUMNS];
+#ifdef GPU
+#pragma unroll
+#endif
     for (int c = 0; c < COLUMNS; c++)
         sum[c] = 0;
     for (int e = lane; e < BQ * D; e += NT)
@@ -78,10 +81,16 @@ kernel __attribute__((reqd_work_group_size(NT, 1, 1))) void attention(
             most[row] = now;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
+#ifdef GPU
+#pragma unroll
+#endif
         for (int c = 0; c < COLUMNS; c++)
             sum[c] *= shrink[row];
         for (int j = 0; j < BK; j++) {
             float weight = scores[row][j];
+#ifdef GPU
+#pragma unroll
+#endif
             for (int c = 0; c < COLUMNS; c++) {
                 int column = first + c * LANES;
                 if (column < DV)
@@ -90,9 +99,12 @@ kernel __attribute__((reqd_work_group_size(NT, 1, 1))) void attention(
         }
     }
     global float *o = (global float *)(o_ + oo) + item * a.out.batch + head * a.out.head;
-    for (int c = 0; c < COLUMNS && q0 + row < a.queries; c++) {
+#ifdef GPU
+#pragma unroll
+#endif
+    for (int c = 0; c < COLUMNS; c++) {
         int column = first + c * LANES;
-        if (column < DV)
+        if (column < DV && q0 + row < a.queries)
             o[(q0 + row) * a.out.row + column] = sum[c] / total[row];
     }
 }

@@ -1,6 +1,7 @@
 /* Convolution as a product: filters times the patches that positions see. Patches are read from the image as
  * the product goes; a filter of one tap sees the image itself, whose positions lie together. */
 #include "backend/opencl/product.h"
+#include "backend/opencl/tune.h"
 #include "backend/opencl/window.h"
 
 typedef struct parameters {
@@ -110,7 +111,8 @@ static void record(we_recorder *r, const we_command *c) {
     q.p.relu = c->u.claim.relu;
     q.ceiling = c->u.claim.ceiling;
     we_opencl_product_settle(&q);
-    we_opencl_product_record(r, &q);
+    const we_opencl_cut cut = we_opencl_tuned(r, &q);
+    we_opencl_product_record(r, &q, &cut);
 }
 
 const we_claim_methods we_claim_tiled_conv = {

@@ -63,6 +63,7 @@ static void describe(const we_cl *cl, void *platform, void *id, we_opencl_device
     d->f16 = has_extension(cl, id, "cl_khr_fp16");
     d->parameters = standard(d->type, d->units);
     pthread_mutex_init(&d->lock, NULL);
+    pthread_mutex_init(&d->tuning_lock, NULL);
 }
 
 static void list_devices(void) {

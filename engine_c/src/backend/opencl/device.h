@@ -18,6 +18,7 @@
 #include "backend/opencl/library.h"
 
 typedef struct we_opencl_kernel we_opencl_kernel;
+typedef struct we_opencl_tuning we_opencl_tuning; /* of tune.c */
 
 /* What the cost model believes of a device. */
 typedef struct we_opencl_parameters {
@@ -41,6 +42,9 @@ typedef struct we_opencl_device {
     _Atomic bool lost; /* the context is of no more use */
     pthread_mutex_t lock;
     we_opencl_kernel *kernels;
+    pthread_mutex_t tuning_lock; /* guards the next two */
+    we_opencl_tuning *tunings;
+    bool tunings_read;
 } we_opencl_device;
 
 struct we_opencl_kernel {

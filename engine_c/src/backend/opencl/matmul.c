@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backend/opencl/product.h"
+#include "backend/opencl/tune.h"
 #include "base/dtype.h"
 
 /* As product_t and finish_t of matmul.cl, whose arrays are as long as the batch has dims, and one at least.
@@ -16,7 +17,6 @@ typedef struct finish {
 enum {
     INTS = 10, /* of product_t before its arrays */
     WORDS = INTS + 5 * WE_MAX_RANK + 1,
-    MOST_SPLITS = 16,
     SPLIT_STEPS = 128, /* of k, at least, in each part */
     GROUPS_PER_UNIT = 2,
     MOST_OF_A_CPU = 32 * 32, /* results of a tile */
@@ -33,7 +33,10 @@ static const double SHARES[] = {
 #undef WE_OPENCL_TILE_ROW
 };
 #define WE_OPENCL_TILE_ROW(bm, bn, bk, tm, tn, share)                                                        \
-    _Static_assert((bm) * (bn) / ((tm) * (tn)) % (bn) == 0 && (bk) % 4 == 0, "see tiles.inc");
+    _Static_assert((bm) * (bn) / ((tm) * (tn)) % (bn) == 0 && (bk) % 4 == 0, "see tiles.inc");               \
+    _Static_assert((bm) * (bk) * (tm) * (tn) % (4 * (bm) * (bn)) == 0 &&                                     \
+                       (bn) * (bk) * (tm) * (tn) % (4 * (bm) * (bn)) == 0,                                   \
+                   "items read whole vectors");
 #include "backend/opencl/tiles.inc"
 #undef WE_OPENCL_TILE_ROW
 
@@ -80,21 +83,45 @@ static bool fits_device(const we_opencl_device *d, const we_opencl_tile *t) {
            (!(d->type & WE_CL_TYPE_CPU) || t->bm * t->bn <= MOST_OF_A_CPU);
 }
 
-we_opencl_cut we_opencl_cut_of(const we_opencl_device *d, const we_opencl_parameters *believed,
-                               const we_opencl_product *product) {
+static const size_t TILE_COUNT = sizeof TILES / sizeof *TILES;
+
+/* Splittings are 1, 2, 4...; those of one tile follow each other. */
+bool we_opencl_nth_cut(const we_opencl_device *d, const we_opencl_parameters *believed,
+                       const we_opencl_product *product, size_t n, we_opencl_cut *out) {
     const we_matmul *p = &product->p;
-    we_opencl_cut best = {.ns = INFINITY};
-    for (size_t tile = 0; tile < sizeof TILES / sizeof *TILES; tile++) {
+    for (size_t tile = 0; tile < TILE_COUNT; tile++) {
         if (!fits_device(d, &TILES[tile]))
             continue;
-        for (int32_t splits = 1; splits <= MOST_SPLITS && (splits == 1 || p->k / splits >= SPLIT_STEPS);
+        for (int32_t splits = 1; splits <= WE_OPENCL_SPLITS && (splits == 1 || p->k / splits >= SPLIT_STEPS);
              splits *= 2) {
-            double ns = price(d, believed, p, tile, splits);
-            if (ns < best.ns)
-                best = (we_opencl_cut){&TILES[tile], splits, ns, SHARES[tile]};
+            if (n-- > 0)
+                continue;
+            *out = (we_opencl_cut){&TILES[tile], splits, price(d, believed, p, tile, splits), SHARES[tile]};
+            return true;
         }
     }
+    return false;
+}
+
+we_opencl_cut we_opencl_cut_of(const we_opencl_device *d, const we_opencl_parameters *believed,
+                               const we_opencl_product *product) {
+    we_opencl_cut best = {.ns = INFINITY}, cut;
+    for (size_t n = 0; we_opencl_nth_cut(d, believed, product, n, &cut); n++)
+        best = cut.ns < best.ns ? cut : best;
     return best;
+}
+
+bool we_opencl_has_cut(const we_opencl_device *d, int32_t tile, int32_t splits) {
+    return tile >= 0 && (size_t)tile < TILE_COUNT && fits_device(d, &TILES[tile]) && splits >= 1 &&
+           splits <= WE_OPENCL_SPLITS;
+}
+
+we_opencl_cut we_opencl_cut_at(int32_t tile, int32_t splits) {
+    return (we_opencl_cut){&TILES[tile], splits, 0, SHARES[tile]};
+}
+
+int32_t we_opencl_tile_number(const we_opencl_tile *tile) {
+    return (int32_t)(tile - TILES);
 }
 
 /* ---- Arguments ---- */
@@ -155,17 +182,20 @@ static void record_join(we_recorder *r, const we_opencl_product *q, const we_ope
     we_record_items(r, count, we_opencl_group(r));
 }
 
-void we_opencl_product_record(we_recorder *r, const we_opencl_product *q) {
+void we_opencl_product_record(we_recorder *r, const we_opencl_product *q, const we_opencl_cut *by) {
     char options[WE_OPENCL_OPTIONS], more[160];
-    we_opencl_cut cut = we_opencl_cut_of(r->device, &r->parameters, q);
+    const we_opencl_cut cut = *by;
     const we_opencl_tile *t = cut.tile;
     const we_matmul *p = &q->p;
     int64_t batch = batch_of(p), part = blocks(blocks(p->k, cut.splits), t->bk) * t->bk;
     int64_t bytes = batch * cut.splits * p->m * p->n * (int64_t)sizeof(float);
     we_opencl_options(r, WE_F32, options);
-    snprintf(more, sizeof more, " -DBM=%d -DBN=%d -DBK=%d -DTM=%d -DTN=%d -DREAD_A=%d -DREAD_B=%d -DSPLIT=%d",
-             (int)t->bm, (int)t->bn, (int)t->bk, (int)t->tm, (int)t->tn, (int)q->read_a, (int)q->read_b,
-             cut.splits > 1);
+    snprintf(more, sizeof more,
+             " -DBM=%d -DBN=%d -DBK=%d -DTM=%d -DTN=%d -DPM=%d -DPN=%d -DVA=%d -DVB=%d -DREAD_A=%d "
+             "-DREAD_B=%d -DSPLIT=%d",
+             (int)t->bm, (int)t->bn, (int)t->bk, (int)t->tm, (int)t->tn, (int)t->tm / 4, (int)t->tn / 4,
+             (int)(t->bm * t->bk / 4 / group_size(t)), (int)(t->bn * t->bk / 4 / group_size(t)),
+             (int)q->read_a, (int)q->read_b, cut.splits > 1);
     add_options(q, options, more);
     we_record_kernel(r, we_cl_matmul, options, "matmul");
     record_heads(r, q, cut.splits, part);
@@ -219,7 +249,7 @@ static bool is_small(int64_t value) {
 static bool fits_ints(const we_matmul *p) {
     return is_small(p->m) && is_small(p->n) && is_small(p->k) && is_small(p->a_row) &&
            is_small(p->a_column) && is_small(p->b_row) && is_small(p->b_column) &&
-           batch_of(p) * MOST_SPLITS <= INT32_MAX && p->m * p->n <= INT32_MAX;
+           batch_of(p) * WE_OPENCL_SPLITS <= INT32_MAX && p->m * p->n <= INT32_MAX;
 }
 
 bool we_opencl_takes_matmul(const we_matmul *p) {
@@ -255,5 +285,6 @@ void we_opencl_matmul(we_recorder *r, const we_command *c) {
         return;
     }
     we_opencl_product_settle(&q);
-    we_opencl_product_record(r, &q);
+    const we_opencl_cut cut = we_opencl_tuned(r, &q);
+    we_opencl_product_record(r, &q, &cut);
 }

@@ -1,7 +1,7 @@
 /* Products C = A * B of float32 by tiles in local memory, and any type element by element.
  *
  * Definitions of a tiled product: BM x BN, the tile of a group; BK, steps of k between barriers; TM x TN, the results of a
- * work item, in pieces of 4 x 4; READ_A, READ_B, how a tile of an operand is read:
+ * work item, in PM x PN pieces of 4 x 4; VA, VB: vectors of 4 of each tile that an item reads; READ_A, READ_B, how a tile of an operand is read:
  *   ALONG_K   4 neighbours along k lie together (k and all steps are multiples of 4)
  *   ACROSS    4 neighbours across k lie together (likewise)
  *   ANY       element by element, by steps
@@ -13,12 +13,6 @@
 #define HELPER static __attribute__((always_inline))
 #ifdef HAVE_F64
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
-#endif
-/* GPUs keep arrays in registers only where every index is known; processors take long to compile what is unrolled. */
-#ifdef GPU
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL
 #endif
 #define ALONG_K 0
 #define ACROSS 1
@@ -60,7 +54,9 @@ typedef struct {
 /* Where item `batch` of both operands begins. */
 HELPER void begin(product_t p, int batch, long *a, long *b) {
     *a = *b = 0;
-UNROLL
+#ifdef GPU
+#pragma unroll
+#endif
     for (int i = BATCH_RANK - 1; i >= 0; i--) {
         int x = batch % p.batch_size[i];
         batch /= p.batch_size[i];
@@ -82,108 +78,170 @@ HELPER long place(product_t p, int batch, int row, int column) {
 
 #if defined(BM)
 #define NT ((BM / TM) * (BN / TN))
-#define PIECES_M (TM / 4)
-#define PIECES_N (TN / 4)
-#define STEP_M (BM / PIECES_M)
-#define STEP_N (BN / PIECES_N)
+#define STEP_M (BM / PM)
+#define STEP_N (BN / PN)
 #define LDA (BM + 4)
 #define LDB (BN + 4)
-/* Vectors of 4 of a tile, or elements, that each work item reads. */
-#define A_VECTORS ((BM * BK / 4 + NT - 1) / NT)
-#define A_ELEMENTS (BM * BK / NT)
-#define B_VECTORS ((BN * BK / 4 + NT - 1) / NT)
-#define B_ELEMENTS (BN * BK / NT)
 
-#if READ_A == ANY
-#define A_FLOATS A_ELEMENTS
-#else
-#define A_FLOATS (4 * A_VECTORS)
-#endif
-#if READ_B == ANY || READ_B == PATCHES
-#define B_FLOATS B_ELEMENTS
-#else
-#define B_FLOATS (4 * B_VECTORS)
-#endif
+/* Sums and what is read ahead are variables with names, not arrays: so they are registers, whatever a compiler makes of
+ * loops. EACH(n, X) is X(0) X(1)... */
+#define EACH_1(X) X(0)
+#define EACH_2(X) X(0) X(1)
+#define EACH_4(X) X(0) X(1) X(2) X(3)
+#define EACH_(n, X) EACH_##n(X)
+#define EACH(n, X) EACH_(n, X)
 
-/* A tile of `across` x BK from steps in memory into registers: zeros past the ends. */
-#define READ_VECTORS_ALONG_K(out, vectors, across, from, step, first, count, k0, k_end)                                   \
-    UNROLL for (int s = 0; s < vectors; s++) {                                                                                \
+/* Vector s of a tile of `across` x BK, whose neighbours across k are `step` apart in memory; zeros past the ends. */
+#define READ_ALONG_K(q, s, across, from, step, first, count)                                                           \
+    {                                                                                                                  \
         int e = lane + s * NT, i = first + e / (BK / 4), kk = k0 + e % (BK / 4) * 4;                                   \
-        float4 v = 0;                                                                                                  \
-        if (e < across * BK / 4 && i < count && kk < k_end)                                                            \
-            v = *(global const float4 *)(from + (long)i * step + kk);                                                     \
-        out[4 * s] = v.x, out[4 * s + 1] = v.y, out[4 * s + 2] = v.z, out[4 * s + 3] = v.w;                            \
+        q##s = 0;                                                                                                      \
+        if (i < count && kk < k_end)                                                                                   \
+            q##s = *(global const float4 *)(from + (long)i * step + kk);                                               \
     }
-#define READ_VECTORS_ACROSS(out, vectors, across, from, step, first, count, k0, k_end)                                    \
-    UNROLL for (int s = 0; s < vectors; s++) {                                                                                \
+#define READ_ACROSS(q, s, across, from, k_step, first, count)                                                          \
+    {                                                                                                                  \
         int e = lane + s * NT, i = first + e % (across / 4) * 4, kk = k0 + e / (across / 4);                           \
-        float4 v = 0;                                                                                                  \
-        if (e < across * BK / 4 && i < count && kk < k_end)                                                            \
-            v = *(global const float4 *)(from + (long)kk * step + i);                                                     \
-        out[4 * s] = v.x, out[4 * s + 1] = v.y, out[4 * s + 2] = v.z, out[4 * s + 3] = v.w;                            \
+        q##s = 0;                                                                                                      \
+        if (i < count && kk < k_end)                                                                                   \
+            q##s = *(global const float4 *)(from + (long)kk * k_step + i);                                             \
     }
-#define READ_ELEMENTS(out, elements, across, from, step, k_step, first, count, k0, k_end)                                 \
-    UNROLL for (int s = 0; s < elements; s++) {                                                                               \
-        int e = lane + s * NT, i = first + e % across, kk = k0 + e / across;                                           \
-        out[s] = i < count && kk < k_end ? from[(long)i * step + (long)kk * k_step] : 0;                                  \
+#define READ_ELEMENT(to, n, across, from, step, k_step, first, count)                                                  \
+    {                                                                                                                  \
+        int e = lane + (n) * NT, i = first + e % across, kk = k0 + e / across;                                         \
+        to = 0;                                                                                                        \
+        if (i < count && kk < k_end)                                                                                   \
+            to = from[(long)i * step + (long)kk * k_step];                                                             \
     }
-/* From registers into local memory, [BK][across]. */
-#define KEEP_VECTORS_ALONG_K(in, vectors, across, to, ld)                                                              \
-    UNROLL for (int s = 0; s < vectors; s++) {                                                                                \
+#define READ_ELEMENTS(q, s, across, from, step, k_step, first, count)                                                  \
+    READ_ELEMENT(q##s.x, 4 * s, across, from, step, k_step, first, count)                                              \
+    READ_ELEMENT(q##s.y, 4 * s + 1, across, from, step, k_step, first, count)                                          \
+    READ_ELEMENT(q##s.z, 4 * s + 2, across, from, step, k_step, first, count)                                          \
+    READ_ELEMENT(q##s.w, 4 * s + 3, across, from, step, k_step, first, count)
+/* The same into local memory, [BK][across]. */
+#define KEEP_ALONG_K(q, s, across, to, ld)                                                                             \
+    {                                                                                                                  \
         int e = lane + s * NT;                                                                                         \
-        if (e < across * BK / 4) {                                                                                     \
-            local float *at = to + e % (BK / 4) * 4 * ld + e / (BK / 4);                                               \
-            at[0] = in[4 * s], at[ld] = in[4 * s + 1], at[2 * ld] = in[4 * s + 2], at[3 * ld] = in[4 * s + 3];         \
-        }                                                                                                              \
+        local float *at = to + e % (BK / 4) * 4 * ld + e / (BK / 4);                                                   \
+        at[0] = q##s.x, at[ld] = q##s.y, at[2 * ld] = q##s.z, at[3 * ld] = q##s.w;                                     \
     }
-#define KEEP_VECTORS_ACROSS(in, vectors, across, to, ld)                                                               \
-    UNROLL for (int s = 0; s < vectors; s++) {                                                                                \
+#define KEEP_ACROSS(q, s, across, to, ld)                                                                              \
+    {                                                                                                                  \
         int e = lane + s * NT;                                                                                         \
-        if (e < across * BK / 4)                                                                                       \
-            *(local float4 *)(to + e / (across / 4) * ld + e % (across / 4) * 4) =                                     \
-                (float4)(in[4 * s], in[4 * s + 1], in[4 * s + 2], in[4 * s + 3]);                                      \
+        *(local float4 *)(to + e / (across / 4) * ld + e % (across / 4) * 4) = q##s;                                   \
     }
-#define KEEP_ELEMENTS(in, elements, across, to, ld)                                                                    \
-    UNROLL for (int s = 0; s < elements; s++) {                                                                               \
-        int e = lane + s * NT;                                                                                         \
-        to[e / across * ld + e % across] = in[s];                                                                      \
-    }
+#define KEEP_ELEMENT(value, n, across, to, ld) to[(lane + (n) * NT) / across * ld + (lane + (n) * NT) % across] = value;
+#define KEEP_ELEMENTS(q, s, across, to, ld)                                                                            \
+    KEEP_ELEMENT(q##s.x, 4 * s, across, to, ld)                                                                        \
+    KEEP_ELEMENT(q##s.y, 4 * s + 1, across, to, ld)                                                                    \
+    KEEP_ELEMENT(q##s.z, 4 * s + 2, across, to, ld)                                                                    \
+    KEEP_ELEMENT(q##s.w, 4 * s + 3, across, to, ld)
 
 #if READ_A == ALONG_K
-#define READ_TILE_A(k0) READ_VECTORS_ALONG_K(ra, A_VECTORS, BM, a, p.a_row, m0, p.m, k0, k_end)
-#define KEEP_TILE_A(to) KEEP_VECTORS_ALONG_K(ra, A_VECTORS, BM, to, LDA)
+#define READ_PART_A(s) READ_ALONG_K(qa, s, BM, a, p.a_row, m0, p.m)
+#define KEEP_PART_A(s) KEEP_ALONG_K(qa, s, BM, to_a, LDA)
 #elif READ_A == ACROSS
-#define READ_TILE_A(k0) READ_VECTORS_ACROSS(ra, A_VECTORS, BM, a, p.a_column, m0, p.m, k0, k_end)
-#define KEEP_TILE_A(to) KEEP_VECTORS_ACROSS(ra, A_VECTORS, BM, to, LDA)
+#define READ_PART_A(s) READ_ACROSS(qa, s, BM, a, p.a_column, m0, p.m)
+#define KEEP_PART_A(s) KEEP_ACROSS(qa, s, BM, to_a, LDA)
 #else
-#define READ_TILE_A(k0) READ_ELEMENTS(ra, A_ELEMENTS, BM, a, p.a_row, p.a_column, m0, p.m, k0, k_end)
-#define KEEP_TILE_A(to) KEEP_ELEMENTS(ra, A_ELEMENTS, BM, to, LDA)
+#define READ_PART_A(s) READ_ELEMENTS(qa, s, BM, a, p.a_row, p.a_column, m0, p.m)
+#define KEEP_PART_A(s) KEEP_ELEMENTS(qa, s, BM, to_a, LDA)
 #endif
 
 #if READ_B == ALONG_K
-#define READ_TILE_B(k0) READ_VECTORS_ALONG_K(rb, B_VECTORS, BN, b, p.b_column, n0, p.n, k0, k_end)
-#define KEEP_TILE_B(to) KEEP_VECTORS_ALONG_K(rb, B_VECTORS, BN, to, LDB)
+#define READ_PART_B(s) READ_ALONG_K(qb, s, BN, b, p.b_column, n0, p.n)
+#define KEEP_PART_B(s) KEEP_ALONG_K(qb, s, BN, to_b, LDB)
 #elif READ_B == ACROSS
-#define READ_TILE_B(k0) READ_VECTORS_ACROSS(rb, B_VECTORS, BN, b, p.b_row, n0, p.n, k0, k_end)
-#define KEEP_TILE_B(to) KEEP_VECTORS_ACROSS(rb, B_VECTORS, BN, to, LDB)
+#define READ_PART_B(s) READ_ACROSS(qb, s, BN, b, p.b_row, n0, p.n)
+#define KEEP_PART_B(s) KEEP_ACROSS(qb, s, BN, to_b, LDB)
 #elif READ_B == ANY
-#define READ_TILE_B(k0) READ_ELEMENTS(rb, B_ELEMENTS, BN, b, p.b_column, p.b_row, n0, p.n, k0, k_end)
-#define KEEP_TILE_B(to) KEEP_ELEMENTS(rb, B_ELEMENTS, BN, to, LDB)
-#else /* NT is a multiple of BN, so that an item reads one position's taps */
-/* The position each work item reads: its first tap's place in the image. taps[k]: offset, then row and column of the tap. */
-#define READ_TILE_B(k0)                                                                                                \
-    UNROLL for (int s = 0; s < B_ELEMENTS; s++) {                                                                             \
-        int kk = k0 + lane / BN + s * (NT / BN);                                                                       \
-        rb[s] = 0;                                                                                                     \
+#define READ_PART_B(s) READ_ELEMENTS(qb, s, BN, b, p.b_column, p.b_row, n0, p.n)
+#define KEEP_PART_B(s) KEEP_ELEMENTS(qb, s, BN, to_b, LDB)
+#else
+/* NT is a multiple of BN, so a work item reads taps of one position. taps[k]: offset, then row and column of the tap. */
+#define READ_TAP(to, n)                                                                                                \
+    {                                                                                                                  \
+        int kk = k0 + lane / BN + (n) * (NT / BN);                                                                     \
+        to = 0;                                                                                                        \
         if (kk < k_end) {                                                                                              \
             int2 tap = taps[kk];                                                                                       \
             int y = patch_y + (tap.y >> 16), x = patch_x + (tap.y & 0xFFFF);                                           \
             if ((uint)y < (uint)image.height && (uint)x < (uint)image.width)                                           \
-                rb[s] = b[patch + tap.x];                                                                              \
+                to = b[patch + tap.x];                                                                                 \
         }                                                                                                              \
     }
-#define KEEP_TILE_B(to) KEEP_ELEMENTS(rb, B_ELEMENTS, BN, to, LDB)
+#define READ_PART_B(s)                                                                                                 \
+    READ_TAP(qb##s.x, 4 * s) READ_TAP(qb##s.y, 4 * s + 1) READ_TAP(qb##s.z, 4 * s + 2) READ_TAP(qb##s.w, 4 * s + 3)
+#define KEEP_PART_B(s) KEEP_ELEMENTS(qb, s, BN, to_b, LDB)
 #endif
+
+/* Piece (i, j) of the sums: rows i * STEP_M + 4 * ty and on, columns j * STEP_N + 4 * tx and on. */
+#define START_PIECE(i, j) float4 s##i##j##0 = 0, s##i##j##1 = 0, s##i##j##2 = 0, s##i##j##3 = 0;
+#define MULTIPLY_PIECE(i, j)                                                                                           \
+    s##i##j##0 = fma((float4)(fa##i.x), fb##j, s##i##j##0);                                                            \
+    s##i##j##1 = fma((float4)(fa##i.y), fb##j, s##i##j##1);                                                            \
+    s##i##j##2 = fma((float4)(fa##i.z), fb##j, s##i##j##2);                                                            \
+    s##i##j##3 = fma((float4)(fa##i.w), fb##j, s##i##j##3);
+#define STORE_ROW(i, j, r)                                                                                             \
+    store(p, f, m0 + i * STEP_M + 4 * ty + r, n0 + j * STEP_N + 4 * tx, batch, s##i##j##r, bias, residual, c);
+#define STORE_PIECE(i, j) STORE_ROW(i, j, 0) STORE_ROW(i, j, 1) STORE_ROW(i, j, 2) STORE_ROW(i, j, 3)
+#if PN == 2
+#define COLUMNS_OF(X, i) X(i, 0) X(i, 1)
+#else
+#define COLUMNS_OF(X, i) X(i, 0)
+#endif
+#if PM == 2
+#define EACH_PIECE(X) COLUMNS_OF(X, 0) COLUMNS_OF(X, 1)
+#else
+#define EACH_PIECE(X) COLUMNS_OF(X, 0)
+#endif
+#define READ_FA(i) float4 fa##i = *(local const float4 *)(la + kk * LDA + i * STEP_M);
+#define READ_FB(j) float4 fb##j = *(local const float4 *)(lb + kk * LDB + j * STEP_N);
+#define NAME_A(s) float4 qa##s;
+#define NAME_B(s) float4 qb##s;
+
+/* Four results of a row. */
+HELPER void store(product_t p, finish_t f, int row, int column, int batch, float4 v, global const float *bias,
+                  global const float *residual, global float *c) {
+    if (row >= p.m || column >= p.n)
+        return;
+#if SPLIT
+    global float *at = c + ((long)get_group_id(2) * p.m + row) * p.n + column;
+    at[0] = v.x;
+    if (column + 1 < p.n)
+        at[1] = v.y;
+    if (column + 2 < p.n)
+        at[2] = v.z;
+    if (column + 3 < p.n)
+        at[3] = v.w;
+#else
+    long line = (long)batch * p.m + row, at = place(p, batch, row, column);
+    if (p.n % 4 == 0 && (p.positions % 4 == 0 || !OUT_IMAGES)) {
+        float4 rest = 0;
+        if (f.residual)
+            rest = vload4(0, residual + at);
+        v.x = finish(v.x, f, line, column, rest.x, bias);
+        v.y = finish(v.y, f, line, column + 1, rest.y, bias);
+        v.z = finish(v.z, f, line, column + 2, rest.z, bias);
+        v.w = finish(v.w, f, line, column + 3, rest.w, bias);
+        vstore4(v, 0, c + at);
+        return;
+    }
+    c[at] = finish(v.x, f, line, column, f.residual ? residual[at] : 0, bias);
+    if (column + 1 < p.n) {
+        at = place(p, batch, row, column + 1);
+        c[at] = finish(v.y, f, line, column + 1, f.residual ? residual[at] : 0, bias);
+    }
+    if (column + 2 < p.n) {
+        at = place(p, batch, row, column + 2);
+        c[at] = finish(v.z, f, line, column + 2, f.residual ? residual[at] : 0, bias);
+    }
+    if (column + 3 < p.n) {
+        at = place(p, batch, row, column + 3);
+        c[at] = finish(v.w, f, line, column + 3, f.residual ? residual[at] : 0, bias);
+    }
+#endif
+}
 
 /* The image that PATCHES reads: sizes, and how a position moves the window. */
 typedef struct {
@@ -205,7 +263,6 @@ kernel __attribute__((reqd_work_group_size(NT, 1, 1))) void matmul(
     begin(p, batch, &a_at, &b_at);
     global const float *restrict a = (global const float *)(a_ + ao) + a_at;
     global const float *restrict b = (global const float *)(b_ + bo) + b_at;
-    float ra[A_FLOATS], rb[B_FLOATS];
 #if READ_B == PATCHES
     global const int2 *restrict taps = (global const int2 *)(taps_ + to);
     int n_own = n0 + lane % BN, item = n_own / p.positions, position = n_own % p.positions;
@@ -213,100 +270,41 @@ kernel __attribute__((reqd_work_group_size(NT, 1, 1))) void matmul(
     int patch_x = position % image.out_width * image.stride_x - image.pad_x;
     long patch = (long)item * image.item + (long)patch_y * image.width + patch_x;
 #endif
-    float sum[TM][TN];
-UNROLL
-    for (int i = 0; i < TM; i++)
-UNROLL
-        for (int j = 0; j < TN; j++)
-            sum[i][j] = 0;
-
-    READ_TILE_A(k_begin)
-    READ_TILE_B(k_begin)
-    KEEP_TILE_A(tile_a)
-    KEEP_TILE_B(tile_b)
+    EACH_PIECE(START_PIECE)
+    EACH(VA, NAME_A)
+    EACH(VB, NAME_B)
+    int k0 = k_begin, now = 0;
+    local float *to_a = tile_a, *to_b = tile_b;
+    EACH(VA, READ_PART_A)
+    EACH(VB, READ_PART_B)
+    EACH(VA, KEEP_PART_A)
+    EACH(VB, KEEP_PART_B)
     barrier(CLK_LOCAL_MEM_FENCE);
-    int now = 0;
-    for (int k0 = k_begin; k0 < k_end; k0 += BK) {
-        bool more = k0 + BK < k_end;
-        if (more) {
-            READ_TILE_A(k0 + BK)
-            READ_TILE_B(k0 + BK)
-        }
+    /* One tile is read ahead while another is multiplied. */
+    while (k0 < k_end) {
         local const float *la = tile_a + now * BK * LDA + 4 * ty, *lb = tile_b + now * BK * LDB + 4 * tx;
-UNROLL
+        k0 += BK;
+        EACH(VA, READ_PART_A)
+        EACH(VB, READ_PART_B)
+#ifdef GPU /* processors take long to compile what is unrolled */
+#pragma unroll
+#endif
         for (int kk = 0; kk < BK; kk++) {
-            float fa[TM], fb[TN];
-UNROLL
-            for (int i = 0; i < PIECES_M; i++) {
-                float4 v = *(local const float4 *)(la + kk * LDA + i * STEP_M);
-                fa[4 * i] = v.x, fa[4 * i + 1] = v.y, fa[4 * i + 2] = v.z, fa[4 * i + 3] = v.w;
-            }
-UNROLL
-            for (int j = 0; j < PIECES_N; j++) {
-                float4 v = *(local const float4 *)(lb + kk * LDB + j * STEP_N);
-                fb[4 * j] = v.x, fb[4 * j + 1] = v.y, fb[4 * j + 2] = v.z, fb[4 * j + 3] = v.w;
-            }
-UNROLL
-            for (int i = 0; i < TM; i++)
-UNROLL
-                for (int j = 0; j < TN; j++)
-                    sum[i][j] = fma(fa[i], fb[j], sum[i][j]);
+            EACH(PM, READ_FA)
+            EACH(PN, READ_FB)
+            EACH_PIECE(MULTIPLY_PIECE)
         }
-        if (more) {
-            local float *next_a = tile_a + (1 - now) * BK * LDA, *next_b = tile_b + (1 - now) * BK * LDB;
-            KEEP_TILE_A(next_a)
-            KEEP_TILE_B(next_b)
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
         now = 1 - now;
+        to_a = tile_a + now * BK * LDA;
+        to_b = tile_b + now * BK * LDB;
+        EACH(VA, KEEP_PART_A)
+        EACH(VB, KEEP_PART_B)
+        barrier(CLK_LOCAL_MEM_FENCE);
     }
-
     global float *c = (global float *)(c_ + co);
-#if !SPLIT
     global const float *restrict bias = (global const float *)(bias_ + biaso);
     global const float *residual = (global const float *)(residual_ + ro);
-#endif
-#if SPLIT
-    global float *part = c + (long)get_group_id(2) * p.m * p.n;
-#endif
-    bool fours = p.n % 4 == 0 && (!OUT_IMAGES || p.positions % 4 == 0);
-UNROLL
-    for (int i = 0; i < TM; i++) {
-        int row = m0 + i / 4 * STEP_M + 4 * ty + i % 4;
-UNROLL
-        for (int j = 0; j < PIECES_N; j++) {
-            int column = n0 + j * STEP_N + 4 * tx;
-#if SPLIT
-UNROLL
-            for (int e = 0; e < 4; e++) {
-                if (row < p.m && column + e < p.n)
-                    part[(long)row * p.n + column + e] = sum[i][4 * j + e];
-            }
-#else
-            float4 v;
-            v.x = sum[i][4 * j], v.y = sum[i][4 * j + 1], v.z = sum[i][4 * j + 2], v.w = sum[i][4 * j + 3];
-            if (row < p.m && column < p.n && fours) {
-                long at = place(p, batch, row, column);
-                long line = (long)batch * p.m + row;
-                float4 rest = f.residual ? vload4(0, residual + at) : (float4)0;
-                v.x = finish(v.x, f, line, column, rest.x, bias);
-                v.y = finish(v.y, f, line, column + 1, rest.y, bias);
-                v.z = finish(v.z, f, line, column + 2, rest.z, bias);
-                v.w = finish(v.w, f, line, column + 3, rest.w, bias);
-                vstore4(v, 0, c + at);
-            } else if (row < p.m) {
-UNROLL
-                for (int e = 0; e < 4; e++) {
-                    if (column + e < p.n) {
-                        long at = place(p, batch, row, column + e);
-                        c[at] = finish(sum[i][4 * j + e], f, (long)batch * p.m + row, column + e,
-                                       f.residual ? residual[at] : 0, bias);
-                    }
-                }
-            }
-#endif
-        }
-    }
+    EACH_PIECE(STORE_PIECE)
 }
 #elif defined(JOIN)
 /* Adds the partial sums [batch, split, m, n]. */

@@ -62,12 +62,13 @@ static void place_tensors(we_opencl_score *s, we_opencl_planned planned, const v
 }
 
 static we_status record(we_opencl_score *s, const we_opencl_parameters *parameters, we_program *program,
-                        const bool *here, we_error *err) {
+                        const bool *here, double tune_until_s, we_error *err) {
     we_recorder r = {.device = s->device,
                      .parameters = *parameters,
                      .program = program,
                      .tape = &s->tape,
                      .spots = s->spots,
+                     .tune_until_s = tune_until_s,
                      .scratch_at = s->work_bytes,
                      .err = err};
     for (size_t c = 0; c < program->command_count; c++) {
@@ -119,7 +120,8 @@ static we_status upload_constants(we_opencl_score *s, we_error *err) {
 
 we_status we_opencl_score_new(we_opencl_device *device, const we_opencl_parameters *parameters,
                               we_program *program, const bool *here, we_opencl_planned planned,
-                              const void *plan, int64_t arena_bytes, we_opencl_score **out, we_error *err) {
+                              const void *plan, int64_t arena_bytes, double tune_until_s,
+                              we_opencl_score **out, we_error *err) {
     we_opencl_score *s = we_memory_new(sizeof *s);
     *out = NULL;
     if (!s)
@@ -131,7 +133,7 @@ we_status we_opencl_score_new(we_opencl_device *device, const we_opencl_paramete
     we_status status = s->spots && s->first_launch ? WE_OK : we_error_no_memory(err);
     if (status == WE_OK) {
         place_tensors(s, planned, plan, arena_bytes);
-        status = record(s, parameters, program, here, err);
+        status = record(s, parameters, program, here, tune_until_s, err);
     }
     if (status == WE_OK)
         status = upload_constants(s, err);
@@ -212,20 +214,20 @@ we_status we_opencl_download(we_opencl_space *space, int32_t root, void *to, we_
     return code == 0 ? WE_OK : we_opencl_failed(err, s->device, "EnqueueReadBuffer", code);
 }
 
-static int32_t launch(we_opencl_space *space, const we_tape_launch *l) {
-    const we_opencl_score *s = space->score;
-    const we_cl *cl = s->device->cl;
+int32_t we_opencl_launch(const we_opencl_device *device, const we_tape *tape, const we_tape_launch *l,
+                         void *queue, void *work, void *constants) {
+    const we_cl *cl = device->cl;
     int32_t code = 0;
     for (uint32_t i = 0; i < l->count && code == 0; i++) {
-        const we_tape_argument *a = &s->tape.arguments[l->first + i];
-        void *const *buffer = a->space == WE_SPACE_WORK ? &space->work : &s->constants;
+        const we_tape_argument *a = &tape->arguments[l->first + i];
+        void *const *buffer = a->space == WE_SPACE_WORK ? &work : &constants;
         code = a->space == WE_SPACE_NONE
-                   ? cl->SetKernelArg(l->kernel->kernel, i, a->size, s->tape.values + a->at)
+                   ? cl->SetKernelArg(l->kernel->kernel, i, a->size, tape->values + a->at)
                    : cl->SetKernelArg(l->kernel->kernel, i, sizeof *buffer, buffer);
     }
     return code ? code
-                : cl->EnqueueNDRangeKernel(space->queue, l->kernel->kernel, l->dims, NULL, l->global,
-                                           l->local, 0, NULL, NULL);
+                : cl->EnqueueNDRangeKernel(queue, l->kernel->kernel, l->dims, NULL, l->global, l->local, 0,
+                                           NULL, NULL);
 }
 
 /* Nothing is wrong so far. */
@@ -246,7 +248,8 @@ we_status we_opencl_play(we_opencl_space *space, int32_t command, we_error *err)
     int32_t code = 0;
     pthread_mutex_lock(&s->device->lock);
     for (size_t l = s->first_launch[command]; l < s->first_launch[command + 1] && code == 0; l++)
-        code = launch(space, &s->tape.launches[l]);
+        code = we_opencl_launch(s->device, &s->tape, &s->tape.launches[l], space->queue, space->work,
+                                s->constants);
     pthread_mutex_unlock(&s->device->lock);
     return code == 0 ? WE_OK : we_opencl_failed(err, s->device, "EnqueueNDRangeKernel", code);
 }

@@ -11,12 +11,18 @@ typedef struct we_opencl_space we_opencl_space; /* of one run at a time */
 /* Where the plan of the program's memory puts a root, in bytes; below 0: a place of its own is made. */
 typedef int64_t (*we_opencl_planned)(const void *plan, int32_t root);
 
-/* Record the commands flagged in `here`, and bring the constants they read to the device. */
+/* Record the commands flagged in `here`, timing products until then, and bring the constants they read to the
+ * device. */
 we_status we_opencl_score_new(we_opencl_device *device, const we_opencl_parameters *parameters,
                               we_program *program, const bool *here, we_opencl_planned planned,
-                              const void *plan, int64_t arena_bytes, we_opencl_score **out, we_error *err);
+                              const void *plan, int64_t arena_bytes, double tune_until_s,
+                              we_opencl_score **out, we_error *err);
 void we_opencl_score_free(we_opencl_score *score);
 int64_t we_opencl_score_bytes(const we_opencl_score *score); /* of the device's memory, that a run takes */
+
+/* One launch; constants and work are the buffers of those spaces. The device's lock is held. CL's code. */
+int32_t we_opencl_launch(const we_opencl_device *device, const we_tape *tape, const we_tape_launch *launch,
+                         void *queue, void *work, void *constants);
 
 we_status we_opencl_space_new(const we_opencl_score *score, we_opencl_space **out, we_error *err);
 void we_opencl_space_free(we_opencl_space *space);

@@ -42,8 +42,18 @@ typedef struct we_opencl_cut {
 we_opencl_cut we_opencl_cut_of(const we_opencl_device *device, const we_opencl_parameters *parameters,
                                const we_opencl_product *product);
 
+enum { WE_OPENCL_SPLITS = 16 }; /* parts of k, at most */
+
+/* The n-th way the device can, with its expected time; false past the last. */
+bool we_opencl_nth_cut(const we_opencl_device *device, const we_opencl_parameters *parameters,
+                       const we_opencl_product *product, size_t n, we_opencl_cut *out);
+/* Cuts as two numbers, for files. */
+bool we_opencl_has_cut(const we_opencl_device *device, int32_t tile, int32_t splits);
+we_opencl_cut we_opencl_cut_at(int32_t tile, int32_t splits);
+int32_t we_opencl_tile_number(const we_opencl_tile *tile);
+
 /* How its operands are read, from where they lie; patches stay patches. */
 void we_opencl_product_settle(we_opencl_product *product);
-void we_opencl_product_record(we_recorder *r, const we_opencl_product *product);
+void we_opencl_product_record(we_recorder *r, const we_opencl_product *product, const we_opencl_cut *cut);
 
 #endif

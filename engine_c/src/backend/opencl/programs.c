@@ -14,11 +14,10 @@
 
 enum {
     LOG_BYTES = 16 << 10,
-    PATH_BYTES = 1024,
     MOST_BINARY = 64 << 20,
 };
 
-static char kept_in[PATH_BYTES - 64]; /* "": nowhere */
+static char kept_in[WE_OPENCL_PATH - 64]; /* "": nowhere */
 static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void we_opencl_keep_programs(const char *folder) {
@@ -35,6 +34,15 @@ static uint64_t hash(uint64_t state, const char *text) {
     return state;
 }
 
+bool we_opencl_kept_path(const we_opencl_device *d, const char *kind, char path[WE_OPENCL_PATH]) {
+    pthread_mutex_lock(&kept_lock);
+    bool kept = kept_in[0] != 0;
+    unsigned long long number = hash(hash(hash(0xCBF29CE484222325u, d->platform), d->name), d->driver);
+    snprintf(path, WE_OPENCL_PATH, "%s/%s-%016llx-" WE_VERSION ".txt", kept_in, kind, number);
+    pthread_mutex_unlock(&kept_lock);
+    return kept;
+}
+
 static uint64_t hash_bytes(const unsigned char *bytes, size_t count) {
     uint64_t state = 0xCBF29CE484222325u;
     for (size_t i = 0; i < count; i++)
@@ -45,7 +53,7 @@ static uint64_t hash_bytes(const unsigned char *bytes, size_t count) {
 static bool file_of(const we_opencl_device *d, const char *key, char *out) {
     pthread_mutex_lock(&kept_lock);
     bool kept = kept_in[0] != 0;
-    snprintf(out, PATH_BYTES, "%s/%016llx.clb", kept_in,
+    snprintf(out, WE_OPENCL_PATH, "%s/%016llx.clb", kept_in,
              (unsigned long long)hash(hash(0xCBF29CE484222325u, d->name), key));
     pthread_mutex_unlock(&kept_lock);
     return kept;
@@ -95,7 +103,7 @@ static unsigned char *read_file(const char *path, const char *key, size_t *bytes
 
 /* Whole or not at all. */
 static void write_file(const char *path, const char *key, const unsigned char *binary, size_t bytes) {
-    char temporary[PATH_BYTES + 32];
+    char temporary[WE_OPENCL_PATH + 32];
     snprintf(temporary, sizeof temporary, "%s.%ld", path, (long)getpid());
     FILE *file = fopen(temporary, "wb");
     if (!file)
@@ -165,7 +173,7 @@ static we_status from_source(we_opencl_device *d, const char *source, const char
 
 we_status we_opencl_program(we_opencl_device *d, const char *source, const char *options, void **out,
                             we_error *err) {
-    char path[PATH_BYTES], *key = key_of(d, source, options);
+    char path[WE_OPENCL_PATH], *key = key_of(d, source, options);
     if (!key)
         return we_error_no_memory(err);
     bool kept = file_of(d, key, path);

@@ -63,9 +63,10 @@ typedef struct we_recorder {
     we_opencl_parameters parameters;
     we_program *program;
     we_tape *tape;
-    we_spot *spots;     /* per tensor; a loop moves its views */
-    int64_t scratch_at; /* where scratch of all commands begins in `work` */
-    int32_t command;    /* at work */
+    we_spot *spots;      /* per tensor; a loop moves its views */
+    int64_t scratch_at;  /* where scratch of all commands begins in `work` */
+    int32_t command;     /* at work */
+    double tune_until_s; /* of the monotonic clock: until then products may be timed in all ways */
     we_error *err;
     we_status status;
 } we_recorder;
