@@ -29,8 +29,8 @@ import bench_matrix
 import bench_matrix_numeric
 import bench_pipeline
 import bench_platform
-import bench_platform_scale
 import bench_platform_deltas
+import bench_platform_scale
 import bench_tunnel
 import machine
 from reporting import Measured, Report, Row, load_report, markdown, print_report

@@ -20,14 +20,14 @@ def on_devices(db: Connection) -> list[ReleaseRow]:
     return store.live_releases(db)
 
 
-def published_deltas(db: sqlite3.Connection) -> set[FileRef]:
+def published_deltas(db: Connection) -> set[FileRef]:
     """The lists of deltas that the newest epoch names."""
     newest = store.newest_epoch(db)
     releases = decode(Snapshot, newest.snapshot, limit_bytes=SNAPSHOT_MAX_BYTES).releases if newest else ()
     return {release.deltas for release in releases if release.deltas is not None}
 
 
-def verdict_of(db: sqlite3.Connection, row: ReleaseRow, book: TrialBook, now_ms: int) -> Verdict:
+def verdict_of(db: Connection, row: ReleaseRow, book: TrialBook, now_ms: int) -> Verdict:
     """What the guard makes of a release: the operator's own rule first, if there is one."""
     broken = judge_threshold(row.guard, telemetry.votes_of(db, row.id))
     tried = Tried(row.id, row.guard, row.plan, row.stage, row.staged_ms)

@@ -7,7 +7,6 @@ the base, or without the memory, fetches whole files.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn
@@ -113,7 +112,7 @@ class DeltaMaker:
             path.unlink(missing_ok=True)
         return len(doomed)
 
-    def _bases(self, db: sqlite3.Connection, row: VersionRow) -> tuple[VersionRow, ...]:
+    def _bases(self, db: Connection, row: VersionRow) -> tuple[VersionRow, ...]:
         """The versions that most devices have, then the newest ones."""
         reported = telemetry.versions_on_devices(db, row.scenario, row.task)
         imported = [each.version for each in store.versions_of(db, row.scenario, row.task)]

@@ -99,13 +99,13 @@ def find_deltas(db: Connection, manifest: str) -> FileRef | None:
     return FileRef(Sha256(row["list_sha256"]), row["list_bytes"]) if row else None
 
 
-def all_deltas(db: sqlite3.Connection) -> set[FileRef]:
+def all_deltas(db: Connection) -> set[FileRef]:
     """Every list of deltas that is remembered."""
     rows = db.execute("SELECT list_sha256, list_bytes FROM delta_list")
     return {FileRef(Sha256(row["list_sha256"]), row["list_bytes"]) for row in rows}
 
 
-def set_deltas(db: sqlite3.Connection, manifest: str, listed: FileRef) -> None:
+def set_deltas(db: Connection, manifest: str, listed: FileRef) -> None:
     """Remember the list of deltas to the files of a manifest."""
     db.execute(
         "INSERT INTO delta_list (manifest_sha256, list_sha256, list_bytes) VALUES (?, ?, ?)"
