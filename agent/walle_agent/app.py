@@ -42,8 +42,10 @@ from walle_agent.deploy.follow import EpochFollower
 from walle_agent.deploy.profile import measure_profile
 from walle_agent.deploy.slots import SlotFolders
 from walle_agent.deploy.steps import Steps
+from walle_agent.deploy.trust import TrustKeeper
 from walle_agent.link.reporter import Reporter
 from walle_agent.link.session import Session
+from walle_agent.link.signed_clock import SignedClock
 from walle_agent.link.transport import Transport
 from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.reports import ReportQueue
@@ -243,10 +245,13 @@ def assemble(
     """Wire the parts together."""
     link, deploy = config.link, config.deploy
     make_backoff = partial(Backoff, link.backoff_base_s, link.backoff_cap_s)
-    keys = config.trusted_keys()
     profile = measure_profile(config.profile)
     keeper = StateKeeper(store)
-    session = Session(transport, store, clock, profile=profile, enrol_token=config.control.enrol_token)
+    signed_clock = SignedClock(clock, keeper.state.time_ms)
+    trust = TrustKeeper(
+        transport, config.data_dir, config.trusted_root(), keeper, signed_clock, on_corrupt=_note_corrupt
+    )
+    session = Session(transport, store, signed_clock, profile=profile, enrol_token=config.control.enrol_token)
     reporter = Reporter(queue, clock, linger_s=link.report_linger_s)
     confinement = Confinement(schema, streams)
     registry = TaskRegistry(streams, confinement)
@@ -266,8 +271,7 @@ def assemble(
         transport,
         session,
         keeper,
-        keys,
-        clock,
+        trust,
         on_policy=on_policy,
         poll_s=link.poll_s,
         backoff=make_backoff,
@@ -281,8 +285,8 @@ def assemble(
         ),
         transport=transport,
         registry=registry,
-        keys=keys,
         confirm=follower.confirm,
+        approve=trust.approve,
     )
     http = config.events_http
     deployer = Deployer(keeper, steps, reporter, deploy)

@@ -38,6 +38,9 @@ from walle_control.features.telemetry.routes import TelemetryRoutes
 from walle_control.features.telemetry.service import TelemetryService
 from walle_control.features.telemetry.sinks.configured import configured_sinks
 from walle_control.features.telemetry.sinks.pump import Sinks
+from walle_control.features.trust.book import TrustBook
+from walle_control.features.trust.routes import TrustRoutes
+from walle_control.features.trust.service import TrustService
 from walle_control.gateway.hub import EpochHub, Seats
 from walle_control.gateway.stream import StreamRoutes
 from walle_control.gateway.tunnel import TunnelRoutes
@@ -55,7 +58,7 @@ _log = get_logger("control.app")
 
 ADMIN_API = "/api/v1"
 
-#: How often it is looked whether the epoch must be signed anew.
+#: How often it is looked whether something must be signed anew.
 _SIGNING_CHECK_S = 60.0
 
 
@@ -75,10 +78,12 @@ class Control:
     rollouts: RolloutsService
     telemetry: TelemetryService
     audit: AuditService
+    trust: TrustService
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Load what is remembered, then run the loops beside the requests, for ever."""
         await self.devices.load()
+        await self.trust.load()  # before the epoch, which names what it approves
         await self.releases.load()
         await self.telemetry.sinks.load()
         async with trio.open_nursery() as nursery:
@@ -99,11 +104,13 @@ class Control:
     async def status(self, _request: Request) -> Response:
         """``GET status``."""
         newest = await self.store.database.read(_totals)
+        trust = await self.trust.status()
         return json_response(
             {
                 "version": __version__,
                 "epoch": self.hub.epoch,
-                "public_key": self.store.signing_key.public.raw_hex,
+                "trusted_root": trust.trusted_root,
+                "trust_expiring": [role.role for role in await self.trust.expiring()],
                 "streams": self.streams.taken,
                 "tunnels": self.tunnels.taken,
                 **newest,
@@ -120,9 +127,10 @@ class Control:
         while True:
             await trio.sleep(_SIGNING_CHECK_S)
             try:
+                await self.trust.keep_signed()
                 await self.releases.keep_signed()
             except WalleError as error:  # e.g. a full disk: tried again in a minute
-                _log.error("epoch_signing_failed", error=error.message, code=error.code)
+                _log.error("signing_failed", error=error.message, code=error.code)
 
 
 def _totals(db: sqlite3.Connection) -> dict[str, int]:
@@ -139,11 +147,13 @@ def create_control(
     """Make the services and connect them."""
     hub = EpochHub()
     database = store.database
-    book = EpochBook(store.files, store.signing_key, clock, config.epoch.lifetime_s)
+    trust_book = TrustBook(store.files, store.keyring, clock, config.trust)
+    trust = TrustService(database, trust_book, clock, config.trust)
+    book = EpochBook(store.files, trust_book, clock, config.epoch.lifetime_s)
     trials = TrialBook()
     releases = ReleasesService(database, clock, book, trials, config.guard, hub.announce)
     rollouts = RolloutsService(database, clock, releases, trials)
-    tasks = TasksService(store, clock, config.tasks, convert)
+    tasks = TasksService(store, clock, config.tasks, trust_book, trust.publish, convert)
     arrivals = Arrivals()
     sinks = Sinks(
         configured_sinks(config, tasks.upload_fields),
@@ -160,13 +170,14 @@ def create_control(
         tunnels=Seats("tunnels", config.stream.max_tunnels),
         people=PeopleService(database, clock),
         devices=DevicesService(
-            database, clock, config.devices, store.credential_key, store.signing_key.public.raw_hex
+            database, clock, config.devices, store.credential_key, trust_book.trusted_root
         ),
         tasks=tasks,
         releases=releases,
         rollouts=rollouts,
         telemetry=TelemetryService(database, clock, rollouts.poke, arrivals, sinks),
         audit=AuditService(database),
+        trust=trust,
     )
 
 
@@ -195,6 +206,7 @@ def routes(control: Control) -> list[BaseRoute]:
     tasks = TaskRoutes(control.tasks)
     releases = ReleaseRoutes(control.releases)
     telemetry = TelemetryRoutes(control.telemetry)
+    trust = TrustRoutes(control.trust)
     stream = StreamRoutes(control.hub, control.streams, control.devices, control.config.stream)
     tunnel = TunnelRoutes(
         control.hub, control.tunnels, control.devices, control.telemetry, control.config.stream
@@ -204,10 +216,12 @@ def routes(control: Control) -> list[BaseRoute]:
         Route("/healthz", control.healthz, methods=get),
         # Static, signed files; open to all, cacheable by anyone.
         Route(f"{STATIC_ROOT}/epoch.json", static.epoch, methods=get),
+        Route(f"{STATIC_ROOT}/tuf/{{name}}", static.metadata, methods=get),
         Route(f"{STATIC_ROOT}/{{kind}}/{{sha256}}", static.immutable, methods=get),
         # Devices.
         Route(f"{DEVICE_API}/enrol", devices.enrol, methods=post),
         Route(f"{DEVICE_API}/renew", devices.renew, methods=post),
+        Route(f"{DEVICE_API}/time", trust.time, methods=post),
         Route(f"{DEVICE_API}/stream", device(stream.stream), methods=get),
         Route(f"{DEVICE_API}/reports", device(telemetry.post_reports), methods=post),
         WebSocketRoute(f"{DEVICE_API}/tunnel", tunnel.tunnel),
@@ -229,6 +243,7 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{ADMIN_API}/devices/{{device_id}}", admin(devices.show), methods=get),
         Route(f"{ADMIN_API}/devices/{{device_id}}/revoke", admin(devices.revoke), methods=post),
         Route(f"{ADMIN_API}/enrol-tokens", admin(devices.create_enrol_token), methods=post),
+        Route(f"{ADMIN_API}/trust", admin(trust.show), methods=get),
         Route(f"{ADMIN_API}/audit", admin(AuditRoutes(control.audit).page), methods=get),
         Route(f"{ADMIN_API}/features", admin(telemetry.features), methods=get),
         Route(f"{ADMIN_API}/sinks", admin(telemetry.sinks), methods=get),

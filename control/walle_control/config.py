@@ -92,6 +92,21 @@ class EpochConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustConfig:
+    """The trust metadata (docs/guide/security.md); lifetimes count from the moment something is signed."""
+
+    root_lifetime_s: float = _setting(365 * DAY_S, "The root: who may sign for the other roles.")
+    targets_lifetime_s: float = _setting(365 * DAY_S, "The targets and the lists of approved bundles.")
+    snapshot_lifetime_s: float = _setting(7 * DAY_S, "The snapshot; signed anew at half of that.")
+    timestamp_lifetime_s: float = _setting(
+        DAY_S, "The timestamp; signed anew at half of that. Devices take nothing new on an expired one."
+    )
+    warn_s: float = _setting(
+        30 * DAY_S, "What people must sign is called for in the log and the status so long before it expires."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ImportConfig:
     """Limits of what a task repository may bring in."""
 
@@ -179,6 +194,7 @@ class ControlConfig:
     stream: StreamConfig = StreamConfig()
     devices: DevicesConfig = DevicesConfig()
     epoch: EpochConfig = EpochConfig()
+    trust: TrustConfig = TrustConfig()
     tasks: ImportConfig = ImportConfig()
     guard: GuardConfig = GuardConfig()
     sinks: SinksConfig = SinksConfig()
@@ -222,6 +238,10 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
         ("stream.retry_s", config.stream.retry_s >= 0, "must not be negative"),
         ("devices.credential_s", config.devices.credential_s >= 1, "must be at least 1"),
         ("epoch.lifetime_s", config.epoch.lifetime_s >= HOUR_S, "must be at least an hour (3600)"),
+        *(
+            (f"trust.{f.name}", getattr(config.trust, f.name) >= HOUR_S, "must be at least an hour (3600)")
+            for f in dataclasses.fields(TrustConfig)
+        ),
         ("guard.interval_s", config.guard.interval_s > 0, "must be over 0"),
         ("sinks.parquet_roll_s", config.sinks.parquet_roll_s > 0, "must be over 0"),
         ("sinks.parquet_roll_bytes", config.sinks.parquet_roll_bytes >= MIB, f"must be at least {MIB}"),

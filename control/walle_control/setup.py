@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from walle_control.config import CONFIG_FILE, EpochConfig, default_toml
-from walle_control.db.store import Store, write_secret
+from walle_control.config import CONFIG_FILE, EpochConfig, TrustConfig, default_toml
+from walle_control.db.keyring import write_secret
+from walle_control.db.store import Store
 from walle_control.features.people.service import PeopleService, new_token
 from walle_control.features.releases import store as releases_store
 from walle_control.features.releases.epochs import EpochBook
+from walle_control.features.trust.book import TrustBook
 from walle_shared.clock import Clock
 from walle_shared.errors import StorageError
 
@@ -20,7 +22,7 @@ class InitResult:
 
     data_dir: str
     config: str
-    public_key: str
+    trusted_root: str
     epoch: int
     admin_token: str
     token_file: str
@@ -46,15 +48,18 @@ def init(root: Path, clock: Clock) -> InitResult:
         config_path = root / CONFIG_FILE
         if not config_path.exists():
             config_path.write_text(default_toml())
-        book = EpochBook(store.files, store.signing_key, clock, EpochConfig().lifetime_s)
+        trust = TrustBook(store.files, store.keyring, clock, TrustConfig())
+        store.database.write_sync(trust.ensure_first)
+        trust.publish(store.database.read_sync(trust.all_files))
+        trusted_root = store.database.read_sync(trust.trusted_root)
+        book = EpochBook(store.files, trust, clock, EpochConfig().lifetime_s)
         epoch = store.database.write_sync(book.ensure_first)
         book.publish(store.database.read_sync(releases_store.newest_epoch))
     except OSError as error:
         raise StorageError(f"{root}: cannot be written: {error}") from None
     finally:
         store.close()
-    public_key = store.signing_key.public.raw_hex
-    return InitResult(str(root), str(config_path), public_key, epoch, token, str(store.home.admin_token))
+    return InitResult(str(root), str(config_path), trusted_root, epoch, token, str(store.home.admin_token))
 
 
 def fsck(root: Path) -> FsckResult:

@@ -80,7 +80,7 @@ def start_devices(demo: Demo) -> str:
     for name, device in demo.devices.items():
         profile = " ".join(PROFILES[name].values())
         demo.screen.devices[name] = DeviceLine(name, profile)
-        device.start(demo.control.url, enrolment["public_key"], enrolment["token"])
+        device.start(demo.control.url, enrolment["trusted_root"], enrolment["token"])
     wait_for("three agents to enrol and listen", lambda: _all_enrolled(demo))
     return ", ".join(demo.devices)
 

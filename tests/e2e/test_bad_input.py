@@ -11,7 +11,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ from walle_shared.protocol.codec import decode
 from walle_shared.protocol.messages import EpochInfo, Problem, renewal_bytes
 from walle_shared.protocol.version import DEVICE_API
 from walle_shared.signing import SigningKey, open_envelope, sign_envelope
+from walle_shared.trust.roles import POLICY
 from walle_support.live import SCENARIO, LiveControl, LiveDevice, commit_tasks, task_folder, wait_for
+from walle_support.trust import believe, keys_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -194,7 +196,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     try:
         control.start()
         enrolment = control.post("/enrol-tokens", {"uses": 1}).json()
-        device.start(control.url, enrolment["public_key"], enrolment["token"])
+        device.start(control.url, enrolment["trusted_root"], enrolment["token"])
         releases = []
         for name in ("shop", *BAD_TASKS):
             answer = control.import_task(repo, name)
@@ -441,20 +443,20 @@ def _swap_says(world: World) -> str:
 
 
 def _forge(world: World, how: str, present: bytes, older: bytes) -> bytes:
-    signed = SigningKey.from_hex((world.control.data / "keys" / "signing.key").read_text().strip())
-    info = open_envelope(EpochInfo, "epoch", present, [signed.public])
-    later = EpochInfo(info.epoch + 1, info.snapshot, info.issued_ms + 1, info.expires_ms)
+    keys = keys_of(world.control.data, POLICY)
+    info = open_envelope(EpochInfo, "epoch", present, believe(world.control.data).signatures_of(POLICY))
+    later = replace(info, epoch=info.epoch + 1, issued_ms=info.issued_ms + 1)
     match how:
         case "another key":
-            return sign_envelope("epoch", later, SigningKey.generate())
+            return sign_envelope("epoch", later, [SigningKey.generate()])
         case "edited":
             envelope = json.loads(present)
             envelope["signed"]["epoch"] += 1
             return json.dumps(envelope).encode()
         case "another kind":
-            return sign_envelope("manifest", later, signed)
+            return sign_envelope("time", later, keys)
         case "expired":
-            return sign_envelope("epoch", EpochInfo(later.epoch, info.snapshot, later.issued_ms, 1), signed)
+            return sign_envelope("epoch", replace(later, expires_ms=1), keys)
         case "older":
             return older
         case _:
@@ -575,7 +577,7 @@ def test_a_script_that_does_not_compile_is_refused_at_import(world: World, tmp_p
 # Settings
 
 _KEY = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
-_AGENT_HEAD = f'[control]\nurl = "http://127.0.0.1:1"\ntrusted_keys = ["{_KEY}"]\n'
+_AGENT_HEAD = f'[control]\nurl = "http://127.0.0.1:1"\ntrusted_root = "1.{_KEY}"\n'
 
 
 @pytest.mark.parametrize(

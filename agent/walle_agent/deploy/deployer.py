@@ -31,6 +31,7 @@ from walle_shared.errors import (
     TaskError,
     TransportError,
     TrustError,
+    UnapprovedError,
     WalleError,
 )
 from walle_shared.ids import ReleaseId
@@ -44,6 +45,7 @@ _log = get_logger("agent.deploy")
 FAILURE_CLASSES: Final[tuple[tuple[type[WalleError], ErrorClass], ...]] = (
     (TransportError, "network"),
     (NotFound, "network"),
+    (UnapprovedError, "network"),  # whoever answered for the control plane named what nobody approved
     (StorageError, "user"),  # this device's disk says nothing of the release
     (WalleError, "install"),
 )

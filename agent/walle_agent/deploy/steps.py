@@ -3,12 +3,13 @@
 Order within an installation, and why::
 
     begin      the slot counts as rubbish from here on            (state)
-    manifest   signed, of the wanted task and version
+    approval   the trust metadata lists this manifest as this task version
+    manifest   of the wanted task and version
     files      each by digest into the content store
     unpack     copied beside the slot, synced, renamed in, every file hashed again
     health     the scripts compile, the entry is there
     complete   now, and not before, the slot counts as good       (state)
-    confirm    the epoch is still the newest
+    confirm    the epoch is still the newest, and the version still approved
     switch     one write makes it active and keeps the other      (state)
 """
 
@@ -23,7 +24,7 @@ from walle_agent.deploy import changes
 from walle_agent.deploy.download import ContentStore, Downloader
 from walle_agent.deploy.planner import Install, Rebind, Remove, Switch
 from walle_agent.deploy.slots import SlotFolders, check_entry
-from walle_agent.deploy.verify import open_manifest, open_signed_manifest
+from walle_agent.deploy.verify import open_manifest, read_manifest
 from walle_agent.link.transport import Transport
 from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.machine import COMPLETE
@@ -35,8 +36,8 @@ from walle_shared.limits import MANIFEST_MAX_BYTES
 from walle_shared.manifest import Manifest
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import FileRef
-from walle_shared.signing import VerifyKey, sha256_hex
-from walle_shared.targeting.policy import TaskKey
+from walle_shared.signing import sha256_hex
+from walle_shared.targeting.policy import TaskKey, Wanted
 
 _log = get_logger("agent.deploy")
 
@@ -49,6 +50,7 @@ class Steps:
 
     Args:
         confirm: re-reads the epoch; whether it is still the one planned for.
+        approve: raises unless the trust metadata approves what a release names.
         on_boundary: told of every boundary passed.
     """
 
@@ -61,8 +63,8 @@ class Steps:
         downloader: Downloader,
         transport: Transport,
         registry: TaskRegistry,
-        keys: tuple[VerifyKey, ...],
         confirm: Callable[[], Awaitable[bool]],
+        approve: Callable[[Wanted], Awaitable[None]],
         on_boundary: StepHook = lambda _: None,
     ) -> None:
         self._keeper = keeper
@@ -71,8 +73,8 @@ class Steps:
         self._downloader = downloader
         self._transport = transport
         self._registry = registry
-        self._keys = keys
         self._confirm = confirm
+        self._approve = approve
         self._passed = on_boundary
 
     async def remove(self, step: Remove) -> None:
@@ -110,10 +112,12 @@ class Steps:
 
         Raises:
             Conflict: the epoch or the slot has changed since the plan was made.
+            UnapprovedError: the version is approved no more.
             TransportError: the epoch could not be confirmed; nothing was switched.
         """
         if not await self._confirm():
             raise Conflict("a newer epoch has come: plan again")
+        await self._approve(step.wanted)
         self._passed("confirmed")
         await self._keeper.update(lambda state: changes.switch(state, step))
         self._passed("switched")
@@ -169,10 +173,11 @@ class Steps:
     async def _fill(self, step: Install) -> int:
         started = perf_counter()
         wanted = step.wanted
-        envelope = await self._transport.get_file("manifest", wanted.manifest, limit_bytes=MANIFEST_MAX_BYTES)
-        manifest = open_manifest(envelope, wanted, self._keys)
+        await self._approve(wanted)
+        encoded = await self._transport.get_file("manifest", wanted.manifest, limit_bytes=MANIFEST_MAX_BYTES)
+        manifest = open_manifest(encoded, wanted)
         self._passed("manifest_verified")
-        received = len(envelope)
+        received = len(encoded)
         for file in manifest.files:
             received += await self._downloader.fetch(FileRef(file.sha256, file.size_bytes))
             self._passed("file_fetched")
@@ -185,13 +190,13 @@ class Steps:
             received_bytes=received,
             duration_ms=round((perf_counter() - started) * 1e3, 1),
         )
-        await trio.to_thread.run_sync(self._unpack, step, envelope, manifest)
+        await trio.to_thread.run_sync(self._unpack, step, encoded, manifest)
         self._passed("unpacked")
         await self._registry.prepare(step.key, manifest.definition)
         return received
 
-    def _unpack(self, step: Install, envelope: bytes, manifest: Manifest) -> None:
-        bundle = self._folders.fill(step.key, step.slot, envelope, manifest)
+    def _unpack(self, step: Install, encoded: bytes, manifest: Manifest) -> None:
+        bundle = self._folders.fill(step.key, step.slot, encoded, manifest)
         try:
             self._folders.check(step.key, step.slot, manifest)
         except LengthOrHashError:
@@ -200,8 +205,8 @@ class Steps:
         check_entry(bundle, manifest)
 
     def _slot_manifest(self, key: TaskKey, slot: SlotName) -> Manifest:
-        envelope = self._folders.read_manifest(key, slot)
+        encoded = self._folders.read_manifest(key, slot)
         expected = self._keeper.state.record(key).slot(slot).manifest
-        if sha256_hex(envelope) != expected:
+        if sha256_hex(encoded) != expected:
             raise LengthOrHashError(f"the manifest in slot {slot} of {key[1]} is not the one installed")
-        return open_signed_manifest(envelope, self._keys)
+        return read_manifest(encoded)

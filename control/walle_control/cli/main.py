@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from walle_control.cli import commands
+from walle_control.cli import commands, trust
 from walle_shared import __version__
 from walle_shared.errors import ConfigError, WalleError
 
@@ -53,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_device_commands(top)
     _add_telemetry_commands(top)
     _add_audit_commands(top)
+    _add_trust_commands(top)
     return parser
 
 
@@ -243,6 +244,15 @@ def _add_audit_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]
         "--expect", default="", metavar="HASH",
         help="the last hash of an earlier check, or its beginning: it must still be in the chain",
     )  # fmt: skip
+
+
+def _add_trust_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    group = _group(top, "trust", "the keys and roles that devices trust (docs/guide/security.md)")
+    for name, handler, text, example, on_folder in trust.COMMANDS:
+        command = _local(group, name, handler, text, example=example)
+        trust.add_arguments(name, command)
+        if on_folder:
+            command.add_argument("--data", required=True, metavar="DIR", help="the data folder")
 
 
 def _local(

@@ -122,6 +122,12 @@ MIGRATIONS: tuple[str, ...] = (
         subject TEXT NOT NULL, detail TEXT NOT NULL, hash TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE trust_metadata (
+        role TEXT NOT NULL, version INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (role, version)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE trust_staged (role TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    """,
 )
 
 

@@ -8,6 +8,7 @@ from starlette.responses import FileResponse, Response
 from walle_control.db.files import FileStore
 from walle_shared.errors import NotFound
 from walle_shared.signing import sha256_hex
+from walle_shared.trust.roles import TIMESTAMP_FILE
 
 _FOREVER = "public, max-age=31536000, immutable"
 
@@ -25,10 +26,13 @@ class StaticRoutes:
             data = self._files.epoch_path.read_bytes()
         except FileNotFoundError:
             raise NotFound("no epoch has been published yet") from None
-        headers = {"ETag": f'"{sha256_hex(data)}"', "Cache-Control": "no-cache"}
-        if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
-            return Response(status_code=304, headers=headers)
-        return Response(data, headers=headers, media_type="application/json")
+        return _small_file(request, data, "no-cache")
+
+    async def metadata(self, request: Request) -> Response:
+        """``tuf/<name>``: all but the timestamp never change."""
+        name = request.path_params["name"]
+        data = self._files.metadata_path(name).read_bytes()
+        return _small_file(request, data, "no-cache" if name == TIMESTAMP_FILE else _FOREVER)
 
     async def immutable(self, request: Request) -> Response:
         """A file named by its digest: cacheable for ever, resumable by ``Range`` with ``If-Range``."""
@@ -39,6 +43,13 @@ class StaticRoutes:
             return Response(status_code=304, headers=headers)
         media_type = "application/octet-stream" if kind == "blob" else "application/json"
         return FileResponse(path, headers=headers, media_type=media_type)
+
+
+def _small_file(request: Request, data: bytes, caching: str) -> Response:
+    headers = {"ETag": f'"{sha256_hex(data)}"', "Cache-Control": caching}
+    if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(data, headers=headers, media_type="application/json")
 
 
 def _matches(if_none_match: str, etag: str) -> bool:

@@ -13,8 +13,10 @@ from walle_agent.deploy.download import ContentStore, Downloader
 from walle_agent.deploy.follow import EpochFollower
 from walle_agent.deploy.slots import SlotFolders
 from walle_agent.deploy.steps import Steps
+from walle_agent.deploy.trust import TrustKeeper
 from walle_agent.link.reporter import Reporter
 from walle_agent.link.session import Session
+from walle_agent.link.signed_clock import SignedClock
 from walle_agent.link.transport import Transport
 from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.reports import ReportQueue
@@ -25,7 +27,8 @@ from walle_shared.errors import LimitExceeded, StorageError
 from walle_shared.manifest import ColumnType, Prepare, Retention, Trigger
 from walle_shared.protocol.messages import Report
 from walle_shared.targeting.policy import Policy, TaskKey
-from walle_support.control import ISSUED_MS, TOKEN, URL, SimulatedControl
+from walle_shared.trust.roles import Pin
+from walle_support.control import TOKEN, URL, SimulatedControl
 
 
 class FakeTriggers:
@@ -70,6 +73,7 @@ class Device:
     registry: TaskRegistry
     triggers: FakeTriggers
     clock: FixedClock
+    trust: TrustKeeper
     corruptions: list[StorageError] = field(default_factory=list)
 
     async def catch_up(self) -> object:
@@ -97,10 +101,12 @@ async def live(
     config: DeploySection | None = None,
     token: str = TOKEN,
     triggers_max: int = 8,
+    pin: Pin | None = None,
+    clock: FixedClock | None = None,
 ) -> AsyncIterator[Device]:
     """One life of a device: from start to stop, or to death when the body raises."""
     config = config or DeploySection(download_attempts=2)
-    clock = FixedClock(ISSUED_MS + 1_000)
+    clock = clock or control.clock
     corruptions: list[StorageError] = []
     store = StateStore(folder, on_corrupt=corruptions.append)
     keeper = StateKeeper(store)
@@ -111,15 +117,18 @@ async def live(
     triggers.triggers_max = triggers_max
     registry = TaskRegistry(triggers)
     async with Transport(URL, wire=control.wire()) as transport:
-        session = Session(transport, store, clock, profile={"group": "beta"}, enrol_token=token)
-        keys = (control.key.public,)
+        signed_clock = SignedClock(clock, keeper.state.time_ms)
+        trust = TrustKeeper(
+            transport, folder, pin or control.trust.pin, keeper, signed_clock, on_corrupt=corruptions.append
+        )
+        session = Session(transport, store, signed_clock, profile={"group": "beta"}, enrol_token=token)
 
         def on_policy(policy: Policy, epoch: int) -> None:
             device_id = session.device_id
             assert device_id is not None
             deployer.want(Target(epoch, policy.decide(device_id, {"group": "beta"})))
 
-        follower = EpochFollower(transport, session, keeper, keys, clock, on_policy=on_policy, poll_s=60.0)
+        follower = EpochFollower(transport, session, keeper, trust, on_policy=on_policy, poll_s=60.0)
         steps = Steps(
             keeper=keeper,
             folders=folders,
@@ -129,8 +138,8 @@ async def live(
             ),
             transport=transport,
             registry=registry,
-            keys=keys,
             confirm=follower.confirm,
+            approve=trust.approve,
             on_boundary=on_boundary,
         )
         deployer = Deployer(keeper, steps, Reporter(queue, clock), config)
@@ -150,6 +159,7 @@ async def live(
                 registry,
                 triggers,
                 clock,
+                trust,
                 corruptions,
             )
         finally:

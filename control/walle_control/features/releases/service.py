@@ -178,6 +178,7 @@ class ReleasesService:
             staged_ms=now_ms,
             created_ms=now_ms,
         )
+        self._book.check_approved(db, row)
         store.insert_release(db, row)
         steps = ", ".join(percent_of(stage.share) for stage in plan.stages)
         reason = f"{wish.version} to {steps} % of {wish.predicate or 'all devices'}"

@@ -1,9 +1,9 @@
-"""Imports task versions: read the tag, check, convert, store the blobs, sign the manifest."""
+"""Imports task versions: read the tag, check, convert, store the blobs, approve the manifest."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import trio
@@ -21,13 +21,18 @@ from walle_control.features.tasks.types import (
     VersionList,
     VersionRow,
 )
+from walle_control.features.trust.book import TrustBook
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotFound
 from walle_shared.ids import TaskVersion, check_name, check_version
 from walle_shared.limits import MANIFEST_MAX_BYTES
-from walle_shared.manifest import MANIFEST_KIND, ColumnType, Manifest
+from walle_shared.manifest import ColumnType, Manifest
+from walle_shared.protocol.codec import canonical, decode
 from walle_shared.schema import EventSchema, parse_schema
-from walle_shared.signing import open_envelope, sign_envelope
+from walle_shared.trust.roles import bundle_path
+
+#: Publishes the trust metadata once an approval is in the database.
+PublishTrust = Callable[[], Awaitable[None]]
 
 
 def convert_with_engine(onnx_path: Path, wmodel_path: Path) -> object:
@@ -41,9 +46,17 @@ class TasksService:
     """Knows the imported task versions."""
 
     def __init__(
-        self, data: Store, clock: Clock, config: ImportConfig, convert: ModelConverter = convert_with_engine
+        self,
+        data: Store,
+        clock: Clock,
+        config: ImportConfig,
+        trust: TrustBook,
+        publish_trust: PublishTrust,
+        convert: ModelConverter = convert_with_engine,
     ) -> None:
         self._data = data
+        self._trust = trust
+        self._publish_trust = publish_trust
         self._clock = clock
         self._config = config
         self._convert = convert
@@ -86,8 +99,8 @@ class TasksService:
         row = await self._data.database.read(lambda db: store.find_version(db, scenario, task, version))
         if row is None:
             raise NotFound(f"version {version} of task {scenario}/{task} was not imported")
-        envelope = await trio.to_thread.run_sync(self._data.files.read, "manifest", row.manifest)
-        manifest = open_envelope(Manifest, MANIFEST_KIND, envelope, [self._data.signing_key.public])
+        data = await trio.to_thread.run_sync(self._data.files.read, "manifest", row.manifest)
+        manifest = decode(Manifest, data, limit_bytes=MANIFEST_MAX_BYTES)
         return VersionDetail(row, manifest.definition, manifest.files)
 
     async def upload_fields(
@@ -109,17 +122,24 @@ class TasksService:
         scenario = bundle.definition_of(source, task).task.scenario
         known = await self._data.database.read(lambda db: store.find_version(db, scenario, task, version))
         if known is not None:
-            return ImportResult(_same_commit(known, source), created=False)
+            row = _same_commit(known, source)
+            approved = await self._data.database.read(lambda db: self._is_approved(db, row))
+            return ImportResult(row, created=False, approved=approved)
         row = await trio.to_thread.run_sync(self._build, source, task, version)
 
-        def job(db: sqlite3.Connection) -> None:
+        def job(db: sqlite3.Connection) -> bool:
             store.insert_version(db, row)
             detail = {"commit": row.source, "tag": source.tag, "manifest": row.manifest.sha256}
             subject = f"{row.scenario}/{row.task} {row.version}"
             audit.record(db, row.imported_ms, actor, "task.import", subject, detail)
+            return self._trust.approve(db, {_path(row): row.manifest})
 
-        await self._data.database.write(job)
-        return ImportResult(row, created=True)
+        approved = await self._data.database.write(job)
+        await self._publish_trust()
+        return ImportResult(row, created=True, approved=approved)
+
+    def _is_approved(self, db: sqlite3.Connection, row: VersionRow) -> bool:
+        return self._trust.is_approved(db, _path(row), row.manifest)
 
     def _schema(self) -> EventSchema | None:
         """The app's registry as it is now, from the file in the settings."""
@@ -133,14 +153,14 @@ class TasksService:
 
     def _build(self, source: TaskSource, task: str, version: TaskVersion) -> VersionRow:
         manifest, files = bundle.build(source, task, version, self._convert, self._schema())
-        envelope = sign_envelope(MANIFEST_KIND, manifest, self._data.signing_key)
-        if len(envelope) > MANIFEST_MAX_BYTES:
+        encoded = canonical(manifest)
+        if len(encoded) > MANIFEST_MAX_BYTES:
             raise LimitExceeded(
-                f"the manifest has {len(envelope)} bytes, over the limit of {MANIFEST_MAX_BYTES}"
+                f"the manifest has {len(encoded)} bytes, over the limit of {MANIFEST_MAX_BYTES}"
             )
         for data in files.values():
             self._data.files.put("blob", data)
-        ref = self._data.files.put("manifest", envelope)
+        ref = self._data.files.put("manifest", encoded)
         head = manifest.definition.task
         total_bytes = sum(file.size_bytes for file in manifest.files)
         return VersionRow(
@@ -153,6 +173,10 @@ class TasksService:
             total_bytes,
             self._clock.wall_ms(),
         )
+
+
+def _path(row: VersionRow) -> str:
+    return bundle_path(row.scenario, row.task, row.version)
 
 
 def _same_commit(known: VersionRow, source: TaskSource) -> VersionRow:
