@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,17 +116,21 @@ class SimulatedTrust:
 
 def believe(data: Path, clock: Clock | None = None) -> TrustedSet:
     """What a new device believes of what the control plane in a data folder publishes."""
-    folder = data / "static" / "tuf"
+    trusted = TrustedSet((data / "static" / "tuf" / file_name(ROOT, 1)).read_bytes())
+    drive_folder(data, follow_roots(trusted))
+    trusted.judge_at((clock or SystemClock()).wall_ms())
+    drive_folder(data, follow_metadata(trusted, {}))
+    return trusted
+
+
+def drive_folder(data: Path, asks: Generator[Ask, bytes | None]) -> None:
+    """Answer asks from what the control plane in a data folder publishes."""
 
     def read(ask: Ask) -> bytes | None:
-        path = folder / ask.name
+        path = data / "static" / "tuf" / ask.name
         return path.read_bytes() if path.exists() else None
 
-    trusted = TrustedSet((folder / file_name(ROOT, 1)).read_bytes())
-    drive(follow_roots(trusted), read)
-    trusted.judge_at((clock or SystemClock()).wall_ms())
-    drive(follow_metadata(trusted, {}), read)
-    return trusted
+    drive(asks, read)
 
 
 def keys_of(data: Path, role: str) -> list[SigningKey]:

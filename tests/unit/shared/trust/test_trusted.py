@@ -272,6 +272,18 @@ def test_a_device_that_was_away_follows_every_root(trust: SimulatedTrust) -> Non
     assert after.root_version == 21  # four of the five are named by the root
 
 
+def test_what_is_signed_anew_in_time_never_expires(trust: SimulatedTrust) -> None:
+    """Two years of a server that looks every third day, and of a device that comes by now and then."""
+    client = update(trust)
+    for day in range(0, 730, 3):
+        trust.now_ms += 3 * DAY_MS
+        trust.change(lambda repository: repository.renew_due())
+        if day % 60 == 0:
+            client = update(trust, client)
+            client.check_fresh(trust.now_ms)
+    assert client.root_version > 1
+
+
 def test_roots_without_end_are_left(trust: SimulatedTrust) -> None:
     def answer(ask: Ask) -> bytes | None:
         return trust.forge(ROOT, version=int(ask.name.partition(".")[0]))
