@@ -289,6 +289,8 @@ def add_arguments(name: str, command: argparse.ArgumentParser) -> None:
             _add_passphrase(command).add_argument(
                 "--no-passphrase", action="store_true", help="for machines that sign by themselves"
             )
+        case _:
+            pass
 
 
 def _add_passphrase(command: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:

@@ -13,6 +13,9 @@ simulator can drive them. Invariants:
 4. Whatever comes from outside, only ``TrustError`` comes out.
 """
 
+# python-tuf offers its public classes by re-export only.
+# pyright: reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 import datetime

@@ -11,6 +11,9 @@ everything that is staged carries the signatures it needs. Invariants:
 4. The snapshot never forgets a file (clients refuse one that does), so bins that were split stay named.
 """
 
+# python-tuf offers its public classes by re-export only.
+# pyright: reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -431,22 +434,19 @@ def _roles(targets: Targets) -> dict[str, DelegatedRole]:
 
 
 def _empty(role: str) -> Any:
-    match role:
-        case "root":
-            return Root(consistent_snapshot=True)
-        case "snapshot":
-            return Snapshot()
-        case "timestamp":
-            return Timestamp()
-        case "targets":
-            first = [
-                DelegatedRole(name, [], 1, True, path_hash_prefixes=prefixes)
-                for name, prefixes in bins(0).items()
-            ]
-            online = [
-                DelegatedRole(name, [], 1, True, paths=paths) for name, paths in DELEGATED_PATHS.items()
-            ]
-            return Targets(delegations=Delegations({}, {role.name: role for role in (*first, *online)}))
+    if role == ROOT:
+        return Root(consistent_snapshot=True)
+    if role == SNAPSHOT:
+        return Snapshot()
+    if role == TIMESTAMP:
+        return Timestamp()
+    if role == TARGETS:
+        lists = [
+            DelegatedRole(name, [], 1, True, path_hash_prefixes=prefixes)
+            for name, prefixes in bins(0).items()
+        ]
+        online = [DelegatedRole(name, [], 1, True, paths=paths) for name, paths in DELEGATED_PATHS.items()]
+        return Targets(delegations=Delegations({}, {role.name: role for role in (*lists, *online)}))
     return Targets()
 
 
