@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sqlite3
 import subprocess
@@ -491,6 +492,59 @@ def test_an_epoch_that_is_not_the_newest_signed_one_is_ignored(
         _replace(path, present)
     world.visit(f"after-the-epoch-of-{code}-{epoch}")
     assert _agent_status(world)["epoch"] == epoch
+
+
+@pytest.mark.parametrize(
+    ("file", "how", "code"),
+    [
+        ("timestamp", "withheld", "rollback"),
+        ("timestamp", "another key", "signature"),
+        ("timestamp", "without end", "length_or_hash"),
+        ("snapshot", "gone", "trust"),
+        ("bundles", "withheld", "length_or_hash"),
+    ],
+)
+def test_trust_metadata_that_is_not_the_newest_signed_is_ignored(
+    world: World, tmp_path: Path, file: str, how: str, code: str
+) -> None:
+    """A new version is approved and released, and whoever serves the files has one of them say otherwise."""
+    number = _versions.pop()
+    folder = world.control.data / "static" / "tuf"
+    older = _newest(folder, file).read_bytes()
+    commit_tasks(
+        world.repo, {"late": task_folder(tmp_path, "late", SAYS_VERSION.format(version=number))}, number
+    )
+    assert world.control.import_task(world.repo, "late", number).status_code == 201
+    path = _newest(folder, file)
+    present = path.read_bytes()
+    known = len(world.device.log_lines())
+    forged = {
+        "withheld": older,
+        "another key": re.sub(rb'("sig": *")[0-9a-f]{8}', rb"\g<1>00000000", present),
+        "without end": present + b" " * 2**22,
+        "gone": b"",
+    }[how]
+    try:
+        _replace(path, forged)
+        if not forged:
+            path.unlink()
+        release_id = world.control.release("late", number)
+        event = "install_failed" if file == "bundles" else "epoch_refused"
+        assert world.log_after(known, event)["code"] == code
+        world.visit(f"while-trust-is-lied-about-{number}")  # what was installed goes on
+    finally:
+        _replace(path, present)
+    world.control.await_report(release_id, "install", "success")
+
+
+#: One version for each case, whatever order they run in.
+_versions = [f"{number}.0.0" for number in range(1, 100)]
+
+
+def _newest(folder: Path, role: str) -> Path:
+    if role == "timestamp":
+        return folder / "timestamp.json"
+    return max(folder.glob(f"*.{role}.json"), key=lambda path: int(path.name.partition(".")[0]))
 
 
 def _replace(path: Path, data: bytes) -> None:
