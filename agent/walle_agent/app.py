@@ -39,7 +39,6 @@ import orjson
 import trio
 
 from walle_agent.config import AgentConfig
-from walle_agent.deploy import verify
 from walle_agent.deploy.answers import Answers
 from walle_agent.deploy.budget import Budget
 from walle_agent.deploy.decide import Decider
@@ -51,8 +50,10 @@ from walle_agent.deploy.own import OwnFiles, OwnLinks
 from walle_agent.deploy.profile import measure_profile
 from walle_agent.deploy.slots import SlotFolders
 from walle_agent.deploy.steps import Steps
+from walle_agent.deploy.trust import TrustKeeper
 from walle_agent.link.reporter import Reporter
 from walle_agent.link.session import Session
+from walle_agent.link.signed_clock import SignedClock
 from walle_agent.link.transport import Transport
 from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.reports import ReportQueue
@@ -71,10 +72,10 @@ from walle_shared.clock import Clock, SystemClock
 from walle_shared.errors import ConfigError, StorageError
 from walle_shared.exclusive import EXCLUSIVE_KIND, ExclusiveManifest
 from walle_shared.observe import get_logger
-from walle_shared.protocol.messages import Told
+from walle_shared.protocol.messages import TOLD_KIND, Told
 from walle_shared.records import to_plain
 from walle_shared.schema import EventSchema
-from walle_shared.signing import open_envelope
+from walle_shared.trust.roles import EXCLUSIVE, POLICY
 
 _log = get_logger("agent")
 
@@ -265,10 +266,13 @@ def assemble(
     """Wire the parts together."""
     link, deploy = config.link, config.deploy
     make_backoff = partial(Backoff, link.backoff_base_s, link.backoff_cap_s)
-    keys = config.trusted_keys()
     profile = measure_profile(config.profile)
     keeper = StateKeeper(store)
-    session = Session(transport, store, clock, profile=profile, enrol_token=config.control.enrol_token)
+    signed_clock = SignedClock(clock, keeper.state.time_ms)
+    trust = TrustKeeper(
+        transport, config.data_dir, config.trusted_root(), keeper, signed_clock, on_corrupt=_note_corrupt
+    )
+    session = Session(transport, store, signed_clock, profile=profile, enrol_token=config.control.enrol_token)
     reporter = Reporter(queue, clock, linger_s=link.report_linger_s)
     confinement = Confinement(schema, streams)
     registry = TaskRegistry(streams, confinement)
@@ -288,8 +292,7 @@ def assemble(
         transport,
         session,
         keeper,
-        keys,
-        clock,
+        trust,
         on_policy=lambda policy, epoch: decider.take(policy, epoch),
         poll_s=link.poll_s,
         backoff=make_backoff,
@@ -314,8 +317,8 @@ def assemble(
         make_downloader(sealed),
         OwnLinks(
             config.data_dir / "own",
-            lambda data: open_envelope(ExclusiveManifest, EXCLUSIVE_KIND, data, keys),
-            lambda: max(clock.wall_ms(), keeper.state.issued_ms),
+            lambda data: trust.open(ExclusiveManifest, EXCLUSIVE_KIND, EXCLUSIVE, data),
+            trust.now_ms,
         ),
         poll_s=link.poll_s,
         backoff=make_backoff,
@@ -332,28 +335,25 @@ def assemble(
         ways=Ways(transport, content, make_downloader(content), memory_max_bytes=deploy.delta_memory_bytes),
         transport=transport,
         registry=registry,
-        keys=keys,
         budget=budget,
         confirm=lambda wanted: decider.confirm(wanted),
+        approve=trust.approve,
         place_own=place_own,
     )
     http = config.events_http
     deployer = Deployer(keeper, steps, reporter, deploy)
 
-    async def now_ms() -> int:
-        return max(clock.wall_ms(), keeper.state.issued_ms)
-
     async def open_told(data: bytes) -> Told:
-        return verify.open_told(data, keys)
+        return await trust.open(Told, TOLD_KIND, POLICY, data)
 
-    answers = Answers(transport, session, open_told, now_ms)
+    answers = Answers(transport, session, open_told, trust.now_ms)
     decider = Decider(
         session,
         lambda: {"network": budget.network(), **profile},
         answers,
         deployer,
         follower.confirm,
-        now_ms,
+        trust.now_ms,
     )
     runner = TaskRunner(
         host, streams, registry, reporter, deployer.judge, deployer, clock, config.run, confinement

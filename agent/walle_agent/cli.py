@@ -19,6 +19,7 @@ from walle_agent import app, emit, schema, triggers, watch
 from walle_agent.config import AgentConfig, load_config, read_schema
 from walle_agent.deploy.profile import measure_profile
 from walle_agent.link.session import Session
+from walle_agent.link.signed_clock import SignedClock
 from walle_agent.link.transport import Transport
 from walle_agent.state.reports import read_statistics
 from walle_agent.state.store import SLOT_NAMES, DeviceState, StateStore, read_only
@@ -215,7 +216,11 @@ async def enrol_device(config: AgentConfig, token: str) -> tuple[str, bool]:
             print(f"walle-agent: warning: {error}", file=sys.stderr)
         async with Transport(config.control.url, timeout_s=config.link.timeout_s) as transport:
             session = Session(
-                transport, store, SystemClock(), profile=measure_profile(config.profile), enrol_token=token
+                transport,
+                store,
+                SignedClock(SystemClock()),
+                profile=measure_profile(config.profile),
+                enrol_token=token,
             )
             fresh = session.device_id is None
             if fresh:

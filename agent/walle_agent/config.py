@@ -20,7 +20,7 @@ from walle_shared.limits import PROFILE_MAX_BYTES, REORDER_MAX_S
 from walle_shared.protocol.codec import encode
 from walle_shared.schema import EventSchema, parse_schema
 from walle_shared.settings import parse_settings
-from walle_shared.signing import VerifyKey
+from walle_shared.trust.roles import Pin
 from walle_shared.units import DAY_S, HOUR_S, MIB, MINUTE_S
 
 ENV_PREFIX = "WALLE_AGENT"
@@ -50,10 +50,10 @@ class AgentSection:
 
 @dataclass(frozen=True, slots=True)
 class ControlSection:
-    """Which control plane, whose signatures, and the token to enrol with (needed once)."""
+    """Which control plane, the root of its trust, and the token to enrol with (needed once)."""
 
     url: str = ""
-    trusted_keys: tuple[str, ...] = ()
+    trusted_root: str = ""
     enrol_token: str = ""
 
 
@@ -189,13 +189,13 @@ class AgentConfig:
         """
         return read_schema(Path(self.streams.schema)) if self.streams.schema else None
 
-    def trusted_keys(self) -> tuple[VerifyKey, ...]:
-        """The public keys whose signatures count.
+    def trusted_root(self) -> Pin:
+        """The root that this device starts from.
 
         Raises:
-            ConfigError: one is not a public key.
+            ConfigError: it is none.
         """
-        return tuple(VerifyKey.from_hex(text) for text in self.control.trusted_keys)
+        return Pin.parse(self.control.trusted_root)
 
 
 def load_config(
@@ -255,11 +255,11 @@ def _check(config: AgentConfig) -> None:
     url = urlsplit(config.control.url)
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ConfigError(f"control.url {config.control.url!r} is not like https://control.example.com")
-    if not config.control.trusted_keys:
+    if not config.control.trusted_root:
         raise ConfigError(
-            "control.trusted_keys is empty: give the public key that walle-control init printed"
+            "control.trusted_root is empty: give what 'walle-control enrol-token create' printed as such"
         )
-    config.trusted_keys()
+    config.trusted_root()
     _ = config.events_http  # raises what is wrong with it
     socket_bytes = len(os.fsencode(config.events_socket))
     if socket_bytes > SOCKET_PATH_MAX_BYTES:

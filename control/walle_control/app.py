@@ -57,6 +57,9 @@ from walle_control.features.telemetry.routes import TelemetryRoutes
 from walle_control.features.telemetry.service import TelemetryService
 from walle_control.features.telemetry.sinks.configured import configured_sinks
 from walle_control.features.telemetry.sinks.pump import Sinks
+from walle_control.features.trust.book import TrustBook
+from walle_control.features.trust.routes import TrustRoutes
+from walle_control.features.trust.service import TrustService
 from walle_control.features.webhooks.routes import WebhookRoutes
 from walle_control.features.webhooks.sender import Sender, parse_networks
 from walle_control.features.webhooks.service import WebhooksService
@@ -82,7 +85,7 @@ from walle_shared.exclusive import EXCLUSIVE_KIND
 from walle_shared.observe import get_logger
 from walle_shared.protocol.codec import encode
 from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
-from walle_shared.signing import sign_envelope
+from walle_shared.trust.roles import EXCLUSIVE
 
 _log = get_logger("control.app")
 
@@ -98,7 +101,7 @@ DECISIONS: tuple[tuple[str, Permission, Decision], ...] = (
 #: Of whom operators may say attributes: the part of the path, and what the feature calls them.
 SUBJECTS: tuple[tuple[str, Whom], ...] = (("devices", "device"), ("users", "user"))
 
-#: How often it is looked whether the epoch must be signed anew.
+#: How often it is looked whether something must be signed anew.
 _SIGNING_CHECK_S = 60.0
 
 
@@ -108,7 +111,8 @@ class ServerStatus:
 
     version: str
     epoch: int
-    public_key: str
+    trusted_root: str
+    trust_expiring: tuple[str, ...]
     streams: int
     tunnels: int
     leads: bool
@@ -150,10 +154,12 @@ class Control:
     webhooks: WebhooksService
     metrics: Metrics | None
     traces: Traces | None
+    trust: TrustService
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Load what is remembered, then run the loops beside the requests, for ever."""
         await self.devices.load()
+        await self.trust.load()  # before the epoch, which names what it approves
         await self.releases.load()
         await self.telemetry.sinks.load()
         async with trio.open_nursery() as nursery:
@@ -193,6 +199,7 @@ class Control:
             "feature": self.telemetry.sinks.follow,
             "sink": self.telemetry.sinks.follow,
             "report": poke,
+            "trust": self.trust.follow,
         }
 
     async def say_goodbye(self) -> None:
@@ -206,11 +213,13 @@ class Control:
     async def status(self, _request: Request) -> Response:
         """What the server holds."""
         newest = await self.store.database.read(_totals)
+        trust = await self.trust.status()
         return json_response(
             ServerStatus(
                 version=__version__,
                 epoch=self.hub.epoch,
-                public_key=self.store.signing_key.public.raw_hex,
+                trusted_root=trust.trusted_root,
+                trust_expiring=tuple(role.role for role in await self.trust.expiring()),
                 streams=self.streams.taken,
                 tunnels=self.tunnels.taken,
                 leads=self.leadership is None or self.leadership.leads,
@@ -241,9 +250,10 @@ class Control:
         while True:
             await trio.sleep(_SIGNING_CHECK_S)
             try:
+                await self.trust.keep_signed()
                 await self.releases.keep_signed()
             except WalleError as error:  # e.g. a full disk: tried again in a minute
-                _log.error("epoch_signing_failed", error=error.message, code=error.code)
+                _log.error("signing_failed", error=error.message, code=error.code)
 
 
 def _totals(db: Connection) -> dict[str, int]:
@@ -269,7 +279,9 @@ def create_control(
     """Make the services and connect them."""
     hub = EpochHub()
     database = store.database
-    book = EpochBook(store.files, store.signing_key, clock, config.epoch.lifetime_s)
+    trust_book = TrustBook(store.files, store.keyring, clock, config.trust)
+    trust = TrustService(database, trust_book, clock, config.trust)
+    book = EpochBook(store.files, trust_book, clock, config.epoch.lifetime_s)
     trials = TrialBook()
     releases = ReleasesService(
         database,
@@ -281,7 +293,7 @@ def create_control(
         require_simulation=config.tasks.require_simulation,
     )
     rollouts = RolloutsService(database, clock, releases, trials)
-    tasks = TasksService(store, clock, config, convert, simulate)
+    tasks = TasksService(store, clock, config, trust_book, trust.publish, convert, simulate)
     arrivals = Arrivals()
     sinks = Sinks(
         configured_sinks(config, tasks.upload_fields),
@@ -298,7 +310,7 @@ def create_control(
         tunnels=Seats("tunnels", config.stream.max_tunnels),
         people=PeopleService(database, clock, Provider(config.oidc, clock) if config.oidc.issuer else None),
         devices=DevicesService(
-            database, clock, config.devices, store.credential_key, store.signing_key.public.raw_hex
+            database, clock, config.devices, store.credential_key, trust_book.trusted_root
         ),
         tasks=tasks,
         releases=releases,
@@ -307,7 +319,7 @@ def create_control(
             store,
             clock,
             config.exclusive,
-            lambda manifest: sign_envelope(EXCLUSIVE_KIND, manifest, store.signing_key),
+            lambda db, manifest: trust_book.sign(db, EXCLUSIVE, EXCLUSIVE_KIND, manifest),
         ),
         repositories=RepositoriesService(store, clock, config, partial(_import_tag, tasks)),
         telemetry=TelemetryService(database, clock, rollouts.poke, arrivals, sinks),
@@ -324,6 +336,7 @@ def create_control(
         ),
         metrics=Metrics(clock) if config.metrics.enabled else None,
         traces=Traces.open(config.traces, __version__) if config.traces.endpoint else None,
+        trust=trust,
     )
 
 
@@ -405,6 +418,7 @@ def routes(control: Control) -> list[BaseRoute]:
     audit = AuditRoutes(control.audit)
     people = PeopleRoutes(control.people)
     webhooks = WebhookRoutes(control.webhooks)
+    trust = TrustRoutes(control.trust)
     stream = StreamRoutes(control.hub, control.streams, control.devices, control.config.stream)
     tunnel = TunnelRoutes(
         control.hub,
@@ -421,10 +435,12 @@ def routes(control: Control) -> list[BaseRoute]:
         Route("/openapi.json", ApiDescription().show, methods=get),
         # Static, signed files; open to all, cacheable by anyone.
         Route(f"{STATIC_ROOT}/epoch.json", static.epoch, methods=get),
+        Route(f"{STATIC_ROOT}/tuf/{{name}}", static.metadata, methods=get),
         Route(f"{STATIC_ROOT}/{{kind}}/{{sha256}}", static.immutable, methods=get),
         # Devices.
         Route(f"{DEVICE_API}/enrol", devices.enrol, methods=post),
         Route(f"{DEVICE_API}/renew", devices.renew, methods=post),
+        Route(f"{DEVICE_API}/time", trust.time, methods=post),
         Route(f"{DEVICE_API}/stream", device(stream.stream), methods=get),
         Route(f"{DEVICE_API}/allowed", device(stream.allowed), methods=get),
         Route(f"{DEVICE_API}/reports", device(telemetry.post_reports), methods=post),
@@ -547,6 +563,7 @@ def routes(control: Control) -> list[BaseRoute]:
             f"{ADMIN_API}/devices/{{device_id}}/revoke", admin("devices:write", devices.revoke), methods=post
         ),
         Route(f"{ADMIN_API}/enrol-tokens", admin("devices:write", devices.create_enrol_token), methods=post),
+        Route(f"{ADMIN_API}/trust", admin("audit:read", trust.show), methods=get),
         Route(f"{ADMIN_API}/audit", admin("audit:read", audit.page), methods=get),
         Route(f"{ADMIN_API}/features", admin("data:read", telemetry.features, anywhere), methods=get),
         Route(f"{ADMIN_API}/sinks", admin("data:read", telemetry.sinks, anywhere), methods=get),

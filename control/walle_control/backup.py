@@ -29,7 +29,14 @@ from typing import IO, Any
 
 import orjson
 
-from walle_control.config import CONFIG_FILE, DatabaseConfig, EpochConfig, default_toml, load_config
+from walle_control.config import (
+    CONFIG_FILE,
+    DatabaseConfig,
+    EpochConfig,
+    TrustConfig,
+    default_toml,
+    load_config,
+)
 from walle_control.db import dump
 from walle_control.db.dump import TableDigest
 from walle_control.db.files import EPOCH_FILE
@@ -40,6 +47,7 @@ from walle_control.db.sqlite import SqliteBackend
 from walle_control.db.store import Home, Store
 from walle_control.features.releases import store as releases_store
 from walle_control.features.releases.epochs import EpochBook
+from walle_control.features.trust.book import TrustBook
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, StorageError
 from walle_shared.records import RecordError, from_plain, to_plain
@@ -92,7 +100,7 @@ def backup(root: Path, database_url: str, archive: Path, clock: Clock) -> Backup
         ConnectionLost: the database's server does not answer.
     """
     home = Home(root)
-    if not home.signing_key.exists():
+    if not home.credential_key.exists():
         raise ConfigError(f"{root}: no control plane is here")
     if archive.exists():
         raise ConfigError(f"{archive} is there already")
@@ -131,7 +139,8 @@ def restore(archive: Path, root: Path, database_url: str, clock: Clock, last_epo
     with _removed_on_failure(root):
         contents = _restore_all(archive, root, database_url)
     with closing(Store.open(root, database_url)) as store:
-        book = EpochBook(store.files, store.signing_key, clock, EpochConfig().lifetime_s)
+        trust = TrustBook(store.files, store.keyring, clock, TrustConfig())
+        book = EpochBook(store.files, trust, clock, EpochConfig().lifetime_s)
         at_least = max(contents.epoch + EPOCH_LEAP, last_epoch + 1)
         store.database.write_sync(lambda db: book.compile_next(db, "restored from a backup", at_least))
         epoch = book.publish(store.database.read_sync(releases_store.newest_epoch))
@@ -203,9 +212,9 @@ def _write_tables(tar: tarfile.TarFile, backend: Backend) -> tuple[int, int, dic
 
 def _files(home: Home) -> Iterator[Path]:
     """What is kept, after the rows that may name it were read."""
-    fixed = (home.signing_key, home.public_key, home.credential_key, home.admin_token)
+    fixed = (home.credential_key, home.admin_token)
     yield from (path for path in (*fixed, home.root / CONFIG_FILE) if path.exists())
-    extra_keys = {path for path in home.signing_key.parent.rglob("*") if path.is_file()}
+    extra_keys = {path for path in home.keys.rglob("*") if path.is_file()}
     yield from sorted(extra_keys - set(fixed))
     for path in sorted(home.static.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(home.static).parts)

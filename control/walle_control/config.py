@@ -126,6 +126,21 @@ class EpochConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustConfig:
+    """The trust metadata (docs/guide/security.md); lifetimes count from the moment something is signed."""
+
+    root_lifetime_s: float = _setting(365 * DAY_S, "The root: who may sign for the other roles.")
+    targets_lifetime_s: float = _setting(365 * DAY_S, "The targets and the lists of approved bundles.")
+    snapshot_lifetime_s: float = _setting(7 * DAY_S, "The snapshot; signed anew at half of that.")
+    timestamp_lifetime_s: float = _setting(
+        DAY_S, "The timestamp; signed anew at half of that. Devices take nothing new on an expired one."
+    )
+    warn_s: float = _setting(
+        30 * DAY_S, "What people must sign is called for in the log and the status so long before it expires."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ImportConfig:
     """Limits of what a task repository may bring in."""
 
@@ -319,6 +334,7 @@ class ControlConfig:
     stream: StreamConfig = StreamConfig()
     devices: DevicesConfig = DevicesConfig()
     epoch: EpochConfig = EpochConfig()
+    trust: TrustConfig = TrustConfig()
     tasks: ImportConfig = ImportConfig()
     git: GitConfig = GitConfig()
     exclusive: ExclusiveConfig = ExclusiveConfig()
@@ -384,6 +400,10 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
             "git.large_files",
             all(place.startswith(("/", "http://", "https://")) for place in config.git.large_files),
             "must be absolute folders or http(s) URLs",
+        ),
+        *(
+            (f"trust.{f.name}", getattr(config.trust, f.name) >= HOUR_S, "must be at least an hour (3600)")
+            for f in dataclasses.fields(TrustConfig)
         ),
         ("guard.interval_s", config.guard.interval_s > 0, "must be over 0"),
         ("sinks.parquet_roll_s", config.sinks.parquet_roll_s > 0, "must be over 0"),

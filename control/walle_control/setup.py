@@ -13,11 +13,13 @@ from walle_control.config import (
     DatabaseConfig,
     EpochConfig,
     GitConfig,
+    TrustConfig,
     default_toml,
 )
 from walle_control.db.files import FileStore
+from walle_control.db.keyring import write_secret
 from walle_control.db.sql import Connection
-from walle_control.db.store import Home, Store, write_secret
+from walle_control.db.store import Home, Store
 from walle_control.features.people.service import PeopleService, new_token
 from walle_control.features.releases import store as releases_store
 from walle_control.features.releases.epochs import EpochBook
@@ -28,6 +30,8 @@ from walle_control.features.repositories.types import RepositoryRow
 from walle_control.features.tasks import read_model as tasks_read_model
 from walle_control.features.tasks import store as tasks_store
 from walle_control.features.tasks.restore import find_versions
+from walle_control.features.trust.book import TrustBook
+from walle_control.features.trust.restore import read_published
 from walle_control.web.openapi import document
 from walle_shared import __version__
 from walle_shared.clock import Clock, SystemClock
@@ -40,7 +44,7 @@ class InitResult:
 
     data_dir: str
     config: str
-    public_key: str
+    trusted_root: str
     epoch: int
     admin_token: str
     token_file: str
@@ -67,15 +71,18 @@ def init(root: Path, clock: Clock, database_url: str = "") -> InitResult:
         config_path = root / CONFIG_FILE
         if not config_path.exists():
             config_path.write_text(default_toml(ControlConfig(database=DatabaseConfig(database_url))))
-        book = EpochBook(store.files, store.signing_key, clock, EpochConfig().lifetime_s)
+        trust = TrustBook(store.files, store.keyring, clock, TrustConfig())
+        store.database.write_sync(trust.ensure_first)
+        trust.publish(store.database.read_sync(trust.all_files))
+        trusted_root = store.database.read_sync(trust.trusted_root)
+        book = EpochBook(store.files, trust, clock, EpochConfig().lifetime_s)
         epoch = store.database.write_sync(book.ensure_first)
         book.publish(store.database.read_sync(releases_store.newest_epoch))
     except OSError as error:
         raise StorageError(f"{root}: cannot be written: {error}") from None
     finally:
         store.close()
-    public_key = store.signing_key.public.raw_hex
-    return InitResult(str(root), str(config_path), public_key, epoch, token, str(store.home.admin_token))
+    return InitResult(str(root), str(config_path), trusted_root, epoch, token, str(store.home.admin_token))
 
 
 def fsck(root: Path) -> FsckResult:
@@ -85,7 +92,7 @@ def fsck(root: Path) -> FsckResult:
         ConfigError: there is no control plane in the folder.
     """
     home = Home(root)
-    if not home.signing_key.exists():
+    if not home.credential_key.exists():
         raise ConfigError(f"{root}: no control plane is here: run 'walle-control init --data {root}' first")
     checked = list(FileStore(home.static).check())
     return FsckResult(len(checked), tuple(name for name, whole in checked if not whole))
@@ -118,7 +125,10 @@ def rebuild(root: Path, clock: Clock) -> RebuildResult:
             raise Conflict(f"{store.home.database} is in use: move it away first, if it is to be made anew")
         repositories = Mirrors(store.home.repositories, GitConfig()).defined()
         versions, left_out = find_versions(store)
-        published = open_published(store)
+        trust = TrustBook(store.files, store.keyring, clock, TrustConfig())
+        metadata = read_published(store.files)
+        store.database.write_sync(lambda db: trust.take_over(db, metadata))
+        published = open_published(store, trust)
 
         def job(db: Connection) -> int:
             for what in repositories:

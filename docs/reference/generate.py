@@ -30,6 +30,7 @@ NOTE = "<!-- Written by docs/reference/generate.py from the code; a test keeps i
 DOORS = (
     (f"{DEVICE_API}/enrol", "anyone with an enrolment token"),
     (f"{DEVICE_API}/renew", "a device, by its key"),
+    (f"{DEVICE_API}/time", "anyone: the answer is signed"),
     (DEVICE_API, "a device, by its credential"),
     (STATIC_ROOT, "anyone: everything there is signed or named by its digest"),
     ("/", "anyone"),

@@ -80,7 +80,7 @@ def start_devices(demo: Demo) -> str:
     for name, device in demo.devices.items():
         profile = " ".join(PROFILES[name].values())
         demo.screen.devices[name] = DeviceLine(name, profile)
-        device.start(demo.control.url, enrolment["public_key"], enrolment["token"])
+        device.start(demo.control.url, enrolment["trusted_root"], enrolment["token"])
     wait_for("three agents to enrol and listen", lambda: _all_enrolled(demo))
     return ", ".join(demo.devices)
 
@@ -97,7 +97,7 @@ def import_tasks(demo: Demo) -> str:
     """Import both versions: the model is converted and its answers compared with ONNX Runtime's."""
     for task in ("digit_reader", "item_page_view"):
         demo.control.command("import", task, "1.0.0", "--repo", str(demo.folder / "tasks"))
-    return "model converted and checked against ONNX Runtime; manifests signed"
+    return "model converted and checked against ONNX Runtime; bundles approved"
 
 
 def release_tasks(demo: Demo) -> str:

@@ -142,10 +142,10 @@ class Device:
         self.socket = self.folder / "data" / "events.sock"
         self._program: Program | None = None
 
-    def start(self, control_url: str, public_key: str, token: str) -> None:
+    def start(self, control_url: str, trusted_root: str, token: str) -> None:
         """Write its settings and start the agent."""
         self.folder.mkdir(parents=True)
-        self.config.write_text(_agent_settings(self, control_url, public_key, token))
+        self.config.write_text(_agent_settings(self, control_url, trusted_root, token))
         self.run()
 
     def run(self) -> None:
@@ -206,7 +206,7 @@ def _git(folder: Path, *words: str) -> None:
     subprocess.run(["git", *author, *words], cwd=folder, check=True, capture_output=True, timeout=30)
 
 
-def _agent_settings(device: Device, control_url: str, public_key: str, token: str) -> str:
+def _agent_settings(device: Device, control_url: str, trusted_root: str, token: str) -> str:
     profile = "\n".join(f"{name} = {json.dumps(value)}" for name, value in device.profile.items())
     return f"""\
 [agent]
@@ -214,7 +214,7 @@ data_dir = {json.dumps(str(device.folder / "data"))}
 
 [control]
 url = {json.dumps(control_url)}
-trusted_keys = [{json.dumps(public_key)}]
+trusted_root = {json.dumps(trusted_root)}
 enrol_token = {json.dumps(token)}
 
 [profile]

@@ -15,6 +15,7 @@
         ExpiredError
         RollbackError
         LengthOrHashError
+        UnapprovedError
       StateError
         NotFound
         Conflict
@@ -131,6 +132,12 @@ class LengthOrHashError(TrustError):
     """The bytes are not the bytes that were promised."""
 
     code = "length_or_hash"
+
+
+class UnapprovedError(TrustError):
+    """The policy names a bundle that the targets do not approve. It says nothing of the bundle."""
+
+    code = "unapproved"
 
 
 class StateError(WalleError):

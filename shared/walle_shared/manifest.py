@@ -89,7 +89,6 @@ from walle_shared.triggers import TriggerError, compile_trigger
 from walle_shared.triggers import parse as parse_trigger
 from walle_shared.units import MIB
 
-MANIFEST_KIND = "manifest"
 MANIFEST_FORMAT = 1
 TASK_FILE = "task.toml"
 

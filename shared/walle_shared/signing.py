@@ -1,19 +1,21 @@
 """Sign and verify as pure functions: Ed25519 over canonical JSON, in an envelope that names its keys.
 
 An envelope is ``{"signed": {"kind": ..., ...}, "signatures": [{"keyid": ..., "sig": ...}]}``. ``kind`` says
-what the signed part is, so that a signature over an epoch never passes for one over a manifest. A key id is
-the SHA-256 of the raw public key.
+what the signed part is, so that a signature over an epoch never passes for one over a time. A key id is
+the SHA-256 of the raw public key. Whose signatures count is for the caller to say: ``TrustedSet`` knows the
+keys and the threshold of each role.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import orjson
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from walle_shared.errors import ConfigError, LengthOrHashError, RemoteProtocolError, SignatureError
@@ -87,9 +89,39 @@ class SigningKey:
         """
         return cls(Ed25519PrivateKey.from_private_bytes(_raw32(seed_hex, "private key")))
 
+    @property
+    def private(self) -> Ed25519PrivateKey:
+        """The key itself, for libraries that sign with it."""
+        return self._key
+
     def to_hex(self) -> str:
         """The 32-byte seed in hex, for a file only its owner can read."""
         return self._key.private_bytes_raw().hex()
+
+    @classmethod
+    def from_pem(cls, text: str, passphrase: str = "") -> SigningKey:
+        """Load from a PKCS#8 file's text.
+
+        Raises:
+            ConfigError: not an Ed25519 key, or the passphrase does not open it.
+        """
+        try:
+            key = serialization.load_pem_private_key(text.encode(), passphrase.encode() or None)
+        except TypeError as error:  # a passphrase is missing, or there is one and none is needed
+            raise ConfigError(f"the key cannot be opened: {error}") from None
+        except (ValueError, UnsupportedAlgorithm):
+            raise ConfigError("not a private key in PEM, or the passphrase is wrong") from None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ConfigError("not an Ed25519 private key")
+        return cls(key)
+
+    def to_pem(self, passphrase: str = "") -> str:
+        """As PKCS#8 in PEM, encrypted if there is a passphrase."""
+        lock: serialization.KeySerializationEncryption = serialization.NoEncryption()
+        if passphrase:
+            lock = serialization.BestAvailableEncryption(passphrase.encode())
+        pem = self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
+        return pem.decode()
 
     def sign(self, data: bytes) -> str:
         """Sign ``data``; hex."""
@@ -103,6 +135,11 @@ class VerifyKey:
         self._key = key
         self.raw_hex = key.public_bytes_raw().hex()
         self.keyid = KeyId(hashlib.sha256(key.public_bytes_raw()).hexdigest())
+
+    def to_pem(self) -> str:
+        """In PEM, for a file that may be shown to anyone."""
+        encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        return self._key.public_bytes(encoding, form).decode()
 
     @classmethod
     def from_hex(cls, raw_hex: str) -> VerifyKey:
@@ -125,31 +162,49 @@ class VerifyKey:
             raise SignatureError(f"signature of {what} by key {self.keyid[:12]} is wrong") from None
 
 
-def sign_envelope(kind: str, value: object, key: SigningKey) -> bytes:
-    """Sign a record as ``kind``; the bytes of the envelope."""
+#: Checks the signatures over some bytes; the last argument names them for the error.
+SignatureCheck = Callable[[bytes, Sequence[Signature], str], None]
+
+
+def signed_by(keys: Iterable[VerifyKey]) -> SignatureCheck:
+    """Check that one of these keys signed."""
+    known = {key.keyid: key for key in keys}
+
+    def check(data: bytes, signatures: Sequence[Signature], what: str) -> None:
+        ours = [signature for signature in signatures if signature.keyid in known]
+        if not ours:
+            raise SignatureError(f"{what} is signed by no key that is known here")
+        known[ours[0].keyid].verify(ours[0].sig, data, what)
+
+    return check
+
+
+def sign_envelope(kind: str, value: object, keys: Sequence[SigningKey]) -> bytes:
+    """Sign a record as ``kind`` with every key; the bytes of the envelope."""
     signed = {"kind": kind, **to_plain(value)}
-    signature = Signature(key.public.keyid, key.sign(canonical(signed)))
-    return canonical(Envelope(signed, (signature,)))
+    data = canonical(signed)
+    signatures = tuple(Signature(key.public.keyid, key.sign(data)) for key in keys)
+    return canonical(Envelope(signed, signatures))
 
 
-def open_envelope[T](cls: type[T], kind: str, data: bytes, keys: Iterable[VerifyKey]) -> T:
-    """Verify an envelope and decode what it signs. The signature is checked before the content is looked at.
+def open_envelope[T](cls: type[T], kind: str, data: bytes, check: SignatureCheck) -> T:
+    """Verify an envelope and decode what it signs; the signatures first, before the content is looked at.
 
     Args:
         cls: the record expected.
         kind: the kind it must have been signed as.
         data: the envelope's bytes, already length-checked by the caller.
-        keys: the trusted keys; one valid signature by any of them suffices.
+        check: raises unless enough trusted keys signed.
 
     Raises:
-        SignatureError: no trusted key signed it, or it was signed as something else.
-        RemoteProtocolError: signed, but malformed.
+        SignatureError: too few trusted keys signed it, or it was signed as something else.
+        RemoteProtocolError: no envelope, or signed, but malformed.
     """
     try:
         envelope = from_plain(Envelope, orjson.loads(data))
     except (orjson.JSONDecodeError, RecordError) as error:
         raise RemoteProtocolError(f"{kind} is not a signed envelope: {error}") from None
-    _check_signatures(envelope, kind, {key.keyid: key for key in keys})
+    check(canonical(envelope.signed), envelope.signatures, kind)
     content = dict(envelope.signed)
     if content.pop("kind", None) != kind:
         raise SignatureError(f"signed as {envelope.signed.get('kind')!r}, not as {kind!r}")
@@ -159,14 +214,19 @@ def open_envelope[T](cls: type[T], kind: str, data: bytes, keys: Iterable[Verify
         raise RemoteProtocolError(f"{kind} is malformed: {error}") from None
 
 
-def _check_signatures(envelope: Envelope, kind: str, trusted: Mapping[KeyId, VerifyKey]) -> None:
-    data = canonical(envelope.signed)
-    for signature in envelope.signatures:
-        key = trusted.get(signature.keyid)
-        if key is not None:
-            key.verify(signature.sig, data, kind)
-            return
-    raise SignatureError(f"{kind} carries no signature by a trusted key")
+def read_public_key(text: str) -> VerifyKey:
+    """Read a public key from a PEM file's text.
+
+    Raises:
+        ConfigError: it is no Ed25519 public key.
+    """
+    try:
+        key = serialization.load_pem_public_key(text.encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"not a public key in PEM: {error}") from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise ConfigError("not an Ed25519 public key")
+    return VerifyKey(key)
 
 
 def _raw32(text: str, what: str) -> bytes:

@@ -94,7 +94,7 @@ def _resident_kb(pid: int) -> int:
 
 def _completing(control: LiveControl) -> Row:
     granted = control.post("/enrol-tokens", {"uses": DEVICES}).json()
-    target = Target(control.url, granted["public_key"], granted["token"])
+    target = Target(control.url, granted["trusted_root"], granted["token"])
     return trio.run(_complete, control, target)
 
 

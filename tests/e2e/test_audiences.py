@@ -50,7 +50,7 @@ def devices(folder: Path, control: LiveControl) -> Iterator[list[LiveDevice]]:
     token = control.post("/enrol-tokens", {"uses": 2}).json()
     try:
         for device in devices:
-            device.start(control.url, token["public_key"], token["token"])
+            device.start(control.url, token["trusted_root"], token["token"])
             device.await_ready()
         yield devices
     finally:

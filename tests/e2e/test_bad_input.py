@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sqlite3
 import subprocess
@@ -11,7 +12,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ from walle_shared.protocol.codec import decode
 from walle_shared.protocol.messages import EpochInfo, Problem, renewal_bytes
 from walle_shared.protocol.version import DEVICE_API
 from walle_shared.signing import SigningKey, open_envelope, sign_envelope
+from walle_shared.trust.roles import POLICY
 from walle_support.live import SCENARIO, LiveControl, LiveDevice, commit_tasks, task_folder, wait_for
+from walle_support.trust import believe, keys_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -194,7 +197,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     try:
         control.start()
         enrolment = control.post("/enrol-tokens", {"uses": 1}).json()
-        device.start(control.url, enrolment["public_key"], enrolment["token"])
+        device.start(control.url, enrolment["trusted_root"], enrolment["token"])
         releases = []
         for name in ("shop", *BAD_TASKS):
             answer = control.import_task(repo, name)
@@ -442,20 +445,20 @@ def _swap_says(world: World) -> str:
 
 
 def _forge(world: World, how: str, present: bytes, older: bytes) -> bytes:
-    signed = SigningKey.from_hex((world.control.data / "keys" / "signing.key").read_text().strip())
-    info = open_envelope(EpochInfo, "epoch", present, [signed.public])
-    later = EpochInfo(info.epoch + 1, info.snapshot, info.issued_ms + 1, info.expires_ms)
+    keys = keys_of(world.control.data, POLICY)
+    info = open_envelope(EpochInfo, "epoch", present, believe(world.control.data).signatures_of(POLICY))
+    later = replace(info, epoch=info.epoch + 1, issued_ms=info.issued_ms + 1)
     match how:
         case "another key":
-            return sign_envelope("epoch", later, SigningKey.generate())
+            return sign_envelope("epoch", later, [SigningKey.generate()])
         case "edited":
             envelope = json.loads(present)
             envelope["signed"]["epoch"] += 1
             return json.dumps(envelope).encode()
         case "another kind":
-            return sign_envelope("manifest", later, signed)
+            return sign_envelope("time", later, keys)
         case "expired":
-            return sign_envelope("epoch", EpochInfo(later.epoch, info.snapshot, later.issued_ms, 1), signed)
+            return sign_envelope("epoch", replace(later, expires_ms=1), keys)
         case "older":
             return older
         case _:
@@ -490,6 +493,59 @@ def test_an_epoch_that_is_not_the_newest_signed_one_is_ignored(
         _replace(path, present)
     world.visit(f"after-the-epoch-of-{code}-{epoch}")
     assert _agent_status(world)["epoch"] == epoch
+
+
+@pytest.mark.parametrize(
+    ("file", "how", "code"),
+    [
+        ("timestamp", "withheld", "rollback"),
+        ("timestamp", "another key", "signature"),
+        ("timestamp", "without end", "length_or_hash"),
+        ("snapshot", "gone", "trust"),
+        ("bundles", "withheld", "length_or_hash"),
+    ],
+)
+def test_trust_metadata_that_is_not_the_newest_signed_is_ignored(
+    world: World, tmp_path: Path, file: str, how: str, code: str
+) -> None:
+    """A new version is approved and released, and whoever serves the files has one of them say otherwise."""
+    number = _versions.pop()
+    folder = world.control.data / "static" / "tuf"
+    older = _newest(folder, file).read_bytes()
+    commit_tasks(
+        world.repo, {"late": task_folder(tmp_path, "late", SAYS_VERSION.format(version=number))}, number
+    )
+    assert world.control.import_task(world.repo, "late", number).status_code == 201
+    path = _newest(folder, file)
+    present = path.read_bytes()
+    known = len(world.device.log_lines())
+    forged = {
+        "withheld": older,
+        "another key": re.sub(rb'("sig": *")[0-9a-f]{8}', rb"\g<1>00000000", present),
+        "without end": present + b" " * 2**22,
+        "gone": b"",
+    }[how]
+    try:
+        _replace(path, forged)
+        if not forged:
+            path.unlink()
+        release_id = world.control.release("late", number)
+        event = "install_failed" if file == "bundles" else "epoch_refused"
+        assert world.log_after(known, event)["code"] == code
+        world.visit(f"while-trust-is-lied-about-{number}")  # what was installed goes on
+    finally:
+        _replace(path, present)
+    world.control.await_report(release_id, "install", "success")
+
+
+#: One version for each case, whatever order they run in.
+_versions = [f"{number}.0.0" for number in range(1, 100)]
+
+
+def _newest(folder: Path, role: str) -> Path:
+    if role == "timestamp":
+        return folder / "timestamp.json"
+    return max(folder.glob(f"*.{role}.json"), key=lambda path: int(path.name.partition(".")[0]))
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -576,7 +632,7 @@ def test_a_script_that_does_not_compile_is_refused_at_import(world: World, tmp_p
 # Settings
 
 _KEY = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
-_AGENT_HEAD = f'[control]\nurl = "http://127.0.0.1:1"\ntrusted_keys = ["{_KEY}"]\n'
+_AGENT_HEAD = f'[control]\nurl = "http://127.0.0.1:1"\ntrusted_root = "1.{_KEY}"\n'
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,10 @@ from walle_shared.protocol.tunnel import (
     decode_frame,
     encode_frame,
 )
-from walle_shared.signing import SigningKey, VerifyKey, open_envelope, sha256_hex
+from walle_shared.signing import SigningKey, open_envelope, sha256_hex
+from walle_shared.trust.roles import POLICY
 from walle_support.servers import free_port
+from walle_support.trust import believe
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -123,9 +125,6 @@ class Server:
         response = httpx.post(f"{self.url}/d/v1/enrol", json=body, trust_env=False)
         assert response.status_code == 200, response.text
         return Device(self, response.json()["device_id"], response.json()["credential"])
-
-    def public_key(self) -> VerifyKey:
-        return VerifyKey.from_hex((self.data / "keys" / "signing.pub").read_text().strip())
 
 
 @dataclass
@@ -333,7 +332,7 @@ def test_epoch_is_signed_conditional_and_names_a_snapshot_that_names_manifests(s
     released = release(server)
     with server.client() as client:
         answer = client.get("/s/epoch.json")
-        info = open_envelope(EpochInfo, "epoch", answer.content, [server.public_key()])
+        info = open_envelope(EpochInfo, "epoch", answer.content, believe(server.data).signatures_of(POLICY))
         again = client.get("/s/epoch.json", headers={"If-None-Match": answer.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
         snapshot = client.get(f"/s/snapshot/{info.snapshot.sha256}")

@@ -40,7 +40,7 @@ def control(tmp_path_factory):
 
 def target(control: LiveControl) -> Target:
     granted = control.post("/enrol-tokens", {"uses": DEVICES}).json()
-    return Target(control.url, granted["public_key"], granted["token"])
+    return Target(control.url, granted["trusted_root"], granted["token"])
 
 
 def all_told(control: LiveControl) -> bool | None:
@@ -123,7 +123,7 @@ async def test_the_model_says_what_devices_true_to_the_protocol_do(control):
         versions=(Version(run_after_s=5.0),),
     )
     granted = control.post("/enrol-tokens", {"uses": 300}).json()
-    goal = Target(control.url, granted["public_key"], granted["token"])
+    goal = Target(control.url, granted["trusted_root"], granted["token"])
     version = f"{SCENARIO}/greeter 2.0.0"
     with trio.fail_after(400):
         async with open_fleet(fleet_of, goal) as fleet:

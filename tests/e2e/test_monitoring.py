@@ -64,7 +64,7 @@ def test_a_trace_follows_a_record_from_a_devices_run_to_its_row(tmp_path: Path) 
             control.start()
             enrolment = control.post("/enrol-tokens", {"uses": 1}).json()
             device.traced = True
-            device.start(control.url, enrolment["public_key"], enrolment["token"])
+            device.start(control.url, enrolment["trusted_root"], enrolment["token"])
             assert control.import_task(tmp_path / "tasks", "hello").status_code == 201
             release = control.release("hello")
             device.await_ready()

@@ -81,7 +81,7 @@ def device(
     monkeypatch.setenv("SSL_CERT_FILE", str(folder / "tls" / "server.pem"))
     device = LiveDevice("phone", tmp_path, {"group": "beta"})
     token = control.command("enrol-token", "create")["token"]
-    device.start(nginx.url, control.get("/status")["public_key"], token)
+    device.start(nginx.url, control.get("/status")["trusted_root"], token)
     device.await_ready()
     yield device
     device.stop()

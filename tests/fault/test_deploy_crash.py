@@ -122,11 +122,9 @@ import sys, trio
 from pathlib import Path
 from walle_support.control import SimulatedControl
 from walle_support.device import live
-from walle_shared.signing import SigningKey
 
 async def main():
-    control = SimulatedControl()
-    control.key = SigningKey.from_hex(sys.argv[2])
+    control = SimulatedControl(seed=sys.argv[2])
     control.epoch = int(sys.argv[3])
     releases = []
     for version in ("1.0", "2.0", "3.0"):
@@ -144,10 +142,10 @@ trio.run(main)
 """
 
 
-def kill_after(folder: Path, key_hex: str, life: int) -> None:
+def kill_after(folder: Path, seed: str, life: int) -> None:
     """Start a device that is never at rest, and kill it a little after it came up."""
     process = subprocess.Popen(
-        [sys.executable, "-c", VICTIM, str(folder), key_hex, str(life * 100_000)],
+        [sys.executable, "-c", VICTIM, str(folder), seed, str(life * 100_000)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")},
         stdout=subprocess.PIPE,
     )
@@ -163,9 +161,9 @@ def kill_after(folder: Path, key_hex: str, life: int) -> None:
 
 @pytest.mark.slow
 async def test_sigkill_at_any_moment_leaves_a_whole_version(tmp_path: Path) -> None:
-    control = SimulatedControl()
+    control = SimulatedControl(seed="victim")
     for life in range(6):
-        await trio.to_thread.run_sync(kill_after, tmp_path / "device", control.key.to_hex(), life)
+        await trio.to_thread.run_sync(kill_after, tmp_path / "device", "victim", life)
         async with live(tmp_path / "device", control) as device:
             await check_invariants(device)
             assert device.corruptions == []

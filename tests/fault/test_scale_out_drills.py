@@ -294,7 +294,7 @@ def test_a_backup_restored_elsewhere_is_accepted_by_agents(rig: Rig, tmp_path: P
     """The drill of a lost machine: agents go on with what was restored, and never go back."""
     device = LiveDevice("phone", tmp_path, {"group": "beta"})
     token = rig.control.command("enrol-token", "create")["token"]
-    device.start(rig.nginx.url, rig.control.get("/status")["public_key"], token)
+    device.start(rig.nginx.url, rig.control.get("/status")["trusted_root"], token)
     device.await_ready()
     rig.control.await_report(rig.release, "install", "success")
     archive = tmp_path / "backup.tar"

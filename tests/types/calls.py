@@ -19,6 +19,7 @@ from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, Sha256, TaskName
 from walle_shared.manifest import Manifest, TaskFile
 from walle_shared.protocol.messages import EpochInfo, FileRef
 from walle_shared.signing import (
+    SignatureCheck,
     SigningKey,
     VerifyKey,
     check_file,
@@ -50,15 +51,15 @@ def targeting(device: DeviceId, manifest: FileRef) -> None:
     assert_type(in_share("salt", device, 10), bool)
 
 
-def signing(key: SigningKey, public: VerifyKey, data: bytes) -> None:
-    envelope = assert_type(sign_envelope("epoch", EpochInfo(1, file_ref(data), 0, 1), key), bytes)
-    assert_type(open_envelope(EpochInfo, "epoch", envelope, [public]), EpochInfo)
-    assert_type(open_envelope(Manifest, "manifest", envelope, (public,)), Manifest)
+def signing(key: SigningKey, public: VerifyKey, check: SignatureCheck, data: bytes) -> None:
+    envelope = assert_type(sign_envelope("epoch", EpochInfo(1, file_ref(data), 0, 1), [key]), bytes)
+    assert_type(open_envelope(EpochInfo, "epoch", envelope, check), EpochInfo)
+    assert_type(open_envelope(Manifest, "manifest", envelope, check), Manifest)
     assert_type(check_file(data, FileRef(Sha256("00"), 1), "the blob"), bytes)
-    sign_envelope("epoch", EpochInfo(1, file_ref(data), 0, 1), public)  # type: ignore[arg-type]
-    open_envelope(EpochInfo, "epoch", envelope, [key])  # type: ignore[list-item]  # opened by public keys only
-    open_envelope(EpochInfo, "epoch", envelope.decode(), [public])  # type: ignore[arg-type]
-    wrong: Manifest = open_envelope(EpochInfo, "epoch", envelope, [public])  # type: ignore[assignment]
+    sign_envelope("epoch", EpochInfo(1, file_ref(data), 0, 1), [public])  # type: ignore[list-item]
+    open_envelope(EpochInfo, "epoch", envelope, [public])  # type: ignore[arg-type]  # a key is no role
+    open_envelope(EpochInfo, "epoch", envelope.decode(), check)  # type: ignore[arg-type]
+    wrong: Manifest = open_envelope(EpochInfo, "epoch", envelope, check)  # type: ignore[assignment]
     FileRef("00", 1)  # type: ignore[arg-type]  # a digest is checked first
     print(wrong)
 

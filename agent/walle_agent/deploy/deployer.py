@@ -33,6 +33,7 @@ from walle_shared.errors import (
     TaskError,
     TransportError,
     TrustError,
+    UnapprovedError,
     WalleError,
 )
 from walle_shared.ids import ReleaseId, Sha256
@@ -47,6 +48,7 @@ FAILURE_CLASSES: Final[tuple[tuple[type[WalleError], ErrorClass], ...]] = (
     (ServerBusy, "shed"),
     (TransportError, "network"),
     (NotFound, "network"),
+    (UnapprovedError, "network"),  # whoever answered for the control plane named what nobody approved
     (StorageError, "user"),  # this device's disk says nothing of the release
     (WalleError, "install"),
 )
@@ -507,7 +509,7 @@ class Deployer:
 
     def _now_ms(self) -> int:
         """The wall clock, but never before the newest signed time: a quarantine must not outlast a reset."""
-        return max(self._reporter.clock.wall_ms(), self._keeper.state.issued_ms)
+        return max(self._reporter.clock.wall_ms(), self._keeper.state.time_ms)
 
     def _barred_s(self, release_id: ReleaseId, manifest: Sha256) -> float:
         """For how long this release is not tried here; no longer than can be told."""

@@ -20,20 +20,19 @@ from typing import Final, NoReturn
 
 import trio
 
-from walle_agent.deploy.verify import open_epoch, open_snapshot
+from walle_agent.deploy.trust import TrustKeeper
+from walle_agent.deploy.verify import open_snapshot
 from walle_agent.link.exchange import CredentialRefused, EpochFloor, check_epoch, retry_after_s
 from walle_agent.link.session import Session
 from walle_agent.link.transport import Transport
 from walle_agent.state.keeper import StateKeeper
 from walle_shared.backoff import Backoff
-from walle_shared.clock import Clock
 from walle_shared.errors import ConnectionLost, TrustError, WalleError
 from walle_shared.limits import SNAPSHOT_MAX_BYTES
 from walle_shared.observe import get_logger
 from walle_shared.protocol.codec import decode
 from walle_shared.protocol.messages import EpochInfo, EpochNotice, GoodbyeNotice
 from walle_shared.protocol.sse import SseEvent
-from walle_shared.signing import VerifyKey
 from walle_shared.targeting.policy import Policy
 
 _log = get_logger("agent.deploy")
@@ -50,8 +49,7 @@ class EpochFollower:
         transport: the way to the control plane.
         session: the device's credential, for the push stream.
         keeper: holds the epoch floor.
-        keys: whose signatures count.
-        clock: the wall clock.
+        trust: whose signatures count, and what time it is.
         on_policy: told of every new policy.
         poll_s: mean time between two asks when nothing is pushed.
         gap_s: least time between two asks.
@@ -64,8 +62,7 @@ class EpochFollower:
         transport: Transport,
         session: Session,
         keeper: StateKeeper,
-        keys: tuple[VerifyKey, ...],
-        clock: Clock,
+        trust: TrustKeeper,
         *,
         on_policy: Callable[[Policy, int], None],
         poll_s: float,
@@ -76,8 +73,7 @@ class EpochFollower:
         self._transport = transport
         self._session = session
         self._keeper = keeper
-        self._keys = keys
-        self._clock = clock
+        self._trust = trust
         self._on_policy = on_policy
         self._poll_s = poll_s
         self._gap_s = gap_s
@@ -168,10 +164,9 @@ class EpochFollower:
             answer = await self._transport.get_epoch(self._etag)
             if answer is None:
                 if self._info is not None:
-                    check_epoch(self._info, self._floor(), self._clock.wall_ms())
+                    await self._check(self._info)
                 return
-            info = open_epoch(answer.envelope, self._keys)
-            check_epoch(info, self._floor(), self._clock.wall_ms())
+            info = await self._check(await self._trust.open_epoch(answer.envelope))
             if self._info is None or info.snapshot != self._info.snapshot:
                 await self._take_over(info)
             else:
@@ -198,18 +193,15 @@ class EpochFollower:
         self._on_policy(policy, info.epoch)
 
     async def _raise_floor(self, info: EpochInfo) -> None:
+        keys = await self._trust.policy_keys()
         await self._keeper.update(
-            lambda state: replace(
-                state,
-                epoch=info.epoch,
-                snapshot=info.snapshot.sha256,
-                issued_ms=max(state.issued_ms, info.issued_ms),
-            )
+            lambda state: replace(state, epoch=info.epoch, snapshot=info.snapshot.sha256, policy_keys=keys)
         )
 
-    def _floor(self) -> EpochFloor:
-        state = self._keeper.state
-        return EpochFloor(state.epoch, state.snapshot, state.issued_ms)
+    async def _check(self, info: EpochInfo) -> EpochInfo:
+        state, keys = self._keeper.state, await self._trust.policy_keys()
+        floor = EpochFloor(state.epoch, state.snapshot) if state.policy_keys == keys else EpochFloor(0, "")
+        return check_epoch(info, floor, await self._trust.now_ms())
 
     async def _listen(self, credential: str, backoff: Backoff) -> float:
         """Follow one stream to its end; seconds to wait before the next."""

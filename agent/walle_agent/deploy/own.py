@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -47,7 +47,7 @@ from walle_shared.targeting.policy import TaskKey
 _log = get_logger("agent.deploy")
 
 #: Checks the signature of an envelope; what it holds.
-OpenManifest = Callable[[bytes], ExclusiveManifest]
+OpenManifest = Callable[[bytes], Awaitable[ExclusiveManifest]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class OwnLinks:
 
     folder: Path
     open_manifest: OpenManifest
-    now_ms: Callable[[], int]
+    now_ms: Callable[[], Awaitable[int]]
 
 
 class OwnFiles:
@@ -138,7 +138,7 @@ class OwnFiles:
         device_id = self._session.device_id
         if device_id is None:
             return
-        manifest, envelope = self._check(device_id, task.key, offer.envelope.encode())
+        manifest, envelope = await self._check(device_id, task.key, offer.envelope.encode())
         known = self._keeper.state.own_record(task.key)
         if known.envelope != envelope or not self.place_of(task.key, manifest.counter).is_dir():
             await self._take_over(task, manifest, offer)
@@ -180,17 +180,19 @@ class OwnFiles:
         except OSError as error:
             raise StorageError(f"{target}: cannot be written: {error.strerror or error}") from error
 
-    def _check(self, device_id: DeviceId, key: TaskKey, data: bytes) -> tuple[ExclusiveManifest, Sha256]:
+    async def _check(
+        self, device_id: DeviceId, key: TaskKey, data: bytes
+    ) -> tuple[ExclusiveManifest, Sha256]:
         envelope = sha256_hex(data)
         known = self._keeper.state.own_record(key)
         manifest = check_exclusive(
-            self._links.open_manifest(data),
+            await self._links.open_manifest(data),
             envelope,
             device_id=device_id,
             scenario=key[0],
             task=key[1],
             floor=ExclusiveFloor(known.counter, known.envelope),
-            now_ms=self._links.now_ms(),
+            now_ms=await self._links.now_ms(),
         )
         return manifest, envelope
 

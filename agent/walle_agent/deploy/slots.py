@@ -2,7 +2,7 @@
 
 ::
 
-    <data>/slots/<scenario>/<task>/<a|b>/manifest.json   the signed manifest as it came
+    <data>/slots/<scenario>/<task>/<a|b>/manifest.json   the manifest as it came
                                         /bundle/...      the files, read-only
 
 A slot is built beside its place under ``.new``, synced, and renamed in; the state file calls it complete only
@@ -60,7 +60,7 @@ class SlotFolders:
         return self.path(key, slot) / BUNDLE_NAME
 
     def read_manifest(self, key: TaskKey, slot: SlotName) -> bytes:
-        """The signed manifest of a slot.
+        """The manifest of a slot.
 
         Raises:
             StorageError: it cannot be read.
@@ -71,7 +71,7 @@ class SlotFolders:
         except OSError as error:
             raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
 
-    def fill(self, key: TaskKey, slot: SlotName, envelope: bytes, manifest: Manifest) -> Path:
+    def fill(self, key: TaskKey, slot: SlotName, encoded: bytes, manifest: Manifest) -> Path:
         """Unpack a bundle whose files are all in the content store; complete and durable on return.
 
         Raises:
@@ -88,7 +88,7 @@ class SlotFolders:
                 target = bundle / file.path
                 target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 _place(self._content.path(file.sha256), target)
-            _write_synced(building / MANIFEST_NAME, envelope)
+            _write_synced(building / MANIFEST_NAME, encoded)
             for folder, _, _ in os.walk(building, topdown=False):
                 sync_folder(Path(folder))
             building.rename(place)

@@ -3,14 +3,15 @@
 Order within an installation, and why::
 
     begin      the slot counts as rubbish from here on            (state)
-    manifest   signed, of the wanted task and version
+    approval   the trust metadata lists this manifest as this task version
+    manifest   of the wanted task and version
     budget     is this a network, and a day, to fetch so much?
     files      each the cheapest way, by digest, into the content store
     unused     the last run that reads the old files of this slot has ended
     unpack     copied beside the slot, synced, renamed in, every file hashed again
     health     the scripts compile, the entry is there
     complete   now, and not before, the slot counts as good       (state)
-    confirm    the epoch is still the newest, and still wants this
+    confirm    the epoch is still the newest, and still wants this; the version is still approved
     switch     one write makes it active and keeps the other      (state)
 """
 
@@ -27,7 +28,7 @@ from walle_agent.deploy.deltas import Way, Ways
 from walle_agent.deploy.download import ContentStore
 from walle_agent.deploy.planner import Install, Rebind, Remove, Switch
 from walle_agent.deploy.slots import SlotFolders, check_entry
-from walle_agent.deploy.verify import open_manifest, open_signed_manifest
+from walle_agent.deploy.verify import open_manifest, read_manifest
 from walle_agent.link.transport import Transport
 from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.machine import COMPLETE
@@ -39,7 +40,7 @@ from walle_shared.limits import MANIFEST_MAX_BYTES
 from walle_shared.manifest import Manifest
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import FileRef
-from walle_shared.signing import VerifyKey, sha256_hex
+from walle_shared.signing import sha256_hex
 from walle_shared.targeting.policy import TaskKey, Wanted
 
 _log = get_logger("agent.deploy")
@@ -58,6 +59,7 @@ class Steps:
     Args:
         budget: what downloads may take now.
         confirm: re-reads the epoch and decides again; whether this is still wanted, now.
+        approve: raises unless the trust metadata approves what a release names.
         place_own: puts the device's own files beside a bundle that has such.
         on_boundary: told of every boundary passed.
     """
@@ -71,9 +73,9 @@ class Steps:
         ways: Ways,
         transport: Transport,
         registry: TaskRegistry,
-        keys: tuple[VerifyKey, ...],
         budget: Budget,
         confirm: Callable[[Wanted], Awaitable[bool]],
+        approve: Callable[[Wanted], Awaitable[None]],
         place_own: Callable[[InstalledTask], Awaitable[None]] = _nothing,
         on_boundary: StepHook = lambda _: None,
     ) -> None:
@@ -83,9 +85,9 @@ class Steps:
         self._ways = ways
         self._transport = transport
         self._registry = registry
-        self._keys = keys
         self._budget = budget
         self._confirm = confirm
+        self._approve = approve
         self._place_own = place_own
         self._passed = on_boundary
 
@@ -133,10 +135,12 @@ class Steps:
 
         Raises:
             Conflict: the epoch or the slot has changed since the plan was made.
+            UnapprovedError: the version is approved no more.
             TransportError: the epoch could not be confirmed; nothing was switched.
         """
         if not await self._confirm(step.wanted):
             raise Conflict("something else is wanted by now: plan again")
+        await self._approve(step.wanted)
         self._passed("confirmed")
         await self._keeper.update(lambda state: changes.switch(state, step))
         self._passed("switched")
@@ -220,10 +224,11 @@ class Steps:
     async def _fill(self, step: Install) -> int:
         started = perf_counter()
         wanted = step.wanted
-        envelope = await self._transport.get_file("manifest", wanted.manifest, limit_bytes=MANIFEST_MAX_BYTES)
-        manifest = open_manifest(envelope, wanted, self._keys)
+        await self._approve(wanted)
+        encoded = await self._transport.get_file("manifest", wanted.manifest, limit_bytes=MANIFEST_MAX_BYTES)
+        manifest = open_manifest(encoded, wanted)
         self._passed("manifest_verified")
-        received = len(envelope) + await self._fetch(wanted, manifest)
+        received = len(encoded) + await self._fetch(wanted, manifest)
         _log.info(
             "files_pulled",
             release_id=wanted.release_id,
@@ -234,7 +239,7 @@ class Steps:
             duration_ms=round((perf_counter() - started) * 1e3, 1),
         )
         await self._registry.wait_unused(self._folders.bundle_dir(step.key, step.slot))
-        await trio.to_thread.run_sync(self._unpack, step, envelope, manifest)
+        await trio.to_thread.run_sync(self._unpack, step, encoded, manifest)
         self._passed("unpacked")
         await self._registry.prepare(step.key, manifest.definition)
         return received
@@ -263,8 +268,8 @@ class Steps:
             deltas = (way.delta.file for way in ways if way.delta is not None)
             await self.collect_garbage(also=(ref.sha256 for ref in (*refs, *deltas)))
 
-    def _unpack(self, step: Install, envelope: bytes, manifest: Manifest) -> None:
-        bundle = self._folders.fill(step.key, step.slot, envelope, manifest)
+    def _unpack(self, step: Install, encoded: bytes, manifest: Manifest) -> None:
+        bundle = self._folders.fill(step.key, step.slot, encoded, manifest)
         try:
             self._folders.check(step.key, step.slot, manifest)
         except LengthOrHashError:
@@ -273,8 +278,8 @@ class Steps:
         check_entry(bundle, manifest)
 
     def _slot_manifest(self, key: TaskKey, slot: SlotName) -> Manifest:
-        envelope = self._folders.read_manifest(key, slot)
+        encoded = self._folders.read_manifest(key, slot)
         expected = self._keeper.state.record(key).slot(slot).manifest
-        if sha256_hex(envelope) != expected:
+        if sha256_hex(encoded) != expected:
             raise LengthOrHashError(f"the manifest in slot {slot} of {key[1]} is not the one installed")
-        return open_signed_manifest(envelope, self._keys)
+        return read_manifest(encoded)

@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from walle_shared.errors import RollbackError, SignatureError
 from walle_shared.limits import MANIFEST_MAX_BYTES, SNAPSHOT_MAX_BYTES
-from walle_shared.manifest import MANIFEST_KIND, Manifest, check_manifest
+from walle_shared.manifest import Manifest, check_manifest
 from walle_shared.protocol.codec import decode
-from walle_shared.protocol.messages import TOLD_KIND, EpochInfo, Told
-from walle_shared.signing import VerifyKey, check_file, open_envelope
+from walle_shared.protocol.messages import EpochInfo
+from walle_shared.signing import check_file
 from walle_shared.targeting.policy import Policy, Snapshot, Wanted
 
+#: The kind under which an ``EpochInfo`` is signed.
 EPOCH_KIND = "epoch"
-
-
-def open_epoch(data: bytes, keys: Iterable[VerifyKey]) -> EpochInfo:
-    """Verify and decode the epoch file.
-
-    Raises:
-        SignatureError: no trusted key signed it.
-        RemoteProtocolError: signed, but malformed.
-    """
-    return open_envelope(EpochInfo, EPOCH_KIND, data, keys)
-
-
-def open_told(data: bytes, keys: Iterable[VerifyKey]) -> Told:
-    """Verify and decode what the server tells this device.
-
-    Raises:
-        SignatureError: no trusted key signed it.
-        RemoteProtocolError: signed, but malformed.
-    """
-    return open_envelope(Told, TOLD_KIND, data, keys)
 
 
 def open_snapshot(data: bytes, info: EpochInfo) -> Policy:
@@ -50,28 +29,26 @@ def open_snapshot(data: bytes, info: EpochInfo) -> Policy:
     return Policy(snapshot)
 
 
-def open_manifest(data: bytes, wanted: Wanted, keys: Iterable[VerifyKey]) -> Manifest:
-    """Verify a manifest against the release that names it.
+def open_manifest(data: bytes, wanted: Wanted) -> Manifest:
+    """Check a manifest against the release that names it, which the targets approve.
 
     Raises:
         LengthOrHashError: not the bytes the release names.
-        SignatureError: not signed by a trusted key, or for another task or version.
-        RemoteProtocolError: signed, but with values nobody may act on.
+        SignatureError: of another task or version.
+        ProtocolError: malformed, or with values nobody may act on.
     """
     check_file(data, wanted.manifest, f"manifest of {wanted.task} {wanted.version}")
-    return check_names(open_signed_manifest(data, keys), wanted)
+    return check_names(read_manifest(data), wanted)
 
 
-def open_signed_manifest(data: bytes, keys: Iterable[VerifyKey]) -> Manifest:
-    """Verify a manifest's signature and values.
+def read_manifest(data: bytes) -> Manifest:
+    """Decode a manifest whose digest was checked, and check its values.
 
     Raises:
-        SignatureError: no trusted key signed it.
-        RemoteProtocolError: signed, but with values nobody may act on.
+        LimitExceeded: it is too long.
+        RemoteProtocolError: malformed, or with values nobody may act on.
     """
-    if len(data) > MANIFEST_MAX_BYTES:
-        raise SignatureError(f"manifest of {len(data)} bytes is over the limit of {MANIFEST_MAX_BYTES}")
-    return check_manifest(open_envelope(Manifest, MANIFEST_KIND, data, keys))
+    return check_manifest(decode(Manifest, data, limit_bytes=MANIFEST_MAX_BYTES))
 
 
 def check_names(manifest: Manifest, wanted: Wanted) -> Manifest:

@@ -2,11 +2,12 @@
 
 The gate's rules, in order:
 
-1. The envelope is signed by a trusted key (``deploy.verify`` has opened it).
-2. An epoch below the floor is a rollback, whoever signed it.
+1. The envelope is signed by the policy role (``deploy.trust`` has opened it).
+2. An epoch below the floor is a rollback, whoever signed it. The floor holds while the role's keys are the
+   same.
 3. The same epoch must name the same snapshot as before.
-4. An expired epoch is a freeze. Time is the later of the wall clock and the newest signed time seen, so that
-   a clock set back does not revive what has expired.
+4. An expired epoch is a freeze. Time is the server's own (``signed_clock``), so that a clock set back does
+   not revive what has expired, and one set forward ends nothing.
 """
 
 from __future__ import annotations
@@ -55,14 +56,13 @@ class ServerBusy(TransportError):
 
 @dataclass(frozen=True, slots=True)
 class EpochFloor:
-    """The highest epoch seen, its snapshot's digest, and the newest signed time, in milliseconds."""
+    """The highest epoch seen, and its snapshot's digest."""
 
     epoch: int
     snapshot: str
-    issued_ms: int
 
 
-def check_epoch(info: EpochInfo, floor: EpochFloor, wall_ms: int) -> EpochInfo:
+def check_epoch(info: EpochInfo, floor: EpochFloor, now_ms: int) -> EpochInfo:
     """Let a signed epoch pass the gate.
 
     Raises:
@@ -73,7 +73,7 @@ def check_epoch(info: EpochInfo, floor: EpochFloor, wall_ms: int) -> EpochInfo:
         raise RollbackError(f"epoch {info.epoch} was offered, but epoch {floor.epoch} has been seen: ignored")
     if info.epoch == floor.epoch and floor.snapshot and info.snapshot.sha256 != floor.snapshot:
         raise RollbackError(f"epoch {info.epoch} was offered again with another snapshot: ignored")
-    if max(wall_ms, floor.issued_ms) >= info.expires_ms:
+    if now_ms >= info.expires_ms:
         raise ExpiredError(f"epoch {info.epoch} has expired: ignored until the control plane signs it anew")
     return info
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import trio
 
 from walle_agent.link.exchange import CredentialRefused
+from walle_agent.link.signed_clock import SignedClock
 from walle_agent.link.transport import Transport, WebSocketChannel
 from walle_agent.state.store import Identity, StateStore
-from walle_shared.clock import Clock
 from walle_shared.errors import NotAllowed
 from walle_shared.ids import DeviceId
 from walle_shared.observe import get_logger
@@ -37,7 +37,7 @@ class Session:
     Args:
         transport: the way to the control plane.
         store: where the identity lives.
-        clock: the wall clock.
+        clock: the server's time.
         profile: sent along when enrolling.
         enrol_token: used if there is no identity yet.
     """
@@ -46,7 +46,7 @@ class Session:
         self,
         transport: Transport,
         store: StateStore,
-        clock: Clock,
+        clock: SignedClock,
         *,
         profile: Mapping[str, Scalar],
         enrol_token: str = "",
@@ -78,7 +78,8 @@ class Session:
             identity = self._store.identity
             if identity is None or not identity.enrolled:
                 return (await self._enrol()).credential
-            expiring = self._clock.wall_ms() + RENEW_BEFORE_MS >= identity.expires_ms
+            # Unless the time is sure, a credential is good until it is refused: clocks may be years off.
+            expiring = self._clock.sure and self._clock.wall_ms() + RENEW_BEFORE_MS >= identity.expires_ms
             if identity.credential in ("", refused) or expiring:
                 return (await self._renew(identity)).credential
             return identity.credential

@@ -22,9 +22,9 @@ from walle_shared.errors import (
     TransportError,
     WalleError,
 )
-from walle_shared.limits import EPOCH_MAX_BYTES, FRAME_MAX_BYTES, REQUEST_MAX_BYTES
+from walle_shared.limits import BODY_SLOWEST_BYTES_PER_S, EPOCH_MAX_BYTES, FRAME_MAX_BYTES, REQUEST_MAX_BYTES
 from walle_shared.protocol.codec import decode, encode
-from walle_shared.protocol.messages import FileRef
+from walle_shared.protocol.messages import FileRef, TimeRequest
 from walle_shared.protocol.sse import SseEvent, SseParser
 from walle_shared.protocol.version import DEVICE_API, PROTOCOL_HEADER, PROTOCOL_VERSION, STATIC_ROOT
 from walle_shared.signing import check_file
@@ -94,7 +94,7 @@ class Transport:
             if answer.status_code == 304:
                 return None
             await _raise_for_status(answer, "the epoch file")
-            body = await _read_capped(answer, EPOCH_MAX_BYTES, "the epoch file")
+            body = await _read_promised(answer, EPOCH_MAX_BYTES, "the epoch file")
             return EpochAnswer(body, answer.headers.get("ETag", ""))
 
     async def get_file(self, kind: str, ref: FileRef, *, limit_bytes: int) -> bytes:
@@ -110,10 +110,33 @@ class Transport:
             raise LimitExceeded(f"{what} of {ref.size_bytes} bytes is over the limit of {limit_bytes}")
         async with self._request("GET", f"{STATIC_ROOT}/{kind}/{ref.sha256}", what) as answer:
             await _raise_for_status(answer, what)
-            try:
-                return check_file(await _read_capped(answer, ref.size_bytes, what), ref, what)
-            except LimitExceeded as error:
-                raise LengthOrHashError(str(error)) from None
+            return check_file(await _read_promised(answer, ref.size_bytes, what), ref, what)
+
+    async def get_metadata(self, name: str, *, limit_bytes: int) -> bytes | None:
+        """Fetch a trust metadata file; None if there is none of that name.
+
+        Raises:
+            LengthOrHashError: it is longer than ``limit_bytes``.
+            WalleError: transport or protocol, by type.
+        """
+        async with self._request("GET", f"{STATIC_ROOT}/tuf/{name}", name) as answer:
+            if answer.status_code == 404:
+                return None
+            await _raise_for_status(answer, name)
+            return await _read_promised(answer, limit_bytes, name)
+
+    async def ask_time(self, nonce: str) -> bytes:
+        """Ask what time it is; the signed envelope.
+
+        Raises:
+            WalleError: transport or protocol, by type.
+        """
+        what, headers = "the server's time", {"Content-Type": "application/json"}
+        async with self._request(
+            "POST", f"{DEVICE_API}/time", what, headers=headers, content=encode(TimeRequest(nonce))
+        ) as answer:
+            await _raise_for_status(answer, what)
+            return await _read_promised(answer, EPOCH_MAX_BYTES, what)
 
     @asynccontextmanager
     async def open_file(
@@ -266,6 +289,9 @@ class Transport:
 
 type _Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
+#: How long the body of an answer may take, however short it is.
+_BODY_GRACE_S = 30.0
+
 #: How long the peer of a tunnel may take to say goodbye.
 _GOODBYE_S = 2.0
 
@@ -363,13 +389,27 @@ async def _raise_for_status(answer: httpx.Response, what: str) -> None:
 
 
 async def _read_capped(answer: httpx.Response, limit_bytes: int, what: str) -> bytes:
+    """Read a body of at most so many bytes, as long as it does not trickle in for ever."""
     body = bytearray()
-    async with _body(answer, what) as chunks:
-        async for chunk in chunks:
-            body += chunk
-            if len(body) > limit_bytes:
-                raise LimitExceeded(f"{what} is over the limit of {limit_bytes} bytes")
+    slowest_s = _BODY_GRACE_S + limit_bytes / BODY_SLOWEST_BYTES_PER_S
+    try:
+        with trio.fail_after(slowest_s):
+            async with _body(answer, what) as chunks:
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > limit_bytes:
+                        raise LimitExceeded(f"{what} is over the limit of {limit_bytes} bytes")
+    except trio.TooSlowError:
+        raise PeerTimeout(f"{what}: did not come within {slowest_s:.0f} s") from None
     return bytes(body)
+
+
+async def _read_promised(answer: httpx.Response, limit_bytes: int, what: str) -> bytes:
+    """As ``_read_capped``, where more than was promised is a lie."""
+    try:
+        return await _read_capped(answer, limit_bytes, what)
+    except LimitExceeded as error:
+        raise LengthOrHashError(str(error)) from None
 
 
 @asynccontextmanager

@@ -1,10 +1,10 @@
 """The durable facts of this device, in two small checked files.
 
-``identity.json`` (0600) holds the device key and its credential, ``state.json`` the epoch floor, slots and
-quarantine. Both are replaced atomically, carry a digest of their content, and leave their last good copy as
-``*.previous``. Invariants:
+``identity.json`` (0600) holds the device key and its credential, ``state.json`` the floors of epoch and time,
+slots and quarantine. Both are replaced atomically, carry a digest of their content, and leave their last good
+copy as ``*.previous``. Invariants:
 
-1. The epoch floor and ``renewal_ms`` only rise.
+1. The floors of epoch and time only rise while their signers are the same; ``renewal_ms`` only rises.
 2. At most one slot of a task is active.
 3. A corrupt file is set aside and the last good copy used; without one the device starts afresh (enrols
    again, installs again). It never keeps the agent from starting.
@@ -164,7 +164,9 @@ class DeviceState:
 
     epoch: int = 0
     snapshot: Sha256 = _NO_DIGEST
-    issued_ms: int = 0  # the newest signed time seen: a floor under the wall clock
+    policy_keys: tuple[str, ...] = ()  # who signed it: with other keys, epochs may begin anew
+    time_ms: int = 0  # the newest signed time heard: a floor under the clock
+    time_keys: tuple[str, ...] = ()  # who signed that
     tasks: tuple[TaskRecord, ...] = ()
     quarantine: tuple[Quarantined, ...] = ()
     install_failures: Mapping[str, int] = field(default_factory=dict)  # by release id
@@ -211,6 +213,10 @@ class CheckedFile[T]:
         self._previous = path.with_name(path.name + ".previous")
         self._cls = cls
         self._on_corrupt = on_corrupt
+
+    def exists(self) -> bool:
+        """Whether there is a file; it may be corrupt."""
+        return self._path.exists()
 
     def load(self) -> T | None:
         """The newest good copy, or None; corrupt ones are set aside and told to ``on_corrupt``."""

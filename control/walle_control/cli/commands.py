@@ -50,7 +50,7 @@ def init(arguments: argparse.Namespace) -> int:
         {
             "data folder": result.data_dir,
             "settings": result.config,
-            "public key": result.public_key,
+            "trusted root": result.trusted_root,
             "epoch": result.epoch,
             "admin token": token if result.admin_token else f"made before, in {result.token_file}",
             "next": f"walle-control serve --data {result.data_dir}",

@@ -35,7 +35,7 @@ def simulate(arguments: argparse.Namespace, client: AdminClient) -> int:
     with client:
         wish = {"uses": scenario.devices, "valid_s": _TOKEN_VALID_S, "note": "fleet-sim"}
         granted = client.post("enrol-tokens", wish)
-        target = Target(client.url, granted["public_key"], granted["token"])
+        target = Target(client.url, granted["trusted_root"], granted["token"])
         reached, summary, curves = trio.run(_run, arguments, scenario, target, client)
     if arguments.plot:
         chart = line_chart(

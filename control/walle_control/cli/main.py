@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from walle_control.cli import commands, login, operators
+from walle_control.cli import commands, login, operators, trust
 from walle_control.features.webhooks.types import KINDS
 from walle_control.web.access import PERMISSIONS, ROLE_NAMES
 from walle_shared import __version__
@@ -62,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_people_commands(top)
     _add_webhook_commands(top)
     _add_fleet_command(top)
+    _add_trust_commands(top)
     return parser
 
 
@@ -580,6 +581,15 @@ def _add_fleet_command(top: argparse._SubParsersAction[argparse.ArgumentParser])
         help="find how many servers reach --until of the devices within so long",
     )  # fmt: skip
     fleet.add_argument("--plot", metavar="FILE", help="draw the coverage of each version, an SVG file")
+
+
+def _add_trust_commands(top: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    group = _group(top, "trust", "the keys and roles that devices trust (docs/guide/security.md)")
+    for name, handler, text, example, on_folder in trust.COMMANDS:
+        command = _local(group, name, handler, text, example=example)
+        trust.add_arguments(name, command)
+        if on_folder:
+            command.add_argument("--data", required=True, metavar="DIR", help="the data folder")
 
 
 def _local(

@@ -1,9 +1,9 @@
 """Published files: immutable ones named by their digest, and the one that changes, ``epoch.json``.
 
-The folder is laid out as devices ask for it (``blob/<sha256>``, ``delta/<sha256>``,
-``manifest/<sha256>``, ``snapshot/<sha256>``, ``epoch.json``), so that any web server or CDN can serve it as
-it stands. Writes are atomic: a temporary file on the same file system is flushed to disk and renamed. All
-methods block.
+The folder is laid out as devices ask for it (``blob/<sha256>``, ``delta/<sha256>``, ``manifest/<sha256>``,
+``snapshot/<sha256>``, ``ids/<sha256>``, ``epoch.json``, ``tuf/<version>.<role>.json``),
+so that any web server or CDN can serve it as it stands. Writes are atomic: a temporary file on the same file
+system is flushed to disk and renamed. All methods block.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ from walle_shared.signing import check_file, file_ref
 Kind = Literal["blob", "delta", "manifest", "snapshot", "ids"]
 KINDS: tuple[Kind, ...] = ("blob", "delta", "manifest", "snapshot", "ids")
 EPOCH_FILE = "epoch.json"
+METADATA_FOLDER = "tuf"
+
+_METADATA_NAME = re.compile(r"[a-z0-9.\-]{1,64}\.json")
 
 _CHUNK_BYTES = 1 << 20
 
@@ -36,7 +40,7 @@ class FileStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for kind in KINDS:
+        for kind in (*KINDS, METADATA_FOLDER):
             (root / kind).mkdir(parents=True, exist_ok=True)
 
     @property
@@ -95,6 +99,27 @@ class FileStore:
                 published = b""
             if _age(published) < _age(envelope):
                 _write_atomically(self.epoch_path, envelope)
+
+    def put_metadata(self, name: str, data: bytes) -> None:
+        """Write a trust metadata file, unless it is there as it should be.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        path = self.root / METADATA_FOLDER / name
+        if not path.exists() or path.read_bytes() != data:
+            _write_atomically(path, data)
+
+    def metadata_path(self, name: str) -> Path:
+        """Path of a trust metadata file.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        path = self.root / METADATA_FOLDER / name
+        if not _METADATA_NAME.fullmatch(name) or not path.is_file():
+            raise NotFound(f"no trust metadata {name[:80]!r} is published here")
+        return path
 
     def check(self) -> Iterator[tuple[str, bool]]:
         """Re-read every immutable file: ``(kind/name, whether it is what its name says)``."""

@@ -324,4 +324,18 @@ MIGRATIONS: Sequence[Migration] = (
         PRIMARY KEY (device_id, scenario, task)
     ) STRICT;
     """,
+    """
+    CREATE TABLE trust_metadata (
+        role TEXT NOT NULL, version INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (role, version)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE trust_staged (role TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    """,
+    # Workers sign the time with the keys in force.
+    PerBackend(
+        "",
+        """
+        CREATE TRIGGER trust_changed AFTER INSERT ON trust_metadata
+            FOR EACH STATEMENT EXECUTE FUNCTION walle_changed('trust');
+        """,
+    ),
 )

@@ -7,8 +7,7 @@
     static/                published files (``files``)
     repositories/          mirrors of git repositories
     exclusive/             sealed files of single devices (``files``)
-    keys/signing.key       Ed25519 seed in hex; signs manifests and epochs
-    keys/signing.pub       its public half, for the agents' settings
+    keys/<role>-<id>.pem   private keys of the trust roles (``features/trust``), and .pub, their public halves
     keys/credential.key    secret of the device credentials
     admin.token            the first admin token, for the commands on this machine
     address.json           where the running server listens, with its process id
@@ -16,16 +15,15 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from walle_control.db.connection import Database
 from walle_control.db.files import FileStore
+from walle_control.db.keyring import Keyring, write_secret
 from walle_control.db.postgres import PostgresBackend
 from walle_shared.errors import ConfigError, StorageError
-from walle_shared.signing import SigningKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +53,9 @@ class Home:
         return self.root / "exclusive"
 
     @property
-    def signing_key(self) -> Path:
-        """The private signing key."""
-        return self.root / "keys" / "signing.key"
-
-    @property
-    def public_key(self) -> Path:
-        """The public signing key."""
-        return self.root / "keys" / "signing.pub"
+    def keys(self) -> Path:
+        """The folder of keys."""
+        return self.root / "keys"
 
     @property
     def credential_key(self) -> Path:
@@ -87,7 +80,7 @@ class Store:
     home: Home
     database: Database
     files: FileStore
-    signing_key: SigningKey
+    keyring: Keyring
     credential_key: bytes
 
     @classmethod
@@ -100,10 +93,14 @@ class Store:
             ConnectionLost: the database's server does not answer.
         """
         home = Home(root)
-        signing_key = SigningKey.from_hex(_read_secret(home.signing_key))
+        if (home.keys / "signing.key").exists():
+            raise ConfigError(
+                f"{root} was made before the trust roles came, and devices would not believe it:"
+                " make a new data folder with 'walle-control init', import the tags again and enrol anew"
+            )
         credential_key = bytes.fromhex(_read_secret(home.credential_key))
         database = Database(PostgresBackend(database_url) if database_url else home.database)
-        return cls(home, database, FileStore(home.static), signing_key, credential_key)
+        return cls(home, database, FileStore(home.static), Keyring(home.keys), credential_key)
 
     @classmethod
     def create(cls, root: Path, database_url: str = "") -> Store:
@@ -115,11 +112,8 @@ class Store:
         home = Home(root)
         try:
             root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            home.signing_key.parent.mkdir(exist_ok=True, mode=0o700)
-            write_secret(home.signing_key, SigningKey.generate().to_hex())
+            home.keys.mkdir(exist_ok=True, mode=0o700)
             write_secret(home.credential_key, secrets.token_hex(32))
-            public = SigningKey.from_hex(_read_secret(home.signing_key)).public
-            home.public_key.write_text(public.raw_hex + "\n")
         except OSError as error:
             raise StorageError(f"{root}: cannot be written: {error}") from None
         return cls.open(root, database_url)
@@ -127,19 +121,6 @@ class Store:
     def close(self) -> None:
         """Close the database."""
         self.database.close()
-
-
-def write_secret(path: Path, text: str) -> bool:
-    """Write a file only its owner can read, unless it exists; whether it was written."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return False
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return True
 
 
 def _read_secret(path: Path) -> str:

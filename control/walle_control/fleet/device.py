@@ -21,6 +21,7 @@ import trio
 from walle_control.fleet.http import Connection, Pool, open_stream
 from walle_control.fleet.scenario import Network, Scenario, Version
 from walle_control.fleet.tally import Tally
+from walle_control.fleet.trust import FleetTrust
 from walle_shared.backoff import Backoff
 from walle_shared.clock import Clock
 from walle_shared.errors import (
@@ -34,8 +35,8 @@ from walle_shared.errors import (
     WalleError,
 )
 from walle_shared.ids import DeviceId, ReleaseId, Sha256
-from walle_shared.limits import REPORT_BATCH_MAX, SNAPSHOT_MAX_BYTES
-from walle_shared.manifest import MANIFEST_KIND, Manifest, check_manifest
+from walle_shared.limits import MANIFEST_MAX_BYTES, REPORT_BATCH_MAX, SNAPSHOT_MAX_BYTES
+from walle_shared.manifest import Manifest, check_manifest
 from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import (
     NO_RELEASE,
@@ -55,11 +56,10 @@ from walle_shared.protocol.messages import (
     renewal_bytes,
 )
 from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
-from walle_shared.signing import SigningKey, VerifyKey, check_file, open_envelope
+from walle_shared.signing import SigningKey, check_file
 from walle_shared.targeting import Policy, Profile, Snapshot
 from walle_shared.targeting.policy import TaskKey, Wanted
 
-_EPOCH_KIND = "epoch"
 _RENEW_BEFORE_MS = 60_000
 _AWAY_MAX_S = 300.0
 
@@ -70,7 +70,7 @@ class World:
 
     scenario: Scenario
     pool: Pool
-    key: VerifyKey
+    trust: FleetTrust
     token: str
     clock: Clock
     tally: Tally
@@ -95,7 +95,7 @@ class World:
         check_file(data, wanted.manifest, f"manifest of {wanted.task} {wanted.version}")
         digest = wanted.manifest.sha256
         if digest not in self.manifests:
-            manifest = open_envelope(Manifest, MANIFEST_KIND, data, [self.key])
+            manifest = decode(Manifest, data, limit_bytes=MANIFEST_MAX_BYTES)
             self.manifests[digest] = check_manifest(manifest)
         manifest = self.manifests[digest]
         head = manifest.definition.task
@@ -292,7 +292,7 @@ class SimulatedDevice:
         if answer.status == 304:
             return True
         _check_status(answer.status, "epoch.json")
-        info = open_envelope(EpochInfo, _EPOCH_KIND, answer.body, [self._world.key])
+        info = await self._world.trust.open_epoch(answer.body)
         known = self._info
         if known is not None and info.epoch < known.epoch:
             raise RollbackError(f"epoch {info.epoch} was offered, but epoch {known.epoch} has been seen")
@@ -365,6 +365,7 @@ class SimulatedDevice:
     async def _pull(self, wanted: Wanted) -> None:
         if self._dice.random() < self._network.failure:
             raise ConnectionLost("the simulated network broke off")
+        await self._world.trust.approve(wanted)
         manifest = self._world.manifest(await self._get("manifest", wanted.manifest), wanted)
         for file in manifest.files:
             if file.sha256 not in self._files:

@@ -14,11 +14,11 @@ from walle_control.fleet.device import SimulatedDevice, World
 from walle_control.fleet.http import Pool, Server
 from walle_control.fleet.scenario import Scenario, draw, profile_of
 from walle_control.fleet.tally import Tally
+from walle_control.fleet.trust import FleetTrust
 from walle_shared.clock import SystemClock
 from walle_shared.errors import ConfigError, WalleError
-from walle_shared.protocol.messages import EpochInfo
 from walle_shared.protocol.version import STATIC_ROOT
-from walle_shared.signing import VerifyKey, open_envelope
+from walle_shared.trust.roles import Pin
 
 #: How often the app's own servers look for a new epoch.
 _APP_LOOKS_S = 0.2
@@ -29,10 +29,10 @@ _OTHER_FILES = 100
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The server: its URL, the key it signs with, a token that lets every device enrol."""
+    """The server: its URL, the root that devices are told to trust, a token that lets every device enrol."""
 
     url: str
-    public_key: str
+    trusted_root: str
     enrol_token: str
 
 
@@ -71,8 +71,8 @@ async def open_fleet(scenario: Scenario, target: Target) -> AsyncGenerator[Fleet
     began = trio.current_time()
     tally = Tally(lambda: trio.current_time() - began)
     pool = Pool(Server.of(target.url), scenario.connections)
-    key = VerifyKey.from_hex(target.public_key)
-    world = World(scenario, pool, key, target.enrol_token, SystemClock(), tally)
+    trust = FleetTrust(pool, Pin.parse(target.trusted_root), SystemClock())
+    world = World(scenario, pool, trust, target.enrol_token, SystemClock(), tally)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_follow_as_app, world)
@@ -104,7 +104,7 @@ async def _follow_as_app(world: World) -> None:
         try:
             answer = await world.pool.request("GET", f"{STATIC_ROOT}/epoch.json", kind="epoch of the app")
             if answer.status == 200:
-                world.newest_epoch = open_envelope(EpochInfo, "epoch", answer.body, [world.key]).epoch
+                world.newest_epoch = (await world.trust.open_epoch(answer.body)).epoch
         except WalleError as error:
             world.tally.errors[error.code] += 1
         await trio.sleep(_APP_LOOKS_S)

@@ -12,6 +12,7 @@ from walle_control.db.files import FileStore
 from walle_control.web.describe import Raw, describe
 from walle_shared.errors import NotFound
 from walle_shared.signing import sha256_hex
+from walle_shared.trust.roles import TIMESTAMP_FILE
 
 SIGNED = Raw("application/json", {"type": "object"})
 FILE = Raw("application/octet-stream", {"type": "string", "format": "binary"})
@@ -34,10 +35,14 @@ class StaticRoutes:
             data = self._files.epoch_path.read_bytes()
         except FileNotFoundError:
             raise NotFound("no epoch has been published yet") from None
-        headers = {"ETag": f'"{sha256_hex(data)}"', "Cache-Control": "no-cache"}
-        if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
-            return Response(status_code=304, headers=headers)
-        return Response(data, headers=headers, media_type="application/json")
+        return _small_file(request, data, "no-cache")
+
+    @describe(SIGNED, status=(200, 304), errors=(404,))
+    async def metadata(self, request: Request) -> Response:
+        """Trust metadata: all but the timestamp never change."""
+        name = request.path_params["name"]
+        data = self._files.metadata_path(name).read_bytes()
+        return _small_file(request, data, "no-cache" if name == TIMESTAMP_FILE else _FOREVER)
 
     @describe(FILE, status=(200, 206, 304), errors=(400, 404, 416))
     async def immutable(self, request: Request) -> Response:
@@ -56,6 +61,13 @@ class StaticRoutes:
             return FileResponse(path, headers=headers, media_type=media_type)
         where = f"{self._accel_prefix}/{path.relative_to(self._files.root)}"
         return Response(headers={**headers, "X-Accel-Redirect": where}, media_type=media_type)
+
+
+def _small_file(request: Request, data: bytes, caching: str) -> Response:
+    headers = {"ETag": f'"{sha256_hex(data)}"', "Cache-Control": caching}
+    if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(data, headers=headers, media_type="application/json")
 
 
 def _matches(if_none_match: str, etag: str) -> bool:

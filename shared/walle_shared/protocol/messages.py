@@ -2,17 +2,19 @@
 
 Static files (``STATIC_ROOT``; any web server or CDN can serve them)::
 
-    epoch.json              Signed envelope of EpochInfo; ETag, conditional GET
+    epoch.json              Envelope of EpochInfo, signed by the role ``policy``; ETag, conditional GET
+    tuf/<version>.<role>.json, tuf/timestamp.json   trust metadata (``trust.roles``)
     snapshot/<sha256>       targeting.Snapshot, named by the signed epoch
-    manifest/<sha256>       Signed envelope of manifest.Manifest, named by the snapshot
+    manifest/<sha256>       manifest.Manifest, named by the snapshot and approved by the trust metadata
     blob/<sha256>           a file of a bundle, named by the manifest; Range
     delta/<sha256>          deltas.DeltaList, named by the snapshot, and the deltas that it names; Range
     ids/<sha256>            index or shard of a set of ids (``targeting.idset``), named by the snapshot
 
-Device requests (``DEVICE_API``; ``Authorization: Bearer <credential>`` but for ``enrol`` and ``renew``)::
+Device requests (``DEVICE_API``; all but the first three with ``Authorization: Bearer <credential>``)::
 
     POST enrol              EnrolRequest     -> EnrolResponse
     POST renew              RenewRequest     -> EnrolResponse
+    POST time               TimeRequest      -> envelope of trust.roles.SignedTime, signed by ``timestamp``
     GET  stream             SSE: ``epoch`` (data = EpochNotice), ``goodbye`` (data = GoodbyeNotice)
     POST reports            ReportBatch      -> ReportReceipt
     POST permits            PermitRequest    -> PermitAnswer
@@ -78,13 +80,25 @@ class EnrolResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeRequest:
+    """A device asks what time it is; the answer repeats ``nonce``, so it cannot be an old one."""
+
+    nonce: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class EpochInfo:
-    """Signed: the newest epoch and the policy snapshot it stands for."""
+    """Signed: the newest epoch and the policy snapshot it stands for.
+
+    ``approvals`` is the version of the trust metadata's snapshot that approves every bundle it names.
+    """
 
     epoch: int
     snapshot: FileRef
     issued_ms: int
     expires_ms: int
+    approvals: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

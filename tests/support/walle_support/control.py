@@ -14,9 +14,10 @@ from typing import Any
 import httpx
 import trio
 
+from walle_shared.clock import FixedClock
 from walle_shared.deltas import NO_BASE, Delta, DeltaList, pack
 from walle_shared.ids import DeviceId, ReleaseId, TaskVersion
-from walle_shared.manifest import MANIFEST_KIND, BundleFile, Manifest, parse_task_file
+from walle_shared.manifest import BundleFile, Manifest, parse_task_file
 from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import (
     TOLD_KIND,
@@ -33,6 +34,7 @@ from walle_shared.protocol.messages import (
     Report,
     ReportBatch,
     ReportReceipt,
+    TimeRequest,
     Told,
     renewal_bytes,
 )
@@ -40,6 +42,8 @@ from walle_shared.signing import SigningKey, VerifyKey, file_ref, sha256_hex, si
 from walle_shared.targeting import IdSet, idset
 from walle_shared.targeting.hashing import SHARE_ONE
 from walle_shared.targeting.policy import Holdout, Release, Snapshot
+from walle_shared.trust.roles import POLICY, TIME_KIND, TIMESTAMP, SignedTime
+from walle_support.trust import SimulatedTrust
 
 TOKEN = "enrol-me"
 URL = "http://control.test"
@@ -75,8 +79,10 @@ class SimulatedDevice:
 class SimulatedControl:
     """One control plane. ``files`` maps paths to bytes; ``faults`` maps paths to one-shot distortions."""
 
-    def __init__(self) -> None:
-        self.key = SigningKey.generate()
+    def __init__(self, seed: str = "") -> None:
+        self.trust = SimulatedTrust(ISSUED_MS, seed)
+        self.clock = FixedClock(ISSUED_MS + 1_000)
+        self.expires_ms = EXPIRES_MS
         self.files: dict[str, bytes] = {}
         self.faults: defaultdict[str, list[Fault]] = defaultdict(list)
         self.requests: list[tuple[str, str]] = []
@@ -102,9 +108,9 @@ class SimulatedControl:
         files: Mapping[str, bytes] | None = None,
         *,
         toml: str = TASK_TOML,
-        key: SigningKey | None = None,
+        approved: bool = True,
     ) -> FileRef:
-        """Publish a task version's files and manifest; the manifest's reference."""
+        """Publish a task version's files and manifest, and approve it; the manifest's reference."""
         contents = {"main.py": f"def run():\n    return {version!r}\n".encode(), **(files or {})}
         for data in contents.values():
             self.files[f"/s/blob/{sha256_hex(data)}"] = data
@@ -112,7 +118,7 @@ class SimulatedControl:
             BundleFile(path, sha256_hex(data), len(data)) for path, data in sorted(contents.items())
         )
         manifest = Manifest(TaskVersion(version), "0" * 40, parse_task_file(toml.format(name=name)), listed)
-        return self.add_manifest(sign_envelope(MANIFEST_KIND, manifest, key or self.key))
+        return self.add_manifest(encode(manifest), name, version, approved=approved)
 
     def add_deltas(self, manifest: FileRef, *ways: tuple[bytes, bytes]) -> FileRef:
         """Publish deltas (base, target) for a manifest; the reference of their list."""
@@ -128,10 +134,14 @@ class SimulatedControl:
         self.files[f"/s/delta/{listed.sha256}"] = encoded
         return listed
 
-    def add_manifest(self, envelope: bytes) -> FileRef:
+    def add_manifest(
+        self, encoded: bytes, name: str = "reader", version: str = "1.0", *, approved: bool = True
+    ) -> FileRef:
         """Publish any bytes as a manifest."""
-        ref = file_ref(envelope)
-        self.files[f"/s/manifest/{ref.sha256}"] = envelope
+        ref = file_ref(encoded)
+        self.files[f"/s/manifest/{ref.sha256}"] = encoded
+        if approved:
+            self.trust.approve("demo", name, version, ref)
         return ref
 
     def release(
@@ -186,15 +196,16 @@ class SimulatedControl:
         self.publish()
 
     def publish(
-        self, *, epoch: int | None = None, expires_ms: int = EXPIRES_MS, key: SigningKey | None = None
+        self, *, epoch: int | None = None, expires_ms: int | None = None, key: SigningKey | None = None
     ) -> None:
         """Publish the releases as the next epoch, or as any other, and push it."""
         self.epoch = self.epoch + 1 if epoch is None else epoch
         snapshot = encode(Snapshot(self.epoch, self.releases, self.holdouts, sets=self.sets))
         ref = file_ref(snapshot)
         self.files[f"/s/snapshot/{ref.sha256}"] = snapshot
-        info = EpochInfo(self.epoch, ref, ISSUED_MS, expires_ms)
-        self.files["/s/epoch.json"] = sign_envelope("epoch", info, key or self.key)
+        info = EpochInfo(self.epoch, ref, ISSUED_MS, expires_ms or self.expires_ms, self.trust.version)
+        keys = [key] if key is not None else self.trust.keys_of(POLICY)
+        self.files["/s/epoch.json"] = sign_envelope("epoch", info, keys)
         self.push(self.epoch)
 
     def push(self, epoch: int) -> None:
@@ -229,7 +240,10 @@ class SimulatedControl:
         return answer
 
     def _static(self, request: httpx.Request) -> httpx.Response:
-        data = self.files.get(request.url.path)
+        path = request.url.path
+        data = self.files.get(path)
+        if data is None and path.startswith("/s/tuf/"):
+            data = self.trust.files.get(path.removeprefix("/s/tuf/"))
         if data is None:
             return problem(404, "not_found", f"no {request.url.path}")
         etag = '"' + hashlib.sha256(data).hexdigest() + '"'
@@ -247,6 +261,8 @@ class SimulatedControl:
                 return self._enrol(decode(EnrolRequest, request.content))
             case "renew":
                 return self._renew(decode(RenewRequest, request.content))
+            case "time":
+                return self._tell_time(decode(TimeRequest, request.content))
         if not self._authorised(request):
             return problem(401, "not_allowed", "credential is not valid")
         match request.url.path.removeprefix("/d/v1/"):
@@ -276,6 +292,10 @@ class SimulatedControl:
         )
         device.renewed_ms = request.at_ms
         return self._grant(request.device_id)
+
+    def _tell_time(self, request: TimeRequest) -> httpx.Response:
+        told = SignedTime(request.nonce, self.clock.wall_ms())
+        return httpx.Response(200, content=sign_envelope(TIME_KIND, told, self.trust.keys_of(TIMESTAMP)))
 
     def _grant(self, device_id: str) -> httpx.Response:
         device = self.devices[device_id]

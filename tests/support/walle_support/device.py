@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from walle_agent.config import DeploySection
-from walle_agent.deploy import verify
 from walle_agent.deploy.answers import Answers
 from walle_agent.deploy.budget import Budget
 from walle_agent.deploy.decide import Decider
@@ -18,8 +17,10 @@ from walle_agent.deploy.download import ContentStore, Downloader
 from walle_agent.deploy.follow import EpochFollower
 from walle_agent.deploy.slots import SlotFolders
 from walle_agent.deploy.steps import Steps
+from walle_agent.deploy.trust import TrustKeeper
 from walle_agent.link.reporter import Reporter
 from walle_agent.link.session import Session
+from walle_agent.link.signed_clock import SignedClock
 from walle_agent.link.transport import Transport
 from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.reports import ReportQueue
@@ -29,9 +30,10 @@ from walle_agent.tasks.registry import TaskRegistry
 from walle_shared.clock import FixedClock
 from walle_shared.errors import LimitExceeded, StorageError
 from walle_shared.manifest import ColumnType, Prepare, Retention, Trigger
-from walle_shared.protocol.messages import Report, Told
+from walle_shared.protocol.messages import TOLD_KIND, Report, Told
 from walle_shared.targeting.policy import Policy, TaskKey
-from walle_support.control import ISSUED_MS, TOKEN, URL, SimulatedControl
+from walle_shared.trust.roles import POLICY, Pin
+from walle_support.control import TOKEN, URL, SimulatedControl
 
 
 class FakeTriggers:
@@ -77,6 +79,7 @@ class Device:
     registry: TaskRegistry
     triggers: FakeTriggers
     clock: FixedClock
+    trust: TrustKeeper
     corruptions: list[StorageError] = field(default_factory=list)
 
     async def catch_up(self) -> object:
@@ -106,11 +109,12 @@ async def live(
     token: str = TOKEN,
     triggers_max: int = 8,
     conditions: Callable[[], Conditions] = Conditions,
+    pin: Pin | None = None,
     clock: FixedClock | None = None,
 ) -> AsyncIterator[Device]:
     """One life of a device: from start to stop, or to death when the body raises."""
     config = config or DeploySection(download_attempts=2)
-    clock = clock or FixedClock(ISSUED_MS + 1_000)
+    clock = clock or control.clock
     corruptions: list[StorageError] = []
     store = StateStore(folder, on_corrupt=corruptions.append)
     keeper = StateKeeper(store)
@@ -121,13 +125,16 @@ async def live(
     registry = TaskRegistry(triggers)
     queue = ReportQueue(folder / "reports.db", on_corrupt=corruptions.append)
     async with Transport(URL, wire=control.wire()) as transport:
-        session = Session(transport, store, clock, profile={"group": "beta"}, enrol_token=token)
-        keys = (control.key.public,)
+        signed_clock = SignedClock(clock, keeper.state.time_ms)
+        trust = TrustKeeper(
+            transport, folder, pin or control.trust.pin, keeper, signed_clock, on_corrupt=corruptions.append
+        )
+        session = Session(transport, store, signed_clock, profile={"group": "beta"}, enrol_token=token)
 
         def on_policy(policy: Policy, epoch: int) -> None:
             decider.take(policy, epoch)
 
-        follower = EpochFollower(transport, session, keeper, keys, clock, on_policy=on_policy, poll_s=60.0)
+        follower = EpochFollower(transport, session, keeper, trust, on_policy=on_policy, poll_s=60.0)
         budget = Budget(
             keeper,
             clock,
@@ -150,21 +157,20 @@ async def live(
             ways=Ways(transport, content, downloader, memory_max_bytes=config.delta_memory_bytes),
             transport=transport,
             registry=registry,
-            keys=keys,
             budget=budget,
             confirm=lambda wanted: decider.confirm(wanted),
+            approve=trust.approve,
             on_boundary=on_boundary,
         )
         deployer = Deployer(keeper, steps, Reporter(queue, clock), config)
 
-        async def now_ms() -> int:
-            return clock.wall_ms()
-
         async def open_told(data: bytes) -> Told:
-            return verify.open_told(data, keys)
+            return await trust.open(Told, TOLD_KIND, POLICY, data)
 
-        answers = Answers(transport, session, open_told, now_ms)
-        decider = Decider(session, lambda: {"group": "beta"}, answers, deployer, follower.confirm, now_ms)
+        answers = Answers(transport, session, open_told, trust.now_ms)
+        decider = Decider(
+            session, lambda: {"group": "beta"}, answers, deployer, follower.confirm, trust.now_ms
+        )
         try:
             await deployer.recover()
             yield Device(
@@ -182,6 +188,7 @@ async def live(
                 registry,
                 triggers,
                 clock,
+                trust,
                 corruptions,
             )
         finally:

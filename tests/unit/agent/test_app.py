@@ -24,7 +24,7 @@ from walle_support.control import ISSUED_MS, TOKEN, URL, SimulatedControl
 def make_config(folder: Path, control: SimulatedControl) -> AgentConfig:
     return AgentConfig(
         AgentSection(str(folder / "data")),
-        ControlSection(URL, (control.key.public.raw_hex,), TOKEN),
+        ControlSection(URL, str(control.trust.pin), TOKEN),
         {"group": "beta"},
         LinkSection(report_linger_s=0.0, backoff_base_s=0.05),
     )

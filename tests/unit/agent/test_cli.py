@@ -19,7 +19,7 @@ KEY = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "agent.toml"
     path.write_text(
-        f'[control]\nurl = "http://127.0.0.1:9"\ntrusted_keys = ["{KEY}"]\n[agent]\ndata_dir = "data"\n'
+        f'[control]\nurl = "http://127.0.0.1:9"\ntrusted_root = "1.{KEY}"\n[agent]\ndata_dir = "data"\n'
     )
     return path
 

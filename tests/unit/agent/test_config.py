@@ -12,7 +12,7 @@ from walle_shared.records import to_plain
 
 EXAMPLE = Path(__file__).parents[3] / "configs" / "agent.toml"
 KEY = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
-MINIMAL = f'[control]\nurl = "http://c.test"\ntrusted_keys = ["{KEY}"]\n'
+MINIMAL = f'[control]\nurl = "http://c.test"\ntrusted_root = "1.{KEY}"\n'
 
 
 def write(folder: Path, text: str) -> Path:
@@ -63,8 +63,8 @@ def test_environment_wins_over_file_and_flags_over_both(tmp_path: Path) -> None:
         (MINIMAL + "[run]\nslots = 0\n", "run.slots"),
         (MINIMAL + "[link]\nreport_linger_s = -1.0\n", "report_linger_s"),
         (MINIMAL.replace("http://", "ftp://"), "control.url"),
-        (MINIMAL.replace(KEY, "12"), "public key"),
-        (MINIMAL.replace(f'"{KEY}"', ""), "control.trusted_keys"),
+        (MINIMAL.replace(KEY, "12"), "digest"),
+        (MINIMAL.replace(f"1.{KEY}", ""), "control.trusted_root"),
         (MINIMAL + '[profile]\n"a b" = 1\n', "profile.'a b'"),
         (MINIMAL + f'[agent]\nevents_socket = "/tmp/{"s" * 103}"\n', "agent.events_socket"),
         (MINIMAL + f'[profile]\nx = "{"y" * 9000}"\n', "profile"),

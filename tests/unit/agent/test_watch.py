@@ -31,7 +31,7 @@ def config(tmp_path: Path) -> str:
     path = tmp_path / "agent.toml"
     key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
     path.write_text(
-        f'[control]\nurl = "http://127.0.0.1:9"\ntrusted_keys = ["{key}"]\n[agent]\ndata_dir = "data"\n'
+        f'[control]\nurl = "http://127.0.0.1:9"\ntrusted_root = "1.{key}"\n[agent]\ndata_dir = "data"\n'
     )
     return str(path)
 

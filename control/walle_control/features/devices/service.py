@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Callable
 
 from walle_control.config import DevicesConfig
 from walle_control.db.connection import Database
@@ -45,13 +46,18 @@ class DevicesService:
     """Knows the devices. ``load`` before use."""
 
     def __init__(
-        self, database: Database, clock: Clock, config: DevicesConfig, credential_key: bytes, public_key: str
+        self,
+        database: Database,
+        clock: Clock,
+        config: DevicesConfig,
+        credential_key: bytes,
+        trusted_root: Callable[[Connection], str],
     ) -> None:
         self._database = database
         self._clock = clock
         self._config = config
         self._credential_key = credential_key
-        self._public_key = public_key
+        self._trusted_root = trusted_root
         self._revoked: set[DeviceId] = set()
         self._seen_ms: dict[DeviceId, int] = {}
 
@@ -74,13 +80,13 @@ class DevicesService:
         expires_ms = now_ms + round(request.valid_s * 1000)
         note = request.note[:200]
 
-        def job(db: Connection) -> None:
+        def job(db: Connection) -> str:
             number = store.insert_enrol_token(db, _hash(token), note, request.uses, now_ms, expires_ms)
             detail = {"uses": request.uses, "expires_ms": expires_ms, "note": note}
             audit.record(db, now_ms, actor, "enrol_token.create", f"enrolment token {number}", detail)
+            return self._trusted_root(db)
 
-        await self._database.write(job)
-        return EnrolTokenResponse(token, request.uses, expires_ms, self._public_key)
+        return EnrolTokenResponse(token, request.uses, expires_ms, await self._database.write(job))
 
     async def enrol(self, request: EnrolRequest) -> EnrolResponse:
         """Admit a device.

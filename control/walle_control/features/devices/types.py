@@ -61,7 +61,7 @@ class EnrolTokenResponse:
     token: str
     uses: int
     expires_ms: int
-    public_key: str
+    trusted_root: str
 
 
 @dataclass(frozen=True, slots=True)

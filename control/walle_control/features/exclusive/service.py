@@ -41,8 +41,8 @@ from walle_shared.sealing import OVERHEAD_BYTES, Purpose, seal, wrap
 from walle_shared.signing import VerifyKey, file_ref
 from walle_shared.targeting.policy import TaskKey
 
-#: Signs a manifest by the role for that; the bytes of the envelope.
-Sign = Callable[[ExclusiveManifest], bytes]
+#: Signs a manifest by the role for that, inside a transaction; the bytes of the envelope.
+Sign = Callable[[Connection, ExclusiveManifest], bytes]
 
 #: What one JSON request may have, a file in base64 and ids of devices besides.
 GIVE_MAX_BYTES = EXCLUSIVE_FILE_MAX_BYTES // 3 * 4 + (4 << 20)
@@ -195,7 +195,7 @@ class ExclusiveService:
             now_ms + round(self._config.lifetime_s * 1_000),
             tuple(_public(file) for file in files),
         )
-        fresh = StoredManifest(counter, self._sign(manifest).decode(), now_ms)
+        fresh = StoredManifest(counter, self._sign(db, manifest).decode(), now_ms)
         store.set_manifest(db, device_id, key, fresh)
         return fresh, files
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import orjson
+
 from walle_control.db.files import FileStore
 from walle_control.db.sql import Connection
 from walle_control.features.audiences import read_model as audiences
@@ -19,13 +21,15 @@ from walle_control.features.releases import store
 from walle_control.features.releases.store import EpochRow
 from walle_control.features.releases.types import ReleaseRow
 from walle_control.features.tasks import read_model as tasks
+from walle_control.features.trust.book import TrustBook
 from walle_shared.clock import Clock
-from walle_shared.errors import InternalError, LimitExceeded
+from walle_shared.errors import Conflict, InternalError, LimitExceeded
 from walle_shared.limits import SNAPSHOT_MAX_BYTES
 from walle_shared.protocol.codec import canonical
 from walle_shared.protocol.messages import TOLD_KIND, EpochInfo, Told
-from walle_shared.signing import SigningKey, file_ref, sign_envelope
+from walle_shared.signing import file_ref
 from walle_shared.targeting import Release, Snapshot
+from walle_shared.trust.roles import POLICY, bundle_path
 
 #: The kind under which an ``EpochInfo`` is signed.
 EPOCH_KIND = "epoch"
@@ -34,9 +38,9 @@ EPOCH_KIND = "epoch"
 class EpochBook:
     """Makes and publishes epochs. Its methods block; those that take ``db`` run inside a write."""
 
-    def __init__(self, files: FileStore, key: SigningKey, clock: Clock, lifetime_s: float) -> None:
+    def __init__(self, files: FileStore, trust: TrustBook, clock: Clock, lifetime_s: float) -> None:
         self.files = files
-        self._key = key
+        self._trust = trust
         self._clock = clock
         self._lifetime_ms = round(lifetime_s * 1000)
 
@@ -60,8 +64,23 @@ class EpochBook:
                 " stop old releases"
             )
         now_ms = self._clock.wall_ms()
-        store.insert_epoch(db, EpochRow(n, snapshot, self._sign(n, snapshot, now_ms), reason, now_ms, now_ms))
+        store.insert_epoch(
+            db, EpochRow(n, snapshot, self._sign(db, n, snapshot, now_ms), reason, now_ms, now_ms)
+        )
         return n
+
+    def check_approved(self, db: Connection, row: ReleaseRow) -> None:
+        """Check that devices will believe a release's bundle.
+
+        Raises:
+            Conflict: its approval waits for signatures, or was withdrawn.
+        """
+        manifest = tasks.manifest_of(db, row.scenario, row.task, row.version)
+        if not self._trust.is_approved(db, bundle_path(row.scenario, row.task, row.version), manifest):
+            raise Conflict(
+                f"{row.scenario}/{row.task} {row.version} is not approved: its approval waits for signatures"
+                " or was withdrawn; see 'walle-control trust show'"
+            )
 
     def ensure_first(self, db: Connection) -> int:
         """Make epoch 1 if there is none, so that devices always find a policy; the newest epoch."""
@@ -69,17 +88,19 @@ class EpochBook:
         return newest.n if newest else self.compile_next(db, "first epoch")
 
     def sign_anew_if_due(self, db: Connection) -> bool:
-        """Extend the newest epoch once half its lifetime has passed; whether it was."""
+        """Sign the newest epoch again if half its lifetime is over or its key is another; whether it was."""
         newest = store.newest_epoch(db)
         now_ms = self._clock.wall_ms()
-        if newest is None or now_ms - newest.signed_ms < self._lifetime_ms // 2:
+        if newest is None or not (
+            now_ms - newest.signed_ms >= self._lifetime_ms // 2 or self._is_signed_by_others(db, newest)
+        ):
             return False
-        store.resign_epoch(db, newest.n, self._sign(newest.n, newest.snapshot, now_ms), now_ms)
+        store.resign_epoch(db, newest.n, self._sign(db, newest.n, newest.snapshot, now_ms), now_ms)
         return True
 
-    def sign_told(self, told: Told) -> bytes:
+    def sign_told(self, db: Connection, told: Told) -> bytes:
         """Sign what one device is told."""
-        return sign_envelope(TOLD_KIND, told, self._key)
+        return self._trust.sign(db, POLICY, TOLD_KIND, told)
 
     def publish(self, newest: EpochRow | None) -> int:
         """Write the newest epoch's files, the snapshot first; its number."""
@@ -89,9 +110,14 @@ class EpochBook:
         self.files.publish_epoch(newest.envelope)
         return newest.n
 
-    def _sign(self, n: int, snapshot: bytes, now_ms: int) -> bytes:
-        info = EpochInfo(n, file_ref(snapshot), now_ms, now_ms + self._lifetime_ms)
-        return sign_envelope(EPOCH_KIND, info, self._key)
+    def _is_signed_by_others(self, db: Connection, newest: EpochRow) -> bool:
+        signed_by = {signature["keyid"] for signature in orjson.loads(newest.envelope)["signatures"]}
+        return signed_by != {key.public.keyid for key in self._trust.keys(db, POLICY)}
+
+    def _sign(self, db: Connection, n: int, snapshot: bytes, now_ms: int) -> bytes:
+        expires_ms = now_ms + self._lifetime_ms
+        info = EpochInfo(n, file_ref(snapshot), now_ms, expires_ms, self._trust.version(db))
+        return self._trust.sign(db, POLICY, EPOCH_KIND, info)
 
 
 def _snapshot(db: Connection, n: int) -> Snapshot:

@@ -12,11 +12,13 @@ from walle_control.features.releases.store import EpochRow
 from walle_control.features.releases.types import ReleaseRow
 from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan, RolloutStage
 from walle_control.features.tasks import read_model as tasks
+from walle_control.features.trust.book import TrustBook
 from walle_shared.errors import NotFound
 from walle_shared.protocol.codec import decode
 from walle_shared.protocol.messages import EpochInfo
-from walle_shared.signing import open_envelope
+from walle_shared.signing import open_envelope, signed_by
 from walle_shared.targeting import SHARE_ONE, Snapshot
+from walle_shared.trust.roles import POLICY
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Published:
     snapshot: bytes
 
 
-def open_published(store: Store) -> Published | None:
+def open_published(store: Store, trust: TrustBook) -> Published | None:
     """Read and check what is published; None if nothing is.
 
     Raises:
@@ -38,7 +40,8 @@ def open_published(store: Store) -> Published | None:
         envelope = store.files.epoch_path.read_bytes()
     except FileNotFoundError:
         return None
-    info = open_envelope(EpochInfo, EPOCH_KIND, envelope, [store.signing_key.public])
+    keys = store.database.read_sync(lambda db: trust.keys(db, POLICY))
+    info = open_envelope(EpochInfo, EPOCH_KIND, envelope, signed_by(key.public for key in keys))
     return Published(info, envelope, store.files.read("snapshot", info.snapshot))
 
 

@@ -234,7 +234,7 @@ class ReleasesService:
             if request.epoch != epoch:
                 raise Conflict(f"epoch {epoch} is the newest, not {request.epoch}: read the policy again")
             told = Told(device_id, epoch, releases, now_ms, now_ms + TOLD_LIFETIME_MS)
-            return self._book.sign_told(told)
+            return self._book.sign_told(db, told)
 
         return await self._database.read(read)
 
@@ -306,6 +306,7 @@ class ReleasesService:
             terms=wish.terms,
             ramp_ms=now_ms,
         )
+        self._book.check_approved(db, row)
         store.insert_release(db, row)
         steps = ", ".join(percent_of(stage.share) for stage in plan.stages)
         reason = f"{wish.version} to {steps} % of {wish.predicate or 'all devices'}"

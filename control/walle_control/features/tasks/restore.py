@@ -7,8 +7,10 @@ from pathlib import Path
 from walle_control.db.store import Store
 from walle_control.features.tasks.types import VersionRow
 from walle_shared.errors import NotFound, WalleError
-from walle_shared.manifest import MANIFEST_KIND, Manifest, check_manifest
-from walle_shared.signing import file_ref, open_envelope
+from walle_shared.limits import MANIFEST_MAX_BYTES
+from walle_shared.manifest import Manifest, check_manifest
+from walle_shared.protocol.codec import decode
+from walle_shared.signing import file_ref
 
 
 def find_versions(store: Store) -> tuple[list[VersionRow], tuple[str, ...]]:
@@ -35,7 +37,7 @@ def _read(store: Store, path: Path) -> VersionRow:
     ref = file_ref(data)
     if ref.sha256 != path.name:
         raise NotFound("is not what its name says")
-    manifest = check_manifest(open_envelope(Manifest, MANIFEST_KIND, data, [store.signing_key.public]))
+    manifest = check_manifest(decode(Manifest, data, limit_bytes=MANIFEST_MAX_BYTES))
     for file in manifest.files:
         if store.files.path("blob", file.sha256).stat().st_size != file.size_bytes:
             raise NotFound(f"blob {file.sha256[:12]} of {file.path} is not whole")

@@ -1,8 +1,8 @@
-"""Imports task versions: read the tag, check, convert, store the blobs, sign the manifest."""
+"""Imports task versions: read the tag, check, convert, store the blobs, approve the manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,15 +29,20 @@ from walle_control.features.tasks.types import (
     VersionList,
     VersionRow,
 )
+from walle_control.features.trust.book import TrustBook
 from walle_control.features.webhooks import outbox
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotAllowed, NotFound
 from walle_shared.ids import TaskVersion, check_name, check_version
 from walle_shared.limits import MANIFEST_MAX_BYTES
-from walle_shared.manifest import MANIFEST_KIND, BundleFile, ColumnType, Manifest
+from walle_shared.manifest import BundleFile, ColumnType, Manifest
+from walle_shared.protocol.codec import canonical, decode
 from walle_shared.protocol.messages import FileRef
 from walle_shared.schema import EventSchema, parse_schema
-from walle_shared.signing import open_envelope, sign_envelope
+from walle_shared.trust.roles import bundle_path
+
+#: Publishes the trust metadata once an approval is in the database.
+PublishTrust = Callable[[], Awaitable[None]]
 
 
 def convert_with_engine(onnx_path: Path, wmodel_path: Path) -> object:
@@ -55,10 +60,14 @@ class TasksService:
         data: Store,
         clock: Clock,
         config: ControlConfig,
+        trust: TrustBook,
+        publish_trust: PublishTrust,
         convert: ModelConverter = convert_with_engine,
         simulate: Simulate = simulate_with_agent,
     ) -> None:
         self._data = data
+        self._trust = trust
+        self._publish_trust = publish_trust
         self._clock = clock
         self._config = config.tasks
         self._whole_config = config
@@ -131,8 +140,8 @@ class TasksService:
         return VersionDetail(row, manifest.definition, manifest.files)
 
     def _manifest(self, row: VersionRow) -> Manifest:
-        envelope = self._data.files.read("manifest", row.manifest)
-        return open_envelope(Manifest, MANIFEST_KIND, envelope, [self._data.signing_key.public])
+        encoded = self._data.files.read("manifest", row.manifest)
+        return decode(Manifest, encoded, limit_bytes=MANIFEST_MAX_BYTES)
 
     def _files_of(self, row: VersionRow) -> tuple[BundleFile, ...]:
         return self._manifest(row).files
@@ -156,12 +165,14 @@ class TasksService:
         scenario = bundle.definition_of(source, task).task.scenario
         known = await self._data.database.read(lambda db: store.find_version(db, scenario, task, version))
         if known is not None:
-            return ImportResult(_same_commit(known, source), created=False)
+            row = _same_commit(known, source)
+            approved = await self._data.database.read(lambda db: self._is_approved(db, row))
+            return ImportResult(row, created=False, approved=approved)
         row, files = await trio.to_thread.run_sync(self._build, source, task, version)
         simulation = await self._play(row, files | dict(source.simulations))
         row = replace(row, state="ready" if simulation.result.passed else "draft")
 
-        def job(db: Connection) -> None:
+        def job(db: Connection) -> bool:
             store.insert_version(db, row)
             store.save_simulation(db, simulation)
             store.save_recordings(db, row, pack(source.simulations))
@@ -171,10 +182,15 @@ class TasksService:
             audit.record(db, row.imported_ms, actor, "task.import", subject, detail)
             data = {"by": actor, "task": row.task, "version": row.version, **detail}
             outbox.emit(db, row.imported_ms, "task.import", row.scenario, subject, data)
+            return self._trust.approve(db, {_path(row): row.manifest})
 
-        await self._data.database.write(job)
+        approved = await self._data.database.write(job)
+        await self._publish_trust()
         await self.deltas.make(row)
-        return ImportResult(row, created=True, simulation=simulation)
+        return ImportResult(row, created=True, approved=approved, simulation=simulation)
+
+    def _is_approved(self, db: Connection, row: VersionRow) -> bool:
+        return self._trust.is_approved(db, _path(row), row.manifest)
 
     async def simulation(self, scenario: str, task: str, version: str) -> Simulation:
         """What came of a version's simulations.
@@ -234,14 +250,14 @@ class TasksService:
         self, source: TaskSource, task: str, version: TaskVersion
     ) -> tuple[VersionRow, dict[str, bytes]]:
         manifest, files = bundle.build(source, task, version, self._convert, self._schema())
-        envelope = sign_envelope(MANIFEST_KIND, manifest, self._data.signing_key)
-        if len(envelope) > MANIFEST_MAX_BYTES:
+        encoded = canonical(manifest)
+        if len(encoded) > MANIFEST_MAX_BYTES:
             raise LimitExceeded(
-                f"the manifest has {len(envelope)} bytes, over the limit of {MANIFEST_MAX_BYTES}"
+                f"the manifest has {len(encoded)} bytes, over the limit of {MANIFEST_MAX_BYTES}"
             )
         for data in files.values():
             self._data.files.put("blob", data)
-        ref = self._data.files.put("manifest", envelope)
+        ref = self._data.files.put("manifest", encoded)
         head = manifest.definition.task
         total_bytes = sum(file.size_bytes for file in manifest.files)
         row = VersionRow(
@@ -268,6 +284,10 @@ def _check_scenario(place: Source, scenario: str) -> None:
         raise NotAllowed(
             f"the repository holds tasks of scenario {place.scenario}, and this task says {scenario}"
         )
+
+
+def _path(row: VersionRow) -> str:
+    return bundle_path(row.scenario, row.task, row.version)
 
 
 def _same_commit(known: VersionRow, source: TaskSource) -> VersionRow:

@@ -118,10 +118,15 @@ class VersionRow:
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """What an import did; ``created`` is false if the version was here before."""
+    """What an import did.
+
+    ``created`` is false if the version was here before, ``approved`` while its approval waits for signatures:
+    until then it cannot be released.
+    """
 
     version: VersionRow
     created: bool
+    approved: bool
     simulation: Simulation | None = None
 
 

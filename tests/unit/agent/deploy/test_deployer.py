@@ -18,11 +18,13 @@ from walle_shared.errors import (
     SignatureError,
     StorageError,
     TaskError,
+    UnapprovedError,
 )
 from walle_shared.ids import ReleaseId
 from walle_shared.protocol.messages import NO_RELEASE, FileRef
 from walle_shared.signing import SigningKey, sha256_hex
 from walle_shared.targeting import SHARE_ONE
+from walle_shared.trust.roles import bundle_path
 from walle_shared.units import DAY_S
 from walle_support.control import (
     EXPIRES_MS,
@@ -218,18 +220,40 @@ async def test_network_trouble_never_quarantines(tmp_path: Path) -> None:
         assert {report.error_class for report in failed} == {"network"}
 
 
-async def test_forged_manifest_is_refused_for_good(tmp_path: Path) -> None:
+async def test_a_version_that_nobody_approved_waits_until_it_is(tmp_path: Path) -> None:
     control = SimulatedControl()
-    control.release(control.add_version(key=SigningKey.generate()))
+    manifest = control.add_version(approved=False)
+    control.release(manifest)
     async with live(tmp_path, control) as device:
-        assert isinstance(await device.catch_up(), SignatureError)
-        assert await device.deployer.converge() is None
-        assert len(device.keeper.state.quarantine) == 1
+        for _ in range(5):
+            assert isinstance(await device.catch_up(), UnapprovedError)
+        assert device.keeper.state.quarantine == ()
+        assert {report.error_class for report in device.queued_reports()} == {"network"}
+        control.trust.approve("demo", "reader", "1.0", manifest)
+        control.publish()
+        assert await device.catch_up() is None
+        assert device.active() == {"reader": "1.0"}
+
+
+async def test_a_version_that_is_approved_no_more_is_not_gone_back_to(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version(version="1.0"), version="1.0")
+    async with live(tmp_path, control) as device:
+        await device.catch_up()
+        second = control.release(control.add_version(version="2.0"), version="2.0")
+        await device.catch_up()
+        assert device.active() == {"reader": "2.0"}
+        control.trust.change(lambda repository: repository.withdraw(bundle_path("demo", "reader", "1.0")))
+        control.roll_back(second)
+        assert isinstance(await device.catch_up(), UnapprovedError)
+        assert device.active() == {"reader": "2.0"}
 
 
 async def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
     control = SimulatedControl()
-    control.release(control.add_version(version="1.0"), version="9.9")
+    manifest = control.add_version(version="1.0")
+    control.trust.approve("demo", "reader", "9.9", manifest)
+    control.release(manifest, version="9.9")
     async with live(tmp_path, control) as device:
         error = await device.catch_up()
         assert isinstance(error, SignatureError)
@@ -441,7 +465,9 @@ async def test_a_missing_blob_is_the_networks_fault(tmp_path: Path) -> None:
 async def test_an_oversized_manifest_is_not_even_asked_for(tmp_path: Path) -> None:
     control = SimulatedControl()
     ref = control.add_version()
-    control.release(FileRef(ref.sha256, 10**9))
+    huge = FileRef(ref.sha256, 10**9)
+    control.trust.approve("demo", "reader", "1.0", huge)
+    control.release(huge)
     async with live(tmp_path, control) as device:
         assert (await device.catch_up()).code == "limit"  # type: ignore[attr-defined]
         assert not [path for _, path in control.requests if "manifest" in path]

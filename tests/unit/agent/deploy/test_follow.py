@@ -7,7 +7,9 @@ import trio
 import trio.testing
 
 from walle_agent.deploy.follow import EpochFollower
+from walle_agent.deploy.trust import TrustKeeper
 from walle_agent.link.session import Session
+from walle_agent.link.signed_clock import SignedClock
 from walle_agent.link.transport import Transport
 from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.store import StateStore
@@ -45,12 +47,10 @@ def make_follower(
     folder: Path, transport: Transport, control: SimulatedControl, listener: Listener, *, poll_s: float
 ) -> EpochFollower:
     store = StateStore(folder, on_corrupt=_no_corruption)
-    clock = FixedClock(ISSUED_MS)
+    keeper, clock = StateKeeper(store), SignedClock(FixedClock(ISSUED_MS))
     session = Session(transport, store, clock, profile={}, enrol_token=TOKEN)
-    keys = (control.key.public,)
-    return EpochFollower(
-        transport, session, StateKeeper(store), keys, clock, on_policy=listener, poll_s=poll_s
-    )
+    trust = TrustKeeper(transport, folder, control.trust.pin, keeper, clock, on_corrupt=_no_corruption)
+    return EpochFollower(transport, session, keeper, trust, on_policy=listener, poll_s=poll_s)
 
 
 async def test_a_push_is_followed_at_once(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:

@@ -9,6 +9,7 @@ import trio.testing
 from walle_agent.link.exchange import CredentialRefused, ServerBusy
 from walle_agent.link.reporter import Reporter
 from walle_agent.link.session import NotEnrolled, Session
+from walle_agent.link.signed_clock import SignedClock
 from walle_agent.link.transport import Transport
 from walle_agent.state.reports import ReportQueue
 from walle_agent.state.store import StateStore
@@ -26,7 +27,7 @@ def _no_corruption(error: StorageError) -> None:
 
 def make_session(folder: Path, transport: Transport, token: str = TOKEN) -> Session:
     store = StateStore(folder, on_corrupt=_no_corruption)
-    clock = FixedClock(ISSUED_MS)
+    clock = SignedClock(FixedClock(ISSUED_MS))
     return Session(transport, store, clock, profile={"group": "beta"}, enrol_token=token)
 
 

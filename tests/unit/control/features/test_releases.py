@@ -14,17 +14,22 @@ from walle_control.features.releases.types import (
     next_state,
 )
 from walle_control.percent import percent_of, share_of
+from walle_shared.clock import FixedClock
 from walle_shared.errors import ConfigError, Conflict, NotFound
 from walle_shared.protocol.codec import decode
 from walle_shared.protocol.messages import EpochInfo
 from walle_shared.signing import open_envelope
 from walle_shared.targeting import Policy, Snapshot
+from walle_shared.trust.roles import POLICY
+from walle_support.trust import believe
 
 
 def published(store) -> tuple[EpochInfo, Snapshot]:
     """What a device would read from the static files."""
     envelope = store.files.epoch_path.read_bytes()
-    info = open_envelope(EpochInfo, EPOCH_KIND, envelope, [store.signing_key.public])
+    info = open_envelope(
+        EpochInfo, EPOCH_KIND, envelope, believe(store.home.root, FixedClock()).signatures_of(POLICY)
+    )
     return info, decode(Snapshot, store.files.read("snapshot", info.snapshot))
 
 

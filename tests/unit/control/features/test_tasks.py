@@ -20,8 +20,8 @@ from walle_shared.errors import (
     UnsupportedError,
     WalleError,
 )
-from walle_shared.manifest import MANIFEST_KIND, Bytecode, Manifest, check_manifest
-from walle_shared.signing import open_envelope
+from walle_shared.manifest import Bytecode, Manifest, check_manifest
+from walle_shared.protocol.codec import decode
 
 
 def request(repo, version: str = "1.0.0", **changes: str) -> ImportRequest:
@@ -32,8 +32,8 @@ async def test_import_signs_a_manifest_whose_every_file_is_stored(control: Contr
     commit = repo.tag("greeter/1.0.0", "greeter", good_files)
     result = await control.tasks.import_version(request(repo), "anna")
     assert result.created
-    envelope = store.files.read("manifest", result.version.manifest)
-    manifest = check_manifest(open_envelope(Manifest, MANIFEST_KIND, envelope, [store.signing_key.public]))
+    encoded = store.files.read("manifest", result.version.manifest)
+    manifest = check_manifest(decode(Manifest, encoded))
     assert manifest.source == commit
     compiled = f"__pycache__/main.{sys.implementation.cache_tag}.pyc"
     assert [file.path for file in manifest.files] == [compiled, "main.py", "model/net.wmodel", "task.toml"]

@@ -1,0 +1,61 @@
+"""Types of the trust feature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from walle_shared.ids import KeyId
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long metadata is valid from the moment it is signed, in milliseconds."""
+
+    root_ms: int
+    targets_ms: int
+    snapshot_ms: int
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoleKey:
+    """One key of a role, and whether its private half lies in this data folder."""
+
+    keyid: KeyId
+    here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RoleStatus:
+    """A role as an operator sees it.
+
+    ``version`` and ``expires_ms`` are 0 for roles that sign envelopes only. ``held``: ``here`` if this data
+    folder alone can sign for it, ``away`` otherwise.
+    """
+
+    role: str
+    version: int
+    expires_ms: int
+    threshold: int
+    keys: tuple[RoleKey, ...]
+    held: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Signatures that staged metadata still needs: ``more`` of those by ``keyids``."""
+
+    role: str
+    version: int
+    more: int
+    keyids: tuple[KeyId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrustStatus:
+    """Everything about trust: the pin that devices enrol with, the roles, and what waits for signatures."""
+
+    trusted_root: str
+    roles: tuple[RoleStatus, ...]
+    staged: tuple[str, ...]
+    missing: tuple[Missing, ...]
