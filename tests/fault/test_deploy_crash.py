@@ -145,7 +145,7 @@ trio.run(main)
 
 
 def kill_after(folder: Path, seed: str, life: int) -> None:
-    """Start a device that is never at rest, and kill it a little after it came up, later ones when settled."""
+    """Start a device that is never at rest, and kill it a little later, in later lives once it is settled."""
     process = subprocess.Popen(
         [sys.executable, "-c", VICTIM, str(folder), seed, str(life * 100_000), str(int(life > 2))],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")},
