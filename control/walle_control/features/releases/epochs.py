@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import sqlite3
 
-import orjson
-
 from walle_control.db.files import FileStore
 from walle_control.features.releases import store
 from walle_control.features.releases.store import EpochRow
@@ -84,9 +82,10 @@ class EpochBook:
         """Sign the newest epoch again if half its lifetime is over or its key is another; whether it was."""
         newest = store.newest_epoch(db)
         now_ms = self._clock.wall_ms()
-        if newest is None or not (
-            now_ms - newest.signed_ms >= self._lifetime_ms // 2 or self._is_signed_by_others(db, newest)
-        ):
+        if newest is None:
+            return False
+        is_young = now_ms - newest.signed_ms < self._lifetime_ms // 2
+        if is_young and self._trust.is_signed_now(db, POLICY, newest.envelope):
             return False
         store.resign_epoch(db, newest.n, self._sign(db, newest.n, newest.snapshot, now_ms), now_ms)
         return True
@@ -98,10 +97,6 @@ class EpochBook:
         self._files.put("snapshot", newest.snapshot)
         self._files.publish_epoch(newest.envelope)
         return newest.n
-
-    def _is_signed_by_others(self, db: sqlite3.Connection, newest: EpochRow) -> bool:
-        signed_by = {signature["keyid"] for signature in orjson.loads(newest.envelope)["signatures"]}
-        return signed_by != {key.public.keyid for key in self._trust.keys(db, POLICY)}
 
     def _sign(self, db: sqlite3.Connection, n: int, snapshot: bytes, now_ms: int) -> bytes:
         expires_ms = now_ms + self._lifetime_ms
