@@ -131,9 +131,11 @@ async def main():
         manifest = control.add_version(version=version, files={"model/big.bin": version.encode() * 200_000})
         control.release(manifest, version=version)
         releases.append(control.releases[-1])
+    settled = int(sys.argv[4])
     async with live(Path(sys.argv[1]), control) as device:
-        print("up", flush=True)
         for turn in range(10_000):  # each turn another version is wanted: download, unpack, switch
+            if turn == settled:
+                print("up", flush=True)
             control.releases = (releases[turn % 3],)
             control.publish()
             await device.catch_up()
@@ -143,9 +145,9 @@ trio.run(main)
 
 
 def kill_after(folder: Path, seed: str, life: int) -> None:
-    """Start a device that is never at rest, and kill it a little after it came up."""
+    """Start a device that is never at rest, and kill it a little later, in later lives once it is settled."""
     process = subprocess.Popen(
-        [sys.executable, "-c", VICTIM, str(folder), seed, str(life * 100_000)],
+        [sys.executable, "-c", VICTIM, str(folder), seed, str(life * 100_000), str(int(life > 2))],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")},
         stdout=subprocess.PIPE,
     )

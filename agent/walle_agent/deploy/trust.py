@@ -152,12 +152,15 @@ class TrustKeeper:
             UnapprovedError: they do not.
             WalleError: by type, why it cannot be known.
         """
+        path = bundle_path(wanted.scenario, wanted.task, wanted.version)
         trusted = await self._up_to_date()
-        role = trusted.bin_of(bundle_path(wanted.scenario, wanted.task, wanted.version))
-        if not trusted.has(role):
-            async with self._lock:
+        async with self._lock:
+            trusted = (
+                self._trusted or trusted
+            )  # another update may have come in between: never keep the older
+            if not trusted.has(trusted.bin_of(path)):
                 trusted.judge_at(self._clock.wall_ms())
-                await self._drive(follow_role(trusted, role, self._held))
+                await self._drive(follow_role(trusted, trusted.bin_of(path), self._held))
                 await self._keep(trusted)
         trusted.check_bundle(wanted.scenario, wanted.task, wanted.version, wanted.manifest)
 

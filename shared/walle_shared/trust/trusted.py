@@ -145,10 +145,9 @@ class TrustedSet:
         """
         if not self.complete:
             raise ExpiredError("no metadata of the control plane is known yet")
-        signeds = (self._set.root, self._set.timestamp, self._set.snapshot, self._set.targets)
-        for signed in signeds:
-            if signed.is_expired(moment(now_ms)):
-                raise ExpiredError(f"the control plane's {signed.type} metadata has expired")
+        for role in self.files:
+            if self._set[role].is_expired(moment(now_ms)):
+                raise ExpiredError(f"the control plane's {role} metadata has expired")
 
     def update(self, role: str, data: bytes, *, held: bool = False) -> None:
         """Believe one more file.

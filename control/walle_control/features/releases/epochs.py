@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-import orjson
-
 from walle_control.db.files import FileStore
 from walle_control.db.sql import Connection
 from walle_control.features.audiences import read_model as audiences
@@ -91,9 +89,10 @@ class EpochBook:
         """Sign the newest epoch again if half its lifetime is over or its key is another; whether it was."""
         newest = store.newest_epoch(db)
         now_ms = self._clock.wall_ms()
-        if newest is None or not (
-            now_ms - newest.signed_ms >= self._lifetime_ms // 2 or self._is_signed_by_others(db, newest)
-        ):
+        if newest is None:
+            return False
+        is_young = now_ms - newest.signed_ms < self._lifetime_ms // 2
+        if is_young and self._trust.is_signed_now(db, POLICY, newest.envelope):
             return False
         store.resign_epoch(db, newest.n, self._sign(db, newest.n, newest.snapshot, now_ms), now_ms)
         return True
@@ -109,10 +108,6 @@ class EpochBook:
         self.files.put("snapshot", newest.snapshot)
         self.files.publish_epoch(newest.envelope)
         return newest.n
-
-    def _is_signed_by_others(self, db: Connection, newest: EpochRow) -> bool:
-        signed_by = {signature["keyid"] for signature in orjson.loads(newest.envelope)["signatures"]}
-        return signed_by != {key.public.keyid for key in self._trust.keys(db, POLICY)}
 
     def _sign(self, db: Connection, n: int, snapshot: bytes, now_ms: int) -> bytes:
         expires_ms = now_ms + self._lifetime_ms

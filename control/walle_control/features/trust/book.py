@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import orjson
+
 from walle_control.config import TrustConfig
 from walle_control.db.files import FileStore
 from walle_control.db.keyring import Keyring
@@ -198,6 +200,11 @@ class TrustBook:
     def all_files(self, db: Connection) -> list[tuple[str, int, bytes]]:
         """All that was ever in force, as ``publish`` takes it: devices that were away follow every root."""
         return store.all_files(db)
+
+    def is_signed_now(self, db: Connection, role: str, envelope: bytes) -> bool:
+        """Whether a kept envelope is signed by the keys that a role has now; if not, sign it anew."""
+        signed_by = {signature["keyid"] for signature in orjson.loads(envelope)["signatures"]}
+        return signed_by == {key.public.keyid for key in self.keys(db, role)}
 
     def publish(self, files: Iterable[tuple[str, int, bytes]]) -> None:
         """Write metadata where devices find it, the timestamp last; what is there already is left alone.

@@ -17,10 +17,13 @@ from walle_shared.limits import TIME_NONCE_CHARS
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import TimeRequest
 from walle_shared.signing import SigningKey, sign_envelope
-from walle_shared.trust.roles import TIME_KIND, TIMESTAMP, SignedTime
+from walle_shared.trust.roles import EXCLUSIVE, POLICY, TIME_KIND, TIMESTAMP, SignedTime
 from walle_shared.units import DAY_S
 
 _log = get_logger("control.trust")
+
+#: The roles that sign what is told to single devices.
+_TELLS = (TIMESTAMP, POLICY, EXCLUSIVE)
 
 _NONCE = re.compile(rf"[0-9a-f]{{{TIME_NONCE_CHARS}}}")
 
@@ -34,7 +37,7 @@ class TrustService:
         self._clock = clock
         self._warn_ms = round(config.warn_s * 1000)
         self._publishing = trio.Lock()
-        self._time_keys: list[SigningKey] = []
+        self._keys: dict[str, list[SigningKey]] = {}
         self._called_for: dict[str, int] = {}  # role to the day it was called for
 
     async def load(self) -> None:
@@ -79,13 +82,20 @@ class TrustService:
         """
         if not _NONCE.fullmatch(request.nonce):
             raise ConfigError(f"nonce must be {TIME_NONCE_CHARS} lower-case hex digits")
-        return sign_envelope(TIME_KIND, SignedTime(request.nonce, self._clock.wall_ms()), self._time_keys)
+        return self.sign(TIMESTAMP, TIME_KIND, SignedTime(request.nonce, self._clock.wall_ms()))
+
+    def sign(self, role: str, kind: str, value: object) -> bytes:
+        """Sign what is told to one device, without asking the database; the envelope.
+
+        A key that was rotated by a command beside the server is used from the next ``keep_signed`` on.
+        """
+        return sign_envelope(kind, value, self._keys[role])
 
     async def _look_around(self) -> None:
-        def look(db: Connection) -> tuple[TrustStatus, list[SigningKey]]:
-            return self._book.status(db), self._book.keys(db, TIMESTAMP)
+        def look(db: Connection) -> tuple[TrustStatus, dict[str, list[SigningKey]]]:
+            return self._book.status(db), {role: self._book.keys(db, role) for role in _TELLS}
 
-        status, self._time_keys = await self._database.read(look)
+        status, self._keys = await self._database.read(look)
         now_ms = self._clock.wall_ms()
         today = now_ms // (DAY_S * 1000)
         for role in self._expiring(status):

@@ -173,6 +173,14 @@ def test_expired_targets_under_a_fresh_timestamp_are_refused(trust: SimulatedTru
         update(trust, update(trust), relist(trust, **{role: old}))
 
 
+def test_a_list_that_expires_while_it_is_believed_is_noticed(trust: SimulatedTrust) -> None:
+    soon = trust.forge(BUNDLES, version=7, expires_ms=trust.now_ms + DAY_MS)
+    client = update(trust, lies=relist(trust, **{BUNDLES: soon}))
+    client.check_fresh(trust.now_ms)
+    with pytest.raises(ExpiredError, match=BUNDLES):
+        client.check_fresh(trust.now_ms + 2 * DAY_MS)
+
+
 def test_a_root_that_has_expired_is_passed_but_not_stayed_with(trust: SimulatedTrust) -> None:
     expired = trust.forge(ROOT, version=2, expires_ms=trust.now_ms - 1)
     with pytest.raises(ExpiredError):
