@@ -138,6 +138,13 @@ def test_casts_round_as_the_cpu_does(dtype: str) -> None:
 
 
 @needs_device
+@pytest.mark.parametrize("op", ["RandomUniform", "RandomNormal"])
+def test_numbers_of_a_seed_are_those_of_the_cpu(op: str) -> None:
+    model, feeds = _model(op, [], shape=[7, 11], seed=3.0)
+    _assert_as_cpu(model, feeds, {"opencl"})
+
+
+@needs_device
 def test_a_chain_is_one_launch() -> None:
     builder = api.GraphBuilder("chain")
     builder.input("x", "F32", (3, 50))
