@@ -244,7 +244,8 @@ DEVICE_SUITES = (
 
 @nox.session(name="engine-opencl")
 def engine_opencl(session: nox.Session) -> None:
-    """Run what holds for any back end on the first OpenCL device."""
+    """Run what holds for any back end on the first OpenCL device, and each atom there alone."""
+    _pytest(session, "tests/conformance/test_engine_ops.py", "-m", "slow_session", "-k", "device")
     session.run(
         sys.executable, "-m", "pytest", *DEVICE_SUITES, "-m", "not slow_session", *session.posargs,
         external=True, env={**os.environ, "WALLE_ENGINE_BACKEND": "opencl"},

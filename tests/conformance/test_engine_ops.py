@@ -38,7 +38,8 @@ class Case:
         return f"{self.op}-{'-'.join(said)}"
 
 
-def _run(case: Case, **settings: Any) -> list[Array]:
+def _session(case: Case, **settings: Any) -> tuple[api.Session, dict[str, Array]]:
+    """A session of the case's operator, and what it is to be fed with."""
     builder = api.GraphBuilder(case.op)
     names = ["" if value is None else f"x{i}" for i, value in enumerate(case.inputs)]
     given = [
@@ -59,8 +60,12 @@ def _run(case: Case, **settings: Any) -> list[Array]:
     for output in outputs:
         builder.output(output)
     feeds = {name: value for i, name, value in given if i < case.constants}
-    results = builder.finish().session(**settings).run(feeds)
-    return [np.asarray(results[name]) for name in outputs]
+    return builder.finish().session(**settings), feeds
+
+
+def _run(case: Case, **settings: Any) -> list[Array]:
+    session, feeds = _session(case, **settings)
+    return [np.asarray(value) for value in session.run(feeds).values()]
 
 
 def _expected(case: Case) -> list[Array]:
@@ -277,3 +282,18 @@ def test_every_operator_has_a_case() -> None:
     # Those without a rule run outside of programs: see test_module_ops.py.
     in_programs = {op.name for op in _OPS.values() if op.rule != "none"}
     assert {case.op for case in _CASES} == in_programs
+
+
+#: Of each atomic operator, and each that only moves elements, one case.
+_ATOMS = {case.op: case for case in reversed(_CASES) if _OPS[case.op].op_class in ("ATOMIC", "TRANSFORM")}
+
+
+@pytest.mark.slow_session
+@pytest.mark.skipif(not api.devices(), reason="no OpenCL device: pocl-opencl-icd makes one of the processor")
+@pytest.mark.parametrize("op", sorted(_ATOMS))
+def test_a_device_has_every_atom(op: str) -> None:
+    session, feeds = _session(_ATOMS[op], backend="opencl")
+    results = session.run(feeds)
+    for got, want in zip(results.values(), _expected(_ATOMS[op]), strict=True):
+        _assert_close(_ATOMS[op], np.asarray(got), want)
+    assert {step["place"] for step in session.explain()["steps"]} <= {"opencl"}

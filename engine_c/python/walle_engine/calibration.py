@@ -10,6 +10,7 @@ leaves it unread. Works in isolated interpreters, and where there is neither a h
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from walle_engine import _native, kept
-from walle_shared.errors import EngineError
+from walle_shared.errors import EngineError, StorageError
 
 __all__ = [
     "Parameter", "calibrate", "file_path", "forget", "improve", "is_in_doubt", "load", "load_once",
@@ -189,7 +190,8 @@ def load_once() -> None:
         return
     try:
         if load():
-            improve()
+            with contextlib.suppress(StorageError):  # where nothing can be written, what was found must do
+                improve()
     # A worker may be allowed nothing, and its sessions must not fail for want of speed.
     except Exception as error:  # noqa: BLE001
         warnings.warn(f"no calibration: {error}", RuntimeWarning, stacklevel=2)

@@ -215,7 +215,11 @@ def test_nothing_is_measured_that_cannot_be_counted(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("walle_engine.kept.write", full)
     with pytest.raises(StorageError):
         calibration.improve()
+    monkeypatch.setattr(_native, "is_first_session", lambda: True)
+    monkeypatch.delenv("WALLE_ENGINE_CALIBRATION", raising=False)
+    calibration.load_once()  # what was kept must do
     assert not made
+    assert calibration.is_in_doubt()
 
 
 _SESSION = """

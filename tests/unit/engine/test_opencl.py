@@ -138,6 +138,13 @@ def test_casts_round_as_the_cpu_does(dtype: str) -> None:
 
 
 @needs_device
+@pytest.mark.parametrize("op", ["RandomUniform", "RandomNormal"])
+def test_numbers_of_a_seed_are_those_of_the_cpu(op: str) -> None:
+    model, feeds = _model(op, [], shape=[7, 11], seed=3.0)
+    _assert_as_cpu(model, feeds, {"opencl"})
+
+
+@needs_device
 def test_a_chain_is_one_launch() -> None:
     builder = api.GraphBuilder("chain")
     builder.input("x", "F32", (3, 50))
@@ -332,3 +339,14 @@ def test_devices_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert (first["name"], first["units"]) == (api.devices()[0].name, api.devices()[0].units)
     assert main(["devices"]) == 0
     assert "opencl:0" in capsys.readouterr().out
+
+
+@needs_device
+def test_explain_shows_both_places(perceptron: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from walle_engine.cli import main
+
+    assert main(["explain", str(perceptron), "--backend", "auto", "--no-run", "--dim", "N=4"]) == 0
+    shown = capsys.readouterr().out
+    assert "device µs" in shown
+    assert "copies in a run: " in shown
+    assert main(["run", str(perceptron), "--backend", "opencl", "--dim", "N=4"]) == 0

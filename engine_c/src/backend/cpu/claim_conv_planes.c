@@ -12,6 +12,13 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
            we_planes_of(&conv, conv.weights, p);
 }
 
+/* Is it one of those that the kernel knows at compile time? */
+static bool is_usual(const we_plane *p) {
+    int64_t columns = p->taps[1], step = p->step[1];
+    return p->dilation[1] == 1 &&
+           (((columns == 3 || columns == 5) && step <= 2) || (columns == 7 && step == 1));
+}
+
 /* Every row of the plane is put into the scratch, elements by their remainder where windows step; every
  * output sees all taps. Rows cost something by themselves. Measured on Zen 5, 2026-11-26. */
 static double cost(const void *given) {
@@ -20,7 +27,7 @@ static double cost(const void *given) {
     double taps = (double)(plane->taps[0] * plane->taps[1]), each = plane->step[1] == 1 ? 0.5 : 1;
     return (double)(p->items * p->channels) *
            ((double)plane->in[0] * (60 + each * (double)plane->in[1]) +
-            (double)plane->out[0] * (100 + (double)plane->out[1] * taps / 3));
+            (double)plane->out[0] * (100 + (double)plane->out[1] * taps / (is_usual(plane) ? 3 : 1.5)));
 }
 
 static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {

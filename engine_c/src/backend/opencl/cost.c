@@ -23,7 +23,7 @@ static double bytes_of(const we_program *program, const we_command *c) {
 static double raster_bytes(const we_program *program, const we_command *c) {
     double width = (double)we_dtype_size(program->tensors[c->out].dtype), bytes = 0;
     for (size_t i = 0; i < c->u.raster.count; i++)
-        bytes += (double)we_region_count(&c->u.raster.regions[i]) * width * 2 * SCATTERED / 2;
+        bytes += (double)we_region_count(&c->u.raster.regions[i]) * width * SCATTERED;
     return bytes;
 }
 
@@ -39,8 +39,12 @@ static double loop_ns(const we_opencl_device *d, const we_opencl_parameters *bel
                       const we_program *program, const we_command *c) {
     const we_loop *loop = &c->u.loop;
     double body = 0;
-    if (we_loop_is_simple(program, loop) && loop->independent)
-        return believed->launch + bytes_of(program, c) * SCATTERED / believed->bandwidth;
+    if (we_loop_is_simple(program, loop) && loop->independent) {
+        const we_tensor *out = &program->tensors[loop->body[0].out]; /* of an iteration */
+        double moved =
+            (double)we_loop_iterations(loop) * (double)out->count * (double)we_dtype_size(out->dtype);
+        return believed->launch + 2 * moved * SCATTERED / believed->bandwidth;
+    }
     for (size_t i = 0; i < loop->body_count; i++)
         body += we_opencl_cost_ns(d, believed, program, &loop->body[i]);
     return body * (double)we_loop_iterations(loop);

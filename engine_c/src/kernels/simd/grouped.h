@@ -9,7 +9,8 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
-    MOST_WIDE = 12,                /* outputs of wide groups at once: their sums, a weight and an element */
+    WIDE = WE_GROUP_MOST / LANES,  /* vectors of a wide group */
+    MOST_WIDE = 12 / WIDE,         /* outputs of wide groups at once: their sums, weights and an element */
     OUTPUTS = LANES == 16 ? 8 : 4, /* at once: their sums and what they see stay in registers */
 };
 
@@ -73,47 +74,52 @@ INLINE void filter_all(const we_grouped *g, const float *x, float *y, const int3
         filter_stretch(g, x, y, channel, places, size, (int32_t)(channels - channel));
 }
 
-/* ---- Groups of at least a vector ---- */
+/* ---- Groups of WE_GROUP_MOST, which fill vectors of their own ---- */
 
 /* `many` outputs from the one at x on, whose group begins there: an element of each channel in turn goes to
- * all lanes, from memory. One output alone has several sums, or each would wait for the one before. */
+ * all lanes of its vectors, from memory. One output alone has several sums, or each would wait for the one
+ * before. */
 INLINE void filter_wide(const we_grouped *g, const float *x, float *y, int64_t at, int64_t channel,
                         const int32_t many, const int32_t parts) {
     const we_stretch *s = &g->stretch;
-    VEC sums[MOST_WIDE];
-    UNROLL_ALL for (int32_t o = 0; o < many * parts; o++) sums[o] =
-        g->bias && o < many ? V_LOAD(g->bias + channel) : V_ZERO();
+    VEC sums[MOST_WIDE * WIDE];
+    UNROLL_ALL for (int32_t o = 0; o < many * parts * WIDE; o++) sums[o] =
+        g->bias && o < many * WIDE ? V_LOAD(g->bias + channel + o % WIDE * LANES) : V_ZERO();
     for (int32_t row = 0; row < s->rows; row++) {
         const float *from = x + row * s->x_row, *w = g->weights + row * g->w_row + channel;
         for (int32_t column = 0; column < s->columns; column++, from += s->x_column) {
             for (int32_t j = 0; j < g->size; j += parts, w += parts * s->channels) {
                 UNROLL for (int32_t part = 0; part < parts; part++) {
-                    VEC weight = V_LOAD(w + part * s->channels);
-                    UNROLL_ALL for (int32_t o = 0; o < many; o++) sums[part * many + o] =
-                        V_FMA(weight, V_SPLAT(from[o * s->x_step + j + part]), sums[part * many + o]);
+                    VEC weights[WIDE];
+                    UNROLL for (int32_t v = 0; v < WIDE; v++) weights[v] =
+                        V_LOAD(w + part * s->channels + v * LANES);
+                    UNROLL_ALL for (int32_t o = 0; o < many; o++) {
+                        VEC seen = V_SPLAT(from[o * s->x_step + j + part]),
+                            *sum = sums + (part * many + o) * WIDE;
+                        UNROLL for (int32_t v = 0; v < WIDE; v++) sum[v] = V_FMA(weights[v], seen, sum[v]);
+                    }
                 }
             }
         }
     }
-    UNROLL_ALL for (int32_t o = 0; o < many; o++) {
-        UNROLL for (int32_t part = 1; part < parts; part++) sums[o] = V_ADD(sums[o], sums[part * many + o]);
-        store(g, sums[o], at + o * s->y_step, LANES, y);
+    UNROLL_ALL for (int32_t o = 0; o < many * WIDE; o++) {
+        UNROLL for (int32_t part = 1; part < parts; part++) sums[o] =
+            V_ADD(sums[o], sums[part * many * WIDE + o]);
+        store(g, sums[o], at + o / WIDE * s->y_step + o % WIDE * LANES, LANES, y);
     }
 }
 
 INLINE void filter_all_wide(const we_grouped *g, const float *x, float *y) {
     const we_stretch *s = &g->stretch;
-    for (int64_t channel = 0; channel < s->channels; channel += LANES) {
-        const float *from = x + channel / g->size * g->size;
+    for (int64_t channel = 0; channel < s->channels; channel += WE_GROUP_MOST) {
+        const float *from = x + channel;
         int64_t out = 0, at = channel;
         for (; out + MOST_WIDE <= s->count; out += MOST_WIDE, at += MOST_WIDE * s->y_step)
             filter_wide(g, from + out * s->x_step, y, at, channel, MOST_WIDE, 1);
         for (; out + MOST_WIDE / 2 <= s->count; out += MOST_WIDE / 2, at += MOST_WIDE / 2 * s->y_step)
-            filter_wide(g, from + out * s->x_step, y, at, channel, MOST_WIDE / 2, 1);
-        for (; out + 2 <= s->count; out += 2, at += 2 * s->y_step)
-            filter_wide(g, from + out * s->x_step, y, at, channel, 2, 4);
-        if (out < s->count)
-            filter_wide(g, from + out * s->x_step, y, at, channel, 1, 8);
+            filter_wide(g, from + out * s->x_step, y, at, channel, MOST_WIDE / 2, 2);
+        for (; out < s->count; out++, at += s->y_step)
+            filter_wide(g, from + out * s->x_step, y, at, channel, 1, 4);
     }
 }
 

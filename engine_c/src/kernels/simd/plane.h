@@ -314,6 +314,8 @@ void NAME(plane_filter)(const we_plane *given, const float *x, float *y) {
         filter_rows(&p, begin, 3, ONE, y);
     else if (how == ONE && columns == 5)
         filter_rows(&p, begin, 5, ONE, y);
+    else if (how == ONE && columns == 7)
+        filter_rows(&p, begin, 7, ONE, y);
     else if (how == TWO && columns == 3)
         filter_rows(&p, begin, 3, TWO, y);
     else if (how == TWO && columns == 5)
