@@ -81,11 +81,9 @@ from walle_control.workers.leadership import Leadership
 from walle_shared import __version__
 from walle_shared.clock import Clock
 from walle_shared.errors import NotFound, WalleError
-from walle_shared.exclusive import EXCLUSIVE_KIND
 from walle_shared.observe import get_logger
 from walle_shared.protocol.codec import encode
 from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
-from walle_shared.trust.roles import EXCLUSIVE
 
 _log = get_logger("control.app")
 
@@ -315,12 +313,7 @@ def create_control(
         tasks=tasks,
         releases=releases,
         rollouts=rollouts,
-        exclusive=ExclusiveService(
-            store,
-            clock,
-            config.exclusive,
-            lambda db, manifest: trust_book.sign(db, EXCLUSIVE, EXCLUSIVE_KIND, manifest),
-        ),
+        exclusive=ExclusiveService(store, clock, config.exclusive, trust_book),
         repositories=RepositoriesService(store, clock, config, partial(_import_tag, tasks)),
         telemetry=TelemetryService(database, clock, rollouts.poke, arrivals, sinks),
         audiences=AudiencesService(database, store.files, clock, releases),

@@ -8,8 +8,9 @@ The archive is a tar file::
     control.toml           settings
     static/...             published files; those that the rows name are older than the rows
 
-It restores into SQLite and PostgreSQL alike, whichever it was made from. Restoring jumps ahead in the epochs:
-devices may have seen some that were made after the backup, and take nothing older.
+It restores into SQLite and PostgreSQL alike, whichever it was made from. Restoring jumps ahead in the epochs
+and gives the trust metadata's timestamp and snapshot new keys: devices may have seen versions that were made
+after the backup, and take nothing older by the same keys.
 """
 
 from __future__ import annotations
@@ -32,8 +33,6 @@ import orjson
 from walle_control.config import (
     CONFIG_FILE,
     DatabaseConfig,
-    EpochConfig,
-    TrustConfig,
     default_toml,
     load_config,
 )
@@ -42,7 +41,7 @@ from walle_control.db.dump import TableDigest
 from walle_control.db.files import EPOCH_FILE
 from walle_control.db.migrations import MIGRATIONS
 from walle_control.db.postgres import PostgresBackend
-from walle_control.db.sql import Backend
+from walle_control.db.sql import Backend, Connection
 from walle_control.db.sqlite import SqliteBackend
 from walle_control.db.store import Home, Store
 from walle_control.features.releases import store as releases_store
@@ -51,6 +50,7 @@ from walle_control.features.trust.book import TrustBook
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, StorageError
 from walle_shared.records import RecordError, from_plain, to_plain
+from walle_shared.trust.roles import SNAPSHOT, TIMESTAMP
 
 _FORMAT = 1
 _MANIFEST = "backup.json"
@@ -139,10 +139,18 @@ def restore(archive: Path, root: Path, database_url: str, clock: Clock, last_epo
     with _removed_on_failure(root):
         contents = _restore_all(archive, root, database_url)
     with closing(Store.open(root, database_url)) as store:
-        trust = TrustBook(store.files, store.keyring, clock, TrustConfig())
-        book = EpochBook(store.files, trust, clock, EpochConfig().lifetime_s)
+        config = load_config(root / CONFIG_FILE)
+        trust = TrustBook(store.files, store.keyring, clock, config.trust)
+        book = EpochBook(store.files, trust, clock, config.epoch.lifetime_s)
         at_least = max(contents.epoch + EPOCH_LEAP, last_epoch + 1)
-        store.database.write_sync(lambda db: book.compile_next(db, "restored from a backup", at_least))
+
+        def go_ahead(db: Connection) -> None:
+            for role in (SNAPSHOT, TIMESTAMP):  # devices forget the versions of keys that are no longer used
+                trust.rotate(db, role)
+            book.compile_next(db, "restored from a backup", at_least)
+
+        store.database.write_sync(go_ahead)
+        trust.publish(store.database.read_sync(trust.all_files))
         epoch = book.publish(store.database.read_sync(releases_store.newest_epoch))
     return _result(archive, contents, epoch)
 

@@ -35,12 +35,15 @@ from walle_control.features.tasks.git import TaskSource
 from walle_control.features.tasks.types import SimulationResult
 from walle_shared.clock import FixedClock
 from walle_shared.ids import DeviceId, ReleaseId, TaskVersion
-from walle_shared.manifest import MANIFEST_KIND, Manifest
+from walle_shared.manifest import Manifest
 from walle_shared.observe import configure_logging
 from walle_shared.protocol.codec import decode
-from walle_shared.protocol.messages import EnrolRequest, EpochInfo, FileRef, Report, ReportBatch
+from walle_shared.protocol.messages import EPOCH_KIND, EnrolRequest, EpochInfo, FileRef, Report, ReportBatch
 from walle_shared.signing import SigningKey, check_file, open_envelope
 from walle_shared.targeting import Policy, Snapshot
+from walle_shared.trust.roles import POLICY, bundle_path
+from walle_shared.trust.trusted import follow_role
+from walle_support.trust import believe, drive_folder
 
 TOML = b'[task]\nscenario = "demo"\nname = "greeter"\n\n[[triggers]]\nids = ["page:home.exit"]\n'
 VERSIONS = ("1.0.0", "2.0.0")
@@ -110,6 +113,7 @@ def open_control(store: Store) -> Control:
 
 async def day(control: Control, tell: Callable[..., None]) -> None:
     """What an operator and a device do, each told once it is done."""
+    await control.trust.load()
     await control.devices.load()
     await control.releases.load()
     tell(epoch=control.hub.epoch)
@@ -157,6 +161,7 @@ def check(folder: Path) -> list[str]:
 
 
 async def _check(control: Control, store: Store, told: list[dict[str, Any]]) -> list[str]:
+    await control.trust.load()
     await control.devices.load()
     await control.releases.load()
     wrong = []
@@ -165,8 +170,10 @@ async def _check(control: Control, store: Store, told: list[dict[str, Any]]) -> 
         if not holds:
             wrong.append(what)
 
-    key = store.signing_key.public
-    info = open_envelope(EpochInfo, "epoch", store.files.epoch_path.read_bytes(), [key])
+    trusted = believe(store.home.root, FixedClock())
+    info = open_envelope(
+        EpochInfo, EPOCH_KIND, store.files.epoch_path.read_bytes(), trusted.signatures_of(POLICY)
+    )
     expect(info.epoch >= max([entry.get("epoch", 0) for entry in told], default=0), "the epoch went back")
     data = store.files.read("snapshot", info.snapshot)
     snapshot = decode(Snapshot, data)
@@ -175,8 +182,12 @@ async def _check(control: Control, store: Store, told: list[dict[str, Any]]) -> 
     live = {release for release, state in states.items() if state in ("live", "paused")}
     expect({release.id for release in snapshot.releases} == live, f"the policy has {snapshot}, not {states}")
     for wanted in Policy(snapshot).decide(DeviceId("d1"), {}).values():
-        envelope = store.files.read("manifest", wanted.manifest)
-        manifest = open_envelope(Manifest, MANIFEST_KIND, envelope, [key])
+        path = bundle_path(wanted.scenario, wanted.task, wanted.version)
+        drive_folder(store.home.root, follow_role(trusted, trusted.bin_of(path), {}))
+        trusted.check_bundle(wanted.scenario, wanted.task, wanted.version, wanted.manifest)
+        data = store.files.read("manifest", wanted.manifest)
+        check_file(data, wanted.manifest, path)
+        manifest = decode(Manifest, data)
         for file in manifest.files:
             ref = FileRef(file.sha256, file.size_bytes)
             check_file(store.files.read("blob", ref), ref, file.path)

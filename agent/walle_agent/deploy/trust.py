@@ -19,7 +19,6 @@ from pathlib import Path
 
 import trio
 
-from walle_agent.deploy.verify import EPOCH_KIND
 from walle_agent.link.signed_clock import SignedClock
 from walle_agent.link.transport import Transport
 from walle_agent.state.keeper import StateKeeper
@@ -32,7 +31,7 @@ from walle_shared.errors import (
 )
 from walle_shared.limits import TIME_NONCE_CHARS, TUF_ROOT_MAX_BYTES
 from walle_shared.observe import get_logger
-from walle_shared.protocol.messages import EpochInfo
+from walle_shared.protocol.messages import EPOCH_KIND, EpochInfo
 from walle_shared.signing import open_envelope
 from walle_shared.targeting.policy import Wanted
 from walle_shared.trust.roles import (
@@ -155,9 +154,7 @@ class TrustKeeper:
         path = bundle_path(wanted.scenario, wanted.task, wanted.version)
         trusted = await self._up_to_date()
         async with self._lock:
-            trusted = (
-                self._trusted or trusted
-            )  # another update may have come in between: never keep the older
+            trusted = self._trusted or trusted  # another update may have come between: never keep the older
             if not trusted.has(trusted.bin_of(path)):
                 trusted.judge_at(self._clock.wall_ms())
                 await self._drive(follow_role(trusted, trusted.bin_of(path), self._held))

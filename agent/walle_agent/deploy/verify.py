@@ -10,9 +10,6 @@ from walle_shared.protocol.messages import EpochInfo
 from walle_shared.signing import check_file
 from walle_shared.targeting.policy import Policy, Snapshot, Wanted
 
-#: The kind under which an ``EpochInfo`` is signed.
-EPOCH_KIND = "epoch"
-
 
 def open_snapshot(data: bytes, info: EpochInfo) -> Policy:
     """Check a snapshot against the epoch that names it, and compile it.

@@ -14,7 +14,7 @@ from walle_control.fleet.http import Pool
 from walle_shared.clock import Clock
 from walle_shared.errors import RollbackError, TrustError
 from walle_shared.limits import TUF_ROOT_MAX_BYTES
-from walle_shared.protocol.messages import EpochInfo
+from walle_shared.protocol.messages import EPOCH_KIND, EpochInfo
 from walle_shared.protocol.version import STATIC_ROOT
 from walle_shared.signing import open_envelope
 from walle_shared.targeting.policy import Wanted
@@ -27,8 +27,6 @@ from walle_shared.trust.trusted import (
     follow_role,
     follow_roots,
 )
-
-_EPOCH_KIND = "epoch"
 
 
 class FleetTrust:
@@ -72,7 +70,7 @@ class FleetTrust:
             TransportError: the server is away.
         """
         trusted = await self._believed()
-        info = open_envelope(EpochInfo, _EPOCH_KIND, data, trusted.signatures_of(POLICY))
+        info = open_envelope(EpochInfo, EPOCH_KIND, data, trusted.signatures_of(POLICY))
         if trusted.version < info.approvals:
             async with self._lock:
                 trusted = await self._believed()

@@ -211,7 +211,8 @@ class DecideRequest:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-#: The kind under which a ``Told`` is signed.
+#: The kinds under which an ``EpochInfo`` and a ``Told`` are signed.
+EPOCH_KIND: Final = "epoch"
 TOLD_KIND: Final = "told"
 
 

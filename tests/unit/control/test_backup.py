@@ -23,11 +23,13 @@ from walle_control.features.releases import store as releases_store
 from walle_control.features.releases.types import CreateRelease
 from walle_shared.clock import FixedClock
 from walle_shared.errors import ConfigError, StorageError
-from walle_shared.protocol.messages import EpochInfo, Report, ReportBatch
+from walle_shared.protocol.messages import EPOCH_KIND, EpochInfo, Report, ReportBatch
 from walle_shared.protocol.tunnel import Record, TunnelClass
 from walle_shared.protocol.tunnel_receiver import RecordReceived
 from walle_shared.signing import open_envelope
+from walle_shared.trust.roles import POLICY
 from walle_support.servers import ServerProcess, new_schema
+from walle_support.trust import believe
 
 Make = Callable[[], Any]
 
@@ -117,9 +119,8 @@ async def test_everything_comes_back_and_the_epoch_only_rises(
     assert len(after["epoch"] - before["epoch"]) == 1
     assert after["epoch"] > before.pop("epoch")
     assert {name: after[name] for name in before} == before
-    info = open_envelope(
-        EpochInfo, "epoch", store.files.epoch_path.read_bytes(), [busy.store.signing_key.public]
-    )
+    check = believe(root, clock).signatures_of(POLICY)
+    info = open_envelope(EpochInfo, EPOCH_KIND, store.files.epoch_path.read_bytes(), check)
     assert info.epoch == result.epoch
     assert all(whole for _, whole in store.files.check())
     assert published(busy.store.home.root)

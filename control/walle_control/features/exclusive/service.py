@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import trio
@@ -30,9 +30,10 @@ from walle_control.features.exclusive.types import (
     TakeRequest,
 )
 from walle_control.features.exclusive.urls import check_url, sign_url
+from walle_control.features.trust.book import TrustBook
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, LimitExceeded, NotAllowed, NotFound
-from walle_shared.exclusive import ExclusiveFile, ExclusiveManifest
+from walle_shared.exclusive import EXCLUSIVE_KIND, ExclusiveFile, ExclusiveManifest
 from walle_shared.ids import DeviceId, ScenarioName, TaskName, check_name
 from walle_shared.limits import EXCLUSIVE_FILE_MAX_BYTES, EXCLUSIVE_MAX_FILES
 from walle_shared.manifest import check_bundle_path
@@ -40,9 +41,7 @@ from walle_shared.protocol.messages import ExclusiveOffer
 from walle_shared.sealing import OVERHEAD_BYTES, Purpose, seal, wrap
 from walle_shared.signing import VerifyKey, file_ref
 from walle_shared.targeting.policy import TaskKey
-
-#: Signs a manifest by the role for that, inside a transaction; the bytes of the envelope.
-Sign = Callable[[Connection, ExclusiveManifest], bytes]
+from walle_shared.trust.roles import EXCLUSIVE
 
 #: What one JSON request may have, a file in base64 and ids of devices besides.
 GIVE_MAX_BYTES = EXCLUSIVE_FILE_MAX_BYTES // 3 * 4 + (4 << 20)
@@ -55,14 +54,14 @@ class ExclusiveService:
         data: database, folders and keys.
         clock: stamps and expiries.
         config: lifetimes.
-        sign: signs manifests.
+        trust: signs manifests.
     """
 
-    def __init__(self, data: Store, clock: Clock, config: ExclusiveConfig, sign: Sign) -> None:
+    def __init__(self, data: Store, clock: Clock, config: ExclusiveConfig, trust: TrustBook) -> None:
         self._data = data
         self._clock = clock
         self._config = config
-        self._sign = sign
+        self._trust = trust
         self._files = FileStore(data.home.exclusive)
         self._lock = trio.Lock()  # between a sealed file and the rows that name it
 
@@ -151,10 +150,15 @@ class ExclusiveService:
         """
         key = _key(scenario, task)
         now_ms = self._clock.wall_ms()
-        stored, files = await self._data.database.read(lambda db: self._state(db, device_id, key))
+
+        def look(db: Connection) -> tuple[StoredManifest | None, list[OwnFile], bool]:
+            stored, files = self._state(db, device_id, key)
+            return stored, files, stored is not None and self._holds(db, stored, now_ms)
+
+        stored, files, holds = await self._data.database.read(look)
         if stored is None:
             raise NotFound(f"device {device_id} has no files of its own for {scenario}/{task}")
-        if not stored.envelope or now_ms - stored.signed_ms >= self._config.lifetime_s * 500:
+        if not holds:
             signed, files = await self._data.database.write(lambda db: self._sign_anew(db, device_id, key))
             stored = signed
         expires_ms = now_ms + round(self._config.url_s * 1_000)
@@ -179,6 +183,12 @@ class ExclusiveService:
     ) -> tuple[StoredManifest | None, list[OwnFile]]:
         return store.find_manifest(db, device_id, key), store.files_of(db, device_id, key)
 
+    def _holds(self, db: Connection, stored: StoredManifest, now_ms: int) -> bool:
+        """Whether a manifest may be told as it is: signed, by today's keys, with half of its life left."""
+        if not stored.envelope or now_ms - stored.signed_ms >= self._config.lifetime_s * 500:
+            return False
+        return self._trust.is_signed_now(db, EXCLUSIVE, stored.envelope.encode())
+
     def _sign_anew(
         self, db: Connection, device_id: DeviceId, key: TaskKey
     ) -> tuple[StoredManifest, list[OwnFile]]:
@@ -195,7 +205,9 @@ class ExclusiveService:
             now_ms + round(self._config.lifetime_s * 1_000),
             tuple(_public(file) for file in files),
         )
-        fresh = StoredManifest(counter, self._sign(db, manifest).decode(), now_ms)
+        fresh = StoredManifest(
+            counter, self._trust.sign(db, EXCLUSIVE, EXCLUSIVE_KIND, manifest).decode(), now_ms
+        )
         store.set_manifest(db, device_id, key, fresh)
         return fresh, files
 

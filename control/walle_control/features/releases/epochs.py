@@ -24,13 +24,10 @@ from walle_shared.clock import Clock
 from walle_shared.errors import Conflict, InternalError, LimitExceeded
 from walle_shared.limits import SNAPSHOT_MAX_BYTES
 from walle_shared.protocol.codec import canonical
-from walle_shared.protocol.messages import TOLD_KIND, EpochInfo, Told
+from walle_shared.protocol.messages import EPOCH_KIND, TOLD_KIND, EpochInfo, Told
 from walle_shared.signing import file_ref
 from walle_shared.targeting import Release, Snapshot
 from walle_shared.trust.roles import POLICY, bundle_path
-
-#: The kind under which an ``EpochInfo`` is signed.
-EPOCH_KIND = "epoch"
 
 
 class EpochBook:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from walle_control.db.sql import Connection
 from walle_control.db.store import Store
 from walle_control.features.releases import store as rows
-from walle_control.features.releases.epochs import EPOCH_KIND
 from walle_control.features.releases.store import EpochRow
 from walle_control.features.releases.types import ReleaseRow
 from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan, RolloutStage
@@ -15,7 +14,7 @@ from walle_control.features.tasks import read_model as tasks
 from walle_control.features.trust.book import TrustBook
 from walle_shared.errors import NotFound
 from walle_shared.protocol.codec import decode
-from walle_shared.protocol.messages import EpochInfo
+from walle_shared.protocol.messages import EPOCH_KIND, EpochInfo
 from walle_shared.signing import open_envelope, signed_by
 from walle_shared.targeting import SHARE_ONE, Snapshot
 from walle_shared.trust.roles import POLICY

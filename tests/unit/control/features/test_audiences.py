@@ -7,17 +7,21 @@ from walle_control.features.audiences.types import HoldoutWish, SaidAttributes, 
 from walle_control.features.releases.types import CreateRelease, ExplainRequest, Terms
 from walle_control.features.rollouts.guard import GuardSettings
 from walle_control.features.rollouts.trial import Trial, Vote
+from walle_shared.clock import FixedClock
 from walle_shared.errors import ConfigError, NotFound
 from walle_shared.protocol.codec import decode
-from walle_shared.protocol.messages import TOLD_KIND, EpochInfo, Report, ReportBatch, Told
+from walle_shared.protocol.messages import EPOCH_KIND, TOLD_KIND, EpochInfo, Report, ReportBatch, Told
 from walle_shared.signing import open_envelope
 from walle_shared.targeting import Holdout, IdSet, Policy, PredicateError, Segment, Snapshot
 from walle_shared.targeting.attributes import Attribute
+from walle_shared.trust.roles import POLICY
+from walle_support.trust import believe
 
 
 def snapshot(store) -> Snapshot:
     """What a device would read from the static files."""
-    info = open_envelope(EpochInfo, "epoch", store.files.epoch_path.read_bytes(), [store.signing_key.public])
+    check = believe(store.home.root, FixedClock()).signatures_of(POLICY)
+    info = open_envelope(EpochInfo, EPOCH_KIND, store.files.epoch_path.read_bytes(), check)
     return decode(Snapshot, store.files.read("snapshot", info.snapshot))
 
 
@@ -219,7 +223,9 @@ async def test_a_device_is_told_for_itself_and_for_a_while(control, store, impor
 
 async def told_by(store, anyone, device, epoch: int) -> Told:
     answer = await anyone.post("/d/v1/decide", json={"epoch": epoch}, headers=device.headers)
-    return open_envelope(Told, TOLD_KIND, answer.content, [store.signing_key.public])
+    return open_envelope(
+        Told, TOLD_KIND, answer.content, believe(store.home.root, FixedClock()).signatures_of(POLICY)
+    )
 
 
 async def test_only_declared_server_attributes_can_be_said_of_a_device(control, enrol, admin):

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import itertools
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,8 +40,10 @@ from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, Sha256, TaskName
 from walle_shared.manifest import OwnSection, TaskFile, TaskHead
 from walle_shared.protocol.messages import ExclusiveOffer
 from walle_shared.signing import SigningKey, open_envelope, sha256_hex, sign_envelope
+from walle_shared.trust.roles import EXCLUSIVE
 from walle_support.device import FakeTriggers
 from walle_support.power import Disk, PowerCut
+from walle_support.trust import believe
 
 KEY = (ScenarioName("demo"), TaskName("greeter"))
 LETTER = b"for your eyes only " * 500
@@ -61,7 +63,7 @@ class Receiver:
     registry: TaskRegistry
     store: StateStore
     session: Session
-    opens: list[Callable[[bytes], ExclusiveManifest]]
+    opens: list[Callable[[bytes], Awaitable[ExclusiveManifest]]]
 
     @property
     def id(self) -> DeviceId:
@@ -96,8 +98,15 @@ def receiver(app, control: Control, store, clock: FixedClock, tmp_path: Path):  
         )  # fmt: skip
         await registry.activate(task)
         content = ContentStore(folder / "sealed")
-        public = store.signing_key.public
-        opens = [lambda data: open_envelope(ExclusiveManifest, EXCLUSIVE_KIND, data, [public])]
+
+        async def open_signed(data: bytes) -> ExclusiveManifest:
+            check = believe(store.home.root, FixedClock()).signatures_of(EXCLUSIVE)
+            return open_envelope(ExclusiveManifest, EXCLUSIVE_KIND, data, check)
+
+        async def now_ms() -> int:
+            return clock.wall_ms()
+
+        opens = [open_signed]
         async with Transport("http://control", wire=httpx.ASGITransport(app)) as transport:
             session = Session(transport, states, clock, profile={}, enrol_token=token.token)
             await session.credential()
@@ -108,7 +117,7 @@ def receiver(app, control: Control, store, clock: FixedClock, tmp_path: Path):  
                 registry,
                 content,
                 Downloader(transport, content, attempts=2, base_s=0.001, cap_s=0.002),
-                OwnLinks(folder / "own", lambda data: opens[0](data), clock.wall_ms),
+                OwnLinks(folder / "own", lambda data: opens[0](data), now_ms),
                 poll_s=60.0,
             )
             yield Receiver(files, task, registry, states, session, opens)
@@ -169,10 +178,10 @@ async def test_another_device_can_neither_ask_nor_open(control: Control, receive
         with pytest.raises(NotFound):
             await control.exclusive.offer(thief.id, *KEY)
         stolen = await control.exclusive.offer(phone.id, *KEY)
-        manifest = phone.opens[0](stolen.envelope.encode())
+        manifest = await phone.opens[0](stolen.envelope.encode())
         (file,) = manifest.files
         with pytest.raises(SignatureError, match="was offered to"):
-            thief.own._check(thief.id, KEY, stolen.envelope.encode())
+            await thief.own._check(thief.id, KEY, stolen.envelope.encode())
         path = thief.own._content.path(file.sealed.sha256)
         path.write_bytes((await control.exclusive.open(file.sealed.sha256, **_query(stolen))).read_bytes())
         for claimed in (manifest, replace(manifest, device_id=thief.id)):
@@ -212,8 +221,8 @@ async def test_a_forged_manifest_or_a_wrong_file_changes_nothing(control: Contro
         assert phone.store.state.own_record(KEY).counter == 1
         right = phone.opens[0]
 
-        def forged(data: bytes) -> ExclusiveManifest:
-            return right(sign_envelope(EXCLUSIVE_KIND, right(data), SigningKey.generate()))
+        async def forged(data: bytes) -> ExclusiveManifest:
+            return await right(sign_envelope(EXCLUSIVE_KIND, await right(data), [SigningKey.generate()]))
 
         phone.opens[0] = forged
         with pytest.raises(SignatureError):
@@ -226,8 +235,8 @@ async def test_a_key_of_another_counter_does_not_open(control: Control, receiver
         await give(control, phone.id)
         right = phone.opens[0]
 
-        def other_counter(data: bytes) -> ExclusiveManifest:
-            manifest = right(data)
+        async def other_counter(data: bytes) -> ExclusiveManifest:
+            manifest = await right(data)
             (file,) = manifest.files
             return replace(manifest, counter=5, files=(replace(file, extra={**file.extra, "counter": 2}),))
 
@@ -247,8 +256,12 @@ async def test_a_manifest_is_signed_anew_before_it_expires_and_refused_after(  #
         assert await phone.refresh() == LETTER
         assert phone.store.state.own_record(KEY).counter == 2
         clock.advance(16 * 24 * 3_600)
-        manifest = phone.opens[0](old.envelope.encode())
-        phone.opens[0] = lambda _: replace(manifest, counter=9)
+        manifest = await phone.opens[0](old.envelope.encode())
+
+        async def higher_counter(_: bytes) -> ExclusiveManifest:
+            return replace(manifest, counter=9)
+
+        phone.opens[0] = higher_counter
         with pytest.raises(ExpiredError):
             await phone.refresh()
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from walle_control.features.releases.epochs import EPOCH_KIND
 from walle_control.features.releases.types import (
     ACTIONS,
     TRANSITIONS,
@@ -17,7 +16,7 @@ from walle_control.percent import percent_of, share_of
 from walle_shared.clock import FixedClock
 from walle_shared.errors import ConfigError, Conflict, NotFound
 from walle_shared.protocol.codec import decode
-from walle_shared.protocol.messages import EpochInfo
+from walle_shared.protocol.messages import EPOCH_KIND, EpochInfo
 from walle_shared.signing import open_envelope
 from walle_shared.targeting import Policy, Snapshot
 from walle_shared.trust.roles import POLICY

@@ -16,13 +16,14 @@ import trio
 
 from walle_control import setup
 from walle_control.app import Control
-from walle_control.config import ControlConfig, GitConfig, ImportConfig
+from walle_control.config import ControlConfig, GitConfig, ImportConfig, TrustConfig
 from walle_control.db.store import Store
 from walle_control.features.repositories.credentials import Credential, read_credential
 from walle_control.features.repositories.mirrors import check_url, mirror_path
 from walle_control.features.repositories.types import Repository
 from walle_control.features.tasks import store as versions
 from walle_control.features.tasks.types import ImportRequest
+from walle_control.features.trust.book import TrustBook
 from walle_shared.clock import FixedClock
 from walle_shared.errors import (
     ConfigError,
@@ -504,7 +505,9 @@ async def test_a_lost_database_is_made_anew_with_the_same_digests(
 
         published = open_published(again)
         assert published is not None
-        book = EpochBook(again.files, again.signing_key, FixedClock(), 1e6)
+        clock = FixedClock()
+        trust = TrustBook(again.files, again.keyring, clock, TrustConfig())
+        book = EpochBook(again.files, trust, clock, 1e6)
         number = again.database.write_sync(lambda db: book.compile_next(db, "go on"))
         assert number == published.info.epoch + 1
         newest = again.database.read_sync(releases.newest_epoch)
