@@ -139,13 +139,17 @@ async def main():
             control.releases = (releases[turn % 3],)
             control.publish()
             await device.catch_up()
+            print("changed", flush=True)
 
 trio.run(main)
 """
 
 
 def kill_after(folder: Path, seed: str, life: int) -> None:
-    """Start a device that is never at rest, and kill it a little later, in later lives once it is settled."""
+    """Start a device that is never at rest, and kill it a little after it came up.
+
+    Every other time it has changed over once by then, however slow the disk is.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", VICTIM, str(folder), seed, str(life * 100_000), str(int(life > 2))],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")},
@@ -154,7 +158,7 @@ def kill_after(folder: Path, seed: str, life: int) -> None:
     assert process.stdout is not None
     with process.stdout:
         for line in process.stdout:
-            if line == b"up\n":
+            if line == (b"changed\n" if life % 2 else b"up\n"):
                 break
         time.sleep(0.03 + 0.017 * life)  # real time: the victim is another process
         process.send_signal(signal.SIGKILL)

@@ -97,7 +97,7 @@ class FileStore:
                 published = self.epoch_path.read_bytes()
             except FileNotFoundError:
                 published = b""
-            if _age(published) < _age(envelope):
+            if published != envelope and _age(published) <= _age(envelope):
                 _write_atomically(self.epoch_path, envelope)
 
     def put_metadata(self, name: str, data: bytes) -> None:

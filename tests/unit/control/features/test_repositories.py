@@ -241,7 +241,7 @@ class TestLimits:
         with pytest.raises(PeerTimeout, match=r"git\.timeout_s"):
             await control.repositories.sync("shop")
         with trio.fail_after(10):
-            while _lives(int((tmp_path / "child").read_text())):  # noqa: ASYNC110  # it tells nobody
+            while _lives(tmp_path / "child"):  # noqa: ASYNC110  # it tells nobody
                 await trio.sleep(0.01)
 
     @pytest.mark.parametrize("config", [lambda _: GitConfig("/no/git")], indirect=True)
@@ -251,10 +251,12 @@ class TestLimits:
             await control.repositories.sync("shop")
 
 
-def _lives(pid: int) -> bool:
+def _lives(pid_file: Path) -> bool:
+    """Whether a process lives, if it came as far as being written down."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+        stat = Path(f"/proc/{int(pid_file.read_text() or 0)}/stat")
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
