@@ -47,14 +47,24 @@ def clock() -> FixedClock:
     return FixedClock()
 
 
-#: Tests whose SQL the other modules run too, or that take long for other reasons: ``nox -s postgres``.
-_LATER_ON_POSTGRES = ("test_tasks", "test_task_declarations", "test_stream", "test_trial")
+#: What runs on PostgreSQL in the default suite too; ``nox -s postgres`` runs the rest of it there.
+_ALWAYS_ON_POSTGRES = frozenset(
+    {
+        "test_connection",
+        "test_migrations",
+        "test_releases",
+        "test_devices",
+        "test_rollouts",
+        "test_sinks",
+        "test_audit",
+    }
+)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what needs a database on each kind of database."""
-    later = metafunc.module.__name__.rpartition(".")[2] in _LATER_ON_POSTGRES
-    marks = [pytest.mark.slow_session] if later else []
+    always = metafunc.module.__name__.rpartition(".")[2] in _ALWAYS_ON_POSTGRES
+    marks = [] if always else [pytest.mark.slow_session]
     chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     if "backend" in metafunc.fixturenames and "backend" not in chosen:
         metafunc.parametrize("backend", ["sqlite", pytest.param("postgres", marks=marks)])
