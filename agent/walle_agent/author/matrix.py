@@ -344,17 +344,16 @@ def _golden_failures(path: Path, found: Sequence[Mapping[str, Any]], suite: Suit
 
 def _with_numbers(value: Any, fields: Sequence[str], name: str = "") -> Any:
     """A JSON value with its texts of packed numbers unpacked."""
-    match value:
-        case dict():
-            return {key: _with_numbers(item, fields, key) for key, item in value.items()}
-        case list():
-            return [_with_numbers(item, fields, name) for item in value]
-        case str() if name in fields:
-            try:
-                data = base64.b64decode(value, validate=True)
-                return [number for (number,) in struct.iter_unpack("<f", data)]
-            except (binascii.Error, struct.error):
-                return value
+    if isinstance(value, dict):
+        return {key: _with_numbers(item, fields, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_numbers(item, fields, name) for item in value]
+    if isinstance(value, str) and name in fields:
+        try:
+            data = base64.b64decode(value, validate=True)
+            return [number for (number,) in struct.iter_unpack("<f", data)]
+        except (binascii.Error, struct.error):
+            return value
     return value
 
 
