@@ -139,13 +139,14 @@ async def main():
             control.releases = (releases[turn % 3],)
             control.publish()
             await device.catch_up()
+            print("changed", flush=True)
 
 trio.run(main)
 """
 
 
-def kill_after(folder: Path, key_hex: str, life: int) -> None:
-    """Start a device that is never at rest, and kill it a little after it came up."""
+def kill_after(folder: Path, key_hex: str, life: int, word: bytes) -> None:
+    """Start a device that is never at rest, and kill it a little after it said a word."""
     process = subprocess.Popen(
         [sys.executable, "-c", VICTIM, str(folder), key_hex, str(life * 100_000)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")},
@@ -154,7 +155,7 @@ def kill_after(folder: Path, key_hex: str, life: int) -> None:
     assert process.stdout is not None
     with process.stdout:
         for line in process.stdout:
-            if line == b"up\n":
+            if line.strip() == word:
                 break
         time.sleep(0.03 + 0.017 * life)  # real time: the victim is another process
         process.send_signal(signal.SIGKILL)
@@ -165,7 +166,8 @@ def kill_after(folder: Path, key_hex: str, life: int) -> None:
 async def test_sigkill_at_any_moment_leaves_a_whole_version(tmp_path: Path) -> None:
     control = SimulatedControl()
     for life in range(6):
-        await trio.to_thread.run_sync(kill_after, tmp_path / "device", control.key.to_hex(), life)
+        word = b"changed" if life == 5 else b"up"  # the last one has installed something, however slowly
+        await trio.to_thread.run_sync(kill_after, tmp_path / "device", control.key.to_hex(), life, word)
         async with live(tmp_path / "device", control) as device:
             await check_invariants(device)
             assert device.corruptions == []
