@@ -103,6 +103,30 @@ def test_the_command_runs_a_fleet_and_draws_its_coverage(control, tmp_path):
     assert OLD in chart.read_text()
 
 
+def test_a_release_that_is_refused_is_one_sentence(control):
+    words = [
+        "fleet-sim",
+        "--devices",
+        "2",
+        "--release",
+        f"{SCENARIO}/greeter",
+        "9.9.9",
+        "--data",
+        control.data,
+    ]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("walle-control"), *words],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    complaint = done.stderr.decode().splitlines()[-1]
+    assert complaint.startswith(
+        f"walle-control: error: version 9.9.9 of task {SCENARIO}/greeter was not imported"
+    )
+
+
 #: How far the model's part of the devices may be from the real one at any time: at most what chance moves the
 #: curve of so many devices by (Kolmogorov-Smirnov, one in a thousand), and what a busy machine adds.
 TOLERANCE = 0.15

@@ -88,7 +88,8 @@ class Deployer:
         self._reporter = reporter
         self._config = config
         self._target: Target | None = None
-        self._begun: dict[TaskKey, Wanted] = {}  # installations whose end was not told yet
+        self._begun: dict[TaskKey, Wanted] = {}  # installations that have not succeeded
+        self._untold: set[TaskKey] = set()  # those of them of which nothing was said since they began
         self._changed = trio.Event()
         self._littered = True  # after a start, or a failure, files may lie about that nothing needs
         self._starting = trio.Lock()
@@ -313,15 +314,23 @@ class Deployer:
         _log.warning("task_isolated", task=task.key[1], version=task.version, reason=reason)
 
     async def _tell_given_up(self, target: Target) -> None:
-        """Say of installations that nobody wants any more that they are over, and what runs here instead."""
+        """Say of installations that nobody wants any more that they are over, and what runs after all."""
         for key, begun in list(self._begun.items()):
             wanted = target.wanted.get(key)
             if wanted is not None and wanted.release_id == begun.release_id:
                 continue
-            message = "another release is wanted"
-            await self._report(
-                begun, "install", "failure", attempt=1, error_class="user", code="superseded", message=message
-            )
+            del self._begun[key]
+            if key in self._untold:
+                message = "another release is wanted"
+                await self._report(
+                    begun,
+                    "install",
+                    "failure",
+                    attempt=1,
+                    error_class="user",
+                    code="superseded",
+                    message=message,
+                )
             record = self._keeper.state.record(key)
             if record.active is not None:
                 active = record.slot(record.active)
@@ -371,6 +380,7 @@ class Deployer:
                 if attempt == 1:
                     await self._report(replace(wanted, control_of=NO_RELEASE), "start", "success", attempt=1)
                 self._begun[step.key] = wanted
+                self._untold.add(step.key)
                 await self._steps.install(step)
             case Switch(wanted=wanted):
                 attempt, since = started.setdefault(step.key, (1, perf_counter()))
@@ -486,7 +496,10 @@ class Deployer:
         message: str = "",
     ) -> None:
         if stage == "install":
-            self._begun.pop((wanted.scenario, wanted.task), None)
+            key = (wanted.scenario, wanted.task)
+            self._untold.discard(key)
+            if outcome == "success":
+                self._begun.pop(key, None)
         await self._reporter.put(
             Report(
                 new_report_id(),

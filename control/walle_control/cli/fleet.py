@@ -17,7 +17,7 @@ from walle_control.fleet.model import check_model, parse_model, run_model, serve
 from walle_control.fleet.plot import line_chart, thin
 from walle_control.fleet.scenario import Scenario, check_scenario, parse_scenario
 from walle_control.fleet.simulator import Fleet, Target, open_fleet
-from walle_shared.errors import ConfigError
+from walle_shared.errors import ConfigError, WalleError
 from walle_shared.units import format_bytes
 
 _TOKEN_VALID_S = 7 * 86_400.0
@@ -129,6 +129,7 @@ async def _run(
     arguments: argparse.Namespace, scenario: Scenario, target: Target, client: AdminClient
 ) -> tuple[bool, dict[str, Any], dict[str, list[tuple[float, float]]]]:
     reached = arguments.release is None
+    refused: WalleError | None = None
     async with open_fleet(scenario, target) as fleet, trio.open_nursery() as nursery:
         if not arguments.json:
             nursery.start_soon(_show_progress, fleet)
@@ -136,15 +137,27 @@ async def _run(
             await fleet.wait_enrolled()
             if arguments.release is None:
                 await trio.sleep_forever()
-            task, version = arguments.release
-            body = dict(zip(("scenario", "task"), task.split("/", 1), strict=False)) | {"version": version}
-            await trio.to_thread.run_sync(client.post, "releases", body)
-            await fleet.wait_covered(f"{task} {version}", arguments.until)
-            reached = True
+            refused = await _release(arguments.release, client)
+            if refused is None:
+                await fleet.wait_covered(" ".join(arguments.release), arguments.until)
+                reached = True
         nursery.cancel_scope.cancel()
+    if refused is not None:  # raised here, where no nursery wraps it
+        raise refused
     tally, pool = fleet.tally, fleet.world.pool
     curves = {name: tally.coverage(name, scenario.devices) for name in sorted(tally.activations)}
     return reached, tally.summary(scenario.devices, pool.requests, pool.received_bytes), curves
+
+
+async def _release(what: tuple[str, str], client: AdminClient) -> WalleError | None:
+    """Release a version to all; why not, if the server refuses."""
+    scenario, _, task = what[0].partition("/")
+    body = {"scenario": scenario, "task": task, "version": what[1]}
+    try:
+        await trio.to_thread.run_sync(client.post, "releases", body)
+    except WalleError as error:
+        return error
+    return None
 
 
 async def _show_progress(fleet: Fleet) -> None:

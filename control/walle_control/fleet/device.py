@@ -139,7 +139,8 @@ class SimulatedDevice:
         self._compared: set[ReleaseId] = set()
         self._reports: list[Report] = []
         self._begun: set[ReleaseId] = set()
-        self._open: dict[TaskKey, Wanted] = {}  # installations whose end was not told yet
+        self._open: dict[TaskKey, Wanted] = {}  # installations that have not succeeded
+        self._untold: set[TaskKey] = set()  # those of them of which nothing was said since they began
         self._poked = trio.Event()
         self._news = True  # the epoch is to be read
 
@@ -319,7 +320,9 @@ class SimulatedDevice:
         for key, begun in list(self._open.items()):
             target = wanted.get(key)
             if target is None or target.release_id != begun.release_id:
-                self._report(begun, "install", "failure", "user", "superseded")
+                del self._open[key]
+                if key in self._untold:
+                    self._report(begun, "install", "failure", "user", "superseded")
                 if active := self._active.get(key):
                     self._report(replace(active, votes=False, control_of=NO_RELEASE), "revert")
 
@@ -341,6 +344,7 @@ class SimulatedDevice:
                 self._begun.add(wanted.release_id)
                 self._report(replace(wanted, control_of=NO_RELEASE), "start")
             self._open[key] = wanted
+            self._untold.add(key)
             began = trio.current_time()
             try:
                 await self._pull(wanted)
@@ -422,7 +426,10 @@ class SimulatedDevice:
         peak_bytes: int = 0,
     ) -> None:
         if stage == "install":
-            self._open.pop((wanted.scenario, wanted.task), None)
+            key = (wanted.scenario, wanted.task)
+            self._untold.discard(key)
+            if outcome == "success":
+                self._open.pop(key, None)
         self._reports.append(
             Report(
                 secrets.token_hex(8),

@@ -56,24 +56,24 @@ async def test_from_release_to_stored_row_and_back_after_a_bad_version(tmp_path:
                     config, clock=FixedClock(ISSUED_MS), wire=control.wire(), task_status=task_status
                 )
             )
-            await control.wait_reports(1)  # installed
+            await control.wait_reports(2)  # begun and installed
             await agent.streams.inlet.emit(make_event("click", event_id="go", args={"value": 7}))
-            await control.wait_reports(2)
+            await control.wait_reports(3)
             assert await agent.streams.read_rows(("demo", "reader"), "reads") == [{"value": 7}]  # type: ignore[arg-type]
 
             bad = control.release(
                 control.add_version(version="2.0", files={"main.py": b"def run():\n    1 / 0\n"}),
                 version="2.0",
             )
-            await control.wait_reports(3)
-            await agent.streams.inlet.emit(make_event("click", event_id="go", args={"value": 8}))
-            await control.wait_reports(4)
-            control.roll_back(bad)
             await control.wait_reports(5)
-            await agent.streams.inlet.emit(make_event("click", event_id="go", args={"value": 9}))
+            await agent.streams.inlet.emit(make_event("click", event_id="go", args={"value": 8}))
             await control.wait_reports(6)
+            control.roll_back(bad)
+            await control.wait_reports(7)
+            await agent.streams.inlet.emit(make_event("click", event_id="go", args={"value": 9}))
+            await control.wait_reports(8)
             assert runs(control.reports) == [("1.0", "success"), ("2.0", "failure"), ("1.0", "success")]
-            assert "ZeroDivisionError" in control.reports[3].message
+            assert "ZeroDivisionError" in control.reports[5].message
 
             with pytest.raises(ConfigError, match="another agent uses this folder"):
                 await app.run_agent(config, wire=control.wire())

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import accumulate
 
 #: Values below this are all the same: a nanosecond, in milliseconds.
 SMALLEST = 1e-6
@@ -53,9 +54,8 @@ class QuantileSketch:
         """A value that ``part`` of the values do not exceed (0.5: the lower median); None before one."""
         if not self.count:
             return None
-        rank, bucket = max(1, math.ceil(part * self.count)), 0
-        for bucket in sorted(self._counts):
-            rank -= self._counts[bucket]
-            if rank <= 0:
-                break
+        rank = max(1, math.ceil(part * self.count))
+        buckets = sorted(self._counts)
+        sums = accumulate(self._counts[bucket] for bucket in buckets)
+        bucket = next(bucket for bucket, below in zip(buckets, sums, strict=True) if below >= rank)
         return 2 * self._gamma**bucket / (self._gamma + 1)

@@ -357,6 +357,23 @@ async def test_nothing_is_activated_when_the_epoch_moved_on(tmp_path: Path) -> N
         ]
 
 
+async def test_a_device_says_what_it_runs_once_what_failed_is_no_longer_wanted(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    old = control.release(control.add_version())
+    async with live(tmp_path, control, config=DeploySection(download_attempts=1)) as device:
+        await device.catch_up()
+        newer = control.release(control.add_version(version="2.0", files={"m.bin": BIG}), version="2.0")
+        control.distort(f"/s/blob/{sha256_hex(BIG)}", unreachable, times=20)
+        await device.catch_up()
+        control.roll_back(newer)
+        await device.catch_up()
+        said = [(r.stage, r.outcome, r.error_class, r.release_id) for r in device.queued_reports()]
+        assert said[3:] == [("install", "failure", "network", newer), ("revert", "success", "none", old)]
+        before = len(said)
+        await device.deployer.converge()
+        assert len(device.queued_reports()) == before
+
+
 async def test_a_device_whose_installation_was_given_up_says_what_it_runs(tmp_path: Path) -> None:
     control = SimulatedControl()
     old = control.release(control.add_version())
