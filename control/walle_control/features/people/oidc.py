@@ -75,7 +75,7 @@ def parse_roles(lines: tuple[str, ...]) -> RoleMap:
     for line in lines:
         value, colon, right = (part.strip() for part in line.rpartition(":"))
         word, _, scenario = (part.strip() for part in right.partition(" of "))
-        role: Role | None = next((role for role in ROLE_NAMES if role == word), None)
+        role: Role | None = next((known for known in ROLE_NAMES if known == word), None)
         if not colon or not value or role is None:
             raise ConfigError(
                 f"oidc.roles: {line[:80]!r} must be like 'claim value: operator of shop' or 'value: admin'"
