@@ -45,6 +45,7 @@ class LiveControl(ControlPlane):
         """Ask anything of the server."""
         assert self._client is not None
         return self._client.request(method, path, json=body)
+
     def let_drafts_through(self) -> None:
         """Release what fails its simulations too; before the start."""
         self.command("init")
