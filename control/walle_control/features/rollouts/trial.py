@@ -219,12 +219,12 @@ class Trial:
     def _measure(self, vote: Vote) -> None:
         arm = self._arms[vote.arm]
         arm.durations_ms.add(vote.duration_ms)
-        if self._compared:
+        if self._compares(vote.arm):
             self._duration.add(vote.arm, vote.duration_ms)
         if not vote.peak_bytes:  # an agent from before it was told
             return
         arm.peaks_bytes.add(vote.peak_bytes)
-        if self._compared:
+        if self._compares(vote.arm):
             self._memory.add(vote.arm, vote.peak_bytes)
 
     def _fail(self, vote: Vote) -> None:
