@@ -15,7 +15,7 @@ import pytest
 
 from walle_control import setup
 from walle_control.app import Control, create_control
-from walle_control.config import ControlConfig
+from walle_control.config import ControlConfig, ImportConfig, TrustConfig
 from walle_control.db import dump
 from walle_control.db.postgres import PostgresConnection
 from walle_control.db.sql import Connection
@@ -27,6 +27,7 @@ from walle_control.features.releases.types import CreateRelease
 from walle_control.features.tasks import store as tasks_store
 from walle_control.features.tasks.types import VersionRow
 from walle_control.features.telemetry import store as telemetry_store
+from walle_control.features.trust.book import TrustBook
 from walle_shared.clock import FixedClock
 from walle_shared.errors import ConnectionLost
 from walle_shared.ids import DeviceId
@@ -41,6 +42,7 @@ from walle_shared.protocol.messages import (
 from walle_shared.protocol.tunnel import Record, TunnelClass
 from walle_shared.protocol.tunnel_receiver import HelloReceived, RecordReceived
 from walle_shared.signing import SigningKey
+from walle_shared.trust.roles import bundle_path
 
 BATCH = TunnelClass.BATCH
 NOBODY = DeviceId("")
@@ -65,10 +67,17 @@ class Rig:
 
     async def prepare(self) -> None:
         control = self.control
+        await control.trust.load()
         await control.devices.load()
         await control.releases.load()
         row = VersionRow("demo", "greeter", "1.0.0", "commit", FileRef("0" * 64, 1), 1, 1, 5)  # type: ignore[arg-type]
-        await control.store.database.write(lambda db: tasks_store.insert_version(db, row))
+        trust = TrustBook(control.store.files, control.store.keyring, self.clock, TrustConfig())
+
+        def import_version(db: Connection) -> None:
+            tasks_store.insert_version(db, row)
+            trust.approve(db, {bundle_path("demo", "greeter", "1.0.0"): row.manifest})
+
+        await control.store.database.write(import_version)
         self.token = (await control.devices.create_enrol_token(EnrolTokenRequest(uses=10_000), "anna")).token
         self.key = SigningKey.generate()
         self.device = (await control.devices.enrol(self.request(self.key))).device_id
@@ -184,7 +193,8 @@ async def rig(tmp_path: Path, postgres_schema: str, monkeypatch: pytest.MonkeyPa
     setup.init(tmp_path / "data", clock, postgres_schema)
     store = Store.open(tmp_path / "data", postgres_schema)
     watching = store.database.backend.connect()
-    rig = Rig(create_control(ControlConfig(), clock=clock, store=store), clock, watching)
+    config = ControlConfig(tasks=ImportConfig(require_simulation=False))
+    rig = Rig(create_control(config, clock=clock, store=store), clock, watching)
     await rig.prepare()
     yield rig
     watching.close()

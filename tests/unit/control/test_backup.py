@@ -27,9 +27,10 @@ from walle_shared.protocol.messages import EPOCH_KIND, EpochInfo, Report, Report
 from walle_shared.protocol.tunnel import Record, TunnelClass
 from walle_shared.protocol.tunnel_receiver import RecordReceived
 from walle_shared.signing import open_envelope
-from walle_shared.trust.roles import POLICY
+from walle_shared.trust.roles import POLICY, ROOT, file_name
+from walle_shared.trust.trusted import TrustedSet, follow_metadata, follow_roots
 from walle_support.servers import ServerProcess, new_schema
-from walle_support.trust import believe
+from walle_support.trust import believe, drive_folder
 
 Make = Callable[[], Any]
 
@@ -118,6 +119,7 @@ async def test_everything_comes_back_and_the_epoch_only_rises(
     assert result.epoch == made.epoch + archives.EPOCH_LEAP
     assert len(after["epoch"] - before["epoch"]) == 1
     assert after["epoch"] > before.pop("epoch")
+    assert after["trust_metadata"] != before.pop("trust_metadata")  # tried below, by a device
     assert {name: after[name] for name in before} == before
     check = believe(root, clock).signatures_of(POLICY)
     info = open_envelope(EpochInfo, EPOCH_KIND, store.files.epoch_path.read_bytes(), check)
@@ -129,6 +131,23 @@ async def test_everything_comes_back_and_the_epoch_only_rises(
     for name in ("admin.token", "keys/signing.key", "keys/credential.key"):
         assert (root / name).read_text() == (busy.store.home.root / name).read_text()
         assert mode(root / name) == 0o600
+
+
+async def test_a_device_that_saw_more_than_the_backup_goes_on_with_what_was_restored(
+    busy: Control, archive: Path, imported: Any, database_url: str, clock: FixedClock, tmp_path: Path
+) -> None:
+    make_backup(busy, archive, database_url, clock)
+    for version in ("1.1.0", "1.2.0"):
+        await imported(version)
+    old, root = busy.store.home.root, tmp_path / "restored"
+    held = {role: data for role, _, data in busy.store.database.read_sync(busy.trust._book.current_files)}
+    believed = believe(old, clock)
+    archives.restore(archive, root, "", clock)
+    device = TrustedSet((old / "static" / "tuf" / file_name(ROOT, 1)).read_bytes())
+    drive_folder(root, follow_roots(device))
+    device.judge_at(clock.wall_ms())
+    drive_folder(root, follow_metadata(device, held))
+    assert device.version < believed.version
 
 
 async def test_what_comes_later_gets_ids_of_its_own(

@@ -111,18 +111,20 @@ async def test_a_tag_that_moved_is_refused(control: Control, source, good_files)
     assert "tags must not move" in failure.error
 
 
-async def test_the_same_tag_makes_the_same_bytes_on_another_server(tmp_path: Path, source, converter) -> None:  # type: ignore[no-untyped-def]
+async def test_the_same_tag_makes_the_same_bytes_on_another_server(  # type: ignore[no-untyped-def]
+    tmp_path: Path, source, converter, simulator
+) -> None:
     from walle_control.features.tasks.service import TasksService
 
     clock, found = FixedClock(), []
     for number in range(2):
         root = tmp_path / f"server-{number}"
         setup.init(root, clock)
-        if number:  # the same key signs the same bytes
-            for name in ("signing.key", "signing.pub"):
-                (root / "keys" / name).write_bytes((tmp_path / "server-0" / "keys" / name).read_bytes())
         store = Store.open(root)
-        service = TasksService(store, clock, ControlConfig(), converter)
+        trust = TrustBook(store.files, store.keyring, clock, TrustConfig())
+        service = TasksService(
+            store, clock, ControlConfig(), trust, trio.lowlevel.checkpoint, converter, simulator
+        )
         for version in ("1.0.0", "1.1.0"):
             await service.import_version(ImportRequest(str(source.path), "greeter", version), "anna")
         store.close()
@@ -505,11 +507,10 @@ async def test_a_lost_database_is_made_anew_with_the_same_digests(
         from walle_shared.protocol.codec import decode
         from walle_shared.targeting import Snapshot
 
-        published = open_published(again)
+        trust = TrustBook(again.files, again.keyring, FixedClock(), TrustConfig())
+        published = open_published(again, trust)
         assert published is not None
-        clock = FixedClock()
-        trust = TrustBook(again.files, again.keyring, clock, TrustConfig())
-        book = EpochBook(again.files, trust, clock, 1e6)
+        book = EpochBook(again.files, trust, FixedClock(), 1e6)
         number = again.database.write_sync(lambda db: book.compile_next(db, "go on"))
         assert number == published.info.epoch + 1
         newest = again.database.read_sync(releases.newest_epoch)

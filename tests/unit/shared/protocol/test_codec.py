@@ -16,7 +16,7 @@ def test_messages_survive_the_wire() -> None:
 def test_a_newer_peers_members_are_kept() -> None:
     notice = decode(EpochNotice, b'{"epoch": 3, "hint": "demo"}')
     assert notice.extra == {"hint": "demo"}
-    assert encode(notice) == b'{"epoch":3,"hint":"demo"}'
+    assert encode(notice) == b'{"epoch":3,"spread_s":%s,"hint":"demo"}' % str(notice.spread_s).encode()
 
 
 @pytest.mark.parametrize("data", [b"", b"nope", b"[1]", b'{"epoch": "3"}', b"{}", b'{"epoch": 3.5}'])
