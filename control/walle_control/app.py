@@ -180,7 +180,7 @@ class Control:
             nursery.start_soon(self.tasks.deltas.run)
             nursery.start_soon(self.repositories.run)
             nursery.start_soon(self.webhooks.run)
-            for relay in relays(self.config.stream.nchan_urls, self.hub):
+            for relay in relays(self.config.stream, self.hub):
                 nursery.start_soon(relay.run)
             await trio.sleep_forever()
         raise AssertionError("unreachable")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ LIFE = Path(__file__).with_name("control_life.py")
 def test_whenever_it_dies_nothing_is_lost_and_nothing_half_done(tmp_path, stride):
     done = subprocess.run(
         [sys.executable, LIFE, tmp_path, str(stride)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")},
         capture_output=True,
         text=True,
         timeout=300,

@@ -6,12 +6,12 @@ So the relay asks now and then, and says it again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NoReturn
 
 import httpx
 import trio
 
+from walle_control.config import StreamConfig
 from walle_control.gateway.hub import EpochHub
 from walle_shared.observe import get_logger
 from walle_shared.protocol.codec import encode
@@ -29,12 +29,16 @@ class NchanRelay:
     Args:
         url: where nginx takes messages, such as ``http://127.0.0.1:8702/push/epoch``.
         hub: knows the newest epoch.
+        spread_s: over how long the devices that hear of it ask for it.
         wire: what carries the requests; tests put their own here.
     """
 
-    def __init__(self, url: str, hub: EpochHub, wire: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self, url: str, hub: EpochHub, spread_s: float, wire: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         self._url = url
         self._hub = hub
+        self._spread_s = spread_s
         self._wire = wire
         self._sent = 0
         self._error = ""
@@ -59,7 +63,8 @@ class NchanRelay:
         if epoch <= self._sent and await self._is_kept(client):
             return
         headers = {"X-EventSource-Event": "epoch", "Content-Type": "application/json"}
-        answer = await client.post(self._url, content=encode(EpochNotice(epoch)), headers=headers)
+        notice = encode(EpochNotice(epoch, self._spread_s))
+        answer = await client.post(self._url, content=notice, headers=headers)
         answer.raise_for_status()
         self._sent = epoch
 
@@ -85,6 +90,6 @@ class NchanRelay:
         self._error = ""
 
 
-def relays(urls: Sequence[str], hub: EpochHub) -> list[NchanRelay]:
+def relays(config: StreamConfig, hub: EpochHub) -> list[NchanRelay]:
     """A relay for each nginx."""
-    return [NchanRelay(url, hub) for url in urls]
+    return [NchanRelay(url, hub, config.spread_s) for url in config.nchan_urls]

@@ -32,9 +32,9 @@ _LEAST_SPREAD = 1e-6
 #: Measurements of about a second that are made until one is not in doubt.
 _MOST_ATTEMPTS = 6
 #: Parameters that are times: the less, the better. Of all others it is the more.
-_TIMES = frozenset({"start", "fork"})
+_TIMES = frozenset({"start", "fork", "device_launch", "device_copy"})
 #: What is no measure of undisturbed time (see calibrate.c).
-_APART_BY_NATURE = frozenset({"fork", "cache", "far_all", "spread"})
+_APART_BY_NATURE = ("fork", "cache", "far_all", "spread", "device_")
 _LARGEST_FILE_BYTES = 1 << 20
 
 
@@ -110,9 +110,15 @@ def improve() -> bool:
 def _better(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
     """What two measurements say together; that they agree settles the doubts of either."""
     both = {name: (first[name], second[name]) for name in first}
-    better = {name: min(pair) if name in _TIMES else max(pair) for name, pair in both.items()}
-    apart = max(1 - min(pair) / max(pair) for name, pair in both.items() if name not in _APART_BY_NATURE)
+    better = {name: _better_of(name, pair) for name, pair in both.items()}
+    steady = [pair for name, pair in both.items() if not name.startswith(_APART_BY_NATURE)]
+    apart = max(1 - min(pair) / max(pair) for pair in steady)
     return {**better, "spread": min(*both["spread"], max(apart, _LEAST_SPREAD))}
+
+
+def _better_of(name: str, pair: tuple[float, float]) -> float:
+    known = [value for value in pair if value] or [0.0]  # a device may come and go
+    return min(known) if name in _TIMES else max(known)
 
 
 def _values() -> dict[str, float]:

@@ -329,7 +329,7 @@ class SimulatedControl:
             ISSUED_MS,
             ISSUED_MS + 3_600_000,
         )
-        return httpx.Response(200, content=sign_envelope(TOLD_KIND, told, self.key))
+        return httpx.Response(200, content=sign_envelope(TOLD_KIND, told, self.trust.keys_of(POLICY)))
 
     def _give_permit(self, asked: PermitRequest, request: httpx.Request) -> httpx.Response:
         holders = self.permits[asked.release_id]

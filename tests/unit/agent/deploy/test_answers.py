@@ -107,7 +107,9 @@ async def test_an_answer_for_another_device_or_epoch_is_refused(
     control, _ = controlled('told("r1")')
 
     def replayed(_request: httpx.Request, _answer: httpx.Response) -> httpx.Response:
-        return httpx.Response(200, content=sign_envelope(TOLD_KIND, told(**wrong), control.key))
+        return httpx.Response(
+            200, content=sign_envelope(TOLD_KIND, told(**wrong), control.trust.keys_of(POLICY))
+        )
 
     async with live(tmp_path, control) as device:
         control.distort("/d/v1/decide", replayed)
@@ -120,7 +122,7 @@ async def test_an_answer_that_nobody_trusted_signed_is_refused(tmp_path: Path) -
     control, _ = controlled('told("r1")')
 
     def forged(_request: httpx.Request, _answer: httpx.Response) -> httpx.Response:
-        return httpx.Response(200, content=sign_envelope(TOLD_KIND, told(), SigningKey.generate()))
+        return httpx.Response(200, content=sign_envelope(TOLD_KIND, told(), [SigningKey.generate()]))
 
     async with live(tmp_path, control) as device:
         control.distort("/d/v1/decide", forged)

@@ -64,7 +64,8 @@ async def test_no_more_versions_than_asked_for_and_those_on_devices_first(  # ty
     device = await enrol()
     await store.database.write(
         lambda db: db.execute(
-            "INSERT INTO device_task VALUES (?, 'demo', 'greeter', '1.0.0', 'r1', 'run', 'success', 1)",
+            "INSERT INTO device_task (device_id, scenario, task, version, release_id, stage, outcome, at_ms)"
+            " VALUES (?, 'demo', 'greeter', '1.0.0', 'r1', 'run', 'success', 1)",
             (device.id,),
         )
     )
@@ -82,7 +83,8 @@ async def test_deltas_follow_what_devices_have(control: Control, add, store, enr
     device = await enrol()
     await store.database.write(
         lambda db: db.execute(
-            "INSERT INTO device_task VALUES (?, 'demo', 'greeter', '1.0.0', 'r1', 'run', 'success', 1)",
+            "INSERT INTO device_task (device_id, scenario, task, version, release_id, stage, outcome, at_ms)"
+            " VALUES (?, 'demo', 'greeter', '1.0.0', 'r1', 'run', 'success', 1)",
             (device.id,),
         )
     )

@@ -18,6 +18,7 @@ import trio
 from walle_agent.deploy.download import ContentStore, Downloader
 from walle_agent.deploy.own import OwnFiles, OwnLinks
 from walle_agent.link.session import Session
+from walle_agent.link.signed_clock import SignedClock
 from walle_agent.link.transport import Transport
 from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.store import StateStore
@@ -108,7 +109,7 @@ def receiver(app, control: Control, store, clock: FixedClock, tmp_path: Path):  
 
         opens = [open_signed]
         async with Transport("http://control", wire=httpx.ASGITransport(app)) as transport:
-            session = Session(transport, states, clock, profile={}, enrol_token=token.token)
+            session = Session(transport, states, SignedClock(clock), profile={}, enrol_token=token.token)
             await session.credential()
             files = OwnFiles(
                 session,

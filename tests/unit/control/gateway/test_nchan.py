@@ -45,7 +45,7 @@ def channel() -> StandIn:
 def hub(channel: StandIn, nursery: trio.Nursery) -> EpochHub:
     hub = EpochHub()
     hub.announce(3)
-    nursery.start_soon(NchanRelay("http://nginx/push/epoch", hub, httpx.MockTransport(channel)).run)
+    nursery.start_soon(NchanRelay("http://nginx/push/epoch", hub, 2.5, httpx.MockTransport(channel)).run)
     return hub
 
 
@@ -56,9 +56,9 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 
 
 async def test_each_epoch_is_posted_once(hub: EpochHub, channel: StandIn, autojump_clock: object) -> None:
-    await wait_until(lambda: channel.messages == [("epoch", b'{"epoch":3}')])
+    await wait_until(lambda: channel.messages == [("epoch", b'{"epoch":3,"spread_s":2.5}')])
     hub.announce(4)
-    await wait_until(lambda: channel.messages == [("epoch", b'{"epoch":4}')])
+    await wait_until(lambda: channel.messages == [("epoch", b'{"epoch":4,"spread_s":2.5}')])
     await trio.sleep(10 * nchan._CHECK_S)
     assert channel.posts == 2
 
@@ -79,4 +79,4 @@ async def test_what_was_missed_is_posted_once_it_is_back(
     hub.announce(9)
     await trio.sleep(5 * nchan._CHECK_S)
     channel.down = False
-    await wait_until(lambda: channel.messages == [("epoch", b'{"epoch":9}')])
+    await wait_until(lambda: channel.messages == [("epoch", b'{"epoch":9,"spread_s":2.5}')])
