@@ -478,14 +478,18 @@ def routes(control: Control) -> list[BaseRoute]:
             admin("releases:write", exclusive.take),
             methods=post,
         ),
-        Route(f"{ADMIN_API}/repositories", admin("tasks:read", repositories.list), methods=get),
-        Route(f"{ADMIN_API}/repositories", admin("scenarios:write", repositories.add), methods=post),
+        Route(f"{ADMIN_API}/repositories", admin("tasks:read", repositories.list, anywhere), methods=get),
         Route(
-            f"{ADMIN_API}/repositories/{{name}}/sync", admin("tasks:write", repositories.sync), methods=post
+            f"{ADMIN_API}/repositories", admin("scenarios:write", repositories.add, anywhere), methods=post
+        ),
+        Route(
+            f"{ADMIN_API}/repositories/{{name}}/sync",
+            admin("tasks:write", repositories.sync, anywhere),
+            methods=post,
         ),
         Route(
             f"{ADMIN_API}/repositories/{{name}}/remove",
-            admin("scenarios:write", repositories.remove),
+            admin("scenarios:write", repositories.remove, anywhere),
             methods=post,
         ),
         Route(f"{ADMIN_API}/releases", admin("releases:read", releases.list, anywhere), methods=get),

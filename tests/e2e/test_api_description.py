@@ -33,8 +33,12 @@ enabled = false
 {operations}
 """
 
-#: What would wait, and the names of things that are there.
+#: What would wait, the names of things that are there, and what asks servers of others, which are not there.
 OPERATOR = """
+[[operations]]
+include-path = "/api/v1/repositories/{{name}}/sync"
+checks.not_a_server_error.enabled = false
+checks.positive_data_acceptance.enabled = false
 [[operations]]
 include-path-regex = "^/d/v1/"
 enabled = false

@@ -99,7 +99,7 @@ def test_enrol_release_push_pull_report_roll_back(
     answer = control.post(f"/releases/{release}/rollback", {"reason": "test"})
     assert answer.status_code == 200, answer.text
     wait_for("the device to take it off", lambda: logged(device, "task_removed") or None)
-    assert len(logged(device, "epoch_pushed")) >= 2
+    assert len(logged(device, "epoch_hinted")) >= 2
 
 
 def logged(device: LiveDevice, event: str) -> list[dict[str, Any]]:

@@ -474,11 +474,10 @@ def main() -> int:
 
 
 def _peak_bytes() -> int:
-    """This program's own peak; what ``getrusage`` tells begins with that of the process it was forked from."""
-    (line,) = (
-        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
-    )
-    return int(line.split()[1]) * 1024
+    """This program's own peak; what ``getrusage`` tells begins with that of who started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM"))
+    return int(peak) * 1024
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ from walle_shared.protocol.codec import encode
 from walle_shared.protocol.messages import EpochNotice, GoodbyeNotice
 from walle_shared.protocol.version import parse_epoch
 
-EVENTS = Raw("text/event-stream", {"type": "string"})
+#: OpenAPI has no words for streams of events: each is an ``EpochNotice``, or a ``GoodbyeNotice`` at the end.
+EVENTS = Raw("text/event-stream", {})
 
 _HEADERS = [
     (b"content-type", b"text/event-stream"),

@@ -35,7 +35,7 @@ class ExclusiveRoutes:
         self._service = service
         self._accel_prefix = accel_prefix.rstrip("/")
 
-    @describe(ExclusiveOffer, errors=(404,))
+    @describe(ExclusiveOffer, errors=(400, 404))
     async def offer(self, request: Request, device_id: DeviceId) -> Response:
         """The files that this device alone has for a task, and where they lie."""
         params = request.path_params

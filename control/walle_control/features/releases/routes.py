@@ -130,7 +130,7 @@ class ReleaseRoutes:
         """Why a device gets what it gets: every live release and what speaks for or against it."""
         return json_response(await self._service.explain(await read_message(ExplainRequest, request)))
 
-    @describe(Raw("application/json", {"type": "object"}), body=DecideRequest, errors=(400, 404))
+    @describe(Raw("application/json", {"type": "object"}), body=DecideRequest, errors=(400, 404, 409))
     async def tell(self, request: Request, device_id: DeviceId) -> Response:
         """For a device, what only the server can decide: a signed envelope."""
         wish = await read_message(DecideRequest, request)

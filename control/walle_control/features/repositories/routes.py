@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,6 +14,7 @@ from walle_control.features.repositories.types import (
     RepositoryRow,
     SyncResult,
 )
+from walle_control.web.auth import may_see, require
 from walle_control.web.describe import describe
 from walle_control.web.requests import json_response, read_message
 
@@ -28,19 +31,26 @@ class RepositoryRoutes:
     async def add(self, request: Request) -> Response:
         """Keep a mirror of a git repository."""
         wish = await read_message(Repository, request)
-        return json_response(await self._service.add(wish, request.state.actor), 201)
+        row = await self._service.add(wish, request.state.actor, partial(require, request))
+        return json_response(row, 201)
 
     @describe(RepositoryList)
-    async def list(self, _request: Request) -> Response:
-        """All repositories, and how they fare."""
-        return json_response(await self._service.list())
+    async def list(self, request: Request) -> Response:
+        """The repositories of the scenarios one may see, and how they fare."""
+        found = (await self._service.list()).repositories
+        return json_response(
+            RepositoryList(tuple(row for row in found if may_see(request, row.repository.scenario)))
+        )
 
-    @describe(SyncResult, errors=(404,), changes=False)
+    @describe(SyncResult, errors=(400, 404, 413, 503), changes=False)
     async def sync(self, request: Request) -> Response:
         """Fetch now: what a forge calls when something was pushed."""
-        return json_response(await self._service.sync(request.path_params["name"]))
+        name = request.path_params["name"]
+        return json_response(await self._service.sync(name, partial(require, request)))
 
-    @describe(RepositoryList, errors=(404,))
+    @describe(RepositoryRow, errors=(404,))
     async def remove(self, request: Request) -> Response:
-        """Forget a repository and its mirror."""
-        return json_response(await self._service.remove(request.path_params["name"], request.state.actor))
+        """Forget a repository and its mirror; what was kept of it is answered."""
+        name = request.path_params["name"]
+        row = await self._service.remove(name, request.state.actor, partial(require, request))
+        return json_response(row)

@@ -12,6 +12,7 @@ from walle_shared.errors import LengthOrHashError, SignatureError, TransportErro
 from walle_shared.ids import DeviceId, ReleaseId
 from walle_shared.protocol.messages import TOLD_KIND, Told
 from walle_shared.signing import SigningKey, sign_envelope
+from walle_shared.trust.roles import POLICY
 from walle_support.control import EXPIRES_MS, ISSUED_MS, SimulatedControl, corrupt, unreachable
 from walle_support.device import live
 

@@ -206,7 +206,7 @@ async def test_an_older_manifest_is_refused_also_after_a_restart(control: Contro
         again = StateStore(phone.store.folder, on_corrupt=no_corruption)
         assert again.state.own_record(KEY).counter == 2
         with pytest.raises(RollbackError):
-            phone.own._check(phone.id, KEY, old.envelope.encode())
+            await phone.own._check(phone.id, KEY, old.envelope.encode())
 
 
 async def test_a_forged_manifest_or_a_wrong_file_changes_nothing(control: Control, receiver, store) -> None:  # type: ignore[no-untyped-def]
