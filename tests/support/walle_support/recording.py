@@ -150,7 +150,7 @@ def _text(text: str) -> bytes:
 
 
 def _tensor(name: str, value: Any, dtype: str) -> bytes:
-    if dtype and dtype not in _PLAIN:
+    if (dtype and dtype not in _PLAIN) or not isinstance(value, np.ndarray | list | tuple | float | int):
         raise _LeftOut
     array = np.asarray(value, wmodel.numpy_dtype(dtype) if dtype else None)
     found = wmodel.dtype_name(array.dtype) if array.dtype.kind in "fiub" else ""
