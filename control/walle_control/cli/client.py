@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -87,15 +89,20 @@ class AdminClient:
         return answer
 
 
-def connect(url: str | None, token: str | None, data: str | None) -> AdminClient:
-    """Find the server: from flags, environment, or the data folder of a server on this machine.
+def quoted(text: str) -> str:
+    """A text as one part of a path."""
+    return urllib.parse.quote(text, safe="")
+
+
+def connect(arguments: argparse.Namespace) -> AdminClient:
+    """Find the server: by the flags, the environment, or the data folder of a server on this machine.
 
     Raises:
         ConfigError: URL or token are nowhere to be found; says where they may be.
     """
-    url = url or os.environ.get(f"{ENV_PREFIX}_URL")
-    token = token or os.environ.get(f"{ENV_PREFIX}_TOKEN")
-    data = data or os.environ.get(f"{ENV_PREFIX}_DATA")
+    url = arguments.url or os.environ.get(f"{ENV_PREFIX}_URL")
+    token = arguments.token or os.environ.get(f"{ENV_PREFIX}_TOKEN")
+    data = arguments.data or os.environ.get(f"{ENV_PREFIX}_DATA")
     home = Home(Path(data)) if data else None
     if home is not None:
         url = url or _running_url(home)

@@ -6,13 +6,12 @@ import argparse
 import base64
 import os
 import sys
-import urllib.parse
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from walle_control.cli import show
-from walle_control.cli.client import AdminClient, connect
+from walle_control.cli.client import connect, quoted
 from walle_control.config import CONFIG_FILE, load_config
 from walle_control.features.audit.types import GENESIS, AuditEntry, check_chain
 from walle_shared.clock import SystemClock
@@ -147,21 +146,21 @@ def restore(arguments: argparse.Namespace) -> int:
 
 
 def _print_backup(arguments: argparse.Namespace, result: BackupResult) -> int:
-    _print(arguments, to_plain(result), lambda: show.print_facts(to_plain(result)))
+    show.print_answer(arguments, to_plain(result), lambda: show.print_facts(to_plain(result)))
     return 0
 
 
 def status(arguments: argparse.Namespace) -> int:
     """``status``."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("status")
-    _print(arguments, answer, lambda: show.print_facts(answer))
+    show.print_answer(arguments, answer, lambda: show.print_facts(answer))
     return 0
 
 
 def epoch(arguments: argparse.Namespace) -> int:
     """``epoch``."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("epoch")
     facts = {
         "epoch": answer["epoch"],
@@ -169,7 +168,7 @@ def epoch(arguments: argparse.Namespace) -> int:
         "valid until": f"{show.moment(answer['envelope']['signed']['expires_ms'])} UTC",
         "live releases": ", ".join(release["id"] for release in answer["snapshot"]["releases"]) or "none",
     }
-    _print(arguments, answer, lambda: show.print_facts(facts))
+    show.print_answer(arguments, answer, lambda: show.print_facts(facts))
     return 0
 
 
@@ -182,9 +181,9 @@ def import_version(arguments: argparse.Namespace) -> int:
         "tag": arguments.tag,
         "folder": arguments.folder,
     }
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.post("tasks", request)
-    _print(arguments, answer, lambda: show.print_table([answer["version"]], show.VERSIONS, ""))
+    show.print_answer(arguments, answer, lambda: show.print_table([answer["version"]], show.VERSIONS, ""))
     if not answer["created"]:
         print("imported before from the same commit: nothing changed", file=sys.stderr)
     elif answer["version"]["state"] == "draft":
@@ -208,33 +207,37 @@ def repo_add(arguments: argparse.Namespace) -> int:
         "credential": arguments.credential,
         "auto_import": arguments.auto_import,
     }
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         client.post("repositories", request)
-        answer = client.post(f"repositories/{_quoted(arguments.name)}/sync")
+        answer = client.post(f"repositories/{quoted(arguments.name)}/sync")
     return _print_sync(arguments, answer)
 
 
 def repo_list(arguments: argparse.Namespace) -> int:
     """``repo list``."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("repositories")
     rows = answer["repositories"]
-    _print(arguments, answer, lambda: show.print_table(rows, show.REPOSITORIES, "there is no repository"))
+    show.print_answer(
+        arguments, answer, lambda: show.print_table(rows, show.REPOSITORIES, "there is no repository")
+    )
     return 0
 
 
 def repo_sync(arguments: argparse.Namespace) -> int:
     """``repo sync``."""
-    with _connect(arguments) as client:
-        answer = client.post(f"repositories/{_quoted(arguments.name)}/sync")
+    with connect(arguments) as client:
+        answer = client.post(f"repositories/{quoted(arguments.name)}/sync")
     return _print_sync(arguments, answer)
 
 
 def repo_remove(arguments: argparse.Namespace) -> int:
     """``repo remove``."""
-    with _connect(arguments) as client:
-        answer = client.post(f"repositories/{_quoted(arguments.name)}/remove")
-    _print(arguments, answer, lambda: print(f"{arguments.name} is forgotten; versions imported from it stay"))
+    with connect(arguments) as client:
+        answer = client.post(f"repositories/{quoted(arguments.name)}/remove")
+    show.print_answer(
+        arguments, answer, lambda: print(f"{arguments.name} is forgotten; versions imported from it stay")
+    )
     return 0
 
 
@@ -244,7 +247,7 @@ def _print_sync(arguments: argparse.Namespace, answer: dict[str, Any]) -> int:
         for tag in answer["imported"]:
             print(f"imported {tag}")
 
-    _print(arguments, answer, words)
+    show.print_answer(arguments, answer, words)
     for failure in answer["failed"]:
         print(f"not imported: {failure['tag']}: {failure['error']}", file=sys.stderr)
     return 1 if answer["failed"] else 0
@@ -263,13 +266,13 @@ def exclusive_give(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise ConfigError(f"{arguments.file}: cannot be read: {error.strerror}") from None
     wish = {"path": arguments.name or Path(arguments.file).name, "content": content}
-    return _for_devices(arguments, f"exclusive/{_quoted(scenario)}/{_quoted(task)}/give", wish, "have it now")
+    return _for_devices(arguments, f"exclusive/{quoted(scenario)}/{quoted(task)}/give", wish, "have it now")
 
 
 def exclusive_take(arguments: argparse.Namespace) -> int:
     """``exclusive take``."""
     scenario, task = _task(arguments.task)
-    path = f"exclusive/{_quoted(scenario)}/{_quoted(task)}/take"
+    path = f"exclusive/{quoted(scenario)}/{quoted(task)}/take"
     return _for_devices(arguments, path, {"path": arguments.name}, "delete it when they next ask")
 
 
@@ -278,15 +281,15 @@ def exclusive_list(arguments: argparse.Namespace) -> int:
     scenario, task = _task(arguments.task)
     files: list[Any] = []
     after = ""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         while True:
-            page = client.get(f"exclusive/{_quoted(scenario)}/{_quoted(task)}", after=after)
+            page = client.get(f"exclusive/{quoted(scenario)}/{quoted(task)}", after=after)
             files += page["files"]
             after = page["next_after"]
             if not after:
                 break
     answer = {"files": files}
-    _print(
+    show.print_answer(
         arguments, answer, lambda: show.print_table(files, show.OWN_FILES, "no device has a file of its own")
     )
     return 0
@@ -296,13 +299,13 @@ def _for_devices(arguments: argparse.Namespace, path: str, wish: dict[str, Any],
     """Ask for all devices, in requests of a size that the server takes."""
     devices = _device_ids(arguments)
     done, unknown = 0, list[str]()
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         for at in range(0, len(devices), _DEVICES_PER_REQUEST):
             answer = client.post(path, {**wish, "devices": devices[at : at + _DEVICES_PER_REQUEST]})
             done += answer["devices"]
             unknown += answer["unknown"]
     answer = {"devices": done, "unknown": unknown}
-    _print(arguments, answer, lambda: print(f"{done} devices {words}"))
+    show.print_answer(arguments, answer, lambda: print(f"{done} devices {words}"))
     if unknown:
         print(
             f"not among them: {', '.join(unknown[:10])}{', ...' if len(unknown) > 10 else ''}",
@@ -323,9 +326,9 @@ def _device_ids(arguments: argparse.Namespace) -> list[str]:
 
 def task_list(arguments: argparse.Namespace) -> int:
     """``task list``."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("tasks")
-    _print(
+    show.print_answer(
         arguments,
         answer,
         lambda: show.print_table(answer["versions"], show.VERSIONS, "no version was imported yet"),
@@ -336,8 +339,8 @@ def task_list(arguments: argparse.Namespace) -> int:
 def task_show(arguments: argparse.Namespace) -> int:
     """``task show``."""
     scenario, task = _task(arguments.task)
-    with _connect(arguments) as client:
-        answer = client.get(f"tasks/{_quoted(scenario)}/{_quoted(task)}/{_quoted(arguments.version)}")
+    with connect(arguments) as client:
+        answer = client.get(f"tasks/{quoted(scenario)}/{quoted(task)}/{quoted(arguments.version)}")
 
     def tables() -> None:
         show.print_table([answer["version"]], show.VERSIONS, "")
@@ -351,7 +354,7 @@ def task_show(arguments: argparse.Namespace) -> int:
             "no files",
         )
 
-    _print(arguments, answer, tables)
+    show.print_answer(arguments, answer, tables)
     return 0
 
 
@@ -379,17 +382,17 @@ def release_create(arguments: argparse.Namespace) -> int:
         "voters_percent": arguments.voters_percent,
         "guard": {name: getattr(arguments, name) for name in arguments.guard_options},
     }
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.post("releases", wish)
-    _print(arguments, answer, lambda: show.print_table([answer], show.RELEASES, ""))
+    show.print_answer(arguments, answer, lambda: show.print_table([answer], show.RELEASES, ""))
     return 0
 
 
 def release_list(arguments: argparse.Namespace) -> int:
     """``release list``."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("releases")
-    _print(
+    show.print_answer(
         arguments,
         answer,
         lambda: show.print_table(answer["releases"], show.RELEASES, "no release was created yet"),
@@ -399,19 +402,19 @@ def release_list(arguments: argparse.Namespace) -> int:
 
 def release_show(arguments: argparse.Namespace) -> int:
     """``release show``."""
-    with _connect(arguments) as client:
-        answer = client.get(f"releases/{_quoted(arguments.release)}")
-    _print(arguments, answer, lambda: _print_release(answer))
+    with connect(arguments) as client:
+        answer = client.get(f"releases/{quoted(arguments.release)}")
+    show.print_answer(arguments, answer, lambda: _print_release(answer))
     return 0
 
 
 def release_act(arguments: argparse.Namespace) -> int:
     """``release promote``, ``pause``, ``stop``, ``resume`` and ``rollback``."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.post(
-            f"releases/{_quoted(arguments.release)}/{arguments.action}", {"reason": arguments.reason}
+            f"releases/{quoted(arguments.release)}/{arguments.action}", {"reason": arguments.reason}
         )
-    _print(arguments, answer, lambda: _print_release(answer))
+    show.print_answer(arguments, answer, lambda: _print_release(answer))
     return 0
 
 
@@ -422,9 +425,9 @@ def release_explain(arguments: argparse.Namespace) -> int:
         body["at_ms"] = _time_ms(arguments.at)
     if arguments.profile:
         body["profile"] = dict(_profile_item(text) for text in arguments.profile)
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.post("explain", body)
-    _print(
+    show.print_answer(
         arguments,
         answer,
         lambda: show.print_table(answer["releases"], show.EXPLANATIONS, "no release is live"),
@@ -434,7 +437,7 @@ def release_explain(arguments: argparse.Namespace) -> int:
 
 def holdout_list(arguments: argparse.Namespace) -> int:
     """``holdout list``."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("holdouts")
     _print_holdouts(arguments, answer)
     return 0
@@ -443,7 +446,7 @@ def holdout_list(arguments: argparse.Namespace) -> int:
 def holdout_set(arguments: argparse.Namespace) -> int:
     """``holdout set``."""
     wish = {"name": arguments.name, "percent": arguments.percent, "scenario": arguments.scenario}
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.post("holdouts", wish)
     _print_holdouts(arguments, answer)
     return 0
@@ -451,35 +454,37 @@ def holdout_set(arguments: argparse.Namespace) -> int:
 
 def holdout_end(arguments: argparse.Namespace) -> int:
     """``holdout end``."""
-    with _connect(arguments) as client:
-        answer = client.post(f"holdouts/{_quoted(arguments.name)}/end")
+    with connect(arguments) as client:
+        answer = client.post(f"holdouts/{quoted(arguments.name)}/end")
     _print_holdouts(arguments, answer)
     return 0
 
 
 def segment_list(arguments: argparse.Namespace) -> int:
     """``segment list``."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("segments")
-    _print(arguments, answer, lambda: show.print_table(answer["segments"], show.SEGMENTS, "no segment yet"))
+    show.print_answer(
+        arguments, answer, lambda: show.print_table(answer["segments"], show.SEGMENTS, "no segment yet")
+    )
     return 0
 
 
 def segment_set(arguments: argparse.Namespace) -> int:
     """``segment set``."""
     wish = {"name": arguments.name, "predicate": arguments.predicate, "optional": arguments.optional}
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.post("segments", wish)
     mine = [segment for segment in answer["segments"] if segment["name"] == arguments.name]
-    _print(arguments, answer, lambda: show.print_table(mine, show.SEGMENTS, ""))
+    show.print_answer(arguments, answer, lambda: show.print_table(mine, show.SEGMENTS, ""))
     return 0
 
 
 def set_list(arguments: argparse.Namespace) -> int:
     """``set list``."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("sets")
-    _print(arguments, answer, lambda: show.print_table(answer["sets"], show.SETS, "no set yet"))
+    show.print_answer(arguments, answer, lambda: show.print_table(answer["sets"], show.SETS, "no set yet"))
     return 0
 
 
@@ -489,16 +494,16 @@ def set_upload(arguments: argparse.Namespace) -> int:
         data = sys.stdin.buffer.read() if arguments.file == "-" else Path(arguments.file).read_bytes()
     except OSError as error:
         raise ConfigError(f"{arguments.file}: cannot be read: {error.strerror}") from None
-    with _connect(arguments) as client:
-        answer = client.upload(f"sets/{_quoted(arguments.name)}", data)
+    with connect(arguments) as client:
+        answer = client.upload(f"sets/{quoted(arguments.name)}", data)
     mine = [each for each in answer["sets"] if each["name"] == arguments.name]
-    _print(arguments, answer, lambda: show.print_table(mine, show.SETS, ""))
+    show.print_answer(arguments, answer, lambda: show.print_table(mine, show.SETS, ""))
     return 0
 
 
 def attribute_list(arguments: argparse.Namespace) -> int:
     """``attribute list``."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("attributes")
     _print_attributes(arguments, answer)
     return 0
@@ -507,7 +512,7 @@ def attribute_list(arguments: argparse.Namespace) -> int:
 def attribute_declare(arguments: argparse.Namespace) -> int:
     """``attribute declare``."""
     wish = {name: getattr(arguments, name) for name in ("name", "kind", "side", "note")}
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.post("attributes", wish)
     _print_attributes(arguments, answer)
     return 0
@@ -515,43 +520,45 @@ def attribute_declare(arguments: argparse.Namespace) -> int:
 
 def device_describe(arguments: argparse.Namespace) -> int:
     """``device describe``."""
-    return _describe(arguments, f"devices/{_quoted(arguments.device)}/attributes")
+    return _describe(arguments, f"devices/{quoted(arguments.device)}/attributes")
 
 
 def user_describe(arguments: argparse.Namespace) -> int:
     """``user describe``."""
-    return _describe(arguments, f"users/{_quoted(arguments.user)}/attributes")
+    return _describe(arguments, f"users/{quoted(arguments.user)}/attributes")
 
 
 def _describe(arguments: argparse.Namespace, path: str) -> int:
     values = dict(_profile_item(text) for text in arguments.values)
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.post(path, {"values": values}) if values else client.get(path)
-    _print(arguments, answer, lambda: show.print_facts(answer["values"] or {"nothing": "was said yet"}))
+    show.print_answer(
+        arguments, answer, lambda: show.print_facts(answer["values"] or {"nothing": "was said yet"})
+    )
     return 0
 
 
 def simulation_show(arguments: argparse.Namespace) -> int:
     """``simulation show``; 1 if the version has not passed."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get(_simulation_path(arguments))
     return _print_simulation(arguments, answer)
 
 
 def simulation_run(arguments: argparse.Namespace) -> int:
     """``simulation run``; 1 if the version has not passed."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.post(_simulation_path(arguments))
     return _print_simulation(arguments, answer)
 
 
 def _simulation_path(arguments: argparse.Namespace) -> str:
     scenario, task = _task(arguments.task)
-    return f"tasks/{_quoted(scenario)}/{_quoted(task)}/{_quoted(arguments.version)}/simulation"
+    return f"tasks/{quoted(scenario)}/{quoted(task)}/{quoted(arguments.version)}/simulation"
 
 
 def _print_simulation(arguments: argparse.Namespace, answer: Any) -> int:
-    _print(arguments, answer, lambda: show.print_simulation(answer))
+    show.print_answer(arguments, answer, lambda: show.print_simulation(answer))
     return 0 if answer["result"]["passed"] else 1
 
 
@@ -559,48 +566,52 @@ def device_list(arguments: argparse.Namespace) -> int:
     """``device list``: all pages."""
     devices: list[Any] = []
     after: str | None = ""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         while after is not None:
             page = client.get("devices", after=after)
             devices += page["devices"]
             after = page["next"]
     answer = {"devices": devices}
-    _print(arguments, answer, lambda: show.print_table(devices, show.DEVICES, "no device is enrolled yet"))
+    show.print_answer(
+        arguments, answer, lambda: show.print_table(devices, show.DEVICES, "no device is enrolled yet")
+    )
     return 0
 
 
 def device_show(arguments: argparse.Namespace) -> int:
     """``device show``."""
-    with _connect(arguments) as client:
-        answer = client.get(f"devices/{_quoted(arguments.device)}")
-    _print(arguments, answer, lambda: show.print_table([answer], show.DEVICES, ""))
+    with connect(arguments) as client:
+        answer = client.get(f"devices/{quoted(arguments.device)}")
+    show.print_answer(arguments, answer, lambda: show.print_table([answer], show.DEVICES, ""))
     return 0
 
 
 def device_revoke(arguments: argparse.Namespace) -> int:
     """``device revoke``."""
-    with _connect(arguments) as client:
-        answer = client.post(f"devices/{_quoted(arguments.device)}/revoke")
-    _print(arguments, answer, lambda: show.print_table([answer], show.DEVICES, ""))
+    with connect(arguments) as client:
+        answer = client.post(f"devices/{quoted(arguments.device)}/revoke")
+    show.print_answer(arguments, answer, lambda: show.print_table([answer], show.DEVICES, ""))
     return 0
 
 
 def enrol_token_create(arguments: argparse.Namespace) -> int:
     """``enrol-token create``."""
     wish = {"uses": arguments.uses, "valid_s": arguments.valid_s, "note": arguments.note}
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.post("enrol-tokens", wish)
     facts = {**answer, "valid until": f"{show.moment(answer['expires_ms'])} UTC"}
-    _print(arguments, answer, lambda: show.print_facts(facts))
+    show.print_answer(arguments, answer, lambda: show.print_facts(facts))
     return 0
 
 
 def features_list(arguments: argparse.Namespace) -> int:
     """``features list``."""
     names = ("scenario", "task", "name", "device", "release", "after", "limit")
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("features", **{name: getattr(arguments, name) for name in names})
-    _print(arguments, answer, lambda: show.print_table(answer["features"], show.FEATURES, "no such feature"))
+    show.print_answer(
+        arguments, answer, lambda: show.print_table(answer["features"], show.FEATURES, "no such feature")
+    )
     return 0
 
 
@@ -609,7 +620,7 @@ def features_tail(arguments: argparse.Namespace) -> int:
     scenario, name = _task(arguments.task)
     query = {"scenario": scenario, "task": name, "name": arguments.name, "device": arguments.device}
     left = arguments.count
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         after = client.get("sinks")["head"] if arguments.after is None else arguments.after
         while left is None or left > 0:
             page = client.get("features", **query, after=after, limit=left or _TAIL_PAGE, wait_s=_TAIL_WAIT_S)
@@ -623,8 +634,8 @@ def features_tail(arguments: argparse.Namespace) -> int:
 def features_types(arguments: argparse.Namespace) -> int:
     """``features types``."""
     scenario, task = _task(arguments.task)
-    with _connect(arguments) as client:
-        answer = client.get(f"tasks/{_quoted(scenario)}/{_quoted(task)}/{_quoted(arguments.version)}")
+    with connect(arguments) as client:
+        answer = client.get(f"tasks/{quoted(scenario)}/{quoted(task)}/{quoted(arguments.version)}")
     uploads = answer["definition"]["uploads"]
 
     def text() -> None:
@@ -632,39 +643,45 @@ def features_types(arguments: argparse.Namespace) -> int:
 
         print("\n\n".join(dataclass_text(name, fields) for name, fields in uploads.items()), end="")
 
-    _print(arguments, uploads, text)
+    show.print_answer(arguments, uploads, text)
     return 0
 
 
 def sinks(arguments: argparse.Namespace) -> int:
     """``sinks``; 1 if one fails."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("sinks")
-    _print(arguments, answer, lambda: show.print_table(answer["sinks"], show.SINKS, "only the database"))
+    show.print_answer(
+        arguments, answer, lambda: show.print_table(answer["sinks"], show.SINKS, "only the database")
+    )
     return 1 if any(sink["error"] for sink in answer["sinks"]) else 0
 
 
 def reports_list(arguments: argparse.Namespace) -> int:
     """``reports list``."""
     names = ("release", "device", "outcome", "after", "limit")
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("reports", **{name: getattr(arguments, name) for name in names})
-    _print(arguments, answer, lambda: show.print_table(answer["reports"], show.REPORTS, "no such report"))
+    show.print_answer(
+        arguments, answer, lambda: show.print_table(answer["reports"], show.REPORTS, "no such report")
+    )
     return 0
 
 
 def audit_list(arguments: argparse.Namespace) -> int:
     """``audit list``."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("audit", after=arguments.after, limit=arguments.limit)
-    _print(arguments, answer, lambda: show.print_table(answer["entries"], show.AUDIT, "nothing yet"))
+    show.print_answer(
+        arguments, answer, lambda: show.print_table(answer["entries"], show.AUDIT, "nothing yet")
+    )
     return 0
 
 
 def audit_verify(arguments: argparse.Namespace) -> int:
     """``audit verify``: the chain is followed here, whatever the server believes of it."""
     head, seq, seen = GENESIS, 0, not arguments.expect
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         while page := client.get("audit", after=seq)["entries"]:
             entries = [from_plain(AuditEntry, entry) for entry in page]
             head = check_chain(entries, head, seq)
@@ -673,7 +690,7 @@ def audit_verify(arguments: argparse.Namespace) -> int:
     if not seen:
         raise TrustError(f"{arguments.expect} is not in the chain: the log was written anew since that check")
     facts = {"entries": seq, "last hash": head}
-    _print(arguments, facts, lambda: show.print_facts(facts))
+    show.print_answer(arguments, facts, lambda: show.print_facts(facts))
     return 0
 
 
@@ -683,18 +700,7 @@ def fleet_sim(arguments: argparse.Namespace) -> int:
 
     if arguments.model:
         return fleet.play_model(arguments)
-    return fleet.simulate(arguments, _connect(arguments))
-
-
-def _connect(arguments: argparse.Namespace) -> AdminClient:
-    return connect(arguments.url, arguments.token, arguments.data)
-
-
-def _print(arguments: argparse.Namespace, answer: object, for_people: Any) -> None:
-    if arguments.json:
-        show.print_json(answer)
-    else:
-        for_people()
+    return fleet.simulate(arguments, connect(arguments))
 
 
 def _print_release(answer: Any) -> None:
@@ -707,14 +713,16 @@ def _print_release(answer: Any) -> None:
 
 
 def _print_holdouts(arguments: argparse.Namespace, answer: Any) -> None:
-    _print(
+    show.print_answer(
         arguments, answer, lambda: show.print_table(answer["holdouts"], show.HOLDOUTS, "nobody is held out")
     )
 
 
 def _print_attributes(arguments: argparse.Namespace, answer: Any) -> None:
     rows = answer["attributes"]
-    _print(arguments, answer, lambda: show.print_table(rows, show.ATTRIBUTES, "none: any name may be used"))
+    show.print_answer(
+        arguments, answer, lambda: show.print_table(rows, show.ATTRIBUTES, "none: any name may be used")
+    )
 
 
 def _stages(arguments: argparse.Namespace) -> list[str]:
@@ -736,10 +744,6 @@ def _task(text: str) -> tuple[str, str]:
     if not slash or not scenario or not task:
         raise ConfigError(f"{text!r} must be SCENARIO/TASK, for example demo/digit_reader")
     return scenario, task
-
-
-def _quoted(text: str) -> str:
-    return urllib.parse.quote(text, safe="")
 
 
 def _profile_item(text: str) -> tuple[str, str | int | float | bool]:

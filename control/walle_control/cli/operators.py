@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from walle_control.cli import show
-from walle_control.cli.commands import _connect, _print, _quoted
+from walle_control.cli.client import connect, quoted
 
 
 def openapi(_arguments: argparse.Namespace) -> int:
@@ -19,53 +19,55 @@ def openapi(_arguments: argparse.Namespace) -> int:
 
 def whoami(arguments: argparse.Namespace) -> int:
     """``whoami``."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("myself")
 
     def text() -> None:
         show.print_facts({"name": answer["name"], "token": answer["credential"]})
         show.print_table(answer["allowed"], show.ALLOWED, "this credential may do nothing")
 
-    _print(arguments, answer, text)
+    show.print_answer(arguments, answer, text)
     return 0
 
 
 def approval_list(arguments: argparse.Namespace) -> int:
     """``approval list``."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("approvals")
-    _print(arguments, answer, lambda: show.print_table(answer["approvals"], show.APPROVALS, "nothing waits"))
+    show.print_answer(
+        arguments, answer, lambda: show.print_table(answer["approvals"], show.APPROVALS, "nothing waits")
+    )
     return 0
 
 
 def approval_rule(arguments: argparse.Namespace) -> int:
     """``approval rule``."""
-    path = f"scenarios/{_quoted(arguments.scenario)}/approval"
-    with _connect(arguments) as client:
+    path = f"scenarios/{quoted(arguments.scenario)}/approval"
+    with connect(arguments) as client:
         if arguments.steps is None:
             answer = client.get(path)
         else:
             steps = [step for step in arguments.steps.split(",") if step not in ("", "none")]
             answer = client.post(path, {"steps": steps, "valid_s": arguments.valid_s})
     facts = {"steps": ", ".join(answer["steps"]) or "none", "valid": f"{answer['valid_s']:g} s"}
-    _print(arguments, answer, lambda: show.print_facts(facts))
+    show.print_answer(arguments, answer, lambda: show.print_facts(facts))
     return 0
 
 
 def person_list(arguments: argparse.Namespace) -> int:
     """``person list``."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("people")
-    _print(arguments, answer, lambda: show.print_table(answer["people"], show.PEOPLE, "nobody"))
+    show.print_answer(arguments, answer, lambda: show.print_table(answer["people"], show.PEOPLE, "nobody"))
     return 0
 
 
 def person_change(arguments: argparse.Namespace) -> int:
     """``person grant`` and ``person withdraw``."""
     grant = {"role": arguments.role, "scenario": arguments.scenario}
-    with _connect(arguments) as client:
-        answer = client.post(f"people/{_quoted(arguments.person)}/{arguments.action}", grant)
-    _print(arguments, answer, lambda: show.print_table([answer], show.PEOPLE, ""))
+    with connect(arguments) as client:
+        answer = client.post(f"people/{quoted(arguments.person)}/{arguments.action}", grant)
+    show.print_answer(arguments, answer, lambda: show.print_table([answer], show.PEOPLE, ""))
     return 0
 
 
@@ -78,30 +80,30 @@ def token_create(arguments: argparse.Namespace) -> int:
         "valid_s": arguments.valid_s,
         "person": arguments.person,
     }
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.post("tokens", wish)
 
     def text() -> None:
         show.print_facts({"token": f"{answer['secret']}  (shown once)"})
         show.print_table([answer["token"]], show.TOKENS, "")
 
-    _print(arguments, answer, text)
+    show.print_answer(arguments, answer, text)
     return 0
 
 
 def token_list(arguments: argparse.Namespace) -> int:
     """``token list``."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("tokens")
-    _print(arguments, answer, lambda: show.print_table(answer["tokens"], show.TOKENS, "no token"))
+    show.print_answer(arguments, answer, lambda: show.print_table(answer["tokens"], show.TOKENS, "no token"))
     return 0
 
 
 def token_revoke(arguments: argparse.Namespace) -> int:
     """``token revoke``."""
-    with _connect(arguments) as client:
-        answer = client.post(f"tokens/{_quoted(arguments.id)}/revoke")
-    _print(arguments, answer, lambda: show.print_table([answer], show.TOKENS, ""))
+    with connect(arguments) as client:
+        answer = client.post(f"tokens/{quoted(arguments.id)}/revoke")
+    show.print_answer(arguments, answer, lambda: show.print_table([answer], show.TOKENS, ""))
     return 0
 
 
@@ -113,24 +115,26 @@ def webhook_create(arguments: argparse.Namespace) -> int:
         "scenario": arguments.scenario,
         "note": arguments.note,
     }
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.post("webhooks", wish)
-    _print(arguments, answer, lambda: _print_secret(answer))
+    show.print_answer(arguments, answer, lambda: _print_secret(answer))
     return 0
 
 
 def webhook_list(arguments: argparse.Namespace) -> int:
     """``webhook list``."""
-    with _connect(arguments) as client:
+    with connect(arguments) as client:
         answer = client.get("webhooks")
-    _print(arguments, answer, lambda: show.print_table(answer["webhooks"], show.WEBHOOKS, "no webhook"))
+    show.print_answer(
+        arguments, answer, lambda: show.print_table(answer["webhooks"], show.WEBHOOKS, "no webhook")
+    )
     return 0
 
 
 def webhook_act(arguments: argparse.Namespace) -> int:
     """``webhook test``, ``rotate``, ``redeliver``, ``delete`` and ``deliveries``; 1 if a test fails."""
-    path = f"webhooks/{_quoted(arguments.id)}/{arguments.action}"
-    with _connect(arguments) as client:
+    path = f"webhooks/{quoted(arguments.id)}/{arguments.action}"
+    with connect(arguments) as client:
         answer = client.get(path) if arguments.action == "deliveries" else client.post(path)
 
     def text() -> None:
@@ -143,7 +147,7 @@ def webhook_act(arguments: argparse.Namespace) -> int:
         else:
             show.print_table([answer], show.WEBHOOKS, "")
 
-    _print(arguments, answer, text)
+    show.print_answer(arguments, answer, text)
     return 1 if arguments.action == "test" and not answer["delivered"] else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -16,6 +17,14 @@ from walle_shared.units import format_bytes
 
 Answer = Mapping[str, Any]
 Column = tuple[str, Callable[[Any], object]]
+
+
+def print_answer(arguments: argparse.Namespace, answer: object, for_people: Callable[[], object]) -> None:
+    """Print an answer as JSON with ``--json``, else as ``for_people`` does."""
+    if arguments.json:
+        print_json(answer)
+    else:
+        for_people()
 
 
 def print_json(answer: object) -> None:

@@ -150,9 +150,12 @@ def _text(text: str) -> bytes:
 
 
 def _tensor(name: str, value: Any, dtype: str) -> bytes:
-    if (dtype and dtype not in _PLAIN) or not isinstance(value, np.ndarray | list | tuple | float | int):
+    if dtype and dtype not in _PLAIN:
         raise _LeftOut
-    array = np.asarray(value, wmodel.numpy_dtype(dtype) if dtype else None)
+    try:
+        array = np.asarray(value, wmodel.numpy_dtype(dtype) if dtype else None)
+    except TypeError:  # it speaks DLPack and nothing else
+        raise _LeftOut from None
     found = wmodel.dtype_name(array.dtype) if array.dtype.kind in "fiub" else ""
     if found not in _PLAIN:
         raise _LeftOut
