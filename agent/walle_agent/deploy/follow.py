@@ -5,14 +5,16 @@
 - A jittered, conditional GET of the epoch file never stops.
 
 The first two are hints (``EpochFollower.hint``) and prove nothing: they only bring the next GET forward.
-However many there are, it is asked at most every ``gap_s``; and if an epoch that was hinted at cannot be
-found, because a cache is behind or somebody lies, it is looked for with growing waits, and then no more.
+However many there are, it is asked every ``gap_s`` on average at most; and if an epoch that was hinted at
+cannot be found, because a cache is behind or somebody lies, it is looked for with growing waits, and then no
+more.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from collections import deque
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -41,6 +43,9 @@ _log = get_logger("agent.deploy")
 #: An epoch that was hinted at is looked for so often before the hint is forgotten.
 _SEARCHES_MAX: Final = 6
 
+#: Asks that may follow each other at once; several releases are often made one after another.
+_BURST: Final = 4
+
 
 class EpochFollower:
     """Keeps the newest verified policy.
@@ -52,7 +57,7 @@ class EpochFollower:
         trust: whose signatures count, and what time it is.
         on_policy: told of every new policy.
         poll_s: mean time between two asks when nothing is pushed.
-        gap_s: least time between two asks.
+        gap_s: least time between two asks, on average.
         backoff: makes the waits after failures; called once per loop.
         rng: jitter.
     """
@@ -82,6 +87,7 @@ class EpochFollower:
         self._lock = trio.Lock()
         self._hinted = 0
         self._hint_due_s = math.inf
+        self._asked_s: deque[float] = deque(maxlen=_BURST)
         self._poked = trio.Event()
         self._etag = ""
         self._info: EpochInfo | None = None
@@ -95,7 +101,7 @@ class EpochFollower:
         """Ask for ever: soon after a hint, otherwise about every ``poll_s``."""
         backoff, searching = self._backoff(), self._backoff()
         while True:
-            asked_s = trio.current_time()
+            self._asked_s.append(trio.current_time())
             self._hint_due_s = math.inf
             try:
                 if self._session.device_id is None:
@@ -114,7 +120,7 @@ class EpochFollower:
             except WalleError as error:
                 wait_s = backoff.next_delay_s(retry_after_s(error))
                 _log.warning("poll_failed", code=error.code, error=str(error), retry_s=round(wait_s, 2))
-            await self._wait_hint(asked_s, trio.current_time() + wait_s)
+            await self._wait_hint(trio.current_time() + wait_s)
 
     def hint(self, epoch: int, spread_s: float = 0.0) -> None:
         """Somebody says that there is an epoch; ask for it within ``spread_s`` seconds if it is news."""
@@ -126,11 +132,13 @@ class EpochFollower:
         self._hint_due_s = min(self._hint_due_s, trio.current_time() + within_s)
         self._poked.set()
 
-    async def _wait_hint(self, asked_s: float, until_s: float) -> None:
+    async def _wait_hint(self, until_s: float) -> None:
         """Wait until it is time to ask again: then, or when a hint is due, but never too soon."""
+        in_burst = len(self._asked_s) < _BURST
+        allowed_s = -math.inf if in_burst else self._asked_s[0] + _BURST * self._gap_s
         while True:
             self._poked = trio.Event()
-            due_s = max(min(until_s, self._hint_due_s), asked_s + self._gap_s)
+            due_s = max(min(until_s, self._hint_due_s), allowed_s)
             with trio.move_on_at(due_s) as waited:
                 await self._poked.wait()
             if waited.cancelled_caught:

@@ -208,3 +208,26 @@ async def test_a_push_may_ask_devices_to_spread(
             nursery.cancel_scope.cancel()
     assert max(waits) < 640
     assert max(waits) - min(waits) > 60  # twenty at random
+
+
+async def test_a_few_epochs_in_a_row_are_followed_at_once_and_many_at_the_rate_that_is_allowed(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    control, listener = SimulatedControl(), Listener()
+    async with Transport(URL, wire=control.wire()) as transport, trio.open_nursery() as nursery:
+        follower = make_follower(tmp_path, transport, control, listener, poll_s=1e6)
+        nursery.start_soon(follower.run_poll)
+        await listener.wait(1)
+        began_s, before = trio.current_time(), asked(control)
+        for epoch in (2, 3, 4):
+            control.publish()
+            follower.hint(epoch)
+            await listener.wait(epoch)
+        assert trio.current_time() - began_s < 1
+        for epoch in range(5, 105):
+            control.publish()
+            follower.hint(epoch)
+            await trio.sleep(0.1)
+        await listener.wait(104)
+        assert asked(control) - before <= 3 + 10 + 4
+        nursery.cancel_scope.cancel()
