@@ -260,8 +260,9 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def reference(session: nox.Session) -> None:
-    """Write the pages of docs/reference anew from the code."""
+    """Write the pages of docs/reference anew from the code, and the dashboard from its table."""
     _python(session, "docs/reference/generate.py")
+    _python(session, "docs/reference/dashboard.py")
 
 
 @nox.session
