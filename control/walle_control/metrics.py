@@ -197,7 +197,7 @@ def _gather(control: Control) -> Mapping[str, Values]:
 
 def _expiries(trust: TrustStatus) -> Mapping[str, Values]:
     # 0: the role signs envelopes only, and they say themselves how long they hold.
-    ends = {(role.role,): role.expires_ms / 1000 for role in trust.roles if role.expires_ms}
+    ends: Values = {(role.role,): role.expires_ms / 1000 for role in trust.roles if role.expires_ms}
     return {"walle_trust_expires_timestamp_seconds": ends}
 
 
