@@ -74,7 +74,8 @@ class Server:
         self.app = app
         self.config = config
         self.stopping = False
-        self._idle: set[trio.CancelScope] = set()
+        #: Connections that wait for a request, and since when.
+        self._idle: dict[_Connection, float] = {}
         self._date: tuple[int, bytes] = (0, b"")
         self._hypercorn = WorkerContext(None)
 
@@ -90,6 +91,7 @@ class Server:
         async with trio.open_nursery() as conversations:
             async with trio.open_nursery() as doors:
                 doors.start_soon(self._accept, accepting, conversations)
+                doors.start_soon(self._hang_up)
                 task_status.started()
                 await wait_stop()
                 doors.cancel_scope.cancel()
@@ -100,17 +102,27 @@ class Server:
     async def _accept(self, listener: trio.SocketListener, conversations: trio.Nursery) -> None:
         await trio.serve_listeners(self._converse, [listener], handler_nursery=conversations)
 
+    async def _hang_up(self) -> NoReturn:
+        """End connections that wait too long: a time limit for each wait would cost more."""
+        while True:
+            await trio.sleep(self.config.keep_alive_timeout / 8)
+            self._end_idle(trio.current_time() - self.config.keep_alive_timeout)
+
+    def _end_idle(self, since: float) -> None:
+        for connection, began in self._idle.items():
+            if began <= since:
+                connection.end()
+
     async def _stop(self) -> None:
         self.stopping = True
-        for scope in self._idle:
-            scope.cancel()
+        self._end_idle(trio.current_time())
         await self._hypercorn.terminated.set()
 
     async def _converse(self, stream: trio.SocketStream) -> None:
         try:
             connection = _Connection(self, stream)
             begun = await connection.run()
-            if begun:
+            if begun and not self.stopping:
                 await self._hand_over(_BegunStream(stream, begun))
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             return  # the client is gone
@@ -127,25 +139,22 @@ class Server:
             self._date = (now, formatdate(now, usegmt=True).encode())
         return b"date", self._date[1]
 
-    def wait_idle(self) -> _Idle:
-        """For a ``with`` that waits for a request: it ends after a while, or with the server."""
-        return _Idle(self._idle, 0.0 if self.stopping else self.config.keep_alive_timeout)
+    def idle(self, connection: _Connection) -> _Idle:
+        """For a ``with`` in which a connection waits for a request: it may be ended there."""
+        return _Idle(self._idle, connection)
 
 
 class _Idle:
-    """A time limit that the server knows of."""
+    """A wait that the server knows of."""
 
-    def __init__(self, known: set[trio.CancelScope], seconds: float) -> None:
-        self._known = known
-        self._scope = trio.move_on_after(seconds)
+    def __init__(self, known: dict[_Connection, float], connection: _Connection) -> None:
+        self._known, self._connection = known, connection
 
     def __enter__(self) -> None:
-        self._known.add(self._scope)
-        self._scope.__enter__()
+        self._known[self._connection] = trio.current_time()
 
-    def __exit__(self, *raised: Any) -> bool | None:
-        self._known.discard(self._scope)
-        return self._scope.__exit__(*raised)
+    def __exit__(self, *_: object) -> None:
+        del self._known[self._connection]
 
 
 class _BegunStream(trio.abc.HalfCloseableStream):
@@ -182,18 +191,28 @@ class _Connection:
     def __init__(self, server: Server, stream: trio.SocketStream) -> None:
         self._server = server
         self._stream = stream
+        self._scope = trio.CancelScope()
         self._read = b""
         self._address = {
             "client": _host_and_port(stream.socket.getpeername()),
             "server": _host_and_port(stream.socket.getsockname()),
         }
 
+    def end(self) -> None:
+        """Cancel whatever it does."""
+        self._scope.cancel()
+
     async def run(self) -> bytes:
         """Answer requests until one is for Hypercorn, whose beginning is returned, or none will come."""
+        with self._scope:
+            return await self._run()
+        return b""
+
+    async def _run(self) -> bytes:
         while await self._wait_line():
             if not is_for_devices(self._read):
                 return self._read
-            request = _Request(self._server, self._stream, self._read)
+            request = _Request(self._server, self, self._stream, self._read)
             if not await request.answer(self._address):
                 await self._linger()
                 break
@@ -202,7 +221,9 @@ class _Connection:
 
     async def _wait_line(self) -> bool:
         """Wait until the first line of a request is there; whether it will be."""
-        with self._server.wait_idle():
+        if self._server.stopping:
+            return False
+        with self._server.idle(self):
             if self._read:  # sent ahead: others have their turn first
                 await trio.lowlevel.checkpoint()
             while b"\n" not in self._read and len(self._read) < _READ_BYTES:
@@ -210,8 +231,7 @@ class _Connection:
                 if not data:
                     return False
                 self._read += data
-            return True
-        return False
+        return not self._scope.cancel_called
 
     async def _linger(self) -> None:
         """Say that this was all, and let the client read it: a close would reset what it still sends into."""
@@ -225,14 +245,16 @@ class _Connection:
 class _Request:
     """One request and its answer, between h11 and the application."""
 
-    def __init__(self, server: Server, stream: trio.SocketStream, read: bytes) -> None:
+    def __init__(
+        self, server: Server, connection: _Connection, stream: trio.SocketStream, read: bytes
+    ) -> None:
         self._server = server
+        self._connection = connection
         self._stream = stream
         self._http = h11.Connection(
             h11.SERVER, max_incomplete_event_size=server.config.h11_max_incomplete_size
         )
         self._http.receive_data(read)
-        self._scope = trio.CancelScope()
         self._head: h11.Response | None = None
         self._has_body = True
 
@@ -252,8 +274,7 @@ class _Request:
             return False
         self._has_body = request.method != b"HEAD"
         try:
-            with self._scope:
-                await self._server.app(_scope_of(request, address), self._receive, self._send)
+            await self._server.app(_scope_of(request, address), self._receive, self._send)
         except Exception:  # noqa: BLE001  # whatever it is, it ends this request alone
             _log.error("request_crashed", exc_info=True)
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
@@ -261,18 +282,15 @@ class _Request:
     async def _wait_head(self) -> h11.Request | None:
         event: Any = self._http.next_event()
         if event is h11.NEED_DATA:  # seldom: a head is one packet
-            with self._server.wait_idle():
+            with self._server.idle(self._connection):
                 event = await self._next_event()
         return event if isinstance(event, h11.Request) else None
 
     async def _refuse(self, status: int) -> None:
         """Answer what is no HTTP."""
         headers = [(b"content-length", b"0"), (b"connection", b"close"), self._server.date()]
-        with self._scope:
-            await self._write(
-                self._encode(h11.Response(status_code=status, headers=headers))
-                + self._encode(h11.EndOfMessage())
-            )
+        answer = self._encode(h11.Response(status_code=status, headers=headers))
+        await self._write(answer + self._encode(h11.EndOfMessage()))
 
     # What the application receives
 
@@ -407,8 +425,8 @@ class _Request:
             await self._give_up()
 
     async def _give_up(self) -> NoReturn:
-        """Nobody is there any more: cancel the request, from within."""
-        self._scope.cancel()
+        """Nobody is there any more: cancel the request from within, and its connection with it."""
+        self._connection.end()
         await trio.sleep_forever()
         raise AssertionError("unreachable")
 
