@@ -1,8 +1,8 @@
-"""Runs the application on Hypercorn's Trio worker, from the first signal to the last goodbye.
+"""Runs the application (``web.server``), from the first signal to the last goodbye.
 
-Stopping happens in this order, because Hypercorn tells an application nothing before it cancels its
-streams: say goodbye on every push stream and tunnel, then let Hypercorn finish running requests, then close
-the database.
+Stopping happens in this order, because the server tells an application nothing before it cancels its
+streams: say goodbye on every push stream and tunnel, then let it finish running requests, then close the
+database.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from hypercorn.typing import ASGIFramework
 from walle_control.app import Control, create_app, create_monitoring_app
 from walle_control.config import ControlConfig, ServerConfig
 from walle_control.db.store import Home, Store
+from walle_control.web.server import Server
 from walle_control.workers.notify import notify
 from walle_control.workers.supervisor import Supervisor
 from walle_shared.clock import SystemClock
@@ -124,15 +125,7 @@ async def _serve(config: ControlConfig, store: Store, descriptor: int | None, su
         await background.start(control.run)
         stop = trio.Event()
         async with trio.open_nursery() as server:
-            await server.start(
-                partial(
-                    hypercorn_serve,
-                    cast(ASGIFramework, app),
-                    hypercorn_config(config, listener.detach()),
-                    shutdown_trigger=stop.wait,
-                    mode="asgi",
-                )
-            )
+            await server.start(Server(app, hypercorn_config(config)).serve, listener, stop.wait)
             if not supervised:
                 _write_address(store.home, url)
             if config.metrics.listen:
@@ -230,10 +223,10 @@ def bind(config: ServerConfig) -> tuple[socket.socket, str]:
     return listener, config.public_url or f"http://{host}:{listener.getsockname()[1]}"
 
 
-def hypercorn_config(config: ControlConfig, descriptor: int) -> HypercornConfig:
-    """Hypercorn's settings for a server of long conversations on a socket that is bound already."""
+def hypercorn_config(config: ControlConfig, descriptor: int | None = None) -> HypercornConfig:
+    """Hypercorn's settings for a server of long conversations on a socket that is bound already, if any."""
     settings = HypercornConfig()
-    settings.bind = [f"fd://{descriptor}"]
+    settings.bind = [] if descriptor is None else [f"fd://{descriptor}"]
     settings.backlog = _BACKLOG
     settings.graceful_timeout = config.server.graceful_s
     settings.keep_alive_timeout = max(60.0, 2 * config.stream.heartbeat_s)

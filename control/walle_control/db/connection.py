@@ -108,7 +108,10 @@ class Database:
             StorageError: the disk is full or the file damaged.
             ConnectionLost: its server is gone; if it went during the commit, the write may have happened.
         """
-        done = self.submit(_fenced(job, fence.get()))
+        return await self.committed(self.submit(_fenced(job, fence.get())))
+
+    async def committed(self, done: Future[T]) -> T:
+        """Wait for what was submitted; its result."""
         committed = trio.Event()
         token = trio.lowlevel.current_trio_token()
         done.add_done_callback(lambda _: _wake(token, committed))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Any, Protocol
 
 from walle_shared.errors import Conflict
@@ -130,3 +131,30 @@ class Backend(Protocol):
     def errors(self) -> AbstractContextManager[None]:
         """Turn the database's errors into ``StorageError``, ``ConnectionLost`` or ``IntegrityError``."""
         ...
+
+
+#: Rows of one statement; both databases take tens of thousands of parameters.
+_ROWS_MAX = 256
+
+
+def insert_rows(db: Connection, into: str, rows: Sequence[Sequence[Any]], then: str = "") -> int:
+    """Insert rows by as few statements as possible; how many were inserted or changed.
+
+    Args:
+        db: where to.
+        into: ``INSERT INTO table (columns)``.
+        rows: the values, in the order of the columns.
+        then: ``ON CONFLICT ...``; an update must not meet the same row twice.
+    """
+    changed = 0
+    for start in range(0, len(rows), _ROWS_MAX):
+        part = rows[start : start + _ROWS_MAX]
+        statement = f"{into} VALUES {_marks(len(part), len(part[0]))} {then}"
+        changed += db.execute(statement, [value for row in part for value in row]).rowcount
+    return changed
+
+
+@lru_cache(maxsize=1024)
+def _marks(rows: int, columns: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return ", ".join([row] * rows)

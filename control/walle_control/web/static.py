@@ -20,6 +20,15 @@ FILE = Raw("application/octet-stream", {"type": "string", "format": "binary"})
 _FOREVER = "public, max-age=31536000, immutable"
 
 
+class StoredFile(FileResponse):
+    """A file: whole, it is left to the server to send (``pathsend``); ranges of it are read in large pieces.
+
+    A piece takes a thread: 64 KiB at a time, a resumed download was half as fast (2026-11-26).
+    """
+
+    chunk_size = 1 << 20
+
+
 class StaticRoutes:
     """Endpoints of ``STATIC_ROOT``."""
 
@@ -58,7 +67,8 @@ class StaticRoutes:
     def send(self, path: Path, headers: Mapping[str, str], media_type: str) -> Response:
         """A file of the static folder, sent by nginx where it is set up to, else from here."""
         if not self._accel_prefix:
-            return FileResponse(path, headers=headers, media_type=media_type)
+            # The look at the file takes less than handing it to a thread.
+            return StoredFile(path, headers=headers, media_type=media_type, stat_result=path.stat())
         where = f"{self._accel_prefix}/{path.relative_to(self._files.root)}"
         return Response(headers={**headers, "X-Accel-Redirect": where}, media_type=media_type)
 

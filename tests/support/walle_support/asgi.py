@@ -1,4 +1,4 @@
-"""ASGI applications on real servers: Hypercorn under Trio in this event loop, under asyncio in a thread."""
+"""ASGI applications on real servers: ours and Hypercorn in this event loop, or Hypercorn in a thread."""
 
 from __future__ import annotations
 
@@ -15,16 +15,38 @@ import hypercorn.trio
 import trio
 from hypercorn.config import Config
 
+from walle_control.web.server import Server
 
-def _bound(settings: dict[str, Any]) -> tuple[Config, str]:
+
+def _listen() -> tuple[socket.socket, str]:
     listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
+    return listener, f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def _config(settings: dict[str, Any]) -> Config:
     config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
     config.accesslog = config.errorlog = None
     for name, value in settings.items():
         setattr(config, name, value)
-    return config, f"http://127.0.0.1:{port}"
+    return config
+
+
+def _bound(settings: dict[str, Any]) -> tuple[Config, str]:
+    listener, url = _listen()
+    return _config({"bind": [f"fd://{listener.detach()}"], **settings}), url
+
+
+@asynccontextmanager
+async def on_ours(app: Any, **settings: Any) -> AsyncIterator[str]:
+    """Serve an application as ``walle-control`` does; its URL."""
+    listener, url = _listen()
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(Server(app, _config({"bind": [], **settings})).serve, listener, stop.wait)
+        try:
+            yield url
+        finally:
+            stop.set()
 
 
 @asynccontextmanager

@@ -51,6 +51,7 @@ def clock() -> FixedClock:
 _ALWAYS_ON_POSTGRES = frozenset(
     {
         "test_connection",
+        "test_reports",
         "test_migrations",
         "test_releases",
         "test_devices",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from walle_control.db.sql import Connection
 from walle_control.features.releases import approvals, store
 from walle_control.features.releases.types import ReleaseRow
@@ -55,5 +57,9 @@ def open_approvals(db: Connection, now_ms: int) -> int:
 
 def scenario_of(db: Connection, release_id: ReleaseId) -> ScenarioName | None:
     """The scenario of a release; ``None`` for an id that was never given out."""
-    row = store.find_release(db, release_id)
-    return row.scenario if row else None
+    return store.scenarios(db, {release_id}).get(release_id)
+
+
+def scenarios_of(db: Connection, release_ids: Collection[ReleaseId]) -> dict[ReleaseId, ScenarioName]:
+    """The scenarios of those releases that there are."""
+    return store.scenarios(db, release_ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -67,6 +67,15 @@ def find_release(db: Connection, release_id: str) -> ReleaseRow | None:
     """One release."""
     row = db.execute("SELECT * FROM release WHERE id = ?", (release_id,)).fetchone()
     return _release(row) if row else None
+
+
+def scenarios(db: Connection, release_ids: Collection[ReleaseId]) -> dict[ReleaseId, ScenarioName]:
+    """The scenarios of those releases that there are."""
+    if not release_ids:
+        return {}
+    marks = ", ".join("?" * len(release_ids))
+    rows = db.execute(f"SELECT id, scenario FROM release WHERE id IN ({marks})", tuple(release_ids))
+    return {row["id"]: row["scenario"] for row in rows}
 
 
 def list_releases(db: Connection) -> list[ReleaseRow]:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
-from walle_control.db.sql import Connection
+from walle_control.db.sql import Connection, insert_rows
 from walle_control.features.rollouts.trial import Arm, Vote, VoteKind
 from walle_shared.ids import DeviceId, ReleaseId
 
 
-def insert_vote(db: Connection, release_id: ReleaseId, vote: Vote) -> bool:
-    """Add a vote; whether it is the first of its kind."""
-    added = db.execute(
-        "INSERT INTO vote (release_id, device_id, arm, kind, at_ms, duration_ms, peak_bytes)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (release_id, vote.device_id, vote.arm, vote.kind, vote.at_ms, vote.duration_ms, vote.peak_bytes),
+def insert_votes(db: Connection, votes: Sequence[tuple[ReleaseId, Vote]]) -> None:
+    """Add votes in their order; of a kind, a device's first counts."""
+    insert_rows(
+        db,
+        "INSERT INTO vote (release_id, device_id, arm, kind, at_ms, duration_ms, peak_bytes)",
+        [
+            (release_id, vote.device_id, vote.arm, vote.kind, vote.at_ms, vote.duration_ms, vote.peak_bytes)
+            for release_id, vote in votes
+        ],
+        "ON CONFLICT DO NOTHING",
     )
-    return added.rowcount == 1
 
 
 def votes_after(db: Connection, release_id: ReleaseId, after: int) -> Iterator[tuple[int, Vote]]:

@@ -7,13 +7,24 @@ either.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 from walle_control.db.sql import Connection
 from walle_control.features.audiences import read_model as audiences
-from walle_control.features.releases import read_model as releases
 from walle_control.features.rollouts import store
 from walle_control.features.rollouts.trial import Arm, Vote, VoteKind
-from walle_shared.ids import DeviceId, ReleaseId
+from walle_shared.ids import DeviceId, ReleaseId, ScenarioName
 from walle_shared.protocol.messages import NO_RELEASE, VOTING_ERRORS, Report
+from walle_shared.targeting import holdouts_of
+
+
+class Told(NamedTuple):
+    """A report, whose it is and when it came."""
+
+    device_id: DeviceId
+    report: Report
+    at_ms: int
 
 
 def votes_of(
@@ -35,13 +46,21 @@ def votes_of(
     ]
 
 
-def count_votes(db: Connection, device_id: DeviceId, report: Report, now_ms: int) -> None:
-    """Store the votes in a report of a release that exists; each kind counts once per device."""
-    scenario = releases.scenario_of(db, report.control_of) if report.control_of != NO_RELEASE else None
-    held_out = scenario is not None and audiences.is_held_out(db, device_id, scenario)
-    for release_id, vote in votes_of(report, device_id, now_ms, "holdout" if held_out else "control"):
-        if release_id == report.release_id or releases.scenario_of(db, release_id) is not None:
-            store.insert_vote(db, release_id, vote)
+def count_votes(db: Connection, told: Sequence[Told], scenarios: Mapping[ReleaseId, ScenarioName]) -> None:
+    """Store the votes in reports; each kind counts once per device.
+
+    Args:
+        db: where to.
+        told: the reports, in the order of their arrival.
+        scenarios: of each release that exists: nothing else is voted on.
+    """
+    holdouts = audiences.holdouts(db) if any(r.control_of != NO_RELEASE for _, r, _ in told) else []
+    votes: list[tuple[ReleaseId, Vote]] = []
+    for device_id, report, at_ms in told:
+        scenario = scenarios.get(report.control_of)
+        held_out = scenario is not None and bool(holdouts_of(device_id, scenario, holdouts))
+        votes += votes_of(report, device_id, at_ms, "holdout" if held_out else "control")
+    store.insert_votes(db, [(release_id, vote) for release_id, vote in votes if release_id in scenarios])
 
 
 def _treatment_kind(report: Report, *, is_held_back: bool) -> VoteKind | None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import orjson
 import trio
 
+from walle_control.db.batches import Batches
 from walle_control.db.connection import Database
 from walle_control.db.sql import Connection
 from walle_control.features.releases import read_model as releases
-from walle_control.features.rollouts.votes import count_votes
+from walle_control.features.rollouts.votes import Told, count_votes
 from walle_control.features.telemetry import store
 from walle_control.features.telemetry.arrivals import Arrivals
 from walle_control.features.telemetry.sinks.pump import Sinks
@@ -61,6 +63,7 @@ class TelemetryService:
         sinks: Sinks | None = None,
     ) -> None:
         self._database = database
+        self._reports = Batches(database, _record_batches)
         self._clock = clock
         self._on_reports = on_reports
         self._arrivals = arrivals or Arrivals()
@@ -68,7 +71,7 @@ class TelemetryService:
         self.sinks = sinks or Sinks((), database, self._arrivals, clock)
 
     async def record_reports(self, device_id: DeviceId, batch: ReportBatch) -> ReportReceipt:
-        """Store a batch of reports in one transaction.
+        """Store a batch of reports in one transaction, perhaps together with others'.
 
         Raises:
             LimitExceeded: over ``REPORT_BATCH_MAX`` reports, or a text is too long.
@@ -81,7 +84,7 @@ class TelemetryService:
         for number, report in enumerate(batch.reports):
             _check_report(report, f"reports[{number}]")
         now_ms = self._clock.wall_ms()
-        accepted = await self._database.write(lambda db: _record(db, device_id, batch.reports, now_ms))
+        accepted = await self._reports.write([Told(device_id, report, now_ms) for report in batch.reports])
         self.reports_new += accepted
         self.reports_repeated += len(batch.reports) - accepted
         if accepted:
@@ -173,20 +176,34 @@ class TelemetryService:
                 return FeaturePage((), after)
 
 
-def _record(db: Connection, device_id: DeviceId, reports: Sequence[Report], now_ms: int) -> int:
-    accepted = 0
-    for report in reports:
-        if not store.insert_report(db, device_id, report, now_ms):
-            continue
-        accepted += 1
-        scenario = releases.scenario_of(db, report.release_id)
-        if scenario is None:
-            continue  # kept for diagnosis, but it speaks for no release of ours
-        store.count_report(db, report)
-        if report.stage in ("install", "revert") or _begins_installation(report):
-            store.set_installed(db, device_id, scenario, report, now_ms)
-        count_votes(db, device_id, report, now_ms)
-    return accepted
+def record(db: Connection, told: Sequence[Told]) -> list[bool]:
+    """Store reports and what they mean; for each whether it is new.
+
+    It does not matter which are recorded together.
+    """
+    are_new = store.insert_reports(db, told)
+    fresh = [each for each, is_new in zip(told, are_new, strict=True) if is_new]
+    named = {release for _, r, _ in fresh for release in (r.release_id, r.control_of)} - {NO_RELEASE}
+    scenarios = releases.scenarios_of(db, named)
+    # Others are kept for diagnosis, but speak for no release of ours.
+    known = [each for each in fresh if each.report.release_id in scenarios]
+    store.count_reports(db, [each.report for each in known])
+    store.set_installed(
+        db,
+        [(each, scenarios[each.report.release_id]) for each in known if _is_of_installation(each.report)],
+    )
+    count_votes(db, known, scenarios)
+    return are_new
+
+
+def _record_batches(db: Connection, batches: Sequence[Sequence[Told]]) -> list[int]:
+    """How many reports of each batch are new."""
+    are_new = iter(record(db, [each for batch in batches for each in batch]))
+    return [sum(islice(are_new, len(batch))) for batch in batches]
+
+
+def _is_of_installation(report: Report) -> bool:
+    return report.stage in ("install", "revert") or _begins_installation(report)
 
 
 def _begins_installation(report: Report) -> bool:
@@ -231,8 +248,8 @@ def _check_report(report: Report, where: str) -> None:
     for name, (text, limit) in texts.items():
         if len(text) > limit:
             raise LimitExceeded(f"{where}.{name} has {len(text)} characters, over the limit of {limit}")
-    if not report.report_id:
-        raise RemoteProtocolError(f"{where}.report_id is empty")
+    if not report.report_id or "\0" in report.report_id:  # which PostgreSQL would store as another id
+        raise RemoteProtocolError(f"{where}.report_id is empty, or holds U+0000")
     numbers = {
         "attempt": report.attempt,
         "at_ms": report.at_ms,

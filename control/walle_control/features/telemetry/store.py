@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from walle_control.db.sql import Connection
+from walle_control.db.sql import Connection, insert_rows
 from walle_control.db.sql import Row as SqlRow
+from walle_control.features.rollouts.votes import Told
 from walle_control.features.telemetry.sinks.sink import Row
 from walle_control.features.telemetry.types import (
     FeatureQuery,
@@ -30,43 +32,65 @@ _FEATURE_COLUMNS = {
 _REPORT_COLUMNS = {"release": "release_id", "device": "device_id", "outcome": "outcome"}
 
 
-def insert_report(db: Connection, device_id: DeviceId, report: Report, now_ms: int) -> bool:
-    """Add a report and count it; whether it is new."""
-    added = db.execute(
-        "INSERT INTO report (device_id, report_id, release_id, task, version, stage, outcome, error_class,"
-        " code, message, attempt, at_ms, duration_ms, received_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (device_id, report_id) DO NOTHING",
+def insert_reports(db: Connection, told: Sequence[Told]) -> list[bool]:
+    """Add reports; for each whether it is new."""
+    rows = [
         (device_id, report.report_id, report.release_id, report.task, report.version, report.stage,
          report.outcome, report.error_class, report.code, report.message, report.attempt, report.at_ms,
-         report.duration_ms, now_ms),
-    )  # fmt: skip
-    return added.rowcount == 1
+         report.duration_ms, at_ms)
+        for device_id, report, at_ms in told
+    ]  # fmt: skip
+    added = insert_rows(
+        db,
+        "INSERT INTO report (device_id, report_id, release_id, task, version, stage, outcome, error_class,"
+        " code, message, attempt, at_ms, duration_ms, received_ms)",
+        rows,
+        "ON CONFLICT (device_id, report_id) DO NOTHING",
+    )
+    if added == len(rows):
+        return [True] * added
+    # Writers take turns and ids rise: what was added is the newest.
+    newest = db.execute("SELECT device_id, report_id FROM report ORDER BY id DESC LIMIT ?", (added,))
+    fresh = {(row["device_id"], row["report_id"]) for row in newest}
+    are_new = []
+    for device_id, report, _ in told:
+        are_new.append((device_id, report.report_id) in fresh)
+        fresh.discard((device_id, report.report_id))  # once more is a repetition
+    return are_new
 
 
-def count_report(db: Connection, report: Report) -> None:
-    """Add one to the counter a report belongs to."""
-    db.execute(
-        "INSERT INTO report_count (release_id, stage, outcome, error_class, n) VALUES (?, ?, ?, ?, 1)"
-        " ON CONFLICT (release_id, stage, outcome, error_class) DO UPDATE SET n = report_count.n + 1",
-        (report.release_id, report.stage, report.outcome, report.error_class),
+def count_reports(db: Connection, reports: Iterable[Report]) -> None:
+    """Add reports to the counters they belong to."""
+    counts = Counter((r.release_id, r.stage, r.outcome, r.error_class) for r in reports)
+    insert_rows(
+        db,
+        "INSERT INTO report_count (release_id, stage, outcome, error_class, n)",
+        [(*key, n) for key, n in counts.items()],
+        "ON CONFLICT (release_id, stage, outcome, error_class) DO UPDATE SET n = report_count.n + excluded.n",
     )
 
 
-def set_installed(
-    db: Connection, device_id: DeviceId, scenario: ScenarioName, report: Report, now_ms: int
-) -> None:
-    """Remember what a device last said about a task's installation."""
-    db.execute(
+def set_installed(db: Connection, told: Iterable[tuple[Told, ScenarioName]]) -> None:
+    """Remember what devices last said about their tasks' installations."""
+    last: dict[tuple[DeviceId, ScenarioName, str], Told] = {}
+    for said, scenario in told:
+        key = (said.device_id, scenario, said.report.task)
+        if key not in last or said.report.at_ms >= last[key].report.at_ms:
+            last[key] = said
+    insert_rows(
+        db,
         "INSERT INTO device_task (device_id, scenario, task, version, release_id, stage, outcome, at_ms,"
-        " error_class, attempt, barred_s, received_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (device_id, scenario, task) DO UPDATE SET version = excluded.version,"
+        " error_class, attempt, barred_s, received_ms)",
+        [
+            (*key, report.version, report.release_id, report.stage, report.outcome, report.at_ms,
+             report.error_class, report.attempt, report.barred_s, at_ms)
+            for key, (_, report, at_ms) in last.items()
+        ],
+        "ON CONFLICT (device_id, scenario, task) DO UPDATE SET version = excluded.version,"
         " release_id = excluded.release_id, stage = excluded.stage, outcome = excluded.outcome,"
         " at_ms = excluded.at_ms, error_class = excluded.error_class, attempt = excluded.attempt,"
         " barred_s = excluded.barred_s, received_ms = excluded.received_ms"
         " WHERE excluded.at_ms >= device_task.at_ms",
-        (device_id, scenario, report.task, report.version, report.release_id, report.stage, report.outcome,
-         report.at_ms, report.error_class, report.attempt, report.barred_s, now_ms),
     )  # fmt: skip
 
 

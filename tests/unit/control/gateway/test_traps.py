@@ -1,4 +1,4 @@
-"""The push stream against a real server, one test for each trap that Hypercorn and SSE set.
+"""The push stream against real servers, one test for each trap that Hypercorn and SSE set.
 
 1. At a stop, Hypercorn cancels streams without telling the application: the goodbye must be out before.
 2. Its default keep-alive of 5 s and its backlog of 100 cut quiet streams and turn reconnecting fleets away.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
 from types import MappingProxyType
 
@@ -29,7 +30,7 @@ from walle_control.gateway.hub import EpochHub, Seats
 from walle_control.gateway.stream import EventStream, StreamRoutes
 from walle_control.serve import hypercorn_config
 from walle_shared.protocol.sse import SseEvent, SseParser
-from walle_support.asgi import on_trio
+from walle_support.asgi import on_ours, on_trio
 
 
 class Reader:
@@ -66,14 +67,20 @@ class Reader:
                 pass
 
 
+@pytest.fixture(params=[on_ours, on_trio], ids=["ours", "hypercorn"])
+def watching(request):
+    """Opens a stream at the server of the devices, or at the one of operators and the app's servers."""
+    return partial(_watching, request.param)
+
+
 @asynccontextmanager
-async def watching(
-    app: Starlette, device, settings=MappingProxyType({}), **headers: str
+async def _watching(
+    serve, app: Starlette, device, settings=MappingProxyType({}), **headers: str
 ) -> AsyncIterator[Reader]:
     """A device's stream from a real server."""
     sent = {**device.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
     async with (
-        on_trio(app, **settings) as url,
+        serve(app, **settings) as url,
         httpx.AsyncClient(base_url=url, trust_env=False) as client,
         client.stream("GET", "/d/v1/stream", headers=sent) as answer,
     ):
@@ -85,7 +92,7 @@ async def watching(
             await reader.leave()
 
 
-async def test_1_a_goodbye_is_out_before_the_stream_ends_and_it_ends_cleanly(app, control, enrol):
+async def test_1_a_goodbye_is_out_before_the_stream_ends_and_it_ends_cleanly(watching, app, control, enrol):
     async with watching(app, await enrol(), {"graceful_timeout": 5.0}) as reader:
         assert await reader.id() == "1"
         control.hub.stop()
@@ -105,7 +112,7 @@ def test_2_and_3_and_4_the_settings_that_keep_streams_alive():
     assert ControlConfig().server.body_timeout_s > 0
 
 
-async def test_3_a_stream_outlives_many_requests_of_the_same_client(app, control, enrol):
+async def test_3_a_stream_outlives_many_requests_of_the_same_client(watching, app, control, enrol):
     settings = {"keep_alive_max_requests": hypercorn_config(ControlConfig(), 3).keep_alive_max_requests}
     async with watching(app, await enrol(), settings) as reader:
         await reader.next()
@@ -115,7 +122,7 @@ async def test_3_a_stream_outlives_many_requests_of_the_same_client(app, control
         assert await reader.id() == "5"
 
 
-async def test_5_a_client_that_hangs_up_gives_its_seat_back(app, control, enrol):
+async def test_5_a_client_that_hangs_up_gives_its_seat_back(watching, app, control, enrol):
     async with watching(app, await enrol()) as reader:
         await reader.next()
         assert control.streams.taken == 1
@@ -149,7 +156,7 @@ async def test_5_a_slow_reader_finds_the_newest_epoch_and_no_queue(nursery):
     assert (ids[0], len(ids), ids[-1]) == (b"id: 1", 3, b"id: 999")  # one was on its way
 
 
-async def test_6_nothing_collects_the_answers(app, enrol):
+async def test_6_nothing_collects_the_answers(watching, app, enrol):
     assert not [each for each in app.user_middleware if "gzip" in each.cls.__name__.lower()]
     assert not [each for each in app.user_middleware if "dispatch" in vars(each.cls)]
     async with watching(app, await enrol(), accept_encoding="gzip") as reader:
@@ -181,13 +188,13 @@ async def test_7_who_finds_no_seat_is_told_when_to_come_back(app, control, enrol
 
 
 @pytest.mark.parametrize("last", ["", "3", "99", "x", "-4"])
-async def test_8_who_comes_back_is_told_what_is_news(app, control, enrol, last: str):
+async def test_8_who_comes_back_is_told_what_is_news(watching, app, control, enrol, last: str):
     control.hub.announce(4)
     async with watching(app, await enrol(), last_event_id=last) as reader:
         assert await reader.id() == "4"
 
 
-async def test_8_who_knows_it_all_waits_for_the_next(app, control, enrol):
+async def test_8_who_knows_it_all_waits_for_the_next(watching, app, control, enrol):
     control.hub.announce(4)
     async with watching(app, await enrol(), last_event_id="4") as reader:
         await trio.testing.wait_all_tasks_blocked(0.05)
