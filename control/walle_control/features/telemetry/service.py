@@ -22,6 +22,7 @@ from walle_control.features.telemetry.types import (
     ReportQuery,
     SinkList,
 )
+from walle_control.features.webhooks import outbox
 from walle_shared.clock import Clock
 from walle_shared.errors import LimitExceeded, RemoteProtocolError
 from walle_shared.ids import DeviceId, ReleaseId
@@ -33,12 +34,16 @@ from walle_shared.protocol.tunnel_receiver import (
     SequenceLedger,
     TombstoneReceived,
 )
+from walle_shared.units import HOUR_S
 
 #: Longest texts of a report, in characters.
 _ID_MAX_CHARS = 128
 _CODE_MAX_CHARS = 64
 _MESSAGE_MAX_CHARS = 4_000
 _INT_MAX = 2**63 - 1
+
+#: How often webhooks hear that devices give up on a release.
+_QUARANTINE_TOLD_S = HOUR_S
 
 
 class TelemetryService:
@@ -186,7 +191,21 @@ def _record(db: Connection, device_id: DeviceId, reports: Sequence[Report], now_
         if report.stage in ("install", "revert") or _begins_installation(report):
             store.set_installed(db, device_id, scenario, report, now_ms)
         count_votes(db, device_id, report, now_ms)
+        if report.barred_s:
+            _tell_of_quarantine(db, device_id, scenario, report, now_ms)
     return accepted
+
+
+def _tell_of_quarantine(
+    db: Connection, device_id: DeviceId, scenario: str, report: Report, now_ms: int
+) -> None:
+    data = {
+        "device": device_id, "task": report.task, "version": report.version, "stage": report.stage,
+        "code": report.code, "barred_s": report.barred_s,
+    }  # fmt: skip
+    outbox.emit_seldom(
+        db, now_ms, "release.quarantine", scenario, report.release_id, data, every_s=_QUARANTINE_TOLD_S
+    )
 
 
 def _begins_installation(report: Report) -> bool:

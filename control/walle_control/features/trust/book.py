@@ -19,6 +19,7 @@ from walle_control.db.sql import Connection
 from walle_control.features.trust import store
 from walle_control.features.trust.repository import Repository, read_metadata
 from walle_control.features.trust.types import Lifetimes, TrustStatus
+from walle_control.features.webhooks import outbox
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, NotFound
 from walle_shared.protocol.messages import FileRef
@@ -228,7 +229,19 @@ class TrustBook:
 
     def _keep(self, db: Connection, repository: Repository) -> bool:
         in_force = repository.commit()
+        self._ask_for_signatures(db, repository)
         store.replace_staged(db, repository.staged)
         for role, data in repository.committed.items():
             store.insert(db, role, read_metadata(data).signed.version, data)
         return in_force
+
+    def _ask_for_signatures(self, db: Connection, repository: Repository) -> None:
+        """Tell of what waits for signatures, whenever it says something else than before."""
+        before, now = (
+            {role: read_metadata(data).signed for role, data in staged.items()}
+            for staged in (store.staged(db), repository.staged)
+        )
+        for missing in repository.missing():
+            if before.get(missing.role) != now[missing.role]:
+                data = {"version": missing.version, "more": missing.more, "keyids": list(missing.keyids)}
+                outbox.emit(db, self._clock.wall_ms(), "trust.ask", "", missing.role, data)

@@ -35,6 +35,7 @@ from walle_shared.errors import (
     PeerTimeout,
 )
 from walle_shared.ids import ScenarioName
+from walle_support.heard import listen
 
 MODEL = b"weights " * 4_000
 
@@ -92,13 +93,17 @@ async def test_a_repository_holds_the_tasks_of_its_scenario_only(control: Contro
 
 
 async def test_what_cannot_be_imported_is_not_tried_again_until_it_moves_or_somebody_asks(  # type: ignore[no-untyped-def]
-    control: Control, source, good_files
+    control: Control, store: Store, source, good_files
 ) -> None:
+    heard = listen(store.database, "repository.*")
     source.tag("greeter/2.0.0", "greeter", {**good_files, "main.py": b"def run(:"})
     await control.repositories.add(shop(source.path, auto_import=True), "anna")
     assert len((await control.repositories.sync("shop", patient=True)).failed) == 1
     assert (await control.repositories.sync("shop", patient=True)).failed == ()
     assert len((await control.repositories.sync("shop")).failed) == 1
+    (event,) = heard()
+    assert (event.kind, event.subject, event.data["tag"]) == ("repository.fail", "shop", "greeter/2.0.0")
+    assert event.data["scenario"] == "demo"
     source.tag("greeter/2.0.0", "greeter", good_files)
     assert (await control.repositories.sync("shop", patient=True)).imported == ("greeter/2.0.0",)
 

@@ -36,6 +36,7 @@ from walle_shared.trust.roles import (
 )
 from walle_shared.trust.trusted import follow_role
 from walle_shared.units import DAY_S
+from walle_support.heard import listen
 from walle_support.trust import believe, drive_folder
 
 PATH = bundle_path("demo", "greeter", "1.0.0")
@@ -146,6 +147,7 @@ async def test_people_are_called_before_what_they_hold_expires(
 ) -> None:
     book = TrustBook(store.files, store.keyring, clock, TrustConfig())
     go_off_line(store, book, tmp_path)
+    heard = listen(store.database, "trust.expire")
     await control.trust.keep_signed()
     assert await control.trust.expiring() == ()
     clock.advance(340 * DAY_S)
@@ -158,6 +160,23 @@ async def test_people_are_called_before_what_they_hold_expires(
     assert [level for line in log for level in ("warning", "error") if f"[{level}" in line] == (
         ["warning"] * 3 + ["error"] * 3
     )
+    assert sorted(event.subject for event in heard()) == sorted(OFFLINE * 2)
+
+
+def test_webhooks_hear_of_what_waits_for_signatures_whenever_it_changes(
+    store: Store, book: TrustBook, tmp_path: Path
+) -> None:
+    anna, ben, _ = go_off_line(store, book, tmp_path)
+    heard = listen(store.database)
+    for version in ("1.0.0", "1.1.0"):
+        path = bundle_path("demo", "greeter", version)
+        for _ in range(2):  # asking again changes nothing
+            change(store, book, lambda db, path=path: book.approve(db, {path: MANIFEST}))
+    sign_staged(store, book, [anna])
+    sign_staged(store, book, [ben])
+    assert [(event.kind, event.subject, event.data["more"]) for event in heard()] == [
+        ("trust.ask", BUNDLES, 2)
+    ] * 2
 
 
 async def test_a_rotated_policy_key_signs_the_epoch_anew(control, store: Store, clock: FixedClock) -> None:
