@@ -79,6 +79,7 @@ class DeploySection:
     ``metered_max_bytes`` what one installation may take of a metered network, ``delta_memory_bytes`` the
     memory that unpacking a delta may take.
     A release that failed here is tried again after ``quarantine_s``, then after twice as long; 0: never.
+    ``require_simulation``: only versions whose approval says that they passed their simulations.
     """
 
     download_attempts: int = 5
@@ -92,6 +93,7 @@ class DeploySection:
     metered_max_bytes: int = 4 * MIB
     delta_memory_bytes: int = 128 * MIB
     quarantine_s: float = DAY_S
+    require_simulation: bool = False
 
 
 @dataclass(frozen=True, slots=True)

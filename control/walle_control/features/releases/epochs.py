@@ -68,13 +68,13 @@ class EpochBook:
         """Check that devices will believe a release's bundle.
 
         Raises:
-            Conflict: its approval waits for signatures, or was withdrawn.
+            Conflict: its approval waits for signatures or for its simulations, or was withdrawn.
         """
         manifest = tasks.manifest_of(db, row.scenario, row.task, row.version)
         if not self._trust.is_approved(db, bundle_path(row.scenario, row.task, row.version), manifest):
             raise Conflict(
                 f"{row.scenario}/{row.task} {row.version} is not approved: its approval waits for signatures"
-                " or was withdrawn; see 'walle-control trust show'"
+                " or for 'walle-control simulation run', or was withdrawn; see 'walle-control trust show'"
             )
 
     def ensure_first(self, db: Connection) -> int:

@@ -22,9 +22,10 @@ from walle_shared.errors import (
 )
 from walle_shared.ids import ReleaseId
 from walle_shared.protocol.messages import NO_RELEASE, FileRef
-from walle_shared.signing import SigningKey, sha256_hex
+from walle_shared.signing import SigningKey, file_ref, sha256_hex
 from walle_shared.targeting import SHARE_ONE
 from walle_shared.trust.roles import bundle_path
+from walle_shared.trust.simulated import SimulationMark
 from walle_shared.units import DAY_S
 from walle_support.control import (
     EXPIRES_MS,
@@ -235,6 +236,32 @@ async def test_a_version_that_nobody_approved_waits_until_it_is(tmp_path: Path) 
         control.publish()
         assert await device.catch_up() is None
         assert device.active() == {"reader": "1.0"}
+
+
+@pytest.mark.parametrize(
+    ("mark", "installs"),
+    [
+        (None, False),
+        (SimulationMark("failed", 2, file_ref(b"")), False),
+        (SimulationMark("passed", 2, file_ref(b"")), True),
+        (SimulationMark("smoked", 1, file_ref(b"")), True),
+    ],
+)
+async def test_a_device_may_ask_that_approvals_speak_of_simulations(
+    tmp_path: Path, mark: SimulationMark | None, installs: bool
+) -> None:
+    control = SimulatedControl()
+    manifest = control.add_version(approved=False)
+    path = bundle_path("demo", "reader", "1.0")
+    marks = {path: mark} if mark else {}
+    control.trust.change(lambda repository: repository.approve({path: manifest}, marks))
+    control.release(manifest)
+    async with live(tmp_path, control, config=DeploySection(require_simulation=True)) as device:
+        error = await device.catch_up()
+        assert isinstance(error, UnapprovedError) is not installs
+        assert device.active() == ({"reader": "1.0"} if installs else {})
+        if error is not None:
+            assert "deploy.require_simulation" in error.message
 
 
 async def test_a_version_that_is_approved_no_more_is_not_gone_back_to(tmp_path: Path) -> None:
