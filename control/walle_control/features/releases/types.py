@@ -233,6 +233,27 @@ class ReleaseRow:
         return self.has_next_stage and now_ms - since_ms >= self.plan.stages[self.stage].hold_s * 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a release is to go on, as far as the policy does not say it."""
+
+    id: ReleaseId
+    plan: RolloutPlan
+    guard: GuardSettings
+    stage: int
+    staged_ms: int
+    created_ms: int
+    ramp_ms: int
+    paused_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Courses:
+    """How the releases of an epoch are to go on; published beside its snapshot."""
+
+    releases: tuple[Course, ...]
+
+
 ApprovalStep = Literal["create", "full"]
 ApprovalState = Literal["open", "approved", "rejected", "glass_broken", "lapsed"]
 

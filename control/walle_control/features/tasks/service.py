@@ -167,8 +167,14 @@ class TasksService:
         known = await self._data.database.read(lambda db: store.find_version(db, scenario, task, version))
         if known is not None:
             row = _same_commit(known, source)
-            approved = await self._data.database.read(lambda db: self._is_approved(db, row))
-            return ImportResult(row, created=False, approved=approved)
+            recordings = pack(source.simulations)
+
+            def look(db: Connection) -> bool:
+                if not store.recordings_of(db, scenario, task, version):  # lost with a database
+                    store.save_recordings(db, row, recordings)
+                return self._is_approved(db, row)
+
+            return ImportResult(row, created=False, approved=await self._data.database.write(look))
         row, files = await trio.to_thread.run_sync(self._build, source, task, version)
         simulation = await self._play(row, files | dict(source.simulations))
         row = replace(row, state="ready" if simulation.result.passed else "draft")
@@ -229,10 +235,11 @@ class TasksService:
 
         Raises:
             NotFound: it was not imported.
+            Conflict: its recordings were lost with a database.
         """
         detail = await self.show(scenario, task, version)
-        kept = await self._data.database.read(lambda db: store.recordings_of(db, scenario, task, version))
-        row, simulations = detail.version, unpack(kept) if kept else {}
+        row = detail.version
+        simulations = await self._data.database.read(lambda db: _recordings(db, row))
         async with self._one_import:
             files = await trio.to_thread.run_sync(self._contents, detail)
             simulation = await self._play(row, files | simulations)
@@ -294,6 +301,19 @@ class TasksService:
             self._clock.wall_ms(),
         )
         return row, dict(files)
+
+
+def _recordings(db: Connection, row: VersionRow) -> dict[str, bytes]:
+    kept = store.recordings_of(db, row.scenario, row.task, row.version)
+    if kept:
+        return unpack(kept)
+    last = store.find_simulation(db, row.scenario, row.task, row.version)
+    if last is not None and not last.result.smoked:
+        raise Conflict(
+            f"the recordings of {row.scenario}/{row.task} {row.version} were lost with the database:"
+            " 'walle-control import' of the same tag brings them back"
+        )
+    return {}
 
 
 def _note_simulation(db: Connection, simulation: Simulation, mark: SimulationMark, actor: str) -> None:
