@@ -195,4 +195,6 @@ def _public(db: Connection, row: ReleaseRow) -> Release:
         cap=terms.cap,
         everyone=terms.everyone,
         personal=terms.personal,
+        attempts=terms.attempts,
+        quarantine_s=terms.quarantine_s,
     )

@@ -95,7 +95,15 @@ def _paused(release: Release, course: Course, now_ms: int) -> ReleaseRow:
         stage=course.stage,
         staged_ms=course.staged_ms,
         created_ms=course.created_ms,
-        terms=Terms(release.windows, release.spread_s, release.cap, release.everyone, release.personal),
+        terms=Terms(
+            release.windows,
+            release.spread_s,
+            release.cap,
+            release.everyone,
+            release.personal,
+            release.attempts,
+            release.quarantine_s,
+        ),
         ramp_ms=course.ramp_ms,
         paused_ms=course.paused_ms or now_ms,
     )

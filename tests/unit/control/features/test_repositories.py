@@ -508,7 +508,8 @@ async def test_a_lost_database_is_made_anew_with_the_same_digests(  # type: igno
         CreateRelease("demo", "greeter", "1.0.0", 'device in set("friends")', terms=Terms(cap=5)),
         CreateRelease(
             "demo", "greeter", "1.1.0", 'segment("testers")', stages=stages, control_percent=50,
-            guard=GuardWish(max_failure_rate=0.25), terms=Terms("01:00-05:00", 60.0, everyone=True),
+            guard=GuardWish(max_failure_rate=0.25),
+            terms=Terms("01:00-05:00", 60.0, everyone=True, attempts=2, quarantine_s=60.0),
         ),
     )  # fmt: skip
     for wish in wishes:
