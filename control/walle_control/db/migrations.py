@@ -345,4 +345,8 @@ MIGRATIONS: Sequence[Migration] = (
         withheld INTEGER NOT NULL, PRIMARY KEY (kind, subject, about)
     ) STRICT, WITHOUT ROWID;
     """,
+    # How an epoch's releases are to go on, published for a database that is made anew.
+    """
+    ALTER TABLE epoch ADD COLUMN plans BLOB;
+    """,
 )

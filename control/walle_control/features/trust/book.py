@@ -35,6 +35,7 @@ from walle_shared.trust.roles import (
     bundle_path,
     file_name,
 )
+from walle_shared.trust.simulated import SimulationMark
 
 
 class TrustBook:
@@ -72,10 +73,18 @@ class TrustBook:
         for role, version, data in files:
             store.insert(db, role, version, data)
 
-    def approve(self, db: Connection, bundles: Mapping[str, FileRef]) -> bool:
-        """List bundles among the targets; whether they are approved now, or wait for signatures."""
+    def approve(
+        self,
+        db: Connection,
+        bundles: Mapping[str, FileRef],
+        simulated: Mapping[str, SimulationMark] | None = None,
+    ) -> bool:
+        """List bundles among the targets; whether they are approved now, or wait for signatures.
+
+        ``simulated`` is what the approvals say of simulations.
+        """
         repository = self._repository(db)
-        repository.approve(bundles)
+        repository.approve(bundles, simulated)
         self._keep(db, repository)
         return all(repository.is_approved(path, manifest) for path, manifest in bundles.items())
 
@@ -148,10 +157,14 @@ class TrustBook:
         return self._keep(db, repository)
 
     def status(self, db: Connection) -> TrustStatus:
-        """Roles, keys, expiry, and what is staged."""
+        """Roles, keys, expiry, what is approved, and what is staged."""
         repository = self._repository(db)
         return TrustStatus(
-            self.trusted_root(db), repository.status(), tuple(repository.staged), repository.missing()
+            self.trusted_root(db),
+            repository.status(),
+            tuple(repository.staged),
+            repository.missing(),
+            repository.approved(),
         )
 
     def trusted_root(self, db: Connection) -> str:

@@ -69,7 +69,7 @@ class TrustService:
         await self._look_around()
 
     async def status(self) -> TrustStatus:
-        """Roles, keys, expiry, and what is staged."""
+        """Roles, keys, expiry, what is approved, and what is staged."""
         return await self._database.read(self._book.status)
 
     async def expiring(self) -> tuple[RoleStatus, ...]:

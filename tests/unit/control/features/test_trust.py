@@ -17,7 +17,7 @@ from walle_control.features.releases.types import CreateRelease
 from walle_control.features.tasks.types import ImportRequest
 from walle_control.features.trust.book import TrustBook
 from walle_control.features.trust.repository import read_metadata, signer_of
-from walle_shared.clock import FixedClock
+from walle_shared.clock import FixedClock, SystemClock
 from walle_shared.errors import ConfigError, Conflict, NotFound, SignatureError, UnapprovedError
 from walle_shared.protocol.messages import EpochInfo, TimeRequest
 from walle_shared.signing import SigningKey, file_ref, open_envelope
@@ -34,12 +34,14 @@ from walle_shared.trust.roles import (
     SignedTime,
     bundle_path,
 )
+from walle_shared.trust.simulated import SimulationMark
 from walle_shared.trust.trusted import follow_role
 from walle_shared.units import DAY_S
 from walle_support.heard import listen
 from walle_support.trust import believe, drive_folder
 
 PATH = bundle_path("demo", "greeter", "1.0.0")
+OTHER = bundle_path("demo", "greeter", "0.9.0")
 MANIFEST = file_ref(b"a manifest")
 
 
@@ -278,12 +280,30 @@ def test_the_ceremony_by_commands(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert "root 2 of 3" in said
         run("submit", *files, "--data", data)
     status = json.loads(run("show", "--data", data, "--json"))
-    assert (status["staged"], status["missing"]) == ([], [])
+    assert (status["staged"], status["missing"], status["approved"]) == ([], [], [])
     assert {role["role"] for role in status["roles"] if role["held"] == "away"} == set(OFFLINE)
     for role in ONLINE:
         run("rotate", role, "--data", data)
         run("discard", "--data", data)
     believe(tmp_path / "data")
+    marks = {PATH: SimulationMark("passed", 3, file_ref(b"a record")), OTHER: None}
+    store = Store.open(tmp_path / "data")
+    book = TrustBook(store.files, store.keyring, SystemClock(), TrustConfig())
+    store.database.write_sync(
+        lambda db: book.approve(
+            db, dict.fromkeys(marks, MANIFEST), {path: mark for path, mark in marks.items() if mark}
+        )
+    )
+    store.close()
+    run("export", str(to_sign), "--data", data)
+    said = run("sign", str(to_sign / "bundles.json"), "--key", names[0], "--passphrase-file", str(secret))
+    assert "demo/greeter 1.0.0 (passed 3 simulations)" in said.replace("greeter/", "greeter ")
+    assert "(says nothing of simulations)" in said
+    run("sign", str(to_sign / "bundles.json"), "--key", names[2], "--passphrase-file", str(secret))
+    run("submit", str(to_sign / "bundles.json"), "--data", data)
+    said = run("show", "--data", data)
+    assert "passed 3 simulations" in said
+    assert "not said: simulation run" in said
     audit = Store.open(tmp_path / "data")
     rows = audit.database.read_sync(lambda db: db.execute("SELECT action FROM audit").fetchall())
     audit.close()
