@@ -270,7 +270,13 @@ def assemble(
     keeper = StateKeeper(store)
     signed_clock = SignedClock(clock, keeper.state.time_ms)
     trust = TrustKeeper(
-        transport, config.data_dir, config.trusted_root(), keeper, signed_clock, on_corrupt=_note_corrupt
+        transport,
+        config.data_dir,
+        config.trusted_root(),
+        keeper,
+        signed_clock,
+        on_corrupt=_note_corrupt,
+        require_simulation=deploy.require_simulation,
     )
     session = Session(transport, store, signed_clock, profile=profile, enrol_token=config.control.enrol_token)
     reporter = Reporter(queue, clock, linger_s=link.report_linger_s)

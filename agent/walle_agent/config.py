@@ -79,6 +79,8 @@ class DeploySection:
     ``metered_max_bytes`` what one installation may take of a metered network, ``delta_memory_bytes`` the
     memory that unpacking a delta may take.
     A release that failed here is tried again after ``quarantine_s``, then after twice as long; 0: never.
+    A release may ask for up to ``install_attempts_max``, and for at least ``quarantine_min_s``.
+    ``require_simulation``: only versions whose approval says that they passed their simulations.
     """
 
     download_attempts: int = 5
@@ -92,6 +94,9 @@ class DeploySection:
     metered_max_bytes: int = 4 * MIB
     delta_memory_bytes: int = 128 * MIB
     quarantine_s: float = DAY_S
+    install_attempts_max: int = 10
+    quarantine_min_s: float = HOUR_S
+    require_simulation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +282,7 @@ def _check(config: AgentConfig) -> None:
         ("link.reports_max", config.link.reports_max),
         ("deploy.download_attempts", config.deploy.download_attempts),
         ("deploy.install_attempts", config.deploy.install_attempts),
+        ("deploy.install_attempts_max", config.deploy.install_attempts_max),
         ("deploy.revert_after_failures", config.deploy.revert_after_failures),
         ("deploy.revert_after_crashes", config.deploy.revert_after_crashes),
         ("deploy.settled_after_s", config.deploy.settled_after_s),
@@ -294,6 +300,7 @@ def _check(config: AgentConfig) -> None:
     for name, value in (
         ("link.report_linger_s", config.link.report_linger_s),
         ("deploy.quarantine_s", config.deploy.quarantine_s),
+        ("deploy.quarantine_min_s", config.deploy.quarantine_min_s),
     ):
         if value < 0:
             raise ConfigError(f"{name} must not be negative")

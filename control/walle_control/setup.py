@@ -29,7 +29,7 @@ from walle_control.features.repositories.mirrors import Mirrors
 from walle_control.features.repositories.types import RepositoryRow
 from walle_control.features.tasks import read_model as tasks_read_model
 from walle_control.features.tasks import store as tasks_store
-from walle_control.features.tasks.restore import find_versions
+from walle_control.features.tasks.restore import find_simulations, find_versions
 from walle_control.features.trust.book import TrustBook
 from walle_control.features.trust.restore import read_published
 from walle_control.web.openapi import document
@@ -113,7 +113,7 @@ def rebuild(root: Path, clock: Clock) -> RebuildResult:
     """Make the database anew from what lies beside it: definitions of mirrors, manifests, the newest epoch.
 
     Epochs go on from the newest one, so devices take no step back. Releases come back as devices have them,
-    but paused: stages to come and the guard's own settings are not in the policy. Digests stay the same.
+    but paused, with their stages and the guard's settings. Digests stay the same.
 
     Raises:
         Conflict: there is a database with something in it.
@@ -129,12 +129,15 @@ def rebuild(root: Path, clock: Clock) -> RebuildResult:
         metadata = read_published(store.files)
         store.database.write_sync(lambda db: trust.take_over(db, metadata))
         published = open_published(store, trust)
+        simulations = find_simulations(store, versions, store.database.read_sync(trust.status).approved)
 
         def job(db: Connection) -> int:
             for what in repositories:
                 repositories_store.insert(db, RepositoryRow(what, clock.wall_ms()))
             for row in versions:
                 tasks_store.insert_version(db, row)
+            for simulation in simulations:
+                tasks_store.save_simulation(db, simulation)
             return restore_epoch(db, published, clock.wall_ms()) if published is not None else 0
 
         releases = store.database.write_sync(job)

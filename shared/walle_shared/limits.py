@@ -78,6 +78,10 @@ EXCLUSIVE_FILE_MAX_BYTES = 64 * MIB
 TIME_NONCE_CHARS = 32
 BODY_SLOWEST_BYTES_PER_S = 2 * KIB  # a peer that sends a body slower than this is given up
 
+# What a release may ask of devices, should it fail there: tries, and seconds that it is left alone
+ATTEMPTS_MAX = 100
+QUARANTINE_MAX_S = 365 * 24 * 3600.0
+
 # Device API
 REPORT_BATCH_MAX = 256
 REQUEST_MAX_BYTES = 1 * MIB

@@ -43,7 +43,13 @@ def begin(state: DeviceState, step: Install) -> DeviceState:
         raise Conflict(f"slot {step.slot} of {step.key[1]} has become active: plan again")
     advance(slot.state, SlotEvent.BEGIN)
     wanted = step.wanted
-    filling = SlotContent("filling", wanted.release_id, wanted.version, wanted.manifest.sha256)
+    filling = SlotContent(
+        "filling",
+        wanted.release_id,
+        wanted.version,
+        wanted.manifest.sha256,
+        quarantine_s=wanted.quarantine_s,
+    )
     return state.with_record(record.with_slot(step.slot, filling))
 
 
@@ -77,7 +83,8 @@ def switch(state: DeviceState, step: Switch) -> DeviceState:
 def rebind(state: DeviceState, key: TaskKey, slot: SlotName, wanted: Wanted) -> DeviceState:
     """The same files run under another release."""
     record = state.record(key)
-    return state.with_record(record.with_slot(slot, replace(record.slot(slot), release_id=wanted.release_id)))
+    bound = replace(record.slot(slot), release_id=wanted.release_id, quarantine_s=wanted.quarantine_s)
+    return state.with_record(record.with_slot(slot, bound))
 
 
 def remove(state: DeviceState, key: TaskKey) -> DeviceState:

@@ -14,6 +14,7 @@ from walle_agent.config import DeploySection
 from walle_agent.deploy import changes
 from walle_agent.deploy.budget import NotNow
 from walle_agent.deploy.planner import Install, Rebind, Remove, Step, Switch, plan
+from walle_agent.deploy.retries import attempts_of, quarantine_of
 from walle_agent.deploy.steps import Steps
 from walle_agent.link.exchange import ServerBusy, retry_after_s
 from walle_agent.link.reporter import Reporter
@@ -261,7 +262,8 @@ class Deployer:
     async def _revert(self, key: TaskKey, bad: SlotContent, code: str, reason: str) -> None:
         """Quarantine the version on trial, let the one before it run again, and report it."""
         at_ms = self._now_ms()
-        await self._keeper.update(lambda s: changes.condemn(s, key, reason, at_ms, self._config.quarantine_s))
+        first_s = quarantine_of(bad.quarantine_s, self._config)
+        await self._keeper.update(lambda s: changes.condemn(s, key, reason, at_ms, first_s))
         await self._let_run(key)
         record = self._keeper.state.record(key)
         back_to = record.slot(record.active).version if record.active else "nothing"
@@ -446,8 +448,8 @@ class Deployer:
         state = await self._keeper.update(lambda s: changes.count_install_failure(s, wanted.release_id))
         failures = state.install_failures.get(wanted.release_id, 0)
         final = isinstance(error, _FINAL) and not isinstance(error, LengthOrHashError)
-        if final or failures >= self._config.install_attempts:
-            at_ms, first_s = self._now_ms(), self._config.quarantine_s
+        if final or failures >= attempts_of(wanted.attempts, self._config):
+            at_ms, first_s = self._now_ms(), quarantine_of(wanted.quarantine_s, self._config)
             await self._keeper.update(
                 lambda s: changes.quarantine(
                     s, wanted.release_id, wanted.manifest.sha256, str(error), at_ms, first_s
@@ -460,10 +462,8 @@ class Deployer:
     ) -> None:
         """A version was made active, but could not be let run: the one before it takes over."""
         wanted = step.wanted
-        at_ms = self._now_ms()
-        await self._keeper.update(
-            lambda s: changes.condemn(s, step.key, str(error), at_ms, self._config.quarantine_s)
-        )
+        at_ms, first_s = self._now_ms(), quarantine_of(wanted.quarantine_s, self._config)
+        await self._keeper.update(lambda s: changes.condemn(s, step.key, str(error), at_ms, first_s))
         await self._let_run(step.key)
         _log.warning(
             "activation_failed",

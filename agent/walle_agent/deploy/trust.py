@@ -28,6 +28,7 @@ from walle_shared.errors import (
     SignatureError,
     StorageError,
     TrustError,
+    UnapprovedError,
 )
 from walle_shared.limits import TIME_NONCE_CHARS, TUF_ROOT_MAX_BYTES
 from walle_shared.observe import get_logger
@@ -77,6 +78,7 @@ class TrustKeeper:
         keeper: keeps the floors of time and epoch.
         clock: told the server's time.
         on_corrupt: told of a file that had to be set aside.
+        require_simulation: believe approvals only if they say that simulations were passed.
     """
 
     def __init__(
@@ -88,8 +90,10 @@ class TrustKeeper:
         clock: SignedClock,
         *,
         on_corrupt: Callable[[StorageError], None],
+        require_simulation: bool = False,
     ) -> None:
         self._transport = transport
+        self._require_simulation = require_simulation
         self._pin = pin
         self._keeper = keeper
         self._clock = clock
@@ -148,7 +152,7 @@ class TrustKeeper:
         """Check that the control plane's targets approve what a policy wants.
 
         Raises:
-            UnapprovedError: they do not.
+            UnapprovedError: they do not, or not as one that passed its simulations, where that is required.
             WalleError: by type, why it cannot be known.
         """
         path = bundle_path(wanted.scenario, wanted.task, wanted.version)
@@ -159,7 +163,12 @@ class TrustKeeper:
                 trusted.judge_at(self._clock.wall_ms())
                 await self._drive(follow_role(trusted, trusted.bin_of(path), self._held))
                 await self._keep(trusted)
-        trusted.check_bundle(wanted.scenario, wanted.task, wanted.version, wanted.manifest)
+        mark = trusted.check_bundle(wanted.scenario, wanted.task, wanted.version, wanted.manifest)
+        if self._require_simulation and (mark is None or mark.outcome == "failed"):
+            raise UnapprovedError(
+                f"{path.removeprefix('bundle/')} is not approved as one that passed its simulations, which"
+                " deploy.require_simulation asks for: 'walle-control simulation run' says so"
+            )
 
     async def policy_keys(self) -> tuple[str, ...]:
         """Who may sign epochs; a floor of epochs holds for as long as these are the same.

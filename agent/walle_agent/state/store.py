@@ -70,6 +70,7 @@ class SlotContent:
     successes: int = 0  # since activation, counted while on trial
     failures: int = 0  # in a row, counted while on trial
     crashes: int = 0  # lives of the agent in a row that it was started in and that did not end well, so far
+    quarantine_s: float = 0.0  # what its release asks for, should it fail; 0: nothing
 
     @property
     def state(self) -> SlotPhase:

@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 import orjson
 
+from walle_control.cli.logins import token_for
 from walle_control.config import ENV_PREFIX
 from walle_control.db.store import Home
-from walle_shared.errors import ConfigError, ConnectionLost, StorageError, WalleError
+from walle_shared.errors import ConfigError, ConnectionLost, WalleError
 
 _TIMEOUT_S = 30.0
 _IMPORT_TIMEOUT_S = 600.0
@@ -99,6 +100,8 @@ def connect(arguments: argparse.Namespace) -> AdminClient:
 
     Raises:
         ConfigError: URL or token are nowhere to be found; says where they may be.
+        NotAllowed: a kept login is over.
+        ConnectionLost: who should renew it does not answer.
     """
     url = arguments.url or os.environ.get(f"{ENV_PREFIX}_URL")
     token = arguments.token or os.environ.get(f"{ENV_PREFIX}_TOKEN")
@@ -108,7 +111,7 @@ def connect(arguments: argparse.Namespace) -> AdminClient:
         url = url or _running_url(home)
         token = token or _read(home.admin_token)
     elif url:
-        token = token or _logins().get(url.rstrip("/"))
+        token = token or token_for(url)
     if not url or not token:
         missing = "the server's address" if not url else "a token ('walle-control login' gets one)"
         raise ConfigError(
@@ -122,51 +125,6 @@ def data_folder(arguments: argparse.Namespace) -> Path | None:
     """The data folder of a server on this machine, where the flags or the environment name one."""
     data = arguments.data or os.environ.get(f"{ENV_PREFIX}_DATA")
     return Path(data) if data else None
-
-
-def login_file() -> Path:
-    """Where logins are kept, by the server's URL."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "walle" / "logins.json"
-
-
-def keep_login(url: str, token: str) -> None:
-    """Remember a token for later commands, for this user's eyes only.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    _write_logins({**_logins(), url.rstrip("/"): token})
-
-
-def forget_login(url: str) -> bool:
-    """Forget a token; whether there was one."""
-    logins = _logins()
-    known = logins.pop(url.rstrip("/"), None) is not None
-    if known:
-        _write_logins(logins)
-    return known
-
-
-def _logins() -> dict[str, str]:
-    try:
-        found = orjson.loads(login_file().read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return {}
-    return {str(url): str(token) for url, token in found.items()} if isinstance(found, dict) else {}
-
-
-def _write_logins(logins: Mapping[str, str]) -> None:
-    path = login_file()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = path.with_suffix(".new")
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(orjson.dumps(logins))
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error}") from None
 
 
 def _running_url(home: Home) -> str:

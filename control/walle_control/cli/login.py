@@ -9,16 +9,13 @@ import sys
 import time
 from typing import Any
 
-import httpx
-import orjson
-
 from walle_control.cli import show
-from walle_control.cli.client import AdminClient, forget_login, keep_login
+from walle_control.cli.client import AdminClient
+from walle_control.cli.logins import Login, ask, forget_login, keep_login, login_of, provider
 from walle_control.config import ENV_PREFIX
-from walle_shared.errors import ConfigError, ConnectionLost, NotAllowed, PeerTimeout
+from walle_shared.errors import ConfigError, NotAllowed, PeerTimeout
 
 _GRANT = "urn:ietf:params:oauth:grant-type:device_code"
-_TIMEOUT_S = 30.0
 
 
 def login(arguments: argparse.Namespace) -> int:
@@ -27,13 +24,14 @@ def login(arguments: argparse.Namespace) -> int:
     if not url:
         raise ConfigError(f"which server? give --url, or set {ENV_PREFIX}_URL")
     if arguments.paste:
-        token = sys.stdin.readline().strip() if not sys.stdin.isatty() else getpass.getpass("token: ").strip()
+        typed = sys.stdin.readline() if not sys.stdin.isatty() else getpass.getpass("token: ")
+        found = Login(typed.strip())
     else:
         with AdminClient(url, "") as client:
-            token = by_device_code(client.get("login"))
-    with AdminClient(url, token) as client:
+            found = by_device_code(client.get("login"))
+    with AdminClient(url, found.token) as client:
         me = client.get("myself")
-    keep_login(url, token)
+    keep_login(url, found)
     if arguments.json:
         show.print_json(me)
     else:
@@ -51,8 +49,8 @@ def logout(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def by_device_code(ways: Any) -> str:
-    """Let somebody log in with a browser, on whichever machine; the token.
+def by_device_code(ways: Any) -> Login:
+    """Let somebody log in with a browser, on whichever machine.
 
     Raises:
         ConfigError: the provider knows no such way.
@@ -64,8 +62,8 @@ def by_device_code(ways: Any) -> str:
         raise ConfigError(
             f"{ways['issuer']} offers no login by device code: 'walle-control login --paste' takes a token"
         )
-    with httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as http:
-        begun = _ask(
+    with provider() as http:
+        begun = ask(
             http, ways["device_authorization_endpoint"], client_id=ways["client_id"], scope=ways["scope"]
         )
         where = begun.get("verification_uri_complete") or begun.get("verification_uri", "")
@@ -74,13 +72,13 @@ def by_device_code(ways: Any) -> str:
         deadline = time.monotonic() + float(begun.get("expires_in", 600))
         while time.monotonic() < deadline:
             time.sleep(every_s)
-            answer = _ask(
+            answer = ask(
                 http, ways["token_endpoint"], grant_type=_GRANT, client_id=ways["client_id"],
                 device_code=begun.get("device_code", ""),
             )  # fmt: skip
             match answer.get("error"):
                 case None:
-                    return str(answer.get("id_token") or answer.get("access_token") or "")
+                    return login_of(answer, ways["token_endpoint"], ways["client_id"])
                 case "authorization_pending":
                     continue
                 case "slow_down":
@@ -88,13 +86,3 @@ def by_device_code(ways: Any) -> str:
                 case refusal:
                     raise NotAllowed(f"{ways['issuer']}: {answer.get('error_description') or refusal}")
     raise PeerTimeout("nobody logged in before the code lapsed")
-
-
-def _ask(http: httpx.Client, url: str, **form: str) -> dict[str, Any]:
-    try:
-        answer: Any = orjson.loads(http.post(url, data=form).content)
-    except (httpx.HTTPError, httpx.InvalidURL, orjson.JSONDecodeError) as error:
-        raise ConnectionLost(f"{url}: {error}") from None
-    if not isinstance(answer, dict):
-        raise ConnectionLost(f"{url} answers no JSON object")
-    return answer

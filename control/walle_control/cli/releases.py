@@ -20,7 +20,7 @@ from walle_control.cli.arguments import (
 from walle_control.cli.client import connect, quoted
 
 #: Options of ``release create`` that are terms of the release.
-_TERMS = ("windows", "spread_s", "cap", "everyone", "personal")
+_TERMS = ("windows", "spread_s", "cap", "everyone", "personal", "attempts", "quarantine_s")
 
 #: Settings of ``GuardSettings`` that a release may set for itself.
 GUARD_OPTIONS: tuple[tuple[str, Callable[[str], float], str], ...] = (
@@ -86,6 +86,14 @@ def add_to(top: Subparsers) -> None:
     terms.add_argument(
         "--personal", choices=("shared", "device", "user"), default="shared",
         help="for whom the bundle has files of their own besides those that all share; default: for nobody",
+    )  # fmt: skip
+    retries = create.add_argument_group("when it fails on a device, within the device's own limits")
+    retries.add_argument(
+        "--attempts", type=int, default=0, help="tries to install it; default: the device's own number"
+    )
+    retries.add_argument(
+        "--quarantine-s", type=float, default=0.0,
+        help="how long it is left alone then, the next time twice as long; default: the device's own time",
     )  # fmt: skip
     guard = create.add_argument_group("guard, where it differs from the server's settings")
     guard.add_argument(

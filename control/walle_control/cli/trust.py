@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from walle_control.cli import show
 from walle_control.cli.arguments import Subparsers, add_group, add_local
@@ -21,9 +22,10 @@ from walle_control.db.keyring import public_path, write_key
 from walle_control.db.sql import Connection
 from walle_shared.clock import SystemClock
 from walle_shared.errors import ConfigError, StorageError
-from walle_shared.records import to_plain
+from walle_shared.records import from_plain, to_plain
 from walle_shared.signing import SigningKey, read_public_key
 from walle_shared.trust.roles import ROLES
+from walle_shared.trust.simulated import SimulationMark
 
 ROLE_COLUMNS: tuple[show.Column, ...] = (
     ("role", lambda r: r["role"]),
@@ -39,6 +41,17 @@ MISSING_COLUMNS: tuple[show.Column, ...] = (
     ("signatures", lambda m: f"{m['more']} more"),
     ("by", lambda m: ", ".join(keyid[:12] for keyid in m["keyids"])),
 )
+
+APPROVED_COLUMNS: tuple[show.Column, ...] = (
+    ("approved", lambda b: b["path"].removeprefix("bundle/")),
+    ("manifest", lambda b: b["manifest"]["sha256"][:12]),
+    ("simulations", lambda b: _words_of(b["simulation"])),
+    ("record", lambda b: b["simulation"]["record"]["sha256"][:12] if b["simulation"] else "-"),
+)
+
+
+def _words_of(mark: Any) -> str:
+    return str(from_plain(SimulationMark, mark)) if mark else "not said: simulation run"
 
 
 def show_trust(arguments: argparse.Namespace) -> int:
@@ -193,6 +206,9 @@ class _Folder:
                 " See docs/guide/security.md for keeping it off line.",
                 file=sys.stderr,
             )
+        if status["approved"]:
+            print()
+            show.print_table(status["approved"], APPROVED_COLUMNS, "")
         if status["staged"]:
             print()
             show.print_table(status["missing"], MISSING_COLUMNS, "staged, and not missing anything")
@@ -238,7 +254,10 @@ def _read_bytes(path: Path) -> bytes:
 
 #: Name, handler, help, example, whether it works on a data folder.
 COMMANDS: tuple[tuple[str, Callable[[argparse.Namespace], int], str, str, bool], ...] = (
-    ("show", show_trust, "roles, keys, expiry, and what waits for signatures", "--data ./control", True),
+    (
+        "show", show_trust, "roles, keys, expiry, approved versions, and what waits for signatures",
+        "--data ./control", True,
+    ),
     ("key", make_key, "make a key file, protected by a passphrase, and its public half", "anna.pem", False),
     (
         "rotate", rotate, "give a role other keys; without --key, a new one in the data folder",

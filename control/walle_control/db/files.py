@@ -1,9 +1,9 @@
 """Published files: immutable ones named by their digest, and the one that changes, ``epoch.json``.
 
 The folder is laid out as devices ask for it (``blob/<sha256>``, ``delta/<sha256>``, ``manifest/<sha256>``,
-``snapshot/<sha256>``, ``ids/<sha256>``, ``epoch.json``, ``tuf/<version>.<role>.json``),
-so that any web server or CDN can serve it as it stands. Writes are atomic: a temporary file on the same file
-system is flushed to disk and renamed. All methods block.
+``snapshot/<sha256>``, ``plan/<sha256>``, ``ids/<sha256>``, ``epoch.json``,
+``tuf/<version>.<role>.json``), so that any web server or CDN can serve it as it stands. Writes are atomic:
+a temporary file on the same file system is flushed to disk and renamed. All methods block.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from walle_shared.ids import check_sha256
 from walle_shared.protocol.messages import FileRef
 from walle_shared.signing import check_file, file_ref
 
-Kind = Literal["blob", "delta", "manifest", "snapshot", "ids"]
-KINDS: tuple[Kind, ...] = ("blob", "delta", "manifest", "snapshot", "ids")
+Kind = Literal["blob", "delta", "manifest", "snapshot", "plan", "ids"]
+KINDS: tuple[Kind, ...] = ("blob", "delta", "manifest", "snapshot", "plan", "ids")
 EPOCH_FILE = "epoch.json"
 METADATA_FOLDER = "tuf"
 

@@ -338,4 +338,15 @@ MIGRATIONS: Sequence[Migration] = (
             FOR EACH STATEMENT EXECUTE FUNCTION walle_changed('trust');
         """,
     ),
+    # Events that recur are told of once in a while.
+    """
+    CREATE TABLE webhook_notice (
+        kind TEXT NOT NULL, subject TEXT NOT NULL, about TEXT NOT NULL, at_ms INTEGER NOT NULL,
+        withheld INTEGER NOT NULL, PRIMARY KEY (kind, subject, about)
+    ) STRICT, WITHOUT ROWID;
+    """,
+    # How an epoch's releases are to go on, published for a database that is made anew.
+    """
+    ALTER TABLE epoch ADD COLUMN plans BLOB;
+    """,
 )

@@ -61,8 +61,9 @@ class Leadership:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._work, work, number)
                     await self._hold(number, started_s)
+                    self.fence = None  # at once: what was begun may wait long for a database that is cut off
+                    _log.warning("leadership_lost", holder=self.holder, fence=number)
                     nursery.cancel_scope.cancel()
-                _log.warning("leadership_lost", holder=self.holder, fence=number)
             finally:
                 self.fence = None
                 await self._release(number)

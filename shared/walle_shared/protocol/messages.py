@@ -92,6 +92,7 @@ class EpochInfo:
     """Signed: the newest epoch and the policy snapshot it stands for.
 
     ``approvals`` is the version of the trust metadata's snapshot that approves every bundle it names.
+    ``plans`` says how its releases are to go on: for a control plane that lost its database, not for devices.
     """
 
     epoch: int
@@ -99,6 +100,7 @@ class EpochInfo:
     issued_ms: int
     expires_ms: int
     approvals: int = 0
+    plans: FileRef | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -69,7 +69,8 @@ class Release:
     Each device begins at its own time within ``spread_s`` seconds from
     ``starts_ms`` on, within ``windows`` (``schedule``). At most ``cap`` devices may have it (0: any number);
     the server hands out the permits. ``everyone``: holdouts get it too. ``personal``: whose own files the
-    device adds to the bundle, besides those that all share.
+    device adds to the bundle, besides those that all share. A device tries it ``attempts`` times and then
+    leaves it alone for ``quarantine_s``, within its own limits (0: as the device does by itself).
     """
 
     id: ReleaseId
@@ -91,6 +92,8 @@ class Release:
     cap: int = 0
     everyone: bool = False
     personal: Personal = "shared"
+    attempts: int = 0
+    quarantine_s: float = 0.0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -162,6 +165,8 @@ class Wanted:
     deltas: FileRef | None = None
     capped: bool = False
     personal: Personal = "shared"
+    attempts: int = 0
+    quarantine_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,6 +417,8 @@ def _compile(release: Release, holdouts: Iterable[Holdout], segments: Segments) 
         deltas=release.deltas,
         capped=release.cap > 0,
         personal=release.personal,
+        attempts=release.attempts,
+        quarantine_s=release.quarantine_s,
     )
     return _Candidate(
         release,

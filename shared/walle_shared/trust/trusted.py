@@ -61,6 +61,7 @@ from walle_shared.trust.roles import (
     file_name,
     is_bundles,
 )
+from walle_shared.trust.simulated import SimulationMark, mark_in
 
 #: Refusals of python-tuf as ours; the first row that fits counts.
 _REFUSALS: Final[tuple[tuple[type[Exception], type[TrustError]], ...]] = (
@@ -201,11 +202,14 @@ class TrustedSet:
         """The role that lists a bundle."""
         return bin_of(path, self._digits)
 
-    def check_bundle(self, scenario: str, task: str, version: str, manifest: FileRef) -> None:
-        """Check that the targets approve a task version with this manifest.
+    def check_bundle(
+        self, scenario: str, task: str, version: str, manifest: FileRef
+    ) -> SimulationMark | None:
+        """Check that the targets approve a task version with this manifest; what they say of simulations.
 
         Raises:
             UnapprovedError: they do not.
+            TrustError: what they say of simulations cannot be understood.
         """
         path = bundle_path(scenario, task, version)
         role = self.bin_of(path)
@@ -219,6 +223,7 @@ class TrustedSet:
                 f"the policy names {scenario}/{task} {version} with manifest {manifest.sha256[:12]},"
                 " which the control plane's targets do not approve"
             )
+        return mark_in(found.custom)
 
     def keyids_of(self, role: str) -> tuple[str, ...]:
         """The ids of the keys that may sign for a role."""

@@ -127,7 +127,13 @@ async def live(
     async with Transport(URL, wire=control.wire()) as transport:
         signed_clock = SignedClock(clock, keeper.state.time_ms)
         trust = TrustKeeper(
-            transport, folder, pin or control.trust.pin, keeper, signed_clock, on_corrupt=corruptions.append
+            transport,
+            folder,
+            pin or control.trust.pin,
+            keeper,
+            signed_clock,
+            on_corrupt=corruptions.append,
+            require_simulation=config.require_simulation,
         )
         session = Session(transport, store, signed_clock, profile={"group": "beta"}, enrol_token=token)
 

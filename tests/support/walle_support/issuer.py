@@ -24,6 +24,7 @@ class Issuer:
         self.away = False
         self.approved: dict[str, Any] | None = None  # the claims of whoever enters the code
         self.denied = False
+        self.refresh = ""  # the refresh token that counts now; every use gives another
         self.add_key("rsa-1", "RSA")
 
     def add_key(self, kid: str, kind: str = "RSA") -> RSAKey | ECKey:
@@ -49,6 +50,12 @@ class Issuer:
         key = key or self.keys[0]
         algorithm = "RS256" if isinstance(key, RSAKey) else "ES256"
         return jwt.encode({"alg": algorithm, "kid": key.kid, **header}, claims, key)
+
+    def knows(self, form: dict[str, str]) -> bool:
+        """Whether a grant is good."""
+        if form.get("grant_type") == "refresh_token":
+            return form.get("refresh_token") == self.refresh != ""
+        return form.get("device_code") == "dc1"
 
     def __enter__(self) -> Issuer:
         issuer = self
@@ -76,15 +83,18 @@ class Issuer:
                         "device_code": "dc1", "user_code": "ABCD", "interval": 0.01, "expires_in": 30,
                         "verification_uri": f"{issuer.url}/enter",
                     })  # fmt: skip
-                elif form.get("device_code") != "dc1" or form.get("client_id") != AUDIENCE:
-                    self.answer(400, {"error": "invalid_grant"})
+                elif form.get("client_id") != AUDIENCE or not issuer.knows(form):
+                    self.answer(400, {"error": "invalid_grant", "error_description": "who is that?"})
                 elif issuer.denied:
                     self.answer(400, {"error": "access_denied", "error_description": "no, said Anna"})
                 elif issuer.approved is None or issuer.requests.count("/token") < 3:
                     self.answer(400, {"error": "authorization_pending"})
                 else:
-                    token = issuer.sign(issuer.approved)
-                    self.answer(200, {"access_token": "opaque", "id_token": token, "token_type": "Bearer"})
+                    given = {"access_token": "opaque", "id_token": issuer.sign(issuer.approved)}
+                    if issuer.refresh:
+                        issuer.refresh += "+"
+                        given["refresh_token"] = issuer.refresh
+                    self.answer(200, {**given, "token_type": "Bearer"})
 
             def answer(self, status: int, value: Any) -> None:
                 data = json.dumps(value).encode()

@@ -48,11 +48,19 @@ class LiveControl(ControlPlane):
 
     def let_drafts_through(self) -> None:
         """Release what fails its simulations too; before the start."""
+        self.settle("require_simulation", "true", "false")
+
+    def listen_at(self, host: str) -> None:
+        """Listen at this address; before the start."""
+        self.settle("host", '"127.0.0.1"', f'"{host}"')
+
+    def settle(self, key: str, default: str, value: str) -> None:
+        """Set what has its default otherwise; before the start."""
         self.command("init")
         settings = self.data / "control.toml"
         text = settings.read_text()
-        assert "require_simulation = true" in text
-        settings.write_text(text.replace("require_simulation = true", "require_simulation = false"))
+        assert text.count(f"\n{key} = {default}\n") == 1
+        settings.write_text(text.replace(f"\n{key} = {default}\n", f"\n{key} = {value}\n"))
 
     def post(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
         """Ask the admin API for a change."""
@@ -104,16 +112,21 @@ class LiveControl(ControlPlane):
 
 
 class LiveDevice(Device):
-    """An agent with short waits that can be crashed and started again; ``traced``: all has a trace."""
+    """An agent with short waits that can be crashed and started again.
+
+    ``traced``: all has a trace. ``link`` is more of its settings' section of that name.
+    """
 
     traced = False
+    link = ""
 
     def run(self) -> None:
         """Start the agent with the settings it has, and with short waits."""
         settings = self.config.read_text()
-        if _IMPATIENT not in settings:
+        if "[link]" not in settings:
             traces = "[run]\ntrace_share = 1.0\n" if self.traced else ""
-            self.config.write_text(settings + _IMPATIENT + traces)
+            waits = _IMPATIENT.replace("[link]\n", f"[link]\n{self.link}")
+            self.config.write_text(settings + waits + traces)
         super().run()
 
     def await_ready(self) -> None:

@@ -85,8 +85,11 @@ class ServerProcess:
 
 
 @contextmanager
-def run_postgres(*settings: str) -> Iterator[ServerProcess]:
-    """A PostgreSQL on a Unix socket, with one empty database. It refuses to be root, so it is not."""
+def run_postgres(*settings: str, host: str = "") -> Iterator[ServerProcess]:
+    """A PostgreSQL with one empty database, on a Unix socket or at ``host``, where it trusts everybody.
+
+    It refuses to be root, so it is not.
+    """
     programs = postgres_programs()
     assert programs is not None
     user = "nobody" if os.geteuid() == 0 else None
@@ -98,12 +101,15 @@ def run_postgres(*settings: str) -> Iterator[ServerProcess]:
         init = [str(programs / "initdb"), "-D", str(data), "-U", "walle", "-A", "trust", "-E", "UTF8", "-N"]
         options = {"check": True, "capture_output": True, "cwd": folder}
         subprocess.run([*init, "--locale=C"], user=user, extra_groups=[] if user else None, **options)  # type: ignore[call-overload]
+        if host:
+            with (data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all all trust\n")
         command = [
-            str(programs / "postgres"), "-D", str(data), "-k", folder, "-c", "listen_addresses=",
+            str(programs / "postgres"), "-D", str(data), "-k", folder, "-c", f"listen_addresses={host}",
             "-c", "shared_buffers=16MB", "-c", "max_connections=60",
             *(word for setting in settings for word in ("-c", setting)),
         ]  # fmt: skip
-        url = f"postgresql://walle@/postgres?host={folder}"
+        url = f"postgresql://walle@{host}/postgres" if host else f"postgresql://walle@/postgres?host={folder}"
         server = ServerProcess(url, command, lambda: _postgres_answers(url), user, log)
         server.start()
         try:

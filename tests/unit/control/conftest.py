@@ -19,9 +19,10 @@ from walle_control.db.connection import Database
 from walle_control.db.postgres import PostgresBackend
 from walle_control.db.store import Store
 from walle_control.features.tasks.simulation import failed
-from walle_control.features.tasks.types import SimulationResult
+from walle_control.features.tasks.types import SimulationCell, SimulationResult
 from walle_shared.clock import FixedClock
 from walle_shared.errors import UnsupportedError
+from walle_shared.manifest import SIMULATIONS_FOLDER
 from walle_shared.protocol.messages import EnrolRequest, EnrolResponse, renewal_bytes
 from walle_shared.signing import SigningKey
 
@@ -112,13 +113,16 @@ class FakeSimulator:
     """Stands in for the program that simulates: every version passes, unless told otherwise."""
 
     passes: bool = True
+    cpu_s: float = 0.1
     seen: list[Mapping[str, bytes]] = field(default_factory=list)
 
     def __call__(self, files: Mapping[str, bytes], timeout_s: float) -> SimulationResult:
         self.seen.append(files)
         if not self.passes:
             return failed("golden_differs", "not what was expected")
-        return SimulationResult(passed=True, smoked=True, cells=())
+        smoked = not any(path.startswith(f"{SIMULATIONS_FOLDER}/") for path in files)
+        cell = SimulationCell("" if smoked else "visit", "", "", 1, self.cpu_s, 1024, ())
+        return SimulationResult(passed=True, smoked=smoked, cells=(cell,))
 
 
 @pytest.fixture

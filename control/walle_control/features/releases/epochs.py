@@ -17,7 +17,7 @@ from walle_control.db.sql import Connection
 from walle_control.features.audiences import read_model as audiences
 from walle_control.features.releases import store
 from walle_control.features.releases.store import EpochRow
-from walle_control.features.releases.types import ReleaseRow
+from walle_control.features.releases.types import Course, Courses, ReleaseRow
 from walle_control.features.tasks import read_model as tasks
 from walle_control.features.trust.book import TrustBook
 from walle_shared.clock import Clock
@@ -58,23 +58,22 @@ class EpochBook:
                 f"the policy would have {len(snapshot)} bytes, over the limit of {SNAPSHOT_MAX_BYTES}:"
                 " stop old releases"
             )
-        now_ms = self._clock.wall_ms()
-        store.insert_epoch(
-            db, EpochRow(n, snapshot, self._sign(db, n, snapshot, now_ms), reason, now_ms, now_ms)
-        )
+        now_ms, plans = self._clock.wall_ms(), canonical(_courses(db))
+        envelope = self._sign(db, n, snapshot, plans, now_ms)
+        store.insert_epoch(db, EpochRow(n, snapshot, envelope, reason, now_ms, now_ms, plans))
         return n
 
     def check_approved(self, db: Connection, row: ReleaseRow) -> None:
         """Check that devices will believe a release's bundle.
 
         Raises:
-            Conflict: its approval waits for signatures, or was withdrawn.
+            Conflict: its approval waits for signatures or for its simulations, or was withdrawn.
         """
         manifest = tasks.manifest_of(db, row.scenario, row.task, row.version)
         if not self._trust.is_approved(db, bundle_path(row.scenario, row.task, row.version), manifest):
             raise Conflict(
                 f"{row.scenario}/{row.task} {row.version} is not approved: its approval waits for signatures"
-                " or was withdrawn; see 'walle-control trust show'"
+                " or for 'walle-control simulation run', or was withdrawn; see 'walle-control trust show'"
             )
 
     def ensure_first(self, db: Connection) -> int:
@@ -91,7 +90,8 @@ class EpochBook:
         is_young = now_ms - newest.signed_ms < self._lifetime_ms // 2
         if is_young and self._trust.is_signed_now(db, POLICY, newest.envelope):
             return False
-        store.resign_epoch(db, newest.n, self._sign(db, newest.n, newest.snapshot, now_ms), now_ms)
+        envelope = self._sign(db, newest.n, newest.snapshot, newest.plans, now_ms)
+        store.resign_epoch(db, newest.n, envelope, now_ms)
         return True
 
     def sign_told(self, db: Connection, told: Told) -> bytes:
@@ -99,16 +99,24 @@ class EpochBook:
         return self._trust.sign(db, POLICY, TOLD_KIND, told)
 
     def publish(self, newest: EpochRow | None) -> int:
-        """Write the newest epoch's files, the snapshot first; its number."""
+        """Write the newest epoch's files, those that it names first; its number."""
         if newest is None:
             raise InternalError("there is no epoch to publish")
         self.files.put("snapshot", newest.snapshot)
+        if newest.plans is not None:
+            self.files.put("plan", newest.plans)
         self.files.publish_epoch(newest.envelope)
         return newest.n
 
-    def _sign(self, db: Connection, n: int, snapshot: bytes, now_ms: int) -> bytes:
-        expires_ms = now_ms + self._lifetime_ms
-        info = EpochInfo(n, file_ref(snapshot), now_ms, expires_ms, self._trust.version(db))
+    def _sign(self, db: Connection, n: int, snapshot: bytes, plans: bytes | None, now_ms: int) -> bytes:
+        info = EpochInfo(
+            n,
+            file_ref(snapshot),
+            now_ms,
+            now_ms + self._lifetime_ms,
+            self._trust.version(db),
+            file_ref(plans) if plans is not None else None,
+        )
         return self._trust.sign(db, POLICY, EPOCH_KIND, info)
 
 
@@ -132,6 +140,25 @@ def _snapshot(db: Connection, n: int) -> Snapshot:
         tuple(audiences.holdouts(db)),
         tuple(_each(known.segments, segments)),
         tuple(_each(known.sets, sets)),
+    )
+
+
+def _courses(db: Connection) -> Courses:
+    """How the live releases are to go on."""
+    return Courses(
+        tuple(
+            Course(
+                row.id,
+                row.plan,
+                row.guard,
+                row.stage,
+                row.staged_ms,
+                row.created_ms,
+                row.ramp_ms,
+                row.paused_ms,
+            )
+            for row in store.live_releases(db)
+        )
     )
 
 
@@ -168,4 +195,6 @@ def _public(db: Connection, row: ReleaseRow) -> Release:
         cap=terms.cap,
         everyone=terms.everyone,
         personal=terms.personal,
+        attempts=terms.attempts,
+        quarantine_s=terms.quarantine_s,
     )

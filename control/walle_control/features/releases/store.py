@@ -18,7 +18,7 @@ from walle_shared.records import from_plain
 
 @dataclass(frozen=True, slots=True)
 class EpochRow:
-    """A compiled and signed epoch."""
+    """A compiled and signed epoch. ``plans``: how its releases go on; not in epochs of earlier programs."""
 
     n: int
     snapshot: bytes
@@ -26,16 +26,18 @@ class EpochRow:
     reason: str
     created_ms: int
     signed_ms: int
+    plans: bytes | None = None
 
 
 def insert_release(db: Connection, row: ReleaseRow) -> None:
     """Add a release."""
     db.execute(
         "INSERT INTO release (rank, id, scenario, task, version, predicate, salt, plan, guard, state, stage,"
-        " staged_ms, created_ms, terms, ramp_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " staged_ms, created_ms, terms, ramp_ms, paused_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (row.rank, row.id, row.scenario, row.task, row.version, row.predicate, row.salt,
          canonical(row.plan).decode(), canonical(row.guard).decode(), row.state, row.stage, row.staged_ms,
-         row.created_ms, canonical(row.terms).decode(), row.ramp_ms),
+         row.created_ms, canonical(row.terms).decode(), row.ramp_ms, row.paused_ms),
     )  # fmt: skip
 
 
@@ -122,8 +124,9 @@ def newest_epoch(db: Connection) -> EpochRow | None:
 def insert_epoch(db: Connection, row: EpochRow) -> None:
     """Add an epoch."""
     db.execute(
-        "INSERT INTO epoch (n, snapshot, envelope, reason, created_ms, signed_ms) VALUES (?, ?, ?, ?, ?, ?)",
-        (row.n, row.snapshot, row.envelope, row.reason, row.created_ms, row.signed_ms),
+        "INSERT INTO epoch (n, snapshot, envelope, reason, created_ms, signed_ms, plans)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (row.n, row.snapshot, row.envelope, row.reason, row.created_ms, row.signed_ms, row.plans),
     )
 
 

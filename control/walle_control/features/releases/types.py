@@ -17,6 +17,7 @@ from walle_control.features.telemetry.types import ReportCount
 from walle_control.percent import share_of
 from walle_shared.errors import ConfigError, Conflict
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, TaskName, TaskVersion
+from walle_shared.limits import ATTEMPTS_MAX, QUARANTINE_MAX_S
 from walle_shared.targeting import Explanation, Personal, Profile, Ramp, parse_windows
 from walle_shared.units import DAY_S
 
@@ -113,6 +114,8 @@ class Terms:
         cap: at most so many devices; 0: any number.
         everyone: holdouts get it too.
         personal: for whom the bundle has a part of its own.
+        attempts: how often a device tries to install it, within its own limits; 0: as it does by itself.
+        quarantine_s: how long a device leaves it alone once it failed there, likewise.
     """
 
     windows: str = ""
@@ -120,6 +123,8 @@ class Terms:
     cap: int = 0
     everyone: bool = False
     personal: Personal = "shared"
+    attempts: int = 0
+    quarantine_s: float = 0.0
 
     def checked(self, plan: RolloutPlan) -> Terms:
         """These terms, if they make sense.
@@ -132,6 +137,10 @@ class Terms:
             raise ConfigError(f"spread_s must be 0 to {RAMP_MAX_S:g} seconds")
         if not 0 <= self.cap <= CAP_MAX:
             raise ConfigError(f"a cap must be 1 to {CAP_MAX} devices, or 0 for none")
+        if not 0 <= self.attempts <= ATTEMPTS_MAX:
+            raise ConfigError(f"attempts must be 1 to {ATTEMPTS_MAX}, or 0 for what devices do by themselves")
+        if not 0 <= self.quarantine_s <= QUARANTINE_MAX_S:
+            raise ConfigError(f"quarantine_s must be 0 to {QUARANTINE_MAX_S:g} seconds")
         if self.cap and plan.control:
             raise ConfigError(
                 "a capped release has no control arm, which no cap would hold: set control_percent to 0"
@@ -231,6 +240,27 @@ class ReleaseRow:
         """Whether there is a next stage, and the present one has lasted long enough."""
         since_ms = self.ramp.end_ms if self.ramp is not None else self.staged_ms
         return self.has_next_stage and now_ms - since_ms >= self.plan.stages[self.stage].hold_s * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a release is to go on, as far as the policy does not say it."""
+
+    id: ReleaseId
+    plan: RolloutPlan
+    guard: GuardSettings
+    stage: int
+    staged_ms: int
+    created_ms: int
+    ramp_ms: int
+    paused_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Courses:
+    """How the releases of an epoch are to go on; published beside its snapshot."""
+
+    releases: tuple[Course, ...]
 
 
 ApprovalStep = Literal["create", "full"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 import trio
@@ -23,16 +24,22 @@ from walle_control.features.repositories.types import (
     SyncResult,
 )
 from walle_control.features.tasks.git import check_root
+from walle_control.features.webhooks import outbox
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, Conflict, NotFound, WalleError
 from walle_shared.ids import check_name, check_version
 from walle_shared.manifest import check_bundle_path
 from walle_shared.observe import get_logger
+from walle_shared.units import DAY_S
 
 _log = get_logger("control.repositories")
 
 #: Who imports what a sync finds.
 ACTOR = "repository sync"
+
+#: How often webhooks hear of one failure that goes on, and how much of its words.
+_TOLD_EVERY_S = DAY_S
+_ERROR_MAX_CHARS = 500
 
 #: Refuses a scenario by raising; the one who asks may have no right there.
 CheckScenario = Callable[[str], None]
@@ -137,8 +144,13 @@ class RepositoriesService:
                 await self._mirrors.fetch(what, self._credential(what))
                 tags = await trio.to_thread.run_sync(self._mirrors.tags, name)
             except WalleError as error:
-                message = error.message
-                await self._data.database.write(lambda db: store.note_sync(db, name, 0, 0, message))
+                message, at_ms = error.message, self._clock.wall_ms()
+
+                def note(db: Connection) -> None:
+                    store.note_sync(db, name, 0, 0, message)
+                    _tell_of_failure(db, what, at_ms, "", message)
+
+                await self._data.database.write(note)
                 raise
             now_ms = self._clock.wall_ms()
             await self._data.database.write(lambda db: store.note_sync(db, name, now_ms, len(tags), ""))
@@ -177,6 +189,10 @@ class RepositoriesService:
             except WalleError as error:
                 self._hopeless[what.name, tag] = (commit, error.message)
                 failed.append(ImportFailure(tag, error.message))
+                at_ms, message = self._clock.wall_ms(), error.message
+                await self._data.database.write(
+                    partial(_tell_of_failure, what=what, at_ms=at_ms, tag=tag, message=message)
+                )
                 _log.warning("tag_not_imported", repository=what.name, tag=tag, error=error.message)
         return SyncResult(row, tuple(imported), tuple(failed))
 
@@ -197,6 +213,19 @@ class RepositoriesService:
         if not what.credential:
             return None
         return read_credential(self._config.git.credentials_file, what.credential)
+
+
+def _tell_of_failure(db: Connection, what: Repository, at_ms: int, tag: str, message: str) -> None:
+    outbox.emit_seldom(
+        db,
+        at_ms,
+        "repository.fail",
+        what.scenario,
+        what.name,
+        {"tag": tag, "error": message[:_ERROR_MAX_CHARS]},
+        every_s=_TOLD_EVERY_S,
+        about=tag,
+    )
 
 
 def _is_version(task: str, version: str) -> bool:

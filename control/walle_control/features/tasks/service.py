@@ -17,7 +17,7 @@ from walle_control.features.repositories.types import Source
 from walle_control.features.tasks import bundle, git, store
 from walle_control.features.tasks.deltas import DeltaMaker
 from walle_control.features.tasks.large_files import LargeFiles
-from walle_control.features.tasks.simulation import pack, simulate_with_agent, unpack
+from walle_control.features.tasks.simulation import pack, record_of, simulate_with_agent, unpack
 from walle_control.features.tasks.types import (
     ImportRequest,
     ImportResult,
@@ -40,6 +40,7 @@ from walle_shared.protocol.codec import canonical, decode
 from walle_shared.protocol.messages import FileRef
 from walle_shared.schema import EventSchema, parse_schema
 from walle_shared.trust.roles import bundle_path
+from walle_shared.trust.simulated import SimulationMark
 
 #: Publishes the trust metadata once an approval is in the database.
 PublishTrust = Callable[[], Awaitable[None]]
@@ -166,23 +167,30 @@ class TasksService:
         known = await self._data.database.read(lambda db: store.find_version(db, scenario, task, version))
         if known is not None:
             row = _same_commit(known, source)
-            approved = await self._data.database.read(lambda db: self._is_approved(db, row))
-            return ImportResult(row, created=False, approved=approved)
+            recordings = pack(source.simulations)
+
+            def look(db: Connection) -> bool:
+                if not store.recordings_of(db, scenario, task, version):  # lost with a database
+                    store.save_recordings(db, row, recordings)
+                return self._is_approved(db, row)
+
+            return ImportResult(row, created=False, approved=await self._data.database.write(look))
         row, files = await trio.to_thread.run_sync(self._build, source, task, version)
         simulation = await self._play(row, files | dict(source.simulations))
         row = replace(row, state="ready" if simulation.result.passed else "draft")
+        mark = await trio.to_thread.run_sync(self._mark, row, source.simulations, simulation)
 
         def job(db: Connection) -> bool:
             store.insert_version(db, row)
             store.save_simulation(db, simulation)
             store.save_recordings(db, row, pack(source.simulations))
-            _record_simulation(db, simulation, actor)
+            _note_simulation(db, simulation, mark, actor)
             detail = {"commit": row.source, "tag": source.tag, "manifest": row.manifest.sha256}
             subject = f"{row.scenario}/{row.task} {row.version}"
             audit.record(db, row.imported_ms, actor, "task.import", subject, detail)
             data = {"by": actor, "task": row.task, "version": row.version, **detail}
             outbox.emit(db, row.imported_ms, "task.import", row.scenario, subject, data)
-            return self._trust.approve(db, {_path(row): row.manifest})
+            return self._approve(db, row, simulation, mark)
 
         approved = await self._data.database.write(job)
         await self._publish_trust()
@@ -191,6 +199,24 @@ class TasksService:
 
     def _is_approved(self, db: Connection, row: VersionRow) -> bool:
         return self._trust.is_approved(db, _path(row), row.manifest)
+
+    def _mark(
+        self, row: VersionRow, simulations: Mapping[str, bytes], simulation: Simulation
+    ) -> SimulationMark:
+        """Publish the record of a simulation; what the approval is to say of it."""
+        record = record_of(row.manifest, simulations, simulation.result)
+        return SimulationMark(
+            record.outcome, len(record.cells), self._data.files.put("blob", canonical(record))
+        )
+
+    def _approve(self, db: Connection, row: VersionRow, simulation: Simulation, mark: SimulationMark) -> bool:
+        """Approve what passed, or what need not; whether devices will believe it.
+
+        What was approved once stays so: a simulation that fails later takes nothing back from devices.
+        """
+        if simulation.result.passed or not self._config.require_simulation:
+            return self._trust.approve(db, {_path(row): row.manifest}, {_path(row): mark})
+        return self._is_approved(db, row)
 
     async def simulation(self, scenario: str, task: str, version: str) -> Simulation:
         """What came of a version's simulations.
@@ -205,22 +231,27 @@ class TasksService:
         return found
 
     async def simulate(self, scenario: str, task: str, version: str, actor: str) -> Simulation:
-        """Play a version's simulations again, as they were at its tag.
+        """Play a version's simulations again, as they were at its tag; its approval then says how they ended.
 
         Raises:
             NotFound: it was not imported.
+            Conflict: its recordings were lost with a database.
         """
         detail = await self.show(scenario, task, version)
-        kept = await self._data.database.read(lambda db: store.recordings_of(db, scenario, task, version))
+        row = detail.version
+        simulations = await self._data.database.read(lambda db: _recordings(db, row))
         async with self._one_import:
-            files = await trio.to_thread.run_sync(self._contents, detail, kept)
-            simulation = await self._play(detail.version, files)
+            files = await trio.to_thread.run_sync(self._contents, detail)
+            simulation = await self._play(row, files | simulations)
+        mark = await trio.to_thread.run_sync(self._mark, row, simulations, simulation)
 
         def job(db: Connection) -> None:
             store.save_simulation(db, simulation)
-            _record_simulation(db, simulation, actor)
+            _note_simulation(db, simulation, mark, actor)
+            self._approve(db, row, simulation, mark)
 
         await self._data.database.write(job)
+        await self._publish_trust()
         return simulation
 
     async def _play(self, row: VersionRow, files: Mapping[str, bytes]) -> Simulation:
@@ -229,12 +260,11 @@ class TasksService:
         seconds = trio.current_time() - began
         return Simulation(row.scenario, row.task, row.version, self._clock.wall_ms(), seconds, result)
 
-    def _contents(self, detail: VersionDetail, recordings: bytes) -> dict[str, bytes]:
-        blobs = {
+    def _contents(self, detail: VersionDetail) -> dict[str, bytes]:
+        return {
             file.path: self._data.files.read("blob", FileRef(file.sha256, file.size_bytes))
             for file in detail.files
         }
-        return blobs | (unpack(recordings) if recordings else {})
 
     def _schema(self) -> EventSchema | None:
         """The app's registry as it is now, from the file in the settings."""
@@ -273,9 +303,22 @@ class TasksService:
         return row, dict(files)
 
 
-def _record_simulation(db: Connection, simulation: Simulation, actor: str) -> None:
+def _recordings(db: Connection, row: VersionRow) -> dict[str, bytes]:
+    kept = store.recordings_of(db, row.scenario, row.task, row.version)
+    if kept:
+        return unpack(kept)
+    last = store.find_simulation(db, row.scenario, row.task, row.version)
+    if last is not None and not last.result.smoked:
+        raise Conflict(
+            f"the recordings of {row.scenario}/{row.task} {row.version} were lost with the database:"
+            " 'walle-control import' of the same tag brings them back"
+        )
+    return {}
+
+
+def _note_simulation(db: Connection, simulation: Simulation, mark: SimulationMark, actor: str) -> None:
     subject = f"{simulation.scenario}/{simulation.task} {simulation.version}"
-    detail = {"passed": simulation.result.passed, "cells": len(simulation.result.cells)}
+    detail = {"passed": simulation.result.passed, "cells": mark.cells, "record": mark.record.sha256}
     audit.record(db, simulation.at_ms, actor, "task.simulate", subject, detail)
 
 

@@ -18,7 +18,11 @@ from typing import Final
 
 from walle_control.features.tasks.types import SimulationCell, SimulationFailure, SimulationResult
 from walle_shared.errors import RemoteProtocolError
+from walle_shared.manifest import BundleFile
 from walle_shared.protocol.codec import decode
+from walle_shared.protocol.messages import FileRef
+from walle_shared.signing import file_ref
+from walle_shared.trust.simulated import SimulatedCell, SimulationRecord
 
 #: What the program inherits; no secret is ever among these.
 _INHERITED: Final = (
@@ -66,6 +70,40 @@ def failed(kind: str, message: str) -> SimulationResult:
     return SimulationResult(
         passed=False, smoked=False, cells=(SimulationCell("", "", "", 0, 0.0, 0, (failure,)),)
     )
+
+
+def record_of(
+    manifest: FileRef, simulations: Mapping[str, bytes], result: SimulationResult
+) -> SimulationRecord:
+    """What an approval names of a simulation: the same whenever and wherever it is played alike."""
+    refs = {path: file_ref(data) for path, data in simulations.items()}
+    return SimulationRecord(
+        manifest.sha256,
+        "failed" if not result.passed else "smoked" if result.smoked else "passed",
+        tuple(BundleFile(path, ref.sha256, ref.size_bytes) for path, ref in sorted(refs.items())),
+        tuple(sorted(map(_without_measurements, result.cells), key=_place)),
+    )
+
+
+def result_of(record: SimulationRecord) -> SimulationResult:
+    """A simulation's result as far as a record tells it."""
+    cells = tuple(
+        SimulationCell(
+            cell.recording, cell.app_version, cell.profile, cell.runs, 0.0, 0,
+            tuple(SimulationFailure(kind, "") for kind in cell.failures),
+        )
+        for cell in record.cells
+    )  # fmt: skip
+    return SimulationResult(record.outcome != "failed", record.outcome == "smoked", cells)
+
+
+def _without_measurements(cell: SimulationCell) -> SimulatedCell:
+    kinds = tuple(sorted({failure.kind for failure in cell.failures}))
+    return SimulatedCell(cell.recording, cell.app_version, cell.profile, cell.runs, kinds)
+
+
+def _place(cell: SimulatedCell) -> tuple[str, str, str]:
+    return cell.recording, cell.app_version, cell.profile
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:

@@ -120,8 +120,8 @@ class VersionRow:
 class ImportResult:
     """What an import did.
 
-    ``created`` is false if the version was here before, ``approved`` while its approval waits for signatures:
-    until then it cannot be released.
+    ``created`` is false if the version was here before, ``approved`` while its approval waits for signatures
+    or for its simulations: until then it cannot be released.
     """
 
     version: VersionRow

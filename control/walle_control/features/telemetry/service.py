@@ -24,6 +24,7 @@ from walle_control.features.telemetry.types import (
     ReportQuery,
     SinkList,
 )
+from walle_control.features.webhooks import outbox
 from walle_shared.clock import Clock
 from walle_shared.errors import LimitExceeded, RemoteProtocolError
 from walle_shared.ids import DeviceId, ReleaseId
@@ -35,12 +36,16 @@ from walle_shared.protocol.tunnel_receiver import (
     SequenceLedger,
     TombstoneReceived,
 )
+from walle_shared.units import HOUR_S
 
 #: Longest texts of a report, in characters.
 _ID_MAX_CHARS = 128
 _CODE_MAX_CHARS = 64
 _MESSAGE_MAX_CHARS = 4_000
 _INT_MAX = 2**63 - 1
+
+#: How often webhooks hear that devices give up on a release.
+_QUARANTINE_TOLD_S = HOUR_S
 
 
 class TelemetryService:
@@ -193,6 +198,9 @@ def record(db: Connection, told: Sequence[Told]) -> list[bool]:
         [(each, scenarios[each.report.release_id]) for each in known if _is_of_installation(each.report)],
     )
     count_votes(db, known, scenarios)
+    for each in known:
+        if each.report.barred_s:
+            _tell_of_quarantine(db, each, scenarios[each.report.release_id])
     return are_new
 
 
@@ -204,6 +212,17 @@ def _record_batches(db: Connection, batches: Sequence[Sequence[Told]]) -> list[i
 
 def _is_of_installation(report: Report) -> bool:
     return report.stage in ("install", "revert") or _begins_installation(report)
+
+
+def _tell_of_quarantine(db: Connection, told: Told, scenario: str) -> None:
+    device_id, report, now_ms = told
+    data = {
+        "device": device_id, "task": report.task, "version": report.version, "stage": report.stage,
+        "code": report.code, "barred_s": report.barred_s,
+    }  # fmt: skip
+    outbox.emit_seldom(
+        db, now_ms, "release.quarantine", scenario, report.release_id, data, every_s=_QUARANTINE_TOLD_S
+    )
 
 
 def _begins_installation(report: Report) -> bool:

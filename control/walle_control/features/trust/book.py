@@ -19,6 +19,7 @@ from walle_control.db.sql import Connection
 from walle_control.features.trust import store
 from walle_control.features.trust.repository import Repository, read_metadata
 from walle_control.features.trust.types import Lifetimes, TrustStatus
+from walle_control.features.webhooks import outbox
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, NotFound
 from walle_shared.protocol.messages import FileRef
@@ -34,6 +35,7 @@ from walle_shared.trust.roles import (
     bundle_path,
     file_name,
 )
+from walle_shared.trust.simulated import SimulationMark
 
 
 class TrustBook:
@@ -71,10 +73,18 @@ class TrustBook:
         for role, version, data in files:
             store.insert(db, role, version, data)
 
-    def approve(self, db: Connection, bundles: Mapping[str, FileRef]) -> bool:
-        """List bundles among the targets; whether they are approved now, or wait for signatures."""
+    def approve(
+        self,
+        db: Connection,
+        bundles: Mapping[str, FileRef],
+        simulated: Mapping[str, SimulationMark] | None = None,
+    ) -> bool:
+        """List bundles among the targets; whether they are approved now, or wait for signatures.
+
+        ``simulated`` is what the approvals say of simulations.
+        """
         repository = self._repository(db)
-        repository.approve(bundles)
+        repository.approve(bundles, simulated)
         self._keep(db, repository)
         return all(repository.is_approved(path, manifest) for path, manifest in bundles.items())
 
@@ -147,10 +157,14 @@ class TrustBook:
         return self._keep(db, repository)
 
     def status(self, db: Connection) -> TrustStatus:
-        """Roles, keys, expiry, and what is staged."""
+        """Roles, keys, expiry, what is approved, and what is staged."""
         repository = self._repository(db)
         return TrustStatus(
-            self.trusted_root(db), repository.status(), tuple(repository.staged), repository.missing()
+            self.trusted_root(db),
+            repository.status(),
+            tuple(repository.staged),
+            repository.missing(),
+            repository.approved(),
         )
 
     def trusted_root(self, db: Connection) -> str:
@@ -228,7 +242,19 @@ class TrustBook:
 
     def _keep(self, db: Connection, repository: Repository) -> bool:
         in_force = repository.commit()
+        self._ask_for_signatures(db, repository)
         store.replace_staged(db, repository.staged)
         for role, data in repository.committed.items():
             store.insert(db, role, read_metadata(data).signed.version, data)
         return in_force
+
+    def _ask_for_signatures(self, db: Connection, repository: Repository) -> None:
+        """Tell of what waits for signatures, whenever it says something else than before."""
+        before, now = (
+            {role: read_metadata(data).signed for role, data in staged.items()}
+            for staged in (store.staged(db), repository.staged)
+        )
+        for missing in repository.missing():
+            if before.get(missing.role) != now[missing.role]:
+                data = {"version": missing.version, "more": missing.more, "keyids": list(missing.keyids)}
+                outbox.emit(db, self._clock.wall_ms(), "trust.ask", "", missing.role, data)

@@ -32,9 +32,9 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
-from walle_control.features.trust.types import Lifetimes, Missing, RoleKey, RoleStatus
+from walle_control.features.trust.types import ApprovedBundle, Lifetimes, Missing, RoleKey, RoleStatus
 from walle_shared.errors import ConfigError, NotFound
-from walle_shared.ids import KeyId
+from walle_shared.ids import KeyId, Sha256
 from walle_shared.protocol.messages import FileRef
 from walle_shared.signing import SigningKey, VerifyKey, sha256_hex
 from walle_shared.trust.roles import (
@@ -53,6 +53,7 @@ from walle_shared.trust.roles import (
     held_as,
     is_bundles,
 )
+from walle_shared.trust.simulated import SimulationMark, custom_of, mark_in
 from walle_shared.trust.trusted import moment
 
 #: Metadata is signed anew once so little of its lifetime is left, as a part of the whole: one third of what
@@ -99,19 +100,25 @@ class Repository:
         self._stage(TARGETS, lambda targets: _give_keys(targets, delegated))
         self._stage(BUNDLES, _no_change)
 
-    def approve(self, bundles: Mapping[str, FileRef]) -> None:
-        """Stage bundles among the targets, by their paths; more bins if there are many."""
-        known = self._bundles()
-        if all(_is(known.get(path), ref) for path, ref in bundles.items()):
+    def approve(
+        self, bundles: Mapping[str, FileRef], simulated: Mapping[str, SimulationMark] | None = None
+    ) -> None:
+        """Stage bundles among the targets, by their paths; more bins if there are many.
+
+        ``simulated`` is what the approvals say of simulations.
+        """
+        known, marks = self._bundles(), simulated or {}
+        added = {path: _target(path, ref, marks.get(path)) for path, ref in bundles.items()}
+        if all(known.get(path) == target for path, target in added.items()):
             return
-        known |= {path: _target(path, ref) for path, ref in bundles.items()}
+        known |= added
         digits = bin_digits(len(known))
         if digits > self.digits:
             self._split(known, digits)
             return
-        for role in sorted({bin_of(path, self.digits) for path in bundles}):
-            added = {path: known[path] for path in bundles if bin_of(path, self.digits) == role}
-            self._stage(role, lambda listed, added=added: listed.targets.update(added))  # type: ignore[misc]
+        for role in sorted({bin_of(path, self.digits) for path in added}):
+            mine = {path: target for path, target in added.items() if bin_of(path, self.digits) == role}
+            self._stage(role, lambda listed, mine=mine: listed.targets.update(mine))  # type: ignore[misc]
 
     def withdraw(self, path: str) -> None:
         """Stage that a bundle is approved no more.
@@ -207,7 +214,15 @@ class Repository:
 
     def is_approved(self, path: str, ref: FileRef) -> bool:
         """Whether a bundle with this manifest is approved by what is in force."""
-        return _is(self._bundles(in_force=True).get(path), ref)
+        target = self._bundles(in_force=True).get(path)
+        return target is not None and _ref(target) == ref
+
+    def approved(self) -> tuple[ApprovedBundle, ...]:
+        """The bundles that what is in force approves, by path."""
+        return tuple(
+            ApprovedBundle(path, _ref(target), mark_in(target.custom))
+            for path, target in sorted(self._bundles(in_force=True).items())
+        )
 
     def missing(self) -> tuple[Missing, ...]:
         """What signatures the staged metadata still needs."""
@@ -396,7 +411,10 @@ def describe(signed: Any) -> str:
         roles = (f"{name} {role.threshold} of {len(role.keyids)}" for name, role in signed.roles.items())
         return f"{what}; signatures needed: {', '.join(roles)}"
     if isinstance(signed, Targets):
-        approved = ", ".join(path.removeprefix("bundle/") for path in sorted(signed.targets))
+        approved = ", ".join(
+            f"{path.removeprefix('bundle/')} ({mark_in(target.custom) or 'says nothing of simulations'})"
+            for path, target in sorted(signed.targets.items())
+        )
         return f"{what}; approves {approved or 'nothing itself'}"
     return what
 
@@ -454,12 +472,13 @@ def _meta(version: int, data: bytes) -> MetaFile:
     return MetaFile(version, len(data), {"sha256": sha256_hex(data)})
 
 
-def _target(path: str, ref: FileRef) -> TargetFile:
-    return TargetFile(ref.size_bytes, {"sha256": ref.sha256}, path)
+def _target(path: str, ref: FileRef, mark: SimulationMark | None) -> TargetFile:
+    more = {"custom": custom_of(mark)} if mark is not None else {}
+    return TargetFile(ref.size_bytes, {"sha256": ref.sha256}, path, more)
 
 
-def _is(target: TargetFile | None, ref: FileRef) -> bool:
-    return target is not None and (target.length, target.hashes.get("sha256")) == (ref.size_bytes, ref.sha256)
+def _ref(target: TargetFile) -> FileRef:
+    return FileRef(Sha256(target.hashes.get("sha256", "")), target.length)
 
 
 def _no_change(_: object) -> None:

@@ -26,5 +26,5 @@ class TrustRoutes:
 
     @describe(TrustStatus)
     async def show(self, _request: Request) -> Response:
-        """What devices trust: roles, keys, expiry, and what waits for signatures."""
+        """What devices trust: roles, keys, expiry, what is approved, and what waits for signatures."""
         return json_response(await self._service.status())

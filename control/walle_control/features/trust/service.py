@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import trio
 
@@ -11,6 +12,7 @@ from walle_control.db.connection import Database
 from walle_control.db.sql import Connection
 from walle_control.features.trust.book import TrustBook
 from walle_control.features.trust.types import RoleStatus, TrustStatus
+from walle_control.features.webhooks import outbox
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError
 from walle_shared.limits import TIME_NONCE_CHARS
@@ -67,7 +69,7 @@ class TrustService:
         await self._look_around()
 
     async def status(self) -> TrustStatus:
-        """Roles, keys, expiry, and what is staged."""
+        """Roles, keys, expiry, what is approved, and what is staged."""
         return await self._database.read(self._book.status)
 
     async def expiring(self) -> tuple[RoleStatus, ...]:
@@ -110,7 +112,14 @@ class TrustService:
                 days_left=round(days, 1),
                 cure=f"trust renew {role.role}",
             )
+            await self._database.write(partial(_tell_of_expiry, role=role, now_ms=now_ms))
 
     def _expiring(self, status: TrustStatus) -> tuple[RoleStatus, ...]:
         soon_ms = self._clock.wall_ms() + self._warn_ms
         return tuple(role for role in status.roles if role.held == "away" and 0 < role.expires_ms < soon_ms)
+
+
+def _tell_of_expiry(db: Connection, role: RoleStatus, now_ms: int) -> None:
+    data = {"expires_ms": role.expires_ms, "cure": f"trust renew {role.role}"}
+    # A little under a day, so that a call at the same hour is not taken for one too many.
+    outbox.emit_seldom(db, now_ms, "trust.expire", "", role.role, data, every_s=0.9 * DAY_S)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from walle_shared.ids import KeyId
+from walle_shared.protocol.messages import FileRef
+from walle_shared.trust.simulated import SimulationMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,20 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovedBundle:
+    """An approved task version, and what its approval says of its simulations."""
+
+    path: str
+    manifest: FileRef
+    simulation: SimulationMark | None
+
+
+@dataclass(frozen=True, slots=True)
 class TrustStatus:
-    """Everything about trust: the pin that devices enrol with, the roles, and what waits for signatures."""
+    """Everything about trust: the pin that devices enrol with, the roles, what is approved, what waits."""
 
     trusted_root: str
     roles: tuple[RoleStatus, ...]
     staged: tuple[str, ...]
     missing: tuple[Missing, ...]
+    approved: tuple[ApprovedBundle, ...] = ()

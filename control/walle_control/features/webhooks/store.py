@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import orjson
 
@@ -58,6 +58,39 @@ def rotate(db: Connection, webhook_id: str, now_ms: int) -> None:
 def set_active(db: Connection, webhook_id: str, active: bool) -> None:
     """Let a subscription rest, or go on."""
     db.execute("UPDATE webhook SET active = ? WHERE id = ?", (int(active), webhook_id))
+
+
+class Notice(NamedTuple):
+    """When an event was queued that may recur at once, and how often it has recurred since."""
+
+    at_ms: int
+    withheld: int
+
+
+def find_notice(db: Connection, kind: str, subject: str, about: str) -> Notice | None:
+    """When such an event was last queued."""
+    row = db.execute(
+        "SELECT at_ms, withheld FROM webhook_notice WHERE kind = ? AND subject = ? AND about = ?",
+        (kind, subject, about),
+    ).fetchone()
+    return Notice(row["at_ms"], row["withheld"]) if row else None
+
+
+def save_notice(db: Connection, kind: str, subject: str, about: str, at_ms: int) -> None:
+    """Remember that such an event is queued now."""
+    db.execute(
+        "INSERT INTO webhook_notice (kind, subject, about, at_ms, withheld) VALUES (?, ?, ?, ?, 0)"
+        " ON CONFLICT (kind, subject, about) DO UPDATE SET at_ms = excluded.at_ms, withheld = 0",
+        (kind, subject, about, at_ms),
+    )
+
+
+def withhold(db: Connection, kind: str, subject: str, about: str) -> None:
+    """Count one that is not queued."""
+    db.execute(
+        "UPDATE webhook_notice SET withheld = withheld + 1 WHERE kind = ? AND subject = ? AND about = ?",
+        (kind, subject, about),
+    )
 
 
 def insert_delivery(

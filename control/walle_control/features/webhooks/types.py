@@ -21,8 +21,13 @@ KINDS: Final[Mapping[str, str]] = {
     "release.approve": "it was approved",
     "release.reject": "it was turned down",
     "release.break_glass": "it went on without approval",
+    "release.quarantine": "a device gave up on it for a while; told of the first, then once an hour at most",
     "task.import": "a task version was imported",
     "device.revoke": "a device lost its rights",
+    "trust.ask": "trust metadata waits for signatures of people",
+    "trust.expire": "what people sign expires soon; told of every day",
+    "repository.fail": "a repository was not fetched, or a tag of it not imported",
+    "sink.fail": "a sink takes no features",
 }
 
 DeliveryState = Literal["waiting", "delivered", "dead"]

@@ -102,7 +102,7 @@ async def test_the_service_decides_again_when_time_comes(tmp_path: Path) -> None
         device.clock.advance(0.1)
         with trio.fail_after(30):
             while not any(  # noqa: ASYNC110  # nobody tells of a queued report
-                report.release_id == newest for report in device.queued_reports()
+                (report.release_id, report.stage) == (newest, "install") for report in device.queued_reports()
             ):
                 await trio.sleep(0.01)
         assert device.active() == {"reader": "2.0"}

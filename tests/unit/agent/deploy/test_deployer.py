@@ -7,6 +7,7 @@ import pytest
 
 from walle_agent.config import DeploySection
 from walle_agent.deploy.deployer import failure_class
+from walle_agent.deploy.retries import attempts_of, quarantine_of
 from walle_agent.tasks.runner import NO_BALLOT, Ballot
 from walle_shared.errors import (
     ConnectionLost,
@@ -21,10 +22,12 @@ from walle_shared.errors import (
     UnapprovedError,
 )
 from walle_shared.ids import ReleaseId
+from walle_shared.limits import QUARANTINE_MAX_S
 from walle_shared.protocol.messages import NO_RELEASE, FileRef
-from walle_shared.signing import SigningKey, sha256_hex
+from walle_shared.signing import SigningKey, file_ref, sha256_hex
 from walle_shared.targeting import SHARE_ONE
 from walle_shared.trust.roles import bundle_path
+from walle_shared.trust.simulated import SimulationMark
 from walle_shared.units import DAY_S
 from walle_support.control import (
     EXPIRES_MS,
@@ -206,6 +209,59 @@ async def test_after_enough_failed_installations_a_release_is_left_alone(tmp_pat
         assert device.queued_reports()[-1].barred_s == 2 * DAY_S
 
 
+async def test_a_release_may_ask_for_other_attempts_and_another_quarantine(tmp_path: Path) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version(files={"m.bin": BIG}), attempts=1, quarantine_s=7_200.0)
+    control.files[f"/s/blob/{sha256_hex(BIG)}"] = b"rubbish"
+    async with live(tmp_path, control, config=DeploySection(download_attempts=1)) as device:
+        assert await device.catch_up() is not None
+        assert await device.deployer.converge() is None
+        assert device.queued_reports()[-1].barred_s == 7_200.0
+
+
+async def test_a_version_that_fails_later_is_left_alone_for_as_long_as_its_release_asks(
+    tmp_path: Path,
+) -> None:
+    control = SimulatedControl()
+    control.release(control.add_version(version="1.0"), version="1.0")
+    config = DeploySection(revert_after_failures=1)
+    async with live(tmp_path, control, config=config) as device:
+        await device.catch_up()
+        control.release(control.add_version(version="2.0"), version="2.0", quarantine_s=7_200.0)
+        await device.catch_up()
+    async with live(tmp_path, control, config=config) as device:  # a restart forgets the policy, not this
+        await device.deployer.recover()
+        await device.deployer.judge(device.registry.tasks()[0], ok=False)
+        (entry,) = device.keeper.state.quarantine
+        assert entry.until_ms - entry.at_ms == 7_200_000
+
+
+@pytest.mark.parametrize(
+    ("wish", "own", "tries"),
+    [(0, 3, 3), (1, 3, 1), (7, 3, 7), (500, 3, 10), (500, 12, 12), (-1, 3, 3)],
+)
+def test_how_often_a_release_is_tried(wish: int, own: int, tries: int) -> None:
+    assert attempts_of(wish, DeploySection(install_attempts=own)) == tries
+
+
+@pytest.mark.parametrize(
+    ("wish_s", "own_s", "quarantine_s"),
+    [
+        (0.0, DAY_S, DAY_S),
+        (7_200.0, DAY_S, 7_200.0),
+        (1.0, DAY_S, 3_600.0),
+        (1.0, 600.0, 600.0),
+        (2 * DAY_S, DAY_S, 2 * DAY_S),
+        (1e300, DAY_S, QUARANTINE_MAX_S),
+        (7_200.0, 0.0, 0.0),
+        (-5.0, DAY_S, DAY_S),
+        (float("nan"), DAY_S, DAY_S),
+    ],
+)
+def test_how_long_a_release_is_left_alone(wish_s: float, own_s: float, quarantine_s: float) -> None:
+    assert quarantine_of(wish_s, DeploySection(quarantine_s=own_s)) == quarantine_s
+
+
 async def test_network_trouble_never_quarantines(tmp_path: Path) -> None:
     control = SimulatedControl()
     control.release(control.add_version(files={"m.bin": BIG}))
@@ -235,6 +291,32 @@ async def test_a_version_that_nobody_approved_waits_until_it_is(tmp_path: Path) 
         control.publish()
         assert await device.catch_up() is None
         assert device.active() == {"reader": "1.0"}
+
+
+@pytest.mark.parametrize(
+    ("mark", "installs"),
+    [
+        (None, False),
+        (SimulationMark("failed", 2, file_ref(b"")), False),
+        (SimulationMark("passed", 2, file_ref(b"")), True),
+        (SimulationMark("smoked", 1, file_ref(b"")), True),
+    ],
+)
+async def test_a_device_may_ask_that_approvals_speak_of_simulations(
+    tmp_path: Path, mark: SimulationMark | None, installs: bool
+) -> None:
+    control = SimulatedControl()
+    manifest = control.add_version(approved=False)
+    path = bundle_path("demo", "reader", "1.0")
+    marks = {path: mark} if mark else {}
+    control.trust.change(lambda repository: repository.approve({path: manifest}, marks))
+    control.release(manifest)
+    async with live(tmp_path, control, config=DeploySection(require_simulation=True)) as device:
+        error = await device.catch_up()
+        assert isinstance(error, UnapprovedError) is not installs
+        assert device.active() == ({"reader": "1.0"} if installs else {})
+        if error is not None:
+            assert "deploy.require_simulation" in error.message
 
 
 async def test_a_version_that_is_approved_no_more_is_not_gone_back_to(tmp_path: Path) -> None:

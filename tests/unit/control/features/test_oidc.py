@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from joserfc.jwk import ECKey, RSAKey
 
 from walle_control.app import ADMIN_API
-from walle_control.cli import login
-from walle_control.cli.client import _logins, forget_login, keep_login
+from walle_control.cli import login, logins
+from walle_control.cli.logins import Login, Renewal, forget_login, keep_login, login_file, token_for
 from walle_control.config import ControlConfig, OidcConfig
 from walle_control.features.people.oidc import Provider, parse_roles
 from walle_control.features.people.types import RoleGrant
@@ -209,8 +213,9 @@ def ways(issuer) -> dict[str, str]:
 
 def test_a_login_by_device_code_waits_for_the_person(issuer, ways, now_s, capsys):
     issuer.approved = issuer.claims(now_s)
-    token = login.by_device_code(ways)
-    assert token.count(".") == 2
+    found = login.by_device_code(ways)
+    assert found.token.count(".") == 2
+    assert found.renewal is None
     assert issuer.requests.count("/token") == 3
     said = capsys.readouterr().err
     assert "/enter" in said
@@ -225,13 +230,78 @@ def test_a_refused_login_says_so(issuer, ways):
         login.by_device_code({**ways, "device_authorization_endpoint": ""})
 
 
-def test_logins_are_kept_for_their_owner(tmp_path, monkeypatch):
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    keep_login("https://a.example/", "one")
-    keep_login("https://b.example", "two")
-    keep_login("https://a.example", "three")
-    assert _logins() == {"https://a.example": "three", "https://b.example": "two"}
-    (path,) = (tmp_path / "walle").iterdir()
-    assert path.stat().st_mode & 0o777 == 0o600
+    return tmp_path / "walle"
+
+
+def test_logins_are_kept_for_their_owner(home):
+    keep_login("https://a.example/", Login("one"))
+    keep_login("https://b.example", Login("two", Renewal("https://login.example/token", "c", "r", 1e12)))
+    keep_login("https://a.example", Login("three"))
+    assert (token_for("https://a.example/"), token_for("https://b.example")) == ("three", "two")
+    assert {path.stat().st_mode & 0o777 for path in home.iterdir()} == {0o600}
     assert forget_login("https://a.example/")
     assert not forget_login("https://a.example/")
+    assert token_for("https://a.example") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"https://a.example": 7}', '{"https://a.example": {"x": 1}}']
+)
+def test_a_file_of_logins_that_makes_no_sense_holds_none(home, text):
+    home.mkdir()
+    login_file().write_text(text)
+    assert token_for("https://a.example") is None
+    keep_login("https://a.example", Login("one"))
+    assert token_for("https://a.example") == "one"
+
+
+def test_logins_of_earlier_programs_count(home):
+    home.mkdir()
+    login_file().write_text('{"https://a.example": "one"}')
+    assert token_for("https://a.example") == "one"
+
+
+def test_a_token_is_renewed_before_it_lapses_and_not_earlier(issuer, ways, home, monkeypatch):
+    issuer.refresh, now_s = "r", int(time.time())
+    issuer.approved = issuer.claims(now_s, exp=now_s + 300)
+    keep_login("https://a.example", login.by_device_code(ways))
+    first = token_for("https://a.example")
+    asked = issuer.requests.count("/token")
+    assert token_for("https://a.example") == first
+    assert issuer.requests.count("/token") == asked
+    for lapse_s in (290, 590):  # each use of the refresh token gives the one for the next
+        later = SimpleNamespace(time=lambda lapse_s=lapse_s: now_s + lapse_s)
+        monkeypatch.setattr(logins, "time", later)
+        issuer.approved = issuer.claims(now_s, exp=now_s + lapse_s + 300)
+        renewed = token_for("https://a.example")
+        assert renewed != first
+        assert token_for("https://a.example") == renewed
+        asked += 1
+        assert issuer.requests.count("/token") == asked
+
+
+def test_a_login_that_is_over_says_so(issuer, ways, home):
+    issuer.refresh, now_s = "r", int(time.time())
+    issuer.approved = issuer.claims(now_s, exp=now_s)
+    keep_login("https://a.example", login.by_device_code(ways))
+    issuer.refresh = "another"  # somebody withdrew it
+    with pytest.raises(NotAllowed, match=r"login to https://a\.example is over \(who is that\?\)"):
+        token_for("https://a.example")
+    keep_login("https://a.example", Login("t", Renewal("http://127.0.0.1:9/token", "c", "r", 1.0)))
+    with pytest.raises(ConnectionLost, match=r"127\.0\.0\.1:9"):
+        token_for("https://a.example")
+
+
+def test_commands_at_once_use_a_refresh_token_once(issuer, ways, home):
+    issuer.refresh, now_s = "r", int(time.time())
+    issuer.approved = issuer.claims(now_s, exp=now_s)
+    keep_login("https://a.example", login.by_device_code(ways))
+    issuer.approved = issuer.claims(now_s, exp=now_s + 300)
+    asked = issuer.requests.count("/token")
+    with ThreadPoolExecutor(4) as pool:
+        tokens = set(pool.map(lambda _: token_for("https://a.example"), range(4)))
+    assert len(tokens) == 1
+    assert issuer.requests.count("/token") == asked + 1

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
 from walle_control.features.releases.types import (
@@ -218,19 +220,23 @@ async def test_a_stage_lasts_from_the_end_of_its_ramp(control, imported, clock):
 
 async def test_the_terms_reach_devices(control, store, imported):
     await imported("1.0.0")
-    terms = Terms("mon-fri 02:00-05:00", 600.0, 5, True, "user")
+    terms = Terms("mon-fri 02:00-05:00", 600.0, 5, True, "user", 2, 7_200.0)
     made = await control.releases.create(wish(terms=terms), "anna")
     (release,) = published(store)[1].releases
-    assert Terms(release.windows, release.spread_s, release.cap, release.everyone, release.personal) == terms
+    assert Terms(**{each.name: getattr(release, each.name) for each in fields(Terms)}) == terms
     assert release.starts_ms == made.release.staged_ms
 
 
 @pytest.mark.parametrize(
-    "terms", [Terms("at night"), Terms(spread_s=-1.0), Terms(spread_s=1e9), Terms(cap=-1), Terms(cap=10**10)]
-)
+    "terms",
+    [
+        Terms("at night"), Terms(spread_s=-1.0), Terms(spread_s=1e9), Terms(cap=-1), Terms(cap=10**10),
+        Terms(attempts=-1), Terms(attempts=101), Terms(quarantine_s=-1.0), Terms(quarantine_s=1e9),
+    ],
+)  # fmt: skip
 async def test_terms_that_make_no_sense_are_refused(control, imported, terms):
     await imported("1.0.0")
-    with pytest.raises(ConfigError, match=r"window|spread_s|cap"):
+    with pytest.raises(ConfigError, match=r"window|spread_s|cap|attempts|quarantine_s"):
         await control.releases.create(wish(terms=terms), "anna")
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,9 +16,14 @@ import pytest
 import trio
 
 from walle_control import setup
-from walle_control.app import Control
+from walle_control.app import Control, create_control
 from walle_control.config import ControlConfig, GitConfig, ImportConfig, TrustConfig
 from walle_control.db.store import Store
+from walle_control.features.audiences.types import HoldoutWish, SegmentWish
+from walle_control.features.releases import store as releases
+from walle_control.features.releases.epochs import EpochBook
+from walle_control.features.releases.restore import open_published
+from walle_control.features.releases.types import CreateRelease, GuardWish, StageWish, Terms
 from walle_control.features.repositories.credentials import Credential, read_credential
 from walle_control.features.repositories.mirrors import check_url, mirror_path
 from walle_control.features.repositories.types import Repository
@@ -35,6 +41,9 @@ from walle_shared.errors import (
     PeerTimeout,
 )
 from walle_shared.ids import ScenarioName
+from walle_shared.protocol.codec import decode
+from walle_shared.targeting import SHARE_ONE, Snapshot
+from walle_support.heard import listen
 
 MODEL = b"weights " * 4_000
 
@@ -92,13 +101,17 @@ async def test_a_repository_holds_the_tasks_of_its_scenario_only(control: Contro
 
 
 async def test_what_cannot_be_imported_is_not_tried_again_until_it_moves_or_somebody_asks(  # type: ignore[no-untyped-def]
-    control: Control, source, good_files
+    control: Control, store: Store, source, good_files
 ) -> None:
+    heard = listen(store.database, "repository.*")
     source.tag("greeter/2.0.0", "greeter", {**good_files, "main.py": b"def run(:"})
     await control.repositories.add(shop(source.path, auto_import=True), "anna")
     assert len((await control.repositories.sync("shop", patient=True)).failed) == 1
     assert (await control.repositories.sync("shop", patient=True)).failed == ()
     assert len((await control.repositories.sync("shop")).failed) == 1
+    (event,) = heard()
+    assert (event.kind, event.subject, event.data["tag"]) == ("repository.fail", "shop", "greeter/2.0.0")
+    assert event.data["scenario"] == "demo"
     source.tag("greeter/2.0.0", "greeter", good_files)
     assert (await control.repositories.sync("shop", patient=True)).imported == ("greeter/2.0.0",)
 
@@ -469,59 +482,112 @@ class TestPlaces:
         assert (await import_pointer(control, repo, good_files, str(repo.path))).sha256 == oid
 
 
-async def test_a_lost_database_is_made_anew_with_the_same_digests(
-    control: Control, source, store, admin
-) -> None:  # type: ignore[no-untyped-def]
-    await control.repositories.add(shop(source.path, auto_import=True), "anna")
-    await control.repositories.sync("shop")
-    for body in (
-        {"version": "1.0.0"},
-        {
-            "version": "1.1.0",
-            "stages": [{"percent": 10}, {"percent": 100}],
-            "control_percent": 50,
-            "where": 'group == "beta"',
-        },
-    ):
-        wish = {"scenario": "demo", "task": "greeter", **body}
-        wish = {("predicate" if key == "where" else key): value for key, value in wish.items()}
-        answer = await admin.post("/api/v1/releases", json=wish)
-        assert answer.status_code == 201, answer.text
-    before = [(row.task, row.version, row.manifest) for row in (await control.tasks.list()).versions]
-    epoch_before = store.files.epoch_path.read_bytes()
-    root = store.home.root
+def lose_database(store: Store) -> Path:
+    """Nothing but the files beside it is left."""
     store.database.close()
+    root = store.home.root
     for path in root.glob("control.db*"):
         path.unlink()
-    result = setup.rebuild(root, FixedClock())
+    return root
+
+
+def book_of(store: Store, clock: FixedClock) -> EpochBook:
+    return EpochBook(store.files, TrustBook(store.files, store.keyring, clock, TrustConfig()), clock, 1e6)
+
+
+async def test_a_lost_database_is_made_anew_with_the_same_digests(  # type: ignore[no-untyped-def]
+    control: Control, source, store, admin, clock
+) -> None:
+    await control.repositories.add(shop(source.path, auto_import=True), "anna")
+    await control.repositories.sync("shop")
+    await control.audiences.set_holdout(HoldoutWish("quiet", 1), "anna")
+    await control.audiences.set_segment(SegmentWish("testers", 'group == "beta"'), "anna")
+    await control.audiences.put_set("friends", ["d1", "d2"], "anna")
+    stages = (StageWish(10, hold_s=600, ramp_s=1_000), StageWish(100))
+    wishes = (
+        CreateRelease("demo", "greeter", "1.0.0", 'device in set("friends")', terms=Terms(cap=5)),
+        CreateRelease(
+            "demo", "greeter", "1.1.0", 'segment("testers")', stages=stages, control_percent=50,
+            guard=GuardWish(max_failure_rate=0.25),
+            terms=Terms("01:00-05:00", 60.0, everyone=True, attempts=2, quarantine_s=60.0),
+        ),
+    )  # fmt: skip
+    for wish in wishes:
+        await control.releases.create(wish, "anna")
+    clock.advance(400)  # the second is on its way to a tenth of the devices
+    rows = await control.tasks.list()
+    before = store.database.read_sync(releases.list_releases)
+    epoch_before = store.files.epoch_path.read_bytes()
+    root = lose_database(store)
+    result = setup.rebuild(root, clock)
     assert (result.repositories, result.versions, result.releases, result.left_out) == (1, 2, 2, ())
     with pytest.raises(Conflict, match="is in use"):
-        setup.rebuild(root, FixedClock())
-    again = Store.open(root)
-    try:
-        rows = again.database.read_sync(versions.list_versions)
-        assert {(row.task, row.version, row.manifest) for row in rows} == {*before}
-        from walle_control.features.releases import store as releases
-        from walle_control.features.releases.epochs import EpochBook
-        from walle_control.features.releases.restore import open_published
-        from walle_shared.protocol.codec import decode
-        from walle_shared.targeting import Snapshot
-
-        trust = TrustBook(again.files, again.keyring, FixedClock(), TrustConfig())
-        published = open_published(again, trust)
+        setup.rebuild(root, clock)
+    with closing(Store.open(root)) as again:
+        found = again.database.read_sync(versions.list_versions)
+        assert {(row.version, row.manifest, row.state) for row in found} == {
+            (row.version, row.manifest, "ready") for row in rows.versions
+        }
+        paused = {"state": "paused", "paused_ms": clock.wall_ms()}
+        assert again.database.read_sync(releases.list_releases) == [replace(row, **paused) for row in before]
+        published = open_published(again, TrustBook(again.files, again.keyring, clock, TrustConfig()))
         assert published is not None
-        book = EpochBook(again.files, trust, FixedClock(), 1e6)
-        number = again.database.write_sync(lambda db: book.compile_next(db, "go on"))
+        clock.advance(3_600)
+        number = again.database.write_sync(lambda db: book_of(again, clock).compile_next(db, "go on"))
         assert number == published.info.epoch + 1
         newest = again.database.read_sync(releases.newest_epoch)
         assert newest is not None
-        old, new = (decode(Snapshot, data).releases for data in (published.snapshot, newest.snapshot))
-        assert [replace(release, deltas=None) for release in new] == [
-            replace(release, deltas=None) for release in old
-        ]
+        old, new = (decode(Snapshot, data) for data in (published.snapshot, newest.snapshot))
+        assert (new.holdouts, new.segments, new.sets) == (old.holdouts, old.segments, old.sets)
+        for was, now in zip(old.releases, new.releases, strict=True):
+            assert was.ramp is None or now.share == was.ramp.share_at(paused["paused_ms"], was.share)
+            assert replace(now, deltas=None, ramp=was.ramp, share=was.share) == replace(was, deltas=None)
         assert again.files.epoch_path.read_bytes() == epoch_before
-    finally:
-        again.close()
+
+
+async def test_a_policy_of_an_earlier_program_tells_the_stage_that_releases_are_in(  # type: ignore[no-untyped-def]
+    control: Control, source, store, clock
+) -> None:
+    await control.repositories.add(shop(source.path, auto_import=True), "anna")
+    await control.repositories.sync("shop")
+    stages = (StageWish(10), StageWish(50, ramp_s=1_000), StageWish(100))
+    created = await control.releases.create(CreateRelease("demo", "greeter", "1.0.0", stages=stages), "anna")
+    await control.releases.act(created.release.id, "promote", "anna")
+    was = store.database.read_sync(releases.list_releases)[0]
+    store.database.write_sync(lambda db: db.execute("UPDATE epoch SET plans = NULL"))
+    clock.advance(1e6)  # the epoch is signed anew, without the plans
+    assert store.database.write_sync(book_of(store, clock).sign_anew_if_due)
+    book_of(store, clock).publish(store.database.read_sync(releases.newest_epoch))
+    clock.advance(-1e6 + 500)
+    root = lose_database(store)
+    setup.rebuild(root, clock)
+    with closing(Store.open(root)) as again:
+        (row,) = again.database.read_sync(releases.list_releases)
+        assert row.share_at(clock.wall_ms()) == was.share_at(clock.wall_ms()) == SHARE_ONE * 3 // 10
+        assert [stage.share for stage in row.plan.stages] == [stage.share for stage in was.plan.stages]
+
+
+async def test_what_simulations_came_to_is_not_lost_and_recordings_come_back_with_the_tag(  # type: ignore[no-untyped-def]
+    control: Control, source, store, clock, config, converter, simulator, good_files
+) -> None:
+    recordings = {"simulations/simulations.toml": b"", "simulations/visit.jsonl": b"{}\n"}
+    source.tag("greeter/2.0.0", "greeter", {**good_files, **recordings})
+    await control.repositories.add(shop(source.path), "anna")
+    await control.repositories.sync("shop")
+    request = ImportRequest("shop", "greeter", "2.0.0")
+    await control.tasks.import_version(request, "anna")
+    root = lose_database(store)
+    setup.rebuild(root, clock)
+    with closing(Store.open(root)) as again:
+        anew = create_control(config, clock=clock, store=again, convert=converter, simulate=simulator)
+        await anew.repositories.sync("shop")
+        found = await anew.tasks.simulation("demo", "greeter", "2.0.0")
+        assert (found.result.passed, found.result.smoked, len(found.result.cells)) == (True, False, 1)
+        with pytest.raises(Conflict, match=r"recordings of demo/greeter 2\.0\.0 were lost"):
+            await anew.tasks.simulate("demo", "greeter", "2.0.0", "anna")
+        assert not (await anew.tasks.import_version(request, "anna")).created
+        await anew.tasks.simulate("demo", "greeter", "2.0.0", "anna")
+        assert recordings.items() <= simulator.seen[-1].items()
 
 
 async def test_what_is_not_whole_is_left_out_and_said(control: Control, source, store) -> None:  # type: ignore[no-untyped-def]
@@ -530,10 +596,7 @@ async def test_what_is_not_whole_is_left_out_and_said(control: Control, source, 
     detail = await control.tasks.show("demo", "greeter", "1.1.0")
     only = next(file for file in detail.files if file.path == "main.py")
     store.files.path("blob", only.sha256).unlink()
-    store.database.close()
-    for path in store.home.root.glob("control.db*"):
-        path.unlink()
-    result = setup.rebuild(store.home.root, FixedClock())
+    result = setup.rebuild(lose_database(store), FixedClock())
     assert result.versions == 1
     assert only.sha256[:12] in result.left_out[0]
 

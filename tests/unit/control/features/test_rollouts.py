@@ -10,6 +10,7 @@ from walle_control.features.rollouts.votes import votes_of
 from walle_shared.errors import LimitExceeded, RemoteProtocolError
 from walle_shared.ids import DeviceId
 from walle_shared.protocol.messages import Report, ReportBatch
+from walle_support.heard import listen
 
 
 def report(
@@ -123,6 +124,28 @@ async def test_no_installation_stays_in_progress(control, imported, enrol, clock
     clock.advance(later_ms / 1_000)
     (task,) = (await control.devices.show(device.id)).tasks
     assert (task.state, task.attempt) == (state, 3)
+
+
+async def test_webhooks_hear_of_the_first_device_that_gives_up_and_then_once_an_hour(
+    control, store, imported, enrol, clock
+):
+    heard = listen(store.database, "release.quarantine")
+    release = await released(control, imported)
+    gave_up = REFUSED | {"barred_s": 60.0}
+    devices = [await enrol() for _ in range(4)]
+    for number, device in enumerate(devices[:3]):
+        batch = ReportBatch(
+            (report(release, 2 * number, **REFUSED), report(release, 2 * number + 1, **gave_up))
+        )
+        await control.telemetry.record_reports(device.id, batch)
+        await control.telemetry.record_reports(device.id, batch)  # its answer was lost
+    (first,) = heard()
+    assert (first.subject, first.data["device"], first.data["withheld"]) == (release, devices[0].id, 0)
+    assert (first.data["scenario"], first.data["version"], first.data["barred_s"]) == ("demo", "1.0.0", 60.0)
+    clock.advance(3_600)
+    await control.telemetry.record_reports(devices[3].id, ReportBatch((report(release, 9, **gave_up),)))
+    (_, later) = heard()
+    assert (later.data["device"], later.data["withheld"]) == (devices[3].id, 2)
 
 
 async def test_failures_roll_a_release_back_without_anyone(control, imported, enrol):

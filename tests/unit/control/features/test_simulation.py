@@ -6,15 +6,31 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from walle_control.config import ControlConfig
+from walle_control.config import ControlConfig, TrustConfig
+from walle_control.db.store import Store
 from walle_control.features.releases.types import CreateRelease
 from walle_control.features.tasks import simulation
-from walle_control.features.tasks.simulation import pack, simulate_with_agent, unpack
-from walle_control.features.tasks.types import ImportRequest
-from walle_shared.errors import Conflict, NotFound
+from walle_control.features.tasks import store as tasks_store
+from walle_control.features.tasks.simulation import pack, record_of, result_of, simulate_with_agent, unpack
+from walle_control.features.tasks.types import (
+    ImportRequest,
+    SimulationCell,
+    SimulationFailure,
+    SimulationResult,
+)
+from walle_control.features.trust.book import TrustBook
+from walle_shared.clock import FixedClock
+from walle_shared.errors import Conflict, NotFound, UnapprovedError
+from walle_shared.protocol.codec import canonical, decode
+from walle_shared.signing import file_ref
+from walle_shared.trust.roles import BUNDLES, bundle_path
+from walle_shared.trust.simulated import SimulationRecord
+from walle_shared.trust.trusted import follow_role
+from walle_support.trust import believe, drive_folder
 
 WISH = CreateRelease("demo", "greeter", "1.0.0")
 RECORDINGS = {
@@ -66,6 +82,82 @@ async def test_it_plays_the_built_files_and_the_recordings_and_devices_get_only_
     assert shipped == first.keys() - RECORDINGS.keys()
 
 
+@pytest.fixture
+def book(store: Store, clock: FixedClock) -> TrustBook:
+    return TrustBook(store.files, store.keyring, clock, TrustConfig())
+
+
+def approvals(store: Store, clock: FixedClock) -> dict[str, Any]:
+    """What devices are told of each version's simulations."""
+    trusted = believe(store.home.root, clock)
+    drive_folder(store.home.root, follow_role(trusted, BUNDLES, {}))
+    rows = store.database.read_sync(tasks_store.list_versions)
+    return {
+        row.version: trusted.check_bundle(row.scenario, row.task, row.version, row.manifest) for row in rows
+    }
+
+
+async def test_only_what_passed_is_approved_and_devices_are_told_what_it_passed(
+    control, store, clock, book, repo, good_files, simulator
+):
+    simulator.passes = False
+    result = await bring_in(control, repo, good_files)
+    assert not result.approved
+    with pytest.raises(UnapprovedError):
+        approvals(store, clock)
+
+    simulator.passes = True
+    await control.tasks.simulate("demo", "greeter", "1.0.0", "ben")
+    mark = approvals(store, clock)["1.0.0"]
+    assert (mark.outcome, mark.cells) == ("passed", 1)
+    found = decode(SimulationRecord, store.files.read("blob", mark.record))
+    assert (found.outcome, found.manifest) == ("passed", result.version.manifest.sha256)
+    assert [file.path for file in found.files] == sorted(RECORDINGS)
+    (cell,) = found.cells
+    assert (cell.recording, cell.failures) == ("visit", ())
+
+    version = store.database.read_sync(book.version)
+    simulator.cpu_s *= 2  # a slower machine; it is the same that passes
+    clock.advance(60)
+    await control.tasks.simulate("demo", "greeter", "1.0.0", "ben")
+    assert store.database.read_sync(book.version) == version
+    assert approvals(store, clock)["1.0.0"] == mark
+
+    simulator.passes = False  # no new release, but devices keep what they have
+    await control.tasks.simulate("demo", "greeter", "1.0.0", "ben")
+    assert approvals(store, clock)["1.0.0"] == mark
+
+
+async def test_a_version_approved_before_there_were_marks_gets_one_when_it_is_simulated(
+    control, store, clock, book, imported
+):
+    await imported("1.0.0")
+    row = store.database.read_sync(tasks_store.list_versions)[0]
+    store.database.write_sync(
+        lambda db: book.approve(db, {bundle_path("demo", "greeter", "1.0.0"): row.manifest})
+    )
+    await control.trust.publish()
+    assert approvals(store, clock) == {"1.0.0": None}
+    await control.tasks.simulate("demo", "greeter", "1.0.0", "ben")
+    assert approvals(store, clock)["1.0.0"].outcome == "smoked"
+
+
+def test_a_record_holds_nothing_that_differs_from_one_time_to_the_next():
+    def cell(name: str, cpu_s: float, message: str = "") -> SimulationCell:
+        failures = (SimulationFailure("run_failed", message),) if message else ()
+        return SimulationCell(name, "8.0", "any", 3, cpu_s, round(cpu_s * 100), failures)
+
+    once = SimulationResult(False, False, (cell("a", 1.0), cell("b", 0.5, "after 0.31 s")))
+    again = SimulationResult(False, False, (cell("b", 0.7, "after 0.29 s"), cell("a", 1.1)))
+    ref = file_ref(b"a manifest")
+    record = record_of(ref, RECORDINGS, once)
+    assert canonical(record) == canonical(record_of(ref, dict(reversed(RECORDINGS.items())), again))
+    assert (record.outcome, record.cells[1].failures) == ("failed", ("run_failed",))
+    assert record_of(ref, {}, result_of(record)).cells == record.cells
+    other = {**RECORDINGS, "simulations/visit.jsonl": b"{} \n"}
+    assert canonical(record) != canonical(record_of(ref, other, once))
+
+
 async def test_what_was_never_simulated_says_so(control, repo):
     with pytest.raises(NotFound, match="was never simulated"):
         await control.tasks.simulation("demo", "greeter", "1.0.0")
@@ -79,10 +171,11 @@ class TestWithoutTheGate:
         plain = ControlConfig()
         return replace(plain, tasks=replace(plain.tasks, require_simulation=False))
 
-    async def test_a_draft_may_be_released(self, control, repo, good_files, simulator):
+    async def test_a_draft_may_be_released(self, control, store, clock, repo, good_files, simulator):
         simulator.passes = False
         await bring_in(control, repo, good_files)
         assert (await control.releases.create(WISH, "anna")).release.state == "live"
+        assert approvals(store, clock)["1.0.0"].outcome == "failed"
 
 
 async def test_over_http(admin, imported, simulator):

@@ -23,6 +23,7 @@ from walle_shared.errors import ConnectionLost, RemoteProtocolError, StorageErro
 from walle_shared.ids import DeviceId
 from walle_shared.protocol.tunnel import Record, TunnelClass
 from walle_shared.protocol.tunnel_receiver import RecordReceived
+from walle_support.heard import listen
 from walle_support.servers import ServerProcess
 
 D1 = DeviceId("d1")
@@ -116,7 +117,8 @@ async def test_a_failing_sink_is_late_says_why_and_loses_nothing(
     sink, other = ListSink(), ListSink()
     other.name = "other"
     sink.error = StorageError("the disk is full")
-    telemetry, _ = services(database, sink, other)
+    telemetry, clock = services(database, sink, other)
+    heard = listen(database)
     await start(telemetry, nursery)
     await telemetry.record_tunnel(D1, "inc", [item(1)])
     assert not await telemetry.sinks.wait_durable(1, within_s=0.05)
@@ -128,6 +130,18 @@ async def test_a_failing_sink_is_late_says_why_and_loses_nothing(
     assert await telemetry.sinks.wait_durable(1, within_s=60)
     assert sink.batches == other.batches == [[1]]
     assert telemetry.sink_list().sinks[0].error == ""
+    for seq, hours in ((2, 0), (3, 1)):  # it fails again, at once and an hour later
+        clock.advance(hours * 3_600)
+        failures = telemetry.sink_list().sinks[0].failures
+        sink.error = StorageError("the disk is full again")
+        await telemetry.record_tunnel(D1, "inc", [item(seq)])
+        await wait_until(lambda failures=failures: telemetry.sink_list().sinks[0].failures > failures + 1)
+        sink.error = None
+        assert await telemetry.sinks.wait_durable(seq, within_s=60)
+    events = [(event.kind, event.subject, event.data["error"], event.data["withheld"]) for event in heard()]
+    assert events == [
+        ("sink.fail", "list", "the disk is full", 0), ("sink.fail", "list", "the disk is full again", 1),
+    ]  # fmt: skip
 
 
 async def test_a_staged_sink_keeps_the_borders_of_a_batch_across_a_crash(database: Database) -> None:

@@ -17,7 +17,7 @@ from walle_control.features.releases.types import CreateRelease
 from walle_control.features.tasks.types import ImportRequest
 from walle_control.features.trust.book import TrustBook
 from walle_control.features.trust.repository import read_metadata, signer_of
-from walle_shared.clock import FixedClock
+from walle_shared.clock import FixedClock, SystemClock
 from walle_shared.errors import ConfigError, Conflict, NotFound, SignatureError, UnapprovedError
 from walle_shared.protocol.messages import EpochInfo, TimeRequest
 from walle_shared.signing import SigningKey, file_ref, open_envelope
@@ -34,11 +34,14 @@ from walle_shared.trust.roles import (
     SignedTime,
     bundle_path,
 )
+from walle_shared.trust.simulated import SimulationMark
 from walle_shared.trust.trusted import follow_role
 from walle_shared.units import DAY_S
+from walle_support.heard import listen
 from walle_support.trust import believe, drive_folder
 
 PATH = bundle_path("demo", "greeter", "1.0.0")
+OTHER = bundle_path("demo", "greeter", "0.9.0")
 MANIFEST = file_ref(b"a manifest")
 
 
@@ -146,6 +149,7 @@ async def test_people_are_called_before_what_they_hold_expires(
 ) -> None:
     book = TrustBook(store.files, store.keyring, clock, TrustConfig())
     go_off_line(store, book, tmp_path)
+    heard = listen(store.database, "trust.expire")
     await control.trust.keep_signed()
     assert await control.trust.expiring() == ()
     clock.advance(340 * DAY_S)
@@ -158,6 +162,23 @@ async def test_people_are_called_before_what_they_hold_expires(
     assert [level for line in log for level in ("warning", "error") if f"[{level}" in line] == (
         ["warning"] * 3 + ["error"] * 3
     )
+    assert sorted(event.subject for event in heard()) == sorted(OFFLINE * 2)
+
+
+def test_webhooks_hear_of_what_waits_for_signatures_whenever_it_changes(
+    store: Store, book: TrustBook, tmp_path: Path
+) -> None:
+    anna, ben, _ = go_off_line(store, book, tmp_path)
+    heard = listen(store.database)
+    for version in ("1.0.0", "1.1.0"):
+        path = bundle_path("demo", "greeter", version)
+        for _ in range(2):  # asking again changes nothing
+            change(store, book, lambda db, path=path: book.approve(db, {path: MANIFEST}))
+    sign_staged(store, book, [anna])
+    sign_staged(store, book, [ben])
+    assert [(event.kind, event.subject, event.data["more"]) for event in heard()] == [
+        ("trust.ask", BUNDLES, 2)
+    ] * 2
 
 
 async def test_a_rotated_policy_key_signs_the_epoch_anew(control, store: Store, clock: FixedClock) -> None:
@@ -259,12 +280,30 @@ def test_the_ceremony_by_commands(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert "root 2 of 3" in said
         run("submit", *files, "--data", data)
     status = json.loads(run("show", "--data", data, "--json"))
-    assert (status["staged"], status["missing"]) == ([], [])
+    assert (status["staged"], status["missing"], status["approved"]) == ([], [], [])
     assert {role["role"] for role in status["roles"] if role["held"] == "away"} == set(OFFLINE)
     for role in ONLINE:
         run("rotate", role, "--data", data)
         run("discard", "--data", data)
     believe(tmp_path / "data")
+    marks = {PATH: SimulationMark("passed", 3, file_ref(b"a record")), OTHER: None}
+    store = Store.open(tmp_path / "data")
+    book = TrustBook(store.files, store.keyring, SystemClock(), TrustConfig())
+    store.database.write_sync(
+        lambda db: book.approve(
+            db, dict.fromkeys(marks, MANIFEST), {path: mark for path, mark in marks.items() if mark}
+        )
+    )
+    store.close()
+    run("export", str(to_sign), "--data", data)
+    said = run("sign", str(to_sign / "bundles.json"), "--key", names[0], "--passphrase-file", str(secret))
+    assert "demo/greeter 1.0.0 (passed 3 simulations)" in said.replace("greeter/", "greeter ")
+    assert "(says nothing of simulations)" in said
+    run("sign", str(to_sign / "bundles.json"), "--key", names[2], "--passphrase-file", str(secret))
+    run("submit", str(to_sign / "bundles.json"), "--data", data)
+    said = run("show", "--data", data)
+    assert "passed 3 simulations" in said
+    assert "not said: simulation run" in said
     audit = Store.open(tmp_path / "data")
     rows = audit.database.read_sync(lambda db: db.execute("SELECT action FROM audit").fetchall())
     audit.close()

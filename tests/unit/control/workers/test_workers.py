@@ -146,6 +146,27 @@ async def test_whoever_stops_lets_the_next_one_lead_at_once(
         second_nursery.cancel_scope.cancel()
 
 
+async def test_a_leader_of_the_past_knows_at_once_whatever_its_work_waits_for(
+    databases: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leadership, "_RENEW_S", 0.01)
+    one, two = databases
+    answered = trio.Event()
+
+    async def work() -> None:
+        with trio.CancelScope(shield=True):  # as a read does from a database that is cut off
+            await answered.wait()
+
+    async with trio.open_nursery() as nursery:
+        first = Leadership(one, "first")
+        nursery.start_soon(first.run, work)
+        await wait_until("the first to lead", lambda: first.leads)
+        await two.write(lambda db: db.execute("UPDATE lease SET holder = 'second', fence = 2"))
+        await wait_until("the first to know", lambda: not first.leads)
+        answered.set()
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_leader_that_stood_still_is_refused_inside_its_transaction(
     databases: tuple[Database, Database],
 ) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 import trio
@@ -20,10 +21,12 @@ from walle_control.db.sql import Connection
 from walle_control.features.telemetry import store
 from walle_control.features.telemetry.arrivals import Arrivals
 from walle_control.features.telemetry.sinks.sink import Row, Sink, SinkStatistics
+from walle_control.features.webhooks import outbox
 from walle_shared.backoff import Backoff
 from walle_shared.clock import Clock
 from walle_shared.errors import WalleError
 from walle_shared.observe import get_logger
+from walle_shared.units import HOUR_S
 
 _log = get_logger("control.sinks")
 
@@ -34,6 +37,10 @@ _RETRY_CAP_S = 5.0
 #: How often rows that every sink has, and that are old enough, leave the journal; and how many at once.
 _PRUNE_EVERY_S = 10.0
 _PRUNE_ROWS = 10_000
+
+#: How often webhooks hear that a sink fails, and how much of its words.
+_TOLD_EVERY_S = HOUR_S
+_ERROR_MAX_CHARS = 500
 
 
 class SinkPump:
@@ -79,7 +86,7 @@ class SinkPump:
                     known = True
                 await self._carry()
             except WalleError as error:
-                await trio.sleep(self._fail(error))
+                await trio.sleep(await self._fail(error))
             else:
                 self._recover()
 
@@ -161,14 +168,23 @@ class SinkPump:
 
         await self._database.write(job)
 
-    def _fail(self, error: WalleError) -> float:
+    async def _fail(self, error: WalleError) -> float:
+        first, self._error = not self._error, error.message
         self._failures += 1
-        if not self._error:
+        self._stir()
+        if first:
             self._failing_since_ms = self._clock.wall_ms()
             _log.error("sink_failed", sink=self.sink.name, code=error.code, error=error.message)
-        self._error = error.message
-        self._stir()
+            await self._tell_of_failure(error)
         return self._backoff.next_delay_s()
+
+    async def _tell_of_failure(self, error: WalleError) -> None:
+        name, at_ms = self.sink.name, self._failing_since_ms
+        data = {"code": error.code, "error": error.message[:_ERROR_MAX_CHARS]}
+        with suppress(WalleError):  # the database may be what fails; the log has it
+            await self._database.write(
+                lambda db: outbox.emit_seldom(db, at_ms, "sink.fail", "", name, data, every_s=_TOLD_EVERY_S)
+            )
 
     def _recover(self) -> None:
         if self._error:
