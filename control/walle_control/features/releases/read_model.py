@@ -57,3 +57,8 @@ def scenario_of(db: Connection, release_id: ReleaseId) -> ScenarioName | None:
     """The scenario of a release; ``None`` for an id that was never given out."""
     row = store.find_release(db, release_id)
     return row.scenario if row else None
+
+
+def find(db: Connection, release_id: ReleaseId) -> ReleaseRow | None:
+    """A release; ``None`` for an id that was never given out."""
+    return store.find_release(db, release_id)
