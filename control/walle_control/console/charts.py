@@ -19,6 +19,10 @@ Point = tuple[float, float]
 
 _WIDTH: Final = 720
 _BAR_HEIGHT: Final = 10
+#: Where an axis is marked: its end is a round number, and so are these parts of it.
+_FIFTHS: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+#: A curve has at most about so many points: more cannot be seen.
+_POINTS_MAX: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +76,7 @@ def intervals(arms: Sequence[Interval], allowed: float, title: str) -> Markup:
         return left + min(rate / top, 1.0) * width
 
     height = row * len(arms) + 26
-    pieces = [
-        _grid_line(x(top * part), row * len(arms) + 4, words.rate(top * part))
-        for part in (0, 0.25, 0.5, 0.75, 1)
-    ]
+    pieces = [_grid_line(x(top * part), row * len(arms) + 4, words.rate(top * part)) for part in _FIFTHS]
     pieces.append(
         Markup('<line class="allowed" x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="{1}"/>').format(
             x(allowed), row * len(arms) + 4
@@ -114,7 +115,7 @@ def coverage(points: Sequence[Point], plan: Sequence[Point], title: str) -> Mark
         Markup('<line class="grid" x1="{}" x2="{}" y1="{y:.1f}" y2="{y:.1f}"/>'
                '<text class="tick end" x="{}" y="{:.1f}">{}</text>')
         .format(left, _WIDTH - right, left - 8, y(value) + 4, _short(value), y=y(value))
-        for value in (0.0, highest / 4, highest / 2, highest * 3 / 4, highest)
+        for value in (part * highest for part in _FIFTHS)
     ]  # fmt: skip
     for part in (0, 0.25, 0.5, 0.75, 1):
         at = first + part * (last - first)
@@ -125,7 +126,7 @@ def coverage(points: Sequence[Point], plan: Sequence[Point], title: str) -> Mark
             )
         )
     if points:
-        line = [(x(at), y(value)) for at, value in _stepped([*points, (last, points[-1][1])])]
+        line = [(x(at), y(value)) for at, value in _stepped([*_thinned(points), (last, points[-1][1])])]
         ground = y(0)
         pieces.append(
             Markup('<path class="area" d="M{:.1f} {:.1f} {} L{:.1f} {:.1f} Z"/>').format(
@@ -144,6 +145,12 @@ def _stepped(points: Sequence[Point]) -> list[Point]:
     for (_, before), (at, value) in pairwise(points):
         line += [(at, before), (at, value)] if value != before else [(at, value)]
     return line
+
+
+def _thinned(points: Sequence[Point]) -> list[Point]:
+    """Every so many points, the first and the last among them."""
+    every = max(1, -(-len(points) // _POINTS_MAX))
+    return [*points[:-1:every], points[-1]]
 
 
 def _path(points: Sequence[Point], start: str = "M") -> str:

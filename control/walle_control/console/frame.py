@@ -158,7 +158,8 @@ class Frame:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals.update(root=ROOT, navigation=NAVIGATION, words=words, **charts.CHARTS)
+        shown: dict[str, Any] = {"root": ROOT, "navigation": NAVIGATION, "words": words, **charts.CHARTS}
+        self._templates.globals.update(shown)
         self._templates.filters.update(words.FILTERS)
 
     def page(self, permission: Permission, view: View, place: Place = by_path) -> Endpoint:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from walle_control.console import charts, words
 from walle_control.console.charts import Interval, Point
 from walle_control.console.frame import Page, View, Visit, go_to
-from walle_control.features.audiences.types import Estimate, EstimateRequest
+from walle_control.features.audiences.types import Estimate
 from walle_control.features.releases.approvals import Decision
 from walle_control.features.releases.types import (
     ACTIONS,
@@ -188,7 +188,7 @@ class ReleaseViews:
     async def _estimate(self, predicate: str) -> Estimate | None:
         """How many devices the release is for; ``None`` if its predicate can no longer be read."""
         try:
-            return await self._control.audiences.estimate(EstimateRequest(predicate, optional=True))
+            return await self._control.console.estimates.of(predicate, self._control.audiences.estimate)
         except ConfigError:
             return None
 

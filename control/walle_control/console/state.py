@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from walle_control.config import ConsoleConfig
-from walle_control.console.fleet import Coverage, Fleet
+from walle_control.console.fleet import Coverage, Estimates, Fleet
 from walle_control.console.news import News
 from walle_control.db.connection import Database
 from walle_control.features.people.sessions import SessionsService
@@ -27,6 +27,7 @@ class ConsoleState:
     watched: Seats
     fleet: Fleet
     coverage: Coverage
+    estimates: Estimates
 
     @classmethod
     def make(cls, database: Database, clock: Clock, config: ConsoleConfig, news: News) -> ConsoleState:
@@ -38,4 +39,5 @@ class ConsoleState:
             Seats("console pages", _WATCHED_MAX),
             Fleet(database, clock),
             Coverage(database),
+            Estimates(clock),
         )

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 
+from walle_control.console.fleet import Coverage
+from walle_control.console.releases import plan_line, stage_times, timeline
 from walle_control.features.releases.types import ApprovalRule, CreateRelease, StageWish
+from walle_control.features.rollouts.guard import RolloutPlan, RolloutStage
 from walle_control.features.telemetry.types import ReportQuery
 from walle_shared.ids import DeviceId
 from walle_shared.protocol.messages import Report, ReportBatch
+from walle_shared.targeting import SHARE_ONE
 
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'{{ 7*7 }}"
 
@@ -342,3 +347,50 @@ async def test_releases_are_listed_page_by_page(control, release):
     assert newest is not None
     assert newest.id == made[-1].release.id
     assert await control.releases.newest_of("demo", "greeter", made[0].release.rank) is None
+
+
+async def test_coverage_adds_up_what_is_new(control, world, enrol, clock):
+    release, _ = world
+    assert [count for _, count in await control.console.coverage.of(release)] == [4]
+    for wait_s in (5, 5, 7_200, 10):
+        clock.advance(wait_s)
+        device = await enrol()
+        reports = (
+            report(release, "install", number=device.id),
+            report(release, "run", number=f"r{device.id}"),
+        )
+        await control.telemetry.record_reports(DeviceId(device.id), ReportBatch(reports))
+        await control.console.coverage.of(release)
+    points = await control.console.coverage.of(release)
+    assert points == await Coverage(control.store.database).of(release)
+    assert [count for _, count in points] == [4, 5, 6, 8]  # after an hour, by minutes
+    assert [at - points[0][0] for at, _ in points[:3]] == [0, 5_000, 10_000]
+
+
+def test_the_plan_rises_by_stages_and_ramps():
+    stages = (
+        RolloutStage(SHARE_ONE // 10),
+        RolloutStage(SHARE_ONE // 2, ramp_s=100.0),
+        RolloutStage(SHARE_ONE),
+    )
+    row = SimpleNamespace(plan=RolloutPlan(stages, control=SHARE_ONE // 2))
+    assert plan_line(row, [0], 10, 1000) == [(0, 0), (0, 50), (10, 50)]
+    line = plan_line(row, [0, 1_000, 51_000], 60_000, 1000)
+    assert line[-1] == (60_000, 1000)
+    assert (51_000, pytest.approx(150)) in line  # half-way from 50 to 250 when the last stage began
+    assert [at for at, _ in line] == sorted(at for at, _ in line)
+
+
+async def test_stages_are_dated_from_the_history(control, release, clock):
+    await control.releases.set_approval_rule("demo", ApprovalRule(("create", "full")), "admin")
+    made = await release(stages=(StageWish(1), StageWish(10), StageWish(100)))
+    for step in ("approve", "promote", "ask", "approve"):
+        clock.advance(60)
+        if step == "approve":
+            await control.releases.decide(made.release.id, "approved", "admin", "")
+        else:
+            await control.releases.act(made.release.id, "promote", "ben")
+    detail = await control.releases.show(made.release.id)
+    begun = made.release.created_ms
+    assert stage_times(detail.history) == [begun + 60_000, begun + 120_000, begun + 240_000]
+    assert [stage.place for stage in timeline(detail)] == ["past", "past", "now"]
