@@ -167,6 +167,19 @@ def engine_arm(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Drive the console with Chromium, a fleet behind it: what pages do, and that all can use them."""
+    _pytest(session, "tests/browser", "-m", "browser", "-p", "no:randomly")
+
+
+@nox.session
+def screenshots(session: nox.Session) -> None:
+    """Draw the pictures of the console in the guide anew."""
+    session.env["WALLE_SCREENSHOTS"] = str(ROOT / "docs" / "guide" / "console")
+    _pytest(session, "tests/browser", "-m", "browser", "-p", "no:randomly", "-k", "goes_back or accessible")
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Fuzz the converter, random graphs and the loader, a minute each; the loader needs clang's libFuzzer."""
     for mode in ("convert", "build"):

@@ -19,6 +19,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from walle_control.config import ControlConfig
+from walle_control.console.news import News
+from walle_control.console.routes import console_mount
+from walle_control.console.state import ConsoleState
 from walle_control.db.postgres import PostgresBackend
 from walle_control.db.sql import Connection
 from walle_control.db.store import Store
@@ -37,7 +40,7 @@ from walle_control.features.people.routes import PeopleRoutes
 from walle_control.features.people.service import PeopleService
 from walle_control.features.permits.routes import PermitRoutes
 from walle_control.features.permits.service import PermitsService
-from walle_control.features.releases.approvals import Decision
+from walle_control.features.releases.approvals import DECISIONS
 from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.routes import ReleaseRoutes
 from walle_control.features.releases.service import ReleasesService
@@ -69,7 +72,6 @@ from walle_control.gateway.stream import StreamRoutes
 from walle_control.gateway.tunnel import TunnelRoutes
 from walle_control.metrics import Metrics
 from walle_control.traces import Traces
-from walle_control.web.access import Permission
 from walle_control.web.auth import Doors, anywhere
 from walle_control.web.describe import Raw, describe
 from walle_control.web.openapi import document
@@ -88,13 +90,6 @@ from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
 _log = get_logger("control.app")
 
 ADMIN_API = "/api/v1"
-
-#: Path, permission and meaning of the decisions about what a release waits for.
-DECISIONS: tuple[tuple[str, Permission, Decision], ...] = (
-    ("approve", "releases:approve", "approved"),
-    ("reject", "releases:approve", "rejected"),
-    ("break-glass", "releases:break_glass", "glass_broken"),
-)
 
 #: Of whom operators may say attributes: the part of the path, and what the feature calls them.
 SUBJECTS: tuple[tuple[str, Whom], ...] = (("devices", "device"), ("users", "user"))
@@ -153,6 +148,7 @@ class Control:
     metrics: Metrics | None
     traces: Traces | None
     trust: TrustService
+    console: ConsoleState
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Load what is remembered, then run the loops beside the requests, for ever."""
@@ -167,6 +163,7 @@ class Control:
                 nursery.start_soon(self.leadership.run, self.lead)
             if isinstance(self.store.database.backend, PostgresBackend):
                 nursery.start_soon(Changes(self.store.database.backend, self._followers()).run)
+            nursery.start_soon(self.console.fleet.run)
             task_status.started()
             await trio.sleep_forever()
         raise AssertionError("unreachable")
@@ -190,6 +187,7 @@ class Control:
 
         async def poke() -> None:
             self.rollouts.poke()
+            self.console.news.ring()
 
         return {
             "revoked": self.devices.load,
@@ -206,6 +204,7 @@ class Control:
         self.telemetry.end_polls()
         await self.streams.wait_empty()
         await self.tunnels.wait_empty()
+        await self.console.watched.wait_empty()
 
     @describe(ServerStatus)
     async def status(self, _request: Request) -> Response:
@@ -291,6 +290,12 @@ def create_control(
         require_simulation=config.tasks.require_simulation,
     )
     rollouts = RolloutsService(database, clock, releases, trials)
+    news = News(hub)
+
+    def on_reports() -> None:
+        rollouts.poke()
+        news.ring()
+
     tasks = TasksService(store, clock, config, trust_book, trust.publish, convert, simulate)
     arrivals = Arrivals()
     sinks = Sinks(
@@ -315,7 +320,7 @@ def create_control(
         rollouts=rollouts,
         exclusive=ExclusiveService(store, clock, config.exclusive, trust_book),
         repositories=RepositoriesService(store, clock, config, partial(_import_tag, tasks)),
-        telemetry=TelemetryService(database, clock, rollouts.poke, arrivals, sinks),
+        telemetry=TelemetryService(database, clock, on_reports, arrivals, sinks),
         audiences=AudiencesService(database, store.files, clock, releases),
         permits=PermitsService(database, clock),
         audit=AuditService(database),
@@ -330,6 +335,7 @@ def create_control(
         metrics=Metrics(clock) if config.metrics.enabled else None,
         traces=Traces.open(config.traces, __version__) if config.traces.endpoint else None,
         trust=trust,
+        console=ConsoleState.make(database, clock, config.console, news),
     )
 
 
@@ -526,6 +532,7 @@ def routes(control: Control) -> list[BaseRoute]:
             admin("scenarios:write", releases.set_approval_rule),
             methods=post,
         ),
+        Route(f"{ADMIN_API}/estimate", admin("devices:read", audiences.estimate), methods=post),
         Route(f"{ADMIN_API}/explain", admin("devices:read", releases.explain), methods=post),
         Route(f"{ADMIN_API}/holdouts", admin("releases:read", audiences.holdouts), methods=get),
         Route(f"{ADMIN_API}/holdouts", admin("releases:write", audiences.set_holdout), methods=post),
@@ -580,6 +587,7 @@ def routes(control: Control) -> list[BaseRoute]:
             )
             for endpoint in (webhooks.test, webhooks.rotate, webhooks.redeliver, webhooks.delete)
         ),
+        *console_mount(control),
         Route(f"{ADMIN_API}/login", people.login_ways, methods=get),
         Route(f"{ADMIN_API}/myself", admin("status:read", people.myself, anywhere), methods=get),
         Route(f"{ADMIN_API}/people", admin("people:read", people.people), methods=get),

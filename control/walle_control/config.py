@@ -295,6 +295,15 @@ class OidcConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsoleConfig:
+    """The operator's console at /console; docs/guide/console.md explains."""
+
+    enabled: bool = _setting(True, "Whether it is served.")
+    session_s: float = _setting(12 * HOUR_S, "How long a browser stays signed in at the most.")
+    idle_s: float = _setting(HOUR_S, "How long it stays signed in without a request.")
+
+
+@dataclass(frozen=True, slots=True)
 class MetricsConfig:
     """What Prometheus may ask; docs/reference/metrics.md lists it."""
 
@@ -342,6 +351,7 @@ class ControlConfig:
     sinks: SinksConfig = SinksConfig()
     oidc: OidcConfig = OidcConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
+    console: ConsoleConfig = ConsoleConfig()
     metrics: MetricsConfig = MetricsConfig()
     traces: TracesConfig = TracesConfig()
 
@@ -414,6 +424,8 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
         ("traces.sample", 0 <= config.traces.sample <= 1, "must be within 0..1"),
         ("traces.max_per_s", config.traces.max_per_s >= 1, "must be at least 1"),
         ("traces.interval_s", config.traces.interval_s > 0, "must be over 0"),
+        ("console.session_s", config.console.session_s >= 60, "must be at least 60"),
+        ("console.idle_s", config.console.idle_s >= 60, "must be at least 60"),
         ("webhooks.interval_s", config.webhooks.interval_s > 0, "must be over 0"),
         ("sinks.journal_keep_s", config.sinks.journal_keep_s >= 0, "must not be negative"),
     )

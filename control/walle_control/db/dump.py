@@ -16,7 +16,7 @@ from walle_control.db.sql import Backend, Connection
 from walle_shared.errors import StorageError
 
 #: What belongs to a running server or to the kind of database.
-_OWN = frozenset({"lease", "schema_version"})
+_OWN = frozenset({"lease", "schema_version", "console_session"})
 
 
 class TableDigest:

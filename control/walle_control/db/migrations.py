@@ -349,4 +349,12 @@ MIGRATIONS: Sequence[Migration] = (
     """
     ALTER TABLE epoch ADD COLUMN plans BLOB;
     """,
+    # Who is signed in to the console; secrets are kept as hashes.
+    """
+    CREATE TABLE console_session (
+        hash TEXT PRIMARY KEY, replaced_hash TEXT NOT NULL, token_hash TEXT NOT NULL, csrf TEXT NOT NULL,
+        created_ms INTEGER NOT NULL, seen_ms INTEGER NOT NULL, rotated_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX console_session_by_replaced ON console_session (replaced_hash);
+    """,
 )

@@ -59,6 +59,25 @@ def bearer(headers: Headers) -> str:
     return token.strip()
 
 
+async def admit(request: Request, principal: Principal, door: Door) -> None:
+    """Let somebody through a door; the endpoint then finds them in the request's state.
+
+    Raises:
+        NotAllowed: they lack the permission, or hold it elsewhere only.
+    """
+    try:
+        principal.require_somewhere(door.permission)
+        if door.place is not anywhere:
+            principal.require(door.permission, await door.place(request))
+    except NotAllowed:
+        _log.warning(
+            "access_refused", actor=principal.name, permission=door.permission, path=request.url.path
+        )
+        raise
+    request.state.actor, request.state.principal = principal.name, principal
+    request.state.permission = door.permission
+
+
 class Doors:
     """Wraps endpoints so that only the right callers pass."""
 
@@ -72,21 +91,10 @@ class Doors:
         @functools.wraps(endpoint)
         async def checked(request: Request) -> Response:
             principal = await self._authenticate(bearer(request.headers))
-            try:
-                principal.require_somewhere(permission)
-                if place is not anywhere:
-                    principal.require(permission, await place(request))
-            except NotAllowed:
-                _log.warning(
-                    "access_refused", actor=principal.name, permission=permission, path=request.url.path
-                )
-                raise
-            request.state.actor, request.state.principal = principal.name, principal
-            request.state.permission = permission
+            await admit(request, principal, Door(permission, place))
             return await endpoint(request)
 
-        setattr(checked, _DOOR, Door(permission, place))
-        return checked
+        return set_door(checked, Door(permission, place))
 
     def device(self, endpoint: DeviceEndpoint) -> Endpoint:
         """Let devices pass; the endpoint is told which."""
@@ -95,13 +103,18 @@ class Doors:
         async def checked(request: Request) -> Response:
             return await endpoint(request, self._device(bearer(request.headers)))
 
-        setattr(checked, _DOOR, DEVICES)
-        return checked
+        return set_door(checked, DEVICES)
 
 
 #: The door of a route for devices.
 DEVICES = "a device"
 _DOOR = "walle_door"
+
+
+def set_door(endpoint: Endpoint, door: Door | str) -> Endpoint:
+    """Write on an endpoint what it asks for; it must see to that itself."""
+    setattr(endpoint, _DOOR, door)
+    return endpoint
 
 
 def door_of(endpoint: object) -> Door | str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
 import trio
@@ -34,11 +35,12 @@ async def read_body(request: Request, limit_bytes: int = REQUEST_MAX_BYTES) -> b
     size_bytes = 0
     try:
         with trio.fail_after(timeout_s):
-            async for chunk in request.stream():
-                size_bytes += len(chunk)
-                if size_bytes > limit_bytes:
-                    raise LimitExceeded(f"the body is over the limit of {limit_bytes} bytes")
-                chunks.append(chunk)
+            async with aclosing(request.stream()) as stream:
+                async for chunk in stream:
+                    size_bytes += len(chunk)
+                    if size_bytes > limit_bytes:
+                        raise LimitExceeded(f"the body is over the limit of {limit_bytes} bytes")
+                    chunks.append(chunk)
     except trio.TooSlowError:
         raise PeerTimeout(f"the body did not arrive within {timeout_s:g} s") from None
     except ClientDisconnect:

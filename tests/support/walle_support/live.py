@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "examples" / "demo"))
-from world import ControlPlane, Device, commit_tasks, wait_for
+from world import BIN, ControlPlane, Device, Program, commit_tasks, wait_for
 
 __all__ = ["SCENARIO", "LiveControl", "LiveDevice", "commit_tasks", "task_folder", "wait_for"]
 
@@ -61,6 +61,11 @@ class LiveControl(ControlPlane):
         text = settings.read_text()
         assert text.count(f"\n{key} = {default}\n") == 1
         settings.write_text(text.replace(f"\n{key} = {default}\n", f"\n{key} = {value}\n"))
+
+    def live_fleet(self, scenario: Path) -> Program:
+        """Let simulated devices live on the server until the program is stopped."""
+        words = ["fleet-sim", "--scenario", str(scenario), "--seconds", "3600", "--data", str(self.data)]
+        return Program("fleet-sim", [str(BIN / "walle-control"), *words], self.data.parent / "fleet.log")
 
     def post(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
         """Ask the admin API for a change."""

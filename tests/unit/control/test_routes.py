@@ -9,8 +9,9 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from walle_control.app import ADMIN_API, DECISIONS, ServerStatus
+from walle_control.app import ADMIN_API, ServerStatus
 from walle_control.cli.main import main
+from walle_control.features.releases.approvals import DECISIONS
 from walle_control.features.releases.types import ApprovalRule, CreateRelease, ReleaseDetail
 from walle_control.web.openapi import Operation, document, operations
 from walle_shared.protocol.codec import encode

@@ -8,6 +8,8 @@ from starlette.responses import Response
 from walle_control.features.audiences.service import AudiencesService
 from walle_control.features.audiences.types import (
     AttributeList,
+    Estimate,
+    EstimateRequest,
     HoldoutList,
     HoldoutWish,
     SaidAttributes,
@@ -24,6 +26,7 @@ from walle_shared.limits import SET_UPLOAD_MAX_BYTES
 from walle_shared.targeting.attributes import Attribute
 
 _HOLDOUT = {"name": "all_year", "percent": 2, "scenario": "demo"}
+_ESTIMATE = {"predicate": 'group == "beta"', "optional": True}
 _SEGMENT = {"name": "testers", "predicate": 'group == "beta"'}
 _ATTRIBUTE = {"name": "tier", "kind": "string", "side": "server"}
 _DEVICE = {"values": {"tier": "gold"}}
@@ -51,6 +54,11 @@ class AudienceRoutes:
         """Let its devices have what the others have."""
         name: str = request.path_params["name"]
         return json_response(await self._service.end_holdout(name, request.state.actor))
+
+    @describe(Estimate, body=EstimateRequest, errors=(400,), changes=False, example=_ESTIMATE)
+    async def estimate(self, request: Request) -> Response:
+        """How many devices a predicate matches, by a sample of them."""
+        return json_response(await self._service.estimate(await read_message(EstimateRequest, request)))
 
     @describe(SegmentList)
     async def segments(self, _request: Request) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
@@ -12,8 +12,11 @@ from walle_control.db.connection import Database
 from walle_control.db.files import FileStore
 from walle_control.db.sql import Connection
 from walle_control.features.audiences import read_model, store
+from walle_control.features.audiences.answers import applies
 from walle_control.features.audiences.types import (
     AttributeList,
+    Estimate,
+    EstimateRequest,
     HoldoutList,
     HoldoutWish,
     SaidAttributes,
@@ -32,6 +35,9 @@ from walle_shared.protocol.messages import FileRef
 from walle_shared.signing import file_ref
 from walle_shared.targeting import SHARE_ONE, Holdout, IdSet, Segment, idset
 from walle_shared.targeting.attributes import Attribute
+
+#: An estimate asks so many devices: its error is at most 3 percentage points.
+_SAMPLE: Final = 1_000
 
 
 class PolicyControl(Protocol):
@@ -92,6 +98,41 @@ class AudiencesService:
 
         await self._policy.change(actor, f"end of holdout {name}", change)
         return await self.holdouts()
+
+    async def estimate(self, wish: EstimateRequest) -> Estimate:
+        """On how many devices a predicate would be true, by a sample of them.
+
+        Raises:
+            PredicateError: it cannot be read, or asks for what is not there.
+        """
+
+        def read(db: Connection) -> Estimate:
+            known = read_model.audiences(db)
+            predicate = known.check(wish.predicate, optional=wish.optional)
+            sample = devices.sample(db, _SAMPLE)
+            matching = sum(
+                applies(db, self._files, known, predicate, device_id, profile)
+                for device_id, profile in sample
+            )
+            total = devices.count(db) if len(sample) == _SAMPLE else len(sample)
+            return Estimate(total, len(sample), matching)
+
+        return await self._database.read(read)
+
+    async def applies(self, text: str, device_id: DeviceId) -> bool:
+        """Whether a predicate matches a device, with all that the server knows of it.
+
+        Raises:
+            PredicateError: it cannot be read, or refers to what is not there.
+            NotFound: no such device.
+        """
+
+        def read(db: Connection) -> bool:
+            known = read_model.audiences(db)
+            profile = devices.profile_of(db, device_id)
+            return applies(db, self._files, known, known.parse(text), device_id, profile)
+
+        return await self._database.read(read)
 
     async def segments(self) -> SegmentList:
         """All versions of all segments."""

@@ -63,3 +63,20 @@ class SaidAttributes:
     """What operators say of a device or a user; as a wish, ``values`` replace those of the same name."""
 
     values: Profile
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateRequest:
+    """A predicate; ``optional``: it may ask for attributes that nobody declared."""
+
+    predicate: str = ""
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How many devices a predicate matches: ``matching`` of ``sampled``, out of ``devices`` in all."""
+
+    devices: int
+    sampled: int
+    matching: int

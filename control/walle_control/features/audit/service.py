@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from walle_control.db.connection import Database
-from walle_control.db.sql import Connection
+from walle_control.db.sql import Connection, Row
 from walle_control.features.audit.types import AuditEntry, AuditPage
 
 
@@ -20,8 +20,24 @@ class AuditService:
         entries = await self._database.read(lambda db: read_entries(db, after, limit))
         return AuditPage(tuple(entries), entries[-1].seq if entries else after)
 
+    async def newest(self, before: int, limit: int) -> AuditPage:
+        """Entries before ``before`` (0: the last ones), newest first; ``next`` goes on from there."""
+        entries = await self._database.read(lambda db: _read_newest(db, before, limit))
+        return AuditPage(tuple(entries), entries[-1].seq if len(entries) == limit else 0)
+
 
 def read_entries(db: Connection, after: int, limit: int) -> list[AuditEntry]:
     """Entries behind ``after``, oldest first."""
     rows = db.execute("SELECT * FROM audit WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
-    return [AuditEntry(**{**row, "detail": orjson.loads(row["detail"])}) for row in rows]
+    return [_entry(row) for row in rows]
+
+
+def _read_newest(db: Connection, before: int, limit: int) -> list[AuditEntry]:
+    rows = db.execute(
+        "SELECT * FROM audit WHERE ? = 0 OR seq < ? ORDER BY seq DESC LIMIT ?", (before, before, limit)
+    )
+    return [_entry(row) for row in rows]
+
+
+def _entry(row: Row) -> AuditEntry:
+    return AuditEntry(**{**row, "detail": orjson.loads(row["detail"])})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import orjson
+
 from walle_control.db.sql import Connection
 from walle_control.features.devices import store
 from walle_shared.errors import NotFound
@@ -36,3 +38,9 @@ def count(db: Connection) -> int:
 def any_enrolled(db: Connection) -> bool:
     """Whether there is any device: cheap, whatever their number."""
     return db.execute("SELECT 1 FROM device LIMIT 1").fetchone() is not None
+
+
+def sample(db: Connection, limit: int) -> list[tuple[DeviceId, Profile]]:
+    """So many devices with their profiles. Ids are digests of keys: the first ones are a fair sample."""
+    rows = db.execute("SELECT id, profile FROM device WHERE state = 'active' ORDER BY id LIMIT ?", (limit,))
+    return [(DeviceId(row["id"]), orjson.loads(row["profile"])) for row in rows]

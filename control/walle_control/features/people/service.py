@@ -99,7 +99,7 @@ class PeopleService:
             roles = [*identity.roles, *pairs(held)]
             return Principal(identity.name, grants_of(roles), "oidc")
         now_ms = self._clock.wall_ms()
-        token, principal = await self._database.read(lambda db: _present(db, hash_token(secret), now_ms))
+        token, principal = await self._database.read(lambda db: present(db, hash_token(secret), now_ms))
         if now_ms - self._used_ms.get(token.id, token.used_ms) >= _USED_EVERY_MS:
             self._used_ms[token.id] = now_ms
             self._database.submit(lambda db: store.touch_token(db, token.id, now_ms))
@@ -241,7 +241,12 @@ class PeopleService:
         return person
 
 
-def _present(db: Connection, token_hash: str, now_ms: int) -> tuple[Token, Principal]:
+def present(db: Connection, token_hash: str, now_ms: int) -> tuple[Token, Principal]:
+    """The token with this hash, and whom it stands for now.
+
+    Raises:
+        Unauthenticated: it is unknown, revoked or expired.
+    """
     token = store.token_by_hash(db, token_hash)
     if token is None:
         raise Unauthenticated(

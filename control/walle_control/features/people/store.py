@@ -113,3 +113,52 @@ def _token(row: Row) -> Token:
         row["expires_ms"],
         row["used_ms"],
     )
+
+
+def insert_session(db: Connection, session_hash: str, token_hash: str, csrf: str, now_ms: int) -> None:
+    """Remember a session of the console by the hash of its secret."""
+    db.execute(
+        "INSERT INTO console_session (hash, replaced_hash, token_hash, csrf, created_ms, seen_ms, rotated_ms)"
+        " VALUES (?, '', ?, ?, ?, ?, ?)",
+        (session_hash, token_hash, csrf, now_ms, now_ms, now_ms),
+    )
+
+
+def find_session(db: Connection, session_hash: str) -> Row | None:
+    """The session whose secret, or the one before it, has this hash."""
+    row: Row | None = db.execute(
+        "SELECT * FROM console_session WHERE hash = ? OR replaced_hash = ?", (session_hash, session_hash)
+    ).fetchone()
+    return row
+
+
+def touch_session(db: Connection, session_hash: str, now_ms: int) -> None:
+    """Note that a session was used."""
+    db.execute(
+        "UPDATE console_session SET seen_ms = ? WHERE hash = ? OR replaced_hash = ?",
+        (now_ms, session_hash, session_hash),
+    )
+
+
+def rotate_session(db: Connection, session_hash: str, fresh_hash: str, now_ms: int) -> bool:
+    """Give a session another secret; whether it still had that one."""
+    changed = db.execute(
+        "UPDATE console_session SET hash = ?, replaced_hash = ?, rotated_ms = ? WHERE hash = ?",
+        (fresh_hash, session_hash, now_ms, session_hash),
+    )
+    return changed.rowcount == 1
+
+
+def delete_session(db: Connection, session_hash: str) -> None:
+    """Forget a session."""
+    db.execute(
+        "DELETE FROM console_session WHERE hash = ? OR replaced_hash = ?", (session_hash, session_hash)
+    )
+
+
+def delete_sessions(db: Connection, created_before_ms: int, seen_before_ms: int) -> None:
+    """Forget the sessions that are over."""
+    db.execute(
+        "DELETE FROM console_session WHERE created_ms <= ? OR seen_ms <= ?",
+        (created_before_ms, seen_before_ms),
+    )

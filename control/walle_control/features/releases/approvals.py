@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 import orjson
 
@@ -22,11 +22,19 @@ from walle_control.features.releases.types import (
     ApprovalStep,
     ReleaseRow,
 )
+from walle_control.web.access import Permission
 from walle_shared.errors import ConfigError, Conflict, NotAllowed
 from walle_shared.ids import ReleaseId
 from walle_shared.units import DAY_S
 
 Decision = Literal["approved", "rejected", "glass_broken"]
+
+#: Path, permission and meaning of the decisions about what a release waits for.
+DECISIONS: Final[tuple[tuple[str, Permission, Decision], ...]] = (
+    ("approve", "releases:approve", "approved"),
+    ("reject", "releases:approve", "rejected"),
+    ("break-glass", "releases:break_glass", "glass_broken"),
+)
 
 _VALID_MAX_S = 366 * DAY_S
 _REASON_MIN = 10

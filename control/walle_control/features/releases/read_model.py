@@ -63,3 +63,8 @@ def scenario_of(db: Connection, release_id: ReleaseId) -> ScenarioName | None:
 def scenarios_of(db: Connection, release_ids: Collection[ReleaseId]) -> dict[ReleaseId, ScenarioName]:
     """The scenarios of those releases that there are."""
     return store.scenarios(db, release_ids)
+
+
+def find(db: Connection, release_id: ReleaseId) -> ReleaseRow | None:
+    """A release; ``None`` for an id that was never given out."""
+    return store.find_release(db, release_id)

@@ -209,7 +209,21 @@ class ReleasesService:
 
     async def list(self) -> ReleaseList:
         """All releases, newest first."""
-        return ReleaseList(tuple(await self._database.read(self._summaries)))
+        return await self._summarize(store.list_releases)
+
+    async def page(
+        self, states: Sequence[ReleaseState] = (), before_rank: int = 0, limit: int = 50
+    ) -> ReleaseList:
+        """Releases in some states (none named: in any) below a rank (0: all), newest first."""
+        return await self._summarize(lambda db: store.page_of_releases(db, states, before_rank, limit))
+
+    async def of_task(self, scenario: str, task: str, limit: int = 50) -> Sequence[ReleaseRow]:
+        """The newest releases of a task, without their verdicts."""
+        return await self._database.read(lambda db: store.releases_of(db, scenario, task, limit))
+
+    async def newest_of(self, scenario: str, task: str, before_rank: int = 0) -> ReleaseRow | None:
+        """The newest release of a task, or the newest below a rank."""
+        return await self._database.read(lambda db: store.newest_of(db, scenario, task, before_rank))
 
     async def explain(self, request: ExplainRequest) -> ExplainResponse:
         """Why each live release does or does not apply to a device.
@@ -387,14 +401,22 @@ class ReleasesService:
             tuple(approvals.history(db, release_id, self._clock.wall_ms())),
         )
 
-    def _summaries(self, db: Connection) -> Sequence[ReleaseSummary]:
+    async def _summarize(self, read: Callable[[Connection], Sequence[ReleaseRow]]) -> ReleaseList:
         now_ms = self._clock.wall_ms()
-        return [
-            ReleaseSummary(
-                row, percent_of(row.share_at(now_ms)), read_model.verdict_of(db, row, self._trials, now_ms)
+
+        def summaries(db: Connection) -> ReleaseList:
+            return ReleaseList(
+                tuple(
+                    ReleaseSummary(
+                        row,
+                        percent_of(row.share_at(now_ms)),
+                        read_model.verdict_of(db, row, self._trials, now_ms),
+                    )
+                    for row in read(db)
+                )
             )
-            for row in store.list_releases(db)
-        ]
+
+        return await self._database.read(summaries)
 
     def _record(
         self,

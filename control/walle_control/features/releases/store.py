@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -83,6 +83,38 @@ def scenarios(db: Connection, release_ids: Collection[ReleaseId]) -> dict[Releas
 def list_releases(db: Connection) -> list[ReleaseRow]:
     """All releases, newest first."""
     return [_release(row) for row in db.execute("SELECT * FROM release ORDER BY rank DESC")]
+
+
+def page_of_releases(
+    db: Connection, states: Sequence[ReleaseState], before_rank: int, limit: int
+) -> list[ReleaseRow]:
+    """Releases in some states (none named: in any) below a rank (0: all), newest first."""
+    marks = ", ".join("?" * len(states))
+    condition = f"state IN ({marks})" if states else "1 = 1"
+    rows = db.execute(
+        f"SELECT * FROM release WHERE {condition} AND (? = 0 OR rank < ?) ORDER BY rank DESC LIMIT ?",
+        (*states, before_rank, before_rank, limit),
+    )
+    return [_release(row) for row in rows]
+
+
+def newest_of(db: Connection, scenario: str, task: str, before_rank: int) -> ReleaseRow | None:
+    """The newest release of a task below a rank (0: of all)."""
+    row = db.execute(
+        "SELECT * FROM release WHERE scenario = ? AND task = ? AND (? = 0 OR rank < ?)"
+        " ORDER BY rank DESC LIMIT 1",
+        (scenario, task, before_rank, before_rank),
+    ).fetchone()
+    return _release(row) if row else None
+
+
+def releases_of(db: Connection, scenario: str, task: str, limit: int) -> list[ReleaseRow]:
+    """The newest releases of a task."""
+    rows = db.execute(
+        "SELECT * FROM release WHERE scenario = ? AND task = ? ORDER BY rank DESC LIMIT ?",
+        (scenario, task, limit),
+    )
+    return [_release(row) for row in rows]
 
 
 def live_releases(db: Connection) -> list[ReleaseRow]:

@@ -66,3 +66,29 @@ def log_e_of_rate(hits: int, total: int, rate: float, ratios: Sequence[float] = 
     test = OddsTest(ratios)
     test.observe(hits, total - hits, rate / (1 - rate))
     return test.log_e
+
+
+def rate_interval(hits: int, total: int, alpha: float = 0.05) -> tuple[float, float]:
+    """Between which rates so many hits leave the true one, however often one looks, but for ``alpha``.
+
+    The rates that neither test rejects: below lies what ``WORSE`` refutes, above what ``BETTER`` does.
+    """
+    if total == 0:
+        return 0.0, 1.0
+    enough, seen = math.log(2 / alpha), hits / total
+
+    def border(outer: float, ratios: Sequence[float]) -> float:
+        inner = min(max(seen, 1e-9), 1 - 1e-9)
+        if log_e_of_rate(hits, total, outer, ratios) < enough:
+            return outer  # nothing is refuted on this side
+        for _ in range(40):
+            middle = (inner + outer) / 2
+            if log_e_of_rate(hits, total, middle, ratios) < enough:
+                inner = middle
+            else:
+                outer = middle
+        return outer
+
+    low = border(1e-12, WORSE) if hits else 0.0
+    high = border(1 - 1e-12, BETTER) if hits < total else 1.0
+    return (0.0 if low <= 1e-12 else low), (1.0 if high >= 1 - 1e-12 else high)

@@ -32,9 +32,10 @@ from walle_control.features.tasks.types import (
 from walle_control.features.trust.book import TrustBook
 from walle_control.features.webhooks import outbox
 from walle_shared.clock import Clock
+from walle_shared.deltas import Delta, DeltaList
 from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotAllowed, NotFound
 from walle_shared.ids import TaskVersion, check_name, check_version
-from walle_shared.limits import MANIFEST_MAX_BYTES
+from walle_shared.limits import DELTAS_MAX_BYTES, MANIFEST_MAX_BYTES
 from walle_shared.manifest import BundleFile, ColumnType, Manifest
 from walle_shared.protocol.codec import canonical, decode
 from walle_shared.protocol.messages import FileRef
@@ -199,6 +200,15 @@ class TasksService:
 
     def _is_approved(self, db: Connection, row: VersionRow) -> bool:
         return self._trust.is_approved(db, _path(row), row.manifest)
+
+    async def deltas_to(self, scenario: str, task: str, version: str) -> tuple[Delta, ...]:
+        """The deltas by which devices can come to a version's files."""
+        row = (await self.show(scenario, task, version)).version
+        ref = await self._data.database.read(lambda db: store.find_deltas(db, row.manifest.sha256))
+        if ref is None:
+            return ()
+        encoded = await trio.to_thread.run_sync(self._data.files.read, "delta", ref)
+        return decode(DeltaList, encoded, limit_bytes=DELTAS_MAX_BYTES).deltas
 
     def _mark(
         self, row: VersionRow, simulations: Mapping[str, bytes], simulation: Simulation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from walle_control.db.sql import Connection
 from walle_control.features.rollouts.guard import VOTING_STAGES, Votes
 from walle_control.features.telemetry import store
-from walle_control.features.telemetry.types import InstalledTask, ReportCount
+from walle_control.features.telemetry.types import FailureCount, Installations, InstalledTask, ReportCount
 from walle_shared.ids import DeviceId, ReleaseId
 from walle_shared.protocol.messages import VOTING_ERRORS
 
@@ -45,6 +45,28 @@ def installed_releases(db: Connection, device_id: DeviceId, now_ms: int) -> list
 def totals(db: Connection) -> dict[str, int]:
     """How many reports and features have arrived."""
     return {"reports": store.total(db, "report"), "features": store.total(db, "feature")}
+
+
+def installations(db: Connection) -> list[Installations]:
+    """On how many devices each version of each task is, by what they said last."""
+    rows = db.execute(
+        "SELECT scenario, task, version, count(*) AS devices FROM device_task"
+        " WHERE stage = 'install' AND outcome = 'success' GROUP BY scenario, task, version"
+        " ORDER BY scenario, task, devices DESC, version DESC"
+    )
+    return [Installations(**row) for row in rows]
+
+
+def recent_failures(db: Connection, since_ms: int, reports_max: int = 10_000) -> list[FailureCount]:
+    """What failed since a time, the most frequent first, as far as the newest reports tell."""
+    newest = store.total(db, "report")
+    rows = db.execute(
+        "SELECT release_id, stage, error_class, code, count(*) AS n, max(received_ms) AS last_ms FROM report"
+        " WHERE id > ? AND received_ms >= ? AND outcome = 'failure'"
+        " GROUP BY release_id, stage, error_class, code ORDER BY n DESC, last_ms DESC LIMIT 50",
+        (newest - reports_max, since_ms),
+    )
+    return [FailureCount(**row) for row in rows]
 
 
 def versions_on_devices(db: Connection, scenario: str, task: str) -> list[str]:

@@ -23,6 +23,7 @@ from walle_control.features.telemetry.types import (
     ReportPage,
     ReportQuery,
     SinkList,
+    StoredReport,
 )
 from walle_control.features.webhooks import outbox
 from walle_shared.clock import Clock
@@ -168,6 +169,10 @@ class TelemetryService:
         """A page of reports by arrival."""
         found = await self._database.read(lambda db: store.list_reports(db, query, after, limit))
         return ReportPage(tuple(found), found[-1].id if found else after)
+
+    async def newest_reports(self, query: ReportQuery, limit: int) -> tuple[StoredReport, ...]:
+        """The last reports, newest first."""
+        return tuple(await self._database.read(lambda db: store.newest_reports(db, query, limit)))
 
     async def features(self, query: FeatureQuery, after: int, limit: int, wait_s: float = 0.0) -> FeaturePage:
         """A page of features by arrival; an empty one only after waiting ``wait_s`` for the first."""

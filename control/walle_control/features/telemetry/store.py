@@ -120,6 +120,12 @@ def list_reports(db: Connection, query: ReportQuery, after: int, limit: int) -> 
     return [from_plain(StoredReport, dict(row)) for row in rows]
 
 
+def newest_reports(db: Connection, query: ReportQuery, limit: int) -> list[StoredReport]:
+    """The last reports, newest first."""
+    rows = _select(db, "report", _wheres(query, _REPORT_COLUMNS), 0, limit, newest_first=True)
+    return [from_plain(StoredReport, dict(row)) for row in rows]
+
+
 def insert_feature(
     db: Connection, device_id: DeviceId, origin: str, record: Record, fields: bytes, now_ms: int
 ) -> None:
@@ -220,10 +226,19 @@ def _wheres(query: FeatureQuery | ReportQuery, columns: Mapping[str, str]) -> di
     return {column: value for name, column in columns.items() if (value := getattr(query, name))}
 
 
-def _select(db: Connection, table: str, wheres: Mapping[str, str], after: int, limit: int) -> list[SqlRow]:
+def _select(
+    db: Connection,
+    table: str,
+    wheres: Mapping[str, str],
+    after: int,
+    limit: int,
+    *,
+    newest_first: bool = False,
+) -> list[SqlRow]:
     # Table and column names come from the tables above, never from a request.
     conditions = "".join(f" AND {column} = ?" for column in wheres)
+    order = "DESC" if newest_first else "ASC"
     return db.execute(
-        f"SELECT * FROM {table} WHERE id > ?{conditions} ORDER BY id LIMIT ?",
+        f"SELECT * FROM {table} WHERE id > ?{conditions} ORDER BY id {order} LIMIT ?",
         (after, *wheres.values(), limit),
     ).fetchall()

@@ -70,6 +70,28 @@ class InstalledTask:
 
 
 @dataclass(frozen=True, slots=True)
+class Installations:
+    """On how many devices a version is."""
+
+    scenario: str
+    task: str
+    version: str
+    devices: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCount:
+    """How often something failed lately, and when last."""
+
+    release_id: str
+    stage: str
+    error_class: str
+    code: str
+    n: int
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredReport:
     """A report as received; ``id`` rises with arrival."""
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walle_control.features.rollouts.sequential import BETTER, WORSE, OddsTest, log_e_of_rate
+from walle_control.features.rollouts.sequential import BETTER, WORSE, OddsTest, log_e_of_rate, rate_interval
 
 ODDS = st.floats(0.01, 20)
 
@@ -71,3 +71,34 @@ def test_alternatives_lie_on_one_side(ratios):
 def test_odds_are_positive_and_finite(odds):
     with pytest.raises(ValueError, match="odds"):
         OddsTest().observe(1, 0, odds)
+
+
+@given(total=st.integers(1, 3_000), data=st.data())
+def test_an_interval_holds_the_rate_seen_and_narrows(total, data):
+    hits = data.draw(st.integers(0, total))
+    low, high = rate_interval(hits, total)
+    assert 0 <= low <= hits / total <= high <= 1
+    assert (low == 0) >= (hits == 0)
+    assert (high == 1) >= (hits == total)
+    narrow_low, narrow_high = rate_interval(hits * 20, total * 20)
+    assert narrow_low >= low - 1e-9
+    assert narrow_high <= high + 1e-9
+
+
+def test_nothing_seen_says_nothing():
+    assert rate_interval(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.3])
+def test_an_interval_misses_the_true_rate_rarely_however_often_one_looks(rate):
+    rng, runs, missed = random.Random(7), 300, 0
+    for _ in range(runs):
+        hits = 0
+        for total in range(1, 401):
+            hits += rng.random() < rate
+            if total % 20 == 0:
+                low, high = rate_interval(hits, total)
+                if not low <= rate <= high:
+                    missed += 1
+                    break
+    assert missed <= runs * 0.05 + 3 * (runs * 0.05 * 0.95) ** 0.5

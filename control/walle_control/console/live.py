@@ -1,0 +1,39 @@
+"""Tells a page that is being watched when to look again: server-sent events, at most one a second."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from walle_control.console.frame import Frame
+from walle_control.console.state import ConsoleState
+from walle_control.gateway.stream import EventStream
+
+#: After so much silence a comment keeps proxies from hanging up, and the session is looked at again.
+_HEARTBEAT_S: Final = 15.0
+_RETRY_MS: Final = 3_000
+
+
+class LiveRoute:
+    """The endpoint of the events."""
+
+    def __init__(self, state: ConsoleState, frame: Frame) -> None:
+        self._state = state
+        self._frame = frame
+
+    async def watch(self, request: Request) -> Response:
+        """Events ``news`` for as long as the session lasts. Whatever is new, the page asks for itself."""
+        if not await self._frame.may_watch(request):
+            return Response(status_code=401)
+
+        async def converse(send: Callable[[bytes], Awaitable[None]]) -> None:
+            await send(b"retry: %d\n\n" % _RETRY_MS)
+            async for is_new in self._state.news.watch(_HEARTBEAT_S):
+                if not await self._frame.may_watch(request):
+                    return  # the page asks again, with its newest cookie, and learns whether it is signed out
+                await send(b"event: news\ndata: {}\n\n" if is_new else b":\n\n")
+
+        return EventStream(self._state.watched, converse)

@@ -1,0 +1,121 @@
+"""Tasks and their versions: what devices get of them, how they did in simulation, where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from walle_control.console.frame import Page, Visit, go_to
+from walle_control.features.releases.types import ReleaseRow
+from walle_control.features.tasks.types import Simulation, VersionRow
+from walle_shared.deltas import NO_BASE, Delta
+from walle_shared.errors import NotFound
+from walle_shared.manifest import BundleFile
+
+if TYPE_CHECKING:
+    from walle_control.app import Control
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLine:
+    """A task in the list: its newest version, and how many there are."""
+
+    newest: VersionRow
+    versions: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileLine:
+    """A file of a version: its size whole, packed, and as the smallest and largest difference to others."""
+
+    file: BundleFile
+    packed_bytes: int
+    smallest_bytes: int
+    largest_bytes: int
+
+
+class TaskViews:
+    """Pages and forms about tasks."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    async def list(self, visit: Visit) -> Page:
+        """All tasks, the one imported last first."""
+        tasks: dict[tuple[str, str], TaskLine] = {}
+        for found in (await self._control.tasks.list()).versions:
+            if visit.who.may("tasks:read", found.scenario):
+                key = (found.scenario, found.task)
+                known = tasks.get(key)
+                tasks[key] = TaskLine(known.newest if known else found, known.versions + 1 if known else 1)
+        return Page("tasks.html", {"tasks": list(tasks.values())})
+
+    async def show(self, visit: Visit) -> Page:
+        """A task: its versions, newest first, and its newest releases."""
+        scenario, task = visit.path("scenario"), visit.path("task")
+        versions = [
+            found
+            for found in (await self._control.tasks.list()).versions
+            if (found.scenario, found.task) == (scenario, task)
+        ]
+        if not versions:
+            raise NotFound(f"no version of task {scenario}/{task} was imported")
+        facts = {
+            "scenario": scenario,
+            "task": task,
+            "versions": versions,
+            "releases": await self._releases(visit, scenario, task),
+        }
+        return Page("task.html", facts)
+
+    async def version(self, visit: Visit) -> Page:
+        """One version."""
+        control = self._control
+        names = scenario, task, version = (visit.path("scenario"), visit.path("task"), visit.path("version"))
+        detail = await control.tasks.show(*names)
+        deltas = await control.tasks.deltas_to(*names)
+        simulation: Simulation | None
+        try:
+            simulation = await control.tasks.simulation(*names)
+        except NotFound:
+            simulation = None
+        releases = await self._releases(visit, scenario, task)
+        facts = {
+            "v": detail.version,
+            "definition": detail.definition,
+            "files": file_lines(detail.files, deltas),
+            "deltas": len(deltas),
+            "simulation": simulation,
+            "releases": [row for row in releases if row.version == version],
+            "may_simulate": visit.who.may("tasks:write", scenario),
+            "may_release": detail.version.state == "ready" and visit.who.may("releases:write", scenario),
+            "done": visit.query("done"),
+        }
+        return Page("version.html", facts)
+
+    async def simulate(self, visit: Visit) -> Response:
+        """The form that plays a version's simulations again."""
+        names = visit.path("scenario"), visit.path("task"), visit.path("version")
+        await self._control.tasks.simulate(*names, visit.who.name)
+        return go_to("/tasks/" + "/".join(names), "simulated")
+
+    async def _releases(self, visit: Visit, scenario: str, task: str) -> Sequence[ReleaseRow]:
+        if not visit.who.may("releases:read", scenario):
+            return ()
+        return await self._control.releases.of_task(scenario, task)
+
+
+def file_lines(files: Sequence[BundleFile], deltas: Sequence[Delta]) -> list[FileLine]:
+    """The files with what devices load of them, depending on what they have."""
+    lines = []
+    for file in files:
+        ways = [delta for delta in deltas if delta.target == file.sha256]
+        packed = [delta.file.size_bytes for delta in ways if delta.base == NO_BASE]
+        from_others = [delta.file.size_bytes for delta in ways if delta.base != NO_BASE]
+        lines.append(
+            FileLine(file, min(packed, default=0), min(from_others, default=0), max(from_others, default=0))
+        )
+    return lines

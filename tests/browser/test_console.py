@@ -1,0 +1,196 @@
+"""The console in a real browser: a bad version is released, and seen to go back; every page is accessible."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from walle_support.live import SCENARIO, LiveControl
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+PHONE = {"width": 390, "height": 844}
+_WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+#: Where pictures of the main pages are put; nothing is drawn without it.
+SHOTS = os.environ.get("WALLE_SCREENSHOTS", "")
+
+
+def check(page: Any) -> None:
+    """No violation of the accessibility rules, nothing that runs over the side, nothing that went wrong."""
+    from axe_core_python.sync_playwright import Axe
+
+    found = Axe().run(page, options=_WCAG)["violations"]
+    said = [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found]
+    assert said == [], page.url
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.url
+    assert page.troubles == []
+
+
+def shoot(page: Any, name: str) -> None:
+    """Keep a picture, if they are asked for."""
+    if SHOTS:
+        page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
+
+
+def paths_of(control: LiveControl) -> list[str]:
+    """Every page."""
+    device = control.get("/devices", limit=1)["devices"][0]["id"]
+    release = control.get("/releases")["releases"][-1]["release"]["id"]
+    return [
+        "/", "/releases", "/releases/new", f"/releases/{release}", "/tasks", f"/tasks/{SCENARIO}/greeter",
+        f"/tasks/{SCENARIO}/greeter/2.0.0", "/devices", f"/devices/{device}", "/repositories", "/access",
+        "/audit", "/nothing",
+    ]  # fmt: skip
+
+
+def test_signing_in_and_out(open_page: Any) -> None:
+    page = open_page(signed_in=False)
+    page.goto("/console/releases")
+    check(page)
+    page.get_by_label("Token").fill("wtok_wrong")
+    page.keyboard.press("Enter")
+    assert "not known here" in page.get_by_role("alert").inner_text()
+    check(page)
+    page = open_page()
+    (cookie,) = page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/console/signin")
+    page.goto("/console/audit")
+    assert page.url.endswith("/console/signin?next=/audit")
+
+
+def test_a_bad_version_is_released_and_goes_back_before_ones_eyes(
+    open_page: Any, control: LiveControl
+) -> None:
+    page = open_page()
+    page.get_by_role("link", name="Releases", exact=True).click()
+    page.get_by_role("link", name="Release a version").click()
+    page.locator("select[name=version]").select_option(f"{SCENARIO}/greeter 2.0.0")
+    page.get_by_label("It may ask for attributes").check()
+    where = page.get_by_label("For devices where")
+    where.fill("group = 'beta'")
+    page.locator("#check mark").wait_for()  # checked while it is written
+    where.fill('group == "stable"')
+    page.locator("#check", has_text="This can be released.").wait_for()
+    assert re.search(r"Matches (about )?\d+ of", page.locator("#check").inner_text())
+    page.get_by_label("Stages, percent").fill("60, 100")
+    page.get_by_label("Devices per stage").fill("5000")
+    shoot(page, "policy")
+    page.get_by_role("button", name="Release", exact=True).click()
+    page.wait_for_url("**/console/releases/r*")
+    page.evaluate("window.isTheSamePage = true")
+    page.locator("#rules .chart.evidence").first.wait_for()
+    page.locator("#verdict .state", has_text="rolled back").wait_for(timeout=120_000)
+    assert page.evaluate("window.isTheSamePage") is True
+    page.locator("#coverage svg.coverage").wait_for()
+    page.locator("#arms svg.intervals").wait_for()
+    assert "guard" in page.locator("#history tbody tr").first.inner_text()
+    assert page.get_by_text("Roll back…").count() == 0
+    check(page)
+    shoot(page, "release")
+    detail = control.get(f"/releases/{page.url.rpartition('/')[2].partition('?')[0]}")
+    assert (detail["release"]["state"], detail["history"][-1]["actor"]) == ("rolled_back", "guard")
+
+
+def test_actions_ask_first_and_leave_what_is_being_written(open_page: Any, control: LiveControl) -> None:
+    wish = {
+        "scenario": SCENARIO,
+        "task": "greeter",
+        "version": "3.0.0",
+        "predicate": 'group == "none"',
+        "optional": True,
+    }
+    made = control.post("/releases", wish).json()["release"]["id"]
+    page = open_page()
+    page.goto(f"/console/releases/{made}")
+    page.get_by_text("Pause…").click()
+    page.locator("details[open]").get_by_label("Reason").fill("for a")
+    other = control.post("/releases", wish).json()["release"]["id"]  # news
+    page.wait_for_timeout(2_500)
+    page.locator("details[open]").get_by_label("Reason").press_sequentially(" test")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_text("The release is paused").wait_for()
+    assert control.get(f"/releases/{made}")["history"][-1]["reason"] == "for a test"
+    for release in (made, other):
+        page.goto(f"/console/releases/{release}")
+        page.get_by_text("Roll back…").click()
+        page.get_by_role("button", name="Roll back").click()
+        page.get_by_text("The release was taken back.").wait_for()
+    assert page.troubles == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_accessible(open_page: Any, control: LiveControl, scheme: str) -> None:
+    page = open_page(color_scheme=scheme, viewport={"width": 1280, "height": 900})
+    for path in paths_of(control):
+        page.goto(f"/console{path}")
+        page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        check(page)
+        if path == "/":
+            shoot(page, f"overview-{scheme}")
+
+
+def test_every_page_fits_a_phone(open_page: Any, control: LiveControl) -> None:
+    page = open_page(viewport=PHONE, has_touch=True)
+    for path in paths_of(control):
+        page.goto(f"/console{path}")
+        check(page)
+
+
+def test_without_javascript_all_is_there(open_page: Any, control: LiveControl) -> None:
+    wish = {
+        "scenario": SCENARIO,
+        "task": "greeter",
+        "version": "3.0.0",
+        "predicate": 'group == "none"',
+        "optional": True,
+    }
+    made = control.post("/releases", wish).json()["release"]["id"]
+    page = open_page(java_script_enabled=False)
+    for path in paths_of(control):
+        page.goto(f"/console{path}")
+        assert page.locator("main h1").inner_text()
+    page.goto("/console/releases/new")
+    page.get_by_label("For devices where").fill("group =")
+    page.get_by_role("button", name="Check").click()
+    assert page.locator("#check mark").count() == 1
+    page.goto(f"/console/releases/{made}")
+    page.get_by_text("Roll back…").click()
+    page.get_by_role("button", name="Roll back").click()
+    assert "The release was taken back." in page.locator("main").inner_text()
+
+
+def test_the_keyboard_is_enough(open_page: Any) -> None:
+    page = open_page()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.goto("/console/releases")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == "Release a version":
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/console/releases/new")
+
+
+def test_another_sites_form_does_nothing(open_page: Any, control: LiveControl) -> None:
+    page = open_page()
+    page.context.route(
+        "http://evil.test/*",
+        lambda route: route.fulfill(
+            content_type="text/html",
+            body=f"<form method=post action='{control.url}/console/signout'><button>Win</button></form>",
+        ),
+    )
+    page.goto("http://evil.test/")
+    page.get_by_text("Win").click()
+    page.wait_for_url("**/console/signout")
+    page.goto("/console/")
+    assert page.get_by_role("button", name="Sign out").count() == 1
