@@ -244,8 +244,9 @@ DEVICE_SUITES = (
 
 @nox.session(name="engine-opencl")
 def engine_opencl(session: nox.Session) -> None:
-    """Run what holds for any back end on the first OpenCL device, and each atom there alone."""
-    _pytest(session, "tests/conformance/test_engine_ops.py", "-m", "slow_session", "-k", "device")
+    """Run what holds for any back end on the first OpenCL device, and each atom and each cut of products there alone."""
+    alone = ("tests/conformance/test_engine_ops.py", "tests/unit/engine/test_opencl.py")
+    _pytest(session, *alone, "-m", "slow_session", "-k", "test_a_device")
     session.run(
         sys.executable, "-m", "pytest", *DEVICE_SUITES, "-m", "not slow_session", *session.posargs,
         external=True, env={**os.environ, "WALLE_ENGINE_BACKEND": "opencl"},

@@ -71,6 +71,10 @@ static void visit_other(narrowing *n, const we_command *command) {
         forbid(n, we_command_read(command, i));
     for (size_t i = 0; i < we_command_writes(command); i++)
         forbid(n, we_command_write(command, i));
+    if (command->kind != WE_COMMAND_LOOP)
+        return;
+    for (size_t c = 0; c < command->u.loop.body_count; c++) /* what an iteration makes for itself */
+        visit_other(n, &command->u.loop.body[c]);
 }
 
 static void visit(narrowing *n, const we_command *command) {

@@ -89,6 +89,8 @@ CASES: dict[str, tuple[str, list[Array], tuple[Array, ...], dict[str, Any]]] = {
     "product of odd sizes": ("MatMul", [_f(5, 7), _f(7, 3)], (), {}),
     "product of doubles": ("MatMul", [_f(5, 7).astype(np.float64), _f(7, 3).astype(np.float64)], (), {}),
     "product with a long sum": ("MatMul", [_f(2, 2048)], (_f(2048, 3),), {}),
+    "product of several panels": ("MatMul", [_f(50, 300)], (_f(300, 70),), {}),
+    "product of columns": ("Gemm", [_f(40, 14), _f(33, 40), _f(33)], (), {"transA": 1, "transB": 1}),
     "sum": ("ReduceSum", [_f(3, 500)], (np.array([1]),), {}),
     "largest of columns": ("ReduceMax", [_f(50, 6)], (np.array([0]),), {}),
     "place of the largest": ("ArgMax", [_f(4, 9, 3)], (), {"axis": 1}),
@@ -98,6 +100,7 @@ CASES: dict[str, tuple[str, list[Array], tuple[Array, ...], dict[str, Any]]] = {
     "indexed read": ("Gather", [_f(4, 6)], (_INDICES,), {}),
     "indexed write": ("ScatterElements", [_f(4, 2), _f(2, 2)], (), {"reduction": "add"}),
     "convolution": ("Conv", [_f(2, 6, 9, 7)], (_f(8, 6, 3, 3), _f(8)), {"pads": [1, 0, 2, 1]}),
+    "convolution of long rows": ("Conv", [_f(2, 3, 5, 40)], (_f(7, 3, 3, 3),), {"pads": [1, 1, 1, 1]}),
     "convolution of points": ("Conv", [_f(2, 8, 4, 4)], (_f(12, 8, 1, 1),), {}),
     "convolution of groups": ("Conv", [_f(1, 40, 6, 6)], (_f(40, 20, 3, 3),), {"group": 2}),
     "depthwise convolution": ("Conv", [_f(1, 8, 6, 6)], (_f(8, 1, 3, 3),), {"group": 8}),
@@ -297,6 +300,54 @@ def test_timed_products_are_kept_and_bad_lines_passed_over(tmp_path: Path) -> No
     for text in (path.read_text().replace(" ", " 99 "), "no numbers here", "x" * 5000):
         path.write_text(text)
         run()
+
+
+_CUTS = """
+import numpy as np
+from walle_engine import api
+random = np.random.default_rng(0)
+values = lambda *shape: random.standard_normal(shape).astype(np.float32)
+
+def check(op, inputs, weights=(), **attrs):
+    builder = api.GraphBuilder(op)
+    names = [f"x{i}" for i in range(len(inputs))] + [f"w{i}" for i in range(len(weights))]
+    for name, value in zip(names, inputs):
+        builder.input(name, "F32", value.shape)
+    for name, value in zip(names[len(inputs):], weights):
+        builder.weight(name, value)
+    builder.node(op, names, ["y"], name="node", **attrs)
+    builder.output("y")
+    model, feeds = builder.finish(), dict(zip(names, inputs))
+    got = model.session(backend="opencl", search="measure", search_s=0.02).run(feeds)["y"]
+    want = model.session(backend="cpu", precision="highest").run(feeds)["y"]
+    np.testing.assert_allclose(np.asarray(got), np.asarray(want), rtol=3e-5, atol=1e-4)
+
+check("MatMul", [values(2, 33, 520), values(2, 520, 35)])
+check("MatMul", [values(1, 700), values(700, 90)])
+check("Gemm", [values(300, 21), values(67, 300), values(67)], transA=1, transB=1)
+check("Conv", [values(2, 30, 6, 37)], [values(21, 30, 3, 3), values(21)], pads=[1, 1, 1, 1])
+check("Conv", [values(2, 40, 9, 7)], [values(24, 20, 3, 3)], group=2, strides=[2, 1])
+check("Conv", [values(3, 260, 5, 5)], [values(20, 260, 1, 1), values(20)])
+"""
+
+
+@needs_device
+@pytest.mark.slow_session
+def test_a_device_computes_products_cut_in_every_way(tmp_path: Path) -> None:
+    environment = {**os.environ, "WALLE_CACHE_HOME": str(tmp_path), "WALLE_ENGINE_CALIBRATION": ""}
+
+    def run() -> None:
+        subprocess.run([sys.executable, "-c", _CUTS], env=environment, check=True, timeout=300)
+
+    run()
+    (path,) = (tmp_path / "opencl").glob("tuned-*.txt")
+    keys = [line.split()[0] for line in path.read_text().splitlines()]
+    assert len(keys) == 6
+    rows = re.findall(r"^WE_OPENCL_\w+_ROW\(", (_SRC / "opencl" / "tiles.inc").read_text(), re.MULTILINE)
+    for tile in range(len(rows)):  # those that the device has not are passed over
+        for splits in (1, 2, 4):
+            path.write_text("".join(f"{key} {tile} {splits}\n" for key in keys))
+            run()
 
 
 # ---- No more kernels than the op table asks for ------------------------------------------------------------

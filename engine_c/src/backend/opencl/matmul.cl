@@ -6,7 +6,7 @@
  *   ACROSS    4 neighbours across k lie together (likewise)
  *   ANY       element by element, by steps
  *   PATCHES   B alone: the patches of an image that a convolution sees (see conv.c)
- * JOIN instead of a tile: `matmul_join`; neither: the plain product.
+ * WIDE instead: tiles for processors, see there. JOIN: `matmul_join`; none of them: the plain product.
  * SPLIT: parts of k go to different groups, which leave partial sums for `matmul_join`.
  * OUT_IMAGES: columns are positions of images: C is [image, row, position].
  */
@@ -76,7 +76,13 @@ HELPER long place(product_t p, int batch, int row, int column) {
 #endif
 }
 
-#if defined(BM)
+/* The image that PATCHES reads: sizes, and how a position moves the window. */
+typedef struct {
+    int height, width, out_width, stride_y, stride_x, pad_y, pad_x;
+    int item; /* elements from one image to the next */
+} image_t;
+
+#if defined(TN)
 #define NT ((BM / TM) * (BN / TN))
 #define STEP_M (BM / PM)
 #define STEP_N (BN / PN)
@@ -243,12 +249,6 @@ HELPER void store(product_t p, finish_t f, int row, int column, int batch, float
 #endif
 }
 
-/* The image that PATCHES reads: sizes, and how a position moves the window. */
-typedef struct {
-    int height, width, out_width, stride_y, stride_x, pad_y, pad_x;
-    int item; /* elements from one image to the next */
-} image_t;
-
 kernel __attribute__((reqd_work_group_size(NT, 1, 1))) void matmul(
     product_t p, finish_t f, image_t image, global const char *a_, long ao, global const char *b_, long bo,
     global const char *taps_, long to, global const char *bias_, long biaso, global const char *residual_, long ro,
@@ -305,6 +305,184 @@ kernel __attribute__((reqd_work_group_size(NT, 1, 1))) void matmul(
     global const float *restrict bias = (global const float *)(bias_ + biaso);
     global const float *residual = (global const float *)(residual_ + ro);
     EACH_PIECE(STORE_PIECE)
+}
+#elif defined(WIDE)
+/* For processors, whose vectors have WIDE floats. A group is one work item with neither barriers nor neighbours: it has
+ * BM x COLUMNS results, TM rows of them at a time in registers. Every BK steps of k it lays its columns of B into a panel,
+ * which all its rows then go over. UNIT_A: neighbours along k of A lie together; READ_B is ACROSS, ANY or PATCHES. */
+#define GLUE_(a, b) a##b
+#define GLUE(a, b) GLUE_(a, b)
+#define VECTOR GLUE(float, WIDE)
+#define VLOAD GLUE(vload, WIDE)
+#define VSTORE GLUE(vstore, WIDE)
+#define COLUMNS (2 * WIDE)
+#define EACH_1(X) X(0)
+#define EACH_2(X) EACH_1(X) X(1)
+#define EACH_4(X) EACH_2(X) X(2) X(3)
+#define EACH_6(X) EACH_4(X) X(4) X(5)
+#define EACH_ROW GLUE(EACH_, TM)
+#if UNIT_A
+#define A_STEP 1
+#else
+#define A_STEP p.a_column
+#endif
+
+/* What a column of patches sees: its offset in the image, and where its window begins. */
+typedef struct {
+    int at[COLUMNS], y[COLUMNS], x[COLUMNS];
+} columns_t;
+
+/* The steps [k0, k0 + steps) of the columns from n0 on; zeros past the last column. */
+#if READ_B == PATCHES
+HELPER void find_columns(product_t p, image_t image, int n0, local columns_t *to) {
+    for (int j = 0; j < COLUMNS; j++) {
+        int item = (n0 + j) / p.positions, position = (n0 + j) % p.positions;
+        int y = position / image.out_width * image.stride_y - image.pad_y;
+        to->x[j] = position % image.out_width * image.stride_x - image.pad_x;
+        to->y[j] = n0 + j < p.n ? y : -0x10000;
+        to->at[j] = item * image.item + y * image.width + to->x[j];
+    }
+}
+
+/* Whether vector `first` reads neighbours of one row of the image. */
+HELPER int is_run(local const columns_t *c, int first) {
+    int last = first + WIDE - 1;
+    return c->x[last] - c->x[first] == WIDE - 1 && c->y[last] == c->y[first] && c->at[last] - c->at[first] == WIDE - 1;
+}
+
+HELPER void fill(product_t p, image_t image, global const float *restrict b, global const int2 *restrict taps,
+                 local const columns_t *c, int n0, int k0, int steps, local float *restrict panel) {
+    for (int first = 0; first < COLUMNS; first += WIDE) {
+        int run = is_run(c, first);
+        for (int kk = 0; kk < steps; kk++) {
+            int2 tap = taps[k0 + kk];
+            int dy = tap.y >> 16, dx = tap.y & 0xFFFF, x = c->x[first] + dx;
+            local float *to = panel + kk * COLUMNS + first;
+            if (run && x >= 0 && x + WIDE <= image.width) {
+                VECTOR v = 0;
+                if ((uint)(c->y[first] + dy) < (uint)image.height)
+                    v = VLOAD(0, b + c->at[first] + tap.x);
+                VSTORE(v, 0, to);
+                continue;
+            }
+            for (int j = 0; j < WIDE; j++) {
+                int inside = (uint)(c->y[first + j] + dy) < (uint)image.height &&
+                             (uint)(c->x[first + j] + dx) < (uint)image.width;
+                to[j] = inside ? b[c->at[first + j] + tap.x] : 0;
+            }
+        }
+    }
+}
+#else
+HELPER void fill_few(product_t p, global const float *restrict b, int n0, int k0, int steps,
+                     local float *restrict panel) {
+    for (int j = 0; j < COLUMNS; j++) {
+        global const float *from = b + (long)k0 * p.b_row + (long)(n0 + j) * p.b_column;
+        for (int kk = 0; kk < steps; kk++)
+            panel[kk * COLUMNS + j] = n0 + j < p.n ? from[(long)kk * p.b_row] : 0;
+    }
+}
+
+HELPER void fill(product_t p, image_t image, global const float *restrict b, global const int2 *restrict taps,
+                 local const columns_t *c, int n0, int k0, int steps, local float *restrict panel) {
+    if (READ_B == ANY || n0 + COLUMNS > p.n) {
+        fill_few(p, b, n0, k0, steps, panel);
+        return;
+    }
+    for (int kk = 0; kk < steps; kk++) {
+        global const float *from = b + (long)(k0 + kk) * p.b_row + n0;
+        VSTORE(VLOAD(0, from), 0, panel + kk * COLUMNS);
+        VSTORE(VLOAD(0, from + WIDE), 0, panel + kk * COLUMNS + WIDE);
+    }
+}
+#endif
+
+/* Adds the panel's steps, or begins with them, in TM rows from `row` on; past the last row of all, the last is taken. */
+HELPER void multiply(product_t p, global const float *restrict a, int row, int k0, int steps, int begins,
+                     local const float *restrict panel, local float *restrict sums) {
+#define START_ROW(r)                                                                                                   \
+    global const float *restrict a##r = a + (long)min(row + r, p.m - 1) * p.a_row + (long)k0 * A_STEP;                 \
+    VECTOR s##r##0 = begins ? (VECTOR)0 : VLOAD(0, sums + r * COLUMNS);                                                \
+    VECTOR s##r##1 = begins ? (VECTOR)0 : VLOAD(0, sums + r * COLUMNS + WIDE);
+#define MULTIPLY_ROW(r)                                                                                                \
+    {                                                                                                                  \
+        VECTOR x = (VECTOR)(a##r[(long)kk * A_STEP]);                                                                  \
+        s##r##0 = fma(x, b0, s##r##0);                                                                                 \
+        s##r##1 = fma(x, b1, s##r##1);                                                                                 \
+    }
+#define KEEP_ROW(r)                                                                                                    \
+    VSTORE(s##r##0, 0, sums + r * COLUMNS);                                                                            \
+    VSTORE(s##r##1, 0, sums + r * COLUMNS + WIDE);
+    EACH_ROW(START_ROW)
+    for (int kk = 0; kk < steps; kk++) {
+        VECTOR b0 = VLOAD(0, panel + kk * COLUMNS), b1 = VLOAD(0, panel + kk * COLUMNS + WIDE);
+        EACH_ROW(MULTIPLY_ROW)
+    }
+    EACH_ROW(KEEP_ROW)
+}
+
+/* A vector of results of a row, from `column` on. */
+HELPER void store(product_t p, finish_t f, int row, int column, int batch, local const float *sums,
+                  global const float *bias, global const float *residual, global float *c) {
+#if SPLIT
+    global float *to = c + ((long)get_group_id(2) * p.m + row) * p.n + column;
+    for (int j = 0; j < WIDE && column + j < p.n; j++)
+        to[j] = sums[j];
+#else
+    long line = (long)batch * p.m + row;
+    if (column + WIDE > p.n || (OUT_IMAGES && column % p.positions + WIDE > p.positions)) {
+        for (int j = 0; j < WIDE && column + j < p.n; j++) {
+            long at = place(p, batch, row, column + j);
+            c[at] = finish(sums[j], f, line, column + j, f.residual ? residual[at] : 0, bias);
+        }
+        return;
+    }
+    long at = place(p, batch, row, column);
+    VECTOR v = VLOAD(0, sums);
+    if (f.bias == 1)
+        v += bias[line % f.period];
+    if (f.bias == 2)
+        v += VLOAD(0, bias + column);
+    if (f.residual)
+        v += VLOAD(0, residual + at);
+    if (f.relu)
+        v = v < 0 ? (VECTOR)0 : v;
+    if (f.ceiling > 0)
+        v = v > f.ceiling ? (VECTOR)f.ceiling : v;
+    VSTORE(v, 0, c + at);
+#endif
+}
+
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void matmul_wide(
+    product_t p, finish_t f, image_t image, global const char *a_, long ao, global const char *b_, long bo,
+    global const char *taps_, long to, global const char *bias_, long biaso, global const char *residual_, long ro,
+    global char *c_, long co) {
+    local VECTOR panel_[2 * BK], sums_[2 * BM];
+    local columns_t columns;
+    local float *panel = (local float *)panel_, *sums = (local float *)sums_;
+    int n0 = get_group_id(0) * COLUMNS, m0 = get_group_id(1) * BM, rows = min(BM, p.m - m0);
+    int batch = get_group_id(2) / p.splits, split = get_group_id(2) % p.splits;
+    int k_begin = min(p.k, split * p.part), k_end = min(p.k, k_begin + p.part);
+    long a_at, b_at;
+    begin(p, batch, &a_at, &b_at);
+    global const float *a = (global const float *)(a_ + ao) + a_at, *b = (global const float *)(b_ + bo) + b_at;
+    global const int2 *taps = (global const int2 *)(taps_ + to);
+#if READ_B == PATCHES
+    find_columns(p, image, n0, &columns);
+#endif
+    int k0 = k_begin;
+    do { /* once at least: a part of k that is empty leaves zeros */
+        int steps = min(BK, k_end - k0);
+        fill(p, image, b, taps, &columns, n0, k0, steps, panel);
+        for (int i = 0; i < rows; i += TM)
+            multiply(p, a, m0 + i, k0, steps, k0 == k_begin, panel, sums + i * COLUMNS);
+        k0 += BK;
+    } while (k0 < k_end);
+    for (int i = 0; i < rows; i++) {
+        for (int j = 0; j < COLUMNS; j += WIDE)
+            store(p, f, m0 + i, n0 + j, batch, sums + i * COLUMNS + j, (global const float *)(bias_ + biaso),
+                  (global const float *)(residual_ + ro), (global float *)(c_ + co));
+    }
 }
 #elif defined(JOIN)
 /* Adds the partial sums [batch, split, m, n]. */

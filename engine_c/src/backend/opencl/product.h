@@ -15,6 +15,8 @@ typedef enum we_tile_reading {
 /* A way to cut a product among work items: one row of tiles.inc. */
 typedef struct we_opencl_tile {
     int32_t bm, bn, bk, tm, tn;
+    bool wide; /* for processors: bn and tn are vectors of the device */
+    double share;
 } we_opencl_tile;
 
 /* As image_t of matmul.cl. */
