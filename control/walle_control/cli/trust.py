@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from walle_control.cli import show
+from walle_control.cli.arguments import Subparsers, add_group, add_local
 from walle_control.config import CONFIG_FILE, load_config
 from walle_control.db.keyring import public_path, write_key
 from walle_control.db.sql import Connection
@@ -256,6 +257,16 @@ COMMANDS: tuple[tuple[str, Callable[[argparse.Namespace], int], str, str, bool],
     ),
     ("discard", discard, "forget what waits for signatures", "--data ./control", True),
 )  # fmt: skip
+
+
+def add_to(top: Subparsers) -> None:
+    """Add them to the command line."""
+    group = add_group(top, "trust", "the keys and roles that devices trust (docs/guide/security.md)")
+    for name, handler, text, example, on_folder in COMMANDS:
+        command = add_local(group, name, handler, text, example=example)
+        add_arguments(name, command)
+        if on_folder:
+            command.add_argument("--data", required=True, metavar="DIR", help="the data folder")
 
 
 def add_arguments(name: str, command: argparse.ArgumentParser) -> None:
