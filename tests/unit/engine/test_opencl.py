@@ -66,7 +66,8 @@ def _places(session: api.Session) -> set[str]:
 
 def _assert_as_cpu(model: api.Model, feeds: Mapping[str, Array], places: set[str]) -> None:
     session = model.session(backend="opencl")
-    got, want = session.run(feeds), model.session(backend="cpu").run(feeds)
+    exact = model.session(backend="cpu", precision="highest")
+    got, want = session.run(feeds), exact.run(feeds)
     assert _places(session) == places
     for name, value in want.items():
         found, expected = np.asarray(got[name]), np.asarray(value)
@@ -231,6 +232,86 @@ def test_steps_are_profiled() -> None:
     with session.profile() as profile:
         session.run(feeds)
     assert [step.candidate for step in profile.steps] == ["opencl"]
+
+
+def _convolutions(weights: list[Array]) -> tuple[api.Model, dict[str, Array]]:
+    """One behind the other, a pool between the first two; some depthwise, the last with a residual."""
+    builder = api.GraphBuilder("convolutions")
+    builder.input("x", "F32", (1, 16, 20, 21))
+    last = "x"
+    for index, value in enumerate(weights):
+        builder.weight(f"w{index}", value)
+        group = 1 if value.shape[1] > 1 else value.shape[0]
+        pads = [value.shape[2] // 2] * 4
+        builder.node("Conv", [last, f"w{index}"], [f"c{index}"], name=f"conv{index}", pads=pads, group=group)
+        builder.node("Relu", [f"c{index}"], [f"r{index}"], name=f"relu{index}")
+        last = f"r{index}"
+        if index == 0:
+            builder.node("MaxPool", [last], ["p"], name="pool", kernel_shape=[3, 3], pads=[1] * 4)
+            last = "p"
+    builder.node("Conv", [last, "w1"], ["c"], name="last", pads=[1] * 4, group=16)
+    builder.node("Add", ["c", last], ["y"], name="add")
+    builder.output("y")
+    return builder.finish(), {"x": _f(1, 16, 20, 21)}
+
+
+_SHAPES = ((16, 16, 3, 3), (16, 1, 3, 3), (16, 16, 1, 1))
+
+
+def _norm_error(got: object, want: object) -> float:
+    found, expected = (np.asarray(value, np.float64) for value in (got, want))
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+@needs_device
+def test_medium_stores_weights_and_images_in_16_bits() -> None:
+    model, feeds = _convolutions([_f(*shape) * np.float32(0.3) for shape in _SHAPES])
+    want = model.session(backend="cpu", precision="highest").run(feeds)["y"]
+    seen = {}
+    for precision in ("high", "medium"):
+        session = model.session(backend="opencl", precision=precision)
+        got = session.run(feeds)["y"]
+        explained = _explained(session)
+        seen[precision] = explained["device_memory"]
+        forms = [step["out"]["dtype"] for step in explained["steps"]]
+        assert forms == ["BF16" if precision == "medium" else "F32"] * 4 + ["F32"]
+        assert _norm_error(got, want) <= (2e-2 if precision == "medium" else 1e-5)
+    cpu = model.session(backend="cpu", precision="medium").run(feeds)["y"]
+    assert _norm_error(cpu, want) <= 2e-2
+    floats = sum(int(np.prod(shape)) for shape in _SHAPES)
+    assert seen["high"]["constant_bytes"] - seen["medium"]["constant_bytes"] == pytest.approx(
+        2 * floats, abs=3 * 256
+    )  # each begins at a multiple of 256
+    assert seen["medium"]["run_bytes"] < seen["high"]["run_bytes"]
+
+
+@needs_device
+def test_weights_that_are_halves_are_stored_as_such() -> None:
+    weights = [_f(*shape).astype(np.float16).astype(np.float32) for shape in _SHAPES]
+    model, feeds = _convolutions(weights)
+    others, _ = _convolutions([value + np.float32(1e-4) for value in weights])
+    session, wider = (m.session(backend="opencl", precision="highest") for m in (model, others))
+    got = session.run(feeds)["y"]
+    wider.run(feeds)
+    assert _norm_error(got, model.session(backend="cpu", precision="highest").run(feeds)["y"]) <= 1e-6
+    halves, floats = (_explained(s)["device_memory"]["constant_bytes"] for s in (session, wider))
+    assert halves < 0.6 * floats
+
+
+@needs_device
+def test_a_product_reads_constants_of_16_bits_in_any_order() -> None:
+    halves = _f(60, 44).astype(np.float16).astype(np.float32)
+    for op, inputs, attrs in (
+        ("MatMul", [_f(3, 33, 60)], {}),
+        ("Gemm", [_f(33, 44)], {"transB": 1}),
+        ("Gemm", [_f(60, 33)], {"transA": 1}),
+    ):
+        model, feeds = _model(op, inputs, (halves,), **attrs)
+        _assert_as_cpu(model, feeds, {"opencl"})
+        got = model.session(backend="opencl", precision="medium").run(feeds)["y0"]
+        np.testing.assert_allclose(
+            np.asarray(got), np.asarray(model.session(precision="highest").run(feeds)["y0"]), atol=1e-4
+        )  # what is a half already is not rounded
 
 
 def test_settings_are_checked() -> None:

@@ -61,7 +61,8 @@ static int32_t group_size(const we_opencl_tile *t) {
 }
 
 static size_t local_bytes(const we_opencl_device *d, const we_opencl_tile *t) {
-    int32_t floats = t->wide ? (t->bk + t->bm + 3) * columns_of(d, t) : 2 * t->bk * (t->bm + t->bn + 8);
+    int32_t floats =
+        t->wide ? (t->bk + t->bm + 3) * columns_of(d, t) + t->tm * t->bk : 2 * t->bk * (t->bm + t->bn + 8);
     return (size_t)floats * sizeof(float);
 }
 
@@ -190,8 +191,10 @@ static void record_heads(we_recorder *r, const we_opencl_product *q, int32_t spl
 
 static void add_options(const we_opencl_product *q, char *options, const char *more) {
     size_t used = strlen(options);
-    snprintf(options + used, WE_OPENCL_OPTIONS - used, " -DBATCH_RANK=%d -DOUT_IMAGES=%d%s",
-             q->p.batch_rank ? (int)q->p.batch_rank : 1, q->out_images, more);
+    snprintf(options + used, WE_OPENCL_OPTIONS - used,
+             " -DBATCH_RANK=%d -DOUT_IMAGES=%d -DA_IS=%s -DB_IS=%s -DC_IS=%s -DR_IS=%s%s",
+             q->p.batch_rank ? (int)q->p.batch_rank : 1, q->out_images, we_dtype_name(q->a_form),
+             we_dtype_name(q->b_form), we_dtype_name(q->c_form), we_dtype_name(q->residual_form), more);
 }
 
 static void record_join(we_recorder *r, const we_opencl_product *q, const we_opencl_cut *cut, int64_t bytes) {
@@ -214,8 +217,9 @@ static void write_tile(const we_opencl_product *q, const we_opencl_cut *cut, con
                        char *out, size_t room) {
     const we_opencl_tile *t = cut->tile;
     if (t->wide)
-        snprintf(out, room, " -DWIDE=%d -DBM=%d -DBK=%d -DTM=%d -DUNIT_A=%d -DREAD_B=%d -DSPLIT=%d",
-                 (int)d->width, (int)t->bm, (int)t->bk, (int)t->tm, q->p.a_column == 1,
+        snprintf(out, room,
+                 " -DWIDE=%d -DBM=%d -DBK=%d -DTM=%d -DUNIT_A=%d -DWIDE_A=%d -DREAD_B=%d -DSPLIT=%d",
+                 (int)d->width, (int)t->bm, (int)t->bk, (int)t->tm, q->p.a_column == 1, q->a_form == WE_F32,
                  q->read_b == WE_READ_PATCHES ? WE_READ_PATCHES
                  : q->p.b_column == 1         ? WE_READ_ACROSS
                                               : WE_READ_ANY,
@@ -315,19 +319,27 @@ static void record_plain(we_recorder *r, const we_opencl_product *q, we_dtype dt
     we_record_items(r, count, we_opencl_group(r));
 }
 
+/* An operand; a constant is stored as its values and the session's precision allow. */
+static we_spot operand_of(we_recorder *r, int32_t tensor, we_dtype *form) {
+    const we_tensor *t = &r->program->tensors[tensor];
+    return t->kind == WE_TENSOR_CONST && t->dtype == WE_F32 ? we_record_weights(r, t->data, t->count, form)
+                                                            : we_record_spot_of(r, tensor);
+}
+
 void we_opencl_matmul(we_recorder *r, const we_command *c) {
     we_dtype dtype = r->program->tensors[c->out].dtype;
-    we_opencl_product q = {.p = c->u.matmul,
-                           .a = we_record_spot_of(r, c->in[0]),
-                           .b = we_record_spot_of(r, c->in[1]),
-                           .c = we_record_spot_of(r, c->out)};
+    we_opencl_product q = {.p = c->u.matmul, .c = we_record_spot_of(r, c->out)};
     const we_matmul *p = &q.p;
     if (p->bias != WE_BIAS_NONE)
         q.bias = we_record_spot_of(r, c->in[2]);
     if (dtype != WE_F32 || p->k == 0) {
+        q.a = we_record_spot_of(r, c->in[0]);
+        q.b = we_record_spot_of(r, c->in[1]);
         record_plain(r, &q, dtype);
         return;
     }
+    q.a = operand_of(r, c->in[0], &q.a_form);
+    q.b = operand_of(r, c->in[1], &q.b_form);
     we_opencl_product_settle(&q);
     const we_opencl_cut cut = we_opencl_tuned(r, &q);
     we_opencl_product_record(r, &q, &cut);
