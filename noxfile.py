@@ -249,7 +249,7 @@ DEVICE_SUITES = (
     "tests/conformance/test_engine_ops.py", "tests/conformance/test_engine_types.py",
     "tests/conformance/test_module_ops.py", "tests/property/test_chains.py",
     "tests/property/test_convolution.py", "tests/property/test_geometry.py", "tests/property/test_indexed.py",
-    "tests/property/test_sequences.py", "tests/unit/engine/test_networks.py",
+    "tests/property/test_narrow.py", "tests/property/test_sequences.py", "tests/unit/engine/test_networks.py",
     "tests/unit/engine/test_opencl.py", "tests/unit/engine/test_placing.py",
     "tests/unit/engine/test_sequence_ops.py", "tests/unit/engine/test_vision_ops.py",
 )  # fmt: skip
@@ -257,8 +257,9 @@ DEVICE_SUITES = (
 
 @nox.session(name="engine-opencl")
 def engine_opencl(session: nox.Session) -> None:
-    """Run what holds for any back end on the first OpenCL device, and each atom there alone."""
-    _pytest(session, "tests/conformance/test_engine_ops.py", "-m", "slow_session", "-k", "device")
+    """Run what holds for any back end on the first OpenCL device, and each atom and cut of products alone."""
+    alone = ("tests/conformance/test_engine_ops.py", "tests/unit/engine/test_opencl.py")
+    _pytest(session, *alone, "-m", "slow_session", "-k", "test_a_device")
     session.run(
         sys.executable, "-m", "pytest", *DEVICE_SUITES, "-m", "not slow_session", *session.posargs,
         external=True, env={**os.environ, "WALLE_ENGINE_BACKEND": "opencl"},

@@ -74,7 +74,10 @@ def nats_server() -> Iterator[ServerProcess]:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test of an optimisation that ``WALLE_ENGINE_DISABLE`` or ``WALLE_ENGINE_ISA`` takes away."""
+    """Skip a test of what the environment takes away: an optimisation, an instruction set, the CPU."""
+    backend = os.environ.get("WALLE_ENGINE_BACKEND", "cpu")
+    if backend != "cpu" and any(item.iter_markers("of_cpu")):
+        pytest.skip(f"looks at what the CPU chooses, and sessions are of '{backend}'")
     off = set(os.environ.get("WALLE_ENGINE_DISABLE", "").split(","))
     off |= {"isa"} if os.environ.get("WALLE_ENGINE_ISA") else set()
     for marker in item.iter_markers("optimised"):

@@ -1,4 +1,5 @@
-# Text files as C strings: cmake -DOUT=FILE -P embed.cmake NAME=FILE...; NAME becomes `const char NAME[]`. As bytes, for
+# Text files as C strings: cmake -DOUT=FILE [-DINCLUDED=FILE;...] -P embed.cmake NAME=FILE...; NAME becomes
+# `const char NAME[]`, in which a line that includes one of INCLUDED is what that file holds. As bytes, for
 # strings of C have a shortest length that compilers must take.
 set(text "")
 math(EXPR last "${CMAKE_ARGC} - 1")
@@ -8,6 +9,12 @@ foreach(i RANGE 0 ${last})
   endif()
   set(name ${CMAKE_MATCH_1})
   file(READ ${CMAKE_MATCH_2} bytes HEX)
+  foreach(included ${INCLUDED})
+    get_filename_component(file ${included} NAME)
+    string(HEX "#include \"${file}\"\n" line)
+    file(READ ${included} its_bytes HEX)
+    string(REPLACE "${line}" "${its_bytes}" bytes "${bytes}")
+  endforeach()
   string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
   string(APPEND text "extern const char ${name}[];\nconst char ${name}[] = {${bytes}0};\n")
 endforeach()

@@ -1,9 +1,10 @@
 """The engine on an OpenCL device: what it computes beside the CPU, how fast beside a textbook and PyTorch.
 
 A product or convolution is timed inside a model that has many of them in a row, against one that has few:
-what copies and starting cost is the same in both. PyTorch runs where an interpreter of ``WALLE_BENCH_PEERS``
-has one that sees a CUDA device. Tasks run in processes of their own, as a kernel that fails takes the device
-from its process: the next one goes on behind it.
+what copies and starting cost is the same in both. The textbook's product of the same sizes takes turns with
+it; for a convolution it gets the matrix of patches for nothing. PyTorch runs where an interpreter of
+``WALLE_BENCH_PEERS`` has one that sees a CUDA device. Tasks run in processes of their own, as a kernel that
+fails takes the device from its process: the next one goes on behind it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 from measuring import Samples, interleave
 from peers.torch_cuda_shapes import CONVOLUTIONS, PRODUCTS
 from reporting import Cell, Grid, Report, Row
-from textbook_opencl import Textbook
+from textbook_opencl import TILES, Textbook
 from walle_engine import api, calibration
 from walle_engine.bench.peers import find_modules, interpreters
 
@@ -72,7 +73,6 @@ def _tasks() -> dict[str, Task]:
     tasks |= {f"family {row[0]}": partial(_check_family, *row) for row in _FAMILIES}
     tasks |= {f"network {name}": partial(_network, name) for name in NETS}
     tasks |= {f"product {n}": partial(_product, n) for n in PRODUCTS}
-    tasks |= {f"textbook {n}": partial(_textbook, n) for n in PRODUCTS}
     tasks |= {f"conv {c} {e} {t}": partial(_convolution, c, e, t) for c, e, t in CONVOLUTIONS}
     return tasks
 
@@ -106,7 +106,7 @@ def _in_processes(tasks: Mapping[str, Task], args: argparse.Namespace) -> dict[s
 
 def _is_larger(name: str, largest: int) -> bool:
     kind, *rest = name.split()
-    return kind in ("product", "textbook") and int(rest[0]) > largest
+    return kind == "product" and int(rest[0]) > largest
 
 
 _MARK = "result "
@@ -249,41 +249,40 @@ def _steps(session: api.Session, inputs: Mapping[str, Array]) -> list[str]:
     return lines
 
 
-def _chain_s(links: Callable[[int], api.Model], given: Mapping[str, Array], device: str) -> float:
-    """Seconds of one link."""
+def _link_s(
+    links: Callable[[int], api.Model], given: Mapping[str, Array], sizes: tuple[int, int, int], device: str
+) -> dict[str, float]:
+    """Seconds of one link, and of the textbook's product of m, n, k: that of its tiles that does better."""
     few, many = (links(count).session(backend=device, search="measure", search_s=60) for count in (FEW, MANY))
-    samples: dict[str, Samples] = interleave(
-        {"few": lambda: few.run(given), "many": lambda: many.run(given)}, turns=7
-    )
+    books = {tile: Textbook(int(device.partition(":")[2] or 0), tile).product(*sizes) for tile in TILES}
+    contestants: dict[str, Callable[[], object]] = {
+        "few": lambda: few.run(given),
+        "many": lambda: many.run(given),
+        **{f"textbook {tile}": book for tile, book in books.items()},
+    }
+    samples: dict[str, Samples] = interleave(contestants, turns=7)
     more_s = float(samples["many"].median_s - samples["few"].median_s)
-    return max(more_s, 1e-9) / (MANY - FEW)
+    textbook_s = min(float(samples[f"textbook {tile}"].median_s) for tile in TILES)
+    return {"walle": max(more_s, 1e-9) / (MANY - FEW), "textbook": textbook_s}
 
 
 def _product(n: int, device: str) -> dict[str, Any]:
-    return {"seconds": _chain_s(partial(_product_chain, n), {"x": _f(n, n)}, device)}
-
-
-def _textbook(n: int, device: str) -> dict[str, Any]:
-    return {"seconds": Textbook(int(device.partition(":")[2] or 0)).median_s(n)}
+    return {"seconds": _link_s(partial(_product_chain, n), {"x": _f(n, n)}, (n, n, n), device)}
 
 
 def _convolution(channels: int, extent: int, taps: int, device: str) -> dict[str, Any]:
-    x = _f(1, channels, extent, extent)
-    return {"seconds": _chain_s(partial(_conv_chain, channels, extent, taps), {"x": x}, device)}
+    x, sizes = _f(1, channels, extent, extent), (channels, extent * extent, channels * taps * taps)
+    return {"seconds": _link_s(partial(_conv_chain, channels, extent, taps), {"x": x}, sizes, device)}
 
 
-def _seconds(found: Mapping[str, Mapping[str, Any]], name: str) -> float:
-    return float(found.get(name, {}).get("seconds", 0.0))
+def _seconds(found: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, float]:
+    return dict(found.get(name, {}).get("seconds", {}))
 
 
 def _products(found: Mapping[str, Mapping[str, Any]], torch: Mapping[str, float]) -> Grid:
     grid = Grid(SECTION, "products of square matrices", "ms")
     for n in PRODUCTS:
-        cells = {
-            "walle": _seconds(found, f"product {n}"),
-            "textbook": _seconds(found, f"textbook {n}"),
-            "PyTorch": torch.get(f"product {n}", 0.0),
-        }
+        cells = _seconds(found, f"product {n}") | {"PyTorch": torch.get(f"product {n}", 0.0)}
         _put_row(grid, f"{n}", cells, 1e3, 2 * n**3)
     return grid
 
@@ -293,7 +292,7 @@ def _convolutions(found: Mapping[str, Mapping[str, Any]], torch: Mapping[str, fl
     for channels, extent, taps in CONVOLUTIONS:
         name = f"conv {channels} {extent} {taps}"
         flop = 2 * channels * channels * taps * taps * extent * extent
-        cells = {"walle": _seconds(found, name), "PyTorch": torch.get(name, 0.0)}
+        cells = _seconds(found, name) | {"PyTorch": torch.get(name, 0.0)}
         _put_row(grid, f"{channels} x {extent}, {taps} x {taps}", cells, 1e6, flop)
     return grid
 

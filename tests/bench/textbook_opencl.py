@@ -1,41 +1,43 @@
-"""A product of the textbook on an OpenCL device: 16 x 16 tiles in local memory, one result a work item.
+"""A product of the textbook on an OpenCL device: square tiles in local memory, one result a work item.
 
 Called through ctypes, so that the library is all it needs. Source: NVIDIA, "OpenCL Best Practices Guide", the
-coalesced product with shared tiles.
+coalesced product with shared tiles; here for any sizes.
 """
 
 from __future__ import annotations
 
 import ctypes
-import statistics
-import time
+from collections.abc import Callable
 from typing import Any
 
 _SOURCE = b"""
-kernel __attribute__((reqd_work_group_size(16, 16, 1))) void product(int n, global const float *a,
-                                                                    global const float *b, global float *c) {
-    local float ta[16][16], tb[16][16];
+kernel __attribute__((reqd_work_group_size(TILE, TILE, 1))) void product(
+    int m, int n, int k, global const float *a, global const float *b, global float *c) {
+    local float ta[TILE][TILE], tb[TILE][TILE];
     int x = get_local_id(0), y = get_local_id(1), column = get_global_id(0), row = get_global_id(1);
     float sum = 0;
-    for (int k = 0; k < n; k += 16) {
-        ta[y][x] = a[row * n + k + x];
-        tb[y][x] = b[(k + y) * n + column];
+    for (int first = 0; first < k; first += TILE) {
+        ta[y][x] = row < m && first + x < k ? a[row * k + first + x] : 0;
+        tb[y][x] = column < n && first + y < k ? b[(first + y) * n + column] : 0;
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int i = 0; i < 16; i++)
+        for (int i = 0; i < TILE; i++)
             sum += ta[y][i] * tb[i][x];
         barrier(CLK_LOCAL_MEM_FENCE);
     }
-    c[row * n + column] = sum;
+    if (row < m && column < n)
+        c[row * n + column] = sum;
 }
 """
 _TYPES = (1 << 2, 1 << 3, 1 << 1)  # GPUs first, as walle_engine.api.devices() has them
-_CALLS = 5
+_READ_WRITE = ctypes.c_uint64(1)
+TILES = (16, 32)
 
 
 class Textbook:
-    """The kernel, built for the device of that number."""
+    """The kernel with tiles of one size, built for the device of that number."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, tile: int) -> None:
+        self._tile = tile
         self._cl = ctypes.CDLL("libOpenCL.so.1")
         for name in (
             "CreateContext",
@@ -57,7 +59,8 @@ class Textbook:
         program = ctypes.c_void_p(
             self._cl.clCreateProgramWithSource(self._context, 1, ctypes.byref(text), None, code)
         )
-        self._do("clBuildProgram", program, 1, ctypes.byref(device), b"", None, None)
+        options = f"-DTILE={tile}".encode()
+        self._do("clBuildProgram", program, 1, ctypes.byref(device), options, None, None)
         self._kernel = ctypes.c_void_p(self._cl.clCreateKernel(program, b"product", code))
 
     def _do(self, name: str, *args: Any) -> None:
@@ -77,28 +80,26 @@ class Textbook:
                 found += ids[: devices.value] if code == 0 else []
         return found
 
-    def median_s(self, n: int, turns: int = 7) -> float:
-        """Seconds of a product of n x n, a multiple of 16, several in a row."""
-        code, size = ctypes.byref(ctypes.c_int()), ctypes.c_size_t(4 * n * n)
+    def product(self, m: int, n: int, k: int) -> Callable[[], None]:
+        """What makes one product of m x k and k x n, and waits; what is in the operands is left open."""
+        code = ctypes.byref(ctypes.c_int())
         buffers = [
-            ctypes.c_void_p(self._cl.clCreateBuffer(self._context, ctypes.c_uint64(1), size, None, code))
-            for _ in range(3)
+            ctypes.c_void_p(
+                self._cl.clCreateBuffer(self._context, _READ_WRITE, ctypes.c_size_t(4 * count), None, code)
+            )
+            for count in (m * k, k * n, m * n)
         ]
-        extent = ctypes.c_int(n)
-        self._do("clSetKernelArg", self._kernel, 0, ctypes.c_size_t(4), ctypes.byref(extent))
-        for index, buffer in enumerate(buffers):
-            self._do("clSetKernelArg", self._kernel, index + 1, ctypes.c_size_t(8), ctypes.byref(buffer))
-        times = []
-        for _ in range(turns + 1):
-            start = time.perf_counter()
-            for _ in range(_CALLS):
-                self._launch(n)
-            self._do("clFinish", self._queue)
-            times.append((time.perf_counter() - start) / _CALLS)
-        for buffer in buffers:
-            self._do("clReleaseMemObject", buffer)
-        return statistics.median(times[1:])
+        arguments = [*map(ctypes.c_int, (m, n, k)), *buffers]
+        for index, value in enumerate(arguments):
+            size = ctypes.c_size_t(ctypes.sizeof(value))
+            self._do("clSetKernelArg", self._kernel, index, size, ctypes.byref(value))
+        whole = (ctypes.c_size_t * 2)(*(-(-count // self._tile) * self._tile for count in (n, m)))
+        group = (ctypes.c_size_t * 2)(self._tile, self._tile)
 
-    def _launch(self, n: int) -> None:
-        whole, group = (ctypes.c_size_t * 2)(n, n), (ctypes.c_size_t * 2)(16, 16)
-        self._do("clEnqueueNDRangeKernel", self._queue, self._kernel, 2, None, whole, group, 0, None, None)
+        def run() -> None:
+            self._do(
+                "clEnqueueNDRangeKernel", self._queue, self._kernel, 2, None, whole, group, 0, None, None
+            )
+            self._do("clFinish", self._queue)
+
+        return run

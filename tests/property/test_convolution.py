@@ -116,6 +116,7 @@ def _steps(session: api.Session) -> list[str]:
     return [step["command"] for step in session.explain()["steps"]]
 
 
+@pytest.mark.of_cpu
 @pytest.mark.optimised("merge", "vertical", "claims", "fuse", "isa")
 @pytest.mark.parametrize("tail", ["Relu", "Clip", ""])
 def test_what_follows_a_convolution_is_part_of_it(tail: str) -> None:
@@ -159,6 +160,7 @@ def test_layouts_meet_between_convolutions() -> None:
     assert "raster" not in _steps(session)
 
 
+@pytest.mark.of_cpu
 @pytest.mark.optimised("merge", "vertical", "claims", "fuse", "reuse", "isa")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("batch", [1, 3])
@@ -222,6 +224,7 @@ def test_small_filters_keep_the_precision_asked_for(case: dict[str, Any]) -> Non
         assert wrong <= bound * max(float(np.linalg.norm(want)), usual)
 
 
+@pytest.mark.of_cpu
 @pytest.mark.optimised("claims")
 def test_winograd_is_left_alone_where_the_precision_is_highest() -> None:
     case = {
@@ -238,6 +241,7 @@ def test_winograd_is_left_alone_where_the_precision_is_highest() -> None:
     assert any(function.startswith("conv_winograd") for function in functions["high"])
 
 
+@pytest.mark.of_cpu
 @pytest.mark.optimised("claims", "isa")
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize(

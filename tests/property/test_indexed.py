@@ -107,6 +107,7 @@ def test_the_first_index_outside_is_named_either_way(search: str) -> None:
     assert "index 7 is outside an axis of 5" in said  # type: ignore[operator]
 
 
+@pytest.mark.of_cpu
 def test_only_the_search_chooses_pieces() -> None:
     builder = api.GraphBuilder("g")
     builder.input("x", "F32", [8])

@@ -478,6 +478,9 @@ def _print_placing(program: Mapping[str, Any]) -> None:
         _print_table(["node", "op", "cpu µs", "device µs", "runs on"], rows)
     if placing is not None or program["backend"] != "cpu":
         print(f"copies in a run: {copies['to_device']} to the device, {copies['to_host']} back")
+    if memory := program.get("device_memory"):
+        constants, run = (format_bytes(memory[name]) for name in ("constant_bytes", "run_bytes"))
+        print(f"memory of the device: {constants} of constants, {run} for each run")
 
 
 def _print_regrets(found: Sequence[Regret]) -> None:

@@ -11,7 +11,7 @@
 typedef struct narrowing {
     const we_program *program;
     bool *may; /* per root */
-    bool changed;
+    bool cpu_can, changed;
 } narrowing;
 
 static bool *flag_of(const narrowing *n, int32_t tensor) {
@@ -42,7 +42,8 @@ static void tie(narrowing *n, const int32_t *tensors, size_t count) {
 
 static void visit_claim(narrowing *n, const we_command *command) {
     const we_claim_methods *claim = we_claim_of(command);
-    const we_narrow can = claim->narrows ? claim->narrows(command) : (we_narrow){0};
+    const bool has = claim->narrows && (command->away || n->cpu_can);
+    const we_narrow can = has ? claim->narrows(command) : (we_narrow){0};
     const int32_t image = command->in[0], residual = command->in[1], result = command->out;
     for (size_t i = 0; i < we_command_reads(command); i++) {
         int32_t tensor = we_command_read(command, i);
@@ -71,6 +72,10 @@ static void visit_other(narrowing *n, const we_command *command) {
         forbid(n, we_command_read(command, i));
     for (size_t i = 0; i < we_command_writes(command); i++)
         forbid(n, we_command_write(command, i));
+    if (command->kind != WE_COMMAND_LOOP)
+        return;
+    for (size_t c = 0; c < command->u.loop.body_count; c++) /* what an iteration makes for itself */
+        visit_other(n, &command->u.loop.body[c]);
 }
 
 static void visit(narrowing *n, const we_command *command) {
@@ -82,9 +87,10 @@ static void visit(narrowing *n, const we_command *command) {
         visit_other(n, command);
 }
 
-we_status we_plan_narrow(we_program *program, const bool *kept, we_error *err) {
+we_status we_plan_narrow(we_program *program, bool cpu_can, const bool *kept, we_error *err) {
     int64_t offset;
-    narrowing n = {.program = program, .may = we_memory_new(program->tensor_count * sizeof *n.may)};
+    narrowing n = {
+        .program = program, .may = we_memory_new(program->tensor_count * sizeof *n.may), .cpu_can = cpu_can};
     if (!n.may)
         return we_error_no_memory(err);
     for (size_t t = 0; t < program->tensor_count; t++) {

@@ -31,9 +31,9 @@ we_status we_plan_place(we_program *program, const bool *kept, we_error *err);
 /* Element-wise commands over one shape whose results nobody else reads become one command. */
 we_status we_plan_chain(we_program *program, const bool *kept, we_error *err);
 
-/* Store as bfloat16 what is between products that round it (narrow.c). Kernels are chosen; nothing is
- * prepared yet. */
-we_status we_plan_narrow(we_program *program, const bool *kept, we_error *err);
+/* Store as bfloat16 what is between products that round it (narrow.c), on a device, and on the CPU where that
+ * has kernels for it. Kernels are chosen; nothing is prepared yet. */
+we_status we_plan_narrow(we_program *program, bool cpu_can, const bool *kept, we_error *err);
 
 /* Element-wise results take over the memory of an operand that dies with them. */
 we_status we_plan_in_place(we_program *program, const bool *kept, we_error *err);

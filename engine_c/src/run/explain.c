@@ -237,7 +237,7 @@ static void put_placing(text *t, const we_graph *graph, const we_settings *setti
     put(t, "]},");
 }
 
-/* How many tensors are copied between the CPU and the device in a run. */
+/* How many tensors are copied between the CPU and the device in a run, and what a device holds. */
 static void put_copies(text *t, const we_prepared *prepared) {
     size_t to_device = 0, to_host = 0;
     for (size_t i = 0; prepared->offload && i < prepared->offload->step_count; i++) {
@@ -245,6 +245,10 @@ static void put_copies(text *t, const we_prepared *prepared) {
         to_host += prepared->offload->steps[i].kind == WE_STEP_TO_HOST;
     }
     put(t, "\"copies\":{\"to_device\":%zu,\"to_host\":%zu},", to_device, to_host);
+    if (prepared->offload)
+        put(t, "\"device_memory\":{\"constant_bytes\":%lld,\"run_bytes\":%lld},",
+            (long long)we_opencl_score_constant_bytes(prepared->offload->score),
+            (long long)we_opencl_score_bytes(prepared->offload->score));
 }
 
 we_status we_explain(const we_graph *graph, const we_settings *settings, const we_prepared *prepared,

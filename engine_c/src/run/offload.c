@@ -85,25 +85,25 @@ static int64_t planned(const void *plan, int32_t root) {
     return ((const we_plan *)plan)->spans[root].offset;
 }
 
-static we_status fill(we_offload *offload, we_opencl_device *device, const we_opencl_parameters *parameters,
+static we_status fill(we_offload *offload, we_opencl_device *device, const we_opencl_manner *manner,
                       we_program *program, const we_plan *plan, const int32_t *outputs, size_t output_count,
-                      double tune_until_s, state *states, bool *here, we_error *err) {
+                      state *states, bool *here, we_error *err) {
     scheduler s = {program, offload, states};
     for (size_t c = 0; c < program->command_count; c++)
         here[c] = program->commands[c].away;
     WE_TRY(schedule(&s, outputs, output_count, err));
-    return we_opencl_score_new(device, parameters, program, here, planned, plan, plan->arena_bytes,
-                               tune_until_s, &offload->score, err);
+    return we_opencl_score_new(device, manner, program, here, planned, plan, plan->arena_bytes,
+                               &offload->score, err);
 }
 
-we_status we_offload_new(we_opencl_device *device, const we_opencl_parameters *parameters,
-                         we_program *program, const we_plan *plan, const int32_t *outputs,
-                         size_t output_count, double tune_until_s, we_offload **out, we_error *err) {
+we_status we_offload_new(we_opencl_device *device, const we_opencl_manner *manner, we_program *program,
+                         const we_plan *plan, const int32_t *outputs, size_t output_count, we_offload **out,
+                         we_error *err) {
     we_offload *offload = we_memory_new(sizeof *offload);
     state *states = we_memory_new(program->tensor_count * sizeof *states);
     bool *here = we_memory_new(program->command_count * sizeof *here);
-    we_status status = offload && states && here ? fill(offload, device, parameters, program, plan, outputs,
-                                                        output_count, tune_until_s, states, here, err)
+    we_status status = offload && states && here ? fill(offload, device, manner, program, plan, outputs,
+                                                        output_count, states, here, err)
                                                  : we_error_no_memory(err);
     we_memory_free(states);
     we_memory_free(here);

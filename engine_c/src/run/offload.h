@@ -25,9 +25,9 @@ typedef struct we_offload {
 } we_offload;
 
 /* For commands whose `away` is settled. */
-we_status we_offload_new(we_opencl_device *device, const we_opencl_parameters *parameters,
-                         we_program *program, const we_plan *plan, const int32_t *outputs,
-                         size_t output_count, double tune_until_s, we_offload **out, we_error *err);
+we_status we_offload_new(we_opencl_device *device, const we_opencl_manner *manner, we_program *program,
+                         const we_plan *plan, const int32_t *outputs, size_t output_count, we_offload **out,
+                         we_error *err);
 void we_offload_free(we_offload *offload);
 
 #endif

@@ -563,8 +563,9 @@ static we_status choose(const builder *b, we_prepared *prepared, const bool *kep
         const we_alternative *wanted = choice_of(b, command->node);
         choose_command(b, wanted ? wanted->candidate : NULL, command);
     }
-    if (has_narrow(b) && !(settings->flags & WE_SESSION_NO_FUSE))
-        WE_TRY(we_plan_narrow(program, kept, b->err));
+    bool medium = b->machine.precision == WE_PRECISION_MEDIUM && !(settings->flags & WE_SESSION_NO_FUSE);
+    if (medium && (b->away || has_narrow(b)))
+        WE_TRY(we_plan_narrow(program, has_narrow(b), kept, b->err));
     for (size_t c = 0; c < program->command_count; c++) {
         we_command *command = &program->commands[c];
         if (command->away)
@@ -592,9 +593,11 @@ static we_status plan(builder *b, we_prepared *prepared, bool *kept, bool *exter
     mark_direct(program, b->graph->output_count, prepared->outputs, prepared->direct, external);
     WE_TRY(list_moving(b, prepared, external));
     WE_TRY(we_plan_memory(program, kept, external, scratch_bytes, reuse, &prepared->plan, b->err));
-    return b->away ? we_offload_new(b->settings->device, &b->settings->device_parameters, program,
-                                    &prepared->plan, prepared->outputs, b->graph->output_count,
-                                    tune_until_s(b->settings), &prepared->offload, b->err)
+    const we_opencl_manner manner = {.parameters = b->settings->device_parameters,
+                                     .tune_until_s = tune_until_s(b->settings),
+                                     .narrow = b->machine.precision == WE_PRECISION_MEDIUM};
+    return b->away ? we_offload_new(b->settings->device, &manner, program, &prepared->plan, prepared->outputs,
+                                    b->graph->output_count, &prepared->offload, b->err)
                    : WE_OK;
 }
 

@@ -66,7 +66,8 @@ def _places(session: api.Session) -> set[str]:
 
 def _assert_as_cpu(model: api.Model, feeds: Mapping[str, Array], places: set[str]) -> None:
     session = model.session(backend="opencl")
-    got, want = session.run(feeds), model.session(backend="cpu").run(feeds)
+    exact = model.session(backend="cpu", precision="highest")
+    got, want = session.run(feeds), exact.run(feeds)
     assert _places(session) == places
     for name, value in want.items():
         found, expected = np.asarray(got[name]), np.asarray(value)
@@ -89,6 +90,8 @@ CASES: dict[str, tuple[str, list[Array], tuple[Array, ...], dict[str, Any]]] = {
     "product of odd sizes": ("MatMul", [_f(5, 7), _f(7, 3)], (), {}),
     "product of doubles": ("MatMul", [_f(5, 7).astype(np.float64), _f(7, 3).astype(np.float64)], (), {}),
     "product with a long sum": ("MatMul", [_f(2, 2048)], (_f(2048, 3),), {}),
+    "product of several panels": ("MatMul", [_f(50, 300)], (_f(300, 70),), {}),
+    "product of columns": ("Gemm", [_f(40, 14), _f(33, 40), _f(33)], (), {"transA": 1, "transB": 1}),
     "sum": ("ReduceSum", [_f(3, 500)], (np.array([1]),), {}),
     "largest of columns": ("ReduceMax", [_f(50, 6)], (np.array([0]),), {}),
     "place of the largest": ("ArgMax", [_f(4, 9, 3)], (), {"axis": 1}),
@@ -98,6 +101,7 @@ CASES: dict[str, tuple[str, list[Array], tuple[Array, ...], dict[str, Any]]] = {
     "indexed read": ("Gather", [_f(4, 6)], (_INDICES,), {}),
     "indexed write": ("ScatterElements", [_f(4, 2), _f(2, 2)], (), {"reduction": "add"}),
     "convolution": ("Conv", [_f(2, 6, 9, 7)], (_f(8, 6, 3, 3), _f(8)), {"pads": [1, 0, 2, 1]}),
+    "convolution of long rows": ("Conv", [_f(2, 3, 5, 40)], (_f(7, 3, 3, 3),), {"pads": [1, 1, 1, 1]}),
     "convolution of points": ("Conv", [_f(2, 8, 4, 4)], (_f(12, 8, 1, 1),), {}),
     "convolution of groups": ("Conv", [_f(1, 40, 6, 6)], (_f(40, 20, 3, 3),), {"group": 2}),
     "depthwise convolution": ("Conv", [_f(1, 8, 6, 6)], (_f(8, 1, 3, 3),), {"group": 8}),
@@ -230,6 +234,86 @@ def test_steps_are_profiled() -> None:
     assert [step.candidate for step in profile.steps] == ["opencl"]
 
 
+def _convolutions(weights: list[Array]) -> tuple[api.Model, dict[str, Array]]:
+    """One behind the other, a pool between the first two; some depthwise, the last with a residual."""
+    builder = api.GraphBuilder("convolutions")
+    builder.input("x", "F32", (1, 16, 20, 21))
+    last = "x"
+    for index, value in enumerate(weights):
+        builder.weight(f"w{index}", value)
+        group = 1 if value.shape[1] > 1 else value.shape[0]
+        pads = [value.shape[2] // 2] * 4
+        builder.node("Conv", [last, f"w{index}"], [f"c{index}"], name=f"conv{index}", pads=pads, group=group)
+        builder.node("Relu", [f"c{index}"], [f"r{index}"], name=f"relu{index}")
+        last = f"r{index}"
+        if index == 0:
+            builder.node("MaxPool", [last], ["p"], name="pool", kernel_shape=[3, 3], pads=[1] * 4)
+            last = "p"
+    builder.node("Conv", [last, "w1"], ["c"], name="last", pads=[1] * 4, group=16)
+    builder.node("Add", ["c", last], ["y"], name="add")
+    builder.output("y")
+    return builder.finish(), {"x": _f(1, 16, 20, 21)}
+
+
+_SHAPES = ((16, 16, 3, 3), (16, 1, 3, 3), (16, 16, 1, 1))
+
+
+def _norm_error(got: object, want: object) -> float:
+    found, expected = (np.asarray(value, np.float64) for value in (got, want))
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+@needs_device
+def test_medium_stores_weights_and_images_in_16_bits() -> None:
+    model, feeds = _convolutions([_f(*shape) * np.float32(0.3) for shape in _SHAPES])
+    want = model.session(backend="cpu", precision="highest").run(feeds)["y"]
+    seen = {}
+    for precision in ("high", "medium"):
+        session = model.session(backend="opencl", precision=precision)
+        got = session.run(feeds)["y"]
+        explained = _explained(session)
+        seen[precision] = explained["device_memory"]
+        forms = [step["out"]["dtype"] for step in explained["steps"]]
+        assert forms == ["BF16" if precision == "medium" else "F32"] * 4 + ["F32"]
+        assert _norm_error(got, want) <= (2e-2 if precision == "medium" else 1e-5)
+    cpu = model.session(backend="cpu", precision="medium").run(feeds)["y"]
+    assert _norm_error(cpu, want) <= 2e-2
+    floats = sum(int(np.prod(shape)) for shape in _SHAPES)
+    assert seen["high"]["constant_bytes"] - seen["medium"]["constant_bytes"] == pytest.approx(
+        2 * floats, abs=3 * 256
+    )  # each begins at a multiple of 256
+    assert seen["medium"]["run_bytes"] < seen["high"]["run_bytes"]
+
+
+@needs_device
+def test_weights_that_are_halves_are_stored_as_such() -> None:
+    weights = [_f(*shape).astype(np.float16).astype(np.float32) for shape in _SHAPES]
+    model, feeds = _convolutions(weights)
+    others, _ = _convolutions([value + np.float32(1e-4) for value in weights])
+    session, wider = (m.session(backend="opencl", precision="highest") for m in (model, others))
+    got = session.run(feeds)["y"]
+    wider.run(feeds)
+    assert _norm_error(got, model.session(backend="cpu", precision="highest").run(feeds)["y"]) <= 1e-6
+    halves, floats = (_explained(s)["device_memory"]["constant_bytes"] for s in (session, wider))
+    assert halves < 0.6 * floats
+
+
+@needs_device
+def test_a_product_reads_constants_of_16_bits_in_any_order() -> None:
+    halves = _f(60, 44).astype(np.float16).astype(np.float32)
+    for op, inputs, attrs in (
+        ("MatMul", [_f(3, 33, 60)], {}),
+        ("Gemm", [_f(33, 44)], {"transB": 1}),
+        ("Gemm", [_f(60, 33)], {"transA": 1}),
+    ):
+        model, feeds = _model(op, inputs, (halves,), **attrs)
+        _assert_as_cpu(model, feeds, {"opencl"})
+        got = model.session(backend="opencl", precision="medium").run(feeds)["y0"]
+        np.testing.assert_allclose(
+            np.asarray(got), np.asarray(model.session(precision="highest").run(feeds)["y0"]), atol=1e-4
+        )  # what is a half already is not rounded
+
+
 def test_settings_are_checked() -> None:
     model, _ = _model("Erf", [_f(4)])
     for backend in ("gpu", "opencl:", "opencl:x", "cpu:0", "auto:y"):
@@ -297,6 +381,54 @@ def test_timed_products_are_kept_and_bad_lines_passed_over(tmp_path: Path) -> No
     for text in (path.read_text().replace(" ", " 99 "), "no numbers here", "x" * 5000):
         path.write_text(text)
         run()
+
+
+_CUTS = """
+import numpy as np
+from walle_engine import api
+random = np.random.default_rng(0)
+values = lambda *shape: random.standard_normal(shape).astype(np.float32)
+
+def check(op, inputs, weights=(), **attrs):
+    builder = api.GraphBuilder(op)
+    names = [f"x{i}" for i in range(len(inputs))] + [f"w{i}" for i in range(len(weights))]
+    for name, value in zip(names, inputs):
+        builder.input(name, "F32", value.shape)
+    for name, value in zip(names[len(inputs):], weights):
+        builder.weight(name, value)
+    builder.node(op, names, ["y"], name="node", **attrs)
+    builder.output("y")
+    model, feeds = builder.finish(), dict(zip(names, inputs))
+    got = model.session(backend="opencl", search="measure", search_s=0.02).run(feeds)["y"]
+    want = model.session(backend="cpu", precision="highest").run(feeds)["y"]
+    np.testing.assert_allclose(np.asarray(got), np.asarray(want), rtol=3e-5, atol=1e-4)
+
+check("MatMul", [values(2, 33, 520), values(2, 520, 35)])
+check("MatMul", [values(1, 700), values(700, 90)])
+check("Gemm", [values(300, 21), values(67, 300), values(67)], transA=1, transB=1)
+check("Conv", [values(2, 30, 6, 37)], [values(21, 30, 3, 3), values(21)], pads=[1, 1, 1, 1])
+check("Conv", [values(2, 40, 9, 7)], [values(24, 20, 3, 3)], group=2, strides=[2, 1])
+check("Conv", [values(3, 260, 5, 5)], [values(20, 260, 1, 1), values(20)])
+"""
+
+
+@needs_device
+@pytest.mark.slow_session
+def test_a_device_computes_products_cut_in_every_way(tmp_path: Path) -> None:
+    environment = {**os.environ, "WALLE_CACHE_HOME": str(tmp_path), "WALLE_ENGINE_CALIBRATION": ""}
+
+    def run() -> None:
+        subprocess.run([sys.executable, "-c", _CUTS], env=environment, check=True, timeout=300)
+
+    run()
+    (path,) = (tmp_path / "opencl").glob("tuned-*.txt")
+    keys = [line.split()[0] for line in path.read_text().splitlines()]
+    assert len(keys) == 6
+    rows = re.findall(r"^WE_OPENCL_\w+_ROW\(", (_SRC / "opencl" / "tiles.inc").read_text(), re.MULTILINE)
+    for tile in range(len(rows)):  # those that the device has not are passed over
+        for splits in (1, 2, 4):
+            path.write_text("".join(f"{key} {tile} {splits}\n" for key in keys))
+            run()
 
 
 # ---- No more kernels than the op table asks for ------------------------------------------------------------

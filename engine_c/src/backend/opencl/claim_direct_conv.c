@@ -1,8 +1,10 @@
 /* Convolutions whose groups have few channels, as depthwise ones: a product would be too narrow for its
  * tiles. */
+#include <stdio.h>
 #include <string.h>
 
 #include "backend/opencl/window.h"
+#include "base/dtype.h"
 
 enum {
     FEW = 16, /* channels times filters of a group */
@@ -37,17 +39,23 @@ static void record(we_recorder *r, const we_command *c) {
     const parameters *p = c->u.claim.parameters;
     const we_conv *conv = &p->conv;
     int64_t filters = conv->group * conv->filters;
+    const we_tensor *tensors = r->program->tensors;
+    we_dtype form;
     char options[WE_OPENCL_OPTIONS];
     after f = {c->u.claim.ceiling, conv->bias != NULL, c->u.claim.relu, c->in[1] >= 0};
     we_spot in = we_record_spot_of(r, c->in[0]);
     we_opencl_options(r, WE_F32, options);
-    strcat(options, " -DPOOL=0");
+    we_spot weights = we_record_weights(r, conv->weights, filters * conv->channels * conv->w.taps, &form);
+    size_t used = strlen(options);
+    snprintf(options + used, sizeof options - used, " -DPOOL=0 -DX_IS=%s -DW_IS=%s -DR_IS=%s -DQ_IS=%s",
+             we_dtype_name(tensors[c->in[0]].dtype), we_dtype_name(form),
+             we_dtype_name(tensors[f.residual ? c->in[1] : c->out].dtype),
+             we_dtype_name(tensors[c->out].dtype));
     we_record_kernel(r, we_cl_window, options, "direct_conv");
     we_record_bytes(r, &p->window, sizeof p->window);
     we_record_bytes(r, &f, sizeof f);
     we_record_spot(r, in);
-    we_record_spot(r, we_record_constant(r, conv->weights,
-                                         (size_t)(filters * conv->channels * conv->w.taps) * sizeof(float)));
+    we_record_spot(r, weights);
     we_record_spot(r, f.bias ? we_record_constant(r, conv->bias, (size_t)filters * sizeof(float)) : in);
     we_record_spot(r, f.residual ? we_record_spot_of(r, c->in[1]) : in);
     we_record_tensor(r, c->out);
@@ -55,4 +63,4 @@ static void record(we_recorder *r, const we_command *c) {
 }
 
 const we_claim_methods we_claim_direct_conv = {
-    .accept = accept, .work = work, .record = record, .fuses = true};
+    .accept = accept, .work = work, .record = record, .narrows = we_opencl_narrows, .fuses = true};

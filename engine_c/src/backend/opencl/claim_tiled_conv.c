@@ -99,13 +99,17 @@ static void record(we_recorder *r, const we_command *c) {
     const we_conv *conv = &p->conv;
     we_opencl_product q = p->product;
     int64_t filters = conv->group * conv->filters;
-    q.a = we_record_constant(r, conv->weights, (size_t)(filters * q.p.k) * sizeof(float));
+    q.a = we_record_weights(r, conv->weights, filters * q.p.k, &q.a_form);
     q.b = we_record_spot_of(r, c->in[0]);
+    q.b_form = r->program->tensors[c->in[0]].dtype;
     q.c = we_record_spot_of(r, c->out);
+    q.c_form = r->program->tensors[c->out].dtype;
     if (conv->bias)
         q.bias = we_record_constant(r, conv->bias, (size_t)filters * sizeof(float));
-    if (c->in[1] >= 0)
+    if (c->in[1] >= 0) {
         q.residual = we_record_spot_of(r, c->in[1]);
+        q.residual_form = r->program->tensors[c->in[1]].dtype;
+    }
     if (p->taps)
         q.taps = we_record_constant(r, p->taps, (size_t)q.p.k * 2 * sizeof *p->taps);
     q.p.relu = c->u.claim.relu;
@@ -116,4 +120,4 @@ static void record(we_recorder *r, const we_command *c) {
 }
 
 const we_claim_methods we_claim_tiled_conv = {
-    .accept = accept, .work = work, .record = record, .fuses = true};
+    .accept = accept, .work = work, .record = record, .narrows = we_opencl_narrows, .fuses = true};

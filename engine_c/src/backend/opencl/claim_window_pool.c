@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backend/opencl/window.h"
+#include "base/dtype.h"
 #include "graph/opspec.h"
 
 typedef struct parameters {
@@ -30,11 +31,13 @@ static we_work work(const void *given) {
 
 static void record(we_recorder *r, const we_command *c) {
     const parameters *p = c->u.claim.parameters;
+    const we_tensor *tensors = r->program->tensors;
     char options[WE_OPENCL_OPTIONS];
     we_opencl_options(r, WE_F32, options);
     size_t used = strlen(options);
-    snprintf(options + used, sizeof options - used, " -DPOOL=1 -DAVERAGE=%d -DCOUNT_PADDING=%d", p->average,
-             p->counts_padding);
+    snprintf(options + used, sizeof options - used,
+             " -DPOOL=1 -DAVERAGE=%d -DCOUNT_PADDING=%d -DX_IS=%s -DQ_IS=%s", p->average, p->counts_padding,
+             we_dtype_name(tensors[c->in[0]].dtype), we_dtype_name(tensors[c->out].dtype));
     we_record_kernel(r, we_cl_window, options, "pool");
     we_record_bytes(r, &p->window, sizeof p->window);
     we_record_tensor(r, c->in[0]);
@@ -42,4 +45,11 @@ static void record(we_recorder *r, const we_command *c) {
     we_record_items(r, p->window.count, we_opencl_group(r));
 }
 
-const we_claim_methods we_claim_window_pool = {.accept = accept, .work = work, .record = record};
+/* The largest of rounded elements is one of them; a mean is no product. */
+static we_narrow narrows(const we_command *command) {
+    const parameters *p = command->u.claim.parameters;
+    return (we_narrow){.in = !p->average, .out = !p->average, .together = !p->average};
+}
+
+const we_claim_methods we_claim_window_pool = {
+    .accept = accept, .work = work, .record = record, .narrows = narrows};

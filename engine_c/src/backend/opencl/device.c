@@ -33,10 +33,16 @@ static bool has_extension(const we_cl *cl, void *id, const char *name) {
     return false;
 }
 
-/* Before anything is measured: a middling GPU of those units, or a processor's cores. */
-static we_opencl_parameters standard(uint64_t type, uint32_t units) {
+static uint32_t vector_width(const we_cl *cl, void *id) {
+    uint32_t width = 0;
+    cl->GetDeviceInfo(id, WE_CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT, sizeof width, &width, NULL);
+    return width >= 16 ? 16 : width >= 8 ? 8 : 4;
+}
+
+/* Before anything is measured: a middling GPU of those units, or a processor's cores with such vectors. */
+static we_opencl_parameters standard(uint64_t type, uint32_t units, uint32_t width) {
     if (type & WE_CL_TYPE_CPU)
-        return (we_opencl_parameters){8.0 * units, 10, 20e3, 5, 5, 2e3};
+        return (we_opencl_parameters){2.0 * width * units, 10, 20e3, 5, 5, 2e3};
     return (we_opencl_parameters){128.0 * units, 8.0 * units, 5e3, 10, 10, 10e3};
 }
 
@@ -55,13 +61,14 @@ static void describe(const we_cl *cl, void *platform, void *id, we_opencl_device
     uint64_t local = 0;
     cl->GetDeviceInfo(id, WE_CL_DEVICE_LOCAL_MEM_SIZE, sizeof local, &local, NULL);
     d->local_bytes = (size_t)local;
+    d->width = vector_width(cl, id);
     cl->GetDeviceInfo(id, WE_CL_DEVICE_SINGLE_FP_CONFIG, sizeof config, &config, NULL);
     d->exact_division = config & WE_CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT;
     cl->GetDeviceInfo(id, WE_CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof unified, &unified, NULL);
     d->unified = unified != 0;
     d->f64 = has_extension(cl, id, "cl_khr_fp64");
     d->f16 = has_extension(cl, id, "cl_khr_fp16");
-    d->parameters = standard(d->type, d->units);
+    d->parameters = standard(d->type, d->units, d->width);
     pthread_mutex_init(&d->lock, NULL);
     pthread_mutex_init(&d->tuning_lock, NULL);
 }

@@ -35,6 +35,7 @@ typedef struct we_opencl_device {
     char name[96], platform[64], driver[64];
     uint64_t type;
     uint32_t units;                    /* compute units */
+    uint32_t width;                    /* floats of the vectors that it computes with: 4, 8 or 16 */
     size_t group, local_bytes;         /* work items of a group, its local memory */
     uint64_t memory_bytes, most_bytes; /* of all memory, of one buffer */
     bool f64, f16, exact_division, unified;

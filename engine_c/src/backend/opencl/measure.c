@@ -132,9 +132,10 @@ we_status we_opencl_measure(we_opencl_device *device, we_clock clock_s, void *co
     we_program program = {
         .tensors = tensors, .tensor_count = TENSORS, .commands = commands, .command_count = COMMANDS};
     b.host = we_memory_new((size_t)streamed(device) * sizeof *b.host);
-    we_status status = b.host ? we_opencl_score_new(device, &device->parameters, &program, here, never, NULL,
-                                                    0, 0, &score, err)
-                              : we_error_no_memory(err);
+    const we_opencl_manner manner = {.parameters = device->parameters};
+    we_status status = b.host
+                           ? we_opencl_score_new(device, &manner, &program, here, never, NULL, 0, &score, err)
+                           : we_error_no_memory(err);
     if (status == WE_OK)
         status = we_opencl_space_new(score, &b.space, err);
     if (status == WE_OK)

@@ -61,14 +61,15 @@ static void place_tensors(we_opencl_score *s, we_opencl_planned planned, const v
     }
 }
 
-static we_status record(we_opencl_score *s, const we_opencl_parameters *parameters, we_program *program,
-                        const bool *here, double tune_until_s, we_error *err) {
+static we_status record(we_opencl_score *s, const we_opencl_manner *manner, we_program *program,
+                        const bool *here, we_error *err) {
     we_recorder r = {.device = s->device,
-                     .parameters = *parameters,
+                     .parameters = manner->parameters,
                      .program = program,
                      .tape = &s->tape,
                      .spots = s->spots,
-                     .tune_until_s = tune_until_s,
+                     .tune_until_s = manner->tune_until_s,
+                     .narrow = manner->narrow,
                      .scratch_at = s->work_bytes,
                      .err = err};
     for (size_t c = 0; c < program->command_count; c++) {
@@ -100,28 +101,48 @@ static we_status new_queue(we_opencl_device *d, void **out, we_error *err) {
     return *out ? WE_OK : we_opencl_failed(err, d, "CreateCommandQueue", code);
 }
 
+/* float32 as 16 bits each, on the device when this returns. */
+static we_status upload_narrow(const we_opencl_score *s, void *queue, const we_tape_upload *u,
+                               we_error *err) {
+    size_t count = u->size / sizeof(float);
+    const float *from = u->bytes;
+    uint16_t *halves = we_memory_new_dirty(count * sizeof *halves);
+    if (!halves)
+        return we_error_no_memory(err);
+    for (size_t i = 0; i < count; i++)
+        halves[i] = u->form == WE_F16 ? we_f32_to_f16(from[i]) : we_f32_to_bf16(from[i]);
+    int32_t code = s->device->cl->EnqueueWriteBuffer(queue, s->constants, 1, (size_t)u->at,
+                                                     count * sizeof *halves, halves, 0, NULL, NULL);
+    we_memory_free(halves);
+    return code == 0 ? WE_OK : we_opencl_failed(err, s->device, "EnqueueWriteBuffer", code);
+}
+
+static we_status upload(const we_opencl_score *s, void *queue, const we_tape_upload *u, we_error *err) {
+    if (u->size == 0)
+        return WE_OK;
+    if (we_dtype_size(u->form) == 2)
+        return upload_narrow(s, queue, u, err);
+    int32_t code = s->device->cl->EnqueueWriteBuffer(queue, s->constants, 0, (size_t)u->at, u->size, u->bytes,
+                                                     0, NULL, NULL);
+    return code == 0 ? WE_OK : we_opencl_failed(err, s->device, "EnqueueWriteBuffer", code);
+}
+
 static we_status upload_constants(we_opencl_score *s, we_error *err) {
     void *queue;
     we_opencl_device *d = s->device;
     WE_TRY(new_buffer(d, WE_CL_MEM_READ_ONLY, s->tape.constant_bytes, &s->constants, err));
     WE_TRY(new_queue(d, &queue, err));
-    int32_t code = 0;
-    for (size_t i = 0; i < s->tape.upload_count && code == 0; i++) {
-        const we_tape_upload *u = &s->tape.uploads[i];
-        if (u->size)
-            code = d->cl->EnqueueWriteBuffer(queue, s->constants, 0, (size_t)u->at, u->size, u->bytes, 0,
-                                             NULL, NULL);
-    }
-    int32_t finished = d->cl->Finish(queue);
+    we_status status = WE_OK;
+    for (size_t i = 0; i < s->tape.upload_count && status == WE_OK; i++)
+        status = upload(s, queue, &s->tape.uploads[i], err);
+    int32_t code = d->cl->Finish(queue);
     d->cl->ReleaseCommandQueue(queue);
-    code = code ? code : finished;
-    return code == 0 ? WE_OK : we_opencl_failed(err, d, "EnqueueWriteBuffer", code);
+    return status != WE_OK || code == 0 ? status : we_opencl_failed(err, d, "Finish", code);
 }
 
-we_status we_opencl_score_new(we_opencl_device *device, const we_opencl_parameters *parameters,
-                              we_program *program, const bool *here, we_opencl_planned planned,
-                              const void *plan, int64_t arena_bytes, double tune_until_s,
-                              we_opencl_score **out, we_error *err) {
+we_status we_opencl_score_new(we_opencl_device *device, const we_opencl_manner *manner, we_program *program,
+                              const bool *here, we_opencl_planned planned, const void *plan,
+                              int64_t arena_bytes, we_opencl_score **out, we_error *err) {
     we_opencl_score *s = we_memory_new(sizeof *s);
     *out = NULL;
     if (!s)
@@ -133,7 +154,7 @@ we_status we_opencl_score_new(we_opencl_device *device, const we_opencl_paramete
     we_status status = s->spots && s->first_launch ? WE_OK : we_error_no_memory(err);
     if (status == WE_OK) {
         place_tensors(s, planned, plan, arena_bytes);
-        status = record(s, parameters, program, here, tune_until_s, err);
+        status = record(s, manner, program, here, err);
     }
     if (status == WE_OK)
         status = upload_constants(s, err);
@@ -158,6 +179,10 @@ void we_opencl_score_free(we_opencl_score *s) {
 
 int64_t we_opencl_score_bytes(const we_opencl_score *s) {
     return s->work_bytes;
+}
+
+int64_t we_opencl_score_constant_bytes(const we_opencl_score *s) {
+    return s->tape.constant_bytes;
 }
 
 /* ---- Memory of a run ---- */

@@ -11,14 +11,21 @@ typedef struct we_opencl_space we_opencl_space; /* of one run at a time */
 /* Where the plan of the program's memory puts a root, in bytes; below 0: a place of its own is made. */
 typedef int64_t (*we_opencl_planned)(const void *plan, int32_t root);
 
-/* Record the commands flagged in `here`, timing products until then, and bring the constants they read to the
- * device. */
-we_status we_opencl_score_new(we_opencl_device *device, const we_opencl_parameters *parameters,
-                              we_program *program, const bool *here, we_opencl_planned planned,
-                              const void *plan, int64_t arena_bytes, double tune_until_s,
-                              we_opencl_score **out, we_error *err);
+/* How to record a program. */
+typedef struct we_opencl_manner {
+    we_opencl_parameters parameters; /* of the device */
+    double tune_until_s;             /* products are timed until then */
+    bool narrow;                     /* weights may be rounded to bfloat16 */
+} we_opencl_manner;
+
+/* Record the commands flagged in `here` and bring the constants they read to the device. */
+we_status we_opencl_score_new(we_opencl_device *device, const we_opencl_manner *manner, we_program *program,
+                              const bool *here, we_opencl_planned planned, const void *plan,
+                              int64_t arena_bytes, we_opencl_score **out, we_error *err);
 void we_opencl_score_free(we_opencl_score *score);
-int64_t we_opencl_score_bytes(const we_opencl_score *score); /* of the device's memory, that a run takes */
+/* Of the device's memory: what each run takes, and the constants of all of them. */
+int64_t we_opencl_score_bytes(const we_opencl_score *score);
+int64_t we_opencl_score_constant_bytes(const we_opencl_score *score);
 
 /* One launch; constants and work are the buffers of those spaces. The device's lock is held. CL's code. */
 int32_t we_opencl_launch(const we_opencl_device *device, const we_tape *tape, const we_tape_launch *launch,

@@ -15,6 +15,8 @@ typedef enum we_tile_reading {
 /* A way to cut a product among work items: one row of tiles.inc. */
 typedef struct we_opencl_tile {
     int32_t bm, bn, bk, tm, tn;
+    bool wide; /* for processors: bn and tn are vectors of the device */
+    double share;
 } we_opencl_tile;
 
 /* As image_t of matmul.cl. */
@@ -24,7 +26,8 @@ typedef struct we_opencl_image {
 
 typedef struct we_opencl_product {
     we_matmul p;
-    we_spot a, b, bias, residual, c; /* bias and residual: NONE where absent */
+    we_spot a, b, bias, residual, c;                /* bias and residual: NONE where absent */
+    we_dtype a_form, b_form, c_form, residual_form; /* how they are stored: F32, F16 or BF16 */
     we_tile_reading read_a, read_b;
     float ceiling;
     bool out_images;

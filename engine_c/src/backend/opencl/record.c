@@ -32,18 +32,36 @@ static bool grow(we_recorder *r, void **items, size_t *room, size_t count, size_
 
 /* ---- Places ---- */
 
-we_spot we_record_constant(we_recorder *r, const void *bytes, size_t size) {
+static we_spot record_upload(we_recorder *r, const void *bytes, size_t size, we_dtype form) {
     we_tape *t = r->tape;
     for (size_t i = 0; i < t->upload_count; i++) {
-        if (t->uploads[i].bytes == bytes && t->uploads[i].size >= size)
-            return (we_spot){WE_SPACE_CONSTANT, t->uploads[i].at};
+        const we_tape_upload *u = &t->uploads[i];
+        if (u->bytes == bytes && u->size >= size && u->form == form)
+            return (we_spot){WE_SPACE_CONSTANT, u->at};
     }
     if (!grow(r, (void **)&t->uploads, &t->upload_room, t->upload_count, sizeof *t->uploads))
         return (we_spot){0};
-    int64_t at = t->constant_bytes;
-    t->uploads[t->upload_count++] = (we_tape_upload){bytes, size, at};
-    t->constant_bytes += ((int64_t)size + APART - 1) / APART * APART;
+    int64_t at = t->constant_bytes, taken = (int64_t)(we_dtype_size(form) == 2 ? size / 2 : size);
+    t->uploads[t->upload_count++] = (we_tape_upload){bytes, size, at, form};
+    t->constant_bytes += (taken + APART - 1) / APART * APART;
     return (we_spot){WE_SPACE_CONSTANT, at};
+}
+
+we_spot we_record_constant(we_recorder *r, const void *bytes, size_t size) {
+    return record_upload(r, bytes, size, WE_F32);
+}
+
+static bool are_halves(const float *values, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        if (we_f16_to_f32(we_f32_to_f16(values[i])) != values[i])
+            return false; /* NaN too */
+    }
+    return true;
+}
+
+we_spot we_record_weights(we_recorder *r, const float *weights, int64_t count, we_dtype *form) {
+    *form = are_halves(weights, count) ? WE_F16 : r->narrow ? WE_BF16 : WE_F32;
+    return record_upload(r, weights, (size_t)count * sizeof *weights, *form);
 }
 
 we_spot we_record_spot_of(we_recorder *r, int32_t tensor) {

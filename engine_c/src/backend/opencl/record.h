@@ -43,8 +43,9 @@ typedef struct we_tape_launch {
 /* Bytes for the buffer of constants. */
 typedef struct we_tape_upload {
     const void *bytes;
-    size_t size;
+    size_t size; /* of these */
     int64_t at;
+    we_dtype form; /* of 16 bits: the bytes are float32, which are stored so; else they go as they are */
 } we_tape_upload;
 
 typedef struct we_tape {
@@ -67,6 +68,7 @@ typedef struct we_recorder {
     int64_t scratch_at;  /* where scratch of all commands begins in `work` */
     int32_t command;     /* at work */
     double tune_until_s; /* of the monotonic clock: until then products may be timed in all ways */
+    bool narrow;         /* weights of products may be rounded to bfloat16: 'medium' */
     we_error *err;
     we_status status;
 } we_recorder;
@@ -93,6 +95,9 @@ void we_record_groups(we_recorder *r, const int64_t groups[WE_TAPE_DIMS], size_t
 we_spot we_record_spot_of(we_recorder *r, int32_t tensor);
 /* Where those bytes lie on the device; they must live as long as the program. */
 we_spot we_record_constant(we_recorder *r, const void *bytes, size_t size);
+/* The same for weights that a kernel reads in any form: *form is F16 where that holds each of them exactly,
+ * as those of models of 16-bit floats; else BF16 where they may be rounded; else F32. */
+we_spot we_record_weights(we_recorder *r, const float *weights, int64_t count, we_dtype *form);
 void we_record_fail(we_recorder *r, we_status status);
 
 void we_tape_free(we_tape *tape);

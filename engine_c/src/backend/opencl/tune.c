@@ -34,9 +34,11 @@ static void key_of(const we_opencl_product *q, char key[KEY_BYTES]) {
     int64_t batch = 1;
     for (int32_t i = 0; i < p->batch_rank; i++)
         batch *= p->batch[i];
-    snprintf(key, KEY_BYTES, "%lldx%lldx%lldx%lld:%d%d%d:%dx%d:%dx%d", (long long)p->m, (long long)p->n,
-             (long long)p->k, (long long)batch, (int)q->read_a, (int)q->read_b, q->out_images,
-             (int)q->image.height, (int)q->image.width, (int)q->image.stride_y, (int)q->image.out_width);
+    snprintf(key, KEY_BYTES, "%lldx%lldx%lldx%lld:%d%d%d:%dx%d:%dx%d:%s-%s-%s-%s", (long long)p->m,
+             (long long)p->n, (long long)p->k, (long long)batch, (int)q->read_a, (int)q->read_b,
+             q->out_images, (int)q->image.height, (int)q->image.width, (int)q->image.stride_y,
+             (int)q->image.out_width, we_dtype_name(q->a_form), we_dtype_name(q->b_form),
+             we_dtype_name(q->c_form), we_dtype_name(q->residual_form));
 }
 
 static we_opencl_tuning *find(we_opencl_device *d, const char *key) {
@@ -106,7 +108,7 @@ static int64_t span(const we_matmul *p, const int64_t *batch, int64_t across, in
 static layout lay_out(const we_opencl_product *q) {
     layout l = {.product = *q};
     const we_matmul *p = &q->p;
-    int64_t batch = 1, width = (int64_t)sizeof(float);
+    int64_t batch = 1, width = (int64_t)sizeof(float); /* at most */
     for (int32_t i = 0; i < p->batch_rank; i++)
         batch *= p->batch[i];
     bool patches = q->read_b == WE_READ_PATCHES;

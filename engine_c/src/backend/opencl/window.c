@@ -27,6 +27,11 @@ bool we_opencl_window_of(const we_conv *c, we_opencl_window *out) {
     return fits;
 }
 
+we_narrow we_opencl_narrows(const we_command *convolution) {
+    (void)convolution;
+    return (we_narrow){.in = true, .residual = true, .out = true};
+}
+
 double we_opencl_window_bytes(const we_conv *c) {
     double in = (double)(c->items * c->group * c->channels) * (double)(c->w.in[0] * c->w.in[1]);
     double weights = c->weights ? (double)(c->group * c->filters * c->channels * c->w.taps) : 0;

@@ -13,6 +13,7 @@ typedef struct we_opencl_window {
 
 /* Do its indices fit? */
 bool we_opencl_window_of(const we_conv *conv, we_opencl_window *out);
-double we_opencl_window_bytes(const we_conv *conv); /* read and written */
+we_narrow we_opencl_narrows(const we_command *convolution); /* each of its tensors, for itself */
+double we_opencl_window_bytes(const we_conv *conv);         /* read and written */
 
 #endif
