@@ -25,6 +25,7 @@ import bench_engine_opencl
 import bench_engine_ops
 import bench_engine_search
 import bench_engine_sessions
+import bench_engine_train
 import bench_matrix
 import bench_matrix_numeric
 import bench_pipeline
@@ -52,6 +53,7 @@ SECTIONS: Mapping[str, Section] = {
     bench_engine_ops.SECTION: bench_engine_ops.run,
     bench_engine_opencl.SECTION: bench_engine_opencl.run,
     bench_engine_sessions.SECTION: _listed(bench_engine_sessions.run),
+    bench_engine_train.SECTION: bench_engine_train.run,
     bench_matrix_numeric.SECTION: lambda _args: bench_matrix_numeric.run(),
     bench_matrix.SECTION: lambda _args: bench_matrix.run(),
     bench_cv.SECTION: lambda _args: bench_cv.run(),

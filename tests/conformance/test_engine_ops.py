@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from walle_engine import api
+from walle_shared.errors import ModelError
 from walle_support import atom_cases, sequence_cases, tree_cases, vision_cases
+from walle_support.gradients import assert_gradients, gradient_session
 
 Array = np.ndarray[Any, Any]
 _DTYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "bool": "BOOL", "uint8": "U8",
@@ -281,7 +283,77 @@ def test_matches_numpy_under_every_setting(case: Case) -> None:
 def test_every_operator_has_a_case() -> None:
     # Those without a rule run outside of programs: see test_module_ops.py.
     in_programs = {op.name for op in _OPS.values() if op.rule != "none"}
-    assert {case.op for case in _CASES} == in_programs
+    # A Gradient is one of something: every case below has it.
+    assert {case.op for case in _CASES} == in_programs - {"Gradient"}
+
+
+# ---- Gradients ----
+
+#: What the loss does not depend on to first order: steps, counts and chance.
+_FLAT = {"Floor", "Ceil", "Round", "Sign", "EyeLike", "RandomUniformLike", "RandomNormalLike", "Bernoulli"}
+#: What is no atom, no raster and no loop, and has no formula.
+_OPAQUE = {"GridSample", "RoiAlign", "DeformConv", "Det", "TreeEnsemble"}
+#: Operators whose float constants are settings.
+_SET = {"Resize", "Upsample", "Pad", "Clip", "Range", "MelWeightMatrix"}
+#: Those that make integers of floats; their references say floats.
+_ROUNDING = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearMatMul", "QLinearConv"}
+
+
+def _is_smooth(case: Case) -> bool:
+    """Does the case have inputs and outputs that may change by a little?"""
+    slope = _Slope(case)
+    small = all(value.size < 10_000 for value in slope.inputs.values())
+    return bool(slope.chosen and slope.shapes) and small and case.op not in _ROUNDING
+
+
+class _Slope:
+    """A case in double precision, its numbers moved a little so that no two are equal."""
+
+    def __init__(self, case: Case) -> None:
+        rng = np.random.default_rng(4)
+        self.case = case
+        self.names: list[str] = []
+        self.inputs: dict[str, Array] = {}
+        self.constants: dict[str, Array] = {}
+        for i, given in enumerate(case.inputs):
+            self.names.append("" if given is None else f"x{i}")
+            if given is None:
+                continue
+            value = np.ascontiguousarray(given)
+            held = i >= case.constants and (value.dtype.kind != "f" or case.op in _SET)
+            if value.dtype.kind == "f":
+                value = value.astype(np.float64)
+                value = value if held else value + rng.uniform(0, 0.05, value.shape)
+            (self.constants if held else self.inputs)[f"x{i}"] = value
+        self.chosen = [name for name, value in self.inputs.items() if value.dtype.kind == "f"]
+        self.shapes = {f"y{i}": y.shape for i, y in enumerate(_expected(case)) if y.dtype.kind == "f"}
+        if case.op == "LayerNormalization":  # its statistics are of single precision
+            self.shapes = {"y0": self.shapes["y0"]}
+
+    def nodes(self, builder: api.GraphBuilder) -> list[str]:
+        arrays = {name: value for name, value in self.case.attrs.items() if isinstance(value, np.ndarray)}
+        for name, value in {**self.constants, **arrays}.items():
+            builder.weight(name, value.astype(np.float64) if value.dtype == np.float32 else value)
+        outputs = [f"y{i}" for i in range(len(_expected(self.case)))]
+        attrs = {**self.case.attrs, **{name: f"@{name}" for name in arrays}}
+        builder.node(self.case.op, self.names, outputs, name="node", **attrs)
+        return outputs
+
+    def session(self, **settings: Any) -> api.Session:
+        return gradient_session(self.nodes, self.inputs, self.shapes, self.chosen, **settings)
+
+
+@pytest.mark.parametrize("case", [case for case in _CASES if _is_smooth(case)], ids=str)
+def test_gradients_are_slopes(case: Case) -> None:
+    slope = _Slope(case)
+    if case.op in _FLAT:
+        with pytest.raises(ModelError, match="does not depend"):
+            slope.session().run(slope.inputs)
+    elif case.op in _OPAQUE:
+        with pytest.raises(ModelError, match=f"{case.op} 'node': it has no gradient"):
+            slope.session().run(slope.inputs)
+    else:
+        assert_gradients(slope.session(), slope.inputs, slope.chosen)
 
 
 #: Of each atomic operator, and each that only moves elements, one case.

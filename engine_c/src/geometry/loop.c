@@ -9,7 +9,6 @@ void we_loop_begin(we_lower *l, we_loop_builder *b, int32_t rank, const int64_t 
     b->loop.rank = rank;
     if (rank)
         memcpy(b->loop.size, sizes, (size_t)rank * sizeof *sizes);
-    b->seeded = b->seed = -1;
     b->command_mark = l->program->command_count;
     b->tensor_mark = l->program->tensor_count;
 }
@@ -38,10 +37,12 @@ void we_loop_move_by(we_lower *l, we_loop_builder *b, const we_loop_index *index
 }
 
 void we_loop_seed(we_lower *l, we_loop_builder *b, int32_t result, int32_t seed) {
-    if (l->status == WE_OK) {
-        b->seeded = result;
-        b->seed = seed;
-    }
+    if (l->status == WE_OK && b->seed_count == WE_LOOP_VIEWS)
+        we_lower_fail(l, WE_INTERNAL, "a loop with too many seeds");
+    if (l->status != WE_OK)
+        return;
+    b->seeded[b->seed_count] = result;
+    b->seeds[b->seed_count++] = seed;
 }
 
 /* ---- Ending a loop: what varies stays inside, what comes from outside is read, what views write is a result
@@ -122,10 +123,13 @@ static void find_ends(const we_loop_builder *b, we_loop *loop, const loop_ends *
                 add_once(ends->reads, &loop->read_count, tensor);
         }
     }
-    for (size_t i = 0; i < loop->write_count; i++)
-        ends->seeds[i] = ends->writes[i] == b->seeded ? b->seed : -1;
-    if (b->seed >= 0)
-        add_once(ends->reads, &loop->read_count, b->seed);
+    for (size_t i = 0; i < loop->write_count; i++) {
+        ends->seeds[i] = -1;
+        for (size_t s = 0; s < b->seed_count; s++)
+            ends->seeds[i] = ends->writes[i] == b->seeded[s] ? b->seeds[s] : ends->seeds[i];
+    }
+    for (size_t s = 0; s < b->seed_count; s++)
+        add_once(ends->reads, &loop->read_count, b->seeds[s]);
 }
 
 void we_loop_end(we_lower *l, we_loop_builder *b) {
@@ -136,7 +140,7 @@ void we_loop_end(we_lower *l, we_loop_builder *b) {
     size_t commands = program->command_count - b->command_mark;
     we_arena *arena = &program->arena;
     loop_ends ends = {
-        .reads = we_arena_new(arena, (3 * loop->view_count + 3 * commands + 1) * sizeof *ends.reads),
+        .reads = we_arena_new(arena, (4 * loop->view_count + 3 * commands + 1) * sizeof *ends.reads),
         .writes = we_arena_new(arena, loop->view_count * sizeof *ends.writes),
         .seeds = we_arena_new(arena, loop->view_count * sizeof *ends.seeds),
         .varies = we_memory_new(program->tensor_count * sizeof *ends.varies),

@@ -76,8 +76,8 @@ void we_emit_raster(we_lower *l, we_raster *raster, int32_t out); /* spends the 
 typedef struct we_loop_builder {
     we_loop loop;
     we_loop_view views[WE_LOOP_VIEWS];
-    int32_t seeded, seed; /* the seeded result, and what it is a copy of at first; -1: none */
-    size_t command_mark, tensor_mark;
+    int32_t seeded[WE_LOOP_VIEWS], seeds[WE_LOOP_VIEWS]; /* results, and what each is a copy of at first */
+    size_t seed_count, command_mark, tensor_mark;
 } we_loop_builder;
 void we_loop_begin(we_lower *l, we_loop_builder *loop, int32_t rank, const int64_t *sizes);
 /* A part of `base` with these dims, dense, starting at `at` (whose strides are of the loop's dims). */

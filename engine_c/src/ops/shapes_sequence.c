@@ -221,3 +221,24 @@ we_status we_shape_optimizer(const we_call *call, we_tensor *out) {
         set_like(&out[i], call->in[2 + i % count]);
     return WE_OK;
 }
+
+we_status we_shape_gradient(const we_call *call, we_tensor *out) {
+    int32_t chosen = call->node->input_count - 1;
+    const we_tensor *loss = call->in[chosen];
+    if (call->node->output_count != chosen)
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "there must be an output for every input but the loss");
+    if (!loss || loss->count != 1 || we_dtype_kind(loss->dtype) != 'f')
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL,
+                            "the last input must be the loss, one number of a float type");
+    for (int32_t i = 0; i < chosen; i++) {
+        if (!call->in[i] || we_dtype_kind(call->in[i]->dtype) != 'f')
+            return WE_CALL_FAIL(call, WE_INVALID_MODEL, "input %d has no float type to differentiate by",
+                                (int)i);
+        if (call->in[i]->kind == WE_TENSOR_CONST)
+            return WE_CALL_FAIL(
+                call, WE_INVALID_MODEL,
+                "input %d is a constant: make what is differentiated by an input of the graph", (int)i);
+        set_like(&out[i], call->in[i]);
+    }
+    return WE_OK;
+}

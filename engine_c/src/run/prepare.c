@@ -13,6 +13,7 @@
 #include "base/dtype.h"
 #include "base/error.h"
 #include "geometry/lower.h"
+#include "grad/grad.h"
 #include "graph/opspec.h"
 #include "run/explain.h"
 #include "run/layouts.h"
@@ -32,6 +33,7 @@ typedef struct builder {
     we_layout_ways *ways;          /* per node, found while it is lowered */
     const bool *last;              /* per node: it is to run channels last; NULL: as suits it alone */
     const bool *away;              /* per node: it is to run on the device; NULL: none is */
+    const bool *between;           /* per node: it is to be differentiated; NULL: none is */
     we_placing_price *prices;      /* per node, found while it is lowered; NULL: not wanted */
     we_error *err;
 } builder;
@@ -44,6 +46,10 @@ static const we_alternative *choice_of(const builder *b, int32_t node) {
 
 static bool is_away(const builder *b, int32_t node) {
     return b->away && b->away[node];
+}
+
+static bool is_between(const builder *b, int32_t node) {
+    return b->between && b->between[node];
 }
 
 /* What a node of the device's finds no kernel for runs on the CPU all the same. */
@@ -243,7 +249,7 @@ static void find_claims(const builder *b, const we_lower *l, we_command best[2])
     const we_alternative *wanted = choice_of(b, l->node);
     int32_t row = 0;
     best[0].kind = best[1].kind = WE_COMMAND_UNARY;
-    if ((b->settings->flags & WE_SESSION_NO_CLAIMS) || will_fold(b, l))
+    if ((b->settings->flags & WE_SESSION_NO_CLAIMS) || will_fold(b, l) || is_between(b, l->node))
         return;
     for (; we_claim_find(is_away(b, l->node) ? WE_OPENCL_NAME : b->settings->backend->name, l->call.node->op,
                          &row);
@@ -453,7 +459,7 @@ static we_status lower_links(builder *b, int32_t index, links *k) {
     WE_TRY(we_shape_infer(&l.call, k->inferred));
     WE_TRY(add_outputs(b, node, k->inferred, k->out));
     memcpy(k->wide_out, k->out, (size_t)node->output_count * sizeof *k->out);
-    if (we_op_is_composite(node->op))
+    if (we_op_is_composite(node->op) && node->op != WE_OP_Gradient) /* which asks what its very inputs do */
         WE_TRY(widen(b, &l, k));
     size_t command_mark = b->program->command_count, tensor_mark = b->program->tensor_count;
     we_rule_of(node->op)(&l);
@@ -660,6 +666,17 @@ static we_status finish(builder *b, we_prepared *prepared) {
     return status == WE_OK ? check_limit(b, prepared) : status;
 }
 
+/* What a Gradient node differentiates. */
+static we_status find_between(builder *b, we_arena *arena) {
+    bool *values = we_memory_new(2 * b->graph->value_count * sizeof *values);
+    bool *nodes = we_arena_new(arena, b->graph->node_count * sizeof *nodes);
+    bool known = values && nodes;
+    if (known && we_grad_between(b->graph, values, nodes))
+        b->between = nodes;
+    we_memory_free(values);
+    return known ? WE_OK : we_error_no_memory(b->err);
+}
+
 /* A builder of a new program without commands. */
 static we_status begin(const we_graph *graph, const we_settings *settings, we_prepared **out, builder *b,
                        we_error *err) {
@@ -681,9 +698,9 @@ static we_status begin(const we_graph *graph, const we_settings *settings, we_pr
                    .ways = we_arena_new(arena, graph->node_count * sizeof *b->ways),
                    .tensor_of = prepared->tensor_of,
                    .err = err};
-    return prepared->inputs && prepared->outputs && prepared->direct && b->tensor_of && b->ways
-               ? WE_OK
-               : we_error_no_memory(err);
+    if (!prepared->inputs || !prepared->outputs || !prepared->direct || !b->tensor_of || !b->ways)
+        return we_error_no_memory(err);
+    return find_between(b, arena);
 }
 
 static we_status price_all(const we_graph *graph, const we_settings *settings, const we_view *shapes,

@@ -9,8 +9,8 @@ import pytest
 
 _SRC = Path(__file__).parents[3] / "engine_c" / "src"
 _ORDER = [
-    "run", "load", "search", "plan", "array", "imaging", "backend", "geometry", "raster", "ops", "graph",
-    "kernels", "base",
+    "run", "load", "search", "plan", "array", "imaging", "backend", "grad", "geometry", "raster", "ops",
+    "graph", "kernels", "base",
 ]  # fmt: skip
 _SOURCES = sorted(path for path in _SRC.rglob("*") if path.suffix in {".c", ".h", ".inc"})
 

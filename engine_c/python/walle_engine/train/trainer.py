@@ -1,0 +1,176 @@
+"""The loop's inside: one call per batch."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from walle_engine import api, wmodel
+from walle_engine.train import program
+from walle_engine.train.losses import Loss
+from walle_engine.train.optimizers import Optimizer
+from walle_engine.train.schedules import Schedule, constant
+from walle_engine.train.sheet import FORMATS, PREFIX, positive
+from walle_shared.errors import ModelError
+
+_COUNT = f"{PREFIX}count"
+
+
+class Trainer:
+    """A model under training.
+
+    Args:
+        source: a ``.wmodel`` file, or an ``.onnx`` file (which takes the ``convert`` extra).
+        loss: what is to become small.
+        optimizer: how parameters move.
+        trainable: names of weights, or patterns like ``"layer4.*"``. Omitted: all that stand where operators
+            have what is learnt (filters, matrices, biases, embeddings, scales of normalisation).
+        schedule: factor of the optimiser's rate, from the number of steps done.
+        clip_norm: shorten the gradients together where they are longer than this.
+        clip_value: limit each number of the gradients to this.
+        batch_statistics: let batch normalisation go by the batch and keep running statistics; without, by
+            those that the model has.
+        threads: of the session.
+        precision: of products, see :meth:`walle_engine.api.Model.session`.
+
+    Attributes:
+        count: how many steps there were.
+        trained: names of the parameters.
+
+    Raises:
+        ModelError: the model has no such output or weight, or holds something between a parameter and the
+            loss that has no gradient; this one names operator and node, with the first step.
+        StorageError: the file cannot be read.
+    """
+
+    def __init__(
+        self,
+        source: str | PathLike[str],
+        loss: Loss,
+        optimizer: Optimizer,
+        *,
+        trainable: Sequence[str] | None = None,
+        schedule: Schedule = constant,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        batch_statistics: bool = True,
+        threads: int = 1,
+        precision: api.Precision = "high",
+    ) -> None:
+        for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+            if limit is not None:
+                positive(name, limit)
+        self._graph, self._weights = _read(Path(source))
+        self._optimizer, self._schedule = optimizer, schedule
+        kept = {name: weight for name, weight in self._weights.items() if not name.startswith(PREFIX)}
+        self.trained = program.choose(self._graph, kept, trainable)
+        self._program = program.build(
+            self._graph, kept, loss, optimizer, self.trained,
+            clip_norm=clip_norm, clip_value=clip_value, batch_statistics=batch_statistics,
+        )  # fmt: skip
+        self._dtype = kept[self.trained[0]].dtype
+        changed = self._program.changes
+        self._values: dict[str, Any] = {
+            name: _buffer(self._weights[name] if name in self._weights else self._zeros(name, kept))
+            for name in changed
+        }
+        count = self._weights.get(_COUNT)
+        self.count = int.from_bytes(count.data, "little") if count else 0
+        self._weights = {name: weight for name, weight in kept.items() if name not in changed}
+        data = wmodel.to_bytes(self._program.graph, {**self._weights, **self._program.constants})
+        self._session = api.load_bytes(data).session(threads=threads, precision=precision)
+
+    def _zeros(self, state: str, weights: Mapping[str, wmodel.Weight]) -> wmodel.Weight:
+        like = weights[self._program.states[state]]
+        return wmodel.Weight(like.dtype, like.shape, bytes(memoryview(like.data).nbytes))
+
+    def step(self, batch: Mapping[str, object]) -> float:
+        """Train on one batch.
+
+        Args:
+            batch: the model's inputs, and what the loss adds to them (``target``).
+
+        Returns:
+            The loss before the step.
+
+        Raises:
+            EngineError: an input is missing, unknown, or of the wrong type or shape.
+            ModelError: there is no gradient; names operator and node.
+
+        Blocks: for the time of the step, with the GIL released.
+        """
+        numbers = self._optimizer.numbers(self.count + 1, self._optimizer.rate * self._schedule(self.count))
+        fed = {self._program.numbers[name]: _number(value, self._dtype) for name, value in numbers.items()}
+        results = self._session.run({**batch, **self._values, **fed})
+        self._values = {name: results[fresh] for name, fresh in self._program.changes.items()}
+        self.count += 1
+        return float(results[program.LOSS].tolist())
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters as they are now, by name: buffers that NumPy reads without a copy."""
+        return {name: self._values[name] for name in self.trained}
+
+    def model(self) -> api.Model:
+        """Return the model as it is now, to be run."""
+        return api.load_bytes(wmodel.to_bytes(self._graph, self._stored()))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the model as it is now, with all that training needs to go on from here.
+
+        A ``Trainer`` of that file with the same optimiser and parameters continues: counted steps and what
+        the optimiser keeps are weights of the file that no operator reads.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        count = wmodel.Weight("I64", (), self.count.to_bytes(8, "little"))
+        states = {name: self._weight(name) for name in self._program.states}
+        wmodel.write(Path(path), self._graph, {**self._stored(), **states, _COUNT: count})
+
+    def _stored(self) -> dict[str, wmodel.Weight]:
+        changed = {name: self._weight(name) for name in self._values if name not in self._program.states}
+        return {**self._weights, **changed}
+
+    def _weight(self, name: str) -> wmodel.Weight:
+        view = memoryview(self._values[name])
+        shape = view.shape or ()
+        return wmodel.Weight(self._dtype, shape, view.cast("B") if view.nbytes else b"")
+
+
+def _read(source: Path) -> tuple[wmodel.Graph, dict[str, wmodel.Weight]]:
+    """Graph and weights of a model file; an ONNX file's as its author wrote it."""
+    if source.suffix != ".onnx":
+        return _read_model(source)
+    from walle_engine.convert import convert
+
+    with tempfile.TemporaryDirectory(prefix="walle-") as folder:
+        converted = Path(folder) / "model.wmodel"
+        convert(source, converted, check=False, optimise=False)
+        return _read_model(converted)
+
+
+def _read_model(path: Path) -> tuple[wmodel.Graph, dict[str, wmodel.Weight]]:
+    model = wmodel.read(path)
+    data = memoryview(path.read_bytes())
+    weights = {
+        name: wmodel.Weight(info.dtype, info.shape, data[info.offset : info.offset + info.size_bytes])
+        for name, info in model.weights.items()
+    }
+    return model.graph, weights
+
+
+def _buffer(weight: wmodel.Weight) -> memoryview[float]:
+    view = memoryview(weight.data).cast("B")
+    if not view.nbytes:
+        raise ModelError("a parameter without elements cannot be trained")
+    return view.cast(FORMATS[weight.dtype], weight.shape)
+
+
+def _number(value: float, dtype: str) -> memoryview[float]:
+    code = FORMATS[dtype]
+    return memoryview(struct.pack(f"<{code}", value)).cast(code, ())

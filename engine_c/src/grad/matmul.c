@@ -1,0 +1,150 @@
+/* Gradients of products: with out = A B, of A it is G B^T, of B it is A^T G. What an operand repeats over
+ * (the batch, for the weight of a convolution) is summed: it joins what the product sums over anyway. */
+#include <string.h>
+
+#include "grad/grad.h"
+
+/* A batch of matrices somewhere in a tensor: element (b, row, column) lies at the sum of the steps. */
+typedef struct matrices {
+    int32_t tensor;
+    int64_t rows, columns, row, column; /* sizes and steps */
+    int64_t batch[WE_MAX_RANK];
+} matrices;
+
+static matrices transposed(matrices m) {
+    matrices t = m;
+    t.rows = m.columns;
+    t.columns = m.rows;
+    t.row = m.column;
+    t.column = m.row;
+    return t;
+}
+
+/* Which batch dims the sum takes. */
+typedef struct batches {
+    int32_t rank;
+    int64_t size[WE_MAX_RANK];
+    bool summed[WE_MAX_RANK];
+    int64_t kept_count, summed_count;
+} batches;
+
+static batches batches_of(const we_matmul *p, const int64_t *steps) {
+    batches b = {.rank = p->batch_rank, .kept_count = 1, .summed_count = 1};
+    for (int32_t i = 0; i < b.rank; i++) {
+        b.size[i] = p->batch[i];
+        b.summed[i] = steps[i] == 0;
+        *(b.summed[i] ? &b.summed_count : &b.kept_count) *= p->batch[i];
+    }
+    return b;
+}
+
+/* The matrices in order, [kept, rows, summed, columns] where the columns are summed over, else
+ * [kept, summed, rows, columns]: with the summed batch dims as part of the rows or columns. */
+static matrices line_up(we_lower *l, const batches *b, const matrices *m, bool columns) {
+    we_box box = {.rank = 0};
+    we_raster raster = {0};
+    int64_t dims[3] = {b->kept_count, columns ? m->rows : b->summed_count * m->rows,
+                       columns ? b->summed_count * m->columns : m->columns};
+    for (int32_t pass = 0; pass < 2; pass++) {
+        if (pass == 1 && columns) {
+            box.size[box.rank] = m->rows;
+            box.src_stride[box.rank++] = m->row;
+        }
+        for (int32_t i = 0; i < b->rank; i++) {
+            if (b->summed[i] != (pass == 1))
+                continue;
+            box.size[box.rank] = b->size[i];
+            box.src_stride[box.rank++] = m->batch[i];
+        }
+    }
+    if (!columns) {
+        box.size[box.rank] = m->rows;
+        box.src_stride[box.rank++] = m->row;
+    }
+    box.size[box.rank] = m->columns;
+    box.src_stride[box.rank++] = m->column;
+    we_strides(box.rank, box.size, box.dst_stride);
+    int32_t lined_up = we_lower_temp(l, we_lower_tensor(l, m->tensor).dtype, 3, dims);
+    we_raster_add(l, &raster, m->tensor, &box);
+    we_emit_raster(l, &raster, lined_up);
+    return (matrices){.tensor = lined_up, .rows = dims[1], .columns = dims[2], .row = dims[2], .column = 1};
+}
+
+/* The sum over the batch dims that are to be summed of left times right: dense [kept batch..., rows,
+ * columns]. */
+static int32_t product(we_lower *l, const batches *b, matrices left, matrices right) {
+    we_matmul p = {.m = left.rows, .n = right.columns, .k = left.columns};
+    int64_t dims[3] = {b->kept_count, p.m, p.n};
+    if (b->summed_count > 1) {
+        left = line_up(l, b, &left, true);
+        right = line_up(l, b, &right, false);
+        p.k = left.columns;
+        p.batch_rank = 1;
+        p.batch[0] = b->kept_count;
+        p.a_batch[0] = p.m * p.k;
+        p.b_batch[0] = p.k * p.n;
+    } else {
+        for (int32_t i = 0; i < b->rank; i++) {
+            if (b->summed[i])
+                continue;
+            p.batch[p.batch_rank] = b->size[i];
+            p.a_batch[p.batch_rank] = left.batch[i];
+            p.b_batch[p.batch_rank++] = right.batch[i];
+        }
+    }
+    p.a_row = left.row;
+    p.a_column = left.column;
+    p.b_row = right.row;
+    p.b_column = right.column;
+    return we_emit_matmul(l, left.tensor, right.tensor, &p, 3, dims, WE_NEW);
+}
+
+/* Add left times right to the gradient of what lies as `at` says. */
+static void add_product(we_gradients *g, const we_matmul *p, matrices at, int32_t operand, matrices left,
+                        matrices right) {
+    we_lower *l = g->l;
+    batches b = batches_of(p, at.batch);
+    if (at.row < at.column) { /* in the order it lies */
+        matrices first = transposed(right);
+        right = transposed(left);
+        left = first;
+        at = transposed(at);
+    }
+    we_region region = {.source = product(l, &b, left, right)};
+    for (int32_t i = 0; i < b.rank; i++) {
+        if (b.summed[i])
+            continue;
+        region.size[region.rank] = b.size[i];
+        region.dst.stride[region.rank++] = at.batch[i];
+    }
+    if (region.rank + 2 > WE_MAX_RANK) {
+        we_lower_fail(l, WE_INVALID_MODEL, "a product of so many dims has no gradient");
+        return;
+    }
+    region.size[region.rank] = at.rows;
+    region.dst.stride[region.rank++] = at.row;
+    region.size[region.rank] = at.columns;
+    region.dst.stride[region.rank++] = at.column;
+    we_strides(region.rank, region.size, region.src.stride);
+    we_tensor like = we_lower_tensor(l, operand);
+    if (l->status == WE_OK)
+        we_grad_add(g, operand, we_grad_scatter(l, &region, 1, &like));
+}
+
+void we_grad_matmul(we_gradients *g, const we_command *command, int32_t of_out) {
+    const we_matmul *p = &command->u.matmul;
+    matrices a = {we_grad_read(g, command, 0), p->m, p->k, p->a_row, p->a_column, {0}};
+    matrices b = {we_grad_read(g, command, 1), p->k, p->n, p->b_row, p->b_column, {0}};
+    matrices out = {of_out, p->m, p->n, p->n, 1, {0}};
+    memcpy(a.batch, p->a_batch, sizeof a.batch);
+    memcpy(b.batch, p->b_batch, sizeof b.batch);
+    int64_t reached = p->m * p->n;
+    for (int32_t i = p->batch_rank; i-- > 0; reached *= p->batch[i])
+        out.batch[i] = reached;
+    if (p->k == 0 || we_lower_tensor(g->l, of_out).count == 0)
+        return;
+    if (we_grad_wants(g, command->in[0]))
+        add_product(g, p, a, command->in[0], out, transposed(b));
+    if (we_grad_wants(g, command->in[1]))
+        add_product(g, p, b, command->in[1], transposed(a), out);
+}
