@@ -225,16 +225,23 @@ static double half_of(const float *word, int64_t which) {
     return we_bf16_to_f32((uint16_t)(bits >> 16 * which));
 }
 
+/* Of a packed b: word `w` of part q for column j. */
+static const float *word_of(const we_matmul_row *row, const we_tile *t, int64_t w, int32_t q, int64_t j) {
+    if (row->granule == WE_COUPLE)
+        return t->b + (w / 2 * row->columns + j) * 2 + w % 2;
+    int64_t chunk = row->parts == 1 ? 1 : WE_PART_WORDS;
+    return t->b + ((w / chunk * row->parts + q) * chunk + w % chunk) * row->columns + j;
+}
+
 static sum split_sum(const we_matmul_row *row, const we_tile *t, int32_t i, int64_t j) {
     sum s = {0};
     for (int64_t k = 0; k < 2 * t->runs * t->depth; k++) {
         const float *const *rows = t->rows + k / 2 / t->depth * t->m;
         for (int32_t p = 0; p < row->parts; p++) {
             for (int32_t q = 0; p + q < row->parts; q++) {
-                int64_t w = k / 2, chunk = row->parts == 1 ? 1 : WE_PART_WORDS;
-                int64_t line = (w / chunk * row->parts + q) * chunk + w % chunk;
+                int64_t w = k / 2;
                 add_term(&s, half_of(&rows[p * t->m + i][w % t->depth], k % 2),
-                         half_of(&t->b[line * row->columns + j], k % 2));
+                         half_of(word_of(row, t, w, q, j), k % 2));
             }
         }
     }
@@ -414,7 +421,7 @@ static void check_split_matmul(const we_matmul_row *row) {
         for (int32_t i = 0; i < row->parts * t.m; i++)
             tile_rows[i] = tile_a + skew + (i / t.m * row->rows + i % t.m) * line;
         if (row->parts == 1)
-            (row->granule == 1 ? scatter_runs : scatter_even_runs)(&t);
+            (we_wants_even_rows(row) ? scatter_even_runs : scatter_runs)(&t);
         if (row->parts == 1)
             narrow_tile(&t);
         row->kernel(&t);

@@ -120,7 +120,7 @@ def _bottleneck() -> _Net:
 
 @pytest.mark.optimised("claims", "fuse", "isa", "merge", "vertical", "horizontal")
 def test_what_lies_between_convolutions_is_narrow() -> None:
-    if not {kernel.isa for kernel in api.kernels() if kernel.available} & {"avx512bf16", "amx"}:
+    if not {kernel.isa for kernel in api.kernels() if kernel.available} & {"neonbf16", "avx512bf16", "amx"}:
         pytest.skip("this CPU has no bfloat16 products")
     net = _bottleneck()
     model = net.finish()

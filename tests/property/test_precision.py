@@ -121,7 +121,7 @@ def test_medium_is_bfloat16() -> None:
     """Where the CPU multiplies bfloat16 faster, 'medium' does, and only it."""
     a, b = _values(0, 64, 256), _values(1, 256, 128)
     model = _product(a, b)
-    if not {kernel.isa for kernel in api.kernels() if kernel.available} & {"avx512bf16", "amx"}:
+    if not {kernel.isa for kernel in api.kernels() if kernel.available} & {"neonbf16", "avx512bf16", "amx"}:
         pytest.skip("this CPU has no bfloat16 products")
     for precision in BOUNDS:
         session = model.session(precision=precision)

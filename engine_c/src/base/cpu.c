@@ -11,6 +11,9 @@
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 static const char *const ISA_NAMES[] = {
@@ -78,8 +81,15 @@ static uint32_t detect(void) {
     return found;
 }
 #elif defined(__aarch64__)
+/* The base architecture includes Advanced SIMD; what else there is the kernel says (Linux,
+ * Documentation/arch/arm64/elf_hwcaps.rst). */
 static uint32_t detect(void) {
-    return 1u << WE_ISA_REF | 1u << WE_ISA_NEON; /* the base architecture includes Advanced SIMD */
+    uint32_t found = 1u << WE_ISA_REF | 1u << WE_ISA_NEON;
+#if defined(__linux__)
+    if (getauxval(AT_HWCAP2) & HWCAP2_BF16)
+        found |= 1u << WE_ISA_NEONBF16;
+#endif
+    return found;
 }
 #else
 static uint32_t detect(void) {

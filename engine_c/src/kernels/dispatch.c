@@ -15,9 +15,11 @@ enum { /* places of float32 kernels in the table */
 #define EXACT_4x4__ref &MATMUL_ROWS[ROW_4x4__ref]
 #define EXACT_14x32__avx512 &MATMUL_ROWS[ROW_14x32__avx512]
 #define OPEN_ref NULL
+#define OPEN_neonbf16 NULL
 #define OPEN_avx512bf16 NULL
 #define OPEN_amx we_amx_open
 #define CLOSE_ref NULL
+#define CLOSE_neonbf16 NULL
 #define CLOSE_avx512bf16 NULL
 #define CLOSE_amx we_amx_close
 

@@ -77,6 +77,7 @@ enum {
     WE_PARTS = 3,         /* likewise: three bfloat16 hold a float32 */
     WE_PART_WORDS = 16,   /* see we_matmul_row */
     WE_EVEN_ROWS = 16,    /* likewise */
+    WE_COUPLE = 2,        /* the granule of kernels that take two words of a column at once */
 };
 
 /* Split operands: x = the sum of its parts, each the bfloat16 nearest to what those before it leave (ties to
@@ -93,9 +94,10 @@ typedef struct we_split {
 /* A kernel of float32 has parts = 0. Any other takes split operands as we_tile's rows and b, with depth in
  * words, a multiple of the granule, and adds the products of parts p and q for p + q < parts: one, three or
  * six. rows are [runs][m] where there is one part, else [parts][m] with runs = 1. b is packed, run by run, as
- *   [depth / WE_PART_WORDS][parts][WE_PART_WORDS][columns], or [depth][columns] where there is one part.
- * With a granule of 1, rows may lie anywhere. Else each WE_EVEN_ROWS of them lie evenly apart, and as many
- * are read even if m ends before. */
+ *   [depth / WE_PART_WORDS][parts][WE_PART_WORDS][columns], or [depth][columns] where there is one part, or
+ *   [depth / 2][columns][2] where the granule is 2.
+ * With a granule of 1 or 2, rows may lie anywhere. Else each WE_EVEN_ROWS of them lie evenly apart, and as
+ * many are read even if m ends before. */
 typedef struct we_matmul_row {
     const char *name;
     we_isa isa;
@@ -106,6 +108,10 @@ typedef struct we_matmul_row {
         *exact; /* of several parts: for operands outside the limits; as many columns */
     void (*open)(void), (*close)(void); /* around the calls of a thread; NULL: nothing to do */
 } we_matmul_row;
+
+static inline bool we_wants_even_rows(const we_matmul_row *row) {
+    return row->granule > WE_COUPLE;
+}
 
 /* A stretch of outputs along a row of an image whose channels lie together: output i is y[i * y_step + c],
  * and its tap (row, column) sees x[i * x_step + row * x_row + column * x_column + c]. Taps outside the image

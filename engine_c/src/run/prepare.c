@@ -195,7 +195,7 @@ static const we_ports *ports_of(const we_claim_methods *claim, const we_lower *l
 static bool has_narrow(const builder *b) {
     const uint32_t isas = b->machine.isas;
     return b->machine.precision == WE_PRECISION_MEDIUM &&
-           (isas == 1u << WE_ISA_REF || (isas >> WE_ISA_AVX512BF16 & 1));
+           (isas == 1u << WE_ISA_REF || (isas & (1u << WE_ISA_AVX512BF16 | 1u << WE_ISA_NEONBF16)));
 }
 
 /* The row's claim on this call, as a command without a kernel; false where it does not take it. */

@@ -47,6 +47,8 @@ static double split_cycles(const we_matmul_row *kernel, int64_t rows, int64_t ve
     double products = kernel->parts * (kernel->parts + 1) / 2;
     if (kernel->isa == WE_ISA_AMX)
         return products * 16 * (double)((rows + 15) / 16 * vectors) / WE_PART_WORDS;
+    if (kernel->isa == WE_ISA_NEONBF16) /* two rows by two words at once */
+        return products * tile_cycles((rows + 1) / 2 * 2, vectors) / 2;
     return products * tile_cycles(rows, vectors) * (kernel->isa == WE_ISA_REF ? 3 : 1);
 }
 
@@ -57,13 +59,23 @@ static double cycles_of(const we_matmul_row *kernel, int64_t rows, int64_t vecto
 /* Cycles of all tiles in a column of panels, per word along k; their rows are even (see multiply_block). */
 static double panel_cycles(int64_t m, const we_matmul_row *kernel, int64_t vectors) {
     int64_t tiles = (m + kernel->rows - 1) / kernel->rows, each = m ? (m + tiles - 1) / tiles : 1;
-    each = kernel->granule == 1 ? each : kernel->rows;
+    each = we_wants_even_rows(kernel) ? kernel->rows : each;
     double cycles = (double)(m / each) * cycles_of(kernel, each, vectors);
     return m % each ? cycles + cycles_of(kernel, m % each, vectors) : cycles;
 }
 
 static int32_t lanes_of(const we_matmul_row *kernel) {
-    return kernel->isa == WE_ISA_AVX2 ? 8 : kernel->isa == WE_ISA_REF ? 1 : 16;
+    switch (kernel->isa) {
+    case WE_ISA_REF:
+        return 1;
+    case WE_ISA_NEON:
+    case WE_ISA_NEONBF16:
+        return 4;
+    case WE_ISA_AVX2:
+        return 8;
+    default:
+        return 16;
+    }
 }
 
 /* Along k: elements, or pairs of them where operands are split. */

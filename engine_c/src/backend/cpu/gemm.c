@@ -64,9 +64,11 @@ static int64_t row_words(const we_matmul_row *kernel, const cut *cut) {
     return (lines | 1) * LINE_FLOATS;
 }
 
-/* Does the kernel take the rows as they are? One that wants them evenly apart gets a copy. */
+/* Does the kernel take the rows as they are? One that wants them evenly apart, or finds no whole granules,
+ * gets a copy. */
 static bool reads_in_place(const we_gemm *g) {
-    return !g->kernel->parts || (g->narrow_rows && g->kernel->granule == 1);
+    bool whole = we_panels(g->depth, 2) % at_least_one(g->kernel->granule) == 0;
+    return !g->kernel->parts || (g->narrow_rows && whole && !we_wants_even_rows(g->kernel));
 }
 
 /* A plain A of float32 that several units pass over is rounded once, for all of them: words of such a row. */
@@ -217,6 +219,18 @@ static void pack_rows(const we_gemm_right *b, const float *from, int64_t at, int
     }
 }
 
+/* Each two rows of words become pairs, column by column. */
+static void couple_rows(int64_t rows, int64_t columns, float *words) {
+    float both[WE_COUPLE * WE_TILE_COLUMNS];
+    for (int64_t w = 0; w < rows; w += WE_COUPLE, words += WE_COUPLE * columns) {
+        memcpy(both, words, (size_t)(WE_COUPLE * columns) * sizeof *words);
+        for (int64_t j = 0; j < columns; j++) {
+            words[2 * j] = both[j];
+            words[2 * j + 1] = both[columns + j];
+        }
+    }
+}
+
 /* One run of `count` columns that start at `from`, by stretches of float32 rows that are then paired. Returns
  * the largest magnitude as bits. copy: NULL, or where the rows are kept. */
 static uint32_t pack_run(const packing *k, const float *from, int64_t count, float *words, float *copy) {
@@ -237,6 +251,8 @@ static uint32_t pack_run(const packing *k, const float *from, int64_t count, flo
             largest = larger(largest, kernel->split.pair(kernel->parts, columns, first, second,
                                                          words + w * columns, WE_PART_WORDS * columns));
         }
+        if (kernel->granule == WE_COUPLE)
+            couple_rows(count_words, columns, words);
         words += count_words * kernel->parts * columns;
     }
     return largest;
@@ -352,7 +368,7 @@ static uint32_t split_run(const we_gemm *g, int64_t depth, const float *from, in
 
 /* Does the kernel take rows of bfloat16 run by run, a number of them evenly apart? */
 static bool takes_even_rows(const we_gemm *g) {
-    return g->narrow_rows && g->kernel->parts == 1 && g->kernel->granule > 1;
+    return g->narrow_rows && g->kernel->parts == 1 && we_wants_even_rows(g->kernel);
 }
 
 /* And not so far that they share few sets of the first-level cache, where they are to stay. */
@@ -460,7 +476,7 @@ static void multiply_block(const we_gemm *g, const cut *cut, const block *b, int
     t.low = b->last ? g->low : -__builtin_inff();
     t.high = b->last ? g->high : __builtin_inff();
     /* No vector kernel ends with few rows; tile registers take sixteen as fast as one. */
-    int64_t rows_each = kernel->granule == 1 ? even(row_end - row, kernel->rows) : kernel->rows;
+    int64_t rows_each = we_wants_even_rows(kernel) ? kernel->rows : even(row_end - row, kernel->rows);
     for (int64_t tile = 0; row < row_end; row += t.m, tile++) {
         t.m = (int32_t)we_least(rows_each, row_end - row);
         fill_rows(g, b, row, t.m, rows);

@@ -11,4 +11,18 @@
 #define V_LOAD_NARROW(p, count) v_load_narrow(p, (int)(count))
 #define V_STORE_NARROW(p, count, v) v_store_narrow(p, (int)(count), v)
 
+/* The words of up to 2 * LANES elements; zeros behind the last. */
+static inline void v_round_words(const float *x, int64_t left, float *words) {
+    VEC low, high;
+    if (left >= 2 * LANES) {
+        low = V_LOAD(x);
+        high = V_LOAD(x + LANES);
+    } else {
+        const uint32_t mask = 0xffffffffu >> (2 * LANES - left);
+        low = _mm512_maskz_loadu_ps((__mmask16)mask, x);
+        high = _mm512_maskz_loadu_ps((__mmask16)(mask >> LANES), x + LANES);
+    }
+    _mm512_storeu_si512(words, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+}
+
 #endif

@@ -1,6 +1,7 @@
 /* One micro-kernel from vector wrappers. Before including define
  *   KERNEL (name), ROWS, VECTORS (columns / lanes)
- * and include simd/<isa>.h for LANES, VEC and the V_ functions.
+ * and include simd/<isa>.h for LANES, VEC and the V_ functions. Where that has V_FMA_BLOCK, a product of
+ * blocks of 2 x 2, the loop is that of simd/matmul_blocks.h.
  *
  * Every number of rows and of column vectors up to the tile's is a variant of its own with constant bounds,
  * so that sums live in registers and no row is computed in vain. */
@@ -80,6 +81,9 @@ INLINE void finish(const we_tile *t, const int rows, const int vectors, VEC sums
     }
 }
 
+#if defined(V_FMA_BLOCK)
+#include "kernels/simd/matmul_blocks.h"
+#else
 /* A tile of few sums waits for the FMA's latency, so neighbouring elements of k get sums of their own: some
  * eight chains keep two units of four cycles busy. */
 #define CHAINS(rows, vectors) ((rows) * (vectors) <= 2 ? 4 : (rows) * (vectors) <= 4 ? 2 : 1)
@@ -127,6 +131,8 @@ INLINE void multiply(const we_tile *tile, const int rows, const int vectors) {
     }
     finish(t, rows, vectors, sums);
 }
+
+#endif
 
 /* One function per number of rows. */
 #define AT_MOST(count) (VECTORS < (count) ? VECTORS : (count))

@@ -1,0 +1,5 @@
+#include "kernels/simd/neonbf16.h"
+
+#define IN_PAIRS
+#define KERNEL we_bf16_depthwise__neonbf16
+#include "kernels/simd/depthwise.h"
