@@ -15,7 +15,9 @@ for room in ("agent", "control", "shared", "engine_c/python"):
 
 project = "Walle"
 root_doc = "docs/index"
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 include_patterns = [
+    "docs/notebooks/*.ipynb",
     "README.md",
     "docs/*.md",
     "docs/*/*.md",
@@ -25,10 +27,14 @@ include_patterns = [
     "examples/*/README.md",
 ]
 exclude_patterns = ["docs/news/*", "build/**", ".venv/**", ".nox/**", ".pytest_cache/**"]
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
-nitpicky = False
+
+# Notebooks are kept without outputs, and run whenever the pages are built.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
