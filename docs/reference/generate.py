@@ -18,12 +18,15 @@ from walle_control.db.store import Store
 from walle_control.metrics import METRICS
 from walle_control.web.auth import Door
 from walle_control.web.openapi import operations
+from walle_control.web.problems import STATUS
 from walle_engine import api
 from walle_engine import cli as engine_cli
 from walle_shared.clock import SystemClock
+from walle_shared.errors import SPECIAL_CODES, WalleError
 from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
 
 HERE = Path(__file__).parent
+CONFIGS = HERE.parents[1] / "configs"
 NOTE = "<!-- Written by docs/reference/generate.py from the code; a test keeps it so. -->"
 
 #: Who may use the routes below a prefix; the first row that fits counts.
@@ -39,7 +42,8 @@ DOORS = (
 
 def pages() -> dict[str, str]:
     """Every page of this folder: file name to text."""
-    return {"ops.md": ops_page(), "http.md": http_page(), "cli.md": cli_page(), "metrics.md": metrics_page()}
+    return {"ops.md": ops_page(), "http.md": http_page(), "cli.md": cli_page(), "metrics.md": metrics_page(),
+            "errors.md": errors_page(), "settings.md": settings_page()}  # fmt: skip
 
 
 # Operators of other domains than the default one, as the addresses of their pages say it.
@@ -152,6 +156,57 @@ def _routes() -> list[tuple[str, str, str, str]]:
     return tunnels + [
         (o.path, o.method, _who(o.path, o.door), o.summary.replace("``", "`")) for o in operations(app.routes)
     ]
+
+
+def errors_page() -> str:
+    """The error tree, and the codes that are not a class's own."""
+    rows = (
+        (
+            f"`{kind.code}`",
+            f"{'· ' * (len(kind.__mro__) - len(WalleError.__mro__))}{kind.__name__}",
+            str(_status(kind)),
+            "yes" if kind.retryable else "no",
+            (kind.__doc__ or "").split("\n")[0],
+        )
+        for kind in error_tree(WalleError)
+    )
+    special = ((f"`{code}`", text) for code, text in sorted(SPECIAL_CODES.items()))
+    return _page(
+        "Errors",
+        "Everything raised on purpose is one of these. The type says who has to act, `code` stays the\n"
+        "same over releases (it is in HTTP bodies, reports and logs), and the message names the\n"
+        "thing and what to do. Programs end with 2 for `config` and with 1 otherwise.",
+        _table(("code", "class", "HTTP", "retried", "what it says"), rows)
+        + "\n## Codes within a family\n\n"
+        + _table(("code", "what it says"), special),
+    )
+
+
+def error_tree(kind: type[WalleError]) -> Iterator[type[WalleError]]:
+    """A family of errors, parents first: those that both sides share."""
+    yield kind
+    for child in kind.__subclasses__():
+        if child.__module__ == WalleError.__module__:
+            yield from error_tree(child)
+
+
+def _status(kind: type[WalleError]) -> int:
+    return next(STATUS[family] for family in kind.__mro__ if family in STATUS)
+
+
+def settings_page() -> str:
+    """The settings files, which explain every key."""
+    files = "\n".join(
+        f"## {name}\n\n```toml\n{(CONFIGS / name).read_text()}```\n"
+        for name in ("agent.toml", "control.toml")
+    )
+    return _page(
+        "Settings",
+        "Every key of both programs with its default. The environment wins over the file (`[link] poll_s`\n"
+        "of the agent is `WALLE_AGENT_LINK__POLL_S`, `[server] port` of the control plane\n"
+        "`WALLE_CONTROL_SERVER__PORT`), flags win over both.",
+        files,
+    )
 
 
 def _who(path: str, door: object) -> str:

@@ -229,3 +229,18 @@ class InternalError(WalleError):
     """An invariant of ours does not hold."""
 
     code = "internal"
+
+
+#: Codes that are not a class's own: what a caller may want to tell apart within a family.
+SPECIAL_CODES = {
+    "credential_expired": "a device's credential is over; it renews it by its key",
+    "cross_site": "a form of the console came from another site's page",
+    "csrf": "a form of the console is of an older session: load the page again",
+    "not_encrypted": "a webhook on the Internet must be https",
+    "not_public": "a webhook's host is in a network that webhooks may not reach",
+    "revoked": "an operator has ended this device's rights for good",
+    "self_approval": "four eyes: somebody else must approve this",
+    "superseded": "the policy wants something else by now; the device stops installing this",
+    "token_expired": "an operator's token or login is over: make a new one, or log in again",
+    "unknown_device": "the control plane does not know this device: enrol again",
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.util
 import re
 import shlex
@@ -63,10 +64,27 @@ def _command_lines(text: str) -> list[list[str]]:
 # Reference pages
 
 
-@pytest.mark.parametrize("name", ["ops.md", "http.md", "cli.md", "metrics.md"])
+@pytest.mark.parametrize("name", ["ops.md", "http.md", "cli.md", "metrics.md", "errors.md", "settings.md"])
 def test_a_reference_page_says_what_the_code_says(name: str) -> None:
     written = (ROOT / "docs/reference" / name).read_text()
     assert written == reference.pages()[name], "run: .venv/bin/nox -s reference"
+
+
+def _given_codes(path: Path) -> set[str]:
+    """The codes that calls in a file give, those that only log left out."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return {
+        str(keyword.value.value)
+        for call in calls
+        if not ast.unparse(call.func).startswith("_log.")
+        for keyword in call.keywords
+        if keyword.arg == "code" and isinstance(keyword.value, ast.Constant)
+    }
+
+
+def test_every_code_of_an_error_is_explained() -> None:
+    sources = [path for room in ("agent", "control", "shared") for path in (ROOT / room).rglob("*.py")]
+    assert set().union(*map(_given_codes, sources)) == reference.SPECIAL_CODES.keys()
 
 
 def test_the_reference_misses_no_page() -> None:
