@@ -235,6 +235,12 @@ async def test_sessions_are_in_the_audit_log(control, boss):
     assert {entry.actor for entry in entries[-2:]} == {"admin"}
 
 
+async def test_signing_in_is_a_use_of_the_token(control, boss, clock):
+    asker = (await control.console.sessions.find(boss.client.cookies[COOKIE])).principal
+    (token,) = (await control.people.tokens(asker)).tokens
+    assert token.used_ms == clock.wall_ms()
+
+
 async def test_what_is_no_session_is_refused(control):
     for secret in ("", "x", "\0", "é" * 500):
         with pytest.raises(Unauthenticated):
