@@ -21,7 +21,7 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from walle_control.db.sql import Connection
@@ -109,11 +109,13 @@ class Metrics:
         )  # fmt: skip
         ProcessCollector(registry=self._registry)
 
-    def watch(self, routes: Iterable[BaseRoute]) -> None:
-        """Count the requests of a route table."""
+    def watch(self, routes: Iterable[BaseRoute], below: str = "") -> None:
+        """Count the requests of a route table, and of those below its paths."""
         for route in routes:
-            if isinstance(route, Route):
-                route.app = self._counted(route.path, route.app)
+            if isinstance(route, Mount):
+                self.watch(route.routes, below + route.path)
+            elif isinstance(route, Route):
+                route.app = self._counted(below + route.path, route.app)
 
     async def text(self, control: Control) -> bytes:
         """Everything in Prometheus' text format."""

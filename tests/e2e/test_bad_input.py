@@ -18,11 +18,13 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from walle_control import setup
 from walle_control.app import ADMIN_API, create_app
 from walle_control.config import ControlConfig
+from walle_control.console.frame import COOKIE
+from walle_control.console.frame import ROOT as CONSOLE
 from walle_control.db.store import Store
 from walle_control.features.devices import credentials
 from walle_engine.convert import convert
@@ -283,12 +285,21 @@ def _routes(tmp_path: Path) -> list[tuple[str, str]]:
     finally:
         store.close()
     found: list[tuple[str, str]] = []
-    for route in table:
+    for place, route in _flat(table):
         assert isinstance(route, Route | WebSocketRoute)
         method = "POST" if isinstance(route, Route) and "POST" in (route.methods or ()) else "GET"
         path = route.path.replace("{", "").replace("}", "")
-        found.append((method, path))
+        found.append((method, place + path))
     return found
+
+
+def _flat(table: Iterable[BaseRoute]) -> Iterator[tuple[str, BaseRoute]]:
+    """Every route with the path it is below of."""
+    for route in table:
+        if isinstance(route, Mount):
+            yield from ((route.path + place, inner) for place, inner in _flat(route.routes))
+        else:
+            yield "", route
 
 
 @pytest.fixture(scope="module")
@@ -328,6 +339,18 @@ def test_no_admin_route_opens_to_a_wrong_token(world: World, routes: list[tuple[
             problem = _ask(world, method, path, token, {} if method == "POST" else None)
             assert (problem.status, problem.code) == (401, "unauthenticated"), f"{method} {path} as {token}"
             assert "token" in problem.detail
+
+
+def test_no_page_of_the_console_opens_without_a_session(world: World, routes: list[tuple[str, str]]) -> None:
+    open_to_all = {f"{CONSOLE}/signin", f"{CONSOLE}/static/name"}
+    pages = [(m, path) for m, path in routes if path.startswith(CONSOLE) and path not in open_to_all]
+    assert len(pages) >= 30
+    with httpx.Client(base_url=world.control.url, timeout=10) as client:
+        for method, path in pages:
+            for cookies in ({}, {"Cookie": f"{COOKIE}={'0' * 64}"}, {"Cookie": f"{COOKIE}=\xe9"}):
+                answer = client.request(method, path, headers={k: v.encode() for k, v in cookies.items()})
+                away = answer.headers.get("location", "").startswith(f"{CONSOLE}/signin")
+                assert answer.status_code == 401 or (answer.status_code == 303 and away), f"{method} {path}"
 
 
 def test_no_device_route_opens_to_a_wrong_credential(world: World, routes: list[tuple[str, str]]) -> None:

@@ -144,6 +144,24 @@ def test_a_stream_says_the_newest_epoch_at_once_and_refuses_strangers(
     assert client.get("/d/v1/stream", headers=headers).status_code == 403
 
 
+def test_the_console_is_one_whichever_worker_answers(
+    profile: tuple[ScaleOutControl, Nginx, Path], client: httpx.Client
+) -> None:
+    control, nginx, _ = profile
+    token = (control.data / "admin.token").read_text().strip()
+    answer = client.post("/console/signin", data={"token": token}, headers={"Origin": nginx.url})
+    assert answer.status_code == 303, answer.text
+    assert "; Secure" in answer.headers["set-cookie"]
+    assert {client.get("/console/audit").status_code for _ in range(12)} == {200}
+    with client.stream("GET", "/console/live") as news:
+        lines = news.iter_lines()
+        next(line for line in lines if line.startswith("retry:"))
+        release = control.release("greeter")
+        assert next(line for line in lines if line.startswith("event:")) == "event: news"
+    assert release in client.get("/console/releases").text
+    control.post(f"/releases/{release}/rollback", {}).raise_for_status()
+
+
 async def test_features_come_up_the_tunnel_through_nginx(
     profile: tuple[ScaleOutControl, Nginx, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

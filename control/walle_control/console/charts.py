@@ -174,7 +174,7 @@ def _svg(
 
 
 def _nice(value: float) -> float:
-    """The next round number: 1, 2, 2.5 or 5 times a power of ten."""
+    """The next round number, whose fifths are round too."""
     if value <= 0:
         return 1.0
     power = 1.0
@@ -182,7 +182,9 @@ def _nice(value: float) -> float:
         power *= 10
     while power > value:
         power /= 10
-    return next(power * step for step in (1, 2, 2.5, 5, 10) if power * step >= value * 0.999999)
+    return next(
+        power * step for step in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if power * step >= value * 0.999999
+    )
 
 
 def _short(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Final
 
 from starlette.requests import Request
@@ -31,9 +32,10 @@ class LiveRoute:
 
         async def converse(send: Callable[[bytes], Awaitable[None]]) -> None:
             await send(b"retry: %d\n\n" % _RETRY_MS)
-            async for is_new in self._state.news.watch(_HEARTBEAT_S):
-                if not await self._frame.may_watch(request):
-                    return  # the page asks again, with its newest cookie, and learns whether it is signed out
-                await send(b"event: news\ndata: {}\n\n" if is_new else b":\n\n")
+            async with aclosing(self._state.news.watch(_HEARTBEAT_S)) as news:
+                async for is_new in news:
+                    if not await self._frame.may_watch(request):
+                        return  # the page asks again with its newest cookie: it may be signed out
+                    await send(b"event: news\ndata: {}\n\n" if is_new else b":\n\n")
 
         return EventStream(self._state.watched, converse)

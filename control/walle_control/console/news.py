@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import trio
 
@@ -31,7 +31,7 @@ class News:
         self._changed.set()
         self._changed = trio.Event()
 
-    async def watch(self, patience_s: float) -> AsyncIterator[bool]:
+    async def watch(self, patience_s: float) -> AsyncGenerator[bool]:
         """Yield whenever there is news, and ``False`` after so long without; ends when the server stops."""
         seen = (self._hub.epoch, self._rung)
         while not self.stopping:

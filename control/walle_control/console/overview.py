@@ -57,7 +57,6 @@ class OverviewViews:
         since_ms = control.console.clock.wall_ms() - _FAILURES_SINCE_MS
         failures = await control.store.database.read(lambda db: _failures(db, since_ms))
         counts = await control.console.fleet.counts()
-        trust = await control.trust.status()
         facts = {
             "live": True,
             "releases": [
@@ -75,7 +74,6 @@ class OverviewViews:
             "streams": control.streams.taken,
             "tunnels": control.tunnels.taken,
             "expiring": await control.trust.expiring(),
-            "trust": trust,
             "sinks": control.telemetry.sink_list() if who.may_somewhere("data:read") else None,
         }
         return Page("overview.html", facts)

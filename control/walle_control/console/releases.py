@@ -268,7 +268,7 @@ def rules_of(evidence: Mapping[str, Any]) -> list[RuleView]:
     """The rules with their evidence; none if the verdict was an operator's own rule."""
     has, needed = evidence.get("log10_e", {}), evidence.get("log10_needed", {})
     return [
-        RuleView(words.label(rule), RULE_WORDS[rule], has[rule], needed[rule], leads_to)
+        RuleView(words.label(rule), RULE_WORDS[rule], has[rule], needed[rule], words.CONSEQUENCES[leads_to])
         for rule, (leads_to, _) in RULES.items()
         if rule in has and rule in needed
     ]
@@ -299,21 +299,22 @@ def coverage_chart(
     detail: ReleaseDetail, points: Sequence[Point], estimate: Estimate | None, now_ms: int
 ) -> Markup:
     """Devices that installed it, over time, against the plan; empty while there is nothing to draw."""
-    times = stage_times(detail.history)
-    if not times or detail.release.state in ("pending", "rejected"):
+    row, times = detail.release, stage_times(detail.history)
+    if not times or row.state in ("pending", "rejected"):
         return Markup("")
-    voters = detail.release.plan.voters / SHARE_ONE
+    voters = row.plan.voters / SHARE_ONE
     heard = [(float(at), count / voters) for at, count in points if at > times[0]]
-    end_ms = max(now_ms if detail.release.state in ("live", "paused") else _ended_ms(detail), times[0] + 1)
-    plan = plan_line(detail.release, times, end_ms, matching(estimate)) if estimate else []
-    last = f"{words.count(heard[-1][1])} devices installed it" if heard else "no device has installed it"
+    is_over = row.state not in ("live", "paused")
+    stop_ms = max(detail.history[-1].at_ms if is_over else now_ms, times[0] + 1)
+    end_ms = max([float(stop_ms), *(at for at, _ in heard)])  # some say so after the end
+    plan = plan_line(row, times, stop_ms, matching(estimate)) if estimate else []
     planned = f", the plan says {words.count(plan[-1][1])}" if plan else ""
-    curve = [
-        (float(times[0]), 0.0),
-        *[(min(at, end_ms), count) for at, count in heard],
-        (float(end_ms), heard[-1][1] if heard else 0.0),
-    ]
-    return charts.coverage(curve, plan, f"Coverage over time: {last}{planned}")
+    if plan and is_over:
+        plan += [(float(stop_ms), 0.0), (end_ms, 0.0)]
+    last = heard[-1][1] if heard else 0.0
+    said = f"{words.count(last)} devices installed it" if heard else "no device has installed it"
+    curve = [(float(times[0]), 0.0), *heard, (end_ms, last)]
+    return charts.coverage(curve, plan, f"Coverage over time: {said}{planned}")
 
 
 def matching(estimate: Estimate | None) -> float:
@@ -337,8 +338,3 @@ def plan_line(row: ReleaseRow, times: Sequence[int], end_ms: int, devices: float
         line += [(float(since_ms), before)]
         line += [(min(since_ms + ramp_ms, float(until_ms)), reached), (float(until_ms), reached)]
     return line
-
-
-def _ended_ms(detail: ReleaseDetail) -> int:
-    """When a release that is over ended."""
-    return detail.history[-1].at_ms if detail.history else detail.release.created_ms

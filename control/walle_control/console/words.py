@@ -68,6 +68,14 @@ VERDICTS: Final[Mapping[str, str]] = {
     "rollback": "must go back",
 }
 
+#: What a decision of the guard leads to.
+CONSEQUENCES: Final[Mapping[str, str]] = {
+    "hold": "hold",
+    "pass": "grow",
+    "pause": "pause",
+    "rollback": "roll back",
+}
+
 _TITLES: Final[Mapping[int, str]] = {
     400: "This makes no sense yet",
     401: "Signed out",

@@ -57,11 +57,14 @@ async def test_what_happens_is_counted(control, admin, imported, enrol, anyone):
         await admin.get(f"{ADMIN_API}/releases/{release}")
     await admin.get(f"{ADMIN_API}/releases/none")
     await anyone.get(f"{ADMIN_API}/releases/none")
+    await anyone.get("/console/signin")
     seen = await told(admin)
     route = ("route", f"{ADMIN_API}/releases/{{release_id}}")
     for status, n in (("200", 3), ("404", 1), ("401", 1)):
         assert seen["walle_requests_total", (("method", "GET"), route, ("status", status))] == n
     assert seen["walle_request_seconds_count", (("method", "GET"), route)] == 5
+    page = ("route", "/console/signin")
+    assert seen["walle_requests_total", (("method", "GET"), page, ("status", "200"))] == 1
     assert seen["walle_reports_total", (("kind", "new"),)] == 1
     assert seen["walle_reports_total", (("kind", "repeated"),)] == 1
     assert seen["walle_devices", ()] == 1

@@ -65,7 +65,8 @@ class SessionsService:
         hashed = hash_token(token)
 
         def job(db: Connection) -> Principal:
-            _, principal = present(db, hashed, now_ms)
+            shown, principal = present(db, hashed, now_ms)
+            store.touch_token(db, shown.id, now_ms)
             store.delete_sessions(db, now_ms - self._lifetime_ms, now_ms - self._idle_ms)
             store.insert_session(db, hash_token(secret), hashed, csrf, now_ms)
             audit.record(db, now_ms, principal.name, "session.open", principal.credential)

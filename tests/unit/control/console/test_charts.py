@@ -73,7 +73,7 @@ def test_coverage_is_drawn_inside_its_frame(points, plan):
 
 @pytest.mark.parametrize(
     ("value", "nice"),
-    [(0.0, 1.0), (0.03, 0.05), (1.0, 1.0), (1.2, 2.0), (2.3, 2.5), (3.0, 5.0), (7.0, 10.0), (1234.0, 2000.0)],
+    [(0.0, 1.0), (0.03, 0.03), (1.0, 1.0), (1.2, 1.5), (2.3, 2.5), (3.1, 4.0), (7.0, 8.0), (1234.0, 1500.0)],
 )
 def test_axes_end_at_round_numbers(value, nice):
     assert charts._nice(value) == pytest.approx(nice)

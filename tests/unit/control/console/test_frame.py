@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from walle_control.console.frame import COOKIE, REFRESH, _local, check_same_site, read_form
 from walle_control.console.routes import console_routes
+from walle_control.db import dump
 from walle_control.features.people.types import RoleGrant
 from walle_control.web.auth import Door, door_of
 from walle_control.web.problems import Unauthenticated
@@ -234,7 +235,31 @@ async def test_sessions_are_in_the_audit_log(control, boss):
     assert {entry.actor for entry in entries[-2:]} == {"admin"}
 
 
+async def test_signing_in_is_a_use_of_the_token(control, boss, clock):
+    asker = (await control.console.sessions.find(boss.client.cookies[COOKIE])).principal
+    (token,) = (await control.people.tokens(asker)).tokens
+    assert token.used_ms == clock.wall_ms()
+
+
 async def test_what_is_no_session_is_refused(control):
     for secret in ("", "x", "\0", "é" * 500):
         with pytest.raises(Unauthenticated):
             await control.console.sessions.find(secret)
+
+
+async def test_backups_leave_sessions_out(control, boss):
+    def tables(db):
+        return dump.tables(control.store.database.backend, db)
+
+    names = await control.store.database.read(tables)
+    assert "access_token" in names
+    assert "console_session" not in names
+
+
+async def test_the_cookie_is_stored_as_a_hash_and_logged_nowhere(control, boss, store, capsys):
+    secret = boss.client.cookies[COOKIE]
+    await boss.get("/audit")
+    for path in store.home.root.rglob("control.db*"):
+        assert secret.encode() not in path.read_bytes()
+    assert secret not in capsys.readouterr().out
+    assert secret not in str(await control.audit.page(0, 1000))
