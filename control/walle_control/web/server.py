@@ -298,14 +298,18 @@ class _Request:
         if self._http.their_state is not h11.SEND_BODY:
             await self._wait_disconnect()
             return {"type": "http.disconnect"}
+        body = bytearray()
         try:
-            event = await self._next_event()
+            event: Any = await self._next_event()
+            while isinstance(event, h11.Data):  # all that is here: most bodies come in one packet
+                body += event.data
+                event = self._http.next_event()
         except h11.RemoteProtocolError as error:
             raise RemoteProtocolError(f"the body is malformed: {error}") from None
         if event is None:
             return {"type": "http.disconnect"}
-        body = bytes(event.data) if isinstance(event, h11.Data) else b""
-        return {"type": "http.request", "body": body, "more_body": isinstance(event, h11.Data)}
+        more = not isinstance(event, h11.EndOfMessage)
+        return {"type": "http.request", "body": bytes(body), "more_body": more}
 
     async def _next_event(self) -> h11.Event | None:
         """What comes next of the request; ``None`` if the client left."""
