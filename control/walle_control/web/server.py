@@ -214,7 +214,8 @@ class _Connection:
                 return self._read
             request = _Request(self._server, self, self._stream, self._read)
             if not await request.answer(self._address):
-                await self._linger()
+                if request.still_comes:
+                    await self._linger()
                 break
             self._read = request.sent_ahead
         return b""
@@ -257,6 +258,11 @@ class _Request:
         self._http.receive_data(read)
         self._head: h11.Response | None = None
         self._has_body = True
+
+    @property
+    def still_comes(self) -> bool:
+        """Whether the client may be about to send more of it."""
+        return self._http.their_state in (h11.IDLE, h11.SEND_BODY, h11.ERROR)
 
     @property
     def sent_ahead(self) -> bytes:
