@@ -1,12 +1,13 @@
-"""The default profile at work: one process, SQLite, files from its own disk; beside nginx and bare Trio.
+"""The default profile at work: one process, SQLite, its own files; beside nginx, bare Trio and Hypercorn.
 
 Client and servers share the machine, so every figure includes its load generator. nginx serves the same files
-with one worker; "bare Trio" is a server of a few lines in a process of its own that does nothing else.
+with one worker; what is "bare" is a server of a few lines in a process of its own that does nothing else.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import random
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import trio
 
-import bare_trio
+from device_load import get, post_report, run_requests
 from reporting import Row
 from walle_control import setup
 from walle_control.app import Control, create_control
@@ -42,7 +43,8 @@ from walle_shared.signing import SigningKey
 from walle_support.live import SCENARIO, LiveControl, commit_tasks, task_folder
 from walle_support.servers import free_port
 
-DEVICES = 10_000
+#: The server does the same for each device, so a few thousand stand for any number; joining is not timed.
+DEVICES = 3_000
 RELEASES = 1
 STREAMS = 2_000
 FILE_BYTES = 64 << 10
@@ -50,12 +52,15 @@ LARGE_BYTES = 16 << 20
 VOTES_PER_S = 1_000
 BAD, GOOD = 0.05, 0.01
 ROUNDS = 3
+CONNECTIONS, REQUESTS = 64, 15
 
 
 def run() -> list[Row]:
     """Measure everything."""
     with tempfile.TemporaryDirectory() as folder, _live(Path(folder)) as control:
-        rows = [_completing(control), *_streams(control)]
+        rows = _streams(control)  # first: what a process has freed is used again, and measured too low
+    with tempfile.TemporaryDirectory() as folder, _live(Path(folder)) as control:
+        rows += [_completing(control), *_requests(control)]
         rows += _downloads(Path(folder, "static"), control)
     return [*rows, _time_to_rollback()]
 
@@ -126,7 +131,7 @@ def _streams(control: LiveControl) -> list[Row]:
     held = functools.partial(_hold, Server.of(control.url), _pid(control), f"{DEVICE_API}/stream", headers)
     ours = trio.run(held, lambda: control.release("greeter", "1.0.0"))
     rows = _stream_rows("default profile", *ours)
-    with _program("hub") as (port, process):
+    with _program("bare_trio.py", "hub") as (port, process):
 
         def push() -> None:
             with socket.create_connection(("127.0.0.1", port)) as poke:
@@ -210,6 +215,38 @@ def _enrol(control: LiveControl) -> str:
     return credential
 
 
+# Requests
+
+
+def _requests(control: LiveControl) -> list[Row]:
+    """Requests on connections that stay: what the HTTP server costs, and what the application adds."""
+    release = control.release("greeter", "1.0.0")
+    credential = _enrol(control)
+    address = Server.of(control.url)
+    with ExitStack() as stack:
+        bare = {
+            name: ("127.0.0.1", stack.enter_context(_program("bare_asgi.py", name))[0])
+            for name in ("ours", "Hypercorn")
+        }
+        ours = ("127.0.0.1", address.port)
+        contestants = {
+            "epoch asked for, default profile": (ours, lambda _: get("/s/epoch.json")),
+            "a report each, default profile": (ours, lambda n: post_report(credential, f"r{n}", release)),
+        } | {
+            f"a report each, {name} with an application that does nothing": (
+                where, lambda n: post_report(credential, f"r{n}", release)
+            )
+            for name, where in bare.items()
+        }  # fmt: skip
+        samples: dict[str, list[float]] = {name: [] for name in contestants}
+        numbers = itertools.count()
+        for _ in range(5):
+            for name, (where, make) in contestants.items():
+                requests = [[make(next(numbers)) for _ in range(REQUESTS)] for _ in range(CONNECTIONS)]
+                samples[name].append(CONNECTIONS * REQUESTS / run_requests(where, requests))
+    return [_row(f"requests: {name}", rates, "/s") for name, rates in samples.items()]
+
+
 # Downloads
 
 
@@ -225,7 +262,7 @@ def _downloads(folder: Path, control: LiveControl) -> list[Row]:
             ports = {"default profile": (Server.of(control.url).port, f"/s/blob/{digest}")}
             if shutil.which("nginx"):
                 ports["nginx"] = (stack.enter_context(_nginx(folder)), "/blob")
-            port, _ = stack.enter_context(_program("file", str(folder / "blob")))
+            port, _ = stack.enter_context(_program("bare_trio.py", "file", str(folder / "blob")))
             ports["bare Trio"] = (port, "/blob")
             samples: dict[str, list[float]] = {name: [] for name in ports}
             for _ in range(5):
@@ -369,9 +406,9 @@ def _reports(before: ReleaseId, release: ReleaseId, name: str, number: int, *, b
 
 
 @contextmanager
-def _program(*words: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def _program(script: str, *words: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     port = free_port()
-    process = subprocess.Popen([sys.executable, bare_trio.__file__, str(port), *words])
+    process = subprocess.Popen([sys.executable, Path(__file__).with_name(script), str(port), *words])
     try:
         _await_port(port)
         yield port, process

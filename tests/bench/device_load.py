@@ -1,7 +1,8 @@
 """Many devices from one process: raw sockets and one poll loop, so that the servers are what is measured.
 
-``streams``: hold push streams and count what arrives on them. ``cycles``: what a device does on a push, each
-on a connection of its own: ask for the epoch, fetch a file, check its digest, report.
+``Streams``: hold push streams and count what arrives on them. ``run_cycles``: what a device does on a push,
+each on a connection of its own: ask for the epoch, fetch a file, check its digest, report. ``run_requests``:
+requests on connections that stay.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def _advance(cycle: Cycle, blob_sha256: str) -> bool:
     size = int(head[at : at + 12].split(b"\r")[0])
     if len(cycle.got) < head_end + 4 + size:
         return False
-    if size >= 65536 and hashlib.sha256(cycle.got[head_end + 4 :]).hexdigest() != blob_sha256:
+    if blob_sha256 and size >= 65536 and hashlib.sha256(cycle.got[head_end + 4 :]).hexdigest() != blob_sha256:
         raise ValueError("the file is not what its digest says")
     cycle.got.clear()
     cycle.step += 1
@@ -147,6 +148,36 @@ def _advance(cycle: Cycle, blob_sha256: str) -> bool:
         return True
     cycle.sock.sendall(cycle.requests[cycle.step])
     return False
+
+
+def run_requests(address: tuple[str, int], requests: Sequence[Sequence[bytes]]) -> float:
+    """Make requests one after the other on each of several connections that stay; how long it took.
+
+    Raises:
+        ConnectionError: a server said anything but 200, or hung up.
+    """
+    selector = selectors.DefaultSelector()
+    cycles = []
+    for listed in requests:
+        sock = socket.create_connection(address, timeout=_PATIENCE_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        cycles.append(Cycle(list(listed), sock))
+    start = time.perf_counter()
+    for cycle in cycles:
+        cycle.sock.sendall(cycle.requests[0])
+        cycle.sock.setblocking(False)
+        selector.register(cycle.sock, selectors.EVENT_READ, cycle)
+    running = len(cycles)
+    while running:
+        for key, _ in selector.select(5.0):
+            if _advance(key.data, ""):
+                selector.unregister(key.fileobj)
+                running -= 1
+    spent = time.perf_counter() - start
+    for cycle in cycles:
+        cycle.sock.close()
+    selector.close()
+    return spent
 
 
 def _take[T](items: Iterator[T], count: int) -> Iterator[T]:

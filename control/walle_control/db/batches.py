@@ -13,6 +13,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
+import trio
+
 from walle_control.db.connection import Database, fence
 from walle_control.db.sql import Connection
 from walle_shared.errors import ConnectionLost, StorageError
@@ -24,6 +26,8 @@ _BATCH_MAX_ITEMS = 256
 class _Batch[T, R]:
     items: list[T]
     done: Future[Sequence[R]]
+    #: One for all who wait: to wake the event loop for each costs more than what it wakes for.
+    committed: trio.Event
 
 
 class Batches[T, R]:
@@ -52,8 +56,9 @@ class Batches[T, R]:
         """
         assert fence.get() is None, "what is written together has no one fence"
         batch, place = self._add(item)
+        await batch.committed.wait()
         try:
-            return (await self._database.committed(batch.done))[place]
+            return batch.done.result()[place]
         except (StorageError, ConnectionLost):
             raise
         except Exception:  # noqa: BLE001  # an item's own, whatever it is: nobody shall suffer from others
@@ -64,7 +69,8 @@ class Batches[T, R]:
             batch = self._open
             if batch is None or len(batch.items) >= _BATCH_MAX_ITEMS or batch.done.done():
                 items: list[T] = []
-                batch = self._open = _Batch(items, self._database.submit(partial(self._run, items)))
+                done = self._database.submit(partial(self._run, items))
+                batch = self._open = _Batch(items, done, self._database.when(done))
             batch.items.append(item)
             return batch, len(batch.items) - 1
 

@@ -108,15 +108,16 @@ class Database:
             StorageError: the disk is full or the file damaged.
             ConnectionLost: its server is gone; if it went during the commit, the write may have happened.
         """
-        return await self.committed(self.submit(_fenced(job, fence.get())))
+        done = self.submit(_fenced(job, fence.get()))
+        await self.when(done).wait()
+        return done.result()
 
-    async def committed(self, done: Future[T]) -> T:
-        """Wait for what was submitted; its result."""
+    def when(self, done: Future[Any]) -> trio.Event:
+        """An event of this event loop that comes with the result of what was submitted."""
         committed = trio.Event()
         token = trio.lowlevel.current_trio_token()
         done.add_done_callback(lambda _: _wake(token, committed))
-        await committed.wait()
-        return done.result()
+        return committed
 
     async def read(self, job: Job[T]) -> T:
         """Run a read on a consistent view, in a thread."""

@@ -133,8 +133,8 @@ class Backend(Protocol):
         ...
 
 
-#: Rows of one statement; both databases take tens of thousands of parameters.
-_ROWS_MAX = 256
+#: Rows of one statement, few enough kinds for both databases to keep them prepared.
+_ROWS = (256, 128, 64, 32, *range(16, 0, -1))
 
 
 def insert_rows(db: Connection, into: str, rows: Sequence[Sequence[Any]], then: str = "") -> int:
@@ -146,11 +146,13 @@ def insert_rows(db: Connection, into: str, rows: Sequence[Sequence[Any]], then: 
         rows: the values, in the order of the columns.
         then: ``ON CONFLICT ...``; an update must not meet the same row twice.
     """
-    changed = 0
-    for start in range(0, len(rows), _ROWS_MAX):
-        part = rows[start : start + _ROWS_MAX]
-        statement = f"{into} VALUES {_marks(len(part), len(part[0]))} {then}"
+    changed = done = 0
+    while done < len(rows):
+        size = next(size for size in _ROWS if size <= len(rows) - done)
+        part = rows[done : done + size]
+        statement = f"{into} VALUES {_marks(size, len(part[0]))} {then}"
         changed += db.execute(statement, [value for row in part for value in row]).rowcount
+        done += size
     return changed
 
 

@@ -214,7 +214,8 @@ class _Connection:
                 return self._read
             request = _Request(self._server, self, self._stream, self._read)
             if not await request.answer(self._address):
-                await self._linger()
+                if request.still_comes:
+                    await self._linger()
                 break
             self._read = request.sent_ahead
         return b""
@@ -259,6 +260,11 @@ class _Request:
         self._has_body = True
 
     @property
+    def still_comes(self) -> bool:
+        """Whether the client may be about to send more of it."""
+        return self._http.their_state in (h11.IDLE, h11.SEND_BODY, h11.ERROR)
+
+    @property
     def sent_ahead(self) -> bytes:
         """The beginning of the next request."""
         return self._http.trailing_data[0]
@@ -298,14 +304,18 @@ class _Request:
         if self._http.their_state is not h11.SEND_BODY:
             await self._wait_disconnect()
             return {"type": "http.disconnect"}
+        body = bytearray()
         try:
-            event = await self._next_event()
+            event: Any = await self._next_event()
+            while isinstance(event, h11.Data):  # all that is here: most bodies come in one packet
+                body += event.data
+                event = self._http.next_event()
         except h11.RemoteProtocolError as error:
             raise RemoteProtocolError(f"the body is malformed: {error}") from None
         if event is None:
             return {"type": "http.disconnect"}
-        body = bytes(event.data) if isinstance(event, h11.Data) else b""
-        return {"type": "http.request", "body": body, "more_body": isinstance(event, h11.Data)}
+        more = not isinstance(event, h11.EndOfMessage)
+        return {"type": "http.request", "body": bytes(body), "more_body": more}
 
     async def _next_event(self) -> h11.Event | None:
         """What comes next of the request; ``None`` if the client left."""

@@ -16,12 +16,13 @@ from walle_control.db.connection import Database
 from walle_control.db.files import FileStore
 from walle_control.db.sql import Connection
 from walle_control.features.audiences import read_model as audiences
-from walle_control.features.audiences.answers import applies, is_in
+from walle_control.features.audiences.answers import is_in
 from walle_control.features.audit import log as audit
 from walle_control.features.devices import read_model as devices
 from walle_control.features.permits import read_model as permits
 from walle_control.features.releases import approvals, read_model, store
 from walle_control.features.releases.epochs import EpochBook
+from walle_control.features.releases.told import ToldReleases
 from walle_control.features.releases.types import (
     ApprovalList,
     ApprovalRule,
@@ -59,7 +60,7 @@ from walle_shared.ids import (
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import DecideRequest, Told
 from walle_shared.records import from_plain
-from walle_shared.targeting import Explanation, Moment, Policy, Profile, Snapshot, idset
+from walle_shared.targeting import Explanation, Moment, Policy, Snapshot, idset
 from walle_shared.targeting.policy import TIME_MAX_MS
 from walle_shared.targeting.predicate import told_answer
 
@@ -102,6 +103,7 @@ class ReleasesService:
         self._defaults = defaults
         self._announce = announce
         self._require_simulation = require_simulation
+        self._told = ToldReleases(book.files)
         self._publishing = trio.Lock()
         self._published = b""
 
@@ -232,7 +234,9 @@ class ReleasesService:
             NotFound: no such device, and no profile given.
         """
         now_ms = self._clock.wall_ms() if request.at_ms is None else request.at_ms
-        return await self._database.read(lambda db: _explain(db, self._book.files, request, now_ms))
+        return await self._database.read(
+            lambda db: _explain(db, self._book.files, self._told, request, now_ms)
+        )
 
     async def tell(self, request: DecideRequest, device_id: DeviceId) -> bytes:
         """Tell a device, signed, which releases apply to it as far as only the server can know.
@@ -244,7 +248,7 @@ class ReleasesService:
 
         def read(db: Connection) -> bytes:
             now_ms = self._clock.wall_ms()
-            epoch, releases = _told(db, self._book.files, device_id)
+            epoch, releases = self._told.of(db, device_id)
             if request.epoch != epoch:
                 raise Conflict(f"epoch {epoch} is the newest, not {request.epoch}: read the policy again")
             told = Told(device_id, epoch, releases, now_ms, now_ms + TOLD_LIFETIME_MS)
@@ -468,30 +472,15 @@ def _set_state(db: Connection, row: ReleaseRow, state: ReleaseState, now_ms: int
     store.set_state(db, row.id, state, ramp_ms=ramp_ms, paused_ms=paused_ms)
 
 
-def _told(
-    db: Connection, files: FileStore, device_id: DeviceId, profile: Profile | None = None
-) -> tuple[int, tuple[ReleaseId, ...]]:
-    """The newest epoch, and the releases of it that only the server could see apply to a device."""
-    newest = store.newest_epoch(db)
-    if newest is None:
-        raise NotFound("no epoch was made yet")
-    known = audiences.audiences(db)
-    profile = profile if profile is not None else devices.profile_of(db, device_id)
-    parsed = ((row.id, known.parse(row.predicate)) for row in store.live_releases(db))
-    return newest.n, tuple(
-        release_id
-        for release_id, predicate in parsed
-        if known.is_decided_here(predicate) and applies(db, files, known, predicate, device_id, profile)
-    )
-
-
 def _waits(db: Connection, scenario: str, plan: RolloutPlan) -> bool:
     """Whether a new release waits for approval: a release in one stage reaches its last one at once."""
     full_at_once = len(plan.stages) == 1 and approvals.is_needed(db, scenario, "full")
     return full_at_once or approvals.is_needed(db, scenario, "create")
 
 
-def _explain(db: Connection, files: FileStore, request: ExplainRequest, now_ms: int) -> ExplainResponse:
+def _explain(
+    db: Connection, files: FileStore, told_releases: ToldReleases, request: ExplainRequest, now_ms: int
+) -> ExplainResponse:
     if not 0 <= now_ms <= TIME_MAX_MS:
         raise RemoteProtocolError(f"at_ms {now_ms} is no time")
     profile = request.profile if request.profile is not None else devices.profile_of(db, request.device_id)
@@ -508,7 +497,7 @@ def _explain(db: Connection, files: FileStore, request: ExplainRequest, now_ms: 
             if release.cap and permits.has_permit(db, release.id, request.device_id, now_ms)
         ),
     )
-    told = _told(db, files, request.device_id, profile)[1]
+    _, told = told_releases.of(db, request.device_id, profile)
     answered = {
         **profile,
         **{told_answer(release_id): release_id in told for release_id in policy.told_releases},

@@ -153,6 +153,12 @@ def newest_epoch(db: Connection) -> EpochRow | None:
     return EpochRow(**row) if row else None
 
 
+def newest_epoch_number(db: Connection) -> int:
+    """The number of the newest epoch; 0 before the first."""
+    number: int = db.execute("SELECT coalesce(max(n), 0) FROM epoch").fetchone()[0]
+    return number
+
+
 def insert_epoch(db: Connection, row: EpochRow) -> None:
     """Add an epoch."""
     db.execute(

@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from walle_control.features.audiences.types import HoldoutWish, SaidAttributes, SegmentWish
+from walle_control.features.releases import told as told_module
 from walle_control.features.releases.types import CreateRelease, ExplainRequest, Terms
 from walle_control.features.rollouts.guard import GuardSettings
 from walle_control.features.rollouts.trial import Trial, Vote
@@ -219,6 +220,27 @@ async def test_a_device_is_told_for_itself_and_for_a_while(control, store, impor
     assert (told.device_id, told.releases) == (device.id, (made.release.id,))
     assert told.issued_ms == clock.wall_ms() < told.expires_ms
     assert (await control.audiences.said_of("device", device.id)).values == {"tier": "gold"}
+
+
+async def test_what_is_told_follows_the_epoch_and_the_device_and_reads_the_policy_once(
+    control, store, imported, enrol, anyone, monkeypatch
+):
+    await imported("1.0.0")
+    device = await enrol()
+    await control.audiences.declare(Attribute("tier", "string", "server"), "anna")
+    await control.audiences.describe("device", device.id, SaidAttributes({"tier": "gold"}), "anna")
+    reads = []
+    read = told_module._read
+    monkeypatch.setattr(told_module, "_read", lambda db, epoch: reads.append(epoch) or read(db, epoch))
+    made = []
+    for _ in range(2):
+        made.append((await control.releases.create(wish(predicate='tier == "gold"'), "anna")).release.id)
+        for _ in range(3):
+            told = await told_by(store, anyone, device, control.hub.epoch)
+            assert set(told.releases) == set(made)
+    await control.audiences.describe("device", device.id, SaidAttributes({"tier": "tin"}), "anna")
+    assert (await told_by(store, anyone, device, control.hub.epoch)).releases == ()
+    assert len(reads) == 2
 
 
 async def told_by(store, anyone, device, epoch: int) -> Told:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import trio
 
 from walle_control.features.releases.types import CreateRelease, GuardWish, StageWish
 from walle_control.features.rollouts.book import TrialBook
 from walle_control.features.rollouts.guard import GuardSettings, Votes, judge_threshold
+from walle_control.features.rollouts.service import RolloutsService
 from walle_control.features.rollouts.votes import votes_of
 from walle_shared.errors import LimitExceeded, RemoteProtocolError
 from walle_shared.ids import DeviceId
@@ -274,3 +277,23 @@ async def test_oversized_batches_are_refused(control, enrol):
     batch = ReportBatch(tuple(report("r1", n) for n in range(257)))
     with pytest.raises(LimitExceeded, match="257 reports"):
         await control.telemetry.record_reports(device.id, batch)
+
+
+async def test_the_guard_rests_between_looks_however_often_it_is_poked(autojump_clock):
+    looks = []
+
+    class Looks:
+        async def read(self, _job):
+            looks.append(trio.current_time())
+            return []
+
+    service = RolloutsService(Looks(), None, None, TrialBook())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(service.run, 60.0)
+        for _ in range(1_000):
+            service.poke()
+            await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
+    gaps = [later - sooner for sooner, later in itertools.pairwise(looks)]
+    assert 10 <= len(looks) <= 21
+    assert min(gaps) > 0.049

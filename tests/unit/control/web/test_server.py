@@ -306,6 +306,24 @@ async def test_a_stop_ends_what_waits_and_lets_finish_what_runs(world):
     assert runs["busy"].endswith(b"done")
 
 
+async def test_a_stop_waits_for_nobody_who_has_the_whole_answer(world):
+    async with trio.open_nursery() as nursery:
+        stopped = trio.Event()
+
+        async def hold(url: str, task_status) -> None:
+            async with connected(url) as stream:
+                await stream.send_all(LAST % b"/d/v1/who")
+                assert b"ours" in await stream.receive_some()
+                task_status.started()
+                await stopped.wait()
+
+        async with on_ours(world.app, graceful_timeout=20.0) as url:
+            await nursery.start(hold, url)
+            began = trio.current_time()
+        assert trio.current_time() - began < module._LINGER_S / 2
+        stopped.set()
+
+
 async def test_a_stop_cancels_what_does_not_end(world):
     async with trio.open_nursery() as nursery:
 
