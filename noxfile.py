@@ -259,9 +259,19 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation as a site, below build/site; every warning is an error."""
+    _python(
+        session, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going", "--builder", "html",
+        "--conf-dir", "docs", ".", "build/site",
+    )  # fmt: skip
+
+
+@nox.session
 def reference(session: nox.Session) -> None:
-    """Write the pages of docs/reference anew from the code."""
+    """Write the pages of docs/reference anew from the code, and the dashboard from its table."""
     _python(session, "docs/reference/generate.py")
+    _python(session, "docs/reference/dashboard.py")
 
 
 @nox.session

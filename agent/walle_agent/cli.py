@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from walle_agent import app, emit, schema, triggers, watch
+from walle_agent import app, doctor, emit, schema, triggers, watch
 from walle_agent.config import AgentConfig, load_config, read_schema
 from walle_agent.deploy.profile import measure_profile
 from walle_agent.link.session import Session
@@ -24,7 +24,9 @@ from walle_agent.link.transport import Transport
 from walle_agent.state.reports import read_statistics
 from walle_agent.state.store import SLOT_NAMES, DeviceState, StateStore, read_only
 from walle_shared.clock import SystemClock
+from walle_shared.completion import add_completion, script_of
 from walle_shared.errors import ConfigError, StorageError, WalleError
+from walle_shared.findings import all_well, tell
 from walle_shared.observe import configure_logging
 from walle_shared.records import to_plain
 
@@ -37,6 +39,7 @@ _EXAMPLES = {
     "enrol": ("--config agent.toml --token TOKEN", "become known to the control plane, once"),
     "run": ("--config agent.toml", "run as a daemon, until SIGTERM"),
     "status": ("--config agent.toml --json", "what is installed, and the counters"),
+    "doctor": ("--config agent.toml", "what is wrong with this device, and how to mend it"),
     "emit": ("--config agent.toml events.jsonl", "send recorded events to the running agent"),
     "events tail": ("--config agent.toml", "watch what the apps say"),
     "events record": ("--config agent.toml visit.jsonl", "keep it, for tests and replay"),
@@ -97,6 +100,10 @@ def build_parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="for scripts")
     status.set_defaults(command=_status)
 
+    looked = add("doctor", "look at everything this device needs; say what is wrong, and the cure")
+    looked.add_argument("--json", action="store_true", help="for scripts")
+    looked.set_defaults(command=_doctor)
+
     enrol = add("enrol", "become known to the control plane")
     enrol.add_argument("--token", required=True, help="from `walle-control enrol-token create`")
     enrol.set_defaults(command=_enrol)
@@ -108,7 +115,13 @@ def build_parser() -> argparse.ArgumentParser:
         from walle_agent.author import cli as author
 
         author.add_commands(commands)
+    add_completion(commands, parser).set_defaults(command=_complete)
     return parser
+
+
+def _complete(arguments: argparse.Namespace) -> int:
+    print(script_of(build_parser(), arguments.shell))
+    return EXIT_OK
 
 
 def _add_replay(send: argparse.ArgumentParser) -> None:
@@ -236,6 +249,14 @@ def _status(arguments: argparse.Namespace) -> int:
     else:
         print(format_status(status))
     return EXIT_OK
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    config = _load(arguments)
+    configure_logging(level="error", format=config.log.format)
+    findings = trio.run(doctor.examine, config)
+    print(json.dumps(to_plain(findings), indent=2) if arguments.json else tell(findings))
+    return EXIT_OK if all_well(findings) else EXIT_FAILED
 
 
 def read_status(config: AgentConfig) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from walle_control.db.sql import Connection
 from walle_control.features.devices import read_model as devices
 from walle_control.features.releases import read_model as releases
 from walle_control.features.tasks import read_model as tasks
+from walle_control.features.trust.types import TrustStatus
 from walle_control.features.webhooks import read_model as webhooks
 from walle_shared.clock import Clock
 
@@ -64,6 +65,11 @@ REQUEST_TIME: Final = Described(
 #: Everything else, in the order of the page that lists it.
 GATHERED: Final = (
     Described("walle_epoch", "gauge", "The epoch that is published."),
+    Described(
+        "walle_trust_expires_timestamp_seconds", "gauge", "When what a role has signed expires, since 1970.",
+        ("role",),
+    ),
+    Described("walle_leads", "gauge", "1 if this worker leads: over all workers, exactly one."),
     Described("walle_streams", "gauge", "Push streams held."),
     Described("walle_tunnels", "gauge", "Upload tunnels held."),
     Described("walle_devices", "gauge", "Devices enrolled."),
@@ -114,7 +120,8 @@ class Metrics:
         now_ms = self._clock.wall_ms()
         facts = await control.store.database.read(lambda db: _read(db, now_ms))
         once = CollectorRegistry(auto_describe=False)
-        once.register(_Once(_families({**facts, **_gather(control)})))
+        expiries = _expiries(await control.trust.status())
+        once.register(_Once(_families({**facts, **expiries, **_gather(control)})))
         return generate_latest(self._registry) + generate_latest(once)
 
     def _counted(self, path: str, app: ASGIApp) -> ASGIApp:
@@ -166,6 +173,7 @@ def _gather(control: Control) -> Mapping[str, Values]:
     hooks = control.webhooks
     return {
         "walle_epoch": _one(control.hub.epoch),
+        "walle_leads": _one(float(control.leadership is None or control.leadership.leads)),
         "walle_streams": _one(control.streams.taken),
         "walle_tunnels": _one(control.tunnels.taken),
         "walle_guard_actions_total": {(action,): n for action, n in control.rollouts.actions.items()},
@@ -185,6 +193,12 @@ def _gather(control: Control) -> Mapping[str, Values]:
             ("failed",): hooks.failed,
         },
     }
+
+
+def _expiries(trust: TrustStatus) -> Mapping[str, Values]:
+    # 0: the role signs envelopes only, and they say themselves how long they hold.
+    ends: Values = {(role.role,): role.expires_ms / 1000 for role in trust.roles if role.expires_ms}
+    return {"walle_trust_expires_timestamp_seconds": ends}
 
 
 def _read(db: Connection, now_ms: int) -> Mapping[str, Values]:

@@ -166,3 +166,16 @@ async def test_the_disk_forgets_what_was_not_synced(tmp_path: Path) -> None:
     found = {path.name: path.read_bytes() for path in disk.after_cut(tmp_path / "up", "strict").iterdir()}
     disk.close()
     assert found == {"synced": b"words", "named": b""}
+
+
+@pytest.mark.parametrize("survival", ["strict", "names", "lucky"])
+async def test_the_disk_keeps_every_name_of_a_file(tmp_path: Path, survival: Survival) -> None:
+    root = tmp_path / "disk"
+    root.mkdir()
+    (root / "one").write_bytes(b"words")
+    (root / "other").hardlink_to(root / "one")
+    disk = Disk(root)
+    disk.adopt()
+    found = {path.name: path.read_bytes() for path in disk.after_cut(tmp_path / "up", survival).iterdir()}
+    disk.close()
+    assert found == {"one": b"words", "other": b"words"}

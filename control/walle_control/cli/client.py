@@ -105,8 +105,8 @@ def connect(arguments: argparse.Namespace) -> AdminClient:
     """
     url = arguments.url or os.environ.get(f"{ENV_PREFIX}_URL")
     token = arguments.token or os.environ.get(f"{ENV_PREFIX}_TOKEN")
-    data = arguments.data or os.environ.get(f"{ENV_PREFIX}_DATA")
-    home = Home(Path(data)) if data else None
+    data = data_folder(arguments)
+    home = Home(data) if data is not None else None
     if home is not None:
         url = url or _running_url(home)
         token = token or _read(home.admin_token)
@@ -119,6 +119,12 @@ def connect(arguments: argparse.Namespace) -> AdminClient:
             f" (or set {ENV_PREFIX}_URL, {ENV_PREFIX}_TOKEN, {ENV_PREFIX}_DATA)"
         )
     return AdminClient(url, token)
+
+
+def data_folder(arguments: argparse.Namespace) -> Path | None:
+    """The data folder of a server on this machine, where the flags or the environment name one."""
+    data = arguments.data or os.environ.get(f"{ENV_PREFIX}_DATA")
+    return Path(data) if data else None
 
 
 def _running_url(home: Home) -> str:

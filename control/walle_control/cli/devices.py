@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from walle_control.cli import show
@@ -13,6 +16,7 @@ from walle_control.cli.arguments import (
     profile_item,
 )
 from walle_control.cli.client import connect, quoted
+from walle_shared.errors import ConfigError, StorageError
 
 
 def add_to(top: Subparsers) -> None:
@@ -48,6 +52,11 @@ def _add_device_commands(top: Subparsers) -> None:
     create.add_argument("--uses", type=int, default=1, help="how many devices may use it; default: 1")
     create.add_argument("--valid-s", type=float, default=3600.0, help="for how many seconds; default: 3600")
     create.add_argument("--note", default="", help="what it is for")
+    create.add_argument(
+        "--agent-config",
+        metavar="FILE",
+        help="write the settings of an agent that enrols by it; the file is new",
+    )
 
 
 def _add_fleet_command(top: Subparsers) -> None:
@@ -128,11 +137,31 @@ def _describe(arguments: argparse.Namespace, path: str) -> int:
 def enrol_token_create(arguments: argparse.Namespace) -> int:
     """``enrol-token create``."""
     wish = {"uses": arguments.uses, "valid_s": arguments.valid_s, "note": arguments.note}
+    settings = Path(arguments.agent_config) if arguments.agent_config else None
+    if settings is not None and settings.exists():
+        raise ConfigError(f"{settings} is there already: name a new file")
     with connect(arguments) as client:
         answer = client.post("enrol-tokens", wish)
-    facts = {**answer, "valid until": f"{show.moment(answer['expires_ms'])} UTC"}
+        facts = {**answer, "valid until": f"{show.moment(answer['expires_ms'])} UTC"}
+        if settings is not None:
+            _write_agent_config(settings, client.url, answer)
+            facts["next"] = f"walle-agent run --config {settings}"
     show.print_answer(arguments, answer, lambda: show.print_facts(facts))
     return 0
+
+
+def _write_agent_config(path: Path, url: str, answer: Mapping[str, Any]) -> None:
+    text = (
+        "# Every setting of walle-agent: configs/agent.toml.\n"
+        f'[control]\nurl = "{url}"\ntrusted_root = "{answer["trusted_root"]}"\n'
+        f'enrol_token = "{answer["token"]}"  # needed once\n'
+        '\n[profile]  # what release conditions may ask for\ngroup = "default"\n'
+    )
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def fleet_sim(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from walle_control.cli import (
     audiences,
     devices,
+    doctor,
     operators,
     own_files,
     releases,
@@ -19,6 +20,7 @@ from walle_control.cli import (
 )
 from walle_control.cli.arguments import Handler
 from walle_shared import __version__
+from walle_shared.completion import add_completion, script_of
 from walle_shared.errors import ConfigError, WalleError
 
 _EXAMPLES = """examples:
@@ -31,7 +33,7 @@ _EXAMPLES = """examples:
 """
 
 #: In the order of the help.
-_SUBJECTS = (server, tasks, own_files, releases, audiences, devices, telemetry, operators, trust)
+_SUBJECTS = (server, doctor, tasks, own_files, releases, audiences, devices, telemetry, operators, trust)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,4 +63,10 @@ def build_parser() -> argparse.ArgumentParser:
     top = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for subject in _SUBJECTS:
         subject.add_to(top)
+    add_completion(top, parser).set_defaults(handler=_complete)
     return parser
+
+
+def _complete(arguments: argparse.Namespace) -> int:
+    print(script_of(build_parser(), arguments.shell))
+    return 0

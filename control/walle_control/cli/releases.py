@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from walle_control.cli import show
+from walle_control.cli import show, watch
 from walle_control.cli.arguments import (
     Subparsers,
     add_group,
@@ -113,6 +113,16 @@ def add_to(top: Subparsers) -> None:
             example="r1-0a1b2c3d",
         )
     )
+    watch_command = add_release_id(
+        add_remote(
+            release, "watch", watch.release_watch, "follow a release until it is taken back or stopped",
+            example="r1-0a1b2c3d --until-started 100",
+        )
+    )  # fmt: skip
+    watch_command.add_argument(
+        "--until-started", type=int, default=0, metavar="N", help="end once so many devices have run it"
+    )
+    watch_command.add_argument("--every-s", type=float, default=1.0, help="look so often; default: 1")
     for action, text in (
         ("promote", "let it go on to its next stage now"),
         ("pause", "let it grow no further for now; its devices keep it"),
@@ -224,7 +234,9 @@ def release_explain(arguments: argparse.Namespace) -> int:
 def _print_release(answer: Any) -> None:
     show.print_table([answer], show.RELEASES, "")
     print()
-    show.print_trial(answer)
+    for table in show.trial_tables(answer):
+        show.console().print(table)
+        print()
     show.print_table(answer["counts"], show.COUNTS, "no reports yet")
     print()
     show.print_table(answer["history"], show.HISTORY, "")

@@ -18,6 +18,9 @@ from walle_shared.units import format_bytes
 Answer = Mapping[str, Any]
 Column = tuple[str, Callable[[Any], object]]
 
+#: What is not read on a terminal is not wrapped before this.
+_FILE_COLUMNS = 240
+
 
 def print_answer(arguments: argparse.Namespace, answer: object, for_people: Callable[[], object]) -> None:
     """Print an answer as JSON with ``--json``, else as ``for_people`` does."""
@@ -32,27 +35,37 @@ def print_json(answer: object) -> None:
     sys.stdout.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
-def print_table(rows: Iterable[Any], columns: Iterable[Column], empty: str) -> None:
-    """Print one row per item; ``empty`` if there is none."""
+def console() -> Console:
+    """Where tables go: as wide as the terminal, or as wide as they need to be in a file."""
+    return Console() if sys.stdout.isatty() else Console(width=_FILE_COLUMNS)
+
+
+def table_of(rows: Iterable[Any], columns: Iterable[Column]) -> Table:
+    """A table of one row per item."""
     columns = list(columns)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, _ in columns:
-        table.add_column(title, overflow="fold")
+        table.add_column(title, overflow="fold", min_width=max(map(len, title.split())))
     for row in rows:
         table.add_row(*(escape(str(read(row))) for _, read in columns))
-    console = Console()
+    return table
+
+
+def print_table(rows: Iterable[Any], columns: Iterable[Column], empty: str) -> None:
+    """Print one row per item; ``empty`` if there is none."""
+    table = table_of(rows, columns)
     if table.row_count:
-        console.print(table)
+        console().print(table)
     else:
-        console.print(empty, markup=False)
+        console().print(empty, markup=False)
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
     """Print names and values."""
     width = max(len(name) for name in facts)
-    console = Console()
+    screen = console()
     for name, value in facts.items():  # never wrapped: tokens and keys are copied from here
-        console.print(f"[bold]{name:<{width}}[/]  {escape(str(value))}", soft_wrap=True, highlight=False)
+        screen.print(f"[bold]{name:<{width}}[/]  {escape(str(value))}", soft_wrap=True, highlight=False)
 
 
 def feature_line(row: Mapping[str, Any], *, json: bool) -> str:
@@ -63,24 +76,22 @@ def feature_line(row: Mapping[str, Any], *, json: bool) -> str:
     return f"{row['id']} {moment(row['received_ms'])} {row['device_id']} {row['name']} {fields}"
 
 
-def print_trial(answer: Answer) -> None:
-    """Print a release's stages, the two arms it is judged by, and how much evidence each rule has."""
+def trial_tables(answer: Answer) -> list[Table]:
+    """A release's stages, the two arms it is judged by, and how much evidence each rule has."""
     release, evidence = answer["release"], answer["verdict"]["evidence"]
     stages = release["plan"]["stages"]
+    tables = []
     if len(stages) > 1:
-        print_table(
-            [{**stage, "n": n, "now": n == release["stage"]} for n, stage in enumerate(stages)], STAGES, ""
-        )
-        print()
+        rows = [{**stage, "n": n, "now": n == release["stage"]} for n, stage in enumerate(stages)]
+        tables.append(table_of(rows, STAGES))
     arms = evidence.get("arms", {})
     if any(arm["started"] or arm["bad_installations"] for arm in arms.values()):
         shown = {name: arm for name, arm in arms.items() if name != "holdout" or arm["started"]}
-        print_table([{"arm": name, **arm} for name, arm in shown.items()], ARMS, "")
-        print()
+        tables.append(table_of([{"arm": name, **arm} for name, arm in shown.items()], ARMS))
         needed = evidence["log10_needed"]
         rules = [{"rule": r, "has": e, "needed": needed[r]} for r, e in evidence["log10_e"].items()]
-        print_table(rules, RULES, "")
-        print()
+        tables.append(table_of(rules, RULES))
+    return tables
 
 
 def print_simulation(answer: Answer) -> None:

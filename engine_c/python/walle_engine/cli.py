@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from walle_engine import wmodel
+from walle_shared.completion import add_completion, script_of
 from walle_shared.errors import ConfigError, StorageError, WalleError
 from walle_shared.units import format_bytes, format_seconds
 
@@ -186,7 +187,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("devices", _devices, "list what models may run on beside the processor")
     add("workload", _workload, "count what a new back end would have to implement")
+    add_completion(commands, parser).set_defaults(command=_complete)
     return parser
+
+
+def _complete(args: argparse.Namespace) -> None:
+    print(script_of(build_parser(), args.shell))
 
 
 def _examples(command: str) -> str:

@@ -120,30 +120,44 @@ class Disk:
     def _restore(self, folder: Path, target: Path, survival: Survival) -> None:
         """Walk what is there, or was there when its names were synced last."""
         target.mkdir()
-        self._fill(folder.stat().st_ino, target, survival, {i: d for d, i in self._live().items()})
+        self._fill(folder.stat().st_ino, target, survival, self._live())
 
-    def _live(self) -> dict[Path, int]:
-        paths = [self.root, *self.root.rglob("*")]
-        return {path: path.lstat().st_ino for path in paths if not path.name.startswith(_BELIEVED)}
+    def _live(self) -> dict[int, list[Path]]:
+        """What is there by inode; a file may have several names."""
+        found: dict[int, list[Path]] = {}
+        for path in (self.root, *self.root.rglob("*")):
+            if not path.name.startswith(_BELIEVED):
+                found.setdefault(path.lstat().st_ino, []).append(path)
+        return found
 
-    def _fill(self, inode: int, target: Path, survival: Survival, live: dict[int, Path]) -> None:
+    def _fill(self, inode: int, target: Path, survival: Survival, live: dict[int, list[Path]]) -> None:
         names = self._names.get(inode, {})
         if survival != "strict":
-            names = {path.name: child for child, path in live.items() if live.get(inode) == path.parent}
+            here = live[inode][0] if inode in live else None
+            names = {
+                path.name: child for child, paths in live.items() for path in paths if path.parent == here
+            }
         for name, child in names.items():
             place = target / name
-            if child in self._links or (child in live and live[child].is_symlink()):
-                place.symlink_to(self._links.get(child) or live[child].readlink())
-            elif self._is_folder(child, live):
+            path = live[child][0] if child in live else None
+            if (link := self._link_of(child, path)) is not None:
+                place.symlink_to(link)
+            elif self._is_folder(child, path):
                 place.mkdir()
                 self._fill(child, place, survival, live)
+            elif survival == "lucky" and path is not None:
+                place.write_bytes(path.read_bytes())
             else:
-                data = self._bytes.get(child, b"")
-                place.write_bytes(live[child].read_bytes() if survival == "lucky" else data)
+                place.write_bytes(self._bytes.get(child, b""))
 
-    def _is_folder(self, inode: int, live: dict[int, Path]) -> bool:
-        if inode in live:
-            return live[inode].is_dir()
+    def _link_of(self, inode: int, path: Path | None) -> Path | None:
+        if inode in self._links:
+            return self._links[inode]
+        return path.readlink() if path is not None and path.is_symlink() else None
+
+    def _is_folder(self, inode: int, path: Path | None) -> bool:
+        if path is not None:
+            return path.is_dir()
         return any(
             stat.S_ISDIR(status.st_mode) for status in map(os.fstat, self._held) if status.st_ino == inode
         )

@@ -1,0 +1,114 @@
+"""``release watch``: a release as it goes on, drawn anew on a terminal, a line per change elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import deque
+from typing import Any, Final
+
+import orjson
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from walle_control.cli import show
+from walle_control.cli.client import AdminClient, connect, quoted
+
+#: States that a release does not leave by itself.
+_ENDED: Final = frozenset({"stopped", "rolled_back", "rejected"})
+
+_LEVELS: Final = "▁▂▃▄▅▆▇█"
+_SPARKS: Final = 60
+
+
+def release_watch(arguments: argparse.Namespace) -> int:
+    """``release watch``; 1 if the release was taken back, stopped or turned down."""
+    with connect(arguments) as client:
+        if sys.stdout.isatty() and not arguments.json:
+            return _draw(client, arguments)
+        return _list(client, arguments)
+
+
+def _draw(client: AdminClient, arguments: argparse.Namespace) -> int:
+    started: deque[int] = deque(maxlen=_SPARKS)
+    with Live(console=show.console(), auto_refresh=False) as live:
+        while True:
+            answer = _ask(client, arguments)
+            started.append(_line(answer)["started"])
+            live.update(_screen(answer, list(started)), refresh=True)
+            if (code := _end(answer, arguments)) is not None:
+                return code
+            time.sleep(arguments.every_s)
+
+
+def _list(client: AdminClient, arguments: argparse.Namespace) -> int:
+    told: dict[str, Any] = {}
+    while True:
+        answer = _ask(client, arguments)
+        if (line := _line(answer)) != told:
+            told = line
+            print(_json(line) if arguments.json else _words(line), flush=True)
+        if (code := _end(answer, arguments)) is not None:
+            return code
+        time.sleep(arguments.every_s)
+
+
+def _ask(client: AdminClient, arguments: argparse.Namespace) -> Any:
+    return client.get(f"releases/{quoted(arguments.release)}")
+
+
+def _end(answer: Any, arguments: argparse.Namespace) -> int | None:
+    line = _line(answer)
+    if line["state"] in _ENDED:
+        return 1
+    return 0 if 0 < arguments.until_started <= line["started"] else None
+
+
+def _line(answer: Any) -> dict[str, Any]:
+    """What changes, on one line."""
+    release, verdict = answer["release"], answer["verdict"]
+    arm = verdict["evidence"].get("arms", {}).get("treatment", {"started": 0, "failed": 0})
+    return {
+        "state": release["state"],
+        "stage": release["stage"] + 1,
+        "stages": len(release["plan"]["stages"]),
+        "percent": answer["percent"],
+        "started": arm["started"],
+        "failed": arm["failed"],
+        "guard": verdict["reason"],
+    }
+
+
+def _words(line: dict[str, Any]) -> str:
+    now = show.moment(time.time_ns() // 1_000_000)
+    return (
+        f"{now}  {line['state']}, stage {line['stage']} of {line['stages']}, {line['percent']} %:"
+        f" {line['started']} have run it, {line['failed']} failed; {line['guard']}"
+    )
+
+
+def _json(line: dict[str, Any]) -> str:
+    return orjson.dumps({"at_ms": time.time_ns() // 1_000_000, **line}).decode()
+
+
+def _screen(answer: Any, started: list[int]) -> Group:
+    release, line = answer["release"], _line(answer)
+    head = Text.assemble(
+        (f"{release['scenario']}/{release['task']} {release['version']}", "bold"),
+        f"  {release['id']}  ",
+        (line["state"], "bold red" if line["state"] in _ENDED else "bold green"),
+        f"  {line['percent']} %\n",
+        f"{sparks(started)}  {line['started']} have run it, {line['failed']} failed\n",
+        line["guard"],
+    )
+    return Group(head, *(part for table in show.trial_tables(answer) for part in ("", table)))
+
+
+def sparks(values: list[int]) -> str:
+    """A row of bars, the highest of them full."""
+    top = max(values, default=0)
+    if top <= 0:
+        return _LEVELS[0] * len(values)
+    return "".join(_LEVELS[round(value / top * (len(_LEVELS) - 1))] for value in values)
