@@ -347,7 +347,7 @@ MIGRATIONS: Sequence[Migration] = (
     """,
     # How an epoch's releases are to go on, published for a database that is made anew.
     """
-    ALTER TABLE epoch ADD COLUMN plans BLOB;
+    CREATE TABLE epoch_plan (epoch INTEGER PRIMARY KEY, plans BLOB NOT NULL) STRICT;
     """,
     # Who is signed in to the console; secrets are kept as hashes.
     """

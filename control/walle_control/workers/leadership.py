@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from time import perf_counter
 from typing import NoReturn
 
 import trio
 
-from walle_control.db.connection import Database, fence
+from walle_control.db.connection import Database, Job, fence
+from walle_control.db.sql import Connection
 from walle_control.workers import lease
 from walle_shared.errors import WalleError
 from walle_shared.observe import get_logger
@@ -50,8 +52,7 @@ class Leadership:
     async def run(self, work: Work) -> NoReturn:
         """Run ``work`` while this worker leads, anew each time it comes to lead; for ever."""
         while True:
-            started_s = trio.current_time()
-            number = await self._try_to_take()
+            number, taken_s = await self._try_to_take()
             if number is None:
                 await trio.sleep(_RENEW_S)
                 continue
@@ -60,7 +61,7 @@ class Leadership:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._work, work, number)
-                    await self._hold(number, started_s)
+                    await self._hold(number, taken_s)
                     self.fence = None  # at once: what was begun may wait long for a database that is cut off
                     _log.warning("leadership_lost", holder=self.holder, fence=number)
                     nursery.cancel_scope.cancel()
@@ -68,25 +69,35 @@ class Leadership:
                 self.fence = None
                 await self._release(number)
 
-    async def _try_to_take(self) -> int | None:
+    async def _try_to_take(self) -> tuple[int | None, float]:
         try:
-            return await self._database.write(lambda db: lease.take(db, self.holder, _ms(LEASE_S)))
+            return await self._in_turn(lambda db: lease.take(db, self.holder, _ms(LEASE_S)))
         except WalleError as error:
             _log.warning("leadership_unknown", code=error.code, error=error.message)
-            return None
+            return None, 0.0
+
+    async def _in_turn[R](self, job: Job[R]) -> tuple[R, float]:
+        """Write; the result, and when the turn came, which may be long after it was asked for."""
+
+        def timed(db: Connection) -> tuple[R, float]:
+            at_s = perf_counter()
+            return job(db), at_s
+
+        result, at_s = await self._database.write(timed)
+        return result, trio.current_time() - (perf_counter() - at_s)
 
     async def _hold(self, number: int, renewed_s: float) -> None:
         """Renew until another worker leads, or the lease runs out."""
         while True:
             await trio.sleep(_RENEW_S)
-            asked_s = trio.current_time()
             with trio.move_on_at(renewed_s + LEASE_S) as in_time:
                 try:
-                    if not await self._database.write(
+                    held, turn_s = await self._in_turn(
                         lambda db: lease.renew(db, self.holder, number, _ms(LEASE_S))
-                    ):
+                    )
+                    if not held:
                         return
-                    renewed_s = asked_s
+                    renewed_s = turn_s
                 except WalleError as error:
                     _log.warning("leadership_unknown", code=error.code, error=error.message)
             if in_time.cancelled_caught or trio.current_time() >= renewed_s + LEASE_S:

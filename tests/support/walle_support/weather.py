@@ -125,6 +125,11 @@ class Link:
                         self._take(side, packet)
         os.write(self._wake_writer, b"x")
 
+    def holds(self, side: Side) -> int:
+        """How many packets are held back."""
+        with self._lock:
+            return len(self._held[side])
+
     def cut(self) -> None:
         """Nothing passes, either way."""
         self.change(to_inside=CUT, to_outside=CUT)

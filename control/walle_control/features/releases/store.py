@@ -13,7 +13,7 @@ from walle_control.features.releases.types import ReleaseEvent, ReleaseRow, Rele
 from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan
 from walle_shared.ids import ReleaseId, ScenarioName, TaskName, TaskVersion
 from walle_shared.protocol.codec import canonical
-from walle_shared.records import from_plain
+from walle_shared.records import from_plain, to_plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,14 @@ def insert_release(db: Connection, row: ReleaseRow) -> None:
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (row.rank, row.id, row.scenario, row.task, row.version, row.predicate, row.salt,
          canonical(row.plan).decode(), canonical(row.guard).decode(), row.state, row.stage, row.staged_ms,
-         row.created_ms, canonical(row.terms).decode(), row.ramp_ms, row.paused_ms),
+         row.created_ms, canonical(_unusual(row.terms)).decode(), row.ramp_ms, row.paused_ms),
     )  # fmt: skip
+
+
+def _unusual(terms: Terms) -> dict[str, Any]:
+    """The terms that are not as usual: of the others, workers of an earlier program need not know."""
+    usual = to_plain(Terms())
+    return {name: value for name, value in to_plain(terms).items() if value != usual[name]}
 
 
 def next_rank(db: Connection) -> int:
@@ -149,7 +155,10 @@ def history(db: Connection, release_id: ReleaseId) -> list[ReleaseEvent]:
 
 def newest_epoch(db: Connection) -> EpochRow | None:
     """The newest epoch."""
-    row = db.execute("SELECT * FROM epoch ORDER BY n DESC LIMIT 1").fetchone()
+    row = db.execute(
+        "SELECT epoch.*, plans FROM epoch LEFT JOIN epoch_plan ON epoch_plan.epoch = epoch.n"
+        " ORDER BY n DESC LIMIT 1"
+    ).fetchone()
     return EpochRow(**row) if row else None
 
 
@@ -162,10 +171,11 @@ def newest_epoch_number(db: Connection) -> int:
 def insert_epoch(db: Connection, row: EpochRow) -> None:
     """Add an epoch."""
     db.execute(
-        "INSERT INTO epoch (n, snapshot, envelope, reason, created_ms, signed_ms, plans)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (row.n, row.snapshot, row.envelope, row.reason, row.created_ms, row.signed_ms, row.plans),
+        "INSERT INTO epoch (n, snapshot, envelope, reason, created_ms, signed_ms) VALUES (?, ?, ?, ?, ?, ?)",
+        (row.n, row.snapshot, row.envelope, row.reason, row.created_ms, row.signed_ms),
     )
+    if row.plans is not None:
+        db.execute("INSERT INTO epoch_plan (epoch, plans) VALUES (?, ?)", (row.n, row.plans))
 
 
 def resign_epoch(db: Connection, n: int, envelope: bytes, signed_ms: int) -> None:

@@ -218,6 +218,13 @@ async def test_a_stage_lasts_from_the_end_of_its_ramp(control, imported, clock):
     assert row.may_grow(clock.wall_ms() + 160_000)
 
 
+async def test_usual_terms_are_nothing_that_workers_of_an_earlier_program_must_know(control, store, imported):
+    await imported("1.0.0")
+    await control.releases.create(wish(terms=Terms(cap=5)), "anna")
+    row = store.database.read_sync(lambda db: db.execute("SELECT terms FROM release").fetchone())
+    assert row["terms"] == '{"cap":5}'
+
+
 async def test_the_terms_reach_devices(control, store, imported):
     await imported("1.0.0")
     terms = Terms("mon-fri 02:00-05:00", 600.0, 5, True, "user", 2, 7_200.0)

@@ -554,7 +554,7 @@ async def test_a_policy_of_an_earlier_program_tells_the_stage_that_releases_are_
     created = await control.releases.create(CreateRelease("demo", "greeter", "1.0.0", stages=stages), "anna")
     await control.releases.act(created.release.id, "promote", "anna")
     was = store.database.read_sync(releases.list_releases)[0]
-    store.database.write_sync(lambda db: db.execute("UPDATE epoch SET plans = NULL"))
+    store.database.write_sync(lambda db: db.execute("DELETE FROM epoch_plan"))
     clock.advance(1e6)  # the epoch is signed anew, without the plans
     assert store.database.write_sync(book_of(store, clock).sign_anew_if_due)
     book_of(store, clock).publish(store.database.read_sync(releases.newest_epoch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -144,6 +145,32 @@ async def test_whoever_stops_lets_the_next_one_lead_at_once(
             await wait_until("the second to lead", lambda: second.leads)
         assert second.fence == 2
         second_nursery.cancel_scope.cancel()
+
+
+async def test_a_lease_counts_from_when_its_turn_came(databases: tuple[Database, Database]) -> None:
+    one, two = databases
+    asked, turned = threading.Event(), threading.Event()
+
+    def hold_the_turn(_: object) -> None:
+        asked.set()
+        turned.wait(60)
+
+    held = two.submit(hold_the_turn)
+    await trio.to_thread.run_sync(asked.wait)
+    took: list[tuple[int | None, float]] = []
+    async with trio.open_nursery() as nursery:
+
+        async def take() -> None:
+            took.append(await Leadership(one, "first")._try_to_take())
+
+        nursery.start_soon(take)
+        await trio.sleep(0.1)
+        turned_s = trio.current_time()
+        turned.set()
+    held.result()
+    ((number, taken_s),) = took
+    assert number == 1
+    assert turned_s <= taken_s <= trio.current_time()
 
 
 async def test_a_leader_of_the_past_knows_at_once_whatever_its_work_waits_for(
