@@ -78,9 +78,9 @@ def _tasks() -> dict[str, Task]:
 
 
 def _calibrate(device: str) -> dict[str, Any]:
-    """What the cost model goes by from here on, if the device is the first."""
+    """What the cost model goes by from here on."""
     path = calibration.calibrate()
-    figures = {row.name: row.value for row in calibration.parameters() if row.name.startswith("device_")}
+    figures = {row.name: row.value for row in calibration.parameters() if row.name.startswith("device.")}
     print(f"{device}: {figures}, kept in {path}", file=sys.stderr)
     return {"figures": figures}
 

@@ -349,7 +349,10 @@ WE_API we_status we_parameter_get(size_t index, we_parameter *out, we_error *err
 /* Believe another value: for the whole process, in sessions made from now on. INVALID_ARGUMENT for an unknown
  * name, and for values outside 1e-6 to 1e12. */
 WE_API we_status we_parameter_set(const char *name, double value, we_error *err);
-WE_API void we_parameters_reset(void); /* to the standard values */
+/* Whether there is one of that name to set. Those of a device, "device.IDENTITY.NAME", may be set whether it
+ * is here or not, and are listed from then on: what is known of it waits for its return. */
+WE_API int32_t we_parameter_exists(const char *name);
+WE_API void we_parameters_reset(void); /* to the standard values; devices are forgotten */
 /* Measure them here, on one core but for what sharing costs, in about a second; sessions made from now on go
  * by that. `clock_s` may be NULL: the monotonic clock. */
 WE_API we_status we_calibrate(we_clock clock_s, void *context, we_error *err);
@@ -361,7 +364,8 @@ typedef struct we_device_info {
     const char *kind;                     /* "gpu", "accelerator" or "cpu" */
     int32_t units;                        /* compute units */
     int64_t memory_bytes;
-    int32_t f64, f16; /* arithmetic on these? */
+    int32_t f64, f16;  /* arithmetic on these? */
+    uint64_t identity; /* of platform, name and driver: as parameters have it, in 16 digits of base 16 */
 } we_device_info;
 
 WE_API size_t we_device_count(void);

@@ -81,6 +81,14 @@ static PyObject *native_set_parameter(PyObject *Py_UNUSED(module), PyObject *arg
     return we_parameter_set(name, value, &error) == WE_OK ? Py_NewRef(Py_None) : we_native_raise(&error);
 }
 
+static PyObject *native_parameter_exists(PyObject *Py_UNUSED(module), PyObject *args) {
+    const char *name;
+    if (!PyArg_ParseTuple(args, "s:parameter_exists", &name)) {
+        return NULL;
+    }
+    return PyBool_FromLong(we_parameter_exists(name));
+}
+
 static PyObject *native_reset_parameters(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
     we_parameters_reset();
     Py_RETURN_NONE;
@@ -247,6 +255,7 @@ static PyMethodDef native_functions[] = {
      "Return (name, value, standard value, meaning) of all that the cost model believes."},
     {"set_parameter", native_set_parameter, METH_VARARGS,
      "Let the process believe another value: set_parameter(name, value)."},
+    {"parameter_exists", native_parameter_exists, METH_VARARGS, "Whether set_parameter takes that name."},
     {"reset_parameters", native_reset_parameters, METH_NOARGS, "Go back to the standard values."},
     {"calibrate", native_calibrate, METH_NOARGS, "Measure the parameters here."},
     {"measured", native_measured, METH_NOARGS,

@@ -105,7 +105,10 @@ class OpInfo:
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """A device of OpenCL: ``kind`` is gpu, accelerator or cpu; ``f64``, ``f16``: does it compute in these?"""
+    """A device of OpenCL: ``kind`` is gpu, accelerator or cpu; ``f64``, ``f16``: does it compute in these?
+
+    ``identity`` is what parameters of :mod:`walle_engine.calibration` call it by: devices alike share it.
+    """
 
     name: str
     kind: str
@@ -115,6 +118,7 @@ class DeviceInfo:
     memory_bytes: int
     f64: bool
     f16: bool
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -734,7 +738,11 @@ def devices() -> tuple[DeviceInfo, ...]:
         _check(lib.we_device_get(index, info, error), error)
         name, kind, platform, driver = map(_text, (info.name, info.kind, info.platform, info.driver))
         f64, f16 = bool(info.f64), bool(info.f16)
-        found.append(DeviceInfo(name, kind, platform, driver, info.units, info.memory_bytes, f64, f16))
+        found.append(
+            DeviceInfo(
+                name, kind, platform, driver, info.units, info.memory_bytes, f64, f16, f"{info.identity:016x}"
+            )
+        )
     return tuple(found)
 
 

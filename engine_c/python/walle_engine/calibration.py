@@ -22,7 +22,7 @@ from walle_shared.errors import EngineError, StorageError
 
 __all__ = [
     "Parameter", "calibrate", "file_path", "forget", "improve", "is_in_doubt", "load", "load_once",
-    "parameters",
+    "measured_devices", "parameters",
 ]  # fmt: skip
 
 _FORMAT = 1
@@ -32,9 +32,12 @@ _LEAST_SPREAD = 1e-6
 #: Measurements of about a second that are made until one is not in doubt.
 _MOST_ATTEMPTS = 6
 #: Parameters that are times: the less, the better. Of all others it is the more.
-_TIMES = frozenset({"start", "fork", "device_launch", "device_copy"})
+_TIMES = frozenset({"start", "fork"})
+#: What the parameters of devices begin with: what device by its driver's name, then which.
+_DEVICE = "device."
+_TIMES_OF_DEVICES = (".launch", ".copy")
 #: What is no measure of undisturbed time (see calibrate.c).
-_APART_BY_NATURE = ("fork", "cache", "far_all", "spread", "device_")
+_APART_BY_NATURE = ("fork", "cache", "far_all", "spread", _DEVICE)
 _LARGEST_FILE_BYTES = 1 << 20
 
 
@@ -74,11 +77,35 @@ def calibrate() -> Path | None:
         StorageError: the file cannot be written.
     """
     _native.is_first_session()  # what the file says must not replace what is measured now
-    _native.calibrate()
     path = file_path()
+    if path is not None:
+        _remember_devices(path)
+    _native.calibrate()
     if path is not None:
         _write(path, _values(), attempts=1)
     return path
+
+
+def measured_devices() -> frozenset[str]:
+    """Return the identities of the devices of which something is known, here or not."""
+    return frozenset(
+        row.name.split(".")[1] for row in parameters() if row.name.startswith(_DEVICE) and row.value
+    )
+
+
+def _remember_devices(path: Path) -> None:
+    """Believe what the file says of devices, as some may not be here today; those that are get measured."""
+    try:
+        document = kept.read(path, _FORMAT, _LARGEST_FILE_BYTES)
+        values = _read(document) if document else {}
+        for name in filter(_is_of_device, values):
+            _native.set_parameter(name, values[name])
+    except (ValueError, EngineError):
+        return  # it is written anew
+
+
+def _is_of_device(name: str) -> bool:
+    return name.startswith(_DEVICE) and _native.parameter_exists(name)
 
 
 def improve() -> bool:
@@ -107,9 +134,9 @@ def improve() -> bool:
     return True
 
 
-def _better(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
+def _better(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
     """What two measurements say together; that they agree settles the doubts of either."""
-    both = {name: (first[name], second[name]) for name in first}
+    both = {name: (first.get(name, 0.0), second.get(name, 0.0)) for name in first | second}
     better = {name: _better_of(name, pair) for name, pair in both.items()}
     steady = [pair for name, pair in both.items() if not name.startswith(_APART_BY_NATURE)]
     apart = max(1 - min(pair) / max(pair) for pair in steady)
@@ -118,7 +145,8 @@ def _better(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str
 
 def _better_of(name: str, pair: tuple[float, float]) -> float:
     known = [value for value in pair if value] or [0.0]  # a device may come and go
-    return min(known) if name in _TIMES else max(known)
+    is_time = name in _TIMES or (name.startswith(_DEVICE) and name.endswith(_TIMES_OF_DEVICES))
+    return min(known) if is_time else max(known)
 
 
 def _values() -> dict[str, float]:
@@ -157,9 +185,10 @@ def load() -> bool:
         return _ignored(path, str(error))
     known = _values()
     try:
-        for name in known.keys() & values.keys():
+        for name in filter(_native.parameter_exists, values):
             _native.set_parameter(name, values[name])
     except EngineError as error:
+        _native.reset_parameters()
         for name, value in known.items():
             _native.set_parameter(name, value)
         return _ignored(path, str(error))

@@ -519,6 +519,12 @@ def _forget(args: argparse.Namespace) -> None:
         print("\n".join(f"removed {path}" for path in removed) or "nothing is kept of this machine")
 
 
+def _lacks_a_device() -> bool:
+    from walle_engine import api, calibration
+
+    return not {device.identity for device in api.devices()} <= calibration.measured_devices()
+
+
 def _calibrate(args: argparse.Namespace) -> None:
     from walle_engine import calibration
 
@@ -527,7 +533,7 @@ def _calibrate(args: argparse.Namespace) -> None:
         return
     path = calibration.file_path()
     done = calibration.load() if not args.force or args.show else False
-    if not args.show and not done:
+    if not args.show and (not done or _lacks_a_device()):
         path = calibration.calibrate()
         done = path is not None
     elif not args.show:

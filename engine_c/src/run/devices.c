@@ -1,5 +1,5 @@
 /* What callers may know of devices. */
-#include "backend/opencl/device.h"
+#include "backend/opencl/programs.h"
 #include "base/error.h"
 
 size_t we_device_count(void) {
@@ -23,7 +23,8 @@ we_status we_device_get(size_t index, we_device_info *out, we_error *err) {
                             .units = (int32_t)d->units,
                             .memory_bytes = (int64_t)d->memory_bytes,
                             .f64 = d->f64,
-                            .f16 = d->f16};
+                            .f16 = d->f16,
+                            .identity = we_opencl_identity(d)};
     return WE_OK;
 }
 

@@ -101,12 +101,6 @@ static we_status read_backend(const char *wanted, we_settings *out, we_error *er
     return we_opencl_open(number, &out->device, err);
 }
 
-/* Whether what was measured of the first device holds for the session's. */
-static bool is_first(const we_settings *settings) {
-    we_opencl_device *devices;
-    return we_opencl_devices(&devices) > 0 && settings->device == devices;
-}
-
 static we_status read_settings(const we_session_options *options, we_settings *out, we_error *err) {
     const char *search = options->search ? options->search : "model";
     const char *precision = options->precision ? options->precision : "high";
@@ -141,8 +135,7 @@ static we_status read_settings(const we_session_options *options, we_settings *o
     bool standard = out->flags & WE_SESSION_UNCALIBRATED;
     out->parameters = standard ? we_parameters_standard() : we_parameters_now();
     if (out->device)
-        out->device_parameters =
-            we_parameters_of_device(&out->parameters, is_first(out), &out->device->parameters);
+        out->device_parameters = standard ? out->device->parameters : we_parameters_of_device(out->device);
     return WE_OK;
 }
 

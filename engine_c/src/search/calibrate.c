@@ -242,19 +242,16 @@ static void measure_all(const bench *b, we_parameters *out) {
     measure_memory(b, best, out);
 }
 
-/* Of the first device, if there is one that works. */
-static void measure_device(we_clock clock_s, void *context, we_parameters *found) {
-    we_opencl_device *device;
-    we_opencl_parameters p;
-    if (we_opencl_devices(&device) == 0 || we_opencl_open(0, &device, NULL) != WE_OK ||
-        we_opencl_measure(device, clock_s, context, &p, NULL) != WE_OK)
-        return;
-    found->device_products = p.products;
-    found->device_bandwidth = p.bandwidth;
-    found->device_launch = p.launch;
-    found->device_to = p.to_rate;
-    found->device_from = p.from_rate;
-    found->device_copy = p.copy;
+/* All that work. */
+static void measure_devices(we_clock clock_s, void *context) {
+    we_opencl_device *list, *device;
+    we_opencl_parameters found;
+    size_t count = we_opencl_devices(&list);
+    for (size_t i = 0; i < count; i++) {
+        if (we_opencl_open(i, &device, NULL) == WE_OK &&
+            we_opencl_measure(device, clock_s, context, &found, NULL) == WE_OK)
+            we_parameters_use_for(device, &found);
+    }
 }
 
 /* ---- Passes ---- */
@@ -316,7 +313,7 @@ static void run_passes(const bench *b, we_parameters *out) {
         add_pass(&one, &all);
     }
     all.best.spread = spread_of(&all);
-    measure_device(b->clock_s, b->context, &all.best);
+    measure_devices(b->clock_s, b->context);
     take_over(&all.best, out);
 }
 

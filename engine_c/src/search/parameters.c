@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/opencl/programs.h"
 #include "base/clock.h"
 #include "base/error.h"
 
@@ -49,28 +50,123 @@ we_parameters we_parameters_now(void) {
     return p;
 }
 
-static double known(double value, double standard) {
-    return value > 0 ? value : standard;
-}
-
-we_opencl_parameters we_parameters_of_device(const we_parameters *p, bool first,
-                                             const we_opencl_parameters *standard) {
-    if (!first)
-        return *standard;
-    return (we_opencl_parameters){.products = known(p->device_products, standard->products),
-                                  .bandwidth = known(p->device_bandwidth, standard->bandwidth),
-                                  .launch = known(p->device_launch, standard->launch),
-                                  .to_rate = known(p->device_to, standard->to_rate),
-                                  .from_rate = known(p->device_from, standard->from_rate),
-                                  .copy = known(p->device_copy, standard->copy)};
-}
-
 void we_parameters_use(const we_parameters *parameters) {
     pthread_mutex_lock(&lock);
     is_set = parameters != NULL;
     if (parameters)
         current = *parameters;
     pthread_mutex_unlock(&lock);
+}
+
+/* ---- Of devices ---- */
+
+enum {
+    MOST_DEVICES = 64, /* that are remembered: of one more, the longest known is forgotten */
+    FIGURES = sizeof(we_opencl_parameters) / sizeof(double),
+};
+
+static const struct {
+    const char *name, *meaning;
+    size_t at;
+} FIGURE[] = {
+#define WE_DEVICE_PARAMETER_ROW(name, meaning) {#name, meaning, offsetof(we_opencl_parameters, name)},
+#include "search/device_parameters.inc"
+#undef WE_DEVICE_PARAMETER_ROW
+};
+_Static_assert(sizeof FIGURE / sizeof *FIGURE == FIGURES, "every figure has a row");
+
+typedef struct known_device {
+    uint64_t identity;
+    we_opencl_parameters figures; /* 0: not measured */
+} known_device;
+
+static known_device known_devices[MOST_DEVICES]; /* guarded by the lock, as is how many there are */
+static size_t known_count;
+
+static double *figure_of(we_opencl_parameters *figures, size_t figure) {
+    return (double *)((char *)figures + FIGURE[figure].at);
+}
+
+static known_device *find_device(uint64_t identity) {
+    for (size_t i = 0; i < known_count; i++) {
+        if (known_devices[i].identity == identity)
+            return &known_devices[i];
+    }
+    return NULL;
+}
+
+static known_device *find_or_add_device(uint64_t identity) {
+    known_device *found = find_device(identity);
+    if (found)
+        return found;
+    if (known_count == MOST_DEVICES)
+        memmove(known_devices, known_devices + 1, --known_count * sizeof *known_devices);
+    found = &known_devices[known_count++];
+    *found = (known_device){.identity = identity};
+    return found;
+}
+
+we_opencl_parameters we_parameters_of_device(const we_opencl_device *device) {
+    we_opencl_parameters believed = device->parameters;
+    pthread_mutex_lock(&lock);
+    known_device *found = find_device(we_opencl_identity(device));
+    for (size_t i = 0; found && i < FIGURES; i++) {
+        if (*figure_of(&found->figures, i) > 0)
+            *figure_of(&believed, i) = *figure_of(&found->figures, i);
+    }
+    pthread_mutex_unlock(&lock);
+    return believed;
+}
+
+static bool is_sensible(double value) {
+    return value >= WE_PARAMETER_LEAST && value <= WE_PARAMETER_MOST;
+}
+
+void we_parameters_use_for(const we_opencl_device *device, const we_opencl_parameters *measured) {
+    we_opencl_parameters figures = *measured;
+    pthread_mutex_lock(&lock);
+    known_device *found = find_or_add_device(we_opencl_identity(device));
+    for (size_t i = 0; i < FIGURES; i++) {
+        if (is_sensible(*figure_of(&figures, i)))
+            *figure_of(&found->figures, i) = *figure_of(&figures, i);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+/* "device.IDENTITY.FIGURE", the identity in 16 digits as they are written here. */
+static bool read_device_name(const char *name, uint64_t *identity, size_t *figure) {
+    static const char HEAD[] = "device.", DIGITS[] = "0123456789abcdef";
+    if (strncmp(name, HEAD, sizeof HEAD - 1) != 0)
+        return false;
+    const char *at = name + sizeof HEAD - 1;
+    *identity = 0;
+    for (int i = 0; i < 16; i++, at++) {
+        const char *digit = *at ? strchr(DIGITS, *at) : NULL;
+        if (!digit)
+            return false;
+        *identity = *identity << 4 | (uint64_t)(digit - DIGITS);
+    }
+    for (*figure = 0; *at == '.' && *figure < FIGURES; ++*figure) {
+        if (strcmp(at + 1, FIGURE[*figure].name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The figure with that number, of all that are known of devices. */
+static bool get_figure(size_t number, we_parameter *out) {
+    pthread_mutex_lock(&lock);
+    bool is_there = number / FIGURES < known_count;
+    if (is_there) {
+        known_device *device = &known_devices[number / FIGURES];
+        snprintf(out->name, sizeof out->name, "device.%016llx.%s", (unsigned long long)device->identity,
+                 FIGURE[number % FIGURES].name);
+        out->meaning = FIGURE[number % FIGURES].meaning;
+        out->value = *figure_of(&device->figures, number % FIGURES);
+        out->standard = 0;
+    }
+    pthread_mutex_unlock(&lock);
+    return is_there;
 }
 
 /* ---- By name ---- */
@@ -114,14 +210,24 @@ static double *parameter(we_parameters *p, size_t index, we_parameter *out) {
     return (double *)((char *)p + NAMED[index].at);
 }
 
-size_t we_parameter_count(void) {
+/* But for those of devices, which come behind them. */
+static size_t own_count(void) {
     const we_matmul_row *rows;
     size_t kernels = we_matmul_rows(&rows);
     return NAMED_COUNT + 2 * WE_ISA_COUNT + (kernels < WE_MAX_KERNELS ? kernels : WE_MAX_KERNELS);
 }
 
+size_t we_parameter_count(void) {
+    pthread_mutex_lock(&lock);
+    size_t figures = known_count * FIGURES;
+    pthread_mutex_unlock(&lock);
+    return own_count() + figures;
+}
+
 we_status we_parameter_get(size_t index, we_parameter *out, we_error *err) {
-    if (!out || index >= we_parameter_count())
+    if (out && index >= own_count() && get_figure(index - own_count(), out))
+        return WE_OK;
+    if (!out || index >= own_count())
         return we_error_set(err, WE_INVALID_ARGUMENT, "there is no parameter %zu, or out is NULL", index);
     we_parameters now = we_parameters_now(), standard = we_parameters_standard();
     out->standard = *parameter(&standard, index, out);
@@ -129,18 +235,51 @@ we_status we_parameter_get(size_t index, we_parameter *out, we_error *err) {
     return WE_OK;
 }
 
+int32_t we_parameter_exists(const char *name) {
+    uint64_t identity;
+    size_t figure;
+    we_parameters p;
+    if (!name)
+        return 0;
+    if (read_device_name(name, &identity, &figure))
+        return 1;
+    for (size_t i = 0; i < own_count(); i++) {
+        we_parameter found;
+        parameter(&p, i, &found);
+        if (strcmp(found.name, name) == 0)
+            return 1;
+    }
+    return 0;
+}
+
+static we_status refuse(const char *name, double value, we_error *err) {
+    return we_error_set(err, WE_INVALID_ARGUMENT, "parameter '%.80s' cannot be %g", name, value);
+}
+
+static we_status set_figure(const char *name, uint64_t identity, size_t figure, double value, we_error *err) {
+    if (!is_sensible(value) && value != 0)
+        return refuse(name, value, err);
+    pthread_mutex_lock(&lock);
+    *figure_of(&find_or_add_device(identity)->figures, figure) = value;
+    pthread_mutex_unlock(&lock);
+    return WE_OK;
+}
+
 we_status we_parameter_set(const char *name, double value, we_error *err) {
+    uint64_t identity;
+    size_t figure;
     if (!name)
         return we_error_set(err, WE_INVALID_ARGUMENT, "the parameter's name is NULL");
+    if (read_device_name(name, &identity, &figure))
+        return set_figure(name, identity, figure, value, err);
     we_parameters p = we_parameters_now(), standard = we_parameters_standard();
-    for (size_t i = 0; i < we_parameter_count(); i++) {
+    for (size_t i = 0; i < own_count(); i++) {
         we_parameter found;
         double *at = parameter(&p, i, &found);
         if (strcmp(found.name, name) != 0)
             continue;
-        if (!(value >= WE_PARAMETER_LEAST && value <= WE_PARAMETER_MOST) &&
-            value != *parameter(&standard, i, &found))
-            return we_error_set(err, WE_INVALID_ARGUMENT, "parameter '%.80s' cannot be %g", name, value);
+        if (!is_sensible(value) && value != *parameter(&standard, i, &found))
+            return refuse(name, value, err);
         *at = value;
         we_parameters_use(&p);
         return WE_OK;
@@ -150,6 +289,9 @@ we_status we_parameter_set(const char *name, double value, we_error *err) {
 
 void we_parameters_reset(void) {
     we_parameters_use(NULL);
+    pthread_mutex_lock(&lock);
+    known_count = 0;
+    pthread_mutex_unlock(&lock);
 }
 
 static double monotonic(void *context) {

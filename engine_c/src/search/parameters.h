@@ -1,5 +1,6 @@
 /* What the cost model believes of the machine: standard values, or what a calibration measured here. One set
- * serves the process; a session copies it when it is made. */
+ * serves the process; a session copies it when it is made. Devices are known by an identity that does not ask
+ * whether they are here, so nothing of this loads a driver. */
 #ifndef WE_SEARCH_PARAMETERS_H
 #define WE_SEARCH_PARAMETERS_H
 
@@ -22,9 +23,11 @@ typedef struct we_parameters {
     double cycles[WE_MAX_KERNELS]; /* of a micro-kernel, by row: those of its formula in cost.c, per ns */
 } we_parameters;
 
-/* Those of a device, the first or another; `standard` is believed where nothing was measured. */
-we_opencl_parameters we_parameters_of_device(const we_parameters *parameters, bool first,
-                                             const we_opencl_parameters *standard);
+/* Of a device, as it was measured now or, by the file of a calibration, at another time; what its kind
+ * suggests where it was not. */
+we_opencl_parameters we_parameters_of_device(const we_opencl_device *device);
+/* Believe what was measured of it. Devices alike share this, and it outlives their absence. */
+void we_parameters_use_for(const we_opencl_device *device, const we_opencl_parameters *measured);
 /* A copy of those of the process. */
 we_parameters we_parameters_now(void);
 /* The standard ones. */

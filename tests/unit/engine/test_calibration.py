@@ -286,6 +286,83 @@ def test_the_fastest_kernel_by_the_given_rates_is_chosen() -> None:
         assert f"cycles.{step['candidate']}" == favoured
 
 
+# ---- Devices, which come and go ----------------------------------------------------------------------------
+
+needs_device = pytest.mark.skipif(
+    not api.devices(), reason="no OpenCL device: a driver such as pocl-opencl-icd makes one of the processor"
+)
+_AWAY = "0123456789abcdef"  # the identity of a device that is not here
+
+
+def test_what_is_known_of_a_device_outlives_its_absence(monkeypatch: pytest.MonkeyPatch) -> None:
+    _measures(monkeypatch, **{f"device.{_AWAY}.products": 500.0, f"device.{_AWAY}.launch": 900.0})
+    calibration.calibrate()
+    assert calibration.measured_devices() == {_AWAY}
+    _native.reset_parameters()
+    assert calibration.measured_devices() == frozenset()
+    _measures(monkeypatch, near=40.0)  # without the device
+    calibration.calibrate()
+    _native.reset_parameters()
+    assert calibration.load()
+    assert (_values()[f"device.{_AWAY}.products"], _values()["near"]) == (500, 40)
+
+
+def test_of_two_measurements_of_a_device_the_better_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    products, launch = f"device.{_AWAY}.products", f"device.{_AWAY}.launch"
+    _measures(monkeypatch, spread=0.4, **{products: 500.0, launch: 900.0})
+    calibration.calibrate()
+    new = "device.fedcba9876543210.copy"
+    _measures(monkeypatch, **{products: 400.0, launch: 700.0, new: 10.0})
+    assert calibration.improve()
+    found = _kept()["parameters"]
+    assert (found[products], found[launch], found[new]) == (500, 700, 10)
+
+
+def test_what_a_file_says_of_devices_is_checked() -> None:
+    strange = {f"device.{_AWAY}.colour": 1.0, "device.12.products": 1.0, f"device.{_AWAY.upper()}.copy": 1.0}
+    _write({"format": 1, "parameters": {"near": 11, f"device.{_AWAY}.copy": 3.0, **strange}})
+    assert calibration.load()  # names of another engine are passed over
+    assert (_values()[f"device.{_AWAY}.copy"], _values()["near"]) == (3, 11)
+    assert not strange.keys() & _values().keys()
+    for value in (-1.0, 1e13, float("nan")):
+        with pytest.raises(EngineError, match="cannot be"):
+            _native.set_parameter(f"device.{_AWAY}.copy", value)
+    _write({"format": 1, "parameters": {"far": 9, "device.fedcba9876543210.copy": -1.0}})
+    with pytest.warns(RuntimeWarning, match="cannot be -1"):
+        assert not calibration.load()
+    assert calibration.measured_devices() == {_AWAY}  # as before
+    assert _values()["near"] == 11
+
+
+def test_of_too_many_devices_the_longest_known_is_forgotten() -> None:
+    for number in range(70):
+        _native.set_parameter(f"device.{number:016x}.copy", 5.0)
+    kept = calibration.measured_devices()
+    assert f"{69:016x}" in kept
+    assert f"{0:016x}" not in kept
+    assert len(kept) == 64
+
+
+@needs_device
+@pytest.mark.slow
+def test_every_device_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    calibration.calibrate()
+    here = {device.identity for device in api.devices()}
+    assert here == calibration.measured_devices()
+    path = calibration.file_path()
+    assert path is not None
+    document = json.loads(path.read_text(encoding="utf-8"))
+    names = [name for name in document["parameters"] if name.startswith("device.")]
+    assert len(names) == 6 * len(here)
+    for name in names:
+        del document["parameters"][name]
+    path.write_text(json.dumps(document), encoding="utf-8")  # as if the devices were new
+    _native.reset_parameters()
+    assert main(["calibrate", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["parameters"]
+    assert {row["name"] for row in rows} >= set(names)
+
+
 def test_show_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["calibrate", "--show", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

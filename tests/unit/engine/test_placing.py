@@ -29,7 +29,7 @@ def _figures() -> Iterator[None]:
 def _believe(**figures: float) -> None:
     _native.reset_parameters()
     for name, value in figures.items():
-        _native.set_parameter(f"device_{name}", value)
+        _native.set_parameter(f"device.{api.devices()[0].identity}.{name}", value)
 
 
 def _graph(rng: np.random.Generator) -> tuple[api.Model, list[tuple[int, ...]], list[int]]:
@@ -85,8 +85,8 @@ def test_no_assignment_costs_less(seed: int) -> None:
     model, reads, outputs = _graph(rng)
     _believe(
         products=float(rng.uniform(5, 500)), bandwidth=float(rng.uniform(5, 200)),
-        launch=float(rng.uniform(100, 3000)), to=float(rng.uniform(1, 40)),
-        copy=float(rng.uniform(100, 5000)), **{"from": float(rng.uniform(1, 40))},
+        launch=float(rng.uniform(100, 3000)), to_rate=float(rng.uniform(1, 40)),
+        copy=float(rng.uniform(100, 5000)), from_rate=float(rng.uniform(1, 40)),
     )  # fmt: skip
     session = model.session(backend="auto")
     session.prepare({"v-1": np.zeros((_SIZE, _SIZE), np.float32)})
@@ -100,7 +100,7 @@ def test_no_assignment_costs_less(seed: int) -> None:
 
 @pytest.mark.parametrize(("products", "expected"), [(1e6, True), (1e-3, False)])
 def test_the_better_place_is_chosen(products: float, expected: bool) -> None:
-    _believe(products=products, bandwidth=1e6, launch=1.0, to=1e6, copy=1.0, **{"from": 1e6})
+    _believe(products=products, bandwidth=1e6, launch=1.0, to_rate=1e6, copy=1.0, from_rate=1e6)
     model, _, outputs = _graph(np.random.default_rng(3))
     x = np.random.default_rng(0).standard_normal((_SIZE, _SIZE)).astype(np.float32)
     session = model.session(backend="auto")
@@ -117,7 +117,7 @@ def test_the_better_place_is_chosen(products: float, expected: bool) -> None:
 
 def test_the_first_run_does_not_wait() -> None:
     """It is the CPU's; a prepared session has the device's program."""
-    _believe(products=1e6, bandwidth=1e6, launch=1.0, to=1e6, copy=1.0, **{"from": 1e6})
+    _believe(products=1e6, bandwidth=1e6, launch=1.0, to_rate=1e6, copy=1.0, from_rate=1e6)
     builder = api.GraphBuilder("product")
     builder.input("x", "F32", (256, 256))
     builder.weight("w", np.eye(256, dtype=np.float32))

@@ -34,10 +34,14 @@ static uint64_t hash(uint64_t state, const char *text) {
     return state;
 }
 
+uint64_t we_opencl_identity(const we_opencl_device *d) {
+    return hash(hash(hash(0xCBF29CE484222325u, d->platform), d->name), d->driver);
+}
+
 bool we_opencl_kept_path(const we_opencl_device *d, const char *kind, char path[WE_OPENCL_PATH]) {
     pthread_mutex_lock(&kept_lock);
     bool kept = kept_in[0] != 0;
-    unsigned long long number = hash(hash(hash(0xCBF29CE484222325u, d->platform), d->name), d->driver);
+    unsigned long long number = we_opencl_identity(d);
     snprintf(path, WE_OPENCL_PATH, "%s/%s-%016llx-" WE_VERSION ".txt", kept_in, kind, number);
     pthread_mutex_unlock(&kept_lock);
     return kept;
