@@ -157,20 +157,29 @@ static void add_product(we_gradients *g, const we_matmul *p, matrices at, int32_
         we_grad_add(g, operand, we_grad_scatter(l, &region, 1, &like));
 }
 
+/* An operand where it lies. */
+static matrices operand(int64_t rows, int64_t columns, int64_t row, int64_t column, const int64_t *batch) {
+    matrices m = {-1, rows, columns, row, column, {0}};
+    memcpy(m.batch, batch, sizeof m.batch);
+    return m;
+}
+
 void we_grad_matmul(we_gradients *g, const we_command *command, int32_t of_out) {
     const we_matmul *p = &command->u.matmul;
-    matrices a = {we_grad_read(g, command, 0), p->m, p->k, p->a_row, p->a_column, {0}};
-    matrices b = {we_grad_read(g, command, 1), p->k, p->n, p->b_row, p->b_column, {0}};
+    matrices a = operand(p->m, p->k, p->a_row, p->a_column, p->a_batch);
+    matrices b = operand(p->k, p->n, p->b_row, p->b_column, p->b_batch);
     matrices out = {of_out, p->m, p->n, p->n, 1, {0}};
-    memcpy(a.batch, p->a_batch, sizeof a.batch);
-    memcpy(b.batch, p->b_batch, sizeof b.batch);
     int64_t reached = p->m * p->n;
     for (int32_t i = p->batch_rank; i-- > 0; reached *= p->batch[i])
         out.batch[i] = reached;
     if (p->k == 0 || we_lower_tensor(g->l, of_out).count == 0)
         return;
-    if (we_grad_wants(g, command->in[0]))
+    if (we_grad_wants(g, command->in[0])) {
+        b.tensor = we_grad_read(g, command, 1);
         add_product(g, p, a, command->in[0], out, transposed(b));
-    if (we_grad_wants(g, command->in[1]))
+    }
+    if (we_grad_wants(g, command->in[1])) {
+        a.tensor = we_grad_read(g, command, 0);
         add_product(g, p, b, command->in[1], transposed(a), out);
+    }
 }
