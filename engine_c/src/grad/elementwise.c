@@ -4,52 +4,47 @@
 #include "geometry/parts.h"
 #include "grad/grad.h"
 
-#define FN(Name, x) we_emit_unary(l, WE_UNARY_##Name, x, WE_NEW)
-#define ADD(a, b) we_emit_binary(l, WE_BINARY_Add, a, b, WE_NEW)
-#define SUB(a, b) we_emit_binary(l, WE_BINARY_Sub, a, b, WE_NEW)
-#define MUL(a, b) we_emit_binary(l, WE_BINARY_Mul, a, b, WE_NEW)
-#define DIV(a, b) we_emit_binary(l, WE_BINARY_Div, a, b, WE_NEW)
-#define POW(a, b) we_emit_binary(l, WE_BINARY_Pow, a, b, WE_NEW)
+#define FN(Name, of) we_emit_unary(l, WE_UNARY_##Name, of, WE_NEW)
+#define ADD(left, right) we_emit_binary(l, WE_BINARY_Add, left, right, WE_NEW)
+#define SUB(left, right) we_emit_binary(l, WE_BINARY_Sub, left, right, WE_NEW)
+#define MUL(left, right) we_emit_binary(l, WE_BINARY_Mul, left, right, WE_NEW)
+#define DIV(left, right) we_emit_binary(l, WE_BINARY_Div, left, right, WE_NEW)
+#define POW(left, right) we_emit_binary(l, WE_BINARY_Pow, left, right, WE_NEW)
 #define NUMBER(value) we_lower_scalar(l, we_lower_tensor(l, g).dtype, value)
-#define WHERE(Compare, a, b, yes, no)                                                                        \
-    we_emit_select(l, we_emit_binary(l, WE_BINARY_##Compare, a, b, WE_NEW), yes, no, WE_NEW)
+#define WHERE(Compare, left, right, yes, no)                                                                 \
+    we_emit_select(l, we_emit_binary(l, WE_BINARY_##Compare, left, right, WE_NEW), yes, no, WE_NEW)
 
-/* ---- The formulas as functions; a row that is missing does not compile ---- */
+/* ---- The formulas as functions; a row that is missing does not compile. What they do not name is not
+ * computed anew where they stand in a loop ---- */
 
-typedef int32_t (*unary_grad)(we_lower *l, int32_t x, int32_t y, int32_t g);
-typedef int32_t (*binary_grad)(we_lower *l, int32_t a, int32_t b, int32_t y, int32_t g);
+typedef int32_t (*formula)(we_gradients *s, const we_command *c, int32_t g);
 
-#define WE_UNARY_GRAD(Name, formula)                                                                         \
-    static int32_t unary_##Name(we_lower *l, int32_t x, int32_t y, int32_t g) {                              \
-        (void)x;                                                                                             \
-        (void)y;                                                                                             \
-        return formula;                                                                                      \
+#define x we_grad_read(s, c, 0)
+#define a we_grad_read(s, c, 0)
+#define b we_grad_read(s, c, 1)
+#define y we_grad_written(s, c)
+#define FORMULA(name, value)                                                                                 \
+    static int32_t name(we_gradients *s, const we_command *c, int32_t g) {                                   \
+        we_lower *l = s->l;                                                                                  \
+        (void)l;                                                                                             \
+        (void)c;                                                                                             \
+        return value;                                                                                        \
     }
+#define WE_UNARY_GRAD(Name, of_x) FORMULA(unary_##Name, of_x)
+#define WE_BINARY_GRAD(Name, of_a, of_b) FORMULA(first_##Name, of_a) FORMULA(second_##Name, of_b)
+#include "grad/binary_grads.inc"
 #include "grad/unary_grads.inc"
 #undef WE_UNARY_GRAD
-#define WE_UNARY_FLAT(Name) static const unary_grad unary_##Name = NULL;
+#undef WE_BINARY_GRAD
+#undef x
+#undef a
+#undef b
+#undef y
+#define WE_UNARY_FLAT(Name) static const formula unary_##Name = NULL;
 #include "grad/unary_grads.inc"
 #undef WE_UNARY_FLAT
 
-#define WE_BINARY_GRAD(Name, of_a, of_b)                                                                     \
-    static int32_t first_##Name(we_lower *l, int32_t a, int32_t b, int32_t y, int32_t g) {                   \
-        (void)l;                                                                                             \
-        (void)a;                                                                                             \
-        (void)b;                                                                                             \
-        (void)y;                                                                                             \
-        return of_a;                                                                                         \
-    }                                                                                                        \
-    static int32_t second_##Name(we_lower *l, int32_t a, int32_t b, int32_t y, int32_t g) {                  \
-        (void)l;                                                                                             \
-        (void)a;                                                                                             \
-        (void)b;                                                                                             \
-        (void)y;                                                                                             \
-        return of_b;                                                                                         \
-    }
-#include "grad/binary_grads.inc"
-#undef WE_BINARY_GRAD
-
-static unary_grad unary_of(we_unary_fn fn) {
+static formula unary_of(we_unary_fn fn) {
     switch (fn) {
 #define WE_UNARY_FN(Name, name, formula)                                                                     \
     case WE_UNARY_##Name:                                                                                    \
@@ -62,7 +57,7 @@ static unary_grad unary_of(we_unary_fn fn) {
 }
 
 /* Of operand 0 or 1; NULL for functions of integers and comparisons. */
-static binary_grad binary_of(we_binary_fn fn, int32_t operand) {
+static formula binary_of(we_binary_fn fn, int32_t operand) {
     switch (fn) {
 #define WE_BINARY_FN(Name, name, floating, integer)                                                          \
     case WE_BINARY_##Name:                                                                                   \
@@ -115,19 +110,14 @@ static void add_broadcast(we_gradients *g, int32_t tensor, int32_t part, int32_t
 }
 
 void we_grad_unary(we_gradients *g, const we_command *command, int32_t of_out) {
-    unary_grad formula = unary_of(command->u.unary);
-    we_grad_add(g, command->in[0],
-                formula(g->l, we_grad_read(g, command, 0), we_grad_written(g, command), of_out));
+    we_grad_add(g, command->in[0], unary_of(command->u.unary)(g, command, of_out));
 }
 
 void we_grad_binary(we_gradients *g, const we_command *command, int32_t of_out) {
     for (int32_t i = 0; i < 2; i++) {
-        binary_grad formula = binary_of(command->u.binary.fn, i);
-        if (!formula || !we_grad_wants(g, command->in[i]))
-            continue;
-        int32_t part = formula(g->l, we_grad_read(g, command, 0), we_grad_read(g, command, 1),
-                               we_grad_written(g, command), of_out);
-        add_broadcast(g, command->in[i], part, of_out);
+        formula of_operand = binary_of(command->u.binary.fn, i);
+        if (of_operand && we_grad_wants(g, command->in[i]))
+            add_broadcast(g, command->in[i], of_operand(g, command, of_out), of_out);
     }
 }
 

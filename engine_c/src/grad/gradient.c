@@ -96,6 +96,8 @@ static void find_wanted(const we_lower *l, size_t commands, bool *wanted, bool *
             continue;
         for (size_t i = 0; i < we_command_reads(command); i++)
             needed[we_command_read(command, i)] = true;
+        for (size_t i = 0; i < we_command_writes(command); i++) /* a loop may read one to make another */
+            needed[we_command_write(command, i)] = true;
     }
     for (size_t t = 0; t < program->tensor_count; t++)
         wanted[t] = wanted[t] && needed[t];

@@ -20,8 +20,10 @@ typedef struct account {
     int32_t base;     /* of the forward loop */
     int32_t gradient; /* dense, its first element is `before` elements ahead of the base's */
     int64_t before, after;
-    bool written; /* by the forward loop */
-    bool kept;    /* is it more than read? Else it is the gradient as it came */
+    bool written;  /* by the forward loop */
+    bool kept;     /* is it more than read? Else it is the gradient as it came */
+    bool changed;  /* by the backward loop's body */
+    int32_t begin; /* what it is at first */
 } account;
 
 typedef struct we_reversal {
@@ -309,10 +311,9 @@ static void open_account(we_gradients *g, we_reversal *r, int32_t base) {
     if (!a.kept && come < 0)
         return; /* nobody wants to know of this result */
     if (a.kept) {
-        int32_t begin = surround(l, &a, come);
-        we_tensor shape = we_lower_tensor(l, begin);
+        a.begin = surround(l, &a, come);
+        we_tensor shape = we_lower_tensor(l, a.begin);
         a.gradient = we_lower_temp(l, shape.dtype, shape.rank, shape.dims);
-        we_loop_seed(l, &r->builder, a.gradient, begin);
     } else {
         a.gradient = come;
     }
@@ -385,6 +386,7 @@ static void end_body(we_gradients *inner, we_reversal *r, const int32_t *places)
         we_raster nothing = {0};
         if (!a || !a->kept)
             continue;
+        a->changed = a->changed || places[v] >= 0 || part >= 0;
         if (places[v] >= 0 && part < 0)
             we_emit_raster(l, &nothing, places[v]);
         else if (places[v] >= 0)
@@ -393,13 +395,33 @@ static void end_body(we_gradients *inner, we_reversal *r, const int32_t *places)
             add_to(l, place(l, r, view, a), part);
     }
     for (int32_t i = 0; i < r->account_count; i++) {
-        const account *a = &r->accounts[i];
+        account *a = &r->accounts[i];
         int32_t part = inner->of[a->base];
         we_tensor shape = we_lower_tensor(l, a->base);
-        if (part >= 0)
-            add_to(l, we_loop_view_of(l, &r->builder, a->gradient, shape.rank, shape.dims, &(we_address){0}),
-                   part);
+        we_address all = {.offset = a->before};
+        if (part < 0)
+            continue;
+        a->changed = true;
+        add_to(l, we_loop_view_of(l, &r->builder, a->gradient, shape.rank, shape.dims, &all), part);
     }
+}
+
+/* End the loop with what it changes; false: that is nothing, and there is no loop. */
+static bool end_loop(we_lower *l, we_reversal *r) {
+    bool any = false;
+    for (int32_t i = 0; i < r->account_count; i++) {
+        account *a = &r->accounts[i];
+        any = any || a->changed;
+        if (a->changed)
+            we_loop_seed(l, &r->builder, a->gradient, a->begin);
+        else if (a->kept)
+            a->gradient = a->begin;
+    }
+    if (any)
+        we_loop_end(l, &r->builder);
+    else if (l->status == WE_OK)
+        l->program->command_count = r->builder.command_mark;
+    return any;
 }
 
 /* What of the body's tensors depends on what is chosen. */
@@ -462,9 +484,10 @@ static void reverse(we_gradients *g, we_reversal *r, bool *wanted, int32_t *of) 
     begin_body(&inner, r, places);
     walk_body(&inner, r);
     end_body(&inner, r, places);
-    we_loop_end(l, &r->builder);
-    keep_tapes(l, r);
-    close_accounts(g, r);
+    if (end_loop(l, r)) {
+        keep_tapes(l, r);
+        close_accounts(g, r);
+    }
 }
 
 void we_grad_loop(we_gradients *g, size_t command) {

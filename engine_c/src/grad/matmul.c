@@ -70,33 +70,59 @@ static matrices line_up(we_lower *l, const batches *b, const matrices *m, bool c
     return (matrices){.tensor = lined_up, .rows = dims[1], .columns = dims[2], .row = dims[2], .column = 1};
 }
 
-/* The sum over the batch dims that are to be summed of left times right: dense [kept batch..., rows,
- * columns]. */
-static int32_t product(we_lower *l, const batches *b, matrices left, matrices right) {
-    we_matmul p = {.m = left.rows, .n = right.columns, .k = left.columns};
+static we_matmul product_of(const matrices *left, const matrices *right) {
+    return (we_matmul){.m = left->rows,
+                       .n = right->columns,
+                       .k = left->columns,
+                       .a_row = left->row,
+                       .a_column = left->column,
+                       .b_row = right->row,
+                       .b_column = right->column};
+}
+
+/* Both operands in order, so that the sum over the batch is one over longer columns. */
+static int32_t product_in_order(we_lower *l, const batches *b, const matrices *given_left,
+                                const matrices *given_right) {
+    matrices left = line_up(l, b, given_left, true), right = line_up(l, b, given_right, false);
+    we_matmul p = product_of(&left, &right);
     int64_t dims[3] = {b->kept_count, p.m, p.n};
-    if (b->summed_count > 1) {
-        left = line_up(l, b, &left, true);
-        right = line_up(l, b, &right, false);
-        p.k = left.columns;
-        p.batch_rank = 1;
-        p.batch[0] = b->kept_count;
-        p.a_batch[0] = p.m * p.k;
-        p.b_batch[0] = p.k * p.n;
-    } else {
-        for (int32_t i = 0; i < b->rank; i++) {
-            if (b->summed[i])
-                continue;
-            p.batch[p.batch_rank] = b->size[i];
-            p.a_batch[p.batch_rank] = left.batch[i];
-            p.b_batch[p.batch_rank++] = right.batch[i];
-        }
-    }
-    p.a_row = left.row;
-    p.a_column = left.column;
-    p.b_row = right.row;
-    p.b_column = right.column;
+    p.batch_rank = 1;
+    p.batch[0] = b->kept_count;
+    p.a_batch[0] = p.m * p.k;
+    p.b_batch[0] = p.k * p.n;
     return we_emit_matmul(l, left.tensor, right.tensor, &p, 3, dims, WE_NEW);
+}
+
+/* A product for each of the batch, then their sum. */
+static int32_t sum_of_products(we_lower *l, const batches *b, const matrices *left, const matrices *right) {
+    we_matmul p = product_of(left, right);
+    bool summed[WE_MAX_RANK] = {false};
+    int64_t dims[WE_MAX_RANK];
+    for (int32_t i = 0; i < b->rank; i++) {
+        if (b->size[i] == 1)
+            continue;
+        summed[p.batch_rank] = b->summed[i];
+        dims[p.batch_rank] = p.batch[p.batch_rank] = b->size[i];
+        p.a_batch[p.batch_rank] = left->batch[i];
+        p.b_batch[p.batch_rank++] = right->batch[i];
+    }
+    if (p.batch_rank + 2 > WE_MAX_RANK) {
+        we_lower_fail(l, WE_INVALID_MODEL, "a product of so many dims has no gradient");
+        return left->tensor;
+    }
+    dims[p.batch_rank] = p.m;
+    dims[p.batch_rank + 1] = p.n;
+    int32_t products = we_emit_matmul(l, left->tensor, right->tensor, &p, p.batch_rank + 2, dims, WE_NEW);
+    return b->summed_count > 1 ? we_emit_reduce(l, WE_REDUCE_Sum, products, summed, WE_NEW) : products;
+}
+
+/* The sum over the batch dims that are to be summed of left times right, kept batch dims first; in the way
+ * that moves fewer elements. */
+static int32_t product(we_lower *l, const batches *b, const matrices *left, const matrices *right) {
+    double operands = (double)left->columns * (double)(left->rows + right->columns);
+    double results = (double)left->rows * (double)right->columns;
+    return b->summed_count > 1 && operands < results ? product_in_order(l, b, left, right)
+                                                     : sum_of_products(l, b, left, right);
 }
 
 /* Add left times right to the gradient of what lies as `at` says. */
@@ -110,7 +136,7 @@ static void add_product(we_gradients *g, const we_matmul *p, matrices at, int32_
         left = first;
         at = transposed(at);
     }
-    we_region region = {.source = product(l, &b, left, right)};
+    we_region region = {.source = product(l, &b, &left, &right)};
     for (int32_t i = 0; i < b.rank; i++) {
         if (b.summed[i])
             continue;
@@ -131,20 +157,29 @@ static void add_product(we_gradients *g, const we_matmul *p, matrices at, int32_
         we_grad_add(g, operand, we_grad_scatter(l, &region, 1, &like));
 }
 
+/* An operand where it lies. */
+static matrices operand(int64_t rows, int64_t columns, int64_t row, int64_t column, const int64_t *batch) {
+    matrices m = {-1, rows, columns, row, column, {0}};
+    memcpy(m.batch, batch, sizeof m.batch);
+    return m;
+}
+
 void we_grad_matmul(we_gradients *g, const we_command *command, int32_t of_out) {
     const we_matmul *p = &command->u.matmul;
-    matrices a = {we_grad_read(g, command, 0), p->m, p->k, p->a_row, p->a_column, {0}};
-    matrices b = {we_grad_read(g, command, 1), p->k, p->n, p->b_row, p->b_column, {0}};
+    matrices a = operand(p->m, p->k, p->a_row, p->a_column, p->a_batch);
+    matrices b = operand(p->k, p->n, p->b_row, p->b_column, p->b_batch);
     matrices out = {of_out, p->m, p->n, p->n, 1, {0}};
-    memcpy(a.batch, p->a_batch, sizeof a.batch);
-    memcpy(b.batch, p->b_batch, sizeof b.batch);
     int64_t reached = p->m * p->n;
     for (int32_t i = p->batch_rank; i-- > 0; reached *= p->batch[i])
         out.batch[i] = reached;
     if (p->k == 0 || we_lower_tensor(g->l, of_out).count == 0)
         return;
-    if (we_grad_wants(g, command->in[0]))
+    if (we_grad_wants(g, command->in[0])) {
+        b.tensor = we_grad_read(g, command, 1);
         add_product(g, p, a, command->in[0], out, transposed(b));
-    if (we_grad_wants(g, command->in[1]))
+    }
+    if (we_grad_wants(g, command->in[1])) {
+        a.tensor = we_grad_read(g, command, 0);
         add_product(g, p, b, command->in[1], transposed(a), out);
+    }
 }

@@ -6,11 +6,18 @@ typedef struct folded {
     we_lower *l;
     we_dtype dtype;
     int64_t outer, k, inner;
-    int32_t x, g; /* [outer, k, inner], [outer, 1, inner] */
+    int32_t g; /* [outer, 1, inner] */
+    we_gradients *gradients;
+    const we_command *command;
 } folded;
 
 static int32_t as(we_lower *l, int32_t x, int64_t outer, int64_t k, int64_t inner) {
     return we_emit_reshape(l, x, 3, (int64_t[]){outer, k, inner}, WE_NEW);
+}
+
+/* The operand, [outer, k, inner]; a sum does not ask for it. */
+static int32_t operand(const folded *f) {
+    return as(f->l, we_grad_read(f->gradients, f->command, 0), f->outer, f->k, f->inner);
 }
 
 static int32_t number(const folded *f, double value) {
@@ -37,9 +44,9 @@ static int32_t reduce_Sum(const folded *f) {
 static int32_t reduce_Prod(const folded *f) {
     we_lower *l = f->l;
     const bool middle[WE_MAX_RANK] = {false, true};
-    int32_t zero = number(f, 0), one = number(f, 1);
-    int32_t is_zero = binary(f, WE_BINARY_Equal, f->x, zero);
-    int32_t full = we_emit_select(l, is_zero, one, f->x, WE_NEW);
+    int32_t zero = number(f, 0), one = number(f, 1), x = operand(f);
+    int32_t is_zero = binary(f, WE_BINARY_Equal, x, zero);
+    int32_t full = we_emit_select(l, is_zero, one, x, WE_NEW);
     int32_t rest = we_emit_reduce(l, WE_REDUCE_Prod, full, middle, WE_NEW);
     int32_t zeros =
         we_emit_reduce(l, WE_REDUCE_Sum, we_emit_select(l, is_zero, one, zero, WE_NEW), middle, WE_NEW);
@@ -51,7 +58,7 @@ static int32_t reduce_Prod(const folded *f) {
 
 /* The first of the equals that is the result has all of it. */
 static int32_t extreme(const folded *f, bool largest) {
-    int32_t chosen = we_emit_arg(f->l, largest, false, f->x, 1, WE_NEW);
+    int32_t chosen = we_emit_arg(f->l, largest, false, operand(f), 1, WE_NEW);
     int32_t places = we_emit_range(f->l, 0, 3, (int64_t[]){1, f->k, 1});
     int32_t hit = binary(f, WE_BINARY_Equal, places, chosen);
     return we_emit_select(f->l, hit, f->g, number(f, 0), WE_NEW);
@@ -86,6 +93,7 @@ void we_grad_reduce(we_gradients *g, const we_command *command, int32_t of_out) 
                 .k = k,
                 .inner = inner,
                 .g = as(l, of_out, outer, 1, inner),
-                .x = as(l, we_grad_read(g, command, 0), outer, k, inner)};
+                .gradients = g,
+                .command = command};
     we_grad_add(g, command->in[0], reduced(&f, command->u.reduce.fn));
 }

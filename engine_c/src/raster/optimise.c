@@ -232,10 +232,11 @@ static we_status merge_raster(merger *m, int32_t index) {
         canonical_region(&m->regions[i]);
     if (m->count)
         qsort(m->regions, m->count, sizeof *m->regions, by_destination);
-    command->u.raster.regions = we_arena_copy(&m->program->arena, m->regions, m->count * sizeof *m->regions);
-    command->u.raster.count = m->count;
-    if (!command->u.raster.regions)
+    const we_region *regions = we_arena_copy(&m->program->arena, m->regions, m->count * sizeof *m->regions);
+    if (!regions)
         return we_error_no_memory(m->err);
+    command->u.raster.regions = regions;
+    command->u.raster.count = m->count;
     if (we_raster_is_alias(m->program, command, &offset)) {
         make_alias(m->program, command, command->u.raster.regions[0].source, offset);
         m->report->aliases++;

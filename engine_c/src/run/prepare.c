@@ -700,7 +700,9 @@ static we_status begin(const we_graph *graph, const we_settings *settings, we_pr
                    .err = err};
     if (!prepared->inputs || !prepared->outputs || !prepared->direct || !b->tensor_of || !b->ways)
         return we_error_no_memory(err);
-    return find_between(b, arena);
+    WE_TRY(find_between(b, arena));
+    prepared->between = b->between;
+    return WE_OK;
 }
 
 static we_status price_all(const we_graph *graph, const we_settings *settings, const we_view *shapes,

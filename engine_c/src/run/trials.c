@@ -391,12 +391,21 @@ static int hotter(const void *a, const void *b) {
     return x->ms != y->ms ? (x->ms < y->ms ? 1 : -1) : x->node - y->node;
 }
 
+/* A gradient is one of others, and what is differentiated has one way to run: these are no graphs of their
+ * own. */
+static bool stands_alone(const we_graph *graph, const we_prepared *prepared, int32_t node) {
+    return graph->nodes[node].op != WE_OP_Gradient && !(prepared->between && prepared->between[node]);
+}
+
 static heat *heat_of(const we_graph *graph, const we_prepared *prepared) {
     heat *nodes = we_memory_new(graph->node_count * sizeof *nodes);
     for (size_t n = 0; nodes && n < graph->node_count; n++)
         nodes[n].node = (int32_t)n;
-    for (size_t c = 0; nodes && c < prepared->program.command_count; c++)
-        nodes[prepared->program.commands[c].node].ms += prepared->program.commands[c].predicted_ms;
+    for (size_t c = 0; nodes && c < prepared->program.command_count; c++) {
+        int32_t node = prepared->program.commands[c].node;
+        if (stands_alone(graph, prepared, node))
+            nodes[node].ms += prepared->program.commands[c].predicted_ms;
+    }
     if (nodes)
         qsort(nodes, graph->node_count, sizeof *nodes, hotter);
     return nodes;

@@ -36,6 +36,7 @@ class Trainer:
             those that the model has.
         threads: of the session.
         precision: of products, see :meth:`walle_engine.api.Model.session`.
+        search: how it is chosen what runs each node, see there.
 
     Attributes:
         count: how many steps there were.
@@ -60,6 +61,7 @@ class Trainer:
         batch_statistics: bool = True,
         threads: int = 1,
         precision: api.Precision = "high",
+        search: api.Search = "model",
     ) -> None:
         for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
             if limit is not None:
@@ -82,7 +84,7 @@ class Trainer:
         self.count = int.from_bytes(count.data, "little") if count else 0
         self._weights = {name: weight for name, weight in kept.items() if name not in changed}
         data = wmodel.to_bytes(self._program.graph, {**self._weights, **self._program.constants})
-        self._session = api.load_bytes(data).session(threads=threads, precision=precision)
+        self._session = api.load_bytes(data).session(threads=threads, precision=precision, search=search)
 
     def _zeros(self, state: str, weights: Mapping[str, wmodel.Weight]) -> wmodel.Weight:
         like = weights[self._program.states[state]]

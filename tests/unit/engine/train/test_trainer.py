@@ -280,3 +280,15 @@ def test_the_graph_in_the_guide_runs() -> None:
     page = (Path(__file__).parents[4] / "docs/guide/train-a-model.md").read_text()
     example = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[-1]
     exec(compile(example, "train-a-model.md", "exec"), {})
+
+
+def test_a_step_is_the_same_however_its_program_is_chosen(tmp_path: Path) -> None:
+    images, labels = _digits("f4")
+    batch = {"image": images[:20].reshape(-1, 1, 8, 8), "target": labels[:20]}
+    losses = [
+        [trainer.step(batch) for _ in range(3)]
+        for search in ("model", "measure", "reference")
+        for trainer in [train.Trainer(_cnn(tmp_path), train.CrossEntropy(), train.SGD(0.1), search=search)]
+    ]
+    for other in losses[1:]:
+        assert other == pytest.approx(losses[0], rel=1e-5)
