@@ -1,6 +1,9 @@
 # The extensions of the wheel. Those of the engine find the one libwalle_engine.so beside them by $ORIGIN: linked
 # statically into each, its pools and handle tables would exist twice.
 find_package(Python 3.13 REQUIRED COMPONENTS Interpreter Development.Module)
+if(CMAKE_CROSSCOMPILING)
+  set(Python_SOABI ${SKBUILD_SOABI}) # of the Python that the wheel is for, not of the one that builds it
+endif()
 
 install(TARGETS walle_engine LIBRARY DESTINATION walle_engine)
 

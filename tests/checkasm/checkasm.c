@@ -1,6 +1,6 @@
 /* Every kernel row that this CPU can run (under WALLE_ENGINE_ISA) against the reference row: sizes 0, 1,
  * around the tile, odd; unaligned pointers; special values; guard bytes on both sides of every output.
- * `checkasm --bench` times the rows instead. `--seed N` repeats a run. */
+ * `checkasm --bench` times the rows instead, `--isa` says how far they go. `--seed N` repeats a run. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -1409,6 +1409,12 @@ int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) {
         bench_all(isas);
         return 0;
+    }
+    if (argc > 1 && strcmp(argv[1], "--isa") == 0) {
+        const char *isa;
+        bool known = we_isa_current(&isa, &error) == WE_OK;
+        printf("%s\n", known ? isa : error.message);
+        return !known;
     }
     check_seed(argc, argv);
     check_all(isas);

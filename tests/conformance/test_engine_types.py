@@ -75,7 +75,7 @@ def test_small_floats_round_to_nearest_even_and_saturate(dtype: str, source: str
     middle = np.sort(middle[np.isfinite(middle)])
     ties = (middle[1:] + middle[:-1]) / 2
     scale = float(np.abs(middle).max())
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         x = np.concatenate([ties, middle, rng.normal(size=300), rng.normal(size=300) * scale]).astype(
             _numpy(source)
         )
@@ -122,6 +122,21 @@ def test_halves_of_doubles_are_rounded_once(dtype: str) -> None:
     assert got.tolist() == [1.0, 1 + step, 1 + step, -(1 + step)]
 
 
+@pytest.mark.parametrize("dtype", ["F16", "BF16"])
+def test_every_half_widens_and_what_lies_between_rounds_to_nearest_even(dtype: str) -> None:
+    halves = np.arange(65536, dtype=np.uint16).view(_numpy(dtype))
+    wide = _run("Cast", [halves], to="F32")
+    np.testing.assert_array_equal(wide, halves.astype(np.float32))
+    numbers = np.unique(wide[np.isfinite(wide)]).astype(np.float64)
+    middles = ((numbers[1:] + numbers[:-1]) / 2).astype(np.float32)
+    near = [np.nextafter(middles, np.float32(way), dtype=np.float32) for way in (-np.inf, np.inf)]
+    special = np.array([np.inf, -np.inf, np.nan, -np.nan, 65520, 3.4e38, 1e-45, -0.0], np.float32)
+    x = np.concatenate([wide, middles, *near, special])
+    with np.errstate(over="ignore", invalid="ignore"):
+        got, expected = (y.astype(np.float32) for y in (_run("Cast", [x], to=dtype), x.astype(_numpy(dtype))))
+    np.testing.assert_array_equal(got, expected)
+
+
 def test_large_numbers_keep_their_value() -> None:
     top = np.array([2**64 - 1, 2**63, 2**53 + 1], np.uint64)
     assert _run("Cast", [top], to="F64").tolist() == top.astype(np.float64).tolist()
@@ -166,7 +181,7 @@ def _samples(dtype: str, count: int = 40) -> Array:
 )  # fmt: skip
 def test_arithmetic_of_every_type(op: str, function: Callable[..., Array], dtype: str) -> None:
     a, b = _samples(dtype), _samples(dtype, 41)[:40]
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         want = function(a, b)
     got = _run(op, [a, b])
     assert got.dtype == want.dtype

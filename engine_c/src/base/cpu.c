@@ -30,6 +30,20 @@ const char *we_isa_name(size_t index) {
     return index < WE_ISA_COUNT ? ISA_NAMES[index] : NULL;
 }
 
+int32_t we_isa_lanes(we_isa isa) {
+    switch (isa) {
+    case WE_ISA_REF:
+        return 1;
+    case WE_ISA_NEON:
+    case WE_ISA_NEONBF16:
+        return 4;
+    case WE_ISA_AVX2:
+        return 8;
+    default:
+        return 16;
+    }
+}
+
 #if defined(__x86_64__)
 /* Register state the operating system saves (XCR0); an instruction set without it would fault or corrupt. */
 static uint64_t saved_state(void) {

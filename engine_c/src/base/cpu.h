@@ -13,6 +13,9 @@ typedef enum we_isa {
     WE_ISA_COUNT
 } we_isa;
 
+/* float32 in one of its vectors. */
+int32_t we_isa_lanes(we_isa isa);
+
 /* Bit i set: instruction set i is usable under the cap. Bit WE_ISA_REF is always set.
  * The environment is read at the first call of the process. CONFIG for an unknown value, then and ever after.
  */

@@ -64,27 +64,13 @@ static double panel_cycles(int64_t m, const we_matmul_row *kernel, int64_t vecto
     return m % each ? cycles + cycles_of(kernel, m % each, vectors) : cycles;
 }
 
-static int32_t lanes_of(const we_matmul_row *kernel) {
-    switch (kernel->isa) {
-    case WE_ISA_REF:
-        return 1;
-    case WE_ISA_NEON:
-    case WE_ISA_NEONBF16:
-        return 4;
-    case WE_ISA_AVX2:
-        return 8;
-    default:
-        return 16;
-    }
-}
-
 /* Along k: elements, or pairs of them where operands are split. */
 static double words_of(const we_matmul *p, const we_matmul_row *kernel) {
     return (double)(kernel->parts ? (p->k + 1) / 2 : p->k);
 }
 
 double we_cost_cycles(const we_matmul *p, const we_matmul_row *kernel) {
-    int32_t lanes = lanes_of(kernel);
+    int32_t lanes = we_isa_lanes(kernel->isa);
     int64_t whole = p->n / kernel->columns, rest = p->n % kernel->columns;
     int64_t tiles = (p->m + kernel->rows - 1) / kernel->rows * (whole + (rest > 0));
     double cycles = (double)whole * panel_cycles(p->m, kernel, kernel->columns / lanes);

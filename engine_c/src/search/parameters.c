@@ -23,7 +23,7 @@ static bool is_set;
 
 /* Operations of a cycle: two multiply-adds of a vector. */
 static double operations(we_isa isa) {
-    return isa == WE_ISA_REF ? 4 : isa == WE_ISA_AVX2 ? 32 : isa == WE_ISA_NEON ? 16 : 64;
+    return 4 * we_isa_lanes(isa);
 }
 
 we_parameters we_parameters_standard(void) {

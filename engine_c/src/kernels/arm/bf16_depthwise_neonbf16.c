@@ -1,5 +1,4 @@
 #include "kernels/simd/neonbf16.h"
 
-#define IN_PAIRS
 #define KERNEL we_bf16_depthwise__neonbf16
 #include "kernels/simd/depthwise.h"

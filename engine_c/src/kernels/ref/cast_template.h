@@ -1,7 +1,8 @@
 /* Conversions of runs, plain C that compilers turn into vectors of whatever instructions there are; define
- * ISA before including. */
+ * ISA before including, and OWN_HALVES where those of cast_halves.inc are written by hand. */
 #include <stdint.h>
 
+#include "base/dtype.h"
 #include "kernels/kernels.h"
 
 #define JOIN_(isa, from, to) we_##from##_cast_##to##__##isa
@@ -24,4 +25,7 @@ static inline int64_t whole(float x) {
         }                                                                                                    \
     }
 #include "kernels/cast_pairs.inc"
+#if !defined(OWN_HALVES)
+#include "kernels/cast_halves.inc"
+#endif
 #undef WE_CAST_PAIR

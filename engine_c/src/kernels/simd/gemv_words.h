@@ -21,10 +21,24 @@ INLINE void finish(const we_gemv *g, int64_t row, VEC sum, int32_t j) {
     V_STORE_UP_TO(g->y + row * g->y_row + j * LANES, count, sum);
 }
 
+/* Once for every word of a vector. A lane has to be a constant; without an instruction that takes one, words
+ * are spread on their way from memory. */
+#if defined(V_FMA_LANE)
+#define FOR_WORDS(HOW, DO) DO(0) DO(1) DO(2) DO(3)
+#else
+#define V_FMA_LANE(p, q, b, c) V_FMA(V_SPLAT((p)[q]), b, c)
+#define FOR_WORDS(HOW, DO) HOW for (int q = 0; q < LANES; q++) DO(q)
+#endif
+
 INLINE void add_word(const float *w, float word, VEC sums[VECTORS]) {
     VEC value = V_SPLAT(word);
     UNROLL for (int j = 0; j < VECTORS; j++) sums[j] = V_FMA(value, V_LOAD(w + j * LANES), sums[j]);
 }
+
+/* Of whole vectors of words: word q of a row goes to the sums in turn. */
+#define ADD_TO_SET(q)                                                                                        \
+    UNROLL for (int j = 0; j < VECTORS; j++) sums[(q) % SETS][j] =                                           \
+        V_FMA_LANE(words, q, V_LOAD(w + ((q) * VECTORS + j) * LANES), sums[(q) % SETS][j]);
 
 static void one_row(const we_gemv *g, int64_t row) {
     const float *x = g->x + row * g->x_row, *w = g->w;
@@ -36,7 +50,7 @@ static void one_row(const we_gemv *g, int64_t row) {
     int64_t p = 0;
     for (; p + 2 * LANES <= g->k; p += 2 * LANES, w += LANES * VECTORS * LANES) {
         v_round_words(x + p, 2 * LANES, words);
-        UNROLL for (int i = 0; i < LANES; i++) add_word(w + i * VECTORS * LANES, words[i], sums[i % SETS]);
+        FOR_WORDS(UNROLL, ADD_TO_SET)
     }
     if (p < g->k)
         v_round_words(x + p, g->k - p, words);
@@ -46,6 +60,15 @@ static void one_row(const we_gemv *g, int64_t row) {
         finish(g, row, V_ADD(V_ADD(sums[0][j], sums[1][j]), V_ADD(sums[2][j], sums[3][j])), j);
 }
 
+/* Word q of every row. */
+#define ADD_TO_ROWS(q)                                                                                       \
+    {                                                                                                        \
+        UNROLL for (int j = 0; j < VECTORS; j++, w += LANES) {                                               \
+            VEC column = V_LOAD(w);                                                                          \
+            UNROLL for (int i = 0; i < rows; i++) sums[i][j] = V_FMA_LANE(words[i], q, column, sums[i][j]);  \
+        }                                                                                                    \
+    }
+
 INLINE void some_rows(const we_gemv *g, int64_t row, const int rows) {
     const float *x = g->x + row * g->x_row, *w = g->w;
     float words[MOST_ROWS][LANES];
@@ -53,17 +76,16 @@ INLINE void some_rows(const we_gemv *g, int64_t row, const int rows) {
     UNROLL for (int i = 0; i < rows; i++) {
         UNROLL for (int j = 0; j < VECTORS; j++) sums[i][j] = V_ZERO();
     }
-    for (int64_t p = 0; p < g->k; p += 2 * LANES) {
-        int64_t count = (g->k - p + 1) / 2;
+    int64_t p = 0;
+    for (; p + 2 * LANES <= g->k; p += 2 * LANES) {
+        UNROLL for (int i = 0; i < rows; i++) v_round_words(x + i * g->x_row + p, 2 * LANES, words[i]);
+        FOR_WORDS(, ADD_TO_ROWS)
+    }
+    if (p < g->k) {
         UNROLL for (int i = 0; i < rows; i++) v_round_words(x + i * g->x_row + p, g->k - p, words[i]);
-        for (int q = 0; q < (count < LANES ? count : LANES); q++, w += VECTORS * LANES) {
-            VEC columns[VECTORS];
-            UNROLL for (int j = 0; j < VECTORS; j++) columns[j] = V_LOAD(w + j * LANES);
-            UNROLL for (int i = 0; i < rows; i++) {
-                VEC value = V_SPLAT(words[i][q]);
-                UNROLL for (int j = 0; j < VECTORS; j++) sums[i][j] = V_FMA(value, columns[j], sums[i][j]);
-            }
-        }
+    }
+    for (int q = 0; p < g->k; p += 2, q++, w += VECTORS * LANES) {
+        UNROLL for (int i = 0; i < rows; i++) add_word(w, words[i][q], sums[i]);
     }
     UNROLL for (int i = 0; i < rows; i++) {
         UNROLL for (int j = 0; j < VECTORS; j++) finish(g, row + i, sums[i][j], j);

@@ -9,9 +9,9 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
-    WIDE = WE_GROUP_MOST / LANES,  /* vectors of a wide group */
-    MOST_WIDE = 12 / WIDE,         /* outputs of wide groups at once: their sums, weights and an element */
-    OUTPUTS = LANES == 16 ? 8 : 4, /* at once: their sums and what they see stay in registers */
+    WIDE = WE_GROUP_MOST / LANES, /* vectors of a wide group */
+    MOST_WIDE = 12 / WIDE,        /* outputs of wide groups at once: their sums, weights and an element */
+    OUTPUTS = LANES == 8 ? 4 : 8, /* at once: their sums and what they see stay in registers */
 };
 
 INLINE void store(const we_grouped *g, VEC sum, int64_t at, const int32_t count, float *y) {
@@ -26,23 +26,37 @@ static void places_of(int32_t size, int32_t *places) {
         places[i] = i % LANES / size * size + i / LANES;
 }
 
+/* Where a multiply-add takes a lane, a group that fills vectors is loaded once, all its vectors. */
+#if defined(V_SPLAT_LANE)
+#define HELD(size) ((size) >= LANES ? (size) / LANES : 1)
+#else
+#define V_SPLAT_LANE(v, lane) v
+#define HELD(size) 0
+#endif
+
 /* `many` outputs from the one at x on; size: of a group. */
 INLINE void filter(const we_grouped *g, const float *x, float *y, int64_t at, int64_t channel,
                    const int32_t *places, const int32_t size, const int32_t many, const int32_t count) {
     const we_stretch *s = &g->stretch;
-    VEC sums[OUTPUTS], seen[OUTPUTS];
+    const int32_t held = HELD(size);
+    VEC sums[OUTPUTS], seen[OUTPUTS][2];
     UNROLL for (int32_t o = 0; o < many; o++) sums[o] =
         g->bias ? V_LOAD_UP_TO(g->bias + channel, count) : V_ZERO();
     for (int32_t row = 0; row < s->rows; row++) {
         const float *from = x + row * s->x_row, *w = g->weights + row * g->w_row + channel;
         for (int32_t column = 0; column < s->columns; column++, from += s->x_column) {
             const float *group = from - channel % size;
-            UNROLL for (int32_t o = 0; o < many; o++) seen[o] = V_LOAD_UP_TO(from + o * s->x_step, count);
+            UNROLL for (int32_t o = 0; o < many; o++) {
+                seen[o][0] = V_LOAD_UP_TO((held ? group : from) + o * s->x_step, count);
+                UNROLL for (int32_t v = 1; v < held; v++) seen[o][v] =
+                    V_LOAD(group + o * s->x_step + v * LANES);
+            }
             UNROLL for (int32_t j = 0; j < size; j++, w += s->channels) {
                 VEC weight = V_LOAD_UP_TO(w, count);
                 UNROLL for (int32_t o = 0; o < many; o++) {
-                    VEC taken = size > LANES ? V_SPLAT(group[o * s->x_step + j])
-                                             : v_pick_near(seen[o], places + j * LANES, 0, LANES);
+                    VEC taken = held && size >= LANES ? V_SPLAT_LANE(seen[o][j / LANES], j % LANES)
+                                : size > LANES        ? V_SPLAT(group[o * s->x_step + j])
+                                                      : v_pick_near(seen[o][0], places + j * LANES, 0, LANES);
                     sums[o] = V_FMA(weight, taken, sums[o]);
                 }
             }
@@ -58,6 +72,9 @@ INLINE void filter_stretch(const we_grouped *g, const float *x, float *y, int64_
     x += channel;
     for (; out + OUTPUTS <= s->count; out += OUTPUTS)
         filter(g, x + out * s->x_step, y, channel + out * s->y_step, channel, places, size, OUTPUTS, count);
+    for (; out + OUTPUTS / 2 <= s->count; out += OUTPUTS / 2)
+        filter(g, x + out * s->x_step, y, channel + out * s->y_step, channel, places, size, OUTPUTS / 2,
+               count);
     for (; out + 2 <= s->count; out += 2)
         filter(g, x + out * s->x_step, y, channel + out * s->y_step, channel, places, size, 2, count);
     for (; out < s->count; out++)

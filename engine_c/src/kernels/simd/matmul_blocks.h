@@ -22,6 +22,17 @@ INLINE void add_blocks(const int rows, const int vectors, VEC blocks[ROW_PAIRS][
     }
 }
 
+/* Add what a pair of words of each row makes with the columns at b. */
+INLINE void add_couple(const VEC *pair, const float *b, const int row_pairs, const int vectors,
+                       VEC blocks[ROW_PAIRS][BLOCKS]) {
+    UNROLL for (int j = 0; j < 2 * vectors; j++) {
+        VEC column = V_LOAD(b + j * LANES);
+        UNROLL for (int i = 0; i < row_pairs; i++) blocks[i][j] = V_FMA_BLOCK(pair[i], column, blocks[i][j]);
+    }
+}
+
+/* Rows are read a whole vector at a time, two pairs of words, whose halves then meet those of the row beside
+ * it; a last row without one meets itself. */
 INLINE void multiply(const we_tile *tile, const int rows, const int vectors) {
     const we_tile own = *tile, *t = &own; /* a copy that no store to C can change */
     const int row_pairs = (rows + 1) / 2;
@@ -32,19 +43,28 @@ INLINE void multiply(const we_tile *tile, const int rows, const int vectors) {
         UNROLL for (int j = 0; j < 2 * vectors; j++) blocks[i][j] = V_ZERO();
     }
     for (int64_t r = 0; r < t->runs; r++, starts += rows) {
-        const float *a[ROWS];
-        UNROLL for (int i = 0; i < rows; i++) a[i] = starts[i] + t->depth;
-        for (int64_t p = -t->depth; p < 0; p += WE_COUPLE, b += BLOCKS * LANES, ahead += WE_COUPLE * LINE) {
+        const float *a[2 * ROW_PAIRS];
+        UNROLL for (int i = 0; i < 2 * row_pairs; i++) a[i] = starts[i < rows ? i : i - 1] + t->depth;
+        int64_t p = -t->depth;
+        for (; p + LANES <= 0; p += LANES, b += 2 * BLOCKS * LANES) {
             VEC pair[ROW_PAIRS];
-            __builtin_prefetch(ahead, 0, 2);
-            __builtin_prefetch(ahead + LINE, 0, 2);
+            UNROLL for (int i = 0; i < LANES; i++, ahead += LINE) __builtin_prefetch(ahead, 0, 2);
             UNROLL for (int i = 0; i < row_pairs; i++) pair[i] =
-                2 * i + 1 < rows ? V_LOAD_ROWS(a[2 * i] + p, a[2 * i + 1] + p) : V_LOAD_ROW(a[2 * i] + p);
-            UNROLL for (int j = 0; j < 2 * vectors; j++) {
-                VEC column = V_LOAD(b + j * LANES);
-                UNROLL for (int i = 0; i < row_pairs; i++) blocks[i][j] =
-                    V_FMA_BLOCK(pair[i], column, blocks[i][j]);
-            }
+                V_LOW_HALVES(V_LOAD(a[2 * i] + p), V_LOAD(a[2 * i + 1] + p));
+            add_couple(pair, b, row_pairs, vectors, blocks);
+            int64_t again = p; /* loads are to spare, registers are not */
+            __asm__("" : "+r"(again));
+            UNROLL for (int i = 0; i < row_pairs; i++) pair[i] =
+                V_HIGH_HALVES(V_LOAD(a[2 * i] + again), V_LOAD(a[2 * i + 1] + again));
+            add_couple(pair, b + BLOCKS * LANES, row_pairs, vectors, blocks);
+        }
+        if (p < 0) {
+            VEC pair[ROW_PAIRS];
+            UNROLL for (int i = 0; i < row_pairs; i++) pair[i] =
+                V_LOAD_HALVES(a[2 * i] + p, a[2 * i + 1] + p);
+            add_couple(pair, b, row_pairs, vectors, blocks);
+            b += BLOCKS * LANES;
+            ahead += WE_COUPLE * LINE;
         }
     }
     start(t, rows, vectors, sums);

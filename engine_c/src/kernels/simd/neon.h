@@ -11,6 +11,8 @@
 #define V_STORE(p, v) vst1q_f32(p, v)
 #define V_SPLAT(f) vdupq_n_f32(f)
 #define V_FMA(a, b, c) vfmaq_f32(c, a, b)
+/* One lane in all; as an operand of V_FMA it costs nothing. */
+#define V_SPLAT_LANE(v, lane) V_SPLAT((v)[lane])
 #define V_ADD(a, b) vaddq_f32(a, b)
 #define V_SUB(a, b) vsubq_f32(a, b)
 #define V_MUL(a, b) vmulq_f32(a, b)
@@ -27,9 +29,10 @@
 #define V_ABS(v) vabsq_f32(v)
 /* `size`, which is not negative, with the sign of v. */
 #define V_SIGNED(size, v) vbslq_f32(vdupq_n_u32(0x80000000u), v, size)
-#define V_RAISE(v, least) V_MAX(V_SPLAT(least), v) /* NaN stays */
-#define V_CAP(v, most) V_MIN(V_SPLAT(most), v)
-#define V_KEEP_POSITIVE(v) V_RAISE(v, 0)
+/* NaN stays: FMAX and FMIN keep it. Of zeros they have +0 the larger. */
+#define V_RAISE(v, least) vmaxq_f32(V_SPLAT(least), v)
+#define V_CAP(v, most) vminq_f32(V_SPLAT(most), v)
+#define V_KEEP_POSITIVE(v) V_MAX(V_ZERO(), v)
 
 /* The first `count` < LANES lanes; the others read as zero and are not written. */
 #define V_LOAD_PART(p, count) v_load_part(p, (int)(count))

@@ -3,7 +3,6 @@
 #ifndef WE_KERNELS_SIMD_NEONBF16_H
 #define WE_KERNELS_SIMD_NEONBF16_H
 
-#include <float.h>
 #include <stdint.h>
 
 #include "kernels/simd/neon.h"
@@ -16,19 +15,24 @@
 #define V_LOAD_NARROW V_LOAD_IMAGE
 #define V_STORE_NARROW V_STORE_IMAGE
 
-/* Denormals become zeros of their sign. */
+/* Denormals become zeros of their sign: what has no exponent keeps no other bit. */
 static inline VEC v_flush(VEC v) {
-    uint32x4_t denormal = vcaltq_f32(v, V_SPLAT(FLT_MIN));
-    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(v), vshrq_n_u32(denormal, 1)));
+    const uint32x4_t sign = vdupq_n_u32(0x80000000u), exponent = vdupq_n_u32(0x7f800000u);
+    uint32x4_t bits = vreinterpretq_u32_f32(v);
+    return vreinterpretq_f32_u32(vandq_u32(bits, vorrq_u32(vtstq_u32(bits, exponent), sign)));
 }
 
 static inline uint16x4_t v_narrow(VEC v) {
     return vreinterpret_u16_bf16(vcvt_bf16_f32(v_flush(v)));
 }
 
-/* Of 8 numbers, in order. */
+/* Of 8 numbers, in order, as the instruction has them. */
+static inline uint16x8_t v_round_both(VEC low, VEC high) {
+    return vreinterpretq_u16_bf16(vcvtq_high_bf16_f32(vcvtq_low_bf16_f32(low), high));
+}
+
 static inline uint16x8_t v_narrow_both(VEC low, VEC high) {
-    return vreinterpretq_u16_bf16(vcvtq_high_bf16_f32(vcvtq_low_bf16_f32(v_flush(low)), v_flush(high)));
+    return v_round_both(v_flush(low), v_flush(high));
 }
 
 static inline VEC v_wide(uint16x4_t halves) {
@@ -72,40 +76,6 @@ static inline int v_at_most_lanes(int count) {
 
 static inline int v_behind_lanes(int count) {
     return count > LANES ? count - LANES : 0;
-}
-
-/* The first `count` <= 2 * LANES numbers, those at even places and those at odd ones: of neighbours that
- * share a word, a shift and a mask (see narrow.h). */
-static inline void v_load_pairs(const uint16_t *from, int count, VEC *even, VEC *odd) {
-    uint32x4_t words;
-    if (count == 2 * LANES) {
-        words = vreinterpretq_u32_u16(vld1q_u16(from));
-    } else {
-        uint16_t some[2 * LANES] = {0};
-        for (int i = 0; i < count; i++)
-            some[i] = from[i];
-        words = vreinterpretq_u32_u16(vld1q_u16(some));
-    }
-    *even = vreinterpretq_f32_u32(vshlq_n_u32(words, 16));
-    *odd = vreinterpretq_f32_u32(vandq_u32(words, vdupq_n_u32(0xffff0000u)));
-}
-
-static inline void v_store_pairs(uint16_t *to, int count, VEC even, VEC odd) {
-    uint16x4x2_t both = vzip_u16(v_narrow(even), v_narrow(odd));
-    if (count == 2 * LANES) {
-        vst1q_u16(to, vcombine_u16(both.val[0], both.val[1]));
-        return;
-    }
-    v_store_halves(to, v_at_most_lanes(count), both.val[0]);
-    v_store_halves(to + LANES, v_behind_lanes(count), both.val[1]);
-}
-
-/* The same of float32. */
-static inline void v_load_apart(const float *from, int count, VEC *even, VEC *odd) {
-    VEC low = V_LOAD_UP_TO(from, v_at_most_lanes(count));
-    VEC high = V_LOAD_UP_TO(from + LANES, v_behind_lanes(count));
-    *even = vuzp1q_f32(low, high);
-    *odd = vuzp2q_f32(low, high);
 }
 
 #endif

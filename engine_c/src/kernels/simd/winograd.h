@@ -15,9 +15,9 @@ INLINE void in_column(const int outputs, const VEC *d, VEC *to) {
         to[3] = V_SUB(d[1], d[3]);
         return;
     }
-    VEC four = V_SPLAT(4), five = V_SPLAT(5), two = V_SPLAT(2);
+    VEC four = V_SPLAT(4), two = V_SPLAT(2);
     if (outputs == 6) {
-        VEC quarter = V_SPLAT(.25f), half = V_SPLAT(.5f), most = V_SPLAT(5.25f);
+        VEC five = V_SPLAT(5), quarter = V_SPLAT(.25f), half = V_SPLAT(.5f), most = V_SPLAT(5.25f);
         VEC even = V_FNMA(V_SPLAT(4.25f), d[4], V_ADD(d[2], d[6]));
         VEC odd = V_FNMA(V_SPLAT(4.25f), d[3], V_ADD(d[1], d[5]));
         to[0] = V_FMA(most, V_SUB(d[4], d[2]), V_SUB(d[0], d[6]));
@@ -34,14 +34,16 @@ INLINE void in_column(const int outputs, const VEC *d, VEC *to) {
         to[7] = V_FMA(most, V_SUB(d[3], d[5]), V_SUB(d[7], d[1]));
         return;
     }
-    VEC even = V_FNMA(four, d[2], d[4]), odd = V_FNMA(four, d[1], d[3]);
-    VEC near = V_SUB(d[4], d[2]), far = V_MUL(two, V_SUB(d[3], d[1]));
-    to[0] = V_FMA(four, d[0], V_FNMA(five, d[2], d[4]));
-    to[1] = V_ADD(even, odd);
-    to[2] = V_SUB(even, odd);
+    /* In an order, and with terms taken together, so that what a product is added to is not needed again:
+     * where it has to be overwritten, nothing is copied. */
+    VEC near = V_SUB(d[4], d[2]), step = V_SUB(d[3], d[1]), far = V_MUL(two, step);
     to[3] = V_ADD(near, far);
     to[4] = V_SUB(near, far);
-    to[5] = V_FMA(four, d[1], V_FNMA(five, d[3], d[5]));
+    to[0] = V_FMA(four, V_SUB(d[0], d[2]), near);
+    to[5] = V_FNMA(four, step, V_SUB(d[5], d[3]));
+    VEC even = V_FNMA(four, d[2], d[4]), odd = V_FNMA(four, d[1], d[3]);
+    to[1] = V_ADD(even, odd);
+    to[2] = V_SUB(even, odd);
 }
 
 /* At times a column likewise. */
@@ -56,18 +58,18 @@ INLINE void out_column(const int outputs, const VEC *m, VEC *to) {
     if (outputs == 6) {
         VEC near_sum = V_ADD(m[5], m[6]), near_difference = V_SUB(m[5], m[6]);
         to[0] = V_ADD(V_ADD(m[0], sum), V_ADD(far_sum, near_sum));
-        to[1] = V_FMA(V_SPLAT(.5f), near_difference, V_FMA(V_SPLAT(2), far_difference, difference));
+        to[5] = V_FMA(V_SPLAT(.03125f), near_difference,
+                      V_FMA(V_SPLAT(32), far_difference, V_ADD(difference, m[7])));
         to[2] = V_FMA(V_SPLAT(.25f), near_sum, V_FMA(V_SPLAT(4), far_sum, sum));
-        to[3] = V_FMA(V_SPLAT(.125f), near_difference, V_FMA(V_SPLAT(8), far_difference, difference));
         to[4] = V_FMA(V_SPLAT(.0625f), near_sum, V_FMA(V_SPLAT(16), far_sum, sum));
-        to[5] = V_ADD(
-            V_FMA(V_SPLAT(.03125f), near_difference, V_FMA(V_SPLAT(32), far_difference, difference)), m[7]);
+        to[1] = V_FMA(V_SPLAT(.5f), near_difference, V_FMA(V_SPLAT(2), far_difference, difference));
+        to[3] = V_FMA(V_SPLAT(.125f), near_difference, V_FMA(V_SPLAT(8), far_difference, difference));
         return;
     }
     to[0] = V_ADD(V_ADD(m[0], sum), far_sum);
+    to[3] = V_FMA(V_SPLAT(8), far_difference, V_ADD(difference, m[5]));
     to[1] = V_FMA(V_SPLAT(2), far_difference, difference);
     to[2] = V_FMA(V_SPLAT(4), far_sum, sum);
-    to[3] = V_ADD(V_FMA(V_SPLAT(8), far_difference, difference), m[5]);
 }
 
 /* `count` <= LANES channels from `channel` on. */
@@ -113,26 +115,38 @@ INLINE void out_channels(const int outputs, const we_winograd_out *o, int64_t ch
     }
 }
 
+/* Whole vectors of channels, then what is left. */
+INLINE void in_all(const int outputs, int64_t channels, const void *const *patch, float *v, int64_t plane) {
+    int64_t c = 0;
+    for (; c + LANES <= channels; c += LANES)
+        in_channels(outputs, patch, c, LANES, v, plane);
+    if (c < channels)
+        in_channels(outputs, patch, c, (int32_t)(channels - c), v, plane);
+}
+
+INLINE void out_all(const int outputs, const we_winograd_out *o) {
+    int64_t c = 0;
+    for (; c + LANES <= o->channels; c += LANES)
+        out_channels(outputs, o, c, LANES);
+    if (c < o->channels)
+        out_channels(outputs, o, c, (int32_t)(o->channels - c));
+}
+
 void KERNEL_IN(int32_t outputs, int64_t channels, const void *const *patch, float *v, int64_t plane) {
-    for (int64_t c = 0; c < channels; c += LANES) {
-        int32_t count = channels - c < LANES ? (int32_t)(channels - c) : LANES;
-        if (outputs == 2)
-            in_channels(2, patch, c, count, v, plane);
-        else if (outputs == 6)
-            in_channels(6, patch, c, count, v, plane);
-        else
-            in_channels(4, patch, c, count, v, plane);
-    }
+    if (outputs == 2)
+        in_all(2, channels, patch, v, plane);
+    else if (outputs == 6)
+        in_all(6, channels, patch, v, plane);
+    else
+        in_all(4, channels, patch, v, plane);
 }
 
 void KERNEL_OUT(int32_t outputs, const we_winograd_out *o) {
-    for (int64_t c = 0; c < o->channels; c += LANES) {
-        int32_t count = o->channels - c < LANES ? (int32_t)(o->channels - c) : LANES;
-        if (outputs == 2)
-            out_channels(2, o, c, count);
-        else if (outputs == 6)
-            out_channels(6, o, c, count);
-        else
-            out_channels(4, o, c, count);
-    }
+    const we_winograd_out own = *o; /* a copy that no store to an image can change */
+    if (outputs == 2)
+        out_all(2, &own);
+    else if (outputs == 6)
+        out_all(6, &own);
+    else
+        out_all(4, &own);
 }
