@@ -53,6 +53,7 @@ _SHRANK: Final = "a file became shorter while it was sent"
 _TUNNEL: Final = f"{DEVICE_API}/tunnel".encode()
 _ROOTS: Final = (f"{DEVICE_API}/".encode(), f"{STATIC_ROOT}/".encode())
 _EXTENSIONS: Final[dict[str, Any]] = {"http.response.pathsend": {}}
+_LENGTHS: Final = frozenset({b"content-length", b"transfer-encoding"})
 _BODILESS: Final = frozenset({204, 304})
 
 
@@ -290,7 +291,12 @@ class _Request:
         if event is h11.NEED_DATA:  # seldom: a head is one packet
             with self._server.idle(self._connection):
                 event = await self._next_event()
-        return event if isinstance(event, h11.Request) else None
+        if not isinstance(event, h11.Request):
+            return None
+        # Two lengths: a proxy may have believed the other one, and seen another request behind this.
+        if sum(name in _LENGTHS for name, _ in event.headers) > 1:
+            raise h11.RemoteProtocolError("the body has two lengths", error_status_hint=400)
+        return event
 
     async def _refuse(self, status: int) -> None:
         """Answer what is no HTTP."""

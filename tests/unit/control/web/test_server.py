@@ -216,6 +216,11 @@ async def test_what_is_sent_ahead_goes_to_hypercorn_too(world):
         (b"GET /d/v1/echo\r\n\r\n", 400),
         (b"GET /d/v1/echo HTTP/1.1\r\n\r\n", 400),  # no host
         (b"GET /d/v1/echo HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n", 400),
+        (
+            b"POST /d/v1/echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"0\r\n\r\n",
+            400,
+        ),
         (b"GET /d/v1/echo HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 200_000, 431),
         (b"GET /d/v1/" + b"x" * 200_000, 431),
         (b"GET /s/\xff\x00 HTTP/1.1\r\n\r\n", 400),
