@@ -66,11 +66,14 @@ static void visit_raster(narrowing *n, const we_command *command) {
         tie(n, (int32_t[]){command->u.raster.regions[i].source, command->out}, 2);
 }
 
+/* What lies between the commands of a loop's body, only they know. */
 static void visit_other(narrowing *n, const we_command *command) {
     for (size_t i = 0; i < we_command_reads(command); i++)
         forbid(n, we_command_read(command, i));
     for (size_t i = 0; i < we_command_writes(command); i++)
         forbid(n, we_command_write(command, i));
+    for (size_t i = 0; command->kind == WE_COMMAND_LOOP && i < command->u.loop.body_count; i++)
+        visit_other(n, &command->u.loop.body[i]);
 }
 
 static void visit(narrowing *n, const we_command *command) {
