@@ -170,10 +170,12 @@ def engine_arm(session: nox.Session) -> None:
     session.run(*emulator, "-cpu", "cortex-a72", checkasm, external=True)
     _python(session, "tests/checkasm/inner_loops.py", str(build))
     shutil.rmtree(cases, ignore_errors=True)
-    session.env.update({"WALLE_RECORD": str(cases), "WALLE_ENGINE_ISA": "ref"})
     recorded = ("tests/conformance", "tests/property", "tests/unit/engine")
     select = ("-m", "not slow_session and not browser", "-k", "not matrix and not tunnel and not flink")
-    _python(session, "-m", "pytest", "-q", "-p", "walle_support.recording", *recorded, *select)
+    session.run(
+        sys.executable, "-m", "pytest", "-q", "-p", "walle_support.recording", *recorded, *select,
+        external=True, env={**os.environ, "WALLE_RECORD": str(cases), "WALLE_ENGINE_ISA": "ref"},
+    )  # fmt: skip
     session.run(*emulator, str(build / "checkasm" / "run_cases"), str(cases), external=True)
 
 

@@ -165,3 +165,20 @@ def test_special_values_pass(value: float) -> None:
     assert apart.any()
     assert np.array_equal(np.isnan(got), np.isnan(want))
     np.testing.assert_allclose(got[usual], want[usual], rtol=0.05, atol=0.2)
+
+
+def test_what_lies_within_a_loop_stays_float32() -> None:
+    """Nothing but a loop's body reads that, so the body's commands have to be asked."""
+    random = np.random.default_rng(0)
+    builder = api.GraphBuilder("lstm")
+    builder.input("x", "F32", (6, 4, 3))
+    for name, shape in (("w", (1, 28, 3)), ("r", (1, 28, 7))):
+        builder.weight(name, random.normal(0, 0.5, shape).astype(np.float32))
+    builder.node("LSTM", ["x", "w", "r"], ["y", "h", "c"], hidden_size=7, clip=0.5)
+    builder.output("y")
+    model, x = builder.finish(), random.normal(0, 1, (6, 4, 3)).astype(np.float32)
+    found = [
+        np.asarray(model.session(precision=precision, claims=False).run({"x": x})["y"])
+        for precision in ("highest", "medium")
+    ]
+    np.testing.assert_allclose(found[1], found[0], atol=0.03)

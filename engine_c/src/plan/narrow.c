@@ -67,6 +67,7 @@ static void visit_raster(narrowing *n, const we_command *command) {
         tie(n, (int32_t[]){command->u.raster.regions[i].source, command->out}, 2);
 }
 
+/* What lies between the commands of a loop's body, only they know. */
 static void visit_other(narrowing *n, const we_command *command) {
     for (size_t i = 0; i < we_command_reads(command); i++)
         forbid(n, we_command_read(command, i));
