@@ -52,7 +52,6 @@ REASONS = (
         r"node/test_attention_4d_causal_fp16_expanded",
         "the answer is rounded to float16 at each step, a composite of ours once at its end",
     ),
-    (r"simple/test_gradient", "Gradient is of the training domain: the engine infers"),
 )
 UNEXPLAINED = "nobody has looked into it yet"
 

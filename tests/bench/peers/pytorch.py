@@ -63,6 +63,7 @@ class _Translation:
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.module = torch.nn.Module()
         self._constants = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
+        self._held: dict[str, str] = {}
         self._readers: dict[str, list[onnx.NodeProto]] = {}
         for node in graph.node:
             for name in node.input:
@@ -93,7 +94,11 @@ class _Translation:
     def arg(self, node: onnx.NodeProto, index: int) -> str:
         """An input as an expression."""
         name = node.input[index]
-        return self.hold(self._constants[name]) if name in self._constants else name
+        if name not in self._constants:
+            return name
+        if name not in self._held:  # once, however many nodes share it
+            self._held[name] = self.hold(self._constants[name])
+        return self._held[name]
 
     def args(self, node: onnx.NodeProto) -> str:
         """All inputs as expressions."""

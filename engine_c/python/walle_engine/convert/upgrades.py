@@ -28,6 +28,8 @@ from walle_engine.convert.scopes import (
 )
 from walle_shared.errors import UnsupportedError
 
+TRAINING = "ai.onnx.preview.training"
+
 # Changes its first argument, which is a copy, and returns the nodes that stand for it.
 type Apply = Callable[[onnx.NodeProto, Scope], list[onnx.NodeProto]]
 
@@ -55,12 +57,26 @@ def upgrade(nodes: Iterable[onnx.NodeProto], version: int, scope: Scope) -> list
             inner = upgrade(body.node, version, scope)
             del body.node[:]
             body.node.extend(inner)
-        new += (
-            _upgrade_node(copy, version, scope)
-            if node.domain in ("", "ai.onnx")
-            else ml.in_our_form(copy, scope)
-        )
+        if node.domain in ("", "ai.onnx"):
+            new += _upgrade_node(copy, version, scope)
+        elif node.op_type == "Gradient" and node.domain == TRAINING:
+            new.append(_gradient(copy))
+        else:
+            new += ml.in_our_form(copy, scope)
     return new
+
+
+def _gradient(node: onnx.NodeProto) -> onnx.NodeProto:
+    """ONNX names what is differentiated, ours takes it last, and both where the graph computes it."""
+    chosen, held = ([name.decode() for name in attribute_of(node, key, [])] for key in ("xs", "zs"))
+    if list(node.input) != [*chosen, *held]:
+        raise UnsupportedError(
+            f"Gradient {node.name!r} is taken at other values than its xs and zs: give it those",
+            op=node.op_type,
+            node=node.name,
+        )
+    loss = attribute_of(node, "y", b"").decode()
+    return helper.make_node("Gradient", [*chosen, loss], list(node.output), name=node.name)
 
 
 def _upgrade_node(node: onnx.NodeProto, version: int, scope: Scope) -> list[onnx.NodeProto]:
