@@ -35,6 +35,10 @@ we_status we_plan_chain(we_program *program, const bool *kept, we_error *err);
  * has kernels for it. Kernels are chosen; nothing is prepared yet. */
 we_status we_plan_narrow(we_program *program, bool cpu_can, const bool *kept, we_error *err);
 
+/* Casts to and from 16-bit floats become part of the device's commands around them (absorb.c), which are
+ * flagged as removed. */
+we_status we_plan_absorb(we_program *program, const bool *kept, we_error *err);
+
 /* Element-wise results take over the memory of an operand that dies with them. */
 we_status we_plan_in_place(we_program *program, const bool *kept, we_error *err);
 

@@ -572,6 +572,10 @@ static we_status choose(const builder *b, we_prepared *prepared, const bool *kep
     bool medium = b->machine.precision == WE_PRECISION_MEDIUM && !(settings->flags & WE_SESSION_NO_FUSE);
     if (medium && (b->away || has_narrow(b)))
         WE_TRY(we_plan_narrow(program, has_narrow(b), kept, b->err));
+    if (b->away && !(settings->flags & WE_SESSION_NO_FUSE)) {
+        WE_TRY(we_plan_absorb(program, kept, b->err));
+        drop_removed(program);
+    }
     for (size_t c = 0; c < program->command_count; c++) {
         we_command *command = &program->commands[c];
         if (command->away)

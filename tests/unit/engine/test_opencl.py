@@ -298,6 +298,36 @@ def test_weights_that_are_halves_are_stored_as_such() -> None:
     assert halves < 0.6 * floats
 
 
+def _model_of_halves() -> tuple[api.Model, dict[str, Array]]:
+    builder = api.GraphBuilder("halves")
+    builder.input("x", "F16", (1, 16, 20, 21))
+    for name, shape in (("w", (16, 16, 3, 3)), ("d", (16, 1, 3, 3)), ("m", (21, 24))):
+        builder.weight(name, (_f(*shape) * np.float32(0.1)).astype(np.float16))
+    builder.node("Conv", ["x", "w"], ["c"], name="conv", pads=[1] * 4)
+    builder.node("Sigmoid", ["c"], ["s"], name="sigmoid")
+    builder.node("Mul", ["c", "s"], ["p"], name="gate")
+    builder.node("Conv", ["p", "d"], ["e"], name="depthwise", pads=[1] * 4, group=16)
+    builder.node("MatMul", ["e", "m"], ["y"], name="product")
+    builder.output("y")
+    return builder.finish(), {"x": _f(1, 16, 20, 21).astype(np.float16)}
+
+
+@needs_device
+def test_a_model_of_halves_needs_no_casts() -> None:
+    model, feeds = _model_of_halves()
+    session = model.session(backend="opencl")
+    got, want = (np.asarray(s.run(feeds)["y"]) for s in (session, model.session(precision="highest")))
+    assert got.dtype == np.float16
+    assert _norm_error(got, want) <= 1e-3
+    steps = _explained(session)["steps"]
+    assert [step["out"]["dtype"] for step in steps] == ["F16"] * 5
+    assert "cast" not in {step["command"] for step in steps}
+    apart = model.session(backend="opencl", fuse=False)
+    np.testing.assert_array_equal(np.asarray(apart.run(feeds)["y"]), got)  # to the bit
+    assert "cast" in {step["command"] for step in _explained(apart)["steps"]}
+    assert _explained(apart)["device_memory"]["run_bytes"] > _explained(session)["device_memory"]["run_bytes"]
+
+
 @needs_device
 def test_a_product_reads_constants_of_16_bits_in_any_order() -> None:
     halves = _f(60, 44).astype(np.float16).astype(np.float32)

@@ -149,14 +149,14 @@ static void write_chain(we_text *t, const we_chain *chain) {
 }
 
 static void write_formula(we_text *t, const walk *w, const we_command *c, bool f64) {
-    const char *type = we_opencl_type(w->operands[0].dtype);
+    const char *type = compute_type(w->operands[0].dtype);
     switch (c->kind) {
     case WE_COMMAND_UNARY:
         we_text_add(t, "%s x = v0; %s y = %s;\n", type, type,
                     we_formula_unary(c->u.unary, w->operands[0].dtype));
         break;
     case WE_COMMAND_BINARY:
-        we_text_add(t, "%s a = v0, b = v1; %s y = %s;\n", type, we_opencl_type(w->out_dtype),
+        we_text_add(t, "%s a = v0, b = v1; %s y = %s;\n", type, compute_type(w->out_dtype),
                     we_formula_binary(c->u.binary.fn, w->operands[0].dtype));
         break;
     case WE_COMMAND_SELECT:

@@ -322,8 +322,14 @@ static void record_plain(we_recorder *r, const we_opencl_product *q, we_dtype dt
 /* An operand; a constant is stored as its values and the session's precision allow. */
 static we_spot operand_of(we_recorder *r, int32_t tensor, we_dtype *form) {
     const we_tensor *t = &r->program->tensors[tensor];
+    *form = t->dtype;
     return t->kind == WE_TENSOR_CONST && t->dtype == WE_F32 ? we_record_weights(r, t->data, t->count, form)
                                                             : we_record_spot_of(r, tensor);
+}
+
+/* Results of 16 bits are those of a product that has taken in a cast: it sums in float32. */
+static bool is_stored_float(we_dtype dtype) {
+    return dtype == WE_F32 || dtype == WE_F16 || dtype == WE_BF16;
 }
 
 void we_opencl_matmul(we_recorder *r, const we_command *c) {
@@ -332,7 +338,8 @@ void we_opencl_matmul(we_recorder *r, const we_command *c) {
     const we_matmul *p = &q.p;
     if (p->bias != WE_BIAS_NONE)
         q.bias = we_record_spot_of(r, c->in[2]);
-    if (dtype != WE_F32 || p->k == 0) {
+    q.c_form = dtype;
+    if (!is_stored_float(dtype) || p->k == 0) {
         q.a = we_record_spot_of(r, c->in[0]);
         q.b = we_record_spot_of(r, c->in[1]);
         record_plain(r, &q, dtype);

@@ -37,8 +37,21 @@ static int64_t bytes_of(const we_tensor *tensor) {
     return tensor->count * (int64_t)we_dtype_size(tensor->dtype);
 }
 
-/* Every tensor that is neither constant nor a loop's view. */
-static void place_tensors(we_opencl_score *s, we_opencl_planned planned, const void *plan,
+/* Flags the roots that some command reads or writes; what an iteration makes for itself has a planned place.
+ */
+static void find_used(const we_program *program, bool *used) {
+    int64_t offset;
+    for (size_t c = 0; c < program->command_count; c++) {
+        const we_command *command = &program->commands[c];
+        for (size_t i = 0; i < we_command_reads(command); i++)
+            used[we_program_root(program, we_command_read(command, i), &offset)] = true;
+        for (size_t i = 0; i < we_command_writes(command); i++)
+            used[we_program_root(program, we_command_write(command, i), &offset)] = true;
+    }
+}
+
+/* Every tensor that is neither constant nor a loop's view, nor left over from what became part of others. */
+static void place_tensors(we_opencl_score *s, const bool *used, we_opencl_planned planned, const void *plan,
                           int64_t arena_bytes) {
     const we_program *program = s->program;
     int64_t offset;
@@ -48,6 +61,8 @@ static void place_tensors(we_opencl_score *s, we_opencl_planned planned, const v
         if (tensor->alias_of >= 0 || tensor->kind == WE_TENSOR_CONST || tensor->kind == WE_TENSOR_VIEW)
             continue;
         int64_t at = planned(plan, t);
+        if (at < 0 && !used[t])
+            continue;
         s->spots[t] = (we_spot){WE_SPACE_WORK, at < 0 ? s->work_bytes : at + aligned(WE_TAPE_CHECK_BYTES)};
         if (at < 0)
             s->work_bytes += aligned(bytes_of(tensor));
@@ -151,11 +166,14 @@ we_status we_opencl_score_new(we_opencl_device *device, const we_opencl_manner *
     s->program = program;
     s->spots = we_memory_new(program->tensor_count * sizeof *s->spots);
     s->first_launch = we_memory_new((program->command_count + 1) * sizeof *s->first_launch);
-    we_status status = s->spots && s->first_launch ? WE_OK : we_error_no_memory(err);
+    bool *used = we_memory_new(program->tensor_count * sizeof *used);
+    we_status status = s->spots && s->first_launch && used ? WE_OK : we_error_no_memory(err);
     if (status == WE_OK) {
-        place_tensors(s, planned, plan, arena_bytes);
+        find_used(program, used);
+        place_tensors(s, used, planned, plan, arena_bytes);
         status = record(s, manner, program, here, err);
     }
+    we_memory_free(used);
     if (status == WE_OK)
         status = upload_constants(s, err);
     if (status != WE_OK) {
