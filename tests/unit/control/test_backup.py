@@ -120,6 +120,7 @@ async def test_everything_comes_back_and_the_epoch_only_rises(
     assert result.epoch == made.epoch + archives.EPOCH_LEAP
     assert len(after["epoch"] - before["epoch"]) == 1
     assert after["epoch"] > before.pop("epoch")
+    assert after["epoch_plan"] > before.pop("epoch_plan")
     assert after["trust_metadata"] != before.pop("trust_metadata")  # tried below, by a device
     assert {name: after[name] for name in before} == before
     check = believe(root, clock).signatures_of(POLICY)

@@ -1,31 +1,12 @@
-#include <arm_neon.h>
-
 #define ISA neon
 #define OWN_HALVES
 #include "kernels/ref/cast_template.h"
+#include "kernels/simd/cast_neon.h"
 
-/* FCVTL and FCVTN are of the base architecture; compilers make vectors of the first alone. */
 void we_f16_cast_f32__neon(int64_t n, const void *in, void *out) {
-    const uint16_t *x = in;
-    float *y = out;
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        float16x8_t halves = vreinterpretq_f16_u16(vld1q_u16(x + i));
-        vst1q_f32(y + i, vcvt_f32_f16(vget_low_f16(halves)));
-        vst1q_f32(y + i + 4, vcvt_high_f32_f16(halves));
-    }
-    for (; i < n; i++)
-        y[i] = we_f16_to_f32(x[i]);
+    widen_halves(n, in, out);
 }
 
 void we_f32_cast_f16__neon(int64_t n, const void *in, void *out) {
-    const float *x = in;
-    uint16_t *y = out;
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        float16x4_t low = vcvt_f16_f32(vld1q_f32(x + i));
-        vst1q_u16(y + i, vreinterpretq_u16_f16(vcvt_high_f16_f32(low, vld1q_f32(x + i + 4))));
-    }
-    for (; i < n; i++)
-        y[i] = we_f32_to_f16(x[i]);
+    narrow_to_halves(n, in, out);
 }
