@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from walle_engine import api
@@ -81,6 +81,8 @@ def _convolve(x: Array, w: Array, stride: int, pad: int, group: int) -> Array:
     st.integers(1, 2), st.integers(0, 2), st.integers(1, 2), st.integers(1, 2), st.integers(5, 14),
     st.booleans(), SEEDS, THREADS,
 )  # fmt: skip
+@example(3, 64, 3, 1, 2, 1, 1, 8, False, 49, 1)  # corners of few terms, where tiles would lose most
+@example(8, 64, 3, 1, 1, 1, 1, 10, False, 10, 1)
 def test_convolutions(
     channels: int, filters: int, kernel: int, stride: int, pad: int, group: int, items: int, side: int,
     residual: bool, seed: int, threads: int,

@@ -20,7 +20,18 @@ enum {
     PATCHES = WE_WINOGRAD_SIZE * WE_WINOGRAD_SIZE,
     BLOCK = 16, /* filters transformed side by side */
     LINE_FLOATS = 16,
+    FEWEST_CHANNELS = 8,
 };
+
+/* What the transforms round off goes by the numbers of the whole patch. An output that is a sum of a few of
+ * them only, of few channels or at a corner far outside the image, could lose more than `high` may. */
+static bool sums_enough(const we_conv *c) {
+    for (int32_t i = 0; i < 2; i++) {
+        if (c->w.pad_begin[i] > 1 || c->w.pad_end[i] > 1)
+            return false;
+    }
+    return c->channels >= FEWEST_CHANNELS;
+}
 
 typedef struct parameters {
     we_conv conv;
@@ -33,7 +44,7 @@ typedef struct parameters {
 
 static bool accept(const we_call *call, we_arena *arena, int32_t outputs, const void **out) {
     we_conv c;
-    if (!we_conv_read(call, &c) || c.group != 1 || c.channels == 0)
+    if (!we_conv_read(call, &c) || c.group != 1 || !sums_enough(&c))
         return false;
     for (int32_t i = 0; i < 2; i++) {
         if (c.w.kernel[i] != 3 || c.w.stride[i] != 1 || c.w.dilation[i] != 1)
