@@ -9,6 +9,7 @@ from walle_control.config import ConsoleConfig
 from walle_control.console.fleet import Coverage, Estimates, Fleet
 from walle_control.console.news import News
 from walle_control.db.connection import Database
+from walle_control.features.people.code_flow import CodeFlow
 from walle_control.features.people.sessions import SessionsService
 from walle_control.gateway.hub import Seats
 from walle_shared.clock import Clock
@@ -19,9 +20,10 @@ _WATCHED_MAX: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ConsoleState:
-    """Sessions, what wakes pages, how many are watched, and what was counted."""
+    """Sessions, the logins at a provider if there is one, what wakes pages, how many watch, what counts."""
 
     sessions: SessionsService
+    flow: CodeFlow | None
     clock: Clock
     news: News
     watched: Seats
@@ -30,10 +32,13 @@ class ConsoleState:
     estimates: Estimates
 
     @classmethod
-    def make(cls, database: Database, clock: Clock, config: ConsoleConfig, news: News) -> ConsoleState:
+    def make(
+        cls, database: Database, clock: Clock, config: ConsoleConfig, news: News, flow: CodeFlow | None
+    ) -> ConsoleState:
         """The state of a server that starts."""
         return cls(
-            SessionsService(database, clock, config.session_s, config.idle_s),
+            SessionsService(database, clock, config.session_s, config.idle_s, flow),
+            flow,
             clock,
             news,
             Seats("console pages", _WATCHED_MAX),
