@@ -165,6 +165,7 @@ class Control:
             if isinstance(self.store.database.backend, PostgresBackend):
                 nursery.start_soon(Changes(self.store.database.backend, self._followers()).run)
             nursery.start_soon(self.console.fleet.run)
+            nursery.start_soon(self.console.soon.run)
             task_status.started()
             await trio.sleep_forever()
         raise AssertionError("unreachable")

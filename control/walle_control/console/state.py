@@ -8,6 +8,7 @@ from typing import Final
 from walle_control.config import ConsoleConfig
 from walle_control.console.fleet import Coverage, Estimates, Fleet
 from walle_control.console.news import News
+from walle_control.console.soon import Soon
 from walle_control.db.connection import Database
 from walle_control.features.people.code_flow import CodeFlow
 from walle_control.features.people.sessions import SessionsService
@@ -30,6 +31,7 @@ class ConsoleState:
     fleet: Fleet
     coverage: Coverage
     estimates: Estimates
+    soon: Soon
 
     @classmethod
     def make(
@@ -45,4 +47,5 @@ class ConsoleState:
             Fleet(database, clock),
             Coverage(database),
             Estimates(clock),
+            Soon(news.ring),
         )
