@@ -124,6 +124,7 @@ def test_a_bad_version_is_released_and_goes_back_before_ones_eyes(
     assert re.search(r"Matches (about )?\d+ of", page.locator("#check").inner_text())
     page.get_by_label("Stages, percent").fill("60, 100")
     page.get_by_label("Devices per stage").fill("5000")
+    page.locator(".changes td", has_text="60 %, 5\u202f000 devices").wait_for()
     shoot(page, "policy")
     page.get_by_role("button", name="Release", exact=True).click()
     page.wait_for_url("**/console/releases/r*")
