@@ -35,6 +35,7 @@ from walle_control.features.devices.routes import DeviceRoutes
 from walle_control.features.devices.service import DevicesService
 from walle_control.features.exclusive.routes import ExclusiveRoutes
 from walle_control.features.exclusive.service import ExclusiveService
+from walle_control.features.people.code_flow import CodeFlow
 from walle_control.features.people.oidc import Provider
 from walle_control.features.people.routes import PeopleRoutes
 from walle_control.features.people.service import PeopleService
@@ -164,6 +165,7 @@ class Control:
             if isinstance(self.store.database.backend, PostgresBackend):
                 nursery.start_soon(Changes(self.store.database.backend, self._followers()).run)
             nursery.start_soon(self.console.fleet.run)
+            nursery.start_soon(self.console.soon.run)
             task_status.started()
             await trio.sleep_forever()
         raise AssertionError("unreachable")
@@ -298,6 +300,7 @@ def create_control(
 
     tasks = TasksService(store, clock, config, trust_book, trust.publish, convert, simulate)
     arrivals = Arrivals()
+    provider = Provider(config.oidc, clock) if config.oidc.issuer else None
     sinks = Sinks(
         configured_sinks(config, tasks.upload_fields),
         database,
@@ -311,7 +314,7 @@ def create_control(
         hub=hub,
         streams=Seats("push streams", config.stream.max_streams),
         tunnels=Seats("tunnels", config.stream.max_tunnels),
-        people=PeopleService(database, clock, Provider(config.oidc, clock) if config.oidc.issuer else None),
+        people=PeopleService(database, clock, provider),
         devices=DevicesService(
             database, clock, config.devices, store.credential_key, trust_book.trusted_root
         ),
@@ -335,7 +338,9 @@ def create_control(
         metrics=Metrics(clock) if config.metrics.enabled else None,
         traces=Traces.open(config.traces, __version__) if config.traces.endpoint else None,
         trust=trust,
-        console=ConsoleState.make(database, clock, config.console, news),
+        console=ConsoleState.make(
+            database, clock, config.console, news, CodeFlow(config.oidc, provider) if provider else None
+        ),
     )
 
 

@@ -281,8 +281,15 @@ class OidcConfig:
         "", "The provider, such as https://login.example.org/realms/x, to the letter; empty: none."
     )
     audience: str = _setting("", "Whom its tokens must be for: the id of your client, as a rule.")
-    client_id: str = _setting("", "The client that 'walle-control login' asks as; empty: the audience.")
-    scope: str = _setting("openid email", "What 'walle-control login' asks for.")
+    client_id: str = _setting(
+        "", "The client that 'walle-control login' and the console ask as; empty: the audience."
+    )
+    client_secret_file: str = _setting(
+        "",
+        "A file with the client's secret, for the console where the provider asks for one, relative to this"
+        " file's folder; empty: PKCE alone.",
+    )
+    scope: str = _setting("openid email", "What 'walle-control login' and the console ask for.")
     person_claim: str = _setting(
         "email", "The claim that names a person. Take one that people cannot change themselves."
     )
@@ -292,6 +299,11 @@ class OidcConfig:
         "Which values of it give which roles: 'walle-admins: admin', 'shop team: operator of shop'. What"
         " 'walle-control person grant' gave counts besides.",
     )
+
+    @property
+    def client(self) -> str:
+        """The client that asks."""
+        return self.client_id or self.audience
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,7 +393,11 @@ def load_config(
     git = config.git
     if git.credentials_file:
         git = dataclasses.replace(git, credentials_file=str((path.parent / git.credentials_file).absolute()))
-    return dataclasses.replace(config, server=server, tasks=tasks, git=git)
+    oidc = config.oidc
+    if oidc.client_secret_file:
+        secret_file = str((path.parent / oidc.client_secret_file).absolute())
+        oidc = dataclasses.replace(oidc, client_secret_file=secret_file)
+    return dataclasses.replace(config, server=server, tasks=tasks, git=git, oidc=oidc)
 
 
 #: Read by the client commands; they share the prefix but are not settings of the server.

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+import bench_console
 import bench_container
 import bench_cv
 import bench_engine
@@ -63,6 +64,7 @@ SECTIONS: Mapping[str, Section] = {
     "platform": _listed(bench_platform.run),
     bench_platform_scale.SECTION: _listed(bench_platform_scale.run),
     bench_platform_deltas.SECTION: _listed(bench_platform_deltas.run),
+    bench_console.SECTION: _listed(bench_console.run),
 }
 ROOT = Path(__file__).parents[2]
 KEPT = Path(__file__).parent / "kept.json"

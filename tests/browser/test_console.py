@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from walle_support.issuer import AUDIENCE, Issuer
 from walle_support.live import SCENARIO, LiveControl
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -21,13 +23,18 @@ SHOTS = os.environ.get("WALLE_SCREENSHOTS", "")
 
 def check(page: Any) -> None:
     """No violation of the accessibility rules, nothing that runs over the side, nothing that went wrong."""
+    check_rules(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.url
+    assert page.troubles == []
+
+
+def check_rules(page: Any) -> None:
+    """No violation of the accessibility rules."""
     from axe_core_python.sync_playwright import Axe
 
     found = Axe().run(page, options=_WCAG)["violations"]
     said = [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found]
     assert said == [], page.url
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.url
-    assert page.troubles == []
 
 
 def shoot(page: Any, name: str) -> None:
@@ -64,6 +71,43 @@ def test_signing_in_and_out(open_page: Any) -> None:
     assert page.url.endswith("/console/signin?next=/audit")
 
 
+def test_signing_in_at_a_provider_on_another_site(chromium: Any, tmp_path: Path) -> None:
+    with Issuer() as issuer:  # at 127.0.0.1, the console at localhost
+        issuer.refresh = "r"
+        control = LiveControl(tmp_path)
+        for key, default, value in (
+            ("issuer", '""', f'"{issuer.url}"'),
+            ("audience", '""', f'"{AUDIENCE}"'),
+            ("roles", "[]", '["admins: admin"]'),
+        ):
+            control.settle(key, default, value)
+        context = None
+        try:
+            control.start()
+            site = control.url.replace("127.0.0.1", "localhost")
+            issuer.redirect_uris = {f"{site}/console/signin/back"}
+            context = chromium.new_context(base_url=site)
+            page = context.new_page()
+            page.goto("/console/audit")
+            page.get_by_role("link", name="Sign in at").click()
+            assert "no, said Anna" in page.get_by_role("alert").inner_text()
+            issuer.approved = issuer.claims(int(time.time()), groups=["admins"])
+            page.goto("/console/audit")
+            check_rules(page)
+            page.get_by_role("link", name="Sign in at").click()
+            page.wait_for_url("**/console/audit")
+            assert "anna@example.org" in page.locator("header").inner_text()
+            (cookie,) = context.cookies()
+            assert (cookie["name"], cookie["sameSite"]) == ("walle_console", "Strict")
+            page.go_back()  # to the address with the code
+            page.goto("/console/")
+            assert page.get_by_role("button", name="Sign out").count() == 1
+        finally:
+            if context is not None:
+                context.close()
+            control.stop()
+
+
 def test_a_bad_version_is_released_and_goes_back_before_ones_eyes(
     open_page: Any, control: LiveControl
 ) -> None:
@@ -80,6 +124,7 @@ def test_a_bad_version_is_released_and_goes_back_before_ones_eyes(
     assert re.search(r"Matches (about )?\d+ of", page.locator("#check").inner_text())
     page.get_by_label("Stages, percent").fill("60, 100")
     page.get_by_label("Devices per stage").fill("5000")
+    page.locator(".changes td", has_text="60 %, 5\u202f000 devices").wait_for()
     shoot(page, "policy")
     page.get_by_role("button", name="Release", exact=True).click()
     page.wait_for_url("**/console/releases/r*")
@@ -95,6 +140,80 @@ def test_a_bad_version_is_released_and_goes_back_before_ones_eyes(
     shoot(page, "release")
     detail = control.get(f"/releases/{page.url.rpartition('/')[2].partition('?')[0]}")
     assert (detail["release"]["state"], detail["history"][-1]["actor"]) == ("rolled_back", "guard")
+
+
+def test_a_predicate_is_completed_by_the_keyboard_alone(open_page: Any, control: LiveControl) -> None:
+    declared = control.post("/attributes", {"name": "tier", "kind": "string", "note": "what was paid for"})
+    assert declared.status_code in (200, 201), declared.text
+    segment = control.post("/segments", {"name": "testers", "predicate": 'tier == "gold"'})
+    assert segment.status_code in (200, 201), segment.text
+    page = open_page()
+    page.goto("/console/releases/new")
+    field = page.get_by_role("combobox", name="For devices where")
+    options = page.locator("[role=listbox]:not([hidden]) [role=option]")
+    active = page.locator("[role=option][aria-selected=true] b")
+    field.focus()
+    assert (field.get_attribute("aria-expanded"), options.count()) == ("false", 0)
+    page.keyboard.type("ti")
+    assert field.get_attribute("aria-expanded") == "true"
+    assert options.first.inner_text().split("\n") == ["tier", "string: what was paid for"]
+    check(page)
+    page.keyboard.press("ArrowDown")
+    assert field.get_attribute("aria-activedescendant") == options.first.get_attribute("id")
+    check(page)
+    shoot(page, "completion")
+    page.keyboard.press("Enter")
+    assert (field.input_value(), field.get_attribute("aria-expanded")) == ("tier", "false")
+    page.keyboard.type(" ")
+    page.keyboard.press("Control+Space")  # an operator fits here
+    assert active.inner_text() == "=="
+    page.keyboard.press("ArrowUp")
+    assert active.inner_text() == "or"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.keyboard.type(' "or os')
+    assert options.count() == 0  # within a text
+    page.keyboard.type('" an')
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.keyboard.type(" test")
+    assert options.first.inner_text().startswith('segment("testers@1")')
+    page.keyboard.press("Escape")
+    assert options.count() == 0
+    page.keyboard.press("Enter")  # nothing is chosen: a new line
+    page.keyboard.press("Backspace")
+    for _ in range(4):
+        page.keyboard.press("Backspace")
+    page.keyboard.type('segment("te')
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert field.input_value() == 'tier == "or os" and segment("testers@1")'
+    page.keyboard.type(" o")
+    options.first.click()  # or by the mouse
+    assert field.input_value().endswith(" or")
+    assert page.evaluate("document.activeElement.id") == "predicate"
+    page.keyboard.type(" os")
+    page.keyboard.press("Tab")
+    assert (options.count(), page.evaluate("document.activeElement.name")) == (0, "stages")
+    assert page.troubles == []
+
+
+def test_what_differs_from_the_last_release_is_said(open_page: Any, control: LiveControl) -> None:
+    wish = {"scenario": SCENARIO, "task": "greeter", "version": "1.0.0", "predicate": 'group == "none"'}
+    made = control.post("/releases", {**wish, "optional": True})
+    assert made.status_code == 201, made.text
+    page = open_page()
+    page.goto("/console/releases/new")
+    page.locator("select[name=version]").select_option(f"{SCENARIO}/greeter 3.0.0")
+    page.get_by_label("It may ask for attributes").check()
+    page.get_by_label("For devices where").fill('group == "some"')
+    page.locator(".changes ins", has_text='"some"').wait_for()
+    assert page.locator(".changes del").inner_text() == '"none"'
+    assert page.locator(".changes th[scope=row]").all_inner_texts()[:2] == ["version", "for devices where"]
+    page.get_by_label("Stages, percent").fill("")
+    page.get_by_label("Held back").fill("0")
+    check(page)
+    control.post(f"/releases/{made.json()['release']['id']}/rollback", {"reason": "a test"})
 
 
 def test_actions_ask_first_and_leave_what_is_being_written(open_page: Any, control: LiveControl) -> None:

@@ -28,7 +28,7 @@ from walle_control.web.auth import Door, Endpoint, Place, admit, anywhere, by_pa
 from walle_control.web.problems import Unauthenticated, status_of
 from walle_control.web.requests import read_body
 from walle_shared.clock import Clock
-from walle_shared.errors import NotAllowed, NotFound, RemoteProtocolError, WalleError
+from walle_shared.errors import NotAllowed, NotFound, RemoteProtocolError, TransportError, WalleError
 
 ROOT: Final = "/console"
 COOKIE: Final = "walle_console"
@@ -176,109 +176,82 @@ class Frame:
 
         return set_door(checked, door)
 
-    async def sign_in_page(self, request: Request) -> Response:
-        """Where people sign in."""
-        return self._render(
-            request, Page("signin.html", {"next": _local(request.query_params.get("next", ""))})
-        )
-
-    async def sign_in(self, request: Request) -> Response:
-        """Begin a session, and go on to where somebody wanted to go."""
-        try:
-            check_same_site(request)
-            form = await read_form(request)
-            session = await self._sessions.open(form.text("token"))
-        except WalleError as error:
-            facts = {"next": _local(request.query_params.get("next", "")), "problem": error.message}
-            return self._render(request, Page("signin.html", facts, status_of(error)))
-        old = request.cookies.get(COOKIE)
-        if old:
-            await self._sessions.close(old)
-        return self._with_cookie(request, _go(_local(form.text("next"))), session.secret)
-
-    async def sign_out(self, request: Request) -> Response:
-        """End the session."""
-        try:
-            check_same_site(request)
-            session = await self._session(request, active=False)
-            check_word(await read_form(request), session)
-        except Unauthenticated:
-            return _go("/signin")  # it had ended already
-        except WalleError as error:
-            return self._problem(request, error, None)
-        await self._sessions.close(request.cookies[COOKIE])
-        response = _go("/signin")
-        response.delete_cookie(COOKIE, path=ROOT, httponly=True, samesite="strict")
-        return response
-
     async def no_page(self, request: Request) -> Response:
         """Answer a path that has none."""
         session = None
         try:
-            session = await self._session(request, active=False)
+            session = await self.session_of(request, active=False)
         except Unauthenticated as error:
             return self._to_sign_in(request, error)
-        return self._problem(request, NotFound(f"there is no page {request.url.path[:200]!r}"), session)
+        return self.problem(request, NotFound(f"there is no page {request.url.path[:200]!r}"), session)
 
     async def may_watch(self, request: Request) -> bool:
-        """Whether a session goes on; asked while it watches."""
+        """Whether a session goes on, as far as can be told; asked while it watches."""
         try:
-            await self._session(request, active=False)
-        except Unauthenticated:
+            await self.session_of(request, active=False)
+        except (Unauthenticated, TransportError):
             return False
         return True
 
     async def _show(self, door: Door, view: View, request: Request) -> Response:
         session: Session | None = None
         try:
-            session = await self._session(request, active=REFRESH not in request.headers)
+            session = await self.session_of(request, active=REFRESH not in request.headers)
             await admit(request, session.principal, door)
             answer = await view(Visit(request, session, Form()))
         except Unauthenticated as error:
             return self._to_sign_in(request, error)
         except WalleError as error:
-            return self._finish(request, self._problem(request, error, session), session)
+            return self._finish(request, self.problem(request, error, session), session)
         return self._finish(request, self._answer(request, answer, session), session)
 
     async def _act(self, door: Door, view: View, request: Request) -> Response:
         session: Session | None = None
         try:
             check_same_site(request)
-            session = await self._session(request)
+            session = await self.session_of(request)
             await admit(request, session.principal, door)
             form = await read_form(request)
             check_word(form, session)
             answer = await view(Visit(request, session, form))
         except WalleError as error:
-            return self._finish(request, self._problem(request, error, session), session)
+            return self._finish(request, self.problem(request, error, session), session)
         return self._finish(request, self._answer(request, answer, session), session)
 
-    async def _session(self, request: Request, *, active: bool = True) -> Session:
+    async def session_of(self, request: Request, *, active: bool = True) -> Session:
+        """The session of a request.
+
+        Raises:
+            Unauthenticated: there is none.
+            TransportError: whether it goes on, only the provider of identities knows, and it is away.
+        """
         secret = request.cookies.get(COOKIE)
         if not secret:
             raise Unauthenticated("sign in first")
         return await self._sessions.find(secret, active=active)
 
     def _answer(self, request: Request, answer: Page | Response, session: Session) -> Response:
-        return self._render(request, answer, session) if isinstance(answer, Page) else answer
+        return self.render(request, answer, session) if isinstance(answer, Page) else answer
 
     def _finish(self, request: Request, response: Response, session: Session | None) -> Response:
         if session is not None and session.secret:
-            return self._with_cookie(request, response, session.secret)
+            return self.with_cookie(request, response, session.secret)
         return response
 
     def _to_sign_in(self, request: Request, error: Unauthenticated) -> Response:
         if request.headers.get("accept", "").startswith("text/event-stream"):
-            return Response(status_code=status_of(error), headers=_headers())
+            return Response(status_code=status_of(error), headers=page_headers())
         wanted = request.url.path.removeprefix(ROOT) + (f"?{request.url.query}" if request.url.query else "")
-        return _go("/signin" + (f"?next={quote(wanted, safe='/')}" if wanted not in ("", "/") else ""))
+        return go("/signin" + (f"?next={quote(wanted, safe='/')}" if wanted not in ("", "/") else ""))
 
-    def _problem(self, request: Request, error: WalleError, session: Session | None) -> Response:
+    def problem(self, request: Request, error: WalleError, session: Session | None) -> Response:
+        """The page that says what went wrong."""
         status = status_of(error)
         facts = {"status": status, "title": words.problem_title(status), "problem": error.message}
-        return self._render(request, Page("problem.html", facts, status), session)
+        return self.render(request, Page("problem.html", facts, status), session)
 
-    def _render(self, request: Request, page: Page, session: Session | None = None) -> Response:
+    def render(self, request: Request, page: Page, session: Session | None = None) -> Response:
+        """A page as it is sent."""
         principal = session.principal if session else None
         text = self._templates.get_template(page.template).render(
             {
@@ -290,15 +263,16 @@ class Frame:
                 **page.facts,
             }
         )
-        return Response(text, page.status, _headers(), media_type="text/html")
+        return Response(text, page.status, page_headers(), media_type="text/html")
 
-    def _with_cookie(self, request: Request, response: Response, secret: str) -> Response:
+    def with_cookie(self, request: Request, response: Response, secret: str) -> Response:
+        """An answer that brings a session's cookie."""
         response.set_cookie(
             COOKIE,
             secret,
             max_age=round(self._session_s),
             path=ROOT,
-            secure=_is_encrypted(request),
+            secure=is_encrypted(request),
             httponly=True,
             samesite="strict",
         )
@@ -354,14 +328,16 @@ def check_word(form: Form, session: Session) -> None:
 
 def go_to(path: str, done: str = "") -> Response:
     """Go on to a page after a form has done its work; ``done`` says what (``words.DONE``)."""
-    return _go(path + (f"?done={done}" if done else ""))
+    return go(path + (f"?done={done}" if done else ""))
 
 
-def _go(path: str) -> Response:
-    return RedirectResponse(ROOT + path, 303, _headers())
+def go(path: str) -> Response:
+    """Go on to a page."""
+    return RedirectResponse(ROOT + path, 303, page_headers())
 
 
-def _headers() -> dict[str, str]:
+def page_headers() -> dict[str, str]:
+    """The headers of a page."""
     return {**_HEADERS, "Cache-Control": "no-store"}
 
 
@@ -370,13 +346,13 @@ def static_headers() -> dict[str, str]:
     return {**_HEADERS, "Cache-Control": "no-cache"}
 
 
-def _is_encrypted(request: Request) -> bool:
+def is_encrypted(request: Request) -> bool:
     """Whether the browser speaks TLS, to this server or to the proxy before it."""
     proxied = request.headers.get("x-forwarded-proto", "").split(",")[0].strip().lower()
     return request.url.scheme == "https" or proxied == "https"
 
 
-def _local(path: str) -> str:
+def local_path(path: str) -> str:
     """A path below the console, whatever was asked for: nobody is sent elsewhere."""
     parts = urlsplit(path)
     if parts.scheme or parts.netloc or not path.startswith("/") or path.startswith(("//", "/\\")):
@@ -394,6 +370,13 @@ __all__ = [
     "View",
     "Visit",
     "anywhere",
+    "check_same_site",
+    "check_word",
+    "go",
     "go_to",
+    "is_encrypted",
+    "local_path",
+    "page_headers",
+    "read_form",
     "static_headers",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from walle_control.console.frame import Page, Visit
+from walle_control.console.releases import summaries
 from walle_control.db.sql import Connection
 from walle_control.features.releases import read_model as releases
 from walle_control.features.releases.types import ReleaseRow, ReleaseState
@@ -52,16 +53,14 @@ class OverviewViews:
     async def show(self, visit: Visit) -> Page:
         """What is under way."""
         control, who = self._control, visit.who
-        in_flight = await control.releases.page(IN_FLIGHT, limit=_IN_FLIGHT_MAX)
+        in_flight = await summaries(control, IN_FLIGHT, 0, _IN_FLIGHT_MAX)
         waiting = await control.releases.waiting()
         since_ms = control.console.clock.wall_ms() - _FAILURES_SINCE_MS
         failures = await control.store.database.read(lambda db: _failures(db, since_ms))
         counts = await control.console.fleet.counts()
         facts = {
             "live": True,
-            "releases": [
-                found for found in in_flight.releases if who.may("releases:read", found.release.scenario)
-            ],
+            "releases": [found for found in in_flight if who.may("releases:read", found.release.scenario)],
             "waiting": [found for found in waiting.approvals if who.may("releases:read", found.scenario)],
             "failures": [found for found in failures if who.may("releases:read", found.release.scenario)],
             "counts": counts,

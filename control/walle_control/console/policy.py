@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
+from walle_control.console.changes import Change, Shape, changes
 from walle_control.console.frame import Form, Page, Visit, go_to
 from walle_control.console.releases import matching
 from walle_control.features.audiences.types import Estimate, EstimateRequest
-from walle_control.features.releases.types import CreateRelease, StageWish, Terms
+from walle_control.features.releases.types import CreateRelease, ReleaseRow, StageWish, Terms
 from walle_control.web.access import ALL_SCENARIOS
 from walle_shared.errors import WalleError
 from walle_shared.ids import DeviceId
 from walle_shared.targeting import PredicateError
 from walle_shared.targeting.attributes import MEASURED
+from walle_shared.targeting.predicate import JOINS, OPERATORS, STARTS
 
 if TYPE_CHECKING:
     from walle_control.app import Control
@@ -27,6 +29,16 @@ _DEFAULTS: Final = {
     "control_percent": "50",
 }
 _VERSIONS_MAX: Final = 200
+
+#: What the words of a predicate mean; the language is ``walle_shared.targeting.predicate``.
+_MEANINGS: Final = {
+    "==": "is", "!=": "is known, and is not", "<": "is less than, or older", "<=": "is at most",
+    ">": "is more than, or newer", ">=": "is at least", "in": 'is one of ("a", "b"), or within 1..9',
+    "not in": "is known, and none of", "startswith": "begins with", "endswith": "ends with",
+    "contains": "has somewhere in it", "matches": "is like: * any text, ? one letter, [abc] one of them",
+    "and": "both hold", "or": "at least one holds", "not": "the next does not hold",
+    "has": "the device says it at all: has(name)",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +105,9 @@ class PolicyViews:
             "versions": versions[:_VERSIONS_MAX],
             "checked": checked,
             "last": last,
+            "changes": self._changes(last, form) if last is not None else None,
+            "starts": [(word, _MEANINGS[word]) for word in STARTS],
+            "operators": [(word, _MEANINGS[word]) for word in (*OPERATORS, *JOINS)],
             "attributes": (await control.audiences.attributes()).attributes
             if who.may("devices:read", ALL_SCENARIOS)
             else (),
@@ -104,6 +119,16 @@ class PolicyViews:
         }
         status = 200 if checked is None or not checked.findings else 422
         return Page("policy.html", facts, status)
+
+    def _changes(self, last: ReleaseRow, form: Form) -> tuple[Change, ...] | None:
+        """What a wish does differently; ``None`` while it makes no sense."""
+        try:
+            wish = wish_of(form)
+            guard = wish.guard.over(self._control.config.guard.settings())
+            wished = Shape(wish.version, wish.predicate, wish.plan(), wish.terms, guard)
+        except WalleError:
+            return None
+        return changes(Shape.of(last), wished)
 
     async def _check(self, visit: Visit) -> Checked:
         form, control = visit.form, self._control

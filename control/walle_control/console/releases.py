@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
@@ -24,8 +25,9 @@ from walle_control.features.releases.types import (
     ReleaseEvent,
     ReleaseRow,
     ReleaseState,
+    ReleaseSummary,
 )
-from walle_control.features.rollouts.guard import RULES, GuardSettings, Rule
+from walle_control.features.rollouts.guard import RULES, GuardSettings, Rule, Verdict
 from walle_control.features.rollouts.sequential import rate_interval
 from walle_shared.errors import ConfigError
 from walle_shared.ids import ReleaseId
@@ -124,7 +126,7 @@ class ReleaseViews:
         """A page of releases."""
         chosen = visit.query("show", "all")
         before = visit.place_in_list("before")
-        found = (await self._control.releases.page(FILTERS.get(chosen, ()), before, _PAGE)).releases
+        found = await summaries(self._control, FILTERS.get(chosen, ()), before, _PAGE)
         facts = {
             "live": before == 0,
             "filters": tuple(FILTERS),
@@ -137,10 +139,19 @@ class ReleaseViews:
     async def show(self, visit: Visit) -> Page:
         """One release."""
         control = self._control
-        detail = await control.releases.show(ReleaseId(visit.path("release_id")))
+        detail = await control.releases.show(ReleaseId(visit.path("release_id")), judged=False)
         row, now_ms = detail.release, control.console.clock.wall_ms()
-        points = await control.console.coverage.of(row.id)
-        estimate = await self._estimate(row.predicate)
+        found = await control.console.soon.of(
+            {
+                ("verdict", row.id): partial(control.releases.verdicts, [row.id]),
+                ("coverage", row.id): partial(control.console.coverage.of, row.id),
+                ("estimate", row.predicate): partial(self._estimate, row.predicate),
+            }
+        )
+        points: Sequence[tuple[int, int]] = found.get(("coverage", row.id), ())
+        estimate: Estimate | None = found.get(("estimate", row.predicate))
+        if ("verdict", row.id) in found:
+            detail = replace(detail, verdict=found["verdict", row.id][row.id])
         request = open_request(detail)
         facts = {
             "live": True,
@@ -219,6 +230,17 @@ class ReleaseViews:
                        "It goes on without approval. The reason is kept, under this name.", "danger", True)
             )  # fmt: skip
         return found
+
+
+async def summaries(
+    control: Control, states: Sequence[ReleaseState], before_rank: int, limit: int
+) -> Sequence[ReleaseSummary]:
+    """A page of releases, with what the guard makes of them as far as that is known."""
+    found = (await control.releases.page(states, before_rank, limit, judged=False)).releases
+    ids = tuple(each.release.id for each in found)
+    answers = await control.console.soon.of({("verdicts", ids): partial(control.releases.verdicts, ids)})
+    verdicts: Mapping[ReleaseId, Verdict] = answers.get(("verdicts", ids), {})
+    return [replace(each, verdict=verdicts.get(each.release.id, each.verdict)) for each in found]
 
 
 def open_request(detail: ReleaseDetail) -> Approval | None:

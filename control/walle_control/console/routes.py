@@ -17,6 +17,7 @@ from walle_control.console.overview import OverviewViews
 from walle_control.console.policy import PolicyViews
 from walle_control.console.releases import ReleaseViews
 from walle_control.console.repositories import RepositoryViews
+from walle_control.console.signin import SignInViews
 from walle_control.console.tasks import TaskViews
 from walle_control.features.releases.approvals import DECISIONS
 from walle_control.features.releases.types import ACTIONS
@@ -52,6 +53,7 @@ def console_routes(control: Control) -> list[BaseRoute]:
     frame = Frame(control.console.sessions, control.console.clock, control.config.console.session_s)
     page, action = frame.page, frame.action
     get, post = ["GET"], ["POST"]
+    signin = SignInViews(control, frame)
     overview = OverviewViews(control)
     releases = ReleaseViews(control)
     policy = PolicyViews(control)
@@ -61,9 +63,11 @@ def console_routes(control: Control) -> list[BaseRoute]:
     access = AccessViews(control)
     version = "/tasks/{scenario}/{task}/{version}"
     return [
-        Route("/signin", frame.sign_in_page, methods=get),
-        Route("/signin", frame.sign_in, methods=post),
-        Route("/signout", frame.sign_out, methods=post),
+        Route("/signin", signin.show, methods=get),
+        Route("/signin", signin.submit, methods=post),
+        Route("/signin/begin", signin.begin, methods=get),
+        Route("/signin/back", signin.finish, methods=get),
+        Route("/signout", signin.sign_out, methods=post),
         Route("/static/{name}", static_file, methods=get),
         Route("/live", LiveRoute(control.console, frame).watch, methods=get),
         Route("/", page("status:read", overview.show, anywhere), methods=get),

@@ -357,4 +357,12 @@ MIGRATIONS: Sequence[Migration] = (
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX console_session_by_replaced ON console_session (replaced_hash);
     """,
+    # Sessions of the console that began at the provider of identities; ``sealed`` opens with their cookie.
+    """
+    ALTER TABLE console_session ADD COLUMN person TEXT NOT NULL DEFAULT '';
+    ALTER TABLE console_session ADD COLUMN roles TEXT NOT NULL DEFAULT '';
+    ALTER TABLE console_session ADD COLUMN expires_ms INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE console_session ADD COLUMN sealed TEXT NOT NULL DEFAULT '';
+    ALTER TABLE console_session ADD COLUMN renewing_ms INTEGER NOT NULL DEFAULT 0;
+    """,
 )

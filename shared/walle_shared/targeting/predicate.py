@@ -117,6 +117,10 @@ _TEXT_TESTS: Final[dict[str, Callable[[str], Callable[[str], bool]]]] = {
     "contains": lambda value: lambda actual: value in actual,
     "matches": lambda value: _glob(value),
 }
+#: What may follow a name, what joins two conditions, and what one may begin with besides a name.
+OPERATORS: Final = (*_COMPARISONS, "in", "not in", *_TEXT_TESTS)
+JOINS: Final = ("and", "or")
+STARTS: Final = ("not", "has")
 _KEYWORDS: Final = frozenset({"and", "or", "not", "in", "true", "false", "exists", "has", *_TEXT_TESTS})
 
 #: The attribute that stands for the device's id, in ``device in set("...")``.

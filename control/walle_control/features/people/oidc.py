@@ -1,5 +1,7 @@
 """People who prove themselves by an OpenID Connect provider: its tokens as bearer, its claims as roles.
 
+``code_flow`` gets tokens for a browser.
+
 1. Only RS256 and ES256, only by keys of the provider's own set, named by ``kid``: neither ``none`` nor a
    public key taken for a shared secret.
 2. Issuer, audience and lifetime must be right. An e-mail address names a person only if the provider says
@@ -40,6 +42,7 @@ _ALGORITHMS: Final = ("RS256", "ES256")
 _TYPES: Final = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})
 _TOKEN_MAX_CHARS = 16_384
 _LEEWAY_S = 30
+_EXPIRY_MAX_S = 1e12
 _KEYS_S = HOUR_S
 _REFETCH_S = 60.0
 _TIMEOUT_S = 10.0
@@ -50,6 +53,9 @@ _DISCOVERY = "/.well-known/openid-configuration"
 #: What a reader of hostile JSON and tokens may raise.
 _MALFORMED: Final = (JoseError, ValueError, TypeError, KeyError, AttributeError)
 
+#: An answer that is read at all: what was asked for, or why it is refused (RFC 6749, section 5.2).
+_ANSWERED: Final = frozenset({200, 400, 401})
+
 #: Gets a URL's body; raises ``TransportError``.
 Fetch = Callable[[str], Awaitable[bytes]]
 
@@ -59,10 +65,12 @@ RoleMap = Mapping[str, tuple[tuple[str, Role], ...]]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a provider's token stands for, and the (scenario, role) pairs that its claims give."""
+    """Whom a provider's token stands for, the (scenario, role) pairs that its claims give, and until when."""
 
     name: str
     roles: tuple[tuple[str, Role], ...]
+    expires_ms: int
+    nonce: str = ""
 
 
 def parse_roles(lines: tuple[str, ...]) -> RoleMap:
@@ -96,6 +104,25 @@ async def fetch(url: str) -> bytes:
     if answer.status_code != 200 or len(answer.content) > _ANSWER_MAX_BYTES:
         raise ConnectionLost(f"{url} answered {answer.status_code} with {len(answer.content)} bytes")
     return answer.content
+
+
+async def submit(url: str, form: Mapping[str, str]) -> Mapping[str, Any]:
+    """Send a form, without following redirects; the JSON object that answers it, which may be a refusal.
+
+    Raises:
+        ConnectionLost: it is not answered, or by something else.
+    """
+    try:
+        async with httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False) as client:
+            answer = await client.post(url, data=form, headers={"Accept": "application/json"})
+        if answer.status_code not in _ANSWERED or len(answer.content) > _ANSWER_MAX_BYTES:
+            raise ConnectionLost(f"{url} answered {answer.status_code} with {len(answer.content)} bytes")
+        found: Any = orjson.loads(answer.content)
+    except (httpx.HTTPError, httpx.InvalidURL, orjson.JSONDecodeError) as error:
+        raise ConnectionLost(f"{url}: {error or type(error).__name__}") from None
+    if not isinstance(found, dict):
+        raise ConnectionLost(f"{url} answers no JSON object")
+    return found
 
 
 class Provider:
@@ -135,11 +162,26 @@ class Provider:
             keys = await self._keys_with(str(header.get("kid", "")))
             claims = jwt.decode(token, keys, algorithms=list(_ALGORITHMS)).claims
             self._registry().validate(claims)
+            expires_ms = round(min(float(claims["exp"]), _EXPIRY_MAX_S) * 1000)
         except ExpiredTokenError:
             raise Unauthenticated("this login has expired: log in again", code="token_expired") from None
         except _MALFORMED as error:
             raise _stranger(str(error) or type(error).__name__) from None
-        return Identity(self._name(claims), self._roles_of(claims))
+        return Identity(self._name(claims), self._roles_of(claims), expires_ms, str(claims.get("nonce", "")))
+
+    async def endpoint(self, name: str) -> str:
+        """The address of one of the provider's endpoints; empty: it has none.
+
+        Raises:
+            TransportError: the provider is away, or names one that is not encrypted.
+        """
+        url = str((await self._discover()).get(name, ""))
+        try:
+            if url:
+                _check_https(url, name)
+        except ConfigError as error:
+            raise ConnectionLost(error.message) from None
+        return url
 
     async def login_ways(self) -> LoginWays:
         """What a program needs to log somebody in.
@@ -150,7 +192,7 @@ class Provider:
         found = await self._discover()
         return LoginWays(
             self._config.issuer,
-            self._config.client_id or self._config.audience,
+            self._config.client,
             str(found.get("device_authorization_endpoint", "")),
             str(found.get("token_endpoint", "")),
             self._config.scope,

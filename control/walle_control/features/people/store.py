@@ -124,6 +124,51 @@ def insert_session(db: Connection, session_hash: str, token_hash: str, csrf: str
     )
 
 
+def insert_login(
+    db: Connection,
+    session_hash: str,
+    csrf: str,
+    now_ms: int,
+    person: str,
+    roles: str,
+    expires_ms: int,
+    sealed: str,
+) -> None:
+    """Remember a session that began at the provider of identities, likewise."""
+    db.execute(
+        "INSERT INTO console_session (hash, replaced_hash, token_hash, csrf, created_ms, seen_ms, rotated_ms,"
+        " person, roles, expires_ms, sealed) VALUES (?, '', '', ?, ?, ?, ?, ?, ?, ?, ?)",
+        (session_hash, csrf, now_ms, now_ms, now_ms, person, roles, expires_ms, sealed),
+    )  # fmt: skip
+
+
+def claim_renewal(db: Connection, session_hash: str, now_ms: int, lapsed_ms: int) -> bool:
+    """Begin to renew a login, unless that was begun after ``lapsed_ms``; whether it may be done now."""
+    changed = db.execute(
+        "UPDATE console_session SET renewing_ms = ?"
+        " WHERE (hash = ? OR replaced_hash = ?) AND renewing_ms <= ?",
+        (now_ms, session_hash, session_hash, lapsed_ms),
+    )
+    return changed.rowcount == 1
+
+
+def end_renewal(db: Connection, session_hash: str) -> None:
+    """Let the next one try to renew a login."""
+    db.execute(
+        "UPDATE console_session SET renewing_ms = 0 WHERE hash = ? OR replaced_hash = ?",
+        (session_hash, session_hash),
+    )
+
+
+def renew_login(db: Connection, session_hash: str, roles: str, expires_ms: int, sealed: str) -> None:
+    """Note that a login goes on."""
+    db.execute(
+        "UPDATE console_session SET roles = ?, expires_ms = ?, sealed = ?, renewing_ms = 0"
+        " WHERE hash = ? OR replaced_hash = ?",
+        (roles, expires_ms, sealed, session_hash, session_hash),
+    )
+
+
 def find_session(db: Connection, session_hash: str) -> Row | None:
     """The session whose secret, or the one before it, has this hash."""
     row: Row | None = db.execute(

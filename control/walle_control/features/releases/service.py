@@ -41,7 +41,7 @@ from walle_control.features.releases.types import (
     next_state,
 )
 from walle_control.features.rollouts.book import TrialBook
-from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan
+from walle_control.features.rollouts.guard import GuardSettings, RolloutPlan, Verdict
 from walle_control.features.tasks import read_model as tasks
 from walle_control.features.telemetry import read_model as telemetry
 from walle_control.features.webhooks import outbox
@@ -73,6 +73,9 @@ DECISION_EVENTS: Mapping[approvals.Decision, str] = {
     "rejected": "reject",
     "glass_broken": "break_glass",
 }
+
+#: In place of a verdict where nobody waits for one.
+UNJUDGED: Final = Verdict("hold", "none", "its votes are being counted", {})
 
 _log = get_logger("control.releases")
 
@@ -201,23 +204,46 @@ class ReleasesService:
         await self._database.write(job)
         return await self.approval_rule(scenario)
 
-    async def show(self, release_id: ReleaseId) -> ReleaseDetail:
-        """All about one release.
+    async def show(self, release_id: ReleaseId, *, judged: bool = True) -> ReleaseDetail:
+        """All about one release; not ``judged``: with ``UNJUDGED``, whatever its votes say.
 
         Raises:
             NotFound: no such release.
         """
-        return await self._database.read(lambda db: self._detail(db, release_id))
+        return await self._database.read(lambda db: self._detail(db, release_id, judged=judged))
+
+    async def verdicts(self, release_ids: Sequence[ReleaseId]) -> Mapping[ReleaseId, Verdict]:
+        """What the guard makes of releases. Blocks for their votes, which may be a million the first time.
+
+        Raises:
+            NotFound: there is no such release.
+        """
+        now_ms = self._clock.wall_ms()
+
+        def judge(db: Connection) -> Mapping[ReleaseId, Verdict]:
+            return {
+                release_id: read_model.verdict_of(db, _find(db, release_id), self._trials, now_ms)
+                for release_id in release_ids
+            }
+
+        return await self._database.read(judge)
 
     async def list(self) -> ReleaseList:
         """All releases, newest first."""
         return await self._summarize(store.list_releases)
 
     async def page(
-        self, states: Sequence[ReleaseState] = (), before_rank: int = 0, limit: int = 50
+        self,
+        states: Sequence[ReleaseState] = (),
+        before_rank: int = 0,
+        limit: int = 50,
+        *,
+        judged: bool = True,
     ) -> ReleaseList:
         """Releases in some states (none named: in any) below a rank (0: all), newest first."""
-        return await self._summarize(lambda db: store.page_of_releases(db, states, before_rank, limit))
+        return await self._summarize(
+            lambda db: store.page_of_releases(db, states, before_rank, limit), judged=judged
+        )
 
     async def of_task(self, scenario: str, task: str, limit: int = 50) -> Sequence[ReleaseRow]:
         """The newest releases of a task, without their verdicts."""
@@ -394,18 +420,20 @@ class ReleasesService:
             db, _find(db, release_id), DECISION_EVENTS[decision], actor, reason, {"step": request.step}
         )
 
-    def _detail(self, db: Connection, release_id: ReleaseId) -> ReleaseDetail:
+    def _detail(self, db: Connection, release_id: ReleaseId, *, judged: bool = True) -> ReleaseDetail:
         row, now_ms = _find(db, release_id), self._clock.wall_ms()
         return ReleaseDetail(
             row,
             percent_of(row.share_at(now_ms)),
-            read_model.verdict_of(db, row, self._trials, now_ms),
+            read_model.verdict_of(db, row, self._trials, now_ms) if judged else UNJUDGED,
             telemetry.counts_of(db, release_id),
             tuple(store.history(db, release_id)),
             tuple(approvals.history(db, release_id, self._clock.wall_ms())),
         )
 
-    async def _summarize(self, read: Callable[[Connection], Sequence[ReleaseRow]]) -> ReleaseList:
+    async def _summarize(
+        self, read: Callable[[Connection], Sequence[ReleaseRow]], *, judged: bool = True
+    ) -> ReleaseList:
         now_ms = self._clock.wall_ms()
 
         def summaries(db: Connection) -> ReleaseList:
@@ -414,7 +442,7 @@ class ReleasesService:
                     ReleaseSummary(
                         row,
                         percent_of(row.share_at(now_ms)),
-                        read_model.verdict_of(db, row, self._trials, now_ms),
+                        read_model.verdict_of(db, row, self._trials, now_ms) if judged else UNJUDGED,
                     )
                     for row in read(db)
                 )

@@ -82,7 +82,8 @@ class _Arm:
         return self.silent / self.due if self.due else 0.0
 
     def tried(self) -> int:
-        return len(self.started.keys() | self.bad_installs)
+        # Not the union: of a million devices it took 80 ms, at every look (2026-11-27).
+        return len(self.started) + sum(device_id not in self.started for device_id in self.bad_installs)
 
     def begin(self, device_id: DeviceId, now_ms: int) -> None:
         if not any(device_id in answered for answered in (self.started, self.bad_installs, self.excused)):

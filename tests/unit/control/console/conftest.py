@@ -42,6 +42,7 @@ class Browser:
 
 @pytest.fixture
 async def open_browser(app: Starlette, control: Control) -> AsyncIterator[Callable[[], Awaitable[Browser]]]:
+    control.console.soon.wait_s = 30.0  # what a page shows is not to depend on how busy the machine is
     async with AsyncExitStack() as stack:
 
         async def opened() -> Browser:

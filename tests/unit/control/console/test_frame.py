@@ -7,7 +7,7 @@ import pytest
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from walle_control.console.frame import COOKIE, REFRESH, _local, check_same_site, read_form
+from walle_control.console.frame import COOKIE, REFRESH, check_same_site, local_path, read_form
 from walle_control.console.routes import console_routes
 from walle_control.db import dump
 from walle_control.features.people.types import RoleGrant
@@ -18,7 +18,7 @@ from walle_shared.errors import LimitExceeded, NotAllowed, RemoteProtocolError
 MINUTE_S = 60
 
 #: Pages that no permission is asked for.
-OPEN = {"/signin", "/signout", "/static/{name}", "/live", "/{path:path}"}
+OPEN = {"/signin", "/signin/begin", "/signin/back", "/signout", "/static/{name}", "/live", "/{path:path}"}
 
 
 async def test_signing_in_leads_where_somebody_wanted_to_go(visitor, admin_token):
@@ -45,7 +45,7 @@ async def test_signing_in_leads_where_somebody_wanted_to_go(visitor, admin_token
     ],
 )
 def test_nobody_is_sent_elsewhere(path):
-    assert _local(path) == "/"
+    assert local_path(path) == "/"
 
 
 async def test_a_wrong_token_gets_nobody_in(visitor):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from markupsafe import escape
 
+from walle_control.console import policy
 from walle_control.features.audiences.types import EstimateRequest, SegmentWish
 from walle_shared.errors import NotFound
 from walle_shared.ids import DeviceId
-from walle_shared.targeting import PredicateError
+from walle_shared.targeting import PredicateError, parse_predicate
 from walle_shared.targeting.attributes import Attribute
+from walle_shared.targeting.predicate import JOINS, OPERATORS, STARTS
 
 WISH = {
     "version": "demo/greeter 1.0.0", "stages": "1, 10, 100", "hold_h": "2", "min_devices": "5",
@@ -114,3 +117,39 @@ async def test_an_estimate_counts_what_only_the_server_knows(control, enrol):
         await control.audiences.estimate(EstimateRequest("colour == 'red'"))
     with pytest.raises(NotFound):
         await control.audiences.applies("", DeviceId("d0"))
+
+
+def test_every_word_of_the_language_is_explained():
+    assert set(policy._MEANINGS) == {*OPERATORS, *JOINS, *STARTS}
+    for word in OPERATORS:
+        value = '("a", "b")' if word.endswith("in") else '"a"'
+        assert parse_predicate(f"has(name) and not (name {word} {value})")
+
+
+async def test_operators_are_offered(boss, imported):
+    await imported("1.0.0")
+    text = (await boss.get("/releases/new")).text
+    for word in (*OPERATORS, *JOINS):
+        assert f'data-insert="{escape(word)}" data-into="predicate" data-when="after"' in text
+    assert 'data-insert="os" data-into="predicate" data-when="before"' in text
+
+
+async def test_what_differs_from_the_last_release_is_said(boss, control, imported):
+    await imported("1.0.0")
+    await imported("1.1.0")
+    first = await boss.post("/releases/new", **WISH, predicate='group == "beta" and os == "a<b"', do="create")
+    assert first.status_code == 303
+    again = await boss.post("/releases/new", **WISH, predicate='group == "beta" and os == "a<b"', do="check")
+    assert "This one changes nothing." in again.text
+    wish = {**WISH, "version": "demo/greeter 1.1.0", "stages": "1, 50, 100", "windows": "02:00-05:00"}
+    text = (
+        await boss.post("/releases/new", **wish, predicate='group == "b" and os == "a<b"', do="check")
+    ).text
+    assert "<del>&#34;beta&#34;</del> and os == &#34;a&lt;b&#34;" in text
+    assert "<ins>&#34;b&#34;</ins> and os == &#34;a&lt;b&#34;" in text
+    assert '<th scope="row">stage 2</th>' in text
+    assert '<th scope="row">stage 1</th>' not in text
+    assert '<th scope="row">version</th>' in text
+    assert "<td>-</td>\n<td>02:00-05:00</td>" in text
+    text = (await boss.post("/releases/new", **{**wish, "cap": "many"}, do="check")).text
+    assert "once it makes sense" in text
