@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -16,9 +17,6 @@ from walle_engine.train.optimizers import Optimizer
 from walle_engine.train.schedules import Schedule, constant
 from walle_engine.train.sheet import FORMATS, PREFIX, positive
 from walle_shared.errors import ModelError
-
-_COUNT = f"{PREFIX}count"
-
 
 class Trainer:
     """A model under training.
@@ -34,6 +32,8 @@ class Trainer:
         clip_value: limit each number of the gradients to this.
         batch_statistics: let batch normalisation go by the batch and keep running statistics; without, by
             those that the model has.
+        dropout: let ``Dropout`` drop with its ratio; without, it keeps all.
+        seed: of what is dropped, in each step something else. The same seed drops the same.
         threads: of the session.
         precision: of products, see :meth:`walle_engine.api.Model.session`.
         search: how it is chosen what runs each node, see there.
@@ -59,6 +59,8 @@ class Trainer:
         clip_norm: float | None = None,
         clip_value: float | None = None,
         batch_statistics: bool = True,
+        dropout: bool = True,
+        seed: int = 0,
         threads: int = 1,
         precision: api.Precision = "high",
         search: api.Search = "model",
@@ -73,6 +75,7 @@ class Trainer:
         self._program = program.build(
             self._graph, kept, loss, optimizer, self.trained,
             clip_norm=clip_norm, clip_value=clip_value, batch_statistics=batch_statistics,
+            dropout=dropout, seed=seed,
         )  # fmt: skip
         self._dtype = kept[self.trained[0]].dtype
         changed = self._program.changes
@@ -80,7 +83,7 @@ class Trainer:
             name: _buffer(self._weights[name] if name in self._weights else self._zeros(name, kept))
             for name in changed
         }
-        count = self._weights.get(_COUNT)
+        count = self._weights.get(program.COUNT)
         self.count = int.from_bytes(count.data, "little") if count else 0
         self._weights = {name: weight for name, weight in kept.items() if name not in changed}
         data = wmodel.to_bytes(self._program.graph, {**self._weights, **self._program.constants})
@@ -107,6 +110,7 @@ class Trainer:
         """
         numbers = self._optimizer.numbers(self.count + 1, self._optimizer.rate * self._schedule(self.count))
         fed = {self._program.numbers[name]: _number(value, self._dtype) for name, value in numbers.items()}
+        fed[program.COUNT] = memoryview(self.count.to_bytes(8, sys.byteorder)).cast("q", ())
         results = self._session.run({**batch, **self._values, **fed})
         self._values = {name: results[fresh] for name, fresh in self._program.changes.items()}
         self.count += 1
@@ -132,7 +136,7 @@ class Trainer:
         """
         count = wmodel.Weight("I64", (), self.count.to_bytes(8, "little"))
         states = {name: self._weight(name) for name in self._program.states}
-        wmodel.write(Path(path), self._graph, {**self._stored(), **states, _COUNT: count})
+        wmodel.write(Path(path), self._graph, {**self._stored(), **states, program.COUNT: count})
 
     def _stored(self) -> dict[str, wmodel.Weight]:
         changed = {name: self._weight(name) for name in self._values if name not in self._program.states}
