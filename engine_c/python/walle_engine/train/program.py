@@ -208,8 +208,8 @@ def _with_dropout(nodes: Sequence[wmodel.Node], sheet: Sheet, seed: int) -> list
         if node.op != "Dropout":
             return node
         sheet.weights[trains] = wmodel.Weight("BOOL", (), b"\1")
-        ratio = node.inputs[1] if len(node.inputs) > 1 else ""
-        return replace(node, inputs=(node.inputs[0], ratio, trains, COUNT), attrs={"seed": seed})
+        data, ratio, *_ = *node.inputs, ""
+        return replace(node, inputs=(data, ratio, trains, COUNT), attrs={"seed": seed})
 
     return [turned(node) for node in nodes]
 

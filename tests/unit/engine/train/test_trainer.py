@@ -317,7 +317,7 @@ def _dropping(path: Path, *, ratio: float = 0.25, nodes: int = 1) -> Path:
 
 
 def _masks(trainer: train.Trainer, steps: int) -> list[Array]:
-    """What is kept in each step, as the weight's gradient tells: of the mean of squares, 2 s^2 / n where kept."""
+    """What is kept in each step, by the weight's gradient: 2 s^2 / n where kept, of the mean of squares."""
     masks = []
     for _ in range(steps):
         before = np.array(trainer.parameters["w"])
