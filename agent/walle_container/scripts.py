@@ -364,7 +364,7 @@ def _faults_of_call(
     first = call.args[0] if call.args else None
     name = first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
     match names.dotted(call.func):
-        case "walle_task.model.load" if name is not None:
+        case "walle_task.model.load" | "walle_task.model.train" if name is not None:
             yield from _model_faults(name, files)
         case "walle_task.params.get" if name is not None and name not in task.params:
             if len(call.args) == 1 and not call.keywords:

@@ -1,19 +1,23 @@
-"""The models of the task's bundle, run by Walle's own engine."""
+"""The models of the task's bundle, run by Walle's own engine, and trained on what the device has seen."""
 
 from __future__ import annotations
 
 import importlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from walle_shared.errors import EngineError, NotFound, TaskError
 from walle_shared.ids import check_name
 from walle_task.context import RunContext, current
 
-__all__ = ["Model", "TensorLike", "load"]
+if TYPE_CHECKING:
+    from walle_task._training import LossName, OptimizerName
+
+__all__ = ["Model", "TensorLike", "Trained", "load", "train"]
 
 MODEL_FOLDER = "model"
 MODEL_SUFFIX = ".wmodel"
@@ -118,8 +122,13 @@ class Model:
 _loaded: OrderedDict[tuple[str, int, int], Model] = OrderedDict()
 
 
-def load(name: str) -> Model:
+def load(name: str, *, checkpoint: str | None = None) -> Model:
     """Load ``model/<name>.wmodel`` of the bundle; cheap from the second time on.
+
+    Args:
+        name: of the file, without its ending.
+        checkpoint: the key under which :func:`train` kept what it learnt; the model is the bundle's where
+            nothing is there, or only what was learnt of another file.
 
     Raises:
         ConfigError: ``name`` is not a plain name; folders and dots are not allowed.
@@ -131,6 +140,101 @@ def load(name: str) -> Model:
     context = current()
     context.check_granted("model.load")
     path = _model_path(context, name)
+    return _load_file(name, path) if checkpoint is None else _load_trained(name, path, checkpoint)
+
+
+def _load_trained(name: str, path: Path, checkpoint: str) -> Model:
+    from walle_task import _training  # here: most tasks do not train
+
+    kept = _training.Checkpoint(checkpoint, path).read()
+    if kept is None:
+        return _load_file(name, path)
+    with_weights = importlib.import_module("walle_engine.train.trainer").with_weights
+    return Model(name, _engine().Model.from_bytes(with_weights(path, kept[0])))
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training came to.
+
+    Attributes:
+        model: as it is now.
+        losses: before each step of this run.
+        steps: how many there were in all, those of earlier runs included.
+    """
+
+    model: Model
+    losses: tuple[float, ...]
+    steps: int
+
+
+def train(
+    name: str,
+    batches: Iterable[Mapping[str, object]],
+    *,
+    steps: int,
+    seconds: float,
+    loss: LossName = "cross_entropy",
+    optimizer: OptimizerName = "adam",
+    rate: float = 1e-3,
+    trainable: Sequence[str] | None = None,
+    seed: int = 0,
+    checkpoint: str | None = None,
+) -> Trained:
+    """Train ``model/<name>.wmodel`` of the bundle, by default going on from where an earlier run ended.
+
+    It ends with the first of ``batches``, ``steps`` and ``seconds`` that is used up. Time and memory are the
+    run's own: a step that passes ``limits.wall_s`` or ``limits.memory_bytes`` ends the run, and nothing is
+    kept.
+
+    Args:
+        name: of the file, without its ending.
+        batches: what each step is fed: the model's inputs by name, and ``target``.
+        steps: the most steps of this run.
+        seconds: after which no step begins.
+        loss: what is to become small.
+        optimizer: how parameters move.
+        rate: the learning rate.
+        trainable: names of weights, or patterns like ``"fc.*"``; omitted: all that are usually learnt.
+        seed: of what ``Dropout`` drops.
+        checkpoint: a key of the store: what was learnt is kept there if the run ends well, and gone on from.
+            Omitted: it is gone with the run.
+
+    Raises:
+        NotAllowed: ``model`` is not granted, or with a checkpoint ``store``.
+        NotFound: the bundle has no such model.
+        ModelError: the model has no such weight, no gradient, or the checkpoint is of other weights.
+        EngineError: a batch lacks an input, or has one of a wrong shape.
+        LimitExceeded: the checkpoint would be more than the run may produce; nothing was trained.
+        TaskError: a limit, the loss or the optimiser makes no sense, or there is no engine here.
+    """
+    from walle_task import _training  # here: most tasks do not train
+
+    context = current()
+    context.check_granted("model.train")
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1 or not 0 < seconds < float("inf"):
+        raise TaskError(
+            f"training is limited to {steps!r} steps and {seconds!r} seconds: both must be positive"
+        )
+    path = _model_path(context, name)
+    from_bytes = cast("Callable[[bytes], Any]", _engine().Model.from_bytes)
+    trainer = _training.make_trainer(
+        path, from_bytes, loss=loss, optimizer=optimizer, rate=rate, trainable=trainable, seed=seed
+    )
+    kept = None if checkpoint is None else _training.Checkpoint(checkpoint, path)
+    if kept is not None:
+        context.check_granted("store.put")
+        _training.check_fits(context, trainer)
+        found = kept.read()
+        if found is not None:
+            trainer.restore(*found)
+    losses = _training.run_steps(trainer, batches, steps, seconds)
+    if kept is not None and losses:
+        kept.write(trainer.checkpoint(), trainer.count)
+    return Trained(Model(name, trainer.model()), tuple(losses), trainer.count)
+
+
+def _load_file(name: str, path: Path) -> Model:
     status = path.stat()
     key = (str(path), status.st_mtime_ns, status.st_size)
     model = _loaded.get(key)

@@ -13,14 +13,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from walle_agent.author.check import check_folder
+from walle_engine.convert import convert
 from walle_shared.manifest import parse_task_file
 from walle_shared.privacy import complaints, local_reads
 from walle_shared.schema import parse_schema
 from walle_shared.triggers import compile_trigger, parse
+from walle_task.testing import fake_host
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -216,7 +219,7 @@ def test_what_the_guides_declare_can_be_declared() -> None:
 
 @pytest.mark.slow
 def test_the_task_in_the_guide_runs(tmp_path: Path) -> None:
-    script, test = _fences(ROOT / "docs/guide/write-a-task.md", "python")
+    script, training, test = _fences(ROOT / "docs/guide/write-a-task.md", "python")
     task = tmp_path / "digit_reader"
     shutil.copytree(ROOT / "examples/digit_reader/task", task)
     (task / "main.py").write_text(script)
@@ -228,3 +231,11 @@ def test_the_task_in_the_guide_runs(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
+
+    convert(task / "model/digits.onnx", task / "model/digits.wmodel")
+    own: dict[str, Any] = {}
+    exec(compile(training, "main.py", "exec"), own)
+    with fake_host(bundle_dir=task) as host:
+        losses = own["run"]()
+    assert losses[-1] < losses[0] / 2
+    assert host.values["tuned"]["steps"] == len(losses) == 20

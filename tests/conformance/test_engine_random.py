@@ -99,3 +99,29 @@ def test_illegal_shapes_are_refused(shape: list[int]) -> None:
     with pytest.raises(EngineError) as caught:
         builder.finish().session().run({})
     assert caught.value.node == "dice"
+
+
+def _dropout_by_turns(dtype: str, shape: list[int]) -> api.Session:
+    builder = api.GraphBuilder()
+    builder.input("x", "F32", [COUNT])
+    builder.input("turn", dtype, shape)
+    builder.weight("ratio", np.array(0.5, np.float32))
+    builder.weight("training", np.array(True))
+    builder.node("Dropout", ["x", "ratio", "training", "turn"], ["y"], name="node", seed=3)
+    builder.output("y")
+    return builder.finish().session(threads=2)
+
+
+def test_turns_drop_apart_and_again_the_same() -> None:
+    session, x = _dropout_by_turns("I64", []), np.ones(COUNT, np.float32)
+    first, second, again = (_draw(session, x=x, turn=np.array(turn, np.int64)) > 0 for turn in (1, 2, 1))
+    np.testing.assert_array_equal(first, again)
+    assert abs((first == second).mean() - 0.5) < 5 * np.sqrt(0.25 / COUNT)
+
+
+@pytest.mark.parametrize(("dtype", "shape"), [("F32", []), ("I64", [2])])
+def test_a_turn_is_one_integer(dtype: str, shape: list[int]) -> None:
+    session = _dropout_by_turns(dtype, shape)
+    turn = np.zeros(shape, {"F32": np.float32, "I64": np.int64}[dtype])
+    with pytest.raises(EngineError, match="the turn must be one I64"):
+        _draw(session, x=np.ones(COUNT, np.float32), turn=turn)

@@ -94,6 +94,8 @@ def task() -> dict[str, object] | None:
     scores = model.load("digits").run({"image": scan.args["pixels"]})["scores"]
     assert_type(scores.shape, tuple[int, ...])
     model.load("digits").run([scan.args["pixels"]])  # type: ignore[arg-type]
+    model.train("digits", [{"x": [1.0], "target": [1]}], steps=1, seconds=1, checkpoint="tuned").model.run({})
+    model.train("digits", [{}], steps=1, seconds=1, loss="best")  # type: ignore[arg-type]
     assert_type(params.all(), dict[str, Any])
     store.table("reads").put({"digit": 3})
     store.table("reads").put(3)  # type: ignore[arg-type]

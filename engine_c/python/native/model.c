@@ -12,6 +12,16 @@ static we_model *model_of(PyObject *self) {
     return we_native_registry_model(((Model *)self)->shared);
 }
 
+static PyObject *model_of_shared(PyTypeObject *type, shared_model *shared) {
+    Model *self = (Model *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        we_native_registry_close(shared);
+        return NULL;
+    }
+    self->shared = shared;
+    return (PyObject *)self;
+}
+
 static PyObject *model_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"path", NULL};
     PyObject *path;
@@ -28,13 +38,22 @@ static PyObject *model_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (status != WE_OK) {
         return we_native_raise(&error);
     }
-    Model *self = (Model *)type->tp_alloc(type, 0);
-    if (self == NULL) {
-        we_native_registry_close(shared);
+    return model_of_shared(type, shared);
+}
+
+static PyObject *model_from_bytes(PyObject *type, PyObject *bytes) {
+    Py_buffer view;
+    if (PyObject_GetBuffer(bytes, &view, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
-    self->shared = shared;
-    return (PyObject *)self;
+    shared_model *shared;
+    we_error error;
+    we_status status;
+    Py_BEGIN_ALLOW_THREADS;
+    status = we_native_registry_take(view.buf, (size_t)view.len, &shared, &error);
+    Py_END_ALLOW_THREADS;
+    PyBuffer_Release(&view);
+    return status == WE_OK ? model_of_shared((PyTypeObject *)type, shared) : we_native_raise(&error);
 }
 
 static void model_dealloc(PyObject *self) {
@@ -384,6 +403,8 @@ PyType_Spec we_native_session_spec = {
 static PyMethodDef model_methods[] = {
     {"session", (PyCFunction)(void (*)(void))model_session, METH_VARARGS | METH_KEYWORDS,
      "session($self, /, *, threads=1, precision='high')\n--\n\nPrepare the model for running."},
+    {"from_bytes", model_from_bytes, METH_O | METH_CLASS,
+     "from_bytes($type, data, /)\n--\n\nTake what a .wmodel file holds, copied and verified."},
     {0},
 };
 static PyGetSetDef model_getset[] = {

@@ -66,6 +66,8 @@ typedef struct shared_model shared_model;
 
 /* Find the model of this file, or load it. Blocks; the caller holds no GIL. */
 we_status we_native_registry_open(const char *path, shared_model **out, we_error *error);
+/* A model of bytes, which are copied; nobody else finds it. */
+we_status we_native_registry_take(const void *bytes, size_t size, shared_model **out, we_error *error);
 void we_native_registry_close(shared_model *entry);
 we_model *we_native_registry_model(const shared_model *entry);
 

@@ -61,6 +61,28 @@ we_status we_native_registry_open(const char *path, shared_model **out, we_error
     return status;
 }
 
+we_status we_native_registry_take(const void *bytes, size_t size, shared_model **out, we_error *error) {
+    shared_model *entry = calloc(1, sizeof *entry);
+    *out = NULL;
+    if (entry == NULL) {
+        *error = (we_error){.status = WE_OUT_OF_MEMORY, .message = "no memory for a model"};
+        return WE_OUT_OF_MEMORY;
+    }
+    we_status status = we_model_load_memory(bytes, size, &entry->model, error);
+    if (status != WE_OK) {
+        free(entry);
+        return status;
+    }
+    entry->users = 1;
+    entry->size = -1; /* as no file has */
+    pthread_mutex_lock(&registry_lock);
+    entry->next = registry;
+    registry = entry;
+    pthread_mutex_unlock(&registry_lock);
+    *out = entry;
+    return WE_OK;
+}
+
 void we_native_registry_close(shared_model *entry) {
     pthread_mutex_lock(&registry_lock);
     bool last = --entry->users == 0;

@@ -80,9 +80,22 @@ static we_matmul product_of(const matrices *left, const matrices *right) {
                        .b_column = right->column};
 }
 
+/* What is kept of the batch, then rows and columns, one behind the other. */
+static matrices dense(const batches *b, int32_t tensor, int64_t rows, int64_t columns) {
+    matrices m = {tensor, rows, columns, columns, 1, {0}};
+    int64_t reached = rows * columns;
+    for (int32_t i = b->rank; i-- > 0;) {
+        if (b->summed[i])
+            continue;
+        m.batch[i] = reached;
+        reached *= b->size[i];
+    }
+    return m;
+}
+
 /* Both operands in order, so that the sum over the batch is one over longer columns. */
-static int32_t product_in_order(we_lower *l, const batches *b, const matrices *given_left,
-                                const matrices *given_right) {
+static matrices product_in_order(we_lower *l, const batches *b, const matrices *given_left,
+                                 const matrices *given_right) {
     matrices left = line_up(l, b, given_left, true), right = line_up(l, b, given_right, false);
     we_matmul p = product_of(&left, &right);
     int64_t dims[3] = {b->kept_count, p.m, p.n};
@@ -90,11 +103,11 @@ static int32_t product_in_order(we_lower *l, const batches *b, const matrices *g
     p.batch[0] = b->kept_count;
     p.a_batch[0] = p.m * p.k;
     p.b_batch[0] = p.k * p.n;
-    return we_emit_matmul(l, left.tensor, right.tensor, &p, 3, dims, WE_NEW);
+    return dense(b, we_emit_matmul(l, left.tensor, right.tensor, &p, 3, dims, WE_NEW), p.m, p.n);
 }
 
 /* A product for each of the batch, then their sum. */
-static int32_t sum_of_products(we_lower *l, const batches *b, const matrices *left, const matrices *right) {
+static matrices sum_of_products(we_lower *l, const batches *b, const matrices *left, const matrices *right) {
     we_matmul p = product_of(left, right);
     bool summed[WE_MAX_RANK] = {false};
     int64_t dims[WE_MAX_RANK];
@@ -108,17 +121,81 @@ static int32_t sum_of_products(we_lower *l, const batches *b, const matrices *le
     }
     if (p.batch_rank + 2 > WE_MAX_RANK) {
         we_lower_fail(l, WE_INVALID_MODEL, "a product of so many dims has no gradient");
-        return left->tensor;
+        return *left;
     }
     dims[p.batch_rank] = p.m;
     dims[p.batch_rank + 1] = p.n;
     int32_t products = we_emit_matmul(l, left->tensor, right->tensor, &p, p.batch_rank + 2, dims, WE_NEW);
-    return b->summed_count > 1 ? we_emit_reduce(l, WE_REDUCE_Sum, products, summed, WE_NEW) : products;
+    if (b->summed_count > 1)
+        products = we_emit_reduce(l, WE_REDUCE_Sum, products, summed, WE_NEW);
+    return dense(b, products, p.m, p.n);
 }
 
-/* The sum over the batch dims that are to be summed of left times right, kept batch dims first; in the way
- * that moves fewer elements. */
-static int32_t product(we_lower *l, const batches *b, const matrices *left, const matrices *right) {
+/* Do the matrices on the right of one on the left move fewer elements beside one another, once in and once
+ * out, than that one has for each of them? */
+static bool pays_side_by_side(const batches *b, const matrices *left, const matrices *right) {
+    int64_t beside = 1;
+    for (int32_t i = 0; i < b->rank; i++)
+        beside *= left->batch[i] == 0 ? b->size[i] : 1;
+    return b->summed_count == 1 && beside > 1 && 2 * right->columns < left->rows &&
+           b->rank + 2 <= WE_MAX_RANK;
+}
+
+static void add_dim(we_box *box, int64_t size, int64_t stride) {
+    box->size[box->rank] = size;
+    box->src_stride[box->rank++] = stride;
+}
+
+/* Batch dims along which the left is the same are dims of the columns: [others, rows, those, columns]. */
+static matrices product_side_by_side(we_lower *l, const batches *b, const matrices *left,
+                                     const matrices *right) {
+    we_box box = {.rank = 0};
+    we_raster raster = {0};
+    int32_t place[WE_MAX_RANK];
+    for (int32_t i = 0; i < b->rank; i++) {
+        place[i] = box.rank;
+        if (left->batch[i] != 0)
+            add_dim(&box, b->size[i], right->batch[i]);
+    }
+    int32_t row = box.rank;
+    add_dim(&box, right->rows, right->row);
+    for (int32_t i = 0; i < b->rank; i++) {
+        if (left->batch[i] != 0)
+            continue;
+        place[i] = box.rank;
+        add_dim(&box, b->size[i], right->batch[i]);
+    }
+    add_dim(&box, right->columns, right->column);
+    we_strides(box.rank, box.size, box.dst_stride);
+    int32_t lined_up = we_lower_temp(l, we_lower_tensor(l, right->tensor).dtype, box.rank, box.size);
+    we_raster_add(l, &raster, right->tensor, &box);
+    we_emit_raster(l, &raster, lined_up);
+
+    we_matmul p = product_of(left, right);
+    p.b_row = p.n = box.dst_stride[row];
+    p.b_column = 1;
+    for (int32_t i = 0; i < b->rank; i++) {
+        if (left->batch[i] == 0)
+            continue;
+        p.batch[p.batch_rank] = b->size[i];
+        p.a_batch[p.batch_rank] = left->batch[i];
+        p.b_batch[p.batch_rank++] = box.dst_stride[place[i]];
+    }
+    int64_t strides[WE_MAX_RANK];
+    box.size[row] = left->rows;
+    we_strides(box.rank, box.size, strides);
+    matrices m = {.rows = left->rows, .columns = right->columns, .row = strides[row], .column = 1};
+    m.tensor = we_emit_matmul(l, left->tensor, lined_up, &p, box.rank, box.size, WE_NEW);
+    for (int32_t i = 0; i < b->rank; i++)
+        m.batch[i] = strides[place[i]];
+    return m;
+}
+
+/* The sum over the batch dims that are to be summed of left times right; in the way that moves fewer
+ * elements. */
+static matrices product(we_lower *l, const batches *b, const matrices *left, const matrices *right) {
+    if (pays_side_by_side(b, left, right))
+        return product_side_by_side(l, b, left, right);
     double operands = (double)left->columns * (double)(left->rows + right->columns);
     double results = (double)left->rows * (double)right->columns;
     return b->summed_count > 1 && operands < results ? product_in_order(l, b, left, right)
@@ -136,11 +213,13 @@ static void add_product(we_gradients *g, const we_matmul *p, matrices at, int32_
         left = first;
         at = transposed(at);
     }
-    we_region region = {.source = product(l, &b, &left, &right)};
+    matrices made = product(l, &b, &left, &right);
+    we_region region = {.source = made.tensor};
     for (int32_t i = 0; i < b.rank; i++) {
         if (b.summed[i])
             continue;
         region.size[region.rank] = b.size[i];
+        region.src.stride[region.rank] = made.batch[i];
         region.dst.stride[region.rank++] = at.batch[i];
     }
     if (region.rank + 2 > WE_MAX_RANK) {
@@ -148,10 +227,11 @@ static void add_product(we_gradients *g, const we_matmul *p, matrices at, int32_
         return;
     }
     region.size[region.rank] = at.rows;
+    region.src.stride[region.rank] = made.row;
     region.dst.stride[region.rank++] = at.row;
     region.size[region.rank] = at.columns;
+    region.src.stride[region.rank] = made.column;
     region.dst.stride[region.rank++] = at.column;
-    we_strides(region.rank, region.size, region.src.stride);
     we_tensor like = we_lower_tensor(l, operand);
     if (l->status == WE_OK)
         we_grad_add(g, operand, we_grad_scatter(l, &region, 1, &like));

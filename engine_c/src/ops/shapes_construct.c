@@ -158,6 +158,9 @@ we_status we_shape_dropout(const we_call *call, we_tensor *out) {
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the ratio must be a scalar");
     if (ratio && !(we_tensor_number(ratio, 0) >= 0 && we_tensor_number(ratio, 0) < 1))
         return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the ratio must be at least 0 and below 1");
+    const we_tensor *turn = we_call_input(call, 3);
+    if (turn && (turn->count != 1 || turn->dtype != WE_I64))
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the turn must be one I64");
     WE_TRY(we_shape_same(call, out));
     if (call->node->output_count > 1)
         we_shape_set(&out[1], WE_BOOL, out->rank, out->dims);

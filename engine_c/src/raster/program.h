@@ -168,7 +168,7 @@ typedef struct we_command {
             bool normal,
                 seeded; /* standard normal or uniform in [0, 1), float32; without a seed, runs differ */
             double seed;
-        } random;
+        } random; /* in[0]: an I64 that numbers depend on besides, or -1 */
         we_loop loop;
         const we_chain *chain; /* in[0]: an operand that the output may be written over, or -1 */
         we_matmul matmul;

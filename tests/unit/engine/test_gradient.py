@@ -116,3 +116,21 @@ def test_what_cannot_be_is_refused(inputs: list[str], outputs: list[str], messag
     with pytest.raises(ModelError, match=message) as caught:
         _run(nodes, ["a"], x=X, other=np.ones(2), count=np.array(1))
     assert (caught.value.op, caught.value.node) == ("Gradient", "here")
+
+
+@pytest.mark.parametrize("group", [1, 2])
+def test_of_images_whose_columns_are_multiplied_side_by_side(group: int) -> None:
+    """Where positions are fewer than taps, what the filters bring back is one product for all images."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((3, 8, 4, 3)), rng.standard_normal((5 * group, 8 // group, 3, 3))
+
+    def nodes(builder: api.GraphBuilder) -> None:
+        builder.node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1], group=group)
+        builder.node("ReduceSumSquare", ["y"], ["loss"], keepdims=0)
+        builder.node("Gradient", ["x", "loss"], ["slope"])
+
+    slope = _run(nodes, ["slope"], x=x, w=w)["slope"]
+    for _ in range(3):
+        way, step = rng.standard_normal(x.shape), 1e-6
+        ahead, behind = (_run(nodes, ["loss"], x=x + s * way, w=w)["loss"] for s in (step, -step))
+        assert float(np.sum(slope * way)) == pytest.approx(float(ahead - behind) / (2 * step), rel=1e-6)

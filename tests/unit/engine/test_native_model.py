@@ -44,6 +44,19 @@ def test_any_form_of_input(perceptron: Path, x: Any) -> None:
     assert list(outputs) == ["y"]
 
 
+def test_a_model_of_bytes_is_a_copy(perceptron: Path) -> None:
+    data = bytearray(perceptron.read_bytes())
+    model, other = Model.from_bytes(data), Model.from_bytes(memoryview(data))
+    data[:] = bytes(len(data))
+    del other
+    assert model.session().run({"x": X})["y"].tolist() == Y
+    for broken in (data, b"", perceptron.read_bytes()[:-70]):
+        with pytest.raises(ModelError):
+            Model.from_bytes(broken)
+    with pytest.raises(TypeError):
+        Model.from_bytes(str(perceptron))  # type: ignore[arg-type]
+
+
 def test_unaligned_memory_is_copied(perceptron: Path) -> None:
     raw = bytearray(1) + np.array(X, np.float32).tobytes()
     x = np.frombuffer(raw, np.float32, offset=1).reshape(2, 3)

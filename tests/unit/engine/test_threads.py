@@ -98,3 +98,17 @@ def test_sessions_share_packed_weights_in_any_order_of_their_ends(tmp_path: Path
         for session in (second, model.session()):
             got = np.asarray(session.run({"x": x[:rows]})["y"])
             np.testing.assert_allclose(got, x[:rows] @ w, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32, np.float64])
+def test_a_filled_border_is_shared_out(dtype: type[np.generic]) -> None:
+    x = np.ones((3, 5), dtype)
+    width = 40_001  # several blocks, and a part of one
+    builder = api.GraphBuilder("border")
+    builder.input("x", wmodel.dtype_name(x.dtype), x.shape)
+    builder.weight("pads", np.array([1, 7, 2, width], np.int64))
+    builder.weight("fill", np.array(3, dtype))
+    builder.node("Pad", ["x", "pads", "fill"], ["y"])
+    builder.output("y")
+    y = np.asarray(builder.finish().session(threads=2).run({"x": x})["y"])
+    np.testing.assert_array_equal(y, np.pad(x, [(1, 2), (7, width)], constant_values=3))

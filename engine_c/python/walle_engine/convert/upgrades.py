@@ -307,6 +307,12 @@ def _axis_input(node: onnx.NodeProto, scope: Scope) -> list[onnx.NodeProto]:
     return [axis, node]
 
 
+def _dropout(node: onnx.NodeProto, scope: Scope) -> list[onnx.NodeProto]:
+    """The ratio matters to who trains the model."""
+    drop_attributes(node, "is_test")
+    return _scalars_to_inputs(ratio=1)(node, scope)
+
+
 _AXES_SINCE_18 = (
     "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
     "ReduceProd", "ReduceSumSquare",
@@ -330,7 +336,7 @@ UPGRADES = (
     Upgrade("Clip", 11, _scalars_to_inputs(min=1, max=2)),
     Upgrade("Concat", 4, _default("axis", 1)),
     Upgrade("DFT", 20, _axis_input),
-    Upgrade("Dropout", 12, _drop("is_test", "ratio")),
+    Upgrade("Dropout", 12, _dropout),
     Upgrade("GRU", 3, _rename_values("direction", {"foward": "forward"})),  # codespell:ignore
     Upgrade("Gemm", 7, _drop("broadcast")),
     Upgrade("GridSample", 20, _rename_values("mode", {"bilinear": "linear", "bicubic": "cubic"})),

@@ -18,6 +18,8 @@ from walle_engine.train.sheet import FORMATS, PREFIX, Sheet
 from walle_shared.errors import ModelError
 
 LOSS = f"{PREFIX}loss"
+#: How many steps there were, of which each has its own chance.
+COUNT = f"{PREFIX}count"
 
 #: Where operators have what is usually learnt.
 _PARAMETERS: Mapping[str, Sequence[int]] = {
@@ -109,6 +111,8 @@ def build(
     clip_norm: float | None,
     clip_value: float | None,
     batch_statistics: bool,
+    dropout: bool,
+    seed: int,
 ) -> Program:
     """Make the graph of a step.
 
@@ -120,6 +124,8 @@ def build(
     targets = loss.inputs(output)
     _check_names(graph, weights, targets)
     nodes, changes = _with_statistics(graph.nodes, weights, batch_statistics)
+    if dropout:
+        nodes = _with_dropout(nodes, sheet, seed)
     value = loss.nodes(sheet, output.name)
     gradients = sheet.many("Gradient", (*trained, value), len(trained))
     if clip_value is not None:
@@ -137,7 +143,10 @@ def build(
     sheet.nodes.append(wmodel.Node("Identity", LOSS, (value,), (LOSS,)))
     shapes = {name: weights[states.get(name, name)].shape for name in changes}
     held = (wmodel.Value(name, sheet.dtype, shape) for name, shape in shapes.items())
-    fed = (wmodel.Value(name, sheet.dtype, ()) for name in numbers.values())
+    fed = (
+        wmodel.Value(COUNT, "I64", ()),
+        *(wmodel.Value(name, sheet.dtype, ()) for name in numbers.values()),
+    )
     step = replace(
         graph,
         name=f"{graph.name} trained",
@@ -189,6 +198,20 @@ def _with_statistics(
         yield replace(node, outputs=(node.outputs[0], *fresh), attrs=attrs)
 
     return [one for node in nodes for one in turned(node)], changes
+
+
+def _with_dropout(nodes: Sequence[wmodel.Node], sheet: Sheet, seed: int) -> list[wmodel.Node]:
+    """Let ``Dropout`` drop, others in each step."""
+    trains = f"{PREFIX}trains"
+
+    def turned(node: wmodel.Node) -> wmodel.Node:
+        if node.op != "Dropout":
+            return node
+        sheet.weights[trains] = wmodel.Weight("BOOL", (), b"\1")
+        data, ratio, *_ = *node.inputs, ""
+        return replace(node, inputs=(data, ratio, trains, COUNT), attrs={"seed": seed})
+
+    return [turned(node) for node in nodes]
 
 
 def _clipped(sheet: Sheet, gradients: Sequence[str], most: float) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from walle_engine import api, wmodel
+from walle_engine import wmodel
 from walle_engine.train import program
 from walle_engine.train.losses import Loss
 from walle_engine.train.optimizers import Optimizer
@@ -17,7 +18,11 @@ from walle_engine.train.schedules import Schedule, constant
 from walle_engine.train.sheet import FORMATS, PREFIX, positive
 from walle_shared.errors import ModelError
 
-_COUNT = f"{PREFIX}count"
+if TYPE_CHECKING:
+    from walle_engine import api
+
+type Loader = Callable[[bytes], Any]
+"""Makes a model of what a file holds, with ``session(threads=, precision=)``."""
 
 
 class Trainer:
@@ -34,9 +39,13 @@ class Trainer:
         clip_value: limit each number of the gradients to this.
         batch_statistics: let batch normalisation go by the batch and keep running statistics; without, by
             those that the model has.
+        dropout: let ``Dropout`` drop with its ratio; without, it keeps all.
+        seed: of what is dropped, in each step something else. The same seed drops the same.
         threads: of the session.
         precision: of products, see :meth:`walle_engine.api.Model.session`.
         search: how it is chosen what runs each node, see there.
+        load: makes models, instead of :func:`walle_engine.api.load_bytes`, which isolated interpreters do not
+            have; ``search`` is then the model's own affair.
 
     Attributes:
         count: how many steps there were.
@@ -59,9 +68,12 @@ class Trainer:
         clip_norm: float | None = None,
         clip_value: float | None = None,
         batch_statistics: bool = True,
+        dropout: bool = True,
+        seed: int = 0,
         threads: int = 1,
         precision: api.Precision = "high",
         search: api.Search = "model",
+        load: Loader | None = None,
     ) -> None:
         for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
             if limit is not None:
@@ -73,6 +85,7 @@ class Trainer:
         self._program = program.build(
             self._graph, kept, loss, optimizer, self.trained,
             clip_norm=clip_norm, clip_value=clip_value, batch_statistics=batch_statistics,
+            dropout=dropout, seed=seed,
         )  # fmt: skip
         self._dtype = kept[self.trained[0]].dtype
         changed = self._program.changes
@@ -80,11 +93,13 @@ class Trainer:
             name: _buffer(self._weights[name] if name in self._weights else self._zeros(name, kept))
             for name in changed
         }
-        count = self._weights.get(_COUNT)
+        count = self._weights.get(program.COUNT)
         self.count = int.from_bytes(count.data, "little") if count else 0
         self._weights = {name: weight for name, weight in kept.items() if name not in changed}
         data = wmodel.to_bytes(self._program.graph, {**self._weights, **self._program.constants})
-        self._session = api.load_bytes(data).session(threads=threads, precision=precision, search=search)
+        self._load = load or _load_bytes
+        options: dict[str, Any] = {} if load else {"search": search}
+        self._session = self._load(data).session(threads=threads, precision=precision, **options)
 
     def _zeros(self, state: str, weights: Mapping[str, wmodel.Weight]) -> wmodel.Weight:
         like = weights[self._program.states[state]]
@@ -107,7 +122,8 @@ class Trainer:
         """
         numbers = self._optimizer.numbers(self.count + 1, self._optimizer.rate * self._schedule(self.count))
         fed = {self._program.numbers[name]: _number(value, self._dtype) for name, value in numbers.items()}
-        results = self._session.run({**batch, **self._values, **fed})
+        count = memoryview(self.count.to_bytes(8, sys.byteorder)).cast("q", ())
+        results = self._session.run({**batch, **self._values, **fed, program.COUNT: count})
         self._values = {name: results[fresh] for name, fresh in self._program.changes.items()}
         self.count += 1
         return float(results[program.LOSS].tolist())
@@ -118,8 +134,33 @@ class Trainer:
         return {name: self._values[name] for name in self.trained}
 
     def model(self) -> api.Model:
-        """Return the model as it is now, to be run."""
-        return api.load_bytes(wmodel.to_bytes(self._graph, self._stored()))
+        """Return the model as it is now, to be run; where ``load`` was given, what that makes."""
+        model: api.Model = self._load(wmodel.to_bytes(self._graph, self._stored()))
+        return model
+
+    @property
+    def changed_bytes(self) -> int:
+        """How many :meth:`checkpoint` has in all."""
+        return sum(memoryview(value).nbytes for value in self._values.values())
+
+    def checkpoint(self) -> dict[str, bytes]:
+        """Return all that steps change, by name: parameters, running statistics, what the optimiser keeps."""
+        return {name: bytes(self._weight(name).data) for name in self._values}
+
+    def restore(self, checkpoint: Mapping[str, bytes], count: int) -> None:
+        """Go on from a checkpoint that a trainer like this one made after ``count`` steps.
+
+        Raises:
+            ModelError: it is of another model, other parameters or another optimiser.
+        """
+        sizes = {name: memoryview(value).nbytes for name, value in self._values.items()}
+        if sizes != {name: len(data) for name, data in checkpoint.items()}:
+            raise ModelError("the checkpoint is of another model, other parameters or another optimizer")
+        self._values = {
+            name: _buffer(wmodel.Weight(self._dtype, memoryview(value).shape or (), checkpoint[name]))
+            for name, value in self._values.items()
+        }
+        self.count = count
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model as it is now, with all that training needs to go on from here.
@@ -132,7 +173,7 @@ class Trainer:
         """
         count = wmodel.Weight("I64", (), self.count.to_bytes(8, "little"))
         states = {name: self._weight(name) for name in self._program.states}
-        wmodel.write(Path(path), self._graph, {**self._stored(), **states, _COUNT: count})
+        wmodel.write(Path(path), self._graph, {**self._stored(), **states, program.COUNT: count})
 
     def _stored(self) -> dict[str, wmodel.Weight]:
         changed = {name: self._weight(name) for name in self._values if name not in self._program.states}
@@ -142,6 +183,27 @@ class Trainer:
         view = memoryview(self._values[name])
         shape = view.shape or ()
         return wmodel.Weight(self._dtype, shape, view.cast("B") if view.nbytes else b"")
+
+
+def _load_bytes(data: bytes) -> api.Model:
+    from walle_engine import api  # only here: isolated interpreters do not have it
+
+    return api.load_bytes(data)
+
+
+def with_weights(source: Path, values: Mapping[str, bytes]) -> bytes:
+    """Return a ``.wmodel`` file with other values of some weights; names that it does not have are left out.
+
+    Raises:
+        ModelError: a value has another size than the weight.
+    """
+    graph, weights = _read_model(source)
+    for name in values.keys() & weights.keys():
+        weight = weights[name]
+        if len(values[name]) != memoryview(weight.data).nbytes:
+            raise ModelError(f"weight {name!r} has another size in the checkpoint")
+        weights[name] = wmodel.Weight(weight.dtype, weight.shape, values[name])
+    return wmodel.to_bytes(graph, weights)
 
 
 def _read(source: Path) -> tuple[wmodel.Graph, dict[str, wmodel.Weight]]:

@@ -17,16 +17,33 @@ void we_cpu_element(we_dtype dtype, double value, char element[8]) {
     }
 }
 
-static void fill(void *to, we_dtype dtype, int64_t count, double value) {
-    char element[8];
-    size_t width = we_dtype_size(dtype);
-    if (value == 0) {
-        memset(to, 0, (size_t)count * width);
-        return;
+/* What fills an output: `repeated` holds its element as often as it has room. */
+typedef struct filling {
+    char *to, repeated[512];
+    size_t bytes;
+} filling;
+
+enum {
+    FILLED_BLOCK = 1 << 16, /* bytes worth handing to a thread: some 2 us */
+};
+
+static void fill_blocks(void *context, int64_t begin, int64_t end) {
+    const filling *f = context;
+    size_t last = (size_t)end * FILLED_BLOCK < f->bytes ? (size_t)end * FILLED_BLOCK : f->bytes;
+    for (size_t at = (size_t)begin * FILLED_BLOCK; at < last; at += sizeof f->repeated) {
+        size_t left = last - at;
+        memcpy(f->to + at, f->repeated, left < sizeof f->repeated ? left : sizeof f->repeated);
     }
+}
+
+static void fill(we_pool *pool, void *to, we_dtype dtype, int64_t count, double value) {
+    char element[8];
+    size_t width = we_dtype_size(dtype); /* divides the room */
+    filling f = {.to = to, .bytes = (size_t)count * width};
     we_cpu_element(dtype, value, element);
-    for (int64_t i = 0; i < count; i++)
-        memcpy((char *)to + i * (int64_t)width, element, width);
+    for (size_t i = 0; i < sizeof f.repeated; i += width)
+        memcpy(f.repeated + i, element, width);
+    we_parallel_for(pool, (int64_t)((f.bytes + FILLED_BLOCK - 1) / FILLED_BLOCK), 4, fill_blocks, &f);
 }
 
 /* ---- Turned matrices ---- */
@@ -128,7 +145,7 @@ void we_cpu_raster(const we_run *run, const we_command *command) {
     for (int64_t i = 0; i < count; i++)
         moved += we_region_count(&command->u.raster.regions[i]);
     if (moved < out->count && !command->u.raster.partial)
-        fill(we_run_out(run, command), out->dtype, out->count, command->u.raster.fill);
+        fill(run->pool, we_run_out(run, command), out->dtype, out->count, command->u.raster.fill);
     if (run->pool && count > 0) {
         int64_t wanted = moved / PIECE / count;
         job.pieces = wanted < 1 ? 1 : wanted > MOST_PIECES ? MOST_PIECES : wanted;

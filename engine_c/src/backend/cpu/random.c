@@ -45,6 +45,11 @@ uint64_t we_cpu_random_seed(const we_command *c) {
 }
 
 void we_cpu_random(const we_run *run, const we_command *c) {
-    random_job job = {we_run_out(run, c), we_cpu_random_seed(c), c->u.random.normal};
+    uint64_t seed = we_cpu_random_seed(c), turn;
+    if (c->in[0] >= 0) {
+        memcpy(&turn, run->memory[c->in[0]], sizeof turn);
+        seed = mixed(seed + turn);
+    }
+    random_job job = {we_run_out(run, c), seed, c->u.random.normal};
     we_parallel_for(run->pool, run->program->tensors[c->out].count, 8192, random_range, &job);
 }

@@ -71,7 +71,7 @@ bool we_opencl_takes(const we_opencl_device *d, const we_program *program, const
     case WE_COMMAND_TOP:
         return has_types(d, program, c) && c->u.top.n <= MOST_SORTED;
     case WE_COMMAND_RANDOM:
-        return c->u.random.seeded; /* a tape plays the same numbers each time */
+        return c->u.random.seeded && c->in[0] < 0; /* a tape plays the same numbers each time */
     case WE_COMMAND_MATMUL:
         return has_types(d, program, c) && we_opencl_takes_matmul(&c->u.matmul);
     case WE_COMMAND_LOOP:

@@ -46,7 +46,7 @@ def _ops_and_inputs(path: Path) -> tuple[list[str], dict[str, list[Any]]]:
         (1, "Pad", {"paddings": [0, 1, 0, 1]}, ["x", [0, 1, 0, 1]]),
         (9, "TopK", {"k": 2}, ["x", [2]]),
         (1, "Reshape", {"shape": [3, 2]}, ["x", [3, 2]]),
-        (7, "Dropout", {"ratio": 0.2}, ["x"]),
+        (7, "Dropout", {"ratio": 0.25, "is_test": 1}, ["x", 0.25]),
         (1, "Relu", {"consumed_inputs": [0]}, ["x"]),
         (17, "DFT", {"axis": 1, "onesided": 1}, ["x", "", 1]),
     ],

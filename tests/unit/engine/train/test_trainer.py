@@ -292,3 +292,77 @@ def test_a_step_is_the_same_however_its_program_is_chosen(tmp_path: Path) -> Non
     ]
     for other in losses[1:]:
         assert other == pytest.approx(losses[0], rel=1e-5)
+
+
+# ---- Dropout ----
+
+_WIDE = 40_000
+
+
+def _dropping(path: Path, *, ratio: float = 0.25, nodes: int = 1) -> Path:
+    """The scores are what a weight of ones becomes behind layers that drop."""
+    chain = [wmodel.Node("Mul", "ones", ("image", "w"), ("v0",))] + [
+        wmodel.Node("Dropout", f"drop{i}", (f"v{i}", "ratio"), (f"v{i + 1}",)) for i in range(nodes)
+    ]
+    graph = wmodel.Graph(
+        "dropping",
+        (wmodel.Value("image", "F64", (_WIDE,)),),
+        (wmodel.Value(f"v{nodes}", "F64", (_WIDE,)),),
+        tuple(chain),
+    )
+    weights = {"w": np.ones(_WIDE), "ratio": np.array(ratio)}
+    file = path / "dropping.wmodel"
+    wmodel.write(file, graph, {name: wmodel.weight_from_array(value) for name, value in weights.items()})
+    return file
+
+
+def _masks(trainer: train.Trainer, steps: int) -> list[Array]:
+    """What is kept in each step, by the weight's gradient: 2 s^2 / n where kept, of the mean of squares."""
+    masks = []
+    for _ in range(steps):
+        before = np.array(trainer.parameters["w"])
+        trainer.step({"image": np.ones(_WIDE), "target": np.zeros(_WIDE)})
+        masks.append((before - np.array(trainer.parameters["w"])) * _WIDE / (2e-6 * before))
+    return masks
+
+
+def _dropping_trainer(file: Path, **settings: Any) -> train.Trainer:
+    return train.Trainer(file, train.MeanSquaredError(), train.SGD(1e-6), trainable=["w"], **settings)
+
+
+def test_dropout_drops_its_share_and_others_each_step(tmp_path: Path) -> None:
+    first, second = (mask for mask in _masks(_dropping_trainer(_dropping(tmp_path)), 2))
+    for mask in (first, second):
+        kept = mask > 0.5
+        np.testing.assert_allclose(mask[kept], 1 / 0.75**2, rtol=1e-3)  # scaled on the way there and back
+        np.testing.assert_array_equal(mask[~kept], 0)
+        assert kept.mean() == pytest.approx(0.75, abs=5 * math.sqrt(0.75 * 0.25 / _WIDE))
+    both = ((first > 0.5) & (second > 0.5)).mean()
+    assert both == pytest.approx(0.75**2, abs=5 * math.sqrt(0.5 / _WIDE))  # independent
+
+
+def test_layers_drop_apart(tmp_path: Path) -> None:
+    (mask,) = _masks(_dropping_trainer(_dropping(tmp_path, ratio=0.5, nodes=2)), 1)
+    assert (mask > 0.5).mean() == pytest.approx(0.25, abs=5 * math.sqrt(0.25 / _WIDE))
+
+
+def test_a_seed_repeats_what_is_dropped_and_a_resumed_training_goes_on(tmp_path: Path) -> None:
+    file = _dropping(tmp_path)
+    trainer = _dropping_trainer(file, seed=5)
+    want = _masks(trainer, 1)
+    trainer.save(tmp_path / "kept.wmodel")
+    want += _masks(trainer, 1)
+    again = _masks(_dropping_trainer(file, seed=5), 1)
+    again += _masks(_dropping_trainer(tmp_path / "kept.wmodel", seed=5), 1)
+    np.testing.assert_array_equal(np.array(want) > 0.5, np.array(again) > 0.5)
+    (other,) = _masks(_dropping_trainer(file, seed=6), 1)
+    assert ((other > 0.5) != (want[0] > 0.5)).mean() > 0.3
+
+
+def test_nothing_is_dropped_where_that_is_not_wanted_or_the_model_only_runs(tmp_path: Path) -> None:
+    file = _dropping(tmp_path)
+    trainer = _dropping_trainer(file, dropout=False)
+    (mask,) = _masks(trainer, 1)
+    np.testing.assert_allclose(mask, 1, rtol=1e-3)
+    scores = trainer.model().session().run({"image": np.ones(_WIDE)})["v1"]
+    np.testing.assert_array_equal(np.asarray(scores), np.array(trainer.parameters["w"]))
