@@ -170,7 +170,7 @@ typedef struct we_command {
             double seed;
         } random; /* in[0]: an I64 that numbers depend on besides, or -1 */
         we_loop loop;
-        const we_chain *chain; /* in[0]: an operand that the output may be written over, or -1 */
+        we_chain *chain; /* in[0]: an operand that the output may be written over, or -1 */
         we_matmul matmul;
         struct {
             const we_region *regions;
