@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -179,15 +180,24 @@ def engine_arm(session: nox.Session) -> None:
     session.run(*emulator, str(build / "checkasm" / "run_cases"), str(cases), external=True)
 
 
+def _need_playwright(session: nox.Session) -> None:
+    if importlib.util.find_spec("playwright") is None:
+        session.error(
+            "no Playwright: .venv/bin/python -m pip install --group browser (and Debian's chromium)"
+        )
+
+
 @nox.session
 def browser(session: nox.Session) -> None:
     """Drive the console with Chromium, a fleet behind it: what pages do, and that all can use them."""
+    _need_playwright(session)
     _pytest(session, "tests/browser", "-m", "browser", "-p", "no:randomly")
 
 
 @nox.session
 def screenshots(session: nox.Session) -> None:
     """Draw the pictures of the console in the guide anew."""
+    _need_playwright(session)
     session.env["WALLE_SCREENSHOTS"] = str(ROOT / "docs" / "guide" / "console")
     _pytest(session, "tests/browser", "-m", "browser", "-p", "no:randomly", "-k", "goes_back or accessible")
 
