@@ -343,6 +343,7 @@ def assemble(
         registry=registry,
         budget=budget,
         confirm=lambda wanted: decider.confirm(wanted),
+        still=lambda wanted: deployer.wants(wanted),
         approve=trust.approve,
         place_own=place_own,
     )

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -195,14 +196,16 @@ def test_restart_of_nginx(rig: Rig) -> None:
 
 
 def test_a_leader_that_stands_still_is_followed_and_gives_way(rig: Rig) -> None:
-    with rig.reporting():
+    with rig.reporting(), ThreadPoolExecutor(1) as operator:
         late = rig.leader()
         os.kill(late, signal.SIGSTOP)
         try:
             wait_for("another leader", lambda: rig.leader() != late or None, timeout_s=60)
-            release = rig.control.release("greeter")  # by the other one, or after the late one wakes
+            asked = operator.submit(rig.control.release, "greeter")
+            wait([asked], timeout=5)  # by the other one, or after the late one wakes
         finally:
             os.kill(late, signal.SIGCONT)
+        release = asked.result(timeout=30)
         epoch = rig.epoch()
         wait_for("one leader", lambda: rig.leader() != late or None, timeout_s=60)
         rig.await_progress()

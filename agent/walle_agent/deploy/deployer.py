@@ -103,6 +103,13 @@ class Deployer:
         """What the device is to become."""
         return self._target
 
+    def wants(self, wanted: Wanted) -> bool:
+        """Whether the present target has this release."""
+        target = self._target
+        return target is not None and any(
+            each.release_id == wanted.release_id for each in target.wanted.values()
+        )
+
     def want(self, target: Target) -> None:
         """Set what the device is to become; the newest wins."""
         self._target = target

@@ -60,6 +60,7 @@ class Steps:
         budget: what downloads may take now.
         confirm: re-reads the epoch and decides again; whether this is still wanted, now.
         approve: raises unless the trust metadata approves what a release names.
+        still: whether the newest decision, made by whomever meanwhile, wants this; asks nobody.
         place_own: puts the device's own files beside a bundle that has such.
         on_boundary: told of every boundary passed.
     """
@@ -76,6 +77,7 @@ class Steps:
         budget: Budget,
         confirm: Callable[[Wanted], Awaitable[bool]],
         approve: Callable[[Wanted], Awaitable[None]],
+        still: Callable[[Wanted], bool],
         place_own: Callable[[InstalledTask], Awaitable[None]] = _nothing,
         on_boundary: StepHook = lambda _: None,
     ) -> None:
@@ -88,6 +90,7 @@ class Steps:
         self._budget = budget
         self._confirm = confirm
         self._approve = approve
+        self._still = still
         self._place_own = place_own
         self._passed = on_boundary
 
@@ -141,6 +144,8 @@ class Steps:
         if not await self._confirm(step.wanted):
             raise Conflict("something else is wanted by now: plan again")
         await self._approve(step.wanted)
+        if not self._still(step.wanted):  # approvals may have come over a slow network
+            raise Conflict("something else is wanted by now: plan again")
         self._passed("confirmed")
         await self._keeper.update(lambda state: changes.switch(state, step))
         self._passed("switched")

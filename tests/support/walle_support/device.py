@@ -165,6 +165,7 @@ async def live(
             registry=registry,
             budget=budget,
             confirm=lambda wanted: decider.confirm(wanted),
+            still=lambda wanted: deployer.wants(wanted),
             approve=trust.approve,
             on_boundary=on_boundary,
         )
