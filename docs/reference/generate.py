@@ -18,7 +18,7 @@ from walle_control.db.store import Store
 from walle_control.metrics import METRICS
 from walle_control.web.auth import Door
 from walle_control.web.openapi import operations
-from walle_control.web.problems import STATUS
+from walle_control.web.problems import status_of_kind
 from walle_engine import api
 from walle_engine import cli as engine_cli
 from walle_shared.clock import SystemClock
@@ -164,7 +164,7 @@ def errors_page() -> str:
         (
             f"`{kind.code}`",
             f"{'· ' * (len(kind.__mro__) - len(WalleError.__mro__))}{kind.__name__}",
-            str(_status(kind)),
+            str(status_of_kind(kind)),
             "yes" if kind.retryable else "no",
             (kind.__doc__ or "").split("\n")[0],
         )
@@ -188,10 +188,6 @@ def error_tree(kind: type[WalleError]) -> Iterator[type[WalleError]]:
     for child in kind.__subclasses__():
         if child.__module__ == WalleError.__module__:
             yield from error_tree(child)
-
-
-def _status(kind: type[WalleError]) -> int:
-    return next(STATUS[family] for family in kind.__mro__ if family in STATUS)
 
 
 def settings_page() -> str:

@@ -14,13 +14,10 @@ from walle_control.cli.client import AdminClient, RequestFailed, connect, data_f
 from walle_control.db.store import Home
 from walle_shared.findings import Finding, all_well, fine, note, tell, wrong
 from walle_shared.records import to_plain
-from walle_shared.units import DAY_S, MIB, format_bytes
+from walle_shared.units import MIB, format_bytes
 
 #: Less room than this for published files and the database is worth a word.
 _ROOM_BYTES = 5 * 1024 * MIB
-
-#: A role that people sign is worth a word so long before it expires.
-_SOON_MS = 30 * DAY_S * 1000
 
 
 def add_to(top: Subparsers) -> None:
@@ -84,13 +81,15 @@ def _epoch(client: AdminClient) -> Iterator[Finding]:
 def _trust(client: AdminClient) -> Iterator[Finding]:
     now_ms = time.time() * 1000
     roles = [role for role in client.get("trust")["roles"] if role["expires_ms"]]  # the others hold for ever
+    expiring = client.get("status")[
+        "trust_expiring"
+    ]  # by trust.warn_s; not those that the server signs itself
     late = [role for role in roles if role["expires_ms"] <= now_ms]
     for role in late:
         cure = f"walle-control trust renew {role['role']}; devices take nothing new until then"
         yield wrong("trust", f"{role['role']} has expired", cure)
     for role in roles:
-        # What the server signs itself is renewed by itself.
-        if role["held"] != "here" and now_ms < role["expires_ms"] < now_ms + _SOON_MS:
+        if role["role"] in expiring and role not in late:
             tells = f"{role['role']} expires {show.moment(role['expires_ms'])} UTC"
             yield note("trust", tells, f"walle-control trust renew {role['role']}")
     if not late:

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -36,9 +37,10 @@ def _draw(client: AdminClient, arguments: argparse.Namespace) -> int:
     with Live(console=show.console(), auto_refresh=False) as live:
         while True:
             answer = _ask(client, arguments)
-            started.append(_line(answer)["started"])
-            live.update(_screen(answer, list(started)), refresh=True)
-            if (code := _end(answer, arguments)) is not None:
+            line = _line(answer)
+            started.append(line["started"])
+            live.update(_screen(answer, line, list(started)), refresh=True)
+            if (code := _end(line, arguments)) is not None:
                 return code
             time.sleep(arguments.every_s)
 
@@ -46,11 +48,10 @@ def _draw(client: AdminClient, arguments: argparse.Namespace) -> int:
 def _list(client: AdminClient, arguments: argparse.Namespace) -> int:
     told: dict[str, Any] = {}
     while True:
-        answer = _ask(client, arguments)
-        if (line := _line(answer)) != told:
+        if (line := _line(_ask(client, arguments))) != told:
             told = line
             print(_json(line) if arguments.json else _words(line), flush=True)
-        if (code := _end(answer, arguments)) is not None:
+        if (code := _end(line, arguments)) is not None:
             return code
         time.sleep(arguments.every_s)
 
@@ -59,8 +60,7 @@ def _ask(client: AdminClient, arguments: argparse.Namespace) -> Any:
     return client.get(f"releases/{quoted(arguments.release)}")
 
 
-def _end(answer: Any, arguments: argparse.Namespace) -> int | None:
-    line = _line(answer)
+def _end(line: Mapping[str, Any], arguments: argparse.Namespace) -> int | None:
     if line["state"] in _ENDED:
         return 1
     return 0 if 0 < arguments.until_started <= line["started"] else None
@@ -93,8 +93,8 @@ def _json(line: dict[str, Any]) -> str:
     return orjson.dumps({"at_ms": time.time_ns() // 1_000_000, **line}).decode()
 
 
-def _screen(answer: Any, started: list[int]) -> Group:
-    release, line = answer["release"], _line(answer)
+def _screen(answer: Any, line: Mapping[str, Any], started: list[int]) -> Group:
+    release = answer["release"]
     head = Text.assemble(
         (f"{release['scenario']}/{release['task']} {release['version']}", "bold"),
         f"  {release['id']}  ",

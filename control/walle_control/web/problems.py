@@ -63,7 +63,12 @@ STATUS: dict[type[WalleError], int] = {
 
 def status_of(error: WalleError) -> int:
     """HTTP status of an error."""
-    return next(STATUS[family] for family in type(error).__mro__ if family in STATUS)
+    return status_of_kind(type(error))
+
+
+def status_of_kind(kind: type[WalleError]) -> int:
+    """HTTP status of a family of errors."""
+    return next(STATUS[family] for family in kind.__mro__ if family in STATUS)
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
