@@ -102,7 +102,7 @@ AUTHOR_FOLDERS = frozenset({"tests", SIMULATIONS_FOLDER})
 
 ColumnType = FieldType
 Tier = Literal["interp", "process"]
-Capability = Literal["events", "model", "store", "tunnel", "params", "log"]
+Capability = Literal["events", "model", "store", "tunnel", "params", "log", "cloud"]
 
 _ENTRY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*")
 _PYTHON_VERSION = re.compile(r"3\.[0-9]{1,2}")
