@@ -289,6 +289,20 @@ def engine_opencl(session: nox.Session) -> None:
     )  # fmt: skip
 
 
+#: The applications below examples, which can be played from end to end; the demo has a session of its own.
+APPS = sorted(main.parent.name for main in ROOT.glob("examples/*/__main__.py") if main.parent.name != "demo")
+
+
+@nox.session
+def apps(session: nox.Session) -> None:
+    """Run the paper's applications end to end and write a page of each below build/apps; ``-- NAME``: one."""
+    out = ROOT / "build" / "apps"
+    out.mkdir(parents=True, exist_ok=True)
+    for name in session.posargs or APPS:
+        written = ("--json", str(out / f"{name}.json"), "--report", str(out / f"{name}.html"))
+        _python(session, f"examples/{name}", *written)
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Run the main job end to end, as ``make demo`` does."""
