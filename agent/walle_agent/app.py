@@ -61,6 +61,7 @@ from walle_agent.state.store import StateStore
 from walle_agent.streams.allowance import Allowance, Conditions, ConditionsFile
 from walle_agent.streams.http_ingest import TOKEN_FILE, HttpListener
 from walle_agent.streams.ingest import EventCheck, EventListener
+from walle_agent.streams.results import ResultBoard
 from walle_agent.streams.service import ServiceLimits, StreamService, open_streams
 from walle_agent.streams.tunnel import Tunnel
 from walle_agent.tasks.confinement import Confinement
@@ -109,6 +110,7 @@ class Agent:
     runner: TaskRunner
     streams: StreamService
     listener: EventListener
+    results: ResultBoard
     http: HttpListener | None
     tunnel: Tunnel
     host: TaskHost
@@ -122,6 +124,7 @@ class Agent:
             "runs": to_plain(self.runner.statistics()),
             "streams": to_plain(self.streams.statistics()),
             "listener": to_plain(self.listener.statistics()),
+            "results": to_plain(self.results.statistics()),
             "http": to_plain(self.http.statistics()) if self.http is not None else None,
             "tunnel": to_plain(self.tunnel.statistics()),
             "container": to_plain(self.host.statistics()),
@@ -362,8 +365,9 @@ def assemble(
         follower.confirm,
         trust.now_ms,
     )
+    results = ResultBoard()
     runner = TaskRunner(
-        host, streams, registry, reporter, deployer.judge, deployer, clock, config.run, confinement
+        host, streams, registry, reporter, deployer.judge, deployer, clock, config.run, confinement, results
     )
     return Agent(
         config,
@@ -377,7 +381,8 @@ def assemble(
         registry,
         runner,
         streams,
-        EventListener(config.events_socket, streams.inlet.emit, follower.hint),
+        EventListener(config.events_socket, streams.inlet.emit, follower.hint, results),
+        results,
         HttpListener(http, config.data_dir / TOKEN_FILE, streams.inlet.emit) if http is not None else None,
         Tunnel(
             streams,

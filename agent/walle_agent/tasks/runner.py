@@ -36,7 +36,7 @@ from walle_shared.errors import (
     TaskError,
     WalleError,
 )
-from walle_shared.ids import ReleaseId
+from walle_shared.ids import ReleaseId, TaskVersion
 from walle_shared.manifest import TaskFile
 from walle_shared.observe import get_logger
 from walle_shared.privacy import narrow_inputs
@@ -141,6 +141,14 @@ class Privacy(Protocol):
         ...
 
 
+class Results(Protocol):
+    """Where what runs return is told to apps (``streams.results.ResultBoard``)."""
+
+    def tell(self, task: TaskKey, version: TaskVersion, value: Any) -> None:
+        """Tell whoever listens; never waits."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ballot:
     """What a run counts for: it ``votes`` for its own release, and for the arm of one that is kept from here.
@@ -209,6 +217,7 @@ class TaskRunner:
         clock: stamps records.
         config: how many at once, and the most a task may ask for.
         privacy: which tasks are confined; None: there are no classes, and none is.
+        results: told what good runs return, once they are kept; None: nobody listens.
     """
 
     def __init__(
@@ -222,7 +231,9 @@ class TaskRunner:
         clock: Clock,
         config: RunSection,
         privacy: Privacy | None = None,
+        results: Results | None = None,
     ) -> None:
+        self._results = results
         self._privacy = privacy
         self._schema = privacy.schema if privacy is not None else None
         self._host = host
@@ -270,6 +281,8 @@ class TaskRunner:
         if not kept:
             self._stats = replace(self._stats, repeated=self._stats.repeated + 1)
             return
+        if self._results is not None and outcome.result.ok:
+            self._results.tell(task.key, task.version, outcome.result.value)
         await self._tell(task, firing, outcome, attempt, confined=confined)
 
     def _prepare(self, task: InstalledTask, firing: Firing) -> Prepared:
