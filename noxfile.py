@@ -76,8 +76,9 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def test(session: nox.Session) -> None:
-    """Run the default suite: everything that is fast enough to run always."""
-    _pytest(session, "-m", "not slow_session and not browser")
+    """Run the default suite: everything that is fast enough to run always; whole, it shares out the files."""
+    shared_out = () if session.posargs else ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+    _pytest(session, "-m", "not slow_session and not browser", *shared_out)
 
 
 @nox.session
