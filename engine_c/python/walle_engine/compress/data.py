@@ -63,7 +63,7 @@ def samples_of(data: Data, inputs: Sequence[wmodel.Value], *, batch: int = BATCH
             {name: np.asarray(value) for name, value in sample.items()} for sample in data
         ]  # kept, as they are gone through more than once
         return _checked(Samples(batches), inputs)
-    arrays = {name: np.asarray(value) for name, value in data.items()}
+    arrays: dict[str, Array] = {str(name): np.asarray(value) for name, value in data.items()}
     labels = arrays.pop(LABELS, None) if LABELS not in {value.name for value in inputs} else None
     _require_inputs(arrays, inputs)
     return _checked(Samples(_cut(arrays, inputs, batch), labels), inputs)
