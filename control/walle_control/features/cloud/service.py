@@ -21,10 +21,12 @@ from walle_control.db.connection import Database
 from walle_control.db.sql import Connection
 from walle_control.db.store import Store
 from walle_control.features.cloud.breaker import Breaker
+from walle_control.features.cloud.budget import Budgets
 from walle_control.features.cloud.queue import FairQueue, Ticket
 from walle_control.features.releases import read_model as releases
 from walle_control.features.tasks import read_model as tasks
 from walle_control.features.tasks.cloud_files import CloudFiles
+from walle_shared.clock import Clock
 from walle_shared.errors import InternalError, NotFound, StateError, StorageError, TrustError, WalleError
 from walle_shared.ids import DeviceId, ReleaseId, TaskName, TaskVersion
 from walle_shared.limits import CLOUD_ANSWER_MAX_BYTES, MANIFEST_MAX_BYTES
@@ -38,17 +40,24 @@ _log = get_logger("control.cloud")
 
 #: Versions whose manifests and breakers are remembered.
 _HALVES_MAX: Final = 256
+#: Reasons that speak of this moment alone.
+_PASSING: Final = frozenset({"busy", "deadline", "budget"})
 #: Pause before another try to start the container.
 _RESTART_S: Final = 5.0
 
 
 class Refused(Exception):
-    """There is no answer; the device is told why."""
+    """There is no answer; the device is told why.
 
-    def __init__(self, reason: str, message: str) -> None:
+    Attributes:
+        passes: asking again later may help.
+    """
+
+    def __init__(self, reason: str, message: str, *, passes: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.passes = passes or reason in _PASSING
 
 
 class Host(Protocol):
@@ -96,12 +105,14 @@ class CloudService:
     Args:
         data: database and files.
         config: how many at once.
+        clock: wall time, by whose hours budgets go.
         on_failure: told of every failure of a cloud half.
     """
 
     def __init__(
-        self, data: Store, config: CloudConfig, on_failure: Callable[[Failure], Awaitable[None]]
+        self, data: Store, config: CloudConfig, clock: Clock, on_failure: Callable[[Failure], Awaitable[None]]
     ) -> None:
+        self.budgets = Budgets(data.database, clock)
         self._database: Database = data.database
         self._data = data
         self._files = CloudFiles(data)
@@ -156,17 +167,28 @@ class CloudService:
     async def ask(self, device_id: DeviceId, ask: Ask, data: bytes) -> Answer:
         """Answer a device, or say why not. Cancelling ends the work."""
         try:
-            answer = await self._ask(device_id, ask, data, trio.current_time() + ask.within_ms / 1_000)
+            return await self.try_ask(device_id, ask, data)
         except Refused as refused:
-            self.counts.answers[refused.reason] += 1
             _log.debug(
                 "ask_refused", device=device_id, task=ask.task, reason=refused.reason, message=refused.message
             )
             return Answer(reason=refused.reason, message=refused.message)
-        except trio.Cancelled:
-            self.counts.answers["withdrawn"] += 1
+
+    async def try_ask(self, device_id: DeviceId, ask: Ask, data: bytes) -> Answer:
+        """Answer a device. Cancelling ends the work.
+
+        Raises:
+            Refused: there is no answer.
+        """
+        outcome = "withdrawn"
+        try:
+            answer = await self._ask(device_id, ask, data, trio.current_time() + ask.within_ms / 1_000)
+            outcome = "answered"
+        except Refused as refused:
+            outcome = refused.reason
             raise
-        self.counts.answers["answered"] += 1
+        finally:
+            self.counts.answers[outcome] += 1
         return answer
 
     async def _ask(self, device_id: DeviceId, ask: Ask, data: bytes, expires_s: float) -> Answer:
@@ -175,16 +197,22 @@ class CloudService:
         half = await self._half(ask)
         is_trial = half.breaker.is_open
         if not half.breaker.lets(trio.current_time()):
-            raise Refused(
-                "failed", f"the cloud half of {ask.task} {ask.version} fails, and is left alone a while"
-            )
+            message = f"the cloud half of {ask.task} {ask.version} fails, and is left alone a while"
+            raise Refused("failed", message, passes=True)
         try:
             with trio.move_on_at(expires_s):
+                await self._charge(half, device_id, ask)
                 return await self._in_turn(half, device_id, ask, data, expires_s)
         finally:
             if is_trial:
                 half.breaker.unknown()
         raise Refused("deadline", "the answer was not there in time")
+
+    async def _charge(self, half: Half, device_id: DeviceId, ask: Ask) -> None:
+        if not await self.budgets.has_time(ask.release_id, half.section):
+            raise Refused("budget", "the release has used its processor time of this hour (seconds_per_hour)")
+        if not await self.budgets.take_ask(ask.release_id, device_id, half.section):
+            raise Refused("budget", "the device has asked all it may in this hour (asks_per_device_hour)")
 
     async def _in_turn(
         self, half: Half, device_id: DeviceId, ask: Ask, data: bytes, expires_s: float
@@ -203,6 +231,7 @@ class CloudService:
             self._queue.done(ticket, took_s, counts=result is not None)
             self._begin()
         self.counts.cpu_s += result.cpu_s
+        self.budgets.spend_time(ask.release_id, result.cpu_s)
         return await self._judge(half, device_id, ask, result)
 
     async def _wait_turn(self, ticket: Ticket) -> None:
