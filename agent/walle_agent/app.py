@@ -59,6 +59,7 @@ from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.reports import ReportQueue
 from walle_agent.state.store import StateStore
 from walle_agent.streams.allowance import Allowance, Conditions, ConditionsFile
+from walle_agent.streams.asks import AskLine
 from walle_agent.streams.http_ingest import TOKEN_FILE, HttpListener
 from walle_agent.streams.ingest import EventCheck, EventListener
 from walle_agent.streams.results import ResultBoard
@@ -365,9 +366,19 @@ def assemble(
         follower.confirm,
         trust.now_ms,
     )
-    results = ResultBoard()
+    results, asks = ResultBoard(), AskLine()
     runner = TaskRunner(
-        host, streams, registry, reporter, deployer.judge, deployer, clock, config.run, confinement, results
+        host,
+        streams,
+        registry,
+        reporter,
+        deployer.judge,
+        deployer,
+        clock,
+        config.run,
+        confinement,
+        results,
+        asks,
     )
     return Agent(
         config,
@@ -389,6 +400,8 @@ def assemble(
             session.connect_tunnel,
             backoff=make_backoff(),
             allowance=_allowance(config, conditions),
+            asks=asks,
+            take_push=streams.take_push,
             heartbeat_s=config.tunnel.heartbeat_s,
         ),
         host,

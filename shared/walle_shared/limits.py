@@ -106,6 +106,7 @@ CLOUD_PUSH_MAX_BYTES = 24 * KIB  # it becomes an event
 CLOUD_PART_BYTES = 32 * KIB  # of the data, between which acknowledgements get through
 CLOUD_ASKS_OPEN_MAX = 16  # of one device, unanswered
 CLOUD_ASK_MAX_S = 600.0
+CLOUD_WORKERS_MAX = 256
 
 # Container socketpair
 CONTAINER_FRAME_MAX_BYTES = 16 * MIB
