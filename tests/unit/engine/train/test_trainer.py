@@ -223,9 +223,7 @@ def test_parameters_stay_float32_where_products_are_of_bfloat16(tmp_path: Path) 
             trainer.step(batch)
         moved[precision] = {n: np.array(v) - before[n] for n, v in trainer.parameters.items()}
     for name, right in moved["high"].items():
-        off = moved["medium"][name] - right
-        assert 0 < np.linalg.norm(off) + np.linalg.norm(right)
-        assert np.linalg.norm(off) < 0.1 * np.linalg.norm(right), name
+        assert np.linalg.norm(moved["medium"][name] - right) < 0.1 * np.linalg.norm(right), name
 
 
 def test_a_saved_training_goes_on_where_it_was(tmp_path: Path) -> None:
