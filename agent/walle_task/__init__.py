@@ -17,7 +17,7 @@ going on: on a device that is the container's, in a plain Python it is the one
 Importable in an isolated interpreter: standard library and the plain modules of ``walle_shared`` only.
 """
 
-from walle_task import clock, events, log, model, params, random, store, streams, tunnel
+from walle_task import clock, events, learn, log, model, params, random, store, streams, tunnel
 from walle_task.events import Event, Visit
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Visit",
     "clock",
     "events",
+    "learn",
     "log",
     "model",
     "params",

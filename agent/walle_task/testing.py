@@ -29,7 +29,7 @@ __all__ = ["ALL_CAPABILITIES", "FakeHost", "fake_host"]
 #: When a run begins whose events have no time: the first of January 2026, in UTC.
 SOME_TIME_MS = 1_767_225_600_000
 
-ALL_CAPABILITIES = frozenset({"events", "log", "model", "params", "store", "tunnel"})
+ALL_CAPABILITIES = frozenset({"events", "learn", "log", "model", "params", "store", "tunnel"})
 
 
 class FakeHost:
@@ -78,6 +78,8 @@ def fake_host(
     output_bytes: int = TASK_OUTPUT_MAX_BYTES,
     seed: int = 0,
     wall_ms: int | None = None,
+    learning: Mapping[str, Any] | None = None,
+    learning_round: Mapping[str, Any] | None = None,
 ) -> Generator[FakeHost]:
     """Be the host of everything in the ``with`` block.
 
@@ -95,6 +97,9 @@ def fake_host(
         output_bytes: the most it may produce.
         seed: what ``walle_task.random`` begins with.
         wall_ms: when the run begins for ``walle_task.clock``; by default at the time of the last event.
+        learning: the ``[learning]`` table of task.toml, for ``walle_task.learn``.
+        learning_round: an open round: the terms that differ from the usual, ``{}`` for none. It begins with
+            the weights of the bundle's model.
     """
     numbered = [{"seq": number, **_plain(event)} for number, event in enumerate(events, 1)]
     context = RunContext(
@@ -108,7 +113,7 @@ def fake_host(
         params=dict(params or {}),
         bundle_dir=Path(bundle_dir),
         capabilities=capabilities,
-        call=_Stored(tables, values),
+        call=_Answers(_Stored(tables, values), learning, learning_round, Path(bundle_dir)),
         output_bytes=output_bytes,
     )
     set_current(context)
@@ -123,6 +128,32 @@ def simulation(events: Sequence[Mapping[str, Any]], seed: int, wall_ms: int | No
     last = events[-1] if events else {}
     began_ms = last.get("wall_ms") if wall_ms is None else wall_ms
     return {"seed": seed, "wall_ms": began_ms or SOME_TIME_MS, "mono_ns": last.get("mono_ns") or 0}
+
+
+class _Answers:
+    """Answers what concerns learning; the store answers the rest."""
+
+    def __init__(
+        self,
+        stored: _Stored,
+        learning: Mapping[str, Any] | None,
+        learning_round: Mapping[str, Any] | None,
+        bundle_dir: Path,
+    ) -> None:
+        self._stored = stored
+        self._learning = learning
+        self._round = learning_round
+        self._bundle_dir = bundle_dir
+
+    def __call__(self, name: str, args: dict[str, Any]) -> Any:
+        if self._learning is not None and name in ("learn.policy", "learn.round"):
+            from walle_task._fake_round import make_offer, make_policy  # only here: it needs the engine
+
+            policy = make_policy(self._learning)
+            if name == "learn.policy":
+                return policy
+            return None if self._round is None else make_offer(policy, self._round, self._bundle_dir)
+        return self._stored(name, args)
 
 
 class _Stored:

@@ -48,6 +48,11 @@
     [delivery]                    # records that can wait for an unmetered network and a charged device
     digit_read = "batch"
 
+    [learning]                    # a model that devices train together: walle_shared.learning
+    model = "digits"
+    table = "reads"
+    min_cohort = 50
+
     [python]                      # bytecode that devices get, besides the control plane's own version
     versions = ["3.14"]
     source = false                # and no source
@@ -72,6 +77,7 @@ from walle_shared.ids import (
     check_sha256,
     check_version,
 )
+from walle_shared.learning import LearningSection, check_section
 from walle_shared.limits import (
     BUNDLE_FILE_MAX_BYTES,
     MANIFEST_MAX_FILES,
@@ -102,7 +108,7 @@ AUTHOR_FOLDERS = frozenset({"tests", SIMULATIONS_FOLDER})
 
 ColumnType = FieldType
 Tier = Literal["interp", "process"]
-Capability = Literal["events", "model", "store", "tunnel", "params", "log"]
+Capability = Literal["events", "model", "store", "tunnel", "params", "log", "learn"]
 
 _ENTRY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*")
 _PYTHON_VERSION = re.compile(r"3\.[0-9]{1,2}")
@@ -257,6 +263,7 @@ class TaskFile:
     python: PythonSection = field(default_factory=PythonSection)
     download: DownloadSection = DownloadSection()
     own: OwnSection = OwnSection()
+    learning: LearningSection = field(default_factory=LearningSection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +352,7 @@ def _check_task(task: TaskFile) -> None:
             for column in columns:
                 check_name(column, f"{kind}.{name}.{column[:80]}")
     _check_names(task)
+    check_section(task.learning, task.tables, task.uploads)
     _check_reads(task)
     _check_prepare(task)
 

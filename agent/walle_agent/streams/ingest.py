@@ -22,7 +22,7 @@ from typing import Literal, Protocol
 import orjson
 import trio
 
-from walle_agent.streams.event import EventError, RawEvent, parse_event
+from walle_agent.streams.event import RESERVED_PREFIX, EventError, RawEvent, parse_event
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError
 from walle_shared.limits import EVENT_MAX_BYTES, INLET_MAX_CLIENTS, INLET_MAX_EVENTS
@@ -122,6 +122,8 @@ class EventInlet:
         return InletStatistics(self._accepted, waiting, self._unexpected)
 
     def _examine(self, raw: RawEvent) -> None:
+        if raw.event_id.startswith(RESERVED_PREFIX):
+            return  # the agent's own; no app can make one
         if self._check is None or not (complaint := self._check.complaint(raw)):
             return
         self._unexpected += 1

@@ -14,7 +14,8 @@ from walle_agent.config import RunSection
 from walle_agent.state.reports import new_report_id
 from walle_agent.streams.pipeline import Firing, run_inputs
 from walle_agent.streams.storage import RunCommit
-from walle_agent.tasks.outputs import check_rows, check_uploads, upload_classes
+from walle_agent.tasks.learning import Learner, Seat
+from walle_agent.tasks.outputs import check_rows, check_uploads, check_values, upload_classes
 from walle_agent.tasks.registry import InstalledTask
 from walle_container import (
     ErrorKind,
@@ -37,6 +38,7 @@ from walle_shared.errors import (
     WalleError,
 )
 from walle_shared.ids import ReleaseId
+from walle_shared.learning import TAKEN_KEY, UPDATE_RECORD, policy_of
 from walle_shared.manifest import TaskFile
 from walle_shared.observe import get_logger
 from walle_shared.privacy import narrow_inputs
@@ -209,6 +211,7 @@ class TaskRunner:
         clock: stamps records.
         config: how many at once, and the most a task may ask for.
         privacy: which tasks are confined; None: there are no classes, and none is.
+        learner: knows the rounds that tasks may take part in; None: there are none.
     """
 
     def __init__(
@@ -222,7 +225,9 @@ class TaskRunner:
         clock: Clock,
         config: RunSection,
         privacy: Privacy | None = None,
+        learner: Learner | None = None,
     ) -> None:
+        self._learner = learner
         self._privacy = privacy
         self._schema = privacy.schema if privacy is not None else None
         self._host = host
@@ -258,15 +263,14 @@ class TaskRunner:
             return
         attempt = await self._reporter.begin_attempt(task.release_id)
         prepared = self._prepare(task, firing)
-        result = _NO_SCRIPT
-        if task.definition.task.entry:
-            with self._registry.running(task):
-                await self._deployment.starting(task)
-                result = await self._execute(task, firing, prepared)
-        # Asked when it has ended: what it read was committed, and marked, before.
-        confined = bool(self._privacy and await self._privacy.reasons(task.key, task.definition))
-        outcome = self._examine(task, firing, _with_rows(task, result, prepared), confined=confined)
-        kept, outcome = await self._keep(outcome)
+        seat, kept, taught = self._seat(task), False, False
+        try:
+            outcome, confined = await self._see_through(task, firing, prepared, seat)
+            kept, outcome = await self._keep(outcome)
+            taught = kept and TAKEN_KEY in outcome.commit.values
+        finally:
+            if seat is not None:
+                seat.leave(contributed=taught)
         if not kept:
             self._stats = replace(self._stats, repeated=self._stats.repeated + 1)
             return
@@ -281,35 +285,57 @@ class TaskRunner:
             for spec in task.definition.prepare
         }
 
-    async def _execute(self, task: InstalledTask, firing: Firing, prepared: Prepared) -> TaskResult:
+    async def _see_through(
+        self, task: InstalledTask, firing: Firing, prepared: Prepared, seat: Seat | None
+    ) -> tuple[_Outcome, bool]:
+        """Run it and decide what is kept; whether what it saw confines it."""
+        result = _NO_SCRIPT
+        if task.definition.task.entry:
+            with self._registry.running(task):
+                await self._deployment.starting(task)
+                result = await self._execute(task, firing, prepared, seat)
+        # Asked when it has ended: what it read was committed, and marked, before.
+        confined = bool(self._privacy and await self._privacy.reasons(task.key, task.definition))
+        return self._examine(
+            task, firing, _with_rows(task, result, prepared), seat, confined=confined
+        ), confined
+
+    def _seat(self, task: InstalledTask) -> Seat | None:
+        """Where a run of a task that learns takes part."""
+        learns = self._learner is not None and task.definition.learning.model
+        return self._learner.seat(task) if self._learner is not None and learns else None
+
+    async def _execute(
+        self, task: InstalledTask, firing: Firing, prepared: Prepared, seat: Seat | None
+    ) -> TaskResult:
         """Run it; once more, by itself, if a worker that it shares with others has died.
 
         Which of them killed it is not known. So each gets a process of its own, and the one that did it dies
         there alone. A run that is repeated has left nothing behind.
         """
         isolated = self._deployment.is_isolated(task)
-        result = await self._run_once(task, firing, prepared, isolated=isolated)
+        result = await self._run_once(task, firing, prepared, seat, isolated=isolated)
         if result.error_kind != "crashed" or isolated or task.definition.task.tier == "process":
             return result
         await self._deployment.isolate(task, result.error or "")
-        return await self._run_once(task, firing, prepared, isolated=True)
+        return await self._run_once(task, firing, prepared, seat, isolated=True)
 
     async def _run_once(
-        self, task: InstalledTask, firing: Firing, prepared: Prepared, *, isolated: bool
+        self, task: InstalledTask, firing: Firing, prepared: Prepared, seat: Seat | None, *, isolated: bool
     ) -> TaskResult:
         spec = make_spec(task, self._config, isolated=isolated)
         inputs = narrow_inputs(run_inputs(firing), task.definition.reads, self._schema)
         if prepared:
             inputs["prepared"] = {name: [list(row) for row in rows] for name, rows in prepared.items()}
         try:
-            return await self._host.run(spec, inputs, self._functions(task))
+            return await self._host.run(spec, inputs, self._functions(task, seat))
         except LimitExceeded as error:  # the slice of events is larger than a frame may be
             return TaskResult(ok=False, error_kind="invalid", error=error.message)
         except InternalError as error:  # no worker starts: this device's trouble, not the task's
             return TaskResult(ok=False, error=error.message)
 
     def _examine(
-        self, task: InstalledTask, firing: Firing, result: TaskResult, *, confined: bool
+        self, task: InstalledTask, firing: Firing, result: TaskResult, seat: Seat | None, *, confined: bool
     ) -> _Outcome:
         """Decide what is kept: everything the run produced, or nothing but the mark that it ran."""
         mark = RunCommit(task.key, task.version, task.release_id, firing.last_seq, ok=False)
@@ -317,7 +343,14 @@ class TaskRunner:
             return _Outcome(result, mark, "runtime" if result.error_kind is not None else "user")
         try:
             rows = check_rows(task, result.rows)
-            uploads = check_uploads(task, result.uploads, self._clock.wall_ms(), confined=confined)
+            now_ms = self._clock.wall_ms()
+            sends = [send for send in result.uploads if send.name != UPDATE_RECORD or seat is None]
+            uploads = check_uploads(task, sends, now_ms, confined=confined)
+            values = check_values(result.values)
+            if seat is not None:
+                parts = [send for send in result.uploads if send.name == UPDATE_RECORD]
+                updates = seat.records(parts, now_ms, confined=confined)
+                uploads, values = (*uploads, *updates), {**values, **(seat.mark(now_ms) if updates else {})}
         except NotAllowed as error:
             return _Outcome(_refused(result, "denied", error), mark, "runtime")
         except (TaskError, LimitExceeded) as error:
@@ -325,7 +358,7 @@ class TaskRunner:
         kept = replace(
             mark,
             rows=rows,
-            values=result.values,
+            values=values,
             uploads=self._traced(uploads, result.wall_s),
             classes=upload_classes(task),
             ok=True,
@@ -350,7 +383,7 @@ class TaskRunner:
                 _log.warning("commit_delayed", code=error.code, error=str(error), retry_s=_STORAGE_RETRY_S)
                 await trio.sleep(_STORAGE_RETRY_S)
             except (NotFound, TaskError, LimitExceeded) as error:
-                mark = replace(outcome.commit, rows=(), uploads=(), ok=False)
+                mark = replace(outcome.commit, rows=(), values={}, uploads=(), ok=False)
                 outcome = _Outcome(_refused(outcome.result, "invalid", error), mark, "runtime")
 
     async def _tell(
@@ -413,11 +446,16 @@ class TaskRunner:
             )
         )
 
-    def _functions(self, task: InstalledTask) -> dict[str, HostFunction]:
-        return {
+    def _functions(self, task: InstalledTask, seat: Seat | None = None) -> dict[str, HostFunction]:
+        functions: dict[str, HostFunction] = {
             "store.rows": partial(self._store_rows, task),
             "store.get": partial(self._store_get, task.key),
         }
+        if seat is not None:
+            functions |= {"learn.round": seat.offer, "learn.policy": seat.policy}
+        elif task.definition.learning.model:
+            functions |= {"learn.round": _no_round, "learn.policy": partial(_policy, task)}
+        return functions
 
     async def _store_rows(self, task: InstalledTask, args: dict[str, Any]) -> list[dict[str, Any]]:
         match args:
@@ -439,6 +477,14 @@ class TaskRunner:
                 return await self._streams.get_value(key, name)
             case _:
                 raise RemoteProtocolError("store.get needs a key")
+
+
+async def _no_round(_args: dict[str, Any]) -> None:
+    """Where nobody knows of rounds, as in a simulation, there is none."""
+
+
+async def _policy(task: InstalledTask, _args: dict[str, Any]) -> dict[str, Any]:
+    return policy_of(task.definition.learning, consents=False)
 
 
 def _with_rows(task: InstalledTask, result: TaskResult, prepared: Prepared) -> TaskResult:
