@@ -332,6 +332,12 @@ def bench(session: nox.Session) -> None:
     _python(session, "tests/bench", *session.posargs)
 
 
+@nox.session
+def learning(session: nox.Session) -> None:
+    """Learn together in one process: accuracy by round, with drop-outs, poisoned devices and noise."""
+    _python(session, "tests/bench/learn_together.py", *(session.posargs or ["--rounds", "40"]))
+
+
 @nox.session(name="bench-peers")
 def bench_peers(session: nox.Session) -> None:
     """Install the engines to compare with into ``build/bench/peers``, where ``bench`` finds them."""

@@ -18,6 +18,7 @@
         ├── deployer         what is wanted to installed tasks  │
         ├── settling         fresh versions that did no harm    │
         ├── own-files        files that this device alone has   │
+        ├── learning         open rounds to firings             │
         ├── reporter         reports out                        │
         └── status           counters for `walle-agent status`  ┘
 """
@@ -66,6 +67,7 @@ from walle_agent.streams.results import ResultBoard
 from walle_agent.streams.service import ServiceLimits, StreamService, open_streams
 from walle_agent.streams.tunnel import Tunnel
 from walle_agent.tasks.confinement import Confinement
+from walle_agent.tasks.learning import Around, Learner
 from walle_agent.tasks.registry import InstalledTask, TaskRegistry
 from walle_agent.tasks.runner import TaskRunner
 from walle_container import HostConfig, TaskHost
@@ -73,6 +75,7 @@ from walle_shared.backoff import Backoff
 from walle_shared.clock import Clock, SystemClock
 from walle_shared.errors import ConfigError, StorageError
 from walle_shared.exclusive import EXCLUSIVE_KIND, ExclusiveManifest
+from walle_shared.learning import ROUNDS_KIND, OpenRounds
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import TOLD_KIND, Told
 from walle_shared.records import to_plain
@@ -115,6 +118,7 @@ class Agent:
     http: HttpListener | None
     tunnel: Tunnel
     host: TaskHost
+    learner: Learner
 
     def status(self) -> dict[str, Any]:
         """Counters of every part, as plain values."""
@@ -129,6 +133,7 @@ class Agent:
             "http": to_plain(self.http.statistics()) if self.http is not None else None,
             "tunnel": to_plain(self.tunnel.statistics()),
             "container": to_plain(self.host.statistics()),
+            "learning": to_plain(self.learner.statistics()),
         }
 
 
@@ -187,6 +192,7 @@ def services(agent: Agent) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
         ("deployer", agent.deployer.run),
         ("settling", agent.deployer.run_settling),
         ("own-files", agent.own.run),
+        ("learning", agent.learner.run),
         ("reporter", partial(agent.reporter.run, agent.session, make_backoff())),
         ("status", partial(write_status, agent)),
     ]
@@ -366,6 +372,25 @@ def assemble(
         follower.confirm,
         trust.now_ms,
     )
+
+    async def open_rounds(data: bytes) -> OpenRounds:
+        return await trust.open(OpenRounds, ROUNDS_KIND, POLICY, data)
+
+    learner = Learner(
+        transport,
+        streams,
+        config.learning,
+        Around(
+            open_rounds,
+            trust.now_ms,
+            lambda: session.device_id,
+            conditions,
+            registry.tasks,
+            streams.inlet.emit,
+            confinement.reasons,
+        ),
+        backoff=make_backoff,
+    )
     results, asks = ResultBoard(), AskLine()
     runner = TaskRunner(
         host,
@@ -379,6 +404,7 @@ def assemble(
         confinement,
         results,
         asks,
+        learner,
     )
     return Agent(
         config,
@@ -405,6 +431,7 @@ def assemble(
             heartbeat_s=config.tunnel.heartbeat_s,
         ),
         host,
+        learner,
     )
 
 

@@ -38,6 +38,8 @@ from walle_control.features.devices.routes import DeviceRoutes
 from walle_control.features.devices.service import DevicesService
 from walle_control.features.exclusive.routes import ExclusiveRoutes
 from walle_control.features.exclusive.service import ExclusiveService
+from walle_control.features.learning.routes import LearningRoutes
+from walle_control.features.learning.service import LearningService
 from walle_control.features.people.code_flow import CodeFlow
 from walle_control.features.people.oidc import Provider
 from walle_control.features.people.routes import PeopleRoutes
@@ -87,6 +89,7 @@ from walle_control.workers.leadership import Leadership
 from walle_shared import __version__
 from walle_shared.clock import Clock
 from walle_shared.errors import NotFound, WalleError
+from walle_shared.learning import ROUNDS_FILE
 from walle_shared.observe import get_logger
 from walle_shared.protocol.codec import encode
 from walle_shared.protocol.messages import ReportBatch
@@ -143,6 +146,7 @@ class Control:
     rollouts: RolloutsService
     repositories: RepositoriesService
     exclusive: ExclusiveService
+    learning: LearningService
     telemetry: TelemetryService
     audiences: AudiencesService
     permits: PermitsService
@@ -187,6 +191,7 @@ class Control:
             nursery.start_soon(self.repositories.run)
             nursery.start_soon(self.webhooks.run)
             nursery.start_soon(self.later.run)
+            nursery.start_soon(self.learning.run)
             for relay in relays(self.config.stream, self.hub):
                 nursery.start_soon(relay.run)
             await trio.sleep_forever()
@@ -340,6 +345,7 @@ def create_control(
         releases=releases,
         rollouts=rollouts,
         exclusive=ExclusiveService(store, clock, config.exclusive, trust_book),
+        learning=LearningService(store, clock, trust_book),
         repositories=RepositoriesService(store, clock, config, partial(_import_tag, tasks)),
         telemetry=telemetry,
         audiences=AudiencesService(database, store.files, clock, releases),
@@ -438,6 +444,7 @@ def routes(control: Control) -> list[BaseRoute]:
     repositories = RepositoryRoutes(control.repositories)
     audiences = AudienceRoutes(control.audiences)
     exclusive = ExclusiveRoutes(control.exclusive, control.config.exclusive.accel_prefix)
+    learning = LearningRoutes(control.learning)
     telemetry = TelemetryRoutes(control.telemetry)
     audit = AuditRoutes(control.audit)
     people = PeopleRoutes(control.people)
@@ -461,6 +468,7 @@ def routes(control: Control) -> list[BaseRoute]:
         Route("/openapi.json", ApiDescription().show, methods=get),
         # Static, signed files; open to all, cacheable by anyone.
         Route(f"{STATIC_ROOT}/epoch.json", static.epoch, methods=get),
+        Route(f"{STATIC_ROOT}/{ROUNDS_FILE}", static.rounds, methods=get),
         Route(f"{STATIC_ROOT}/tuf/{{name}}", static.metadata, methods=get),
         Route(f"{STATIC_ROOT}/{{kind}}/{{sha256}}", static.immutable, methods=get),
         # Devices.
@@ -510,6 +518,32 @@ def routes(control: Control) -> list[BaseRoute]:
             f"{ADMIN_API}/exclusive/{{scenario}}/{{task}}/take",
             admin("releases:write", exclusive.take),
             methods=post,
+        ),
+        Route(f"{ADMIN_API}/learning", admin("learning:read", learning.list, anywhere), methods=get),
+        Route(
+            f"{ADMIN_API}/learning/{{scenario}}/{{task}}/start",
+            admin("learning:write", learning.start),
+            methods=post,
+        ),
+        Route(
+            f"{ADMIN_API}/learning/{{plan}}",
+            admin("learning:read", learning.show, learning.scenario),
+            methods=get,
+        ),
+        Route(
+            f"{ADMIN_API}/learning/{{plan}}/stop",
+            admin("learning:write", learning.stop, learning.scenario),
+            methods=post,
+        ),
+        Route(
+            f"{ADMIN_API}/learning/{{plan}}/rounds",
+            admin("learning:read", learning.rounds, learning.scenario),
+            methods=get,
+        ),
+        Route(
+            f"{ADMIN_API}/learning/{{plan}}/model",
+            admin("learning:read", learning.model, learning.scenario),
+            methods=get,
         ),
         Route(f"{ADMIN_API}/repositories", admin("tasks:read", repositories.list, anywhere), methods=get),
         Route(

@@ -54,6 +54,11 @@
     asks_per_device_hour = 60
     seconds_per_hour = 600.0
 
+    [learning]                    # a model that devices train together: walle_shared.learning
+    model = "digits"
+    table = "reads"
+    min_cohort = 50
+
     [python]                      # bytecode that devices get, besides the control plane's own version
     versions = ["3.14"]
     source = false                # and no source
@@ -78,6 +83,7 @@ from walle_shared.ids import (
     check_sha256,
     check_version,
 )
+from walle_shared.learning import LearningSection, check_section
 from walle_shared.limits import (
     BUNDLE_FILE_MAX_BYTES,
     CLOUD_ASK_MAX_S,
@@ -116,7 +122,7 @@ CLOUD_CAPABILITIES = frozenset({"model", "params", "log"})
 
 ColumnType = FieldType
 Tier = Literal["interp", "process"]
-Capability = Literal["events", "model", "store", "tunnel", "params", "log", "cloud"]
+Capability = Literal["events", "model", "store", "tunnel", "params", "log", "cloud", "learn"]
 
 _ENTRY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*")
 _PYTHON_VERSION = re.compile(r"3\.[0-9]{1,2}")
@@ -292,6 +298,7 @@ class TaskFile:
     download: DownloadSection = DownloadSection()
     own: OwnSection = OwnSection()
     cloud: CloudSection | None = None
+    learning: LearningSection = field(default_factory=LearningSection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +406,7 @@ def _check_task(task: TaskFile) -> None:
                 check_name(column, f"{kind}.{name}.{column[:80]}")
     _check_names(task)
     _check_cloud(task)
+    check_section(task.learning, task.tables, task.uploads)
     _check_reads(task)
     _check_prepare(task)
 

@@ -14,7 +14,8 @@ from walle_agent.config import RunSection
 from walle_agent.state.reports import new_report_id
 from walle_agent.streams.pipeline import Firing, run_inputs
 from walle_agent.streams.storage import RunCommit
-from walle_agent.tasks.outputs import check_later, check_rows, check_uploads, upload_classes
+from walle_agent.tasks.learning import Learner, Seat
+from walle_agent.tasks.outputs import check_later, check_rows, check_uploads, check_values, upload_classes
 from walle_agent.tasks.registry import InstalledTask
 from walle_container import (
     ErrorKind,
@@ -37,6 +38,7 @@ from walle_shared.errors import (
     WalleError,
 )
 from walle_shared.ids import ReleaseId, TaskVersion
+from walle_shared.learning import TAKEN_KEY, UPDATE_RECORD, policy_of
 from walle_shared.limits import CLOUD_ASK_MAX_S, CLOUD_DATA_MAX_BYTES, CLOUD_PAYLOAD_MAX_BYTES
 from walle_shared.manifest import TaskFile
 from walle_shared.observe import get_logger
@@ -216,6 +218,17 @@ class _Outcome:
     error_class: ErrorClass
 
 
+@dataclass(frozen=True, slots=True)
+class _Company:
+    """What goes along with a run: its trace, and where it takes part in learning."""
+
+    trace: TraceContext | None = None
+    seat: Seat | None = None
+
+
+_ALONE = _Company()
+
+
 class TaskRunner:
     """Takes firings and sees each through: run, check, commit, report, judge.
 
@@ -231,6 +244,7 @@ class TaskRunner:
         privacy: which tasks are confined; None: there are no classes, and none is.
         results: told what good runs return, once they are kept; None: nobody listens.
         cloud: asks the cloud halves of tasks; None: there is no way to them.
+        learner: knows the rounds that tasks may take part in; None: there are none.
     """
 
     def __init__(
@@ -246,7 +260,9 @@ class TaskRunner:
         privacy: Privacy | None = None,
         results: Results | None = None,
         cloud: Cloud | None = None,
+        learner: Learner | None = None,
     ) -> None:
+        self._learner = learner
         self._results = results
         self._privacy = privacy
         self._cloud = cloud
@@ -283,18 +299,15 @@ class TaskRunner:
             await self._streams.dismiss(firing)
             return
         attempt = await self._reporter.begin_attempt(task.release_id)
-        trace = maybe_new_trace(self._config.trace_share)
-        prepared = self._prepare(task, firing)
-        result = _NO_SCRIPT
-        if task.definition.task.entry:
-            with self._registry.running(task):
-                await self._deployment.starting(task)
-                result = await self._execute(task, firing, prepared, trace)
-        # Asked when it has ended: what it read was committed, and marked, before.
-        confined = bool(self._privacy and await self._privacy.reasons(task.key, task.definition))
-        result = _with_rows(task, result, prepared)
-        outcome = self._examine(task, firing, result, trace, confined=confined)
-        kept, outcome = await self._keep(outcome)
+        company = _Company(maybe_new_trace(self._config.trace_share), self._seat(task))
+        kept, taught = False, False
+        try:
+            outcome, confined = await self._see_through(task, firing, company)
+            kept, outcome = await self._keep(outcome)
+            taught = kept and TAKEN_KEY in outcome.commit.values
+        finally:
+            if company.seat is not None:
+                company.seat.leave(contributed=taught)
         if not kept:
             self._stats = replace(self._stats, repeated=self._stats.repeated + 1)
             return
@@ -311,8 +324,28 @@ class TaskRunner:
             for spec in task.definition.prepare
         }
 
+    async def _see_through(
+        self, task: InstalledTask, firing: Firing, company: _Company
+    ) -> tuple[_Outcome, bool]:
+        """Run it and decide what is kept; whether what it saw confines it."""
+        prepared = self._prepare(task, firing)
+        result = _NO_SCRIPT
+        if task.definition.task.entry:
+            with self._registry.running(task):
+                await self._deployment.starting(task)
+                result = await self._execute(task, firing, prepared, company)
+        # Asked when it has ended: what it read was committed, and marked, before.
+        confined = bool(self._privacy and await self._privacy.reasons(task.key, task.definition))
+        result = _with_rows(task, result, prepared)
+        return self._examine(task, firing, result, company, confined=confined), confined
+
+    def _seat(self, task: InstalledTask) -> Seat | None:
+        """Where a run of a task that learns takes part."""
+        learns = self._learner is not None and task.definition.learning.model
+        return self._learner.seat(task) if self._learner is not None and learns else None
+
     async def _execute(
-        self, task: InstalledTask, firing: Firing, prepared: Prepared, trace: TraceContext | None
+        self, task: InstalledTask, firing: Firing, prepared: Prepared, company: _Company
     ) -> TaskResult:
         """Run it; once more, by itself, if a worker that it shares with others has died.
 
@@ -320,18 +353,18 @@ class TaskRunner:
         there alone. A run that is repeated has left nothing behind.
         """
         isolated = self._deployment.is_isolated(task)
-        result = await self._run_once(task, firing, prepared, trace, isolated=isolated)
+        result = await self._run_once(task, firing, prepared, company, isolated=isolated)
         if result.error_kind != "crashed" or isolated or task.definition.task.tier == "process":
             return result
         await self._deployment.isolate(task, result.error or "")
-        return await self._run_once(task, firing, prepared, trace, isolated=True)
+        return await self._run_once(task, firing, prepared, company, isolated=True)
 
     async def _run_once(
         self,
         task: InstalledTask,
         firing: Firing,
         prepared: Prepared,
-        trace: TraceContext | None,
+        company: _Company,
         *,
         isolated: bool,
     ) -> TaskResult:
@@ -340,7 +373,7 @@ class TaskRunner:
         if prepared:
             inputs["prepared"] = {name: [list(row) for row in rows] for name, rows in prepared.items()}
         try:
-            return await self._host.run(spec, inputs, self._functions(task, trace))
+            return await self._host.run(spec, inputs, self._functions(task, company))
         except LimitExceeded as error:  # the slice of events is larger than a frame may be
             return TaskResult(ok=False, error_kind="invalid", error=error.message)
         except InternalError as error:  # no worker starts: this device's trouble, not the task's
@@ -351,7 +384,7 @@ class TaskRunner:
         task: InstalledTask,
         firing: Firing,
         result: TaskResult,
-        trace: TraceContext | None,
+        company: _Company,
         *,
         confined: bool,
     ) -> _Outcome:
@@ -361,8 +394,15 @@ class TaskRunner:
             return _Outcome(result, mark, "runtime" if result.error_kind is not None else "user")
         try:
             rows = check_rows(task, result.rows)
-            uploads = check_uploads(task, result.uploads, self._clock.wall_ms(), confined=confined)
-            later = check_later(task, result.later, self._clock.wall_ms(), confined=confined)
+            now_ms, seat = self._clock.wall_ms(), company.seat
+            sends = [send for send in result.uploads if send.name != UPDATE_RECORD or seat is None]
+            uploads = check_uploads(task, sends, now_ms, confined=confined)
+            later = check_later(task, result.later, now_ms, confined=confined)
+            values = check_values(result.values)
+            if seat is not None:
+                parts = [send for send in result.uploads if send.name == UPDATE_RECORD]
+                updates = seat.records(parts, now_ms, confined=confined)
+                uploads, values = (*uploads, *updates), {**values, **(seat.mark(now_ms) if updates else {})}
         except NotAllowed as error:
             return _Outcome(_refused(result, "denied", error), mark, "runtime")
         except (TaskError, LimitExceeded) as error:
@@ -370,8 +410,8 @@ class TaskRunner:
         kept = replace(
             mark,
             rows=rows,
-            values=result.values,
-            uploads=_traced((*uploads, *later), trace, result.wall_s),
+            values=values,
+            uploads=_traced((*uploads, *later), company.trace, result.wall_s),
             classes=upload_classes(task),
             ok=True,
             local=confined or self._schema is None,  # without classes, anything may be
@@ -387,7 +427,7 @@ class TaskRunner:
                 _log.warning("commit_delayed", code=error.code, error=str(error), retry_s=_STORAGE_RETRY_S)
                 await trio.sleep(_STORAGE_RETRY_S)
             except (NotFound, TaskError, LimitExceeded) as error:
-                mark = replace(outcome.commit, rows=(), uploads=(), ok=False)
+                mark = replace(outcome.commit, rows=(), values={}, uploads=(), ok=False)
                 outcome = _Outcome(_refused(outcome.result, "invalid", error), mark, "runtime")
 
     async def _tell(
@@ -450,12 +490,17 @@ class TaskRunner:
             )
         )
 
-    def _functions(self, task: InstalledTask, trace: TraceContext | None = None) -> dict[str, HostFunction]:
-        return {
+    def _functions(self, task: InstalledTask, company: _Company = _ALONE) -> dict[str, HostFunction]:
+        functions: dict[str, HostFunction] = {
             "store.rows": partial(self._store_rows, task),
             "store.get": partial(self._store_get, task.key),
-            ASK: partial(self._ask_cloud, task, trace),
+            ASK: partial(self._ask_cloud, task, company.trace),
         }
+        if company.seat is not None:
+            functions |= {"learn.round": company.seat.offer, "learn.policy": company.seat.policy}
+        elif task.definition.learning.model:
+            functions |= {"learn.round": _no_round, "learn.policy": partial(_policy, task)}
+        return functions
 
     async def _ask_cloud(
         self, task: InstalledTask, trace: TraceContext | None, args: dict[str, Any]
@@ -528,6 +573,14 @@ def _traced(uploads: tuple[Record, ...], trace: TraceContext | None, wall_s: flo
         return uploads
     extra = {TRACEPARENT: str(trace), RUN_MS: round(wall_s * 1e3)}
     return tuple(replace(record, extra=extra) for record in uploads)
+
+
+async def _no_round(_args: dict[str, Any]) -> None:
+    """Where nobody knows of rounds, as in a simulation, there is none."""
+
+
+async def _policy(task: InstalledTask, _args: dict[str, Any]) -> dict[str, Any]:
+    return policy_of(task.definition.learning, consents=False)
 
 
 def _with_rows(task: InstalledTask, result: TaskResult, prepared: Prepared) -> TaskResult:

@@ -396,4 +396,29 @@ MIGRATIONS: Sequence[Migration] = (
             FOR EACH STATEMENT EXECUTE FUNCTION walle_changed('cloud');
         """,
     ),
+    # Learning plans with the model they have come to, and their rounds.
+    """
+    CREATE TABLE learning_plan (
+        id TEXT PRIMARY KEY, scenario TEXT NOT NULL, task TEXT NOT NULL, version TEXT NOT NULL,
+        model TEXT NOT NULL, base TEXT NOT NULL, loss TEXT NOT NULL, parameters TEXT NOT NULL,
+        wish TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, created_ms INTEGER NOT NULL,
+        created_by TEXT NOT NULL, ended_ms INTEGER NOT NULL, weights BLOB NOT NULL, first BLOB NOT NULL,
+        second BLOB NOT NULL, holdout BLOB NOT NULL
+    ) STRICT;
+
+    CREATE TABLE learning_round (
+        plan TEXT NOT NULL REFERENCES learning_plan (id), number INTEGER NOT NULL, state TEXT NOT NULL,
+        salt TEXT NOT NULL, share INTEGER NOT NULL, opened_ms INTEGER NOT NULL, deadline_ms INTEGER NOT NULL,
+        closed_ms INTEGER NOT NULL, updates INTEGER NOT NULL, refused INTEGER NOT NULL, late INTEGER NOT NULL,
+        loss REAL, accuracy REAL, reason TEXT NOT NULL, PRIMARY KEY (plan, number)
+    ) STRICT, WITHOUT ROWID;
+    """,
+    # Single updates, from their arrival to the end of their round.
+    """
+    CREATE TABLE learning_part (
+        plan TEXT NOT NULL, round INTEGER NOT NULL, device_id TEXT NOT NULL, part INTEGER NOT NULL,
+        parts INTEGER NOT NULL, id TEXT NOT NULL, samples INTEGER NOT NULL, encoding TEXT NOT NULL,
+        body BLOB NOT NULL, PRIMARY KEY (plan, round, device_id, part)
+    ) STRICT;
+    """,
 )

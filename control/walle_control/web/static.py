@@ -47,6 +47,15 @@ class StaticRoutes:
         return _small_file(request, data, "no-cache")
 
     @describe(SIGNED, status=(200, 304), errors=(404,))
+    async def rounds(self, request: Request) -> Response:
+        """The signed list of open learning rounds: always revalidated; none before the first plan."""
+        try:
+            data = self._files.rounds_path.read_bytes()
+        except FileNotFoundError:
+            raise NotFound("nothing was ever learnt together here") from None
+        return _small_file(request, data, "no-cache")
+
+    @describe(SIGNED, status=(200, 304), errors=(404,))
     async def metadata(self, request: Request) -> Response:
         """Trust metadata: all but the timestamp never change."""
         name = request.path_params["name"]

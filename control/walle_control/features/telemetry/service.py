@@ -12,6 +12,7 @@ import trio
 from walle_control.db.batches import Batches
 from walle_control.db.connection import Database
 from walle_control.db.sql import Connection
+from walle_control.features.learning import intake as learning
 from walle_control.features.releases import read_model as releases
 from walle_control.features.rollouts.votes import Told, count_votes
 from walle_control.features.telemetry import store
@@ -127,7 +128,7 @@ class TelemetryService:
         """Store records and the memory of having them in one transaction; the committed ledger.
 
         They are in the journal then, but perhaps not in every sink: wait for ``journal_head`` there before
-        telling the device.
+        telling the device. Updates of learning rounds go to their round instead; no sink ever has them.
 
         Raises:
             LimitExceeded: the device left too many gaps.
@@ -147,6 +148,8 @@ class TelemetryService:
                 fresh = ledger.admit(item)
                 if isinstance(item, TombstoneReceived):
                     lost += fresh
+                elif fresh and learning.is_update(item.record):
+                    learning.take(db, device_id, item.record, now_ms)
                 elif fresh:
                     origin = f"{incarnation}:{item.klass.name}:{item.seq}"
                     if keep_later is not None and item.record.name == LATER:
