@@ -22,6 +22,7 @@ from walle_control.config import ControlConfig
 from walle_control.console.news import News
 from walle_control.console.routes import console_mount
 from walle_control.console.state import ConsoleState
+from walle_control.db.connection import unfenced
 from walle_control.db.postgres import PostgresBackend
 from walle_control.db.sql import Connection
 from walle_control.db.store import Store
@@ -327,7 +328,9 @@ def create_control(
     )
 
     async def diagnose(failure: Failure) -> None:
-        await telemetry.record_reports(failure.device_id, ReportBatch((report_of(failure, clock.wall_ms()),)))
+        report = report_of(failure, clock.wall_ms())
+        with unfenced():  # the leader answers what can wait; what failed is told as a device would
+            await telemetry.record_reports(failure.device_id, ReportBatch((report,)))
 
     cloud = CloudService(store, config.cloud, clock, diagnose)
     later = LaterDesk(database, cloud)
