@@ -28,6 +28,8 @@ from walle_shared.manifest import TASK_FILE, Capability, TaskFile
 
 OURS = "walle_task"
 MODEL_SUFFIXES = (".wmodel", ".onnx")
+#: What a part of ``walle_task`` uses of others.
+_IMPLIED: Mapping[str, tuple[str, ...]] = {"learn": ("model", "store", "tunnel")}
 _CAPABILITIES: frozenset[str] = frozenset(get_args(Capability))
 _CATCHES_IMPORT_ERROR = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
 
@@ -101,6 +103,7 @@ def check_scripts(files: Mapping[str, bytes], task: TaskFile) -> tuple[Problem, 
         message = "the task never imports it, and every device gets it: remove it, or move it into tests"
         problems.append(Problem("warning", modules[name].path, 0, message))
     problems += _check_uses([modules[name] for name in reached], files, task)
+    problems += _check_learning(files, task)
     return tuple(sorted(problems, key=lambda problem: (problem.path, problem.line)))
 
 
@@ -339,13 +342,25 @@ def _check_uses(modules: Iterable[_Module], files: Mapping[str, bytes], task: Ta
                     refused.add(part)
                     message = f"uses walle_task.{part}: add {part!r} to task.capabilities in {TASK_FILE}"
                     yield Problem("error", module.path, node.lineno, message)
-                used.add(part)
+                used |= {part, *_IMPLIED.get(part, ())}
             elif isinstance(node, ast.Call):
                 for level, fault in _faults_of_call(node, names, files, task):
                     yield Problem(level, module.path, node.lineno, fault)
     for capability in sorted({*task.task.capabilities} - used):
         message = f"task.capabilities has {capability!r}, but nothing uses walle_task.{capability}"
         yield Problem("warning", TASK_FILE, 0, message)
+
+
+def _check_learning(files: Mapping[str, bytes], task: TaskFile) -> Iterator[Problem]:
+    """Of ``[learning]``: its model is there, and the task may do all that taking part takes."""
+    if not task.learning.model:
+        return
+    for _, fault in _model_faults(task.learning.model, files):
+        yield Problem("error", TASK_FILE, 0, f"learning.model: {fault}")
+    for part in ("learn", *_IMPLIED["learn"]):
+        if part not in task.task.capabilities:
+            message = f"a task with [learning] needs {part!r} in task.capabilities"
+            yield Problem("error", TASK_FILE, 0, message)
 
 
 def _part_used(dotted: str) -> str:
@@ -366,6 +381,8 @@ def _faults_of_call(
     match names.dotted(call.func):
         case "walle_task.model.load" | "walle_task.model.train" if name is not None:
             yield from _model_faults(name, files)
+        case "walle_task.learn.contribute" | "walle_task.learn.keep" if not task.learning.model:
+            yield "error", f"the task learns nothing: add [learning] to {TASK_FILE}"
         case "walle_task.params.get" if name is not None and name not in task.params:
             if len(call.args) == 1 and not call.keywords:
                 yield "warning", f"the parameter {name!r} is not in [params] of {TASK_FILE}: it is None"
