@@ -39,6 +39,8 @@ from walle_shared.manifest import (
 OURS = "walle_task"
 MODEL_SUFFIXES = (".wmodel", ".onnx")
 MODEL_FOLDERS = ("model", CLOUD_FOLDER)
+#: What a part of ``walle_task`` uses of others.
+_IMPLIED: Mapping[str, tuple[str, ...]] = {"learn": ("model", "store", "tunnel")}
 _CAPABILITIES: frozenset[str] = frozenset(get_args(Capability))
 _CATCHES_IMPORT_ERROR = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
 
@@ -115,6 +117,7 @@ def check_scripts(files: Mapping[str, bytes], task: TaskFile) -> tuple[Problem, 
     problems = _check_half(
         _Half(device, "task.entry", task.task.entry, 0, frozenset(task.task.capabilities)), task
     )
+    problems += _check_learning(device, task)
     if task.cloud is None:
         for path in sorted(files.keys() - device.keys())[:1]:
             message = (
@@ -398,7 +401,7 @@ def _check_uses(modules: Iterable[_Module], half: _Half, task: TaskFile) -> Iter
                     refused.add(part)
                     message = f"uses walle_task.{part}: {_cure_for_grant(part, half)}"
                     yield Problem("error", module.path, node.lineno, message)
-                used.add(part)
+                used |= {part, *_IMPLIED.get(part, ())}
             elif isinstance(node, ast.Call):
                 for level, fault in _faults_of_call(node, names, half.files, task):
                     yield Problem(level, module.path, node.lineno, fault)
@@ -411,6 +414,18 @@ def _cure_for_grant(part: str, half: _Half) -> str:
     if half.is_cloud:
         return f"a cloud half has none, only {', '.join(sorted(CLOUD_CAPABILITIES))} of them"
     return f"add {part!r} to task.capabilities in {TASK_FILE}"
+
+
+def _check_learning(files: Mapping[str, bytes], task: TaskFile) -> Iterator[Problem]:
+    """Of ``[learning]``: its model is there, and the task may do all that taking part takes."""
+    if not task.learning.model:
+        return
+    for _, fault in _model_faults(task.learning.model, files):
+        yield Problem("error", TASK_FILE, 0, f"learning.model: {fault}")
+    for part in ("learn", *_IMPLIED["learn"]):
+        if part not in task.task.capabilities:
+            message = f"a task with [learning] needs {part!r} in task.capabilities"
+            yield Problem("error", TASK_FILE, 0, message)
 
 
 def _part_used(dotted: str) -> str:
@@ -431,6 +446,8 @@ def _faults_of_call(
     match names.dotted(call.func):
         case "walle_task.model.load" | "walle_task.model.train" if name is not None:
             yield from _model_faults(name, files)
+        case "walle_task.learn.contribute" | "walle_task.learn.keep" if not task.learning.model:
+            yield "error", f"the task learns nothing: add [learning] to {TASK_FILE}"
         case "walle_task.params.get" if name is not None and name not in task.params:
             if len(call.args) == 1 and not call.keywords:
                 yield "warning", f"the parameter {name!r} is not in [params] of {TASK_FILE}: it is None"

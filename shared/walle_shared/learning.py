@@ -249,6 +249,11 @@ def check_section(section: LearningSection, tables: Mapping[str, Any], uploads: 
     )
 
 
+def model_path(section: LearningSection) -> str:
+    """Where a bundle has the model that is learnt."""
+    return f"model/{section.model}.wmodel"
+
+
 def policy_of(section: LearningSection, *, consents: bool) -> dict[str, Any]:
     """What a script is told of its task's ``[learning]``; ``consents``: the device's owner does."""
     return {

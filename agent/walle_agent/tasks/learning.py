@@ -47,6 +47,7 @@ from walle_shared.learning import (
     OpenRounds,
     UpdatePart,
     encoded_bytes,
+    model_path,
     parts_of,
     policy_of,
     vector_size,
@@ -351,7 +352,7 @@ class Learner:
 
     async def _deeper_reason(self, task: InstalledTask, told: OpenRound) -> str:
         """What takes a look at files."""
-        path = task.bundle_dir / "model" / f"{task.definition.learning.model}.wmodel"
+        path = task.bundle_dir / model_path(task.definition.learning)
         if await trio.to_thread.run_sync(self._digest, path) != told.base:
             return "a round of the model file that it has"
         confining = await self._around.confining(task.key, task.definition)

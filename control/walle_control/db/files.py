@@ -127,6 +127,13 @@ class FileStore:
         """Where the signed file of the open learning rounds lies."""
         return self.root / ROUNDS_FILE
 
+    def read_rounds(self) -> bytes:
+        """That file as it is; empty if nothing was ever learnt together."""
+        try:
+            return self.rounds_path.read_bytes()
+        except FileNotFoundError:
+            return b""
+
     def publish_rounds(self, envelope: bytes) -> None:
         """Replace the file of the open learning rounds; one worker leads them.
 

@@ -49,10 +49,9 @@ class StaticRoutes:
     @describe(SIGNED, status=(200, 304), errors=(404,))
     async def rounds(self, request: Request) -> Response:
         """The signed list of open learning rounds: always revalidated; none before the first plan."""
-        try:
-            data = self._files.rounds_path.read_bytes()
-        except FileNotFoundError:
-            raise NotFound("nothing was ever learnt together here") from None
+        data = self._files.read_rounds()
+        if not data:
+            raise NotFound("nothing was ever learnt together here")
         return _small_file(request, data, "no-cache")
 
     @describe(SIGNED, status=(200, 304), errors=(404,))

@@ -24,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn
 
+import orjson
 import trio
 
 from walle_control.db.sql import Connection
@@ -62,6 +63,7 @@ from walle_shared.learning import (
     OpenRound,
     OpenRounds,
     check_terms,
+    model_path,
     vector_size,
 )
 from walle_shared.limits import LEARNING_HOLDOUT_MAX_BYTES, LEARNING_ROUNDS_MAX_BYTES, MANIFEST_MAX_BYTES
@@ -101,8 +103,8 @@ class LearningService:
         self._data = data
         self._clock = clock
         self._trust = trust
-        self._published: tuple[OpenRound, ...] | None = None
-        self._published_ms = 0
+        self._published, self._published_ms = b"", 0
+        self._open: tuple[OpenRound, ...] = ()
         self._one_tick = trio.Lock()
 
     async def start(self, scenario: str, task: str, wish: PlanWish, actor: str) -> PlanView:
@@ -323,7 +325,7 @@ class LearningService:
         section, head = manifest.definition.learning, manifest.definition.task
         if objection := section.objection(wish.terms):
             raise ConfigError(f"devices of {head.scenario}/{head.name} {wish.version} stay out: {objection}")
-        path = f"model/{section.model}.wmodel"
+        path = model_path(section)
         file = next((each for each in manifest.files if each.path == path), None)
         if file is None:
             raise NotFound(f"{head.scenario}/{head.name} {wish.version} has no {path}")
@@ -347,13 +349,19 @@ class LearningService:
         return models.write_model(base, plan.parameters, weights)
 
     async def _publish(self) -> None:
-        """Tell devices which rounds are open, if that is news, or was said half a lifetime ago."""
-        now_ms = self._clock.wall_ms()
-        found = await self._data.database.read(_open_rounds)
+        """Tell devices which rounds are open: if that is news, or was said long ago, or by old keys."""
+        now_ms, before = self._clock.wall_ms(), self._published
+
+        def look(db: Connection) -> tuple[list[tuple[OpenRound, bytes]], bool]:
+            return _open_rounds(db), bool(before) and self._trust.is_signed_now(db, POLICY, before)
+
+        found, signed = await self._data.database.read(look)
         rounds = tuple(each for each, _ in found)
-        if rounds == self._published and now_ms - self._published_ms < _LIFETIME_MS // 2:
+        if signed and rounds == self._open and now_ms - self._published_ms < _LIFETIME_MS // 2:
             return
-        if self._published is None and not rounds and not self._data.files.rounds_path.exists():
+        if not before:
+            before = await trio.to_thread.run_sync(self._data.files.read_rounds)
+        if not before and not rounds:
             return  # nobody ever learnt here
         for each, weights in found:
             await trio.to_thread.run_sync(self._data.files.put, "blob", weights, each.weights)
@@ -362,13 +370,13 @@ class LearningService:
         if len(envelope) > LEARNING_ROUNDS_MAX_BYTES:
             raise LimitExceeded(f"{len(rounds)} open rounds do not fit {LEARNING_ROUNDS_MAX_BYTES} bytes")
         await trio.to_thread.run_sync(self._data.files.publish_rounds, envelope)
-        await trio.to_thread.run_sync(self._forget, rounds)
-        self._published, self._published_ms = rounds, now_ms
+        await trio.to_thread.run_sync(self._forget, before, rounds)
+        self._published, self._open, self._published_ms = envelope, rounds, now_ms
 
-    def _forget(self, rounds: tuple[OpenRound, ...]) -> None:
+    def _forget(self, before: bytes, rounds: tuple[OpenRound, ...]) -> None:
         """Delete the blobs of rounds that are over: they were for those who took part."""
         kept = {each.weights.sha256 for each in rounds}
-        for old in {each.weights.sha256 for each in self._published or ()} - kept:
+        for old in _blobs_of(before) - kept:
             self._data.files.drop("blob", old)
 
     def _audit(
@@ -405,6 +413,14 @@ def _open_rounds(db: Connection) -> list[tuple[OpenRound, bytes]]:
                 )  # fmt: skip
                 found.append((told, weights))
     return found
+
+
+def _blobs_of(envelope: bytes) -> set[str]:
+    """The models that a published file names; it is our own, or damaged."""
+    try:
+        return {each["weights"]["sha256"] for each in orjson.loads(envelope)["signed"]["rounds"]}
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return set()
 
 
 def _only_if(db: Connection, row: RoundRow, state: RoundState, act: Callable[[], None]) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trio
 
 from walle_control.app import Control, create_app
 from walle_control.features.learning import store as learning_store
 from walle_control.features.learning.accountant import epsilon
 from walle_control.features.learning.models import read_parameters
+from walle_control.features.learning.service import LearningService
 from walle_control.features.learning.types import PlanView, PlanWish
 from walle_control.features.telemetry.types import FeatureQuery
 from walle_shared.errors import ConfigError, Conflict, NotFound
@@ -25,6 +27,14 @@ from walle_shared.trust.roles import POLICY
 from walle_support.learning import TASK_TOML, npz, parts, records, write_digits_model
 
 WISH = PlanWish("1.0.0", noise=0.0, rounds=2, goal=3, min_cohort=3, deadline_s=60.0, cohort_percent=100.0)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_else_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(self: LearningService) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(LearningService, "run", run)
 
 
 @pytest.fixture
@@ -299,3 +309,42 @@ def _with(record: Record, **change: object) -> Record:
     from dataclasses import replace
 
     return replace(record, fields={**record.fields, **change})
+
+
+async def test_what_is_told_is_signed_anew_in_time_and_by_new_keys(control: Control, plan, clock, store):
+    await plan()
+    published = store.files.read_rounds()
+    await control.learning.tick()
+    assert store.files.read_rounds() == published  # nothing is news
+    clock.advance(1_801)
+    await control.learning.tick()
+    later = store.files.read_rounds()
+    assert later != published
+    book = control.learning._trust
+    store.database.write_sync(lambda db: book.rotate(db, POLICY))
+    await control.learning.tick()
+    assert store.files.read_rounds() != later
+    assert len(told(control)) == 1  # by the keys that there are now
+
+
+async def test_a_death_before_a_round_is_published_leaves_no_model_behind(
+    control: Control, plan, sender: Sender, config, clock, store, monkeypatch
+):
+    await plan()
+    (open_round,) = told(control)
+    for i in range(3):
+        await sender.send(f"d{i}", parts(open_round, pull(open_round, i)))
+
+    async def dies() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(control.learning, "_publish", dies)
+    with pytest.raises(KeyboardInterrupt):
+        await control.learning.tick()
+    assert told(control) == (open_round,)
+    again: Control = create_app(config, clock=clock, store=store).state.control
+    await again.learning.tick()
+    assert [each.number for each in told(again)] == [2]
+    blobs = store.files.root / "blob"
+    assert not (blobs / open_round.weights.sha256).exists()
+    assert (blobs / told(again)[0].weights.sha256).exists()
