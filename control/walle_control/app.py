@@ -118,6 +118,9 @@ class ServerStatus:
     task_versions: int
     reports: int
     features: int
+    cloud_slots: int = 0
+    cloud_running: int = 0
+    cloud_waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +234,9 @@ class Control:
                 streams=self.streams.taken,
                 tunnels=self.tunnels.taken,
                 leads=self.leadership is None or self.leadership.leads,
+                cloud_slots=self.cloud.slots,
+                cloud_running=self.cloud.running,
+                cloud_waiting=self.cloud.waiting,
                 **newest,
             )
         )
@@ -324,7 +330,8 @@ def create_control(
     async def diagnose(failure: Failure) -> None:
         await telemetry.record_reports(failure.device_id, ReportBatch((report_of(failure, clock.wall_ms()),)))
 
-    cloud = CloudService(store, config.cloud, clock, diagnose)
+    traces = Traces.open(config.traces, __version__) if config.traces.endpoint else None
+    cloud = CloudService(store, config.cloud, clock, diagnose, traces.asked if traces is not None else None)
     later = LaterDesk(database, cloud)
     return Control(
         config=config,
@@ -356,7 +363,7 @@ def create_control(
         cloud=cloud,
         later=later,
         metrics=Metrics(clock) if config.metrics.enabled else None,
-        traces=Traces.open(config.traces, __version__) if config.traces.endpoint else None,
+        traces=traces,
         trust=trust,
         console=ConsoleState.make(
             database, clock, config.console, news, CodeFlow(config.oidc, provider) if provider else None
