@@ -122,6 +122,9 @@ class ServerStatus:
     task_versions: int
     reports: int
     features: int
+    cloud_slots: int = 0
+    cloud_running: int = 0
+    cloud_waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +240,9 @@ class Control:
                 streams=self.streams.taken,
                 tunnels=self.tunnels.taken,
                 leads=self.leadership is None or self.leadership.leads,
+                cloud_slots=self.cloud.slots,
+                cloud_running=self.cloud.running,
+                cloud_waiting=self.cloud.waiting,
                 **newest,
             )
         )
@@ -332,7 +338,8 @@ def create_control(
         with unfenced():  # the leader answers what can wait; what failed is told as a device would
             await telemetry.record_reports(failure.device_id, ReportBatch((report,)))
 
-    cloud = CloudService(store, config.cloud, clock, diagnose)
+    traces = Traces.open(config.traces, __version__) if config.traces.endpoint else None
+    cloud = CloudService(store, config.cloud, clock, diagnose, traces.asked if traces is not None else None)
     later = LaterDesk(database, cloud)
     return Control(
         config=config,
@@ -365,7 +372,7 @@ def create_control(
         cloud=cloud,
         later=later,
         metrics=Metrics(clock) if config.metrics.enabled else None,
-        traces=Traces.open(config.traces, __version__) if config.traces.endpoint else None,
+        traces=traces,
         trust=trust,
         console=ConsoleState.make(
             database, clock, config.console, news, CodeFlow(config.oidc, provider) if provider else None

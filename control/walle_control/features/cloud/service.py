@@ -8,6 +8,7 @@ that is used up, a queue that is too long for the time there is. What is let in 
 from __future__ import annotations
 
 import secrets
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from walle_shared.observe import get_logger
 from walle_shared.protocol.asks import Answer, Ask
 from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import FileRef, Report
+from walle_shared.tracing import TRACEPARENT
 
 _log = get_logger("control.cloud")
 
@@ -58,6 +60,35 @@ class Refused(Exception):
         self.reason = reason
         self.message = message
         self.passes = passes or reason in _PASSING
+
+
+@dataclass(frozen=True, slots=True)
+class AskTimes:
+    """What a question went through, by the wall clock; ``begun_ns`` is 0 where it never came to its turn."""
+
+    device_id: DeviceId
+    ask: Ask
+    received_ns: int
+    begun_ns: int
+    ended_ns: int
+    outcome: str
+
+
+class _Progress:
+    """How far a question is.
+
+    Args:
+        expires_s: when its answer is of no use any more.
+    """
+
+    def __init__(self, expires_s: float) -> None:
+        self.expires_s = expires_s
+        self.received_ns = time.time_ns()
+        self.begun_ns = 0
+
+    def times(self, device_id: DeviceId, ask: Ask, outcome: str) -> AskTimes:
+        """It is over."""
+        return AskTimes(device_id, ask, self.received_ns, self.begun_ns, time.time_ns(), outcome)
 
 
 class Host(Protocol):
@@ -107,12 +138,19 @@ class CloudService:
         config: how many at once.
         clock: wall time, by whose hours budgets go.
         on_failure: told of every failure of a cloud half.
+        on_asked: told of every question that has a trace, once it is over.
     """
 
     def __init__(
-        self, data: Store, config: CloudConfig, clock: Clock, on_failure: Callable[[Failure], Awaitable[None]]
+        self,
+        data: Store,
+        config: CloudConfig,
+        clock: Clock,
+        on_failure: Callable[[Failure], Awaitable[None]],
+        on_asked: Callable[[AskTimes], None] | None = None,
     ) -> None:
         self.budgets = Budgets(data.database, clock)
+        self._on_asked = on_asked
         self._database: Database = data.database
         self._data = data
         self._files = CloudFiles(data)
@@ -180,18 +218,20 @@ class CloudService:
         Raises:
             Refused: there is no answer.
         """
-        outcome = "withdrawn"
+        outcome, progress = "withdrawn", _Progress(trio.current_time() + ask.within_ms / 1_000)
         try:
-            answer = await self._ask(device_id, ask, data, trio.current_time() + ask.within_ms / 1_000)
+            answer = await self._ask(device_id, ask, data, progress)
             outcome = "answered"
         except Refused as refused:
             outcome = refused.reason
             raise
         finally:
             self.counts.answers[outcome] += 1
+            if TRACEPARENT in ask.extra and self._on_asked is not None:
+                self._on_asked(progress.times(device_id, ask, outcome))
         return answer
 
-    async def _ask(self, device_id: DeviceId, ask: Ask, data: bytes, expires_s: float) -> Answer:
+    async def _ask(self, device_id: DeviceId, ask: Ask, data: bytes, progress: _Progress) -> Answer:
         if not self._config.slots:
             raise Refused("unsupported", "this control plane runs no cloud halves: cloud.slots is 0")
         half = await self._half(ask)
@@ -200,9 +240,9 @@ class CloudService:
             message = f"the cloud half of {ask.task} {ask.version} fails, and is left alone a while"
             raise Refused("failed", message, passes=True)
         try:
-            with trio.move_on_at(expires_s):
+            with trio.move_on_at(progress.expires_s):
                 await self._charge(half, device_id, ask)
-                return await self._in_turn(half, device_id, ask, data, expires_s)
+                return await self._in_turn(half, device_id, ask, data, progress)
         finally:
             if is_trial:
                 half.breaker.unknown()
@@ -215,12 +255,13 @@ class CloudService:
             raise Refused("budget", "the device has asked all it may in this hour (asks_per_device_hour)")
 
     async def _in_turn(
-        self, half: Half, device_id: DeviceId, ask: Ask, data: bytes, expires_s: float
+        self, half: Half, device_id: DeviceId, ask: Ask, data: bytes, progress: _Progress
     ) -> Answer:
-        ticket = Ticket(ask.release_id, device_id, expires_s, half.section.workers)
+        ticket = Ticket(ask.release_id, device_id, progress.expires_s, half.section.workers)
         began_s = trio.current_time()
         await self._wait_turn(ticket)
         self.counts.queue_s += trio.current_time() - began_s
+        progress.begun_ns = time.time_ns()
         result: TaskResult | None = None
         started_s = trio.current_time()
         try:
@@ -356,4 +397,4 @@ def _manifest_of(db: Connection, ask: Ask) -> FileRef:
     return tasks.manifest_of(db, ask.scenario, ask.task, ask.version)
 
 
-__all__ = ["CloudCounts", "CloudService", "Failure", "report_of"]
+__all__ = ["AskTimes", "CloudCounts", "CloudService", "Failure", "report_of"]
