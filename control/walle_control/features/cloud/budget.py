@@ -10,8 +10,10 @@ Hours are those of the clock. One who has used all up hears so from memory until
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+import trio
 
 from walle_control.db.connection import Database
 from walle_control.db.sql import Connection
@@ -33,6 +35,8 @@ class _Share:
 
     left: int = 0
     gone: bool = False
+    #: One asks the database at a time: the others would take what this worker does not need.
+    asking: trio.Lock = field(default_factory=trio.Lock)
 
 
 class Budgets:
@@ -57,8 +61,7 @@ class Budgets:
             return True
         hour = self._turn()
         share = self._asks.setdefault((release_id, device_id), _Share())
-        if share.left < 1 and not share.gone:
-            await self._take(share, release_id, device_id, hour, max(1, limit // _ASK_SHARES), limit)
+        await self._refill(share, release_id, device_id, hour, max(1, limit // _ASK_SHARES), limit)
         if share.left < 1:
             return False
         share.left -= 1
@@ -71,9 +74,8 @@ class Budgets:
             return True
         hour = self._turn()
         share = self._times.setdefault(release_id, _Share())
-        if share.left < 1 and not share.gone:
-            wanted_ms = max(_TIME_SHARE_MIN_MS, limit_ms // _TIME_SHARES) - share.left
-            await self._take(share, release_id, DeviceId(""), hour, wanted_ms, limit_ms)
+        wanted_ms = max(_TIME_SHARE_MIN_MS, limit_ms // _TIME_SHARES)
+        await self._refill(share, release_id, DeviceId(""), hour, wanted_ms, limit_ms)
         return share.left > 0
 
     def spend_time(self, release_id: str, cpu_s: float) -> None:
@@ -102,15 +104,22 @@ class Budgets:
         if unspent:
             await self._database.write(job)
 
-    async def _take(
-        self, share: _Share, release_id: str, device_id: DeviceId, hour: int, wanted: int, limit: int
+    async def _refill(
+        self, share: _Share, release_id: str, device_id: DeviceId, hour: int, size: int, limit: int
     ) -> None:
-        given = await self._database.write(
-            lambda db: store.take_budget(db, release_id, device_id, hour, wanted, limit)
-        )
-        if hour == self._hour:  # else it belongs to an hour that is over
-            share.left += given
-            share.gone = given < wanted
+        """Take a share of ``size`` where nothing is left of the last, and what is owed with it."""
+        if share.left >= 1:
+            return
+        async with share.asking:
+            if share.left >= 1 or share.gone:
+                return
+            wanted = size - min(share.left, 0)
+            given = await self._database.write(
+                lambda db: store.take_budget(db, release_id, device_id, hour, wanted, limit)
+            )
+            if hour == self._hour:  # else it belongs to an hour that is over
+                share.left += given
+                share.gone = given < wanted
 
     def _turn(self) -> int:
         """The hour; what was left of the last one is worth nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -171,6 +172,20 @@ async def test_workers_never_give_out_more_than_there_is(database, clock):
     assert await workers[0].take_ask("r2", "d1", section)
     clock.advance(3_600)
     assert await workers[1].take_ask("r1", "d1", section)
+
+
+@pytest.mark.parametrize(("limit", "allowed"), [(20, 20), (600, 60)])
+async def test_questions_that_come_at_once_share_what_is_fetched(database, clock, limit, allowed):
+    budgets, section = Budgets(database, clock), CloudSection(asks_per_device_hour=limit)
+    answers = []
+
+    async def ask():
+        answers.append(await budgets.take_ask("r1", "d1", section))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(60):
+            nursery.start_soon(ask)
+    assert sum(answers) == allowed
 
 
 async def test_what_a_device_leaves_behind_another_worker_may_give_it(database, clock):
