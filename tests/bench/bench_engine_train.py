@@ -7,6 +7,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ PEERS = (
     Peer("PyTorch bfloat16", "torch", HERE / "pytorch_train.py", {"autocast": "yes"}),
 )
 #: Small enough that a model stays what it is for as long as it is measured.
-SETTINGS = {"rate": 1e-6, "momentum": 0.9}
+SETTINGS: Mapping[str, Any] = {"rate": 1e-6, "momentum": 0.9}
 #: Of the first step's loss; if a pair is further apart, its two do not compute the same.
 SAME = {"walle": 1e-3, "walle medium": 2e-2}
 MODELS: Mapping[str, Callable[[], Network]] = {
