@@ -34,6 +34,7 @@ SETTINGS: Mapping[str, Any] = {"rate": 1e-6, "momentum": 0.9}
 SAME = {"walle": 1e-3, "walle medium": 2e-2}
 MODELS: Mapping[str, Callable[[], Network]] = {
     "resnet18 x 8": lambda: networks.resnet18(batch=8),
+    "mobilenet_v1 x 8": lambda: networks.mobilenet_v1(batch=8),
     "bert_mini": networks.bert,
     "bert_mini x 8": lambda: networks.bert(batch=8),
     "din x 64": lambda: networks.din(batch=64),
