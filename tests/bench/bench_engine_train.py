@@ -7,6 +7,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,11 +29,12 @@ PEERS = (
     Peer("PyTorch bfloat16", "torch", HERE / "pytorch_train.py", {"autocast": "yes"}),
 )
 #: Small enough that a model stays what it is for as long as it is measured.
-SETTINGS = {"rate": 1e-6, "momentum": 0.9}
+SETTINGS: Mapping[str, Any] = {"rate": 1e-6, "momentum": 0.9}
 #: Of the first step's loss; if a pair is further apart, its two do not compute the same.
 SAME = {"walle": 1e-3, "walle medium": 2e-2}
 MODELS: Mapping[str, Callable[[], Network]] = {
     "resnet18 x 8": lambda: networks.resnet18(batch=8),
+    "mobilenet_v1 x 8": lambda: networks.mobilenet_v1(batch=8),
     "bert_mini": networks.bert,
     "bert_mini x 8": lambda: networks.bert(batch=8),
     "din x 64": lambda: networks.din(batch=64),

@@ -47,7 +47,7 @@ static bool is_pointwise(const we_conv *c) {
 
 static bool accept(const we_call *call, we_arena *arena, const void **out) {
     we_conv conv;
-    if (!we_conv_read_varying(call, &conv))
+    if (!we_conv_read_varying(call, &conv) || (conv.weights_vary && we_conv_has_small_groups(&conv)))
         return false;
     parameters *p = we_arena_new(arena, sizeof *p);
     if (!p)

@@ -67,7 +67,8 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
     c.bias = bias && !c.bias_varies ? bias->data : NULL;
     int64_t phases = c.w.stride[0] * c.w.stride[1];
     parameters *p = we_arena_new(arena, sizeof *p);
-    if (!p || c.positions == 0 || phases > c.w.taps || c.w.taps > WE_TILE_RUNS * phases)
+    if (!p || c.positions == 0 || (c.weights_vary && we_conv_has_small_groups(&c)) || phases > c.w.taps ||
+        c.w.taps > WE_TILE_RUNS * phases)
         return false;
     p->conv = c;
     p->product = (we_matmul){.m = (c.items * c.positions + phases - 1) / phases,

@@ -38,7 +38,7 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
     c.channels = call->in[0]->dims[1] / c.group;
     c.filters = gradient->dims[1] / c.group;
     parameters *p = we_arena_new(arena, sizeof *p);
-    if (!p || c.channels == 0)
+    if (!p || c.channels == 0 || we_conv_has_small_groups(&c))
         return false;
     int64_t positions = c.items * c.positions;
     *p = (parameters){.conv = c, .columns = c.w.taps * c.channels};

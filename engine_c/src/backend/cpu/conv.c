@@ -62,6 +62,11 @@ bool we_conv_read(const we_call *call, we_conv *out) {
     return we_conv_read_varying(call, out) && !out->weights_vary && !out->bias_varies;
 }
 
+bool we_conv_has_small_groups(const we_conv *c) {
+    enum { FEWEST = 8 };
+    return c->group > 1 && (c->channels < FEWEST || c->filters < FEWEST);
+}
+
 we_conv_steps we_conv_weight_steps(const we_conv *c) {
     const int64_t taps = c->w.taps, group = c->filters * c->channels * taps;
     if (c->turned)

@@ -23,6 +23,8 @@ bool we_conv_read(const we_call *call, we_conv *out);
 /* The same with weights and bias that may vary. A transposed convolution that steps by one is a convolution
  * by turned weights; it is read as such where they vary. */
 bool we_conv_read_varying(const we_call *call, we_conv *out);
+/* Are there groups of so few channels or filters that a product of each wastes most of its tiles? */
+bool we_conv_has_small_groups(const we_conv *c);
 /* Where weights of a group lie: from a filter, a channel, a tap to the next, from the first of each. */
 typedef struct we_conv_steps {
     int64_t group, filter, channel, tap, first;
