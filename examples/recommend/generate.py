@@ -251,26 +251,28 @@ def browse(session: Session, choose: Any) -> Iterator[Page]:
             return
 
 
-def stream(seed: int) -> Iterator[Event]:
-    """The events of one session whose pages are shown in the order of recall."""
+def stream(
+    seed: int, *, pages_shown: int = SESSION_PAGES, candidates: int = REQUEST_CARDS
+) -> Iterator[Event]:
+    """The events of one session whose pages are shown in the order of recall, or of its first pages."""
     catalogue = Catalogue()
     shopper = Shopper(catalogue, seed)
     session = shopper.session(0, START_MS)
     rng, seen = np.random.default_rng(seed), set[int]()
     yield feed_event(session, "page_enter", "page_enter", {})
     waiting: list[int] = []
-    for request in range(SESSION_PAGES // REQUEST_PAGES):
-        waiting = shopper.recall(rng, REQUEST_CARDS, seen)
-        seen.update(waiting)
-        yield candidates_event(session, f"r{request}", waiting)
-        for _ in range(REQUEST_PAGES):
-            shown, waiting = waiting[:PAGE_CARDS], waiting[PAGE_CARDS:]
-            yield from feed_events(session, shown)
-            for item in session.look(shown):
-                args = {"item_id": catalogue.cards[item]["item_id"]}
-                yield feed_event(session, "click", "card_clicked", args)
-                yield from session.visit(item)[0]
-            session.turn_page()
+    for page in range(pages_shown):
+        if page % REQUEST_PAGES == 0:
+            waiting = shopper.recall(rng, candidates, seen)
+            seen.update(waiting)
+            yield candidates_event(session, f"r{page}", waiting)
+        shown, waiting = waiting[:PAGE_CARDS], waiting[PAGE_CARDS:]
+        yield from feed_events(session, shown)
+        for item in session.look(shown):
+            args = {"item_id": catalogue.cards[item]["item_id"]}
+            yield feed_event(session, "click", "card_clicked", args)
+            yield from session.visit(item)[0]
+        session.turn_page()
     yield feed_event(session, "page_exit", "page_exit", {})
 
 
@@ -278,9 +280,18 @@ def main() -> None:
     """Print the note, as a comment, and the events."""
     parser = argparse.ArgumentParser(description="Write a synthetic session to standard output.")
     parser.add_argument("--seed", type=int, default=20)
+    parser.add_argument("--pages", type=int, default=SESSION_PAGES, help="how many are looked at")
+    parser.add_argument(
+        "--candidates", type=int, default=REQUEST_CARDS, help="how many the cloud sends at once, ten a page"
+    )
     options = parser.parse_args()
-    sys.stdout.write("# " + json.dumps({"note": NOTE, "seed": options.seed}) + "\n")
-    for event in stream(options.seed):
+    if not 1 <= options.pages <= SESSION_PAGES:
+        parser.error(f"--pages must be 1 to {SESSION_PAGES}")
+    if not PAGE_CARDS <= options.candidates <= REQUEST_CARDS:
+        parser.error(f"--candidates must be {PAGE_CARDS} to {REQUEST_CARDS}")
+    said = {"note": NOTE, "seed": options.seed, "pages": options.pages, "candidates": options.candidates}
+    sys.stdout.write("# " + json.dumps(said) + "\n")
+    for event in stream(options.seed, pages_shown=options.pages, candidates=options.candidates):
         sys.stdout.write(json.dumps(event, separators=(",", ":")) + "\n")
 
 

@@ -26,7 +26,7 @@ from walle_task.authoring import TaskFolder, read_folder, write_bundle
 from walle_task.testing import FakeHost, fake_host
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "recommend"
-SCRIPTS = ("borrowed", "build", "generate", "metrics", "dataset", "evaluate")
+SCRIPTS = ("borrowed", "build", "generate", "metrics", "dataset", "evaluate", "app", "train")
 #: Modules of the example that other examples have, too, under the same name.
 OWN = {*SCRIPTS, "behaviour", "item_page", "steps", "main", "item_page_view_generate"}
 
@@ -134,6 +134,14 @@ def test_a_shopper_is_the_same_each_time_and_not_another(shop: SimpleNamespace) 
     assert max(len(json.dumps(event)) for event in first) < EVENT_MAX_BYTES
 
 
+def test_the_recording_is_the_generators_and_says_what_it_is(shop: SimpleNamespace) -> None:
+    head, *kept = (EXAMPLE / "task" / "simulations" / "session.jsonl").read_text().splitlines()
+    said = json.loads(head.removeprefix("# "))
+    assert "SYNTHETIC" in said["note"]
+    events = shop.generate.stream(said["seed"], pages_shown=said["pages"], candidates=said["candidates"])
+    assert [json.loads(line) for line in kept] == list(events)
+
+
 def test_clicks_follow_the_chances_and_intents_drift(shop: SimpleNamespace, catalogue: Any) -> None:
     expected, clicks, spread, drifted = 0.0, 0, 0.0, 0
     everything = list(range(len(catalogue.kind)))
@@ -198,6 +206,23 @@ def test_a_history_holds_the_newest_hundred(shop: SimpleNamespace) -> None:
     packed = [(number, bytes(120) + np.float32(number).tobytes()) for number in range(130)]
     rows = np.frombuffer(behaviour.history(packed, 130), np.float32).reshape(behaviour.HISTORY, -1)
     assert rows[:, 30].tolist() == list(range(30, 130))
+
+
+def test_an_app_whose_device_says_nothing_shows_the_clouds_order(
+    shop: SimpleNamespace, catalogue: Any, rankers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shopper, none = shop.generate.Shopper(catalogue, 100_002), np.zeros(0)
+    log = shop.dataset.Log(none, np.zeros((0, 31), np.float32), none, none, none, none)
+    with shop.dataset.open_reader() as reader:
+        app = shop.app.App(Path("nowhere"), shopper, shop.evaluate.Known(log, reader), rankers)
+        monkeypatch.setattr(app, "_emit", lambda _: 0.0)
+        monkeypatch.setattr(app, "_hear", lambda _: None)
+        monkeypatch.setattr(shop.app, "SETTLE_S", 0.0)
+        app.shop(shopper.session(0, shop.generate.START_MS))
+    assert app.seen.pages == shop.generate.SESSION_PAGES
+    assert app.seen.expected == pytest.approx(app.seen.by_cloud)
+    assert app.seen.late >= shop.generate.SESSION_PAGES // shop.generate.REQUEST_PAGES
+    assert app.seen.agreed == app.seen.differed == 0
 
 
 # ---- The task ----------------------------------------------------------------------------------------------
@@ -314,6 +339,18 @@ def test_the_session_and_the_cloud_network_are_cut_where_they_fit(
     assert rankers.gru(past, items).shape == rankers.din(past, items).shape == (7,)
     each = [rankers.gru(past, items[place : place + 1])[0] for place in range(7)]
     assert rankers.gru(past, items) == pytest.approx(each, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_training_repeats_itself(shop: SimpleNamespace, catalogue: Any) -> None:
+    with shop.dataset.open_reader() as reader:
+        logs = [shop.dataset.live(catalogue, seed, reader) for seed in range(3)]
+    samples = shop.train.Samples(catalogue, logs, np.random.default_rng(1))
+    made = [shop.train.make_din() for _ in range(3)]
+    for model in made[:2]:
+        shop.train.fit(model, samples, lambda past: {"history": past}, epochs=1)
+    first, again, untrained = (model.SerializeToString() for model in made)
+    assert first == again != untrained
 
 
 @pytest.mark.slow
