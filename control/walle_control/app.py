@@ -8,12 +8,13 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import trio
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -72,8 +73,9 @@ from walle_control.gateway.nchan import relays
 from walle_control.gateway.stream import StreamRoutes
 from walle_control.gateway.tunnel import TunnelRoutes
 from walle_control.metrics import Metrics
-from walle_control.traces import Traces
+from walle_control.traces import Budget, Traces
 from walle_control.web.auth import Doors, anywhere
+from walle_control.web.correlation import Correlated
 from walle_control.web.describe import Raw, describe
 from walle_control.web.openapi import document
 from walle_control.web.problems import on_crash, on_http_error, on_walle_error
@@ -366,7 +368,9 @@ def create_app(
         control.metrics.watch(table)
     if control.traces is not None:
         control.traces.watch(table)
-    app = Starlette(routes=table, exception_handlers=_HANDLERS)
+    app = Starlette(
+        routes=table, exception_handlers=_HANDLERS, middleware=[Middleware(cast(Any, Correlated))]
+    )
     app.state.control = control
     app.state.body_timeout_s = config.server.body_timeout_s
     return app
@@ -431,6 +435,7 @@ def routes(control: Control) -> list[BaseRoute]:
         control.telemetry,
         control.config.stream,
         control.traces,
+        Budget(control.config.traces.max_per_s),
     )
     get, post = ["GET"], ["POST"]
     return [

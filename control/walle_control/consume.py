@@ -191,7 +191,7 @@ class HttpSource:
         query = {name: text for name, text in asked.items() if text}
         answer = await self._get("features", {**query, "after": after, "limit": limit, "wait_s": _WAIT_S})
         try:
-            return [Feature(**row) for row in answer["features"]]
+            return [Feature(**{name: row[name] for name in _COLUMNS}) for row in answer["features"]]
         except (KeyError, TypeError) as error:
             raise RemoteProtocolError(f"the features are not as expected: {error}") from None
 

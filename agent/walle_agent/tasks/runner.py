@@ -44,7 +44,7 @@ from walle_shared.protocol.messages import NO_RELEASE, ErrorClass, Report
 from walle_shared.protocol.tunnel import Record
 from walle_shared.schema import EventSchema
 from walle_shared.targeting.policy import TaskKey
-from walle_shared.tracing import RUN_MS, TRACEPARENT, maybe_new_trace
+from walle_shared.tracing import RUN_MS, TRACEPARENT, current_trace, enter_trace, new_trace
 from walle_task.preparing import Stage, plain_rows
 from walle_task.streams import Row
 
@@ -251,6 +251,7 @@ class TaskRunner:
         Raises:
             StorageError: the state or the reports cannot be written.
         """
+        enter_trace(new_trace(self._config.trace_share))
         task = self._registry.get(firing.task)
         if task is None:
             self._stats = replace(self._stats, dismissed=self._stats.dismissed + 1)
@@ -334,9 +335,9 @@ class TaskRunner:
         return _Outcome(result, kept, "none")
 
     def _traced(self, uploads: tuple[Record, ...], wall_s: float) -> tuple[Record, ...]:
-        """The records of a run with its trace, if it is one of those that have one."""
-        trace = maybe_new_trace(self._config.trace_share)
-        if trace is None:
+        """The records of a run with its trace, if it is one of those that are followed."""
+        trace = current_trace()
+        if trace is None or not trace.sampled:
             return uploads
         extra = {TRACEPARENT: str(trace), RUN_MS: round(wall_s * 1e3)}
         return tuple(replace(record, extra=extra) for record in uploads)

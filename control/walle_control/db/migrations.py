@@ -365,4 +365,8 @@ MIGRATIONS: Sequence[Migration] = (
     ALTER TABLE console_session ADD COLUMN sealed TEXT NOT NULL DEFAULT '';
     ALTER TABLE console_session ADD COLUMN renewing_ms INTEGER NOT NULL DEFAULT 0;
     """,
+    # The trace of the run that made a feature, if it was followed.
+    """
+    ALTER TABLE feature ADD COLUMN trace_id TEXT NOT NULL DEFAULT '';
+    """,
 )

@@ -2,21 +2,23 @@
 
 Frames are decoded as they arrive and committed in groups: what came while the last group was on its way to
 the disk goes together. An acknowledgement is sent only once every sink has the group. While a sink is late,
-the device is told so, and to send less.
+the device is told so, and to send less. What is logged of a connection has the trace that its device gave it;
+a line tells of each record whose run is followed, and has the trace of that run.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from walle_control.config import StreamConfig
+from walle_control.config import StreamConfig, TracesConfig
 from walle_control.features.devices.service import DevicesService
 from walle_control.features.telemetry.service import TelemetryService
 from walle_control.gateway.hub import EpochHub, Seats
-from walle_control.traces import Traces
+from walle_control.traces import Budget, Traces
 from walle_control.web.auth import bearer
 from walle_control.web.problems import problem_response, status_of
 from walle_shared.errors import LimitExceeded, ProtocolError, RemoteProtocolError, WalleError
@@ -68,6 +70,7 @@ class TunnelRoutes:
         telemetry: TelemetryService,
         config: StreamConfig,
         traces: Traces | None = None,
+        told: Budget | None = None,
     ) -> None:
         self._hub = hub
         self._seats = seats
@@ -75,6 +78,7 @@ class TunnelRoutes:
         self._telemetry = telemetry
         self._config = config
         self._traces = traces
+        self._told = told or Budget(TracesConfig().max_per_s)
 
     async def tunnel(self, websocket: WebSocket) -> None:
         """``WS tunnel``: refuse with an HTTP problem, or accept and converse."""
@@ -141,11 +145,23 @@ class TunnelRoutes:
                 raise RemoteProtocolError(f"device {device_id} was revoked by an operator")
             ledger = await self._telemetry.record_tunnel(device_id, hello.incarnation, group)
             committed_ns = time.time_ns()
+            self._tell_of_followed(device_id, group)
             await self._wait_sinks(websocket, hello)
             if self._traces is not None:
                 self._traces.rows_kept(device_id, group, received_ns, committed_ns, time.time_ns())
             for frame in ack_frames(ledger, group):
                 await websocket.send_bytes(frame)
+
+    def _tell_of_followed(self, device_id: DeviceId, items: Sequence[Item]) -> None:
+        for item in items:
+            if not isinstance(item, RecordReceived):
+                continue
+            record, trace = item.record, item.record.trace
+            if trace is not None and self._told.take():
+                _log.info(
+                    "record_kept", device=device_id, scenario=record.scenario, task=record.task,
+                    feature=record.name, trace_id=trace.trace_id, span_id=trace.span_id,
+                )  # fmt: skip
 
     async def _wait_sinks(self, websocket: WebSocket, hello: HelloReceived) -> None:
         """Wait until every sink has what the journal has; tell the device if that takes long."""

@@ -130,11 +130,12 @@ def insert_feature(
     db: Connection, device_id: DeviceId, origin: str, record: Record, fields: bytes, now_ms: int
 ) -> None:
     """Add a feature to the journal; ``fields`` are the record's as JSON."""
+    trace = record.trace
     db.execute(
         "INSERT INTO feature (device_id, origin, scenario, task, version, release_id, name, at_ms,"
-        " received_ms, fields) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " received_ms, fields, trace_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (device_id, origin, record.scenario, record.task, record.version, record.release_id, record.name,
-         record.at_ms, now_ms, fields.decode()),
+         record.at_ms, now_ms, fields.decode(), trace.trace_id if trace is not None else ""),
     )  # fmt: skip
 
 
