@@ -47,6 +47,7 @@ from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.routes import ReleaseRoutes
 from walle_control.features.releases.service import ReleasesService
 from walle_control.features.releases.types import ACTIONS
+from walle_control.features.releases.verdicts import Verdicts
 from walle_control.features.repositories.routes import RepositoryRoutes
 from walle_control.features.repositories.service import RepositoriesService
 from walle_control.features.rollouts.book import TrialBook
@@ -58,6 +59,7 @@ from walle_control.features.tasks.simulation import simulate_with_agent
 from walle_control.features.tasks.types import ImportRequest, ModelConverter, Simulate
 from walle_control.features.telemetry import read_model as telemetry_read_model
 from walle_control.features.telemetry.arrivals import Arrivals
+from walle_control.features.telemetry.ingest import IngestService, Refusals
 from walle_control.features.telemetry.routes import TelemetryRoutes
 from walle_control.features.telemetry.service import TelemetryService
 from walle_control.features.telemetry.sinks.configured import configured_sinks
@@ -142,6 +144,8 @@ class Control:
     repositories: RepositoriesService
     exclusive: ExclusiveService
     telemetry: TelemetryService
+    ingest: IngestService
+    refusals: Refusals
     audiences: AudiencesService
     permits: PermitsService
     audit: AuditService
@@ -302,6 +306,9 @@ def create_control(
 
     tasks = TasksService(store, clock, config, trust_book, trust.publish, convert, simulate)
     arrivals = Arrivals()
+    streams = Seats("push streams", config.stream.max_streams)
+    tunnels = Seats("tunnels", config.stream.max_tunnels)
+    refusals = Refusals(clock)
     provider = Provider(config.oidc, clock) if config.oidc.issuer else None
     sinks = Sinks(
         configured_sinks(config, tasks.upload_fields),
@@ -310,12 +317,13 @@ def create_control(
         clock,
         keep_s=config.sinks.journal_keep_s,
     )
+    telemetry = TelemetryService(database, clock, on_reports, arrivals, sinks)
     return Control(
         config=config,
         store=store,
         hub=hub,
-        streams=Seats("push streams", config.stream.max_streams),
-        tunnels=Seats("tunnels", config.stream.max_tunnels),
+        streams=streams,
+        tunnels=tunnels,
         people=PeopleService(database, clock, provider),
         devices=DevicesService(
             database, clock, config.devices, store.credential_key, trust_book.trusted_root
@@ -325,7 +333,9 @@ def create_control(
         rollouts=rollouts,
         exclusive=ExclusiveService(store, clock, config.exclusive, trust_book),
         repositories=RepositoriesService(store, clock, config, partial(_import_tag, tasks)),
-        telemetry=TelemetryService(database, clock, on_reports, arrivals, sinks),
+        telemetry=telemetry,
+        ingest=IngestService(database, clock, telemetry, refusals, lambda: (tunnels.taken, streams.taken)),
+        refusals=refusals,
         audiences=AudiencesService(database, store.files, clock, releases),
         permits=PermitsService(database, clock),
         audit=AuditService(database),
@@ -418,11 +428,11 @@ def routes(control: Control) -> list[BaseRoute]:
     static = StaticRoutes(control.store.files, control.config.server.accel_prefix)
     devices = DeviceRoutes(control.devices)
     tasks = TaskRoutes(control.tasks)
-    releases = ReleaseRoutes(control.releases)
+    releases = ReleaseRoutes(control.releases, Verdicts(control.releases, control.console.soon))
     repositories = RepositoryRoutes(control.repositories)
     audiences = AudienceRoutes(control.audiences)
     exclusive = ExclusiveRoutes(control.exclusive, control.config.exclusive.accel_prefix)
-    telemetry = TelemetryRoutes(control.telemetry)
+    telemetry = TelemetryRoutes(control.telemetry, control.ingest)
     audit = AuditRoutes(control.audit)
     people = PeopleRoutes(control.people)
     webhooks = WebhookRoutes(control.webhooks)
@@ -436,6 +446,7 @@ def routes(control: Control) -> list[BaseRoute]:
         control.config.stream,
         control.traces,
         Budget(control.config.traces.max_per_s),
+        control.refusals,
     )
     get, post = ["GET"], ["POST"]
     return [
@@ -580,6 +591,7 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{ADMIN_API}/trust", admin("audit:read", trust.show), methods=get),
         Route(f"{ADMIN_API}/audit", admin("audit:read", audit.page), methods=get),
         Route(f"{ADMIN_API}/features", admin("data:read", telemetry.features, anywhere), methods=get),
+        Route(f"{ADMIN_API}/ingest", admin("data:read", telemetry.ingest), methods=get),
         Route(f"{ADMIN_API}/sinks", admin("data:read", telemetry.sinks, anywhere), methods=get),
         Route(f"{ADMIN_API}/reports", admin("releases:read", telemetry.reports, anywhere), methods=get),
         Route(f"{ADMIN_API}/webhooks", admin("webhooks:read", webhooks.list, anywhere), methods=get),

@@ -181,6 +181,26 @@ SINKS: tuple[Column, ...] = (
     ("error", lambda s: s["error"] or "-"),
 )
 
+LATE: tuple[Column, ...] = (
+    ("device", lambda d: d["device_id"]),
+    ("rows", lambda d: d["rows"]),
+    ("longest on the way (s)", lambda d: f"{d['longest_ms'] / 1000:.0f}"),
+    ("last (UTC)", lambda d: moment(d["last_ms"])),
+)
+
+LOSSY: tuple[Column, ...] = (
+    ("device", lambda d: d["device_id"]),
+    ("lost", lambda d: d["lost"]),
+    ("last (UTC)", lambda d: moment(d["last_ms"])),
+)
+
+REFUSALS: tuple[Column, ...] = (
+    ("when (UTC)", lambda r: moment(r["at_ms"])),
+    ("device", lambda r: r["device_id"] or "unknown"),
+    ("code", lambda r: r["code"]),
+    ("why", lambda r: r["error"]),
+)
+
 HOLDOUTS: tuple[Column, ...] = (
     ("holdout", lambda h: h["name"]),
     ("percent", lambda h: f"{h['share'] / 1e7:g}"),

@@ -137,6 +137,7 @@ NAVIGATION: Final = (
     NavItem("Releases", "/releases", "releases:read"),
     NavItem("Tasks", "/tasks", "tasks:read"),
     NavItem("Devices", "/devices", "devices:read", everywhere=True),
+    NavItem("Ingest", "/ingest", "data:read", everywhere=True),
     NavItem("Repositories", "/repositories", "tasks:read"),
     NavItem("Access", "/access", "status:read"),
     NavItem("Audit", "/audit", "audit:read", everywhere=True),
@@ -260,6 +261,7 @@ class Frame:
                 "csrf": session.csrf if session else "",
                 "now_ms": self._clock.wall_ms(),
                 "live": False,
+                "live_of": "",
                 **page.facts,
             }
         )

@@ -369,4 +369,8 @@ MIGRATIONS: Sequence[Migration] = (
     """
     ALTER TABLE feature ADD COLUMN trace_id TEXT NOT NULL DEFAULT '';
     """,
+    # Which devices gave up records, without a look at all of them.
+    """
+    CREATE INDEX tunnel_ledger_lossy ON tunnel_ledger (lost) WHERE lost > 0;
+    """,
 )

@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from walle_control.config import StreamConfig, TracesConfig
 from walle_control.features.devices.service import DevicesService
+from walle_control.features.telemetry.ingest import Refusals
 from walle_control.features.telemetry.service import TelemetryService
 from walle_control.gateway.hub import EpochHub, Seats
 from walle_control.traces import Budget, Traces
@@ -71,6 +72,7 @@ class TunnelRoutes:
         config: StreamConfig,
         traces: Traces | None = None,
         told: Budget | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self._hub = hub
         self._seats = seats
@@ -79,9 +81,11 @@ class TunnelRoutes:
         self._config = config
         self._traces = traces
         self._told = told or Budget(TracesConfig().max_per_s)
+        self._refusals = refusals
 
     async def tunnel(self, websocket: WebSocket) -> None:
         """``WS tunnel``: refuse with an HTTP problem, or accept and converse."""
+        device_id = DeviceId("")
         try:
             device_id = self._devices.check_credential(bearer(websocket.headers))
             with self._seats.take():
@@ -89,8 +93,13 @@ class TunnelRoutes:
                 await websocket.accept()
                 await self._converse(websocket, device_id)
         except WalleError as error:
+            self._refused(device_id, error)
             problem = Problem(error.code, error.message, status_of(error), error.retryable)
             await websocket.send_denial_response(problem_response(problem))
+
+    def _refused(self, device_id: DeviceId, error: WalleError) -> None:
+        if self._refusals is not None:
+            self._refusals.add(device_id, error)
 
     async def _converse(self, websocket: WebSocket, device_id: DeviceId) -> None:
         closing: tuple[int, str] | None = (_GOING_AWAY, "goodbye")
@@ -104,6 +113,7 @@ class TunnelRoutes:
             error = _first(group)
             if closing is not None:
                 closing = _close_code(error), error.message
+            self._refused(device_id, error)
             _log.warning("tunnel_closed_on_error", device=device_id, code=error.code, error=error.message)
         if closing is not None:
             await websocket.close(closing[0], closing[1].encode()[:_REASON_MAX_BYTES].decode(errors="ignore"))

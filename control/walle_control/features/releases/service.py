@@ -138,7 +138,7 @@ class ReleasesService:
         release_id = await self._database.write(lambda db: self._create(db, wish, plan, guard, actor))
         await self._publish()
         _log.info("release_created", release=release_id, task=wish.task, version=wish.version, actor=actor)
-        return await self.show(release_id)
+        return await self.show(release_id, judged=False)
 
     async def act(
         self,
@@ -161,7 +161,7 @@ class ReleasesService:
         _log.info(
             "release_changed", release=release_id, action=action, actor=actor, reason=reason, epoch=epoch
         )
-        return await self.show(release_id)
+        return await self.show(release_id, judged=False)
 
     async def decide(
         self, release_id: ReleaseId, decision: approvals.Decision, actor: str, reason: str
@@ -177,7 +177,7 @@ class ReleasesService:
         await self._database.write(lambda db: self._decide(db, release_id, decision, actor, reason))
         await self._publish()
         _log.warning("release_decided", release=release_id, decision=decision, actor=actor, reason=reason)
-        return await self.show(release_id)
+        return await self.show(release_id, judged=False)
 
     async def waiting(self) -> ApprovalList:
         """All requests that wait for a decision."""
@@ -228,9 +228,9 @@ class ReleasesService:
 
         return await self._database.read(judge)
 
-    async def list(self) -> ReleaseList:
+    async def list(self, *, judged: bool = True) -> ReleaseList:
         """All releases, newest first."""
-        return await self._summarize(store.list_releases)
+        return await self._summarize(store.list_releases, judged=judged)
 
     async def page(
         self,

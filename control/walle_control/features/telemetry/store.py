@@ -144,6 +144,21 @@ def journal_head(db: Connection) -> int:
     return total(db, "feature")
 
 
+def arrived_by_minute(
+    db: Connection, after: int, last_id: int, since_ms: int, octets: str
+) -> list[tuple[int, int, int]]:
+    """How many rows, with how many bytes of fields, came in each minute (since 1970) after a time.
+
+    Only rows after one id up to another count. ``octets`` is the database's word for the bytes of a text.
+    """
+    rows = db.execute(
+        f"SELECT received_ms / 60000 AS minute, count(*) AS n, sum({octets.format('fields')}) AS size_bytes"
+        " FROM feature WHERE id > ? AND id <= ? AND received_ms >= ? GROUP BY minute",
+        (after, last_id, since_ms),
+    )
+    return [(row["minute"], row["n"], int(row["size_bytes"])) for row in rows]
+
+
 def read_journal(db: Connection, after: int, last_id: int, rows_max: int, bytes_max: float) -> Sequence[Row]:
     """Rows after one id up to another, in order, within the limits but at least one."""
     rows: list[Row] = []

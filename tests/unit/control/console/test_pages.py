@@ -13,8 +13,11 @@ from walle_control.console.releases import plan_line, stage_times, timeline
 from walle_control.features.releases.types import ApprovalRule, CreateRelease, StageWish
 from walle_control.features.rollouts.guard import RolloutPlan, RolloutStage
 from walle_control.features.telemetry.types import ReportQuery
+from walle_shared.errors import RemoteProtocolError
 from walle_shared.ids import DeviceId
 from walle_shared.protocol.messages import Report, ReportBatch
+from walle_shared.protocol.tunnel import Record, TunnelClass
+from walle_shared.protocol.tunnel_receiver import RecordReceived, TombstoneReceived
 from walle_shared.targeting import SHARE_ONE
 
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'{{ 7*7 }}"
@@ -105,7 +108,7 @@ async def world(control, release, enrol):
 PAGES = [
     "/", "/releases", "/releases?show=ended", "/releases/new", "/releases/{release}", "/tasks",
     "/tasks/demo/greeter", "/tasks/demo/greeter/1.0.0", "/devices", "/devices/{device}", "/repositories",
-    "/access", "/audit", "/nothing",
+    "/ingest", "/access", "/audit", "/nothing",
 ]  # fmt: skip
 
 
@@ -121,7 +124,7 @@ async def test_every_page_is_sound_and_free_of_what_the_policy_forbids(boss, wor
 
 
 async def test_pages_without_anything_are_sound_too(boss):
-    for path in ("/", "/releases", "/releases/new", "/tasks", "/devices", "/repositories"):
+    for path in ("/", "/releases", "/releases/new", "/tasks", "/devices", "/ingest", "/repositories"):
         answer = await boss.get(path)
         assert answer.status_code == 200
         check_page(answer.text)
@@ -287,6 +290,28 @@ async def test_a_version_shows_its_files_and_simulates_again(boss, control, impo
     assert "not what was expected" in text
     assert "Release this version" not in text
     assert (await boss.get("/tasks/demo/greeter/9.9.9")).status_code == 404
+
+
+async def test_ingest_shows_what_comes_in_and_what_does_not(boss, control, clock, signed_in):
+    def received(seq: int, way_ms: int) -> RecordReceived:
+        record = Record("demo", "greeter", "1.0.0", "r1", "seen", clock.wall_ms() - way_ms, {"n": 1})
+        return RecordReceived(TunnelClass.BATCH, seq, record)
+
+    await control.telemetry.record_tunnel(DeviceId("d1"), "inc", [received(n, 90_000) for n in range(1, 11)])
+    await control.telemetry.record_tunnel(DeviceId("d2"), "inc", [TombstoneReceived(TunnelClass.BATCH, 1, 9)])
+    control.refusals.add(HOSTILE, RemoteProtocolError(HOSTILE))
+    clock.advance(60)
+    text = (await boss.get("/ingest")).text
+    check_page(text)
+    assert "<script>alert" not in text
+    assert 'data-live="/console/live?of=features"' in text
+    for word in ("10, 70 B", ">1 min<", "d1", "protocol_remote <b>1</b>", ">9</td>", ">working<"):
+        assert word in text, word
+    assert "<dt>Features a minute</dt><dd>2</dd>" in text
+    assert (await (await signed_in("eve", "operator")).get("/ingest")).status_code == 200
+    shop = await signed_in("sam", "admin", "shop")
+    assert (await shop.get("/ingest")).status_code == 403
+    assert "/console/ingest" not in (await shop.get("/")).text
 
 
 async def test_a_token_is_made_shown_once_and_revoked(boss, control):
