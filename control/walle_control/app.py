@@ -50,6 +50,7 @@ from walle_control.features.releases.types import ACTIONS
 from walle_control.features.releases.verdicts import Verdicts
 from walle_control.features.repositories.routes import RepositoryRoutes
 from walle_control.features.repositories.service import RepositoriesService
+from walle_control.features.repositories.types import TaskHistory
 from walle_control.features.rollouts.book import TrialBook
 from walle_control.features.rollouts.service import RolloutsService
 from walle_control.features.tasks import read_model as tasks_read_model
@@ -205,6 +206,19 @@ class Control:
             "report": poke,
             "trust": self.trust.follow,
         }
+
+    async def task_history(self, scenario: str, task: str, version: str, base: str = "") -> TaskHistory:
+        """The commits that led to a version from another, by default the one imported before it.
+
+        Raises:
+            NotFound: one of them was not imported.
+        """
+        newest = (await self.tasks.show(scenario, task, version)).version
+        name = await self.tasks.base_of(scenario, task, version, base)
+        before = (await self.tasks.show(scenario, task, name)).version if name else None
+        return await self.repositories.history(
+            scenario, task, (version, newest.source), (name, before.source if before else "")
+        )
 
     async def say_goodbye(self) -> None:
         """End the long conversations politely. Blocks: until the last has ended; bound it."""
@@ -427,7 +441,7 @@ def routes(control: Control) -> list[BaseRoute]:
     admin, device = doors.admin, doors.device
     static = StaticRoutes(control.store.files, control.config.server.accel_prefix)
     devices = DeviceRoutes(control.devices)
-    tasks = TaskRoutes(control.tasks)
+    tasks = TaskRoutes(control.tasks, control.task_history)
     releases = ReleaseRoutes(control.releases, Verdicts(control.releases, control.console.soon))
     repositories = RepositoryRoutes(control.repositories)
     audiences = AudienceRoutes(control.audiences)
@@ -479,6 +493,14 @@ def routes(control: Control) -> list[BaseRoute]:
             f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}",
             admin("tasks:read", tasks.show),
             methods=get,
+        ),
+        *(
+            Route(
+                f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}/{endpoint.__name__}",
+                admin("tasks:read", endpoint),
+                methods=get,
+            )
+            for endpoint in (tasks.compare, tasks.history, tasks.approval)
         ),
         Route(
             f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}/simulation",

@@ -369,8 +369,9 @@ MIGRATIONS: Sequence[Migration] = (
     """
     ALTER TABLE feature ADD COLUMN trace_id TEXT NOT NULL DEFAULT '';
     """,
-    # Which devices gave up records, without a look at all of them.
+    # Which devices gave up records, and what was done to one thing, without a look at all of them.
     """
     CREATE INDEX tunnel_ledger_lossy ON tunnel_ledger (lost) WHERE lost > 0;
+    CREATE INDEX audit_by_subject ON audit (subject, seq);
     """,
 )

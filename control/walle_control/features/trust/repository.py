@@ -32,7 +32,14 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
-from walle_control.features.trust.types import ApprovedBundle, Lifetimes, Missing, RoleKey, RoleStatus
+from walle_control.features.trust.types import (
+    ApprovedBundle,
+    BundleApproval,
+    Lifetimes,
+    Missing,
+    RoleKey,
+    RoleStatus,
+)
 from walle_shared.errors import ConfigError, NotFound
 from walle_shared.ids import KeyId, Sha256
 from walle_shared.protocol.messages import FileRef
@@ -222,6 +229,28 @@ class Repository:
         return tuple(
             ApprovedBundle(path, _ref(target), mark_in(target.custom))
             for path, target in sorted(self._bundles(in_force=True).items())
+        )
+
+    def approval_of(self, path: str, ref: FileRef) -> BundleApproval | None:
+        """How what is in force approves a bundle with this manifest, if it does."""
+        if not self.is_approved(path, ref):
+            return None
+        role = next(
+            name
+            for name in self._delegations(in_force=True)
+            if is_bundles(name) and path in self._current(name).signed.targets
+        )
+        metadata = self._current(role)
+        verified = self._delegator(role, in_force=True).get_verification_result(
+            role, metadata.signed_bytes, metadata.signatures
+        )
+        return BundleApproval(
+            role,
+            metadata.signed.version,
+            round(metadata.signed.expires.timestamp() * 1000),
+            tuple(map(KeyId, sorted(verified.signed))),
+            verified.threshold,
+            mark_in(metadata.signed.targets[path].custom),
         )
 
     def missing(self) -> tuple[Missing, ...]:
