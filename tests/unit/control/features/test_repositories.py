@@ -125,9 +125,7 @@ async def test_a_mirror_tells_how_a_version_came_about(control: Control, repo, g
 
     first = version(1, [], "greeter/1.0.0")
     second = version(2, [first])
-    same = repo.tag(
-        "", "greeter", {**good_files, "main.py": b"V = 2\n\ndef run():\n    return V\n"}, parents=[second]
-    )
+    same = version(2, [second])
     other = version(9, [first])
     merged = version(4, [same, other], "greeter/1.1.0")
     repo.repo.references.create("refs/heads/main", merged)
