@@ -155,7 +155,9 @@ def _listen(config: ServerConfig, descriptor: int | None) -> tuple[socket.socket
         listener = socket.socket(fileno=descriptor)
         where = listener.getsockname()
     except OSError as error:
-        raise ConfigError(f"--fd {descriptor}: is no open socket: {error}") from None
+        raise ConfigError(
+            f"--fd {descriptor}: is no open socket ({error}): give one that a parent has bound"
+        ) from None
     if listener.family not in (socket.AF_INET, socket.AF_INET6):
         return listener, config.public_url
     host = f"[{where[0]}]" if listener.family == socket.AF_INET6 else where[0]
@@ -197,7 +199,7 @@ def _first_free(listen: str) -> tuple[socket.socket, str]:
             listener.close()
             continue
         return listener, url
-    raise ConfigError(f"metrics.listen: no port of {listen} is free")
+    raise ConfigError(f"metrics.listen: no port of {listen} is free: name others, or stop what holds them")
 
 
 def bind(config: ServerConfig) -> tuple[socket.socket, str]:

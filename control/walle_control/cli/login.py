@@ -96,4 +96,4 @@ def by_device_code(ways: Any) -> Login:
                     every_s += 5.0
                 case refusal:
                     raise NotAllowed(f"{ways['issuer']}: {answer.get('error_description') or refusal}")
-    raise PeerTimeout("nobody logged in before the code lapsed")
+    raise PeerTimeout("nobody logged in before the code lapsed: run 'walle-control login' again")

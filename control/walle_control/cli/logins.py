@@ -94,7 +94,7 @@ def revoke(login: Login) -> bool:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ConnectionLost(f"{how.revocation_endpoint}: {error or type(error).__name__}") from None
     if answer.status_code != 200:
-        raise NotAllowed(f"{how.revocation_endpoint} answered {answer.status_code}")
+        raise NotAllowed(f"{how.revocation_endpoint} answered {answer.status_code}: end the login there")
     return True
 
 

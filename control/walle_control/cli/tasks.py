@@ -233,7 +233,7 @@ def task_approval(arguments: argparse.Namespace) -> int:
 
     def text() -> None:
         if approval is None:
-            print("no list in force approves it: 'walle-control trust status' says whose signatures wait")
+            print("no list in force approves it: 'walle-control trust show' says whose signatures wait")
         else:
             show.print_facts(
                 {

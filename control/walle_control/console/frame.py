@@ -315,7 +315,10 @@ def check_same_site(request: Request) -> None:
     else:
         is_ours = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
     if not is_ours:
-        raise NotAllowed("this form was sent by another site's page, and does nothing", code="cross_site")
+        raise NotAllowed(
+            "this form was sent by another site's page, and does nothing: use the console's own",
+            code="cross_site",
+        )
 
 
 def check_word(form: Form, session: Session) -> None:

@@ -68,7 +68,7 @@ class TaskViews:
             if (found.scenario, found.task) == (scenario, task)
         ]
         if not versions:
-            raise NotFound(f"no version of task {scenario}/{task} was imported")
+            raise NotFound(f"no version of task {scenario}/{task} was imported; see the list of tasks")
         facts = {
             "scenario": scenario,
             "task": task,

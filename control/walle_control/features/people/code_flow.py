@@ -116,9 +116,11 @@ class CodeFlow:
             TransportError: the provider is away.
         """
         if not hmac.compare_digest(answer.get("state", "").encode(), attempt.state.encode()):
-            raise Unauthenticated("this login was not begun in this browser, or another was begun since")
+            raise Unauthenticated(
+                "this login was not begun in this browser, or another was begun since: begin again"
+            )
         if answer.get("iss", self.issuer) != self.issuer:
-            raise Unauthenticated("this login was answered by another provider than was asked")
+            raise Unauthenticated("this login was answered by another provider than was asked: begin again")
         if "error" in answer:
             raise NotAllowed(_refusal(self.issuer, answer))
         login = await self._redeem(
@@ -188,7 +190,7 @@ def _read_secret(path: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"oidc.client_secret_file {path}: cannot be read: {error}") from None
     if not secret:
-        raise ConfigError(f"oidc.client_secret_file {path} is empty")
+        raise ConfigError(f"oidc.client_secret_file {path} is empty: write the client's secret into it")
     return secret
 
 

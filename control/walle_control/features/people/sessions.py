@@ -237,11 +237,13 @@ class SessionsService:
                 raise
             except NotAllowed as error:
                 await self._database.write(lambda db: store.delete_session(db, hashed))
-                raise Unauthenticated(f"your login is over: {error.message}") from None
+                raise Unauthenticated(f"your login is over ({error.message}): sign in again") from None
             who = login.identity
             if who.name != person:
                 await self._database.write(lambda db: store.delete_session(db, hashed))
-                raise Unauthenticated("your login is over: the provider renewed somebody else's")
+                raise Unauthenticated(
+                    "your login is over, since the provider renewed somebody else's: sign in again"
+                )
             await self._database.write(lambda db: _keep_renewed(db, hashed, who, login.refresh_token, key))
 
     async def _wait_renewed(self, hashed: str, now_ms: int) -> None:

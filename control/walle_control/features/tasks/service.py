@@ -139,7 +139,9 @@ class TasksService:
         """
         row = await self._data.database.read(lambda db: store.find_version(db, scenario, task, version))
         if row is None:
-            raise NotFound(f"version {version} of task {scenario}/{task} was not imported")
+            raise NotFound(
+                f"version {version} of task {scenario}/{task} was not imported; see 'walle-control task list'"
+            )
         manifest = await trio.to_thread.run_sync(self._manifest, row)
         return VersionDetail(row, manifest.definition, manifest.files)
 
@@ -386,7 +388,8 @@ def _note_simulation(db: Connection, simulation: Simulation, mark: SimulationMar
 def _check_scenario(place: Source, scenario: str) -> None:
     if place.scenario and scenario != place.scenario:
         raise NotAllowed(
-            f"the repository holds tasks of scenario {place.scenario}, and this task says {scenario}"
+            f"the repository holds tasks of scenario {place.scenario}, and this task says {scenario}:"
+            " correct task.toml, or add a repository of that scenario"
         )
 
 

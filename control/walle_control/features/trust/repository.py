@@ -134,7 +134,7 @@ class Repository:
             NotFound: it is not approved.
         """
         if path not in self._bundles():
-            raise NotFound(f"{path} is not among the targets")
+            raise NotFound(f"{path} is not among the targets; see 'walle-control trust show'")
         self._stage(bin_of(path, self.digits), lambda listed: listed.targets.pop(path))
 
     def rotate(self, role: str, keys: Sequence[VerifyKey], threshold: int) -> None:
@@ -146,7 +146,9 @@ class Repository:
         if role not in ROLES:
             raise ConfigError(f"no role {role!r}: choose from {', '.join(ROLES)}")
         if not 1 <= threshold <= len({key.keyid for key in keys}):
-            raise ConfigError(f"a threshold of {threshold} cannot be met by {len(keys)} keys")
+            raise ConfigError(
+                f"a threshold of {threshold} cannot be met by {len(keys)} keys: name more, or lower it"
+            )
         delegator = ROOT if role in TOP_LEVEL else TARGETS
         self._stage(delegator, lambda signed: _give_keys(signed, {role: (keys, threshold)}))
 
@@ -184,7 +186,10 @@ class Repository:
                 ours.signatures.update(theirs.signatures)
                 self.staged[role] = ours.to_bytes()
                 return
-        raise NotFound("this metadata is not staged here: it was changed since, or is in force already")
+        raise NotFound(
+            "this metadata is not staged here: it was changed since, or is in force already; see"
+            " 'walle-control trust show'"
+        )
 
     def commit(self) -> bool:
         """Put in force what is staged and complete, with a new snapshot and timestamp; is that all of it?"""
@@ -430,7 +435,10 @@ def read_metadata(data: bytes) -> Metadata[Any]:
     try:
         return Metadata.from_bytes(data)
     except Exception as error:  # noqa: BLE001  # a file given on a command line: whatever is wrong with it
-        raise ConfigError(f"not a metadata file of the trust roles: {error}") from None
+        raise ConfigError(
+            f"not a metadata file of the trust roles ({error}): give one that 'walle-control trust export'"
+            " wrote"
+        ) from None
 
 
 def describe(signed: Any) -> str:
@@ -476,7 +484,10 @@ def _names(delegator: Root | Targets) -> list[str]:
 
 def _roles(targets: Targets) -> dict[str, DelegatedRole]:
     if targets.delegations is None or targets.delegations.roles is None:
-        raise ConfigError("the targets metadata delegates nothing: it was not made by this program")
+        raise ConfigError(
+            "the targets metadata delegates nothing: it was not made by this program: restore it from a"
+            " backup"
+        )
     return targets.delegations.roles
 
 
