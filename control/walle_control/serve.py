@@ -67,7 +67,8 @@ def run(config: ControlConfig, descriptor: int | None = None, *, supervised: boo
     """
     store = Store.open(Path(config.server.data_dir), config.database.url)
     try:
-        trio.run(_serve, config, store, descriptor, supervised)
+        with unwrapped_errors():  # the monitoring's port is looked for beside the requests
+            trio.run(_serve, config, store, descriptor, supervised)
     finally:
         if not supervised:
             store.home.address.unlink(missing_ok=True)
