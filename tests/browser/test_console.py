@@ -56,8 +56,8 @@ def paths_of(control: LiveControl) -> list[str]:
     version = f"/tasks/{SCENARIO}/greeter"
     return [
         "/", "/releases", "/releases/new", f"/releases/{release}", "/tasks", version, f"{version}/2.0.0",
-        f"{version}/3.0.0?base=1.0.0", "/ingest", "/devices", f"/devices/{device}", "/repositories", "/access",
-        "/audit", "/nothing",
+        f"{version}/3.0.0?base=1.0.0", "/ingest", "/devices", f"/devices/{device}", "/repositories",
+        "/access", "/audit", "/nothing",
     ]  # fmt: skip
 
 
