@@ -200,7 +200,16 @@ def screenshots(session: nox.Session) -> None:
     """Draw the pictures of the console in the guide anew."""
     _need_playwright(session)
     session.env["WALLE_SCREENSHOTS"] = str(ROOT / "docs" / "guide" / "console")
-    _pytest(session, "tests/browser", "-m", "browser", "-p", "no:randomly", "-k", "goes_back or accessible")
+    _pytest(
+        session,
+        "tests/browser",
+        "-m",
+        "browser",
+        "-p",
+        "no:randomly",
+        "-k",
+        "goes_back or accessible or coming_in",
+    )
 
 
 @nox.session

@@ -212,10 +212,15 @@ def _check_declared(task: TaskFolder, host: FakeHost) -> None:
         if name not in declared:
             raise NotAllowed(f"{name!r} is not declared: add [{section}.{name}] to task.toml")
         if strangers := sorted(fields.keys() - declared[name].keys()):
-            raise NotAllowed(f"{name}.{strangers[0]} is not declared in [{section}.{name}] of task.toml")
+            raise NotAllowed(
+                f"{name}.{strangers[0]} is not declared in [{section}.{name}] of task.toml: add it there"
+            )
         for field, bound in task.definition.bounds.get(name, {}).items() if section == "uploads" else ():
             if fields.get(field) is not None and not bound.holds(fields[field]):
-                raise NotAllowed(f"{name}.{field} is {fields[field]!r:.60}, not within [bounds.{name}]")
+                raise NotAllowed(
+                    f"{name}.{field} is {fields[field]!r:.60}, not within [bounds.{name}]: clamp it, or"
+                    " correct the bounds"
+                )
 
 
 def pytest_collect_file(file_path: Path) -> None:

@@ -8,12 +8,13 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import trio
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -52,8 +53,10 @@ from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.routes import ReleaseRoutes
 from walle_control.features.releases.service import ReleasesService
 from walle_control.features.releases.types import ACTIONS
+from walle_control.features.releases.verdicts import Verdicts
 from walle_control.features.repositories.routes import RepositoryRoutes
 from walle_control.features.repositories.service import RepositoriesService
+from walle_control.features.repositories.types import TaskHistory
 from walle_control.features.rollouts.book import TrialBook
 from walle_control.features.rollouts.service import RolloutsService
 from walle_control.features.tasks import read_model as tasks_read_model
@@ -63,6 +66,7 @@ from walle_control.features.tasks.simulation import simulate_with_agent
 from walle_control.features.tasks.types import ImportRequest, ModelConverter, Simulate
 from walle_control.features.telemetry import read_model as telemetry_read_model
 from walle_control.features.telemetry.arrivals import Arrivals
+from walle_control.features.telemetry.ingest import IngestService, Refusals
 from walle_control.features.telemetry.routes import TelemetryRoutes
 from walle_control.features.telemetry.service import TelemetryService
 from walle_control.features.telemetry.sinks.configured import configured_sinks
@@ -78,8 +82,9 @@ from walle_control.gateway.nchan import relays
 from walle_control.gateway.stream import StreamRoutes
 from walle_control.gateway.tunnel import TunnelRoutes
 from walle_control.metrics import Metrics
-from walle_control.traces import Traces
+from walle_control.traces import Budget, Traces
 from walle_control.web.auth import Doors, anywhere
+from walle_control.web.correlation import Correlated
 from walle_control.web.describe import Raw, describe
 from walle_control.web.openapi import document
 from walle_control.web.problems import on_crash, on_http_error, on_walle_error
@@ -152,6 +157,8 @@ class Control:
     exclusive: ExclusiveService
     learning: LearningService
     telemetry: TelemetryService
+    ingest: IngestService
+    refusals: Refusals
     audiences: AudiencesService
     permits: PermitsService
     audit: AuditService
@@ -217,6 +224,19 @@ class Control:
             "trust": self.trust.follow,
             "cloud": self.later.follow,
         }
+
+    async def task_history(self, scenario: str, task: str, version: str, base: str = "") -> TaskHistory:
+        """The commits that led to a version from another, by default the one imported before it.
+
+        Raises:
+            NotFound: one of them was not imported.
+        """
+        newest = (await self.tasks.show(scenario, task, version)).version
+        name = await self.tasks.base_of(scenario, task, version, base)
+        before = (await self.tasks.show(scenario, task, name)).version if name else None
+        return await self.repositories.history(
+            scenario, task, (version, newest.source), (name, before.source if before else "")
+        )
 
     async def say_goodbye(self) -> None:
         """End the long conversations politely. Blocks: until the last has ended; bound it."""
@@ -321,6 +341,9 @@ def create_control(
 
     tasks = TasksService(store, clock, config, trust_book, trust.publish, convert, simulate)
     arrivals = Arrivals()
+    streams = Seats("push streams", config.stream.max_streams)
+    tunnels = Seats("tunnels", config.stream.max_tunnels)
+    refusals = Refusals(clock)
     provider = Provider(config.oidc, clock) if config.oidc.issuer else None
     sinks = Sinks(
         configured_sinks(config, tasks.upload_fields),
@@ -345,8 +368,8 @@ def create_control(
         config=config,
         store=store,
         hub=hub,
-        streams=Seats("push streams", config.stream.max_streams),
-        tunnels=Seats("tunnels", config.stream.max_tunnels),
+        streams=streams,
+        tunnels=tunnels,
         people=PeopleService(database, clock, provider),
         devices=DevicesService(
             database, clock, config.devices, store.credential_key, trust_book.trusted_root
@@ -358,6 +381,8 @@ def create_control(
         learning=LearningService(store, clock, trust_book),
         repositories=RepositoriesService(store, clock, config, partial(_import_tag, tasks)),
         telemetry=telemetry,
+        ingest=IngestService(database, clock, telemetry, refusals, lambda: (tunnels.taken, streams.taken)),
+        refusals=refusals,
         audiences=AudiencesService(database, store.files, clock, releases),
         permits=PermitsService(database, clock),
         audit=AuditService(database),
@@ -402,7 +427,9 @@ def create_app(
         control.metrics.watch(table)
     if control.traces is not None:
         control.traces.watch(table)
-    app = Starlette(routes=table, exception_handlers=_HANDLERS)
+    app = Starlette(
+        routes=table, exception_handlers=_HANDLERS, middleware=[Middleware(cast(Any, Correlated))]
+    )
     app.state.control = control
     app.state.body_timeout_s = config.server.body_timeout_s
     return app
@@ -449,13 +476,13 @@ def routes(control: Control) -> list[BaseRoute]:
     admin, device = doors.admin, doors.device
     static = StaticRoutes(control.store.files, control.config.server.accel_prefix)
     devices = DeviceRoutes(control.devices)
-    tasks = TaskRoutes(control.tasks)
-    releases = ReleaseRoutes(control.releases)
+    tasks = TaskRoutes(control.tasks, control.task_history)
+    releases = ReleaseRoutes(control.releases, Verdicts(control.releases, control.console.soon))
     repositories = RepositoryRoutes(control.repositories)
     audiences = AudienceRoutes(control.audiences)
     exclusive = ExclusiveRoutes(control.exclusive, control.config.exclusive.accel_prefix)
     learning = LearningRoutes(control.learning)
-    telemetry = TelemetryRoutes(control.telemetry)
+    telemetry = TelemetryRoutes(control.telemetry, control.ingest)
     audit = AuditRoutes(control.audit)
     people = PeopleRoutes(control.people)
     webhooks = WebhookRoutes(control.webhooks)
@@ -470,6 +497,8 @@ def routes(control: Control) -> list[BaseRoute]:
         control.cloud,
         control.later,
         control.traces,
+        Budget(control.config.traces.max_per_s),
+        control.refusals,
     )
     get, post = ["GET"], ["POST"]
     return [
@@ -503,6 +532,14 @@ def routes(control: Control) -> list[BaseRoute]:
             f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}",
             admin("tasks:read", tasks.show),
             methods=get,
+        ),
+        *(
+            Route(
+                f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}/{endpoint.__name__}",
+                admin("tasks:read", endpoint),
+                methods=get,
+            )
+            for endpoint in (tasks.compare, tasks.history, tasks.approval)
         ),
         Route(
             f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}/simulation",
@@ -641,6 +678,7 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{ADMIN_API}/trust", admin("audit:read", trust.show), methods=get),
         Route(f"{ADMIN_API}/audit", admin("audit:read", audit.page), methods=get),
         Route(f"{ADMIN_API}/features", admin("data:read", telemetry.features, anywhere), methods=get),
+        Route(f"{ADMIN_API}/ingest", admin("data:read", telemetry.ingest), methods=get),
         Route(f"{ADMIN_API}/sinks", admin("data:read", telemetry.sinks, anywhere), methods=get),
         Route(f"{ADMIN_API}/reports", admin("releases:read", telemetry.reports, anywhere), methods=get),
         Route(f"{ADMIN_API}/webhooks", admin("webhooks:read", webhooks.list, anywhere), methods=get),

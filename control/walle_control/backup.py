@@ -101,9 +101,9 @@ def backup(root: Path, database_url: str, archive: Path, clock: Clock) -> Backup
     """
     home = Home(root)
     if not home.credential_key.exists():
-        raise ConfigError(f"{root}: no control plane is here")
+        raise ConfigError(f"{root}: no control plane is here: name the folder that 'walle-control init' made")
     if archive.exists():
-        raise ConfigError(f"{archive} is there already")
+        raise ConfigError(f"{archive} is there already: name another file")
     unfinished = archive.with_name(archive.name + ".unfinished")
     try:
         with _new_file(unfinished) as file:
@@ -253,7 +253,7 @@ def _load(tar: tarfile.TarFile, backend: Backend, contents: Contents) -> None:
     with closing(backend.connect()) as connection:
         with backend.errors():
             if backend.tables(connection):
-                raise ConfigError(f"{backend.name}: the database is not empty")
+                raise ConfigError(f"{backend.name}: the database is not empty: restore into a new one")
         backend.migrate(connection, contents.schema)
         with backend.errors():
             backend.begin(connection)

@@ -73,6 +73,9 @@ GATHERED: Final = (
     Described("walle_leads", "gauge", "1 if this worker leads: over all workers, exactly one."),
     Described("walle_streams", "gauge", "Push streams held."),
     Described("walle_tunnels", "gauge", "Upload tunnels held."),
+    Described(
+        "walle_tunnel_refusals_total", "counter", "Tunnels refused, or ended for what they sent.", ("code",)
+    ),
     Described("walle_devices", "gauge", "Devices enrolled."),
     Described("walle_task_versions", "gauge", "Task versions imported."),
     Described("walle_releases", "gauge", "Releases by state.", ("state",)),
@@ -191,6 +194,7 @@ def _gather(control: Control) -> Mapping[str, Values]:
         "walle_leads": _one(float(control.leadership is None or control.leadership.leads)),
         "walle_streams": _one(control.streams.taken),
         "walle_tunnels": _one(control.tunnels.taken),
+        "walle_tunnel_refusals_total": {(code,): n for code, n in control.refusals.counts.items()},
         "walle_guard_actions_total": {(action,): n for action, n in control.rollouts.actions.items()},
         "walle_reports_total": {
             ("new",): control.telemetry.reports_new,

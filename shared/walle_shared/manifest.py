@@ -426,11 +426,11 @@ def parse_value(text: str) -> ValueSpec:
             raise ConfigError(f"{text[:80]!r}: count() counts events, and takes no field")
         return ValueSpec(function)
     if not _FIELD.fullmatch(path):
-        raise ConfigError(f"{text[:80]!r}: {path!r} is no field such as page_id or args.price")
+        raise ConfigError(f"{text[:80]!r}: {path!r} must be a field such as page_id or args.price")
     try:
         edges = tuple(float(part) for part in rest)
     except ValueError:
-        raise ConfigError(f"{text[:80]!r}: the edges of a histogram are numbers") from None
+        raise ConfigError(f"{text[:80]!r}: the edges of a histogram must be numbers") from None
     finite = all(math.isfinite(edge) for edge in edges)
     if function != "histogram" and edges:
         raise ConfigError(f"{text[:80]!r}: {function} takes one field")
@@ -472,7 +472,7 @@ def _check_reads(task: TaskFile) -> None:
             kind = task.uploads.get(name, {}).get(column)
             where = f"bounds.{name[:80]}.{column[:80]}"
             if kind is None:
-                raise ConfigError(f"{where}: there is no {column[:80]} in [uploads.{name[:80]}]")
+                raise ConfigError(f"{where}: there is no {column[:80]} in [uploads.{name[:80]}]: declare it")
             check_bound(bound, kind, where)
 
 
@@ -492,7 +492,7 @@ def _check_prepare(task: TaskFile) -> None:
             ("upload", stage.upload, task.uploads),
         ):
             if name and name not in declared:
-                raise ConfigError(f"{where}.{section}: there is no [{section}s.{name[:80]}]")
+                raise ConfigError(f"{where}.{section}: there is no [{section}s.{name[:80]}]: declare it")
             if strangers := [column for column in declared.get(name, ()) if column not in stage.columns]:
                 raise ConfigError(
                     f"{where}.{section}: its rows have no {strangers[0]}, only {', '.join(stage.columns)}"
@@ -524,7 +524,7 @@ def _check_window(window: WindowSpec, where: str) -> None:
     if len(sizes) != 1 or not 0 < sizes[0] <= WINDOW_MAX_MS:
         raise ConfigError(f"{where} needs one of tumbling_ms, sliding_ms, session_ms, 1 to {WINDOW_MAX_MS}")
     if bool(window.step_ms) != bool(window.sliding_ms) or not 0 <= window.step_ms <= sizes[0]:
-        raise ConfigError(f"{where}: step_ms goes with sliding_ms, and is not longer")
+        raise ConfigError(f"{where}: step_ms goes with sliding_ms, and must not be longer")
     if window.step_ms and window.sliding_ms > WINDOW_MAX_OVERLAP * window.step_ms:
         raise ConfigError(f"{where}: at most {WINDOW_MAX_OVERLAP} windows may overlap: use a longer step_ms")
     if not 0 <= window.delay_ms <= WINDOW_MAX_MS:
@@ -534,15 +534,15 @@ def _check_window(window: WindowSpec, where: str) -> None:
 def _check_paths(paths: Iterable[str], where: str) -> None:
     for path in paths:
         if not _FIELD.fullmatch(path):
-            raise ConfigError(f"{where}: {path[:80]!r} is no field such as page_id or args.price")
+            raise ConfigError(f"{where}: {path[:80]!r} must be a field such as page_id or args.price")
 
 
 def _check_names(task: TaskFile) -> None:
     for name in task.delivery.keys() - task.uploads.keys():
-        raise ConfigError(f"delivery.{name[:80]}: there is no [uploads.{name[:80]}]")
+        raise ConfigError(f"delivery.{name[:80]}: there is no [uploads.{name[:80]}]: declare it")
     for name, keep in task.retention.items():
         if name not in task.tables:
-            raise ConfigError(f"retention.{name[:80]}: there is no [tables.{name[:80]}]")
+            raise ConfigError(f"retention.{name[:80]}: there is no [tables.{name[:80]}]: declare it")
         if not 1 <= keep.rows <= TABLE_MAX_ROWS:
             raise ConfigError(f"retention.{name}.rows must be 1 to {TABLE_MAX_ROWS}")
         if not 0 <= keep.days <= RETENTION_MAX_DAYS:
@@ -575,9 +575,11 @@ def _check_files(files: tuple[BundleFile, ...]) -> None:
         check_bundle_path(file.path)
         check_sha256(file.sha256)
         if not 0 <= file.size_bytes <= BUNDLE_FILE_MAX_BYTES:
-            raise ConfigError(f"file {file.path!r}: size {file.size_bytes} is out of range")
+            raise ConfigError(
+                f"file {file.path!r}: size {file.size_bytes} is out of range: it must be 0 or more"
+            )
         if file.path in seen:
-            raise ConfigError(f"file {file.path!r} is listed twice")
+            raise ConfigError(f"file {file.path!r} is listed twice: remove one")
         seen.add(file.path)
 
 

@@ -47,6 +47,7 @@ from walle_shared.protocol.tunnel import (
     tombstone_payload,
 )
 from walle_shared.protocol.version import PROTOCOL_VERSION
+from walle_shared.tracing import enter_trace, new_trace
 
 #: A cloud that does not acknowledge for this long is taken for dead.
 ACK_TIMEOUT_S = 30.0
@@ -314,6 +315,7 @@ class Tunnel:
     async def run(self) -> NoReturn:
         """Keep the outbox empty for ever; every failure becomes a wait."""
         while True:
+            enter_trace(new_trace())
             delay_s = await self._connection()
             await trio.sleep(delay_s)
 

@@ -120,7 +120,10 @@ def _check_values(bounds: Mapping[str, Bound], open_fields: frozenset[str], send
             )
         bound = bounds.get(field)
         if bound is not None and not bound.holds(value):
-            raise NotAllowed(f"{send.name}.{field} is not within [bounds.{send.name}] of task.toml")
+            raise NotAllowed(
+                f"{send.name}.{field} is not within [bounds.{send.name}] of task.toml: clamp it, or"
+                " correct the bounds"
+            )
 
 
 def _check(declared: Mapping[str, Columns], section: str, name: str, fields: Mapping[str, Any]) -> None:
@@ -129,5 +132,7 @@ def _check(declared: Mapping[str, Columns], section: str, name: str, fields: Map
         raise NotAllowed(f"{name[:80]!r} is not declared: add [{section}.{name[:80]}] to task.toml")
     strangers = sorted(fields.keys() - columns.keys())
     if strangers:
-        raise NotAllowed(f"{name}.{strangers[0][:80]} is not declared in [{section}.{name}] of task.toml")
+        raise NotAllowed(
+            f"{name}.{strangers[0][:80]} is not declared in [{section}.{name}] of task.toml: add it there"
+        )
     check_row(columns, fields, name)

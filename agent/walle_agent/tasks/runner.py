@@ -49,7 +49,7 @@ from walle_shared.protocol.messages import NO_RELEASE, ErrorClass, Report
 from walle_shared.protocol.tunnel import Record
 from walle_shared.schema import EventSchema
 from walle_shared.targeting.policy import TaskKey
-from walle_shared.tracing import RUN_MS, TRACEPARENT, TraceContext, maybe_new_trace
+from walle_shared.tracing import RUN_MS, TRACEPARENT, TraceContext, current_trace, enter_trace, new_trace
 from walle_task.cloud import ASK
 from walle_task.preparing import Stage, plain_rows
 from walle_task.streams import Row
@@ -218,17 +218,6 @@ class _Outcome:
     error_class: ErrorClass
 
 
-@dataclass(frozen=True, slots=True)
-class _Company:
-    """What goes along with a run: its trace, and where it takes part in learning."""
-
-    trace: TraceContext | None = None
-    seat: Seat | None = None
-
-
-_ALONE = _Company()
-
-
 class TaskRunner:
     """Takes firings and sees each through: run, check, commit, report, judge.
 
@@ -293,21 +282,21 @@ class TaskRunner:
         Raises:
             StorageError: the state or the reports cannot be written.
         """
+        enter_trace(new_trace(self._config.trace_share))
         task = self._registry.get(firing.task)
         if task is None:
             self._stats = replace(self._stats, dismissed=self._stats.dismissed + 1)
             await self._streams.dismiss(firing)
             return
         attempt = await self._reporter.begin_attempt(task.release_id)
-        company = _Company(maybe_new_trace(self._config.trace_share), self._seat(task))
-        kept, taught = False, False
+        seat, kept, taught = self._seat(task), False, False
         try:
-            outcome, confined = await self._see_through(task, firing, company)
+            outcome, confined = await self._see_through(task, firing, seat)
             kept, outcome = await self._keep(outcome)
             taught = kept and TAKEN_KEY in outcome.commit.values
         finally:
-            if company.seat is not None:
-                company.seat.leave(contributed=taught)
+            if seat is not None:
+                seat.leave(contributed=taught)
         if not kept:
             self._stats = replace(self._stats, repeated=self._stats.repeated + 1)
             return
@@ -325,7 +314,7 @@ class TaskRunner:
         }
 
     async def _see_through(
-        self, task: InstalledTask, firing: Firing, company: _Company
+        self, task: InstalledTask, firing: Firing, seat: Seat | None
     ) -> tuple[_Outcome, bool]:
         """Run it and decide what is kept; whether what it saw confines it."""
         prepared = self._prepare(task, firing)
@@ -333,11 +322,11 @@ class TaskRunner:
         if task.definition.task.entry:
             with self._registry.running(task):
                 await self._deployment.starting(task)
-                result = await self._execute(task, firing, prepared, company)
+                result = await self._execute(task, firing, prepared, seat)
         # Asked when it has ended: what it read was committed, and marked, before.
         confined = bool(self._privacy and await self._privacy.reasons(task.key, task.definition))
         result = _with_rows(task, result, prepared)
-        return self._examine(task, firing, result, company, confined=confined), confined
+        return self._examine(task, firing, result, seat, confined=confined), confined
 
     def _seat(self, task: InstalledTask) -> Seat | None:
         """Where a run of a task that learns takes part."""
@@ -345,7 +334,7 @@ class TaskRunner:
         return self._learner.seat(task) if self._learner is not None and learns else None
 
     async def _execute(
-        self, task: InstalledTask, firing: Firing, prepared: Prepared, company: _Company
+        self, task: InstalledTask, firing: Firing, prepared: Prepared, seat: Seat | None
     ) -> TaskResult:
         """Run it; once more, by itself, if a worker that it shares with others has died.
 
@@ -353,18 +342,18 @@ class TaskRunner:
         there alone. A run that is repeated has left nothing behind.
         """
         isolated = self._deployment.is_isolated(task)
-        result = await self._run_once(task, firing, prepared, company, isolated=isolated)
+        result = await self._run_once(task, firing, prepared, seat, isolated=isolated)
         if result.error_kind != "crashed" or isolated or task.definition.task.tier == "process":
             return result
         await self._deployment.isolate(task, result.error or "")
-        return await self._run_once(task, firing, prepared, company, isolated=True)
+        return await self._run_once(task, firing, prepared, seat, isolated=True)
 
     async def _run_once(
         self,
         task: InstalledTask,
         firing: Firing,
         prepared: Prepared,
-        company: _Company,
+        seat: Seat | None,
         *,
         isolated: bool,
     ) -> TaskResult:
@@ -373,7 +362,7 @@ class TaskRunner:
         if prepared:
             inputs["prepared"] = {name: [list(row) for row in rows] for name, rows in prepared.items()}
         try:
-            return await self._host.run(spec, inputs, self._functions(task, company))
+            return await self._host.run(spec, inputs, self._functions(task, seat))
         except LimitExceeded as error:  # the slice of events is larger than a frame may be
             return TaskResult(ok=False, error_kind="invalid", error=error.message)
         except InternalError as error:  # no worker starts: this device's trouble, not the task's
@@ -384,7 +373,7 @@ class TaskRunner:
         task: InstalledTask,
         firing: Firing,
         result: TaskResult,
-        company: _Company,
+        seat: Seat | None,
         *,
         confined: bool,
     ) -> _Outcome:
@@ -394,7 +383,7 @@ class TaskRunner:
             return _Outcome(result, mark, "runtime" if result.error_kind is not None else "user")
         try:
             rows = check_rows(task, result.rows)
-            now_ms, seat = self._clock.wall_ms(), company.seat
+            now_ms = self._clock.wall_ms()
             sends = [send for send in result.uploads if send.name != UPDATE_RECORD or seat is None]
             uploads = check_uploads(task, sends, now_ms, confined=confined)
             later = check_later(task, result.later, now_ms, confined=confined)
@@ -411,7 +400,7 @@ class TaskRunner:
             mark,
             rows=rows,
             values=values,
-            uploads=_traced((*uploads, *later), company.trace, result.wall_s),
+            uploads=_traced((*uploads, *later), result.wall_s),
             classes=upload_classes(task),
             ok=True,
             local=confined or self._schema is None,  # without classes, anything may be
@@ -490,14 +479,14 @@ class TaskRunner:
             )
         )
 
-    def _functions(self, task: InstalledTask, company: _Company = _ALONE) -> dict[str, HostFunction]:
+    def _functions(self, task: InstalledTask, seat: Seat | None = None) -> dict[str, HostFunction]:
         functions: dict[str, HostFunction] = {
             "store.rows": partial(self._store_rows, task),
             "store.get": partial(self._store_get, task.key),
-            ASK: partial(self._ask_cloud, task, company.trace),
+            ASK: partial(self._ask_cloud, task, current_trace()),
         }
-        if company.seat is not None:
-            functions |= {"learn.round": company.seat.offer, "learn.policy": company.seat.policy}
+        if seat is not None:
+            functions |= {"learn.round": seat.offer, "learn.policy": seat.policy}
         elif task.definition.learning.model:
             functions |= {"learn.round": _no_round, "learn.policy": partial(_policy, task)}
         return functions
@@ -567,9 +556,10 @@ def _no_answer(answer: Answer) -> dict[str, Any]:
     return {"reason": answer.reason, "message": answer.message}
 
 
-def _traced(uploads: tuple[Record, ...], trace: TraceContext | None, wall_s: float) -> tuple[Record, ...]:
-    """The records of a run with its trace, if it is one of those that have one."""
-    if trace is None:
+def _traced(uploads: tuple[Record, ...], wall_s: float) -> tuple[Record, ...]:
+    """The records of a run with its trace, if it is one of those that are followed."""
+    trace = current_trace()
+    if trace is None or not trace.sampled:
         return uploads
     extra = {TRACEPARENT: str(trace), RUN_MS: round(wall_s * 1e3)}
     return tuple(replace(record, extra=extra) for record in uploads)

@@ -421,4 +421,13 @@ MIGRATIONS: Sequence[Migration] = (
         body BLOB NOT NULL, PRIMARY KEY (plan, round, device_id, part)
     ) STRICT;
     """,
+    # The trace of the run that made a feature, if it was followed.
+    """
+    ALTER TABLE feature ADD COLUMN trace_id TEXT NOT NULL DEFAULT '';
+    """,
+    # Which devices gave up records, and what was done to one thing, without a look at all of them.
+    """
+    CREATE INDEX tunnel_ledger_lossy ON tunnel_ledger (lost) WHERE lost > 0;
+    CREATE INDEX audit_by_subject ON audit (subject, seq);
+    """,
 )

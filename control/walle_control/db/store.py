@@ -144,5 +144,5 @@ def _read_secret(path: Path) -> str:
             f"{path} is missing: run 'walle-control init --data {path.parent.parent}' first"
         ) from None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not a readable key: {error}") from None
+        raise ConfigError(f"{path}: not a readable key ({error}): restore it from a backup") from None
     return text

@@ -2,24 +2,27 @@
 
 Frames are decoded as they arrive and committed in groups: what came while the last group was on its way to
 the disk goes together. An acknowledgement is sent only once every sink has the group. While a sink is late,
-the device is told so, and to send less.
+the device is told so, and to send less. What is logged of a connection has the trace that its device gave it;
+a line tells of each record whose run is followed, and has the trace of that run.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from walle_control.config import StreamConfig
+from walle_control.config import StreamConfig, TracesConfig
 from walle_control.features.cloud.later import LaterDesk
 from walle_control.features.cloud.service import CloudService
 from walle_control.features.devices.service import DevicesService
+from walle_control.features.telemetry.ingest import Refusals
 from walle_control.features.telemetry.service import TelemetryService
 from walle_control.gateway.asks import AskDesk
 from walle_control.gateway.hub import EpochHub, Seats
-from walle_control.traces import Traces
+from walle_control.traces import Budget, Traces
 from walle_control.web.auth import bearer
 from walle_control.web.problems import problem_response, status_of
 from walle_shared.errors import LimitExceeded, ProtocolError, RemoteProtocolError, WalleError
@@ -74,6 +77,8 @@ class TunnelRoutes:
         cloud: CloudService,
         later: LaterDesk,
         traces: Traces | None = None,
+        told: Budget | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self._hub = hub
         self._seats = seats
@@ -83,9 +88,12 @@ class TunnelRoutes:
         self._cloud = cloud
         self._later = later
         self._traces = traces
+        self._told = told or Budget(TracesConfig().max_per_s)
+        self._refusals = refusals
 
     async def tunnel(self, websocket: WebSocket) -> None:
         """``WS tunnel``: refuse with an HTTP problem, or accept and converse."""
+        device_id = DeviceId("")
         try:
             device_id = self._devices.check_credential(bearer(websocket.headers))
             with self._seats.take():
@@ -93,8 +101,13 @@ class TunnelRoutes:
                 await websocket.accept()
                 await self._converse(websocket, device_id)
         except WalleError as error:
+            self._refused(device_id, error)
             problem = Problem(error.code, error.message, status_of(error), error.retryable)
             await websocket.send_denial_response(problem_response(problem))
+
+    def _refused(self, device_id: DeviceId, error: WalleError) -> None:
+        if self._refusals is not None:
+            self._refusals.add(device_id, error)
 
     async def _converse(self, websocket: WebSocket, device_id: DeviceId) -> None:
         closing: tuple[int, str] | None = (_GOING_AWAY, "goodbye")
@@ -108,6 +121,7 @@ class TunnelRoutes:
             error = _first(group)
             if closing is not None:
                 closing = _close_code(error), error.message
+            self._refused(device_id, error)
             _log.warning("tunnel_closed_on_error", device=device_id, code=error.code, error=error.message)
         if closing is not None:
             await websocket.close(closing[0], closing[1].encode()[:_REASON_MAX_BYTES].decode(errors="ignore"))
@@ -168,11 +182,23 @@ class TunnelRoutes:
                 raise RemoteProtocolError(f"device {device_id} was revoked by an operator")
             ledger = await self._telemetry.record_tunnel(device_id, hello.incarnation, group)
             committed_ns = time.time_ns()
+            self._tell_of_followed(device_id, group)
             await self._wait_sinks(websocket, hello)
             if self._traces is not None:
                 self._traces.rows_kept(device_id, group, received_ns, committed_ns, time.time_ns())
             for frame in ack_frames(ledger, group):
                 await websocket.send_bytes(frame)
+
+    def _tell_of_followed(self, device_id: DeviceId, items: Sequence[Item]) -> None:
+        for item in items:
+            if not isinstance(item, RecordReceived):
+                continue
+            record, trace = item.record, item.record.trace
+            if trace is not None and self._told.take():
+                _log.info(
+                    "record_kept", device=device_id, scenario=record.scenario, task=record.task,
+                    feature=record.name, trace_id=trace.trace_id, span_id=trace.span_id,
+                )  # fmt: skip
 
     async def _wait_sinks(self, websocket: WebSocket, hello: HelloReceived) -> None:
         """Wait until every sink has what the journal has; tell the device if that takes long."""

@@ -34,6 +34,7 @@ from typing import Any
 
 from walle_shared.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
 from walle_shared.limits import FRAME_MAX_BYTES, FRAME_MAX_INFLATED_BYTES
+from walle_shared.tracing import TRACEPARENT, TraceContext, parse_traceparent
 
 _HEAD = struct.Struct(">BBQ")
 _U64 = struct.Struct(">Q")
@@ -113,6 +114,12 @@ class Record:
     at_ms: int
     fields: Mapping[str, Any]
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def trace(self) -> TraceContext | None:
+        """The trace of the run that made it, if it is one of those that are followed."""
+        context = parse_traceparent(self.extra.get(TRACEPARENT))
+        return context if context is not None and context.sampled else None
 
 
 def encode_frame(frame: Frame) -> bytes:

@@ -177,13 +177,17 @@ def definition_of(source: TaskSource, task: str) -> TaskFile:
     """
     where = f"{TASK_FILE} at tag {source.tag}"
     if TASK_FILE not in source.files:
-        raise ConfigError(f"{where} is missing (files there: {_some(source.files)})")
+        raise ConfigError(
+            f"{where} is missing (files there: {_some(source.files)}): add it, or name the task's --folder"
+        )
     try:
         definition = parse_task_file(source.files[TASK_FILE].decode(), where)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where}: not UTF-8: {error}") from None
     if definition.task.name != task:
-        raise ConfigError(f"{where}: task.name is {definition.task.name!r}, but {task!r} was asked for")
+        raise ConfigError(
+            f"{where}: task.name is {definition.task.name!r}, but {task!r} was asked for: correct one of them"
+        )
     return definition
 
 

@@ -167,6 +167,11 @@ class TelemetryService:
         return ledger
 
     @property
+    def arrivals(self) -> Arrivals:
+        """What wakes whoever waits for features."""
+        return self._arrivals
+
+    @property
     def journal_head(self) -> int:
         """The newest id that is committed."""
         return self._arrivals.head
