@@ -53,13 +53,23 @@ _DOMAINS = {
 }
 
 
+_RUNTIMES = "https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft."
+
+
+def _page_of(op: str) -> str:
+    """Where an operator is specified."""
+    if op == "MatMulNBits":
+        return f"{_RUNTIMES}{op}"
+    return f"https://onnx.ai/onnx/operators/onnx_{_DOMAINS.get(op, '')}_{op}.html"
+
+
 def ops_page() -> str:
     """The op table: class, rule and what each back end does with an operator."""
     ops = [op for op in sorted(api.ops(), key=lambda op: op.name) if op.op_class != "RASTER"]
     backends = sorted({"cpu"}.union(*(op.claims.split(",") for op in ops if op.claims)))
     rows = (
         (
-            f"[{op.name}](https://onnx.ai/onnx/operators/onnx_{_DOMAINS.get(op.name, '')}_{op.name}.html)",
+            f"[{op.name}]({_page_of(op.name)})",
             op.op_class.lower(),
             _range(op.min_inputs, op.max_inputs),
             _range(op.min_outputs, op.max_outputs),
@@ -72,7 +82,8 @@ def ops_page() -> str:
     head = ("operator", "class", "inputs", "outputs", "rule", *backends, "tolerance")
     return _page(
         "Operators",
-        "Names, inputs and attributes are ONNX's (default domain). The class says what an operator becomes:\n"
+        "Names, inputs and attributes are ONNX's (default domain), or ONNX Runtime's. The class says\n"
+        "what an operator becomes:\n"
         "`atomic` one command with a kernel, `transform` regions of a raster, `composite` atomics and\n"
         "regions by its rule `we_rule_<rule>` in `engine_c/src/geometry/`. A back end may claim one,\n"
         "and then runs whichever costs less. Tolerances are against a float64 answer: `ulp` counts units in\n"
