@@ -57,15 +57,18 @@ _DOMAINS = {
     **dict.fromkeys(("Adagrad", "Adam", "Momentum"), "aionnxpreviewtraining"),
 }
 
-# Ours alone: where they are explained.
-_OWN = dict.fromkeys(
-    ("ConvFilterGradient", "MaxPoolGradient"), "../decisions/0031-gradients-of-native-operators.md"
-)
+#: Not of ONNX's: where they are explained.
+_ELSEWHERE = {
+    "ConvFilterGradient": "../decisions/0031-gradients-of-native-operators.md",
+    "MatMulNBits": "https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md"
+    "#com.microsoft.MatMulNBits",
+    "MaxPoolGradient": "../decisions/0031-gradients-of-native-operators.md",
+}
 
 
 def _link(op: str) -> str:
     page = f"https://onnx.ai/onnx/operators/onnx_{_DOMAINS.get(op, '')}_{op}.html"
-    return f"[{op}]({_OWN.get(op, page)})"
+    return f"[{op}]({_ELSEWHERE.get(op, page)})"
 
 
 def ops_page() -> str:
@@ -87,7 +90,7 @@ def ops_page() -> str:
     head = ("operator", "class", "inputs", "outputs", "rule", *backends, "tolerance")
     return _page(
         "Operators",
-        "Names, inputs and attributes are ONNX's (default domain), unless a name leads to a page of ours.\n"
+        "Names, inputs and attributes are ONNX's (default domain), unless a name leads to another page.\n"
         "The class says what an operator becomes:\n"
         "`atomic` one command with a kernel, `transform` regions of a raster, `composite` atomics and\n"
         "regions by its rule `we_rule_<rule>` in `engine_c/src/geometry/`. A back end may claim one,\n"

@@ -20,6 +20,7 @@ import bench_console
 import bench_container
 import bench_cv
 import bench_engine
+import bench_engine_compress
 import bench_engine_merge
 import bench_engine_nets
 import bench_engine_opencl
@@ -55,6 +56,7 @@ SECTIONS: Mapping[str, Section] = {
     bench_engine_opencl.SECTION: bench_engine_opencl.run,
     bench_engine_sessions.SECTION: _listed(bench_engine_sessions.run),
     bench_engine_train.SECTION: bench_engine_train.run,
+    bench_engine_compress.SECTION: bench_engine_compress.run,
     bench_matrix_numeric.SECTION: lambda _args: bench_matrix_numeric.run(),
     bench_matrix.SECTION: lambda _args: bench_matrix.run(),
     bench_cv.SECTION: lambda _args: bench_cv.run(),

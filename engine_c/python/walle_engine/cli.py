@@ -35,6 +35,7 @@ _EXAMPLES = (
     ("compress digits.wmodel --data some.npz", "8-bit integers; the report on the same data"),
     ("compress digits.onnx --data some.npz --judge held.npz", "judged on other data, with labels"),
     ("compress digits.wmodel --store float16", "half the file; no data needed"),
+    ("compress bert.wmodel --weights int4 --block 64", "weights alone; no data needed"),
     ("info digits.wmodel", "inputs, outputs, operators, weights"),
     ("run digits.wmodel --input image=one.npy --dim N=1", "an input from a file"),
     ("run digits.wmodel --repeat 1000 --json", "random inputs; timing for a script"),
@@ -210,6 +211,17 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
         "--store", choices=("float16", "bfloat16"), help="keep float32, and store weights in 16 bits"
     )
     parser.add_argument(
+        "--weights", choices=("int8", "int4"),
+        help="keep float32, and store and run weights alone as codes; needs no data",
+    )  # fmt: skip
+    parser.add_argument(
+        "--block", type=int, choices=(16, 32, 64, 128, 256),
+        help="weights of a row that share a scale with --weights; default: all with int8, 32 with int4",
+    )  # fmt: skip
+    parser.add_argument(
+        "--asymmetric", action="store_true", help="with --weights: a zero point per block, too"
+    )
+    parser.add_argument(
         "--method", choices=("minmax", "kl", "percentile"), default="minmax",
         help="how the range of a value is chosen; default: minmax",
     )  # fmt: skip
@@ -382,12 +394,14 @@ def _compress(args: argparse.Namespace) -> None:
     with Console(stderr=True).status("reading") as status:
         made = compress(
             args.model, args.data,
-            judge=args.judge, stored=args.store, method=args.method, percentile=args.percentile,
+            judge=args.judge, stored=args.store,
+            weights=int(args.weights.removeprefix("int")) if args.weights else None, block=args.block,
+            symmetric=not args.asymmetric, method=args.method, percentile=args.percentile,
             weight_bits=args.weight_bits, keep=args.keep, max_drop=args.max_drop, keep_worst=args.keep_worst,
             metric=args.metric, output=args.of, batch=args.batch, threads=args.threads,
             progress=lambda what, done, total: status.update(f"{what}: {done} of {total}"),
         )  # fmt: skip
-    how = args.store or f"int{args.weight_bits}"
+    how = args.store or (f"weights-{args.weights}" if args.weights else f"int{args.weight_bits}")
     target = args.target or args.model.with_name(f"{args.model.stem}-{how}.wmodel")
     made.save(target)
     if args.onnx:

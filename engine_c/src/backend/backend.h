@@ -71,6 +71,7 @@ typedef struct we_claim_methods {
      * first. reads_plain: input 0 is given channels first nevertheless. */
     bool channels_last;
     bool (*reads_plain)(const void *parameters);
+    bool compact;     /* its weights take less memory than those of the decomposition */
     bool places;      /* honours pitch and offset of the command: channels last, without an addition */
     bool approximate; /* not for the highest precision */
     bool narrow;      /* multiplies bfloat16 by kernels of its own: for 'medium', where there are such */

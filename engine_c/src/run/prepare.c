@@ -89,7 +89,24 @@ static we_status add_inputs(builder *b, const we_view *shapes, we_prepared *prep
     return WE_OK;
 }
 
+/* What codes would take as float32 beyond what they do: reading that is what reading codes is compared with.
+ */
+static double widening_bytes(const we_graph *graph) {
+    double bytes = 0;
+    for (size_t i = 0; i < graph->node_count; i++) {
+        const we_node *node = &graph->nodes[i];
+        if (node->op != WE_OP_MatMulNBits || node->inputs[1] < 0 ||
+            graph->values[node->inputs[1]].kind != WE_VALUE_WEIGHT)
+            continue;
+        double k = (double)we_node_int(node, "K", 0), n = (double)we_node_int(node, "N", 0);
+        bytes += k * n * (4 - (double)we_node_int(node, "bits", 4) / 8);
+    }
+    return bytes;
+}
+
 static we_status add_weights(builder *b) {
+    if (!b->settings->machine.weights)
+        b->machine.weights += widening_bytes(b->graph);
     for (size_t v = 0; v < b->graph->value_count; v++) {
         const we_value *value = &b->graph->values[v];
         if (value->kind != WE_VALUE_WEIGHT)
@@ -313,14 +330,30 @@ static we_status emit_channels_last(we_lower *l, we_command *claim) {
     return l->status;
 }
 
-/* Predicted milliseconds of the commands from the mark on. */
+/* Let what will be folded count as constant already, or no longer. */
+static void foresee(we_program *program, size_t mark, bool folded) {
+    for (size_t c = mark; c < program->command_count; c++) {
+        we_tensor *out = &program->tensors[program->commands[c].out];
+        if (!folded)
+            out->kind = WE_TENSOR_TEMP;
+        else if (can_fold(program, &program->commands[c]))
+            out->kind = WE_TENSOR_CONST;
+    }
+}
+
+/* Predicted milliseconds of the commands from the mark on, once what is constant is folded. */
 static double price_from(const builder *b, size_t mark, const char *wanted) {
+    we_program *program = b->program;
     double ms = 0;
-    for (size_t c = mark; c < b->program->command_count; c++) {
-        we_command command = b->program->commands[c];
+    foresee(program, mark, true);
+    for (size_t c = mark; c < program->command_count; c++) {
+        we_command command = program->commands[c];
+        if (program->tensors[command.out].kind == WE_TENSOR_CONST)
+            continue;
         choose_command(b, wanted, &command);
         ms += command.predicted_ms;
     }
+    foresee(program, mark, false);
     return ms;
 }
 
@@ -337,6 +370,11 @@ static void list_decomposition(const builder *b, size_t mark) {
     }
     if (!chosen)
         list_alternative(b, -1, NULL, price_from(b, mark, NULL));
+}
+
+/* The caller would rather have little memory than little time, and the claim is for that. */
+static bool is_compact(const builder *b, const we_command *claim) {
+    return (b->settings->flags & WE_SESSION_LOW_MEMORY) && we_claim_of(claim)->compact;
 }
 
 static bool is_claimed(const we_command *claim) {
@@ -378,7 +416,7 @@ static we_status consider_claims(const builder *b, we_lower *l, size_t command_m
     *ways = ways_of(b, l, claims, ms);
     bool last = ways->role == WE_LAYOUT_CHOICE && b->last ? b->last[l->node] : ways->last;
     we_command *claim = &claims[last];
-    if (!last && (!is_claimed(claim) || claim->predicted_ms > ways->ms[0])) {
+    if (!last && (!is_claimed(claim) || (claim->predicted_ms > ways->ms[0] && !is_compact(b, claim)))) {
         if (ways->role == WE_LAYOUT_FIRST)
             ways->role = we_layout_role_of(b->program, command_mark, b->program->command_count);
         return WE_OK;

@@ -177,6 +177,23 @@ def _qlinear_matmul(a: Array, az_scale: Array, az: Array, b: Array, b_scale: Arr
     return np.asarray(np.clip(np.rint(sums.astype("f4") * factor) + yz, -128, 127))
 
 
+def _matmul_nbits(bits: int, k: int, block: int) -> Any:
+    """ONNX Runtime's product with rows of codes, the first of two in the low bits of a byte."""
+
+    def unpacked(stored: Array, n: int, count: int) -> Array:
+        rows = stored.reshape(n, -1).astype(np.int64)
+        codes = rows if bits == 8 else np.stack([rows & 15, rows >> 4], -1).reshape(n, -1)
+        return codes[:, :count]
+
+    def product(x: Array, codes: Array, scales: Array, zeros: Array | None = None) -> Array:
+        n, blocks = codes.shape[0], -(-k // block)
+        zero = np.full((n, blocks), 1 << (bits - 1)) if zeros is None else unpacked(zeros, n, blocks)
+        centred = unpacked(codes, n, k) - zero.repeat(block, 1)[:, :k]
+        return np.asarray(x @ (centred * scales.reshape(n, blocks).repeat(block, 1)[:, :k]).T)
+
+    return product
+
+
 def _keys(t: Array, a: float = -0.75) -> Array:
     """The cubic convolution kernel."""
     t = np.abs(t)
@@ -342,6 +359,15 @@ CASES: list[dict[str, Any]] = [
     {"op": "QLinearMatMul", "constants": 1, "reference": _qlinear_matmul,
      "inputs": [_bytes(3, 5, dtype=np.int8), _f(3, low=0.01), _bytes(3, dtype=np.int8),
                 _bytes(5, 4, dtype=np.int8), _S(0.03), np.int8(5), _S(9), np.int8(-7)]},
+    {"op": "MatMulNBits", "inputs": [_f(2, 3, 37), _bytes(9, 3, 8), _f(9, 3, low=0.01, high=0.1)],
+     "constants": 1, "attrs": {"K": 37, "N": 9, "bits": 4, "block_size": 16}, "terms": 37,
+     "reference": _matmul_nbits(4, 37, 16)},
+    {"op": "MatMulNBits", "terms": 40, "reference": _matmul_nbits(4, 40, 16),
+     "inputs": [_f(40), _bytes(70, 3, 8), _f(210, low=0.01, high=0.1), _bytes(140)],
+     "attrs": {"K": 40, "N": 70, "block_size": 16}},
+    {"op": "MatMulNBits", "terms": 32, "reference": _matmul_nbits(8, 32, 32), "constants": 1,
+     "inputs": [_f(20, 32), _bytes(5, 1, 32), _f(5, low=0.001, high=0.01), _bytes(5)],
+     "attrs": {"K": 32, "N": 5, "bits": 8, "block_size": 32}},
     {"op": "ConvInteger", "inputs": [_bytes(2, 3, 5, 6), _bytes(4, 3, 2, 2), np.uint8(9), _bytes(4)],
      "constants": 1, "reference": lambda x, w, xz, wz: _conv(
          x.astype("i4") - xz, w.astype("i4") - wz.astype("i4").reshape(-1, 1, 1, 1))},

@@ -248,6 +248,31 @@ def test_compress_for_a_script_and_for_other_engines(
     onnx.checker.check_model(proto)
 
 
+def test_compress_weights_alone_and_in_sixteen_bits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weight = np.random.default_rng(0).standard_normal((40, 40)).astype(np.float32)
+    graph = wmodel.Graph(
+        "wide", (wmodel.Value("x", "F32", ("N", 40)),), (wmodel.Value("y", "F32", ("N", 40)),),
+        (wmodel.Node("MatMul", "product", ("x", "w"), ("y",)),),
+    )  # fmt: skip
+    model = tmp_path / "wide.wmodel"
+    wmodel.write(model, graph, {"w": wmodel.weight_from_array(weight)})
+    assert main(["compress", str(model), "--weights", "int4", "--block", "16", "--asymmetric"]) == 0
+    (node,) = wmodel.read(tmp_path / "wide-weights-int4.wmodel").graph.nodes
+    assert (node.op, node.attrs["bits"], node.attrs["block_size"], len(node.inputs)) == (
+        "MatMulNBits",
+        4,
+        16,
+        4,
+    )
+    assert main(["compress", str(model), "--store", "float16"]) == 0
+    assert wmodel.read(tmp_path / "wide-float16.wmodel").weights["w.float16"].dtype == "F16"
+    capsys.readouterr()
+    both = failure_of(capsys, "compress", str(model), "--store", "float16", "--weights", "int8")
+    assert "choose one" in both
+
+
 def test_compress_refuses_what_is_worse(
     onnx_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

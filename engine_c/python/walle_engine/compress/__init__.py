@@ -20,17 +20,21 @@ Needs the ``convert`` extra, as the converter does. A device runs what comes out
 from walle_engine.compress.compressing import Compressed, compress
 from walle_engine.compress.data import Samples, samples_of
 from walle_engine.compress.exporting import to_onnx
+from walle_engine.compress.finetuning import FineTuning
 from walle_engine.compress.metrics import Difference
 from walle_engine.compress.qdq import Quantized
 from walle_engine.compress.quantizing import harm_of_layers, quantize
 from walle_engine.compress.report import Report, Task, report_on
 from walle_engine.compress.source import read_draft, to_bytes, to_model
 from walle_engine.compress.storing import Narrowed, store
+from walle_engine.compress.weights import Packed, quantize_weights
 
 __all__ = [
     "Compressed",
     "Difference",
+    "FineTuning",
     "Narrowed",
+    "Packed",
     "Quantized",
     "Report",
     "Samples",
@@ -38,6 +42,7 @@ __all__ = [
     "compress",
     "harm_of_layers",
     "quantize",
+    "quantize_weights",
     "read_draft",
     "report_on",
     "samples_of",

@@ -15,6 +15,7 @@ from walle_engine.compress.ranges import PERCENTILE, Method
 from walle_engine.compress.report import Report, report_on
 from walle_engine.compress.source import Source, read_draft, write
 from walle_engine.compress.storing import Stored, store
+from walle_engine.compress.weights import quantize_weights
 from walle_engine.convert.draft import Draft
 from walle_shared.errors import ModelError
 
@@ -55,6 +56,9 @@ def compress(
     *,
     judge: Data | None = None,
     stored: Stored | None = None,
+    weights: int | None = None,
+    block: int | None = None,
+    symmetric: bool = True,
     method: Method = "minmax",
     percentile: float = PERCENTILE,
     weight_bits: int = 8,
@@ -74,6 +78,9 @@ def compress(
         data: what the model's values look like: scales are chosen by it.
         judge: what the report is made on; omitted: ``data``.
         stored: keep float32, and store weights as ``"float16"`` or ``"bfloat16"``; needs no data.
+        weights: keep float32, and store and run weights alone as codes of 8 or 4 bits; needs no data.
+        block: see :func:`walle_engine.compress.quantize_weights`.
+        symmetric: as there.
         method: see :func:`walle_engine.compress.quantize`; so are the others that it has.
         percentile: as there.
         weight_bits: as there.
@@ -98,8 +105,12 @@ def compress(
     if keep_worst and max_drop is None:
         raise ModelError("leaving the worst layers in float needs a bound on the drop")
     samples = None if judged is None else samples_of(judged, original.inputs, batch=batch)
+    if stored is not None and weights is not None:
+        raise ModelError("weights are stored in 16 bits or as codes, not both: choose one")
     if stored is not None:
         draft = store(original, stored).draft
+    elif weights is not None:
+        draft = quantize_weights(original, weights, block=block, symmetric=symmetric, keep=keep).draft
     elif data is None:
         raise ModelError("quantising needs data: an array of some hundred samples for each input")
     else:

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx.defs
 from onnx import TensorProto, helper, numpy_helper
 
 from walle_engine import wmodel
+from walle_engine.compress.names import fresh_name, names_of
+from walle_engine.compress.numbers import unpack_nibbles
 from walle_engine.convert.draft import Draft
 from walle_engine.convert.drafting import DTYPES, TYPE_ATTRIBUTES
 from walle_engine.convert.scopes import DOMAINS
@@ -21,8 +24,6 @@ OPSET = 21
 ML_OPSET = 5
 IR_VERSION = 10  # Source: ONNX's table of versions, for opset 21
 _NUMBERS = {dtype: number for number, dtype in DTYPES.items()}
-CONTRIBUTED = "com.microsoft"  # ONNX Runtime's own operators
-CONTRIBUTED_OPS = frozenset({"MatMulNBits"})
 
 
 def to_onnx(draft: Draft) -> onnx.ModelProto:
@@ -32,6 +33,7 @@ def to_onnx(draft: Draft) -> onnx.ModelProto:
         UnsupportedError: if it holds something that ONNX has no form for.
         ModelError: if the type of an input or output is not known.
     """
+    draft = standard(draft)
     domains = {node.name: _domain(node) for node in draft.nodes}
     graph = helper.make_graph(
         [_node(node, draft, domains.get(node.name, "")) for node in draft.nodes],
@@ -77,8 +79,6 @@ def _opsets(opset: int, domains: set[str]) -> list[onnx.OperatorSetIdProto]:
 
 
 def _domain(node: wmodel.Node) -> str:
-    if node.op in CONTRIBUTED_OPS:
-        return CONTRIBUTED
     for domain in DOMAINS:
         if onnx.defs.has(node.op, domain):
             return domain
@@ -116,3 +116,57 @@ def _value(value: wmodel.Value, *, strict: bool = True) -> onnx.ValueInfoProto:
         raise ModelError(f"{value.name!r} is no tensor of a known type, which ONNX's form needs")
     number = _NUMBERS.get(value.dtype, TensorProto.UNDEFINED)
     return helper.make_tensor_value_info(value.name, number, value.shape)
+
+
+# ---- What is ONNX Runtime's own, in ONNX's operators
+
+
+def standard(draft: Draft) -> Draft:
+    """Return the graph with ``MatMulNBits`` as a product with a blocked ``DequantizeLinear``."""
+    if all(node.op != "MatMulNBits" for node in draft.nodes):
+        return draft
+    result = draft.with_outputs(draft.outputs)
+    taken = names_of(draft)
+    result.nodes = [
+        made
+        for node in draft.nodes
+        for made in (_as_product(node, result, taken) if node.op == "MatMulNBits" else (node,))
+    ]
+    result.prune()
+    return result
+
+
+def _as_product(node: wmodel.Node, draft: Draft, taken: set[str]) -> list[wmodel.Node]:
+    k, n, bits, block = (_integer(node, name) for name in ("K", "N", "bits", "block_size"))
+    blocks = -(-k // block)
+    dtype = wmodel.numpy_dtype("U4" if bits == 4 else "U8")
+
+    def constant(wish: str, value: Any) -> str:
+        name = fresh_name(taken, f"{node.inputs[1]}.{wish}")
+        draft.weights[name] = np.ascontiguousarray(value)
+        return name
+
+    def unpacked(stored: Any, count: int) -> Any:
+        rows = stored.reshape(n, -1)
+        return unpack_nibbles(rows, count) if bits == 4 else rows[:, :count]
+
+    codes = unpacked(draft.weights[node.inputs[1]], blocks * block)[:, :k].T.astype(dtype)
+    scales = draft.weights[node.inputs[2]].reshape(n, blocks).T
+    zeros = np.full((blocks, n), 1 << (bits - 1))
+    if len(node.inputs) > 3:
+        zeros = unpacked(draft.weights[node.inputs[3]], blocks).T
+    attrs: dict[str, wmodel.Attribute] = {"axis": 0, "block_size": block}
+    if blocks == 1:  # a scale per column
+        attrs, scales, zeros = {"axis": 1}, scales[0], zeros[0]
+    inputs = constant("codes", codes), constant("scales", scales), constant("zeros", zeros.astype(dtype))
+    wide = fresh_name(taken, f"{node.name}.wide")
+    return [
+        wmodel.Node("DequantizeLinear", wide, inputs, (wide,), attrs),
+        wmodel.Node("MatMul", node.name, (node.inputs[0], wide), node.outputs),
+    ]
+
+
+def _integer(node: wmodel.Node, name: str) -> int:
+    value = node.attrs[name]
+    assert isinstance(value, int)
+    return value

@@ -2,7 +2,8 @@
 
 Pure: a graph in, a plan out. Rules, in this order:
 
-- what *core* operators (:data:`CORE`) multiply by a weight, and what they make of it;
+- what *core* operators (:data:`CORE`) multiply by a weight, and what they make of it (of recurrent cells only
+  the weights are codes, and nothing that they read or make);
 - bias and activation behind a core operator belong to it: what lies between is not quantised;
 - operators that only move or pick elements hand on the codes they get (:data:`HANDS_ON`);
 - sums, concatenations and average pools of quantised values are quantised too, so that codes need not become
@@ -15,6 +16,8 @@ import fnmatch
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from walle_engine import wmodel
 from walle_engine.convert.draft import Draft, captures
@@ -31,6 +34,8 @@ HANDS_ON = frozenset(
 )  # fmt: skip
 #: Operators that a kernel of codes computes, with scales of their own, when what they read is quantised.
 FOLLOWS = frozenset({"Add", "AveragePool", "Concat", "GlobalAveragePool"})
+RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+CELL_AXIS = 1  # of a unit's numbers in the weights of a recurrent operator
 ACTIVATIONS = frozenset({"Relu", "Clip"})
 
 
@@ -56,16 +61,42 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A recurrent operator, of which the weights ``[directions, gates * hidden, inputs]`` alone are codes."""
+
+    node: wmodel.Node
+    weights: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Placement:
     """Where codes lie.
 
     Args:
         layers: core operators to be quantised, in order.
+        cells: recurrent operators whose weights are.
         groups: quantised values; those of one group share a scale.
     """
 
     layers: tuple[Layer, ...]
+    cells: tuple[Cell, ...]
     groups: tuple[tuple[str, ...], ...]
+
+    @property
+    def nodes(self) -> tuple[wmodel.Node, ...]:
+        """Nodes of layers and cells."""
+        return (*(layer.node for layer in self.layers), *(cell.node for cell in self.cells))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of layers and cells."""
+        return tuple(node.name for node in self.nodes)
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """Names of weights that become codes, each with the axis that scales are along."""
+        cells = {name: CELL_AXIS for cell in self.cells for name in cell.weights}
+        return {layer.weight: layer.axis for layer in self.layers} | cells
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -85,25 +116,33 @@ def place(draft: Draft, *, keep: Sequence[str] = (), only: Iterable[str] | None 
         ModelError: if a pattern fits no layer.
     """
     view = View(draft)
-    layers = [layer for node in draft.nodes if (layer := _layer(view, node)) is not None]
-    kept = _kept([layer.node.name for layer in layers], keep)
-    wanted = None if only is None else set(only)
-    layers = [
-        layer
-        for layer in layers
-        if layer.node.name not in kept and (wanted is None or layer.node.name in wanted)
-    ]
+    layers, cells = layers_of(draft), cells_of(draft)
+    names = Placement(layers, cells, ()).names
+    wanted = (set(names) if only is None else set(only)) - _kept(names, keep)
+    layers = tuple(layer for layer in layers if layer.node.name in wanted)
+    cells = tuple(cell for cell in cells if cell.node.name in wanted)
     groups = _Groups()
     for layer in layers:
         groups.add(layer.input, layer.output)
     _spread(view, groups)
-    return Placement(tuple(layers), groups.listed())
+    return Placement(layers, cells, groups.listed())
 
 
 def layers_of(draft: Draft) -> tuple[Layer, ...]:
     """List all core operators that multiply by a weight."""
     view = View(draft)
     return tuple(layer for node in draft.nodes if (layer := _layer(view, node)) is not None)
+
+
+def cells_of(draft: Draft) -> tuple[Cell, ...]:
+    """List all recurrent operators with constant float32 weights."""
+    found = []
+    for node in draft.nodes:
+        names = node.inputs[1:3] if node.op in RECURRENT else ()
+        weights = [draft.weights[name] for name in names if name in draft.weights]
+        if len(weights) == 2 and all(one.dtype == np.float32 and one.ndim == 3 for one in weights):
+            found.append(Cell(node, names))
+    return tuple(found)
 
 
 def weight_axis(node: wmodel.Node, rank: int) -> int | None:

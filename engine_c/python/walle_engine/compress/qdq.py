@@ -21,7 +21,7 @@ from walle_engine import wmodel
 from walle_engine.compress import numbers
 from walle_engine.compress.names import fresh_name, names_of, renamed_inputs, renamed_outputs
 from walle_engine.compress.numbers import Scale
-from walle_engine.compress.placement import ACTIVATIONS, Layer, Placement, View
+from walle_engine.compress.placement import ACTIVATIONS, CELL_AXIS, Cell, Layer, Placement, View
 from walle_engine.convert.draft import Draft
 from walle_shared.errors import ModelError
 
@@ -63,18 +63,24 @@ def quantized(
     writing = _Writing(draft, scales, weight_bits)
     redundant = _redundant(draft, placement, scales)
     layers = {id(layer.node): layer for layer in placement.layers}
+    cells = {id(cell.node): cell for cell in placement.cells}
     for name in placement.values:
         if any(value.name == name for value in draft.inputs):
             writing.code_input(name)
     for node in draft.nodes:
         if id(node) in redundant:
             continue
-        layer = layers.get(id(node))
-        writing.add(writing.with_coded_weights(layer) if layer else node, redundant)
+        if id(node) in layers:
+            coded = writing.with_coded_weights(layers[id(node)])
+        elif id(node) in cells:
+            coded = writing.with_coded_cell(cells[id(node)])
+        else:
+            coded = node
+        writing.add(coded, redundant)
     result = draft.with_outputs(draft.outputs)
     result.nodes, result.weights = writing.nodes, writing.weights
     result.prune()
-    return Quantized(result, dict(scales), tuple(layer.node.name for layer in placement.layers))
+    return Quantized(result, dict(scales), placement.names)
 
 
 def _redundant(draft: Draft, placement: Placement, scales: Mapping[str, Scale]) -> dict[int, wmodel.Node]:
@@ -158,34 +164,45 @@ class _Writing:
             inputs[2] = self._bias(layer, scales)
         return replace(layer.node, inputs=tuple(inputs))
 
+    def with_coded_cell(self, cell: Cell) -> wmodel.Node:
+        """Return a recurrent node with codes for its weights."""
+        inputs = list(cell.node.inputs)
+        for place, weight in enumerate(cell.weights, 1):
+            scales = self._scales_along(weight, CELL_AXIS, cell.node.name)
+            inputs[place] = self._coded_constant(weight, CELL_AXIS, scales)
+        return replace(cell.node, inputs=tuple(inputs))
+
     def _weight(self, layer: Layer) -> tuple[str, Array]:
         bias = self.weights[layer.bias] if layer.bias else None
         key = (layer.weight, layer.axis)
         if bias is None and key in self._coded:
             return self._coded[key]
-        weight = self.weights[layer.weight]
-        try:
-            scales = numbers.channel_scales(weight, layer.axis, self._bits)
-        except ModelError as error:
-            raise ModelError(f"layer {layer.node.name!r}: {error}", node=layer.node.name) from None
+        scales = self._scales_along(layer.weight, layer.axis, layer.node.name)
         if bias is not None:  # a bias much larger than the weights must have a code
             least = np.abs(bias) / (float(self._scales[layer.input].scale) * _LARGEST_BIAS)
             scales = np.maximum(scales, least.astype(np.float32))
-        codes = numbers.quantize_channels(weight, scales, layer.axis, self._bits)
-        name = self.fresh(f"{layer.weight}.coded")
+        self._coded[key] = self._coded_constant(layer.weight, layer.axis, scales), scales
+        return self._coded[key]
+
+    def _scales_along(self, weight: str, axis: int, node: str) -> Array:
+        try:
+            return numbers.channel_scales(self.weights[weight], axis, self._bits)
+        except ModelError as error:
+            raise ModelError(f"layer {node!r}: {error}", node=node) from None
+
+    def _coded_constant(self, weight: str, axis: int, scales: Array) -> str:
+        codes = numbers.quantize_channels(self.weights[weight], scales, axis, self._bits)
         dtype = np.dtype(np.int8) if self._bits > 4 else wmodel.numpy_dtype("I4")
         inputs = (
-            self._constant(f"{layer.weight}.codes", codes.astype(dtype)),
-            self._constant(f"{layer.weight}.scale", scales),
-            self._constant(f"{layer.weight}.zero_point", np.zeros(scales.shape, dtype)),
+            self._constant(f"{weight}.codes", codes.astype(dtype)),
+            self._constant(f"{weight}.scale", scales),
+            self._constant(f"{weight}.zero_point", np.zeros(scales.shape, dtype)),
         )
+        name = self.fresh(f"{weight}.coded")
         self.nodes.append(
-            wmodel.Node(
-                "DequantizeLinear", self.fresh(f"{name}.dequantize"), inputs, (name,), {"axis": layer.axis}
-            )
+            wmodel.Node("DequantizeLinear", self.fresh(f"{name}.dequantize"), inputs, (name,), {"axis": axis})
         )
-        self._coded[key] = name, scales
-        return name, scales
+        return name
 
     def _bias(self, layer: Layer, scales: Array) -> str:
         factor = (float(self._scales[layer.input].scale) * scales.astype(np.float64)).astype(np.float32)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from walle_engine.compress.data import BATCH, Data, Samples, samples_of
 from walle_engine.compress.numbers import Scale
 from walle_engine.compress.observing import Progress, no_progress, observe
-from walle_engine.compress.placement import Placement, layers_of, place
+from walle_engine.compress.placement import Placement, cells_of, layers_of, place
 from walle_engine.compress.qdq import Quantized, quantized
 from walle_engine.compress.ranges import PERCENTILE, Method, Range
 from walle_engine.compress.report import report_on
@@ -61,7 +61,7 @@ def quantize(
     """
     draft = read_draft(source)
     samples = samples_of(calibration, draft.inputs, batch=batch)
-    placement = _require_layers(draft, place(draft, keep=keep))
+    placement = require_layers(draft, place(draft, keep=keep))
     ranges = observe(
         draft, placement.values, samples,
         method=method, percentile=percentile, threads=threads, progress=progress,
@@ -95,7 +95,7 @@ def harm_of_layers(
     """
     draft = read_draft(source)
     samples = samples_of(calibration, draft.inputs)
-    placement = _require_layers(draft, place(draft))
+    placement = require_layers(draft, place(draft))
     ranges = observe(draft, placement.values, samples, method=method, threads=threads)
     work = _Work(draft, samples, ranges, weight_bits, None, None, threads)
     return _harms(work, placement, no_progress)
@@ -130,7 +130,7 @@ class _Work:
 
 
 def _harms(work: _Work, placement: Placement, progress: Progress) -> dict[str, float]:
-    names = [layer.node.name for layer in placement.layers]
+    names = placement.names
     harms: dict[str, float] = {}
     for done, name in enumerate(names):
         harms[name] = work.harm(work.with_layers(place(work.draft, only=[name])))
@@ -143,7 +143,7 @@ def _within(work: _Work, placement: Placement, max_drop: float, progress: Progre
     best = work.with_layers(placement)
     if work.drop(best) <= max_drop:
         return best
-    left = [layer.node.name for layer in placement.layers]
+    left = list(placement.names)
     *harmful, last = _harms(work, placement, progress)
     for name in harmful:
         left.remove(name)
@@ -157,11 +157,17 @@ def _within(work: _Work, placement: Placement, max_drop: float, progress: Progre
     )
 
 
-def _require_layers(draft: Draft, placement: Placement) -> Placement:
-    if placement.layers:
+def require_layers(draft: Draft, placement: Placement) -> Placement:
+    """Return the placement, which has layers.
+
+    Raises:
+        ModelError: if it has none.
+    """
+    if placement.names:
         return placement
-    if layers_of(draft):
+    if layers_of(draft) or cells_of(draft):
         raise ModelError("all layers are to stay in float: keep fewer")
     raise ModelError(
-        "the model has nothing to quantise: no Conv, Gemm or MatMul that multiplies by a float32 weight"
+        "the model has nothing to quantise: no Conv, Gemm, MatMul or recurrent cell that multiplies by a "
+        "float32 weight"
     )
