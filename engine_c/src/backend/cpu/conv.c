@@ -9,9 +9,9 @@ void we_conv_widen(we_window *w) {
     w->rank = 2;
 }
 
-static bool read_window(const we_call *call, const int64_t *kernel, we_conv *c) {
+bool we_conv_read_window(const we_call *call, const int64_t *kernel, we_conv *c) {
     const we_tensor *x = call->in[0];
-    if (x->dtype != WE_F32 || x->rank > 4 || x->count == 0 || we_call_window(call, kernel, &c->w) != WE_OK)
+    if (x->rank > 4 || x->count == 0 || we_call_window(call, kernel, &c->w) != WE_OK)
         return false;
     c->items = x->dims[0];
     if (c->w.rank == 1)
@@ -23,8 +23,8 @@ static bool read_window(const we_call *call, const int64_t *kernel, we_conv *c) 
 bool we_conv_read(const we_call *call, we_conv *out) {
     const we_tensor *x = call->in[0], *weights = call->in[1], *bias = we_call_input(call, 2);
     we_conv c = {.group = we_node_int(call->node, "group", 1)};
-    if (weights->kind != WE_TENSOR_CONST || weights->count == 0 || (bias && bias->kind != WE_TENSOR_CONST) ||
-        !read_window(call, weights->dims + 2, &c))
+    if (x->dtype != WE_F32 || weights->kind != WE_TENSOR_CONST || weights->count == 0 || (bias && bias->kind != WE_TENSOR_CONST) ||
+        !we_conv_read_window(call, weights->dims + 2, &c))
         return false;
     c.channels = x->dims[1] / c.group;
     c.filters = weights->dims[0] / c.group;
@@ -34,9 +34,17 @@ bool we_conv_read(const we_call *call, we_conv *out) {
     return true;
 }
 
-bool we_pool_read(const we_call *call, we_conv *out) {
+static bool read_pool(const we_call *call, we_conv *out) {
     *out = (we_conv){.group = call->in[0]->rank > 1 ? call->in[0]->dims[1] : 0, .channels = 1, .filters = 1};
-    return call->node->output_count == 1 && read_window(call, NULL, out);
+    return call->node->output_count == 1 && we_conv_read_window(call, NULL, out);
+}
+
+bool we_pool_read(const we_call *call, we_conv *out) {
+    return call->in[0]->dtype == WE_F32 && read_pool(call, out);
+}
+
+bool we_pool_read_bytes(const we_call *call, we_conv *out) {
+    return (call->in[0]->dtype == WE_U8 || call->in[0]->dtype == WE_I8) && read_pool(call, out);
 }
 
 static bool is_inside(const we_window *w, int32_t i) {
