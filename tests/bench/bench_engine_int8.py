@@ -55,7 +55,13 @@ def _quantised_folder(plain: Path, quantiser: str) -> Path:
     folder = BUILD / "networks" / f"{plain.name}-int8"
     if not (folder / "model.onnx").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        script = [quantiser, HERE / "quantise.py", plain / "model.onnx", plain / "inputs.npz", folder / "new.onnx"]
+        script = [
+            quantiser,
+            HERE / "quantise.py",
+            plain / "model.onnx",
+            plain / "inputs.npz",
+            folder / "new.onnx",
+        ]
         subprocess.run([str(word) for word in script], check=True, capture_output=True, timeout=600)
         (folder / "new.onnx").rename(folder / "model.onnx")
     convert(folder / "model.onnx", folder / "model.wmodel", check=False)
@@ -74,9 +80,17 @@ def _put_layers(grid: Grid, model: str, folder: Path) -> None:
 
 
 def _measure(
-    plain: Path, folder: Path, threads: int, peers: Sequence[Contestant], turns: int, turn_s: float, grid: Grid
+    plain: Path,
+    folder: Path,
+    threads: int,
+    peers: Sequence[Contestant],
+    turns: int,
+    turn_s: float,
+    grid: Grid,
 ) -> Mapping[str, Samples]:
-    mine = Contestant(OURS, ENGINES / "walle.py", {"converted": str(folder / "model.wmodel"), "precision": "high"})
+    mine = Contestant(
+        OURS, ENGINES / "walle.py", {"converted": str(folder / "model.wmodel"), "precision": "high"}
+    )
     other = Contestant(FLOAT, ENGINES / "walle.py", dict(ours(plain, "high", None).settings))
     job = {
         "model": str(folder / "model.onnx"), "folder": str(folder), "inputs": str(plain / "inputs.npz"),

@@ -19,10 +19,12 @@ static void fill(void *to, size_t n) {
     uint8_t *bytes = to;
     int extreme = check_below(4) == 0; /* what saturates where sums are not wide enough */
     for (size_t i = 0; i < n; i++)
-        bytes[i] = extreme ? (check_below(2) ? 0x80 : 0x7f) ^ (check_below(2) ? 0x80 : 0) : (uint8_t)check_random();
+        bytes[i] =
+            extreme ? (check_below(2) ? 0x80 : 0x7f) ^ (check_below(2) ? 0x80 : 0) : (uint8_t)check_random();
 }
 
-/* Factors near what makes bytes of the sums, so that not all are at the limits; some results lie between two. */
+/* Factors near what makes bytes of the sums, so that not all are at the limits; some results lie between two.
+ */
 static void fill_factors(float *to, int n, double least) {
     for (int i = 0; i < n; i++)
         to[i] = (float)(least * (check_below(4) ? 1 + (double)check_below(1000) / 100 : 0.5));
@@ -75,6 +77,7 @@ static void run(const product *p, const we_byte_matmul *kernel, uint8_t *bytes, 
             t.m = p->m - i < kernel->rows ? p->m - i : kernel->rows;
             t.n = p->n - j < kernel->columns ? p->n - j : kernel->columns;
             t.start = p->start + j;
+            t.ahead = b;
             t.how = &how;
             t.then = &p->then;
             int64_t at = i * p->ldc + j;
@@ -204,7 +207,8 @@ static void check_elements(const char *name, const we_byte_rows *rows, const we_
     rows->requantise(n, 0.25f, &range, ints + skew, got);
     ref->requantise(n, 0.25f, &range, ints + skew, want);
     check_same(name, got, want, sizeof got);
-    const we_byte_sum sum = {(int32_t)check_below(256), (int32_t)check_below(256), 0.25f, 0.75f, flip, flip ^ 0x80, range};
+    const we_byte_sum sum = {
+        (int32_t)check_below(256), (int32_t)check_below(256), 0.25f, 0.75f, flip, flip ^ 0x80, range};
     rows->add(n, &sum, a + skew, b, got);
     ref->add(n, &sum, a + skew, b, want);
     check_same(name, got, want, sizeof got);
@@ -246,12 +250,9 @@ int main(int argc, char **argv) {
         return 1;
 #define WE_BYTE_MATMUL_KERNEL_ROW(ISA, isa_, rows, columns, signed_rows)                                     \
     if (kernels->isas >> WE_ISA_##ISA & 1) {                                                                 \
-        const we_byte_matmul row = {"we_u8_byte_matmul_" #rows "x" #columns "__" #isa_,                      \
-                                    WE_ISA_##ISA,                                                            \
-                                    rows,                                                                    \
-                                    columns,                                                                 \
-                                    signed_rows,                                                             \
-                                    we_u8_byte_matmul_##rows##x##columns##__##isa_};                         \
+        const we_byte_matmul row = {                                                                         \
+            "we_u8_byte_matmul_" #rows "x" #columns "__" #isa_, WE_ISA_##ISA, rows, columns, signed_rows,    \
+            we_u8_byte_matmul_##rows##x##columns##__##isa_};                                                 \
         check_matmul(&row);                                                                                  \
     }
 #include "kernels/byte_matmul.inc"

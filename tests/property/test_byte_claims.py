@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from walle_engine import api
+from walle_shared.errors import ModelError
 
 Array = np.ndarray[Any, Any]
 
@@ -104,9 +105,9 @@ def test_convolutions(case: dict[str, Any]) -> None:
         "group": group, "strides": case["strides"], "pads": case["pads"], "dilations": dilations
     }  # fmt: skip
     try:
-        _check("QLinearConv", [x, np.float32(0.03), x_zero, *rest], (0,), case["threads"], "byte_conv", **window,
-               **_limits(case))  # fmt: skip
-    except api.ModelError:
+        _check("QLinearConv", [x, np.float32(0.03), x_zero, *rest], (0,), case["threads"], "byte_conv",
+               **window, **_limits(case))  # fmt: skip
+    except ModelError:
         return  # the window is larger than the image
 
 
@@ -150,9 +151,11 @@ def test_sums_means_and_maxima(seed: int, threads: int, a: Any, y: Any, channels
     x, other = _bytes(rng, a, *shape), _bytes(rng, y, *shape)
     zeros = [np.asarray(_bytes(rng, dtype, 1)[0]) for dtype in (a, y, y)]
     scales = [np.float32(scale) for scale in (0.02, 0.05, 0.04)]
-    _check("QLinearAdd", [x, scales[0], zeros[0], other, scales[1], zeros[1], scales[2], zeros[2]], (0, 3), threads,
-           "byte_add", min=-1.0)  # fmt: skip
-    _check("QLinearGlobalAveragePool", [x, scales[0], zeros[0], scales[1], zeros[1]], (0,), threads, "byte_mean")
+    operands = [x, scales[0], zeros[0], other, scales[1], zeros[1], scales[2], zeros[2]]
+    _check("QLinearAdd", operands, (0, 3), threads, "byte_add", min=-1.0)
+    _check(
+        "QLinearGlobalAveragePool", [x, scales[0], zeros[0], scales[1], zeros[1]], (0,), threads, "byte_mean"
+    )
     _check("MaxPool", [x], (0,), threads, "byte_max_pool", kernel_shape=[2, 3], pads=[1, 1, 1, 1])
 
 

@@ -70,10 +70,10 @@ typedef struct we_claim_methods {
      * first. reads_plain: input 0 is given channels first nevertheless. */
     bool channels_last;
     bool (*reads_plain)(const void *parameters);
-    int32_t second;   /* the node input that is an image besides the first: in[1]. 0: none */
-    bool places;      /* honours pitch and offset of the command: channels last, without an addition */
-    bool approximate; /* not for the highest precision */
-    bool narrow;      /* multiplies bfloat16 by kernels of its own: for 'medium', where there are such */
+    int32_t second;      /* the node input that is an image besides the first: in[1]. 0: none */
+    bool places;         /* honours pitch and offset of the command: channels last, without an addition */
+    bool approximate;    /* not for the highest precision */
+    bool narrow;         /* multiplies bfloat16 by kernels of its own: for 'medium', where there are such */
     bool takes_byte_sum; /* a following addition of bytes (u.claim.then) */
     const we_byte_sum *(*byte_sum)(const void *parameters); /* what such an addition is */
     bool fuses; /* takes a following addition of a tensor like its result (in[1]) and a following relu */

@@ -255,7 +255,8 @@ void we_rule_qlinear_conv(we_lower *l) {
 
 /* (x - zero point) * (scale / y_scale) of inputs x, x + 1, x + 2. */
 static int32_t rescaled(we_lower *l, int32_t x, int32_t y_scale) {
-    int32_t factor = we_emit_binary(l, WE_BINARY_Div, in_type(l, as_scalar(l, l->in[x + 1]), WE_F32), y_scale, WE_NEW);
+    int32_t factor =
+        we_emit_binary(l, WE_BINARY_Div, in_type(l, as_scalar(l, l->in[x + 1]), WE_F32), y_scale, WE_NEW);
     int32_t value = in_type(l, centred(l, l->in[x], as_scalar(l, l->in[x + 2])), WE_F32);
     return we_emit_binary(l, WE_BINARY_Mul, value, factor, WE_NEW);
 }
@@ -276,9 +277,11 @@ void we_rule_qlinear_mean(we_lower *l) {
         positions *= (double)x->dims[i];
     }
     int32_t y_scale = in_type(l, as_scalar(l, l->in[3]), WE_F32);
-    int32_t factor = we_emit_binary(l, WE_BINARY_Div, in_type(l, as_scalar(l, l->in[1]), WE_F32), y_scale, WE_NEW);
+    int32_t factor =
+        we_emit_binary(l, WE_BINARY_Div, in_type(l, as_scalar(l, l->in[1]), WE_F32), y_scale, WE_NEW);
     factor = we_emit_binary(l, WE_BINARY_Div, factor, we_lower_scalar(l, WE_F32, positions), WE_NEW);
-    int32_t sums = we_emit_reduce(l, WE_REDUCE_Sum, centred(l, l->in[0], as_scalar(l, l->in[2])), spatial, WE_NEW);
+    int32_t sums =
+        we_emit_reduce(l, WE_REDUCE_Sum, centred(l, l->in[0], as_scalar(l, l->in[2])), spatial, WE_NEW);
     int32_t scaled = we_emit_binary(l, WE_BINARY_Mul, in_type(l, sums, WE_F32), factor, WE_NEW);
     we_emit_quantised(l, scaled, as_scalar(l, l->in[4]), l->out[0]);
 }

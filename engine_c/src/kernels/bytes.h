@@ -1,6 +1,6 @@
 /* Kernels of quantised tensors, whose elements are bytes: q stands for (q - zero point) * scale. A tensor of
- * int8 is read as one of uint8 with `flip` = 0x80, by which each byte is changed on the way (q + 128 then, and
- * so is its zero point); a result is the low byte of a number that fits the type. */
+ * int8 is read as one of uint8 with `flip` = 0x80, by which each byte is changed on the way (q + 128 then,
+ * and so is its zero point); a result is the low byte of a number that fits the type. */
 #ifndef WE_KERNELS_BYTES_H
 #define WE_KERNELS_BYTES_H
 
@@ -49,6 +49,7 @@ typedef struct we_byte_tile {
     const we_requantise *how;
     const we_byte_sum *then;
     const uint8_t *added;
+    const int8_t *ahead; /* `runs * quads` cache lines from here on are wanted soon; any address will do */
 } we_byte_tile;
 typedef void (*we_byte_kernel)(const we_byte_tile *tile);
 

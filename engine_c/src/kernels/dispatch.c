@@ -265,12 +265,9 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
 #undef WE_IMAGE_KERNEL_ROW
 #define WE_BYTE_MATMUL_KERNEL_ROW(ISA, isa_, rows, columns, signed_rows)                                     \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
-        out->byte_matmul = (we_byte_matmul){"we_u8_byte_matmul_" #rows "x" #columns "__" #isa_,              \
-                                            WE_ISA_##ISA,                                                    \
-                                            rows,                                                            \
-                                            columns,                                                         \
-                                            signed_rows,                                                     \
-                                            we_u8_byte_matmul_##rows##x##columns##__##isa_};
+        out->byte_matmul = (we_byte_matmul){                                                                 \
+            "we_u8_byte_matmul_" #rows "x" #columns "__" #isa_, WE_ISA_##ISA, rows, columns, signed_rows,    \
+            we_u8_byte_matmul_##rows##x##columns##__##isa_};
 #include "kernels/byte_matmul.inc"
 #undef WE_BYTE_MATMUL_KERNEL_ROW
 #define WE_BYTE_DEPTHWISE_KERNEL_ROW(ISA, isa)                                                               \
@@ -423,16 +420,8 @@ static const we_kernel_info KERNELS[] = {
 #include "kernels/image.inc"
 #undef WE_IMAGE_KERNEL_ROW
 #define WE_BYTE_MATMUL_KERNEL_ROW(ISA, isa, rows, columns, signed_rows)                                      \
-    {"byte_matmul",                                                                                          \
-     #isa,                                                                                                   \
-     "we_u8_byte_matmul_" #rows "x" #columns "__" #isa,                                                      \
-     WE_U8,                                                                                                  \
-     rows,                                                                                                   \
-     columns,                                                                                                \
-     0,                                                                                                      \
-     1,                                                                                                      \
-     WE_ISA_##ISA,                                                                                           \
-     0},
+    {"byte_matmul", #isa, "we_u8_byte_matmul_" #rows "x" #columns "__" #isa, WE_U8, rows, columns, 0, 1,     \
+     WE_ISA_##ISA,  0},
 #include "kernels/byte_matmul.inc"
 #undef WE_BYTE_MATMUL_KERNEL_ROW
 #define WE_BYTE_DEPTHWISE_KERNEL_ROW(ISA, isa)                                                               \

@@ -806,8 +806,8 @@ static we_status prepare_noted(const we_graph *graph, const we_settings *setting
 /* ---- Layers on bytes ---- */
 
 /* Predicted milliseconds of every node by itself, in the better layout. */
-static we_status price_nodes(const we_graph *graph, const we_settings *settings, const we_view *shapes, double *ms,
-                             we_error *err) {
+static we_status price_nodes(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                             double *ms, we_error *err) {
     builder b;
     we_prepared *prepared;
     size_t reached;
@@ -832,8 +832,8 @@ static void choose_layers(we_quantised *q, const double *given_ms, const double 
     we_quantised_rewrite(q);
 }
 
-/* The graph with its layers on bytes, where they are the cheaper. Whatever stands in the way is left for the given
- * graph to say. */
+/* The graph with its layers on bytes, where they are the cheaper. Whatever stands in the way is left for the
+ * given graph to say. */
 static we_status find_quantised(const we_graph *graph, const we_settings *settings, const we_view *shapes,
                                 we_quantised **out, we_error *err) {
     const uint32_t off = WE_SESSION_NO_CLAIMS | WE_SESSION_NO_FUSE;
@@ -861,7 +861,8 @@ static we_status find_quantised(const we_graph *graph, const we_settings *settin
 }
 
 static we_status prepare_graph(const we_graph *graph, const we_settings *settings, const we_view *shapes,
-                               we_alternatives *alternatives, we_prepared **out, size_t *reached, we_error *err) {
+                               we_alternatives *alternatives, we_prepared **out, size_t *reached,
+                               we_error *err) {
     size_t unwanted, count = graph->node_count;
     node_notes notes = {.last = we_memory_new(count * sizeof *notes.last),
                         .away = we_memory_new(count * sizeof *notes.away),
@@ -886,8 +887,8 @@ static we_status prepare(const we_graph *graph, const we_settings *settings, con
     we_quantised *quantised;
     *out = NULL;
     WE_TRY(find_quantised(graph, settings, shapes, &quantised, err));
-    we_status status = prepare_graph(quantised ? &quantised->graph : graph, settings, shapes, alternatives, out,
-                                     reached, err);
+    we_status status = prepare_graph(quantised ? &quantised->graph : graph, settings, shapes, alternatives,
+                                     out, reached, err);
     if (status == WE_OK)
         (*out)->quantised = quantised;
     else

@@ -59,8 +59,8 @@ typedef struct we_moving {
 typedef struct we_prepared {
     we_program program;
     we_plan plan;
-    const we_graph *graph;   /* it was made of: the given one, or that of `quantised` */
-    we_quantised *quantised; /* NULL: the graph has no layer on bytes */
+    const we_graph *graph;     /* it was made of: the given one, or that of `quantised` */
+    we_quantised *quantised;   /* NULL: the graph has no layer on bytes */
     int32_t *inputs, *outputs; /* tensors, in the graph's order */
     int32_t *tensor_of;        /* per value of the graph */
     const bool *between; /* per node: it is differentiated, and runs as its decomposition; NULL: none is */

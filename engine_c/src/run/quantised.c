@@ -81,7 +81,8 @@ static int32_t zero_of(const finder *f, const we_node *node, we_dtype where_omit
     return is_weight(f, zero) && is_byte(f->graph->values[zero].dtype) ? zero : NONE;
 }
 
-/* An image or matrix: one scale for all. What it is of is known by the zero point alone, so that must be there. */
+/* An image or matrix: one scale for all. What it is of is known by the zero point alone, so that must be
+ * there. */
 static bool find_source(const finder *f, int32_t value, source *out) {
     const we_node *node = writer_of(f, value);
     if (!node || node->op != WE_OP_DequantizeLinear || !is_plain(node))
@@ -130,14 +131,17 @@ static bool is_all_zero(const finder *f, int32_t value) {
     return zero;
 }
 
-/* A bias of one entry per channel: the int32 behind it where it is added to sums as it is, else as float32. */
-static bool find_bias(const finder *f, int32_t value, int64_t channels, const source *x, const source *w, int32_t *out) {
+/* A bias of one entry per channel: the int32 behind it where it is added to sums as it is, else as float32.
+ */
+static bool find_bias(const finder *f, int32_t value, int64_t channels, const source *x, const source *w,
+                      int32_t *out) {
     *out = value;
     if (value < 0)
         return true;
     const we_node *node = writer_of(f, value);
     int32_t stored = node && node->op == WE_OP_DequantizeLinear && is_plain(node) ? node->inputs[0] : value;
-    if (!is_weight(f, stored) || f->graph->values[stored].rank != 1 || f->graph->values[stored].dims[0] != channels)
+    if (!is_weight(f, stored) || f->graph->values[stored].rank != 1 ||
+        f->graph->values[stored].dims[0] != channels)
         return false;
     if (stored == value)
         return f->graph->values[stored].dtype == WE_F32;
@@ -182,7 +186,8 @@ static bool as_conv(const finder *f, const we_node *node, layer *l) {
     if (!find_source(f, node->inputs[0], &x) || !find_weights(f, node->inputs[1], 0, &w) ||
         !find_bias(f, input_of(node, 2), f->graph->values[w.bytes].dims[0], &x, &w, &bias))
         return false;
-    const int32_t inputs[] = {x.bytes, x.scale, x.zero, w.bytes, w.scale, w.zero, l->out.scale, l->out.zero, bias};
+    const int32_t inputs[] = {x.bytes, x.scale,      x.zero,      w.bytes, w.scale,
+                              w.zero,  l->out.scale, l->out.zero, bias};
     l->node.op = WE_OP_QLinearConv;
     set_inputs(l, 9, inputs);
     add_part(l, x.node);
@@ -201,7 +206,8 @@ static bool as_product(const finder *f, const we_node *node, layer *l) {
         f->graph->values[w.bytes].rank != 2 ||
         !find_bias(f, gemm ? input_of(node, 2) : NONE, f->graph->values[w.bytes].dims[axis], &x, &w, &bias))
         return false;
-    const int32_t inputs[] = {x.bytes, x.scale, x.zero, w.bytes, w.scale, w.zero, l->out.scale, l->out.zero, bias};
+    const int32_t inputs[] = {x.bytes, x.scale,      x.zero,      w.bytes, w.scale,
+                              w.zero,  l->out.scale, l->out.zero, bias};
     l->node.op = WE_OP_QLinearMatMul;
     set_inputs(l, 9, inputs);
     add_part(l, x.node);
@@ -235,7 +241,8 @@ static bool as_mean(const finder *f, const we_node *node, layer *l) {
     return true;
 }
 
-/* What moves elements, or takes the largest, does so with bytes where they stand for the same before and after. */
+/* What moves elements, or takes the largest, does so with bytes where they stand for the same before and
+ * after. */
 static bool as_itself(const finder *f, const we_node *node, layer *l) {
     int32_t images = node->op == WE_OP_Concat ? node->input_count : 1;
     if (is_limited(l) || node->output_count != 1 || node->input_count > MOST_INPUTS)
@@ -256,18 +263,10 @@ static const struct {
     int32_t op;
     bool (*make)(const finder *f, const we_node *node, layer *l);
 } FORMS[] = {
-    {WE_OP_Conv, as_conv},
-    {WE_OP_Gemm, as_product},
-    {WE_OP_MatMul, as_product},
-    {WE_OP_Add, as_sum},
-    {WE_OP_GlobalAveragePool, as_mean},
-    {WE_OP_MaxPool, as_itself},
-    {WE_OP_Concat, as_itself},
-    {WE_OP_Reshape, as_itself},
-    {WE_OP_Flatten, as_itself},
-    {WE_OP_Transpose, as_itself},
-    {WE_OP_Squeeze, as_itself},
-    {WE_OP_Unsqueeze, as_itself},
+    {WE_OP_Conv, as_conv},        {WE_OP_Gemm, as_product},           {WE_OP_MatMul, as_product},
+    {WE_OP_Add, as_sum},          {WE_OP_GlobalAveragePool, as_mean}, {WE_OP_MaxPool, as_itself},
+    {WE_OP_Concat, as_itself},    {WE_OP_Reshape, as_itself},         {WE_OP_Flatten, as_itself},
+    {WE_OP_Transpose, as_itself}, {WE_OP_Squeeze, as_itself},         {WE_OP_Unsqueeze, as_itself},
 };
 
 /* Which attributes of the operator the one on bytes has, and its limits. */
@@ -415,11 +414,8 @@ static we_value *extend_values(we_quantised *q, const we_graph *graph) {
         return NULL;
     memcpy(values, graph->values, graph->value_count * sizeof *values);
     for (int i = 0; i < MORE_VALUES; i++)
-        values[graph->value_count + (size_t)i] = (we_value){.name = "",
-                                                            .kind = WE_VALUE_WEIGHT,
-                                                            .typed = true,
-                                                            .dtype = i ? WE_I8 : WE_U8,
-                                                            .data = NOTHING};
+        values[graph->value_count + (size_t)i] = (we_value){
+            .name = "", .kind = WE_VALUE_WEIGHT, .typed = true, .dtype = i ? WE_I8 : WE_U8, .data = NOTHING};
     return values;
 }
 
@@ -438,7 +434,8 @@ static we_status build(we_quantised *q, const we_graph *graph, we_error *err) {
     q->read = we_arena_new(&q->arena, values);
     f.writer = we_arena_new(&q->arena, values * sizeof *f.writer);
     f.readers = we_arena_new(&q->arena, values * sizeof *f.readers);
-    if (!q->graph.values || !q->graph.nodes || !f.layer_at || !q->layers || !q->read || !f.writer || !f.readers)
+    if (!q->graph.values || !q->graph.nodes || !f.layer_at || !q->layers || !q->read || !f.writer ||
+        !f.readers)
         return we_error_no_memory(err);
     count_links(&f);
     find_layers(&f);

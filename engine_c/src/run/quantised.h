@@ -1,6 +1,6 @@
-/* Layers of a quantised model, given as DequantizeLinear -> operator -> QuantizeLinear, as single operators on bytes.
- * Their sums are exact, where those of float32 are rounded on the way; so a result may differ by one quantum where it
- * lies between two. A layer is taken only where that costs less than its parts. */
+/* Layers of a quantised model, given as DequantizeLinear -> operator -> QuantizeLinear, as single operators
+ * on bytes. Their sums are exact, where those of float32 are rounded on the way; so a result may differ by
+ * one quantum where it lies between two. A layer is taken only where that costs less than its parts. */
 #ifndef WE_RUN_QUANTISED_H
 #define WE_RUN_QUANTISED_H
 
@@ -17,8 +17,8 @@ typedef struct we_quantised_layer {
     bool kept; /* as it was given */
 } we_quantised_layer;
 
-/* A graph with the same values and places of nodes (and two values more); nodes that nobody reads from any more have
- * no inputs and outputs. It borrows from the graph it was made of, which must outlive it. */
+/* A graph with the same values and places of nodes (and two values more); nodes that nobody reads from any
+ * more have no inputs and outputs. It borrows from the graph it was made of, which must outlive it. */
 typedef struct we_quantised {
     we_graph graph;
     we_arena arena;

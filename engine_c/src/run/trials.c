@@ -258,8 +258,8 @@ static void take_times(runner *r) {
 }
 
 static we_status run_program(const trial *t, const runner *r) {
-    return we_prepared_run(r->prepared, &r->settings, t->settings->pool, r->space, t->shapes,
-                           r->outputs, t->err);
+    return we_prepared_run(r->prepared, &r->settings, t->settings->pool, r->space, t->shapes, r->outputs,
+                           t->err);
 }
 
 /* A run that counts, after one that does not: else a way's weights would be as far as all the others' that

@@ -1,6 +1,6 @@
-"""Write a network in the form of quantised models, by ONNX Runtime's own tool, in an interpreter that has it.
+"""Write a network in the form of quantised models, by ONNX Runtime's own tool: MODEL INPUTS OUT.
 
-Activations are uint8 for each tensor, weights int8 for each output channel: python quantise.py MODEL INPUTS OUT
+Activations are uint8 for each tensor, weights int8 for each output channel.
 """
 
 import sys
@@ -27,7 +27,9 @@ class Reader(CalibrationDataReader):
             return self._first
         if self._given > CALIBRATING:
             return None
-        return {name: rng.normal(x.mean(), x.std(), x.shape).astype(x.dtype) for name, x in self._first.items()}
+        return {
+            name: rng.normal(x.mean(), x.std(), x.shape).astype(x.dtype) for name, x in self._first.items()
+        }
 
 
 model, inputs, out = sys.argv[1:]

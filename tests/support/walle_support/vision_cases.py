@@ -122,8 +122,8 @@ def _qlinear_conv(x: Array, xs: Array, xz: Array, w: Array, ws: Array, wz: Array
     sums = _conv(x.astype("i4") - xz, w.astype("i4") - wz.astype("i4").reshape(-1, 1, 1, 1), pad=1)
     scale = (xs.astype("f4") * ws.astype("f4") / ys.astype("f4")).reshape(-1, 1, 1)
     bias = b.reshape(-1, 1, 1)
-    if b.dtype == np.float32:  # it is added to what the sums stand for
-        scaled = sums.astype("f4") * scale + bias / ys.astype("f4")
+    if b.dtype.kind == "f":  # it is added to what the sums stand for
+        scaled = sums.astype("f4") * scale + bias.astype("f4") / ys.astype("f4")
     else:
         scaled = (sums + bias).astype("f4") * scale
     scaled = np.clip(scaled, np.float32(low) / ys.astype("f4"), np.float32(high) / ys.astype("f4"))
@@ -132,14 +132,15 @@ def _qlinear_conv(x: Array, xs: Array, xz: Array, w: Array, ws: Array, wz: Array
 
 def _qlinear_add(a: Array, a_scale: Array, az: Array, b: Array, b_scale: Array, bz: Array, ys: Array,
                  yz: Array) -> Array:  # fmt: skip
-    left = (a.astype("i4") - az).astype("f4") * (a_scale / ys)
-    right = (b.astype("i4") - bz).astype("f4") * (b_scale / ys)
+    left = (a.astype("i4") - az).astype("f4") * (a_scale.astype("f4") / ys.astype("f4"))
+    right = (b.astype("i4") - bz).astype("f4") * (b_scale.astype("f4") / ys.astype("f4"))
     return np.asarray(np.clip(np.rint(np.maximum(left + right, 0)) + yz, -128, 127))
 
 
 def _qlinear_mean(x: Array, xs: Array, xz: Array, ys: Array, yz: Array) -> Array:
     sums = (x.astype("i4") - xz).sum((2, 3), keepdims=True).astype("f4")
-    return np.asarray(np.clip(np.rint(sums * (xs / ys / np.float32(x[0, 0].size))) + yz, 0, 255))
+    factor = xs.astype("f4") / ys.astype("f4") / np.float32(x[0, 0].size)
+    return np.asarray(np.clip(np.rint(sums * factor) + yz, 0, 255))
 
 
 def _qlinear_matmul(a: Array, az_scale: Array, az: Array, b: Array, b_scale: Array, bz: Array, ys: Array,
@@ -317,7 +318,7 @@ CASES: list[dict[str, Any]] = [
     {"op": "QLinearMatMul", "constants": 1, "attrs": {"transB": 1},
      "reference": lambda a, s, z, b, *rest: _qlinear_matmul(a, s, z, b.T, *rest),
      "inputs": [_bytes(3, 5, dtype=np.int8), _S(0.02), np.int8(4), _bytes(6, 5, dtype=np.int8),
-                _f(6, low=0.01), np.int8(0), _S(0.9), np.int8(-7), np.arange(-300, 300, 100, dtype=np.int32)]},
+                _f(6, low=0.01), np.int8(0), _S(0.9), np.int8(-7), np.arange(-300, 300, 100, "i4")]},
     {"op": "QLinearAdd", "constants": 1, "attrs": {"min": 0.0}, "reference": _qlinear_add,
      "inputs": [_bytes(2, 3, 4), _S(0.03), np.uint8(120), _bytes(3, 1, dtype=np.int8), _S(0.05), np.int8(-3),
                 _S(0.06), np.int8(-100)]},

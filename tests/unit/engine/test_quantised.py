@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from walle_engine import _native, api
+from walle_shared.errors import ModelError
 
 Array = np.ndarray[Any, Any]
 
@@ -106,7 +107,7 @@ def test_every_form_becomes_a_layer_on_bytes(dtype: str, threads: int) -> None:
     assert {"byte_conv", "byte_depthwise", "byte_max_pool", "byte_mean", "byte_matmul"} <= names
     assert not any(op == "Conv" or op == "Gemm" for op, _ in _steps(session))
     want = np.asarray(model.session(fuse=False).run(feeds)["y"])
-    # Layers on bytes sum exactly; float32 rounds, so an element may be another quantum, and move the next ones.
+    # Layers on bytes sum exactly; float32 rounds, so an element may be another quantum, and move others.
     assert np.abs(got - want).max() <= 2.01 * 0.05
     assert np.mean(got == want) > 0.5
 
@@ -177,7 +178,7 @@ def test_measuring_takes_layers_too() -> None:
     assert np.abs(got - want).max() <= 1.01 * 0.2
 
 
-def test_a_zero_point_of_another_shape_is_refused() -> None:
+def test_a_bias_of_another_length_is_refused() -> None:
     builder = api.GraphBuilder("wrong")
     builder.input("x", "U8", [1, 4, 5, 5])
     for name, value in {
@@ -188,5 +189,5 @@ def test_a_zero_point_of_another_shape_is_refused() -> None:
     builder.node("QLinearConv", ["x", "s", "z", "w", "s", "wz", "s", "z", "b"], ["y"])
     builder.output("y")
     model = builder.finish()
-    with pytest.raises(api.ModelError, match="one entry per channel"):
+    with pytest.raises(ModelError, match="one entry per channel"):
         model.session().run({"x": np.zeros((1, 4, 5, 5), np.uint8)})

@@ -1,6 +1,6 @@
-/* The blocked product of bytes behind quantised convolutions and matrix products. As in gemm.h, rows of A are read
- * where they lie, run by run, and B is packed in panels. Sums are exact whatever their order, and they fit the
- * registers however deep the product is, so k is not cut. */
+/* The blocked product of bytes behind quantised convolutions and matrix products. As in gemm.h, rows of A are
+ * read where they lie, run by run, and B is packed in panels. Sums are exact whatever their order, and they
+ * fit the registers however deep the product is, so k is not cut. */
 #ifndef WE_BACKEND_CPU_BYTE_GEMM_H
 #define WE_BACKEND_CPU_BYTE_GEMM_H
 
@@ -31,8 +31,9 @@ typedef struct we_byte_gemm {
 void we_byte_gemm_run(we_pool *pool, const we_byte_gemm *gemm, void *scratch);
 size_t we_byte_gemm_scratch(const we_byte_gemm *gemm, int32_t threads);
 
-/* A B to pack: element p of run r of column j is at b + r * run + p * row + j * column, changed by `flip` and less
- * `zero[j]` (NULL: 0), which fits int8. Of depth - given elements of a run behind the last there is none. */
+/* A B to pack: element p of run r of column j is at b + r * run + p * row + j * column, changed by `flip` and
+ * less `zero[j]` (NULL: 0), which fits int8. Of depth - given elements of a run behind the last there is
+ * none. */
 typedef struct we_byte_right {
     const uint8_t *b;
     int64_t run, row, column;

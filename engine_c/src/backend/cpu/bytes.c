@@ -27,11 +27,14 @@ bool we_byte_read_range(const we_call *call, int32_t scale, int32_t zero, we_byt
     if (!we_byte_number(call, scale, &y_scale) || !we_byte_zero(call, zero, &out->zero) || !(y_scale > 0))
         return false;
     bool is_signed = zero_point && zero_point->dtype == WE_I8;
-    out->low = (float)((is_signed ? INT8_MIN : 0) - out->zero);
+    const float lowest = (float)((is_signed ? INT8_MIN : 0) - out->zero);
+    out->low = lowest;
     out->high = (float)((is_signed ? INT8_MAX : UINT8_MAX) - out->zero);
     if (we_node_attr(call->node, "min"))
         out->low = fmaxf(out->low, rintf((float)we_node_float(call->node, "min", 0) / y_scale));
     if (we_node_attr(call->node, "max"))
-        out->high = fminf(out->high, rintf((float)we_node_float(call->node, "max", 0) / y_scale));
+        out->high =
+            fmaxf(lowest, fminf(out->high, rintf((float)we_node_float(call->node, "max", 0) / y_scale)));
+    out->low = fminf(out->low, out->high);
     return true;
 }

@@ -1,10 +1,10 @@
-/* Convolutions and matrix products of bytes as products whose rows lie in the image, like claim_conv.c. A product of
- * matrices is a convolution of images one position wide with a filter of one tap. Where a channel count is no
- * multiple of four, or small, images are stored with their padding around them and bytes added to their channels, so
- * that runs are whole quads and not too short; such an image may come channels first.
+/* Convolutions and matrix products of bytes as products whose rows lie in the image, like claim_conv.c. A
+ * product of matrices is a convolution of images one position wide with a filter of one tap. Where a channel
+ * count is no multiple of four, or small, images are stored with their padding around them and bytes added to
+ * their channels, so that runs are whole quads and not too short; such an image may come channels first.
  *
- * Around the image lies its zero point, so the sum over a filter's weights, times that, is what all outputs have too
- * much of: sums start from the bias less it. */
+ * Around the image lies its zero point, so the sum over a filter's weights, times that, is what all outputs
+ * have too much of: sums start from the bias less it. */
 #include <math.h>
 #include <string.h>
 
@@ -117,7 +117,8 @@ static bool shape(parameters *p) {
     return c->channels > 0 && c->filters > 0 && (p->stored || !odd);
 }
 
-/* Where the node's inputs are: those of ConvInteger and MatMulInteger, or of QLinearConv and QLinearMatMul. */
+/* Where the node's inputs are: those of ConvInteger and MatMulInteger, or of QLinearConv and QLinearMatMul.
+ */
 typedef struct places {
     int32_t weights, zero, weight_zero;
 } places;
@@ -166,7 +167,8 @@ static bool accept_conv(const we_call *call, we_arena *arena, const void **out) 
         return false;
     int64_t group = we_node_int(call->node, "group", 1), filters = weights->dims[0] / group;
     int64_t channels = weights->dims[1];
-    if ((channels == 1 && filters == 1 && group > 1) || !we_conv_read_window(call, weights->dims + 2, &p->conv))
+    if ((channels == 1 && filters == 1 && group > 1) ||
+        !we_conv_read_window(call, weights->dims + 2, &p->conv))
         return false;
     p->conv.group = group;
     p->conv.filters = filters;
@@ -193,8 +195,8 @@ static bool accept_matmul(const we_call *call, we_arena *arena, const void **out
                    .in = {m, 1},
                    .out = {m, 1},
                    .taps = 1};
-    p->conv = (we_conv){
-        .items = 1, .group = 1, .channels = k, .filters = b->dims[!turned], .w = w, .positions = m};
+    p->conv =
+        (we_conv){.items = 1, .group = 1, .channels = k, .filters = b->dims[!turned], .w = w, .positions = m};
     p->channel = turned ? 1 : b->dims[1];
     p->filter = turned ? b->dims[1] : 1;
     *out = p;
@@ -262,7 +264,8 @@ static void pack(we_pool *pool, const void *context, void *to) {
 }
 
 /* Weights without zeros are shared with other programs of the model. */
-static we_status pack_weights(we_program *program, const we_byte_matmul *kernel, parameters *p, we_error *err) {
+static we_status pack_weights(we_program *program, const we_byte_matmul *kernel, parameters *p,
+                              we_error *err) {
     packing k = {kernel, p, NULL};
     we_byte_right r = right_of(p, 0);
     size_t bytes = (size_t)(p->conv.group * group_bytes(kernel, p));
@@ -331,7 +334,8 @@ static void set_offsets(const parameters *p) {
     const we_window *w = &p->conv.w;
     int64_t pixel = we_conv_channels_in(&p->conv);
     for (int64_t t = 0; t < w->taps; t++)
-        p->offsets[t] = (t / w->kernel[1] * w->dilation[0] * w->in[1] + t % w->kernel[1] * w->dilation[1]) * pixel;
+        p->offsets[t] =
+            (t / w->kernel[1] * w->dilation[0] * w->in[1] + t % w->kernel[1] * w->dilation[1]) * pixel;
 }
 
 static we_status prepare(we_program *program, we_command *command, we_error *err) {
@@ -401,13 +405,11 @@ static void read_positions(const images *k, int64_t row, int64_t count, uint8_t 
     const we_conv *c = &k->p->conv;
     int64_t n = c->channels, padded = k->p->channels, plane = c->w.in[0] * c->w.in[1];
     const uint8_t *first = k->x + row * c->w.in[1];
-    if (k->p->plain && n == 3) { /* what images have */
-        for (int64_t i = 0; i < count; i++, to += QUAD) {
-            to[0] = first[i];
-            to[1] = first[plane + i];
-            to[2] = first[2 * plane + i];
-            to[3] = 0;
-        }
+    if (k->p->plain && n == 3) { /* what images have: as words, whose first byte is the lowest */
+        uint32_t *words = (uint32_t *)(void *)to; /* aligned, as rows of scratch are whole quads */
+        for (int64_t i = 0; i < count; i++)
+            words[i] =
+                (uint32_t)first[i] | (uint32_t)first[plane + i] << 8 | (uint32_t)first[2 * plane + i] << 16;
         return;
     }
     for (int64_t i = 0; i < count; i++, to += padded) {
@@ -491,8 +493,8 @@ static void image_rows(const void *source, int64_t row, int32_t count, int64_t r
     }
 }
 
-static void run_images(const we_run *run, const we_command *command, we_byte_gemm *gemm, images *k, int64_t item,
-                       void *scratch) {
+static void run_images(const we_run *run, const we_command *command, we_byte_gemm *gemm, images *k,
+                       int64_t item, void *scratch) {
     const parameters *p = k->p;
     const we_conv *c = &p->conv;
     int64_t pitch = we_conv_pitch(c, command), out = command->u.claim.offset + item * c->positions * pitch;
@@ -510,7 +512,8 @@ static void run_images(const we_run *run, const we_command *command, we_byte_gem
         gemm->a = k->x;
         gemm->packed = p->packed + g * group_bytes(gemm->kernel, p);
         gemm->start = start + g * columns;
-        gemm->how = (we_requantise){p->factor + g * columns, p->shift ? p->shift + g * columns : NULL, p->range};
+        gemm->how =
+            (we_requantise){p->factor + g * columns, p->shift ? p->shift + g * columns : NULL, p->range};
         gemm->sums = p->sums ? (int32_t *)we_run_out(run, command) + out + g * c->filters : NULL;
         gemm->c = p->sums ? NULL : (uint8_t *)we_run_out(run, command) + out + g * c->filters;
         gemm->then = command->u.claim.then;

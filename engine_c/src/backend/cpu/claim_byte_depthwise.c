@@ -1,6 +1,6 @@
-/* Convolution of bytes where every channel has one filter of its own. The kernel reads rows of the image where they
- * lie, and one row of zero points in the place of those outside; windows that reach over its sides see copies of what
- * they cover, with zero points around. */
+/* Convolution of bytes where every channel has one filter of its own. The kernel reads rows of the image
+ * where they lie, and one row of zero points in the place of those outside; windows that reach over its sides
+ * see copies of what they cover, with zero points around. */
 #include <string.h>
 
 #include "backend/cpu/bytes.h"

@@ -18,11 +18,25 @@ static double cost_of_max(const void *given) {
     return (double)(c->items * c->positions) * (double)c->w.taps * (16 + (double)c->group / 8);
 }
 
+/* A run of outputs that are next to each other in memory, as those of a window's every tap are: all at once.
+ */
+static void visit_run(const we_byte_rows *rows, const we_stretch *s, const uint8_t *x, uint8_t *y,
+                      uint8_t flip) {
+    int64_t bytes = s->count * s->channels;
+    memcpy(y, x, (size_t)bytes);
+    for (int32_t tap = 1; tap < s->rows * s->columns; tap++)
+        rows->largest(bytes, flip, x + tap / s->columns * s->x_row + tap % s->columns * s->x_column, y);
+}
+
 /* The first tap, then the larger of that and each other. */
 static void visit(const we_run *run, const we_command *command, const we_conv_part *part) {
     const we_stretch *s = &part->stretch;
     const uint8_t *x = we_conv_at(run, command->in[0], part->x);
     uint8_t *y = we_conv_out(run, command, part->y), flip = we_byte_flip(we_conv_dtype(run, command->out));
+    if (s->rows > 0 && s->columns > 0 && s->x_step == s->channels && s->y_step == s->channels) {
+        visit_run(&run->kernels->byte_rows, s, x, y, flip);
+        return;
+    }
     for (int64_t i = 0; i < s->count; i++, x += s->x_step, y += s->y_step) {
         if (s->rows == 0 || s->columns == 0)
             memset(y, 0, (size_t)s->channels);
@@ -99,7 +113,8 @@ static void run_strips(void *context, int64_t begin, int64_t end) {
         int64_t item = i / strips, first = i % strips * STRIP, count = we_least(STRIP, p->channels - first);
         for (int64_t c = 0; c < count; c++)
             sums[c] = (int32_t)-(p->positions * p->zero);
-        rows->sum(count, p->positions, p->channels, p->flip, j->x + item * p->positions * p->channels + first, sums);
+        rows->sum(count, p->positions, p->channels, p->flip, j->x + item * p->positions * p->channels + first,
+                  sums);
         rows->requantise(count, p->factor, &p->range, sums, j->y + item * p->channels + first);
     }
 }

@@ -1,5 +1,5 @@
-/* What is done with every element by itself: to bytes, from bytes, and sums of two. Either layout will do, so each has
- * a row for both. */
+/* What is done with every element by itself: to bytes, from bytes, and sums of two. Either layout will do, so
+ * each has a row for both. */
 #include "backend/cpu/bytes.h"
 
 enum {
@@ -140,7 +140,8 @@ static bool is_alike(const we_tensor *a, const we_tensor *b) {
 }
 
 /* One operand of a sum: its factor, and its zero as the kernel takes it. */
-static bool read_operand(const we_call *call, int32_t at, float y_scale, int32_t *zero, uint8_t *flip, float *factor) {
+static bool read_operand(const we_call *call, int32_t at, float y_scale, int32_t *zero, uint8_t *flip,
+                         float *factor) {
     if (!we_byte_number(call, at + 1, factor) || !we_byte_zero(call, at + 2, zero))
         return false;
     *factor /= y_scale;
@@ -174,8 +175,8 @@ static const we_byte_sum *byte_sum(const void *given) {
 
 static void add(void *context, int64_t begin, int64_t end) {
     const job *j = context;
-    j->rows->add(end - begin, &j->p->sum, (const uint8_t *)j->in[0] + begin, (const uint8_t *)j->in[1] + begin,
-                 (uint8_t *)j->out + begin);
+    j->rows->add(end - begin, &j->p->sum, (const uint8_t *)j->in[0] + begin,
+                 (const uint8_t *)j->in[1] + begin, (uint8_t *)j->out + begin);
 }
 
 static void run_add(const we_run *run, const we_command *command) {

@@ -23,8 +23,8 @@ bool we_conv_read_window(const we_call *call, const int64_t *kernel, we_conv *c)
 bool we_conv_read(const we_call *call, we_conv *out) {
     const we_tensor *x = call->in[0], *weights = call->in[1], *bias = we_call_input(call, 2);
     we_conv c = {.group = we_node_int(call->node, "group", 1)};
-    if (x->dtype != WE_F32 || weights->kind != WE_TENSOR_CONST || weights->count == 0 || (bias && bias->kind != WE_TENSOR_CONST) ||
-        !we_conv_read_window(call, weights->dims + 2, &c))
+    if (x->dtype != WE_F32 || weights->kind != WE_TENSOR_CONST || weights->count == 0 ||
+        (bias && bias->kind != WE_TENSOR_CONST) || !we_conv_read_window(call, weights->dims + 2, &c))
         return false;
     c.channels = x->dims[1] / c.group;
     c.filters = weights->dims[0] / c.group;

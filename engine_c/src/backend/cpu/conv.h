@@ -31,7 +31,8 @@ static inline int64_t we_conv_channels_in(const we_conv *c) {
     return c->group * c->channels;
 }
 
-/* Images may lie as bfloat16 (see plan/narrow.c), or be of bytes. The type of a tensor's elements, and their address. */
+/* Images may lie as bfloat16 (see plan/narrow.c), or be of bytes. The type of a tensor's elements, and their
+ * address. */
 static inline we_dtype we_conv_dtype(const we_run *run, int32_t tensor) {
     return run->program->tensors[tensor].dtype;
 }

@@ -11,8 +11,8 @@ static inline float kept(float value, const we_byte_range *range) {
 }
 
 /* One output of `count` channels from `channel` on. */
-static inline void filter_strip(const we_byte_depthwise *d, const uint8_t *const *rows, int64_t at, int64_t channel,
-                                const int64_t count, uint8_t *y) {
+static inline void filter_strip(const we_byte_depthwise *d, const uint8_t *const *rows, int64_t at,
+                                int64_t channel, const int64_t count, uint8_t *y) {
     int32_t sums[STRIP];
     float values[STRIP];
     for (int64_t c = 0; c < count; c++)

@@ -1,4 +1,5 @@
-/* Rows of bytes as plain loops for one instruction set. Before including define ROWS_OF(name), the kernel's name. */
+/* Rows of bytes as plain loops for one instruction set. Before including define ROWS_OF(name), the kernel's
+ * name. */
 #include <math.h>
 
 #include "kernels/kernels.h"
@@ -32,7 +33,8 @@ void ROWS_OF(add)(int64_t n, const we_byte_sum *how, const uint8_t *a, const uin
     }
 }
 
-void ROWS_OF(requantise)(int64_t n, float factor, const we_byte_range *range, const int32_t *sums, uint8_t *y) {
+void ROWS_OF(requantise)(int64_t n, float factor, const we_byte_range *range, const int32_t *sums,
+                         uint8_t *y) {
     const we_byte_range own = *range;
     for (int64_t i = 0; i < n; i++)
         y[i] = stored((float)sums[i] * factor, &own);

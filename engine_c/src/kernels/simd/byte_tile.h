@@ -1,17 +1,22 @@
-/* One micro-kernel of bytes from vector wrappers. Before including define KERNEL (name), ROWS, VECTORS (columns /
- * lanes), and include a header that has
- *   LANES; SUMS, FLOATS (vectors of int32, float32); LEFT, RIGHT (what products take of a row, of a column)
- *   Q_SPLAT(p), Q_COLUMNS(p): four bytes of a row for all lanes, LANES columns of four; Q_DOT(sums, left, right)
- *   and the conversions Q_ that are used below.
- * Like simd/matmul_tile.h, every number of rows and of vectors is a variant of its own. */
+/* One micro-kernel of bytes from vector wrappers. Before including define KERNEL (name), ROWS, VECTORS
+ * (columns / lanes), and include a header that has LANES; SUMS, FLOATS (vectors of int32, float32); LEFT,
+ * RIGHT (what products take of a row, of a column) Q_SPLAT(p), Q_COLUMNS(p): four bytes of a row for all
+ * lanes, LANES columns of four; Q_DOT(sums, left, right) and the conversions Q_ that are used below, or
+ * Q_FINISH(tile, sums), which makes the bytes. Like simd/matmul_tile.h, every number of rows and of vectors
+ * is a variant of its own. */
 #include <stdint.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
 
+enum {
+    LINE = 64, /* bytes */
+};
+
 #define UNROLL _Pragma("GCC unroll 64")
 #define INLINE static inline __attribute__((always_inline))
 
+#if !defined(Q_FINISH)
 typedef struct limits {
     FLOATS low, high;
     SUMS zero;
@@ -23,11 +28,12 @@ INLINE limits limits_of(const we_byte_range *range) {
 
 #define WITHIN(value, l) Q_ROUND(Q_LEAST(Q_MOST(value, (l).low), (l).high))
 
-/* Vector j of the columns, row by row. Sums come by way of memory: where they stay in registers until here, GCC
- * spills some of them in the loop over k. */
+/* Vector j of the columns, row by row. Sums come by way of memory: where they stay in registers until here,
+ * GCC spills some of them in the loop over k. */
 INLINE void finish_column(const we_byte_tile *t, const int32_t *sums, const int32_t j, const int32_t count) {
     const limits own = limits_of(&t->how->range), last = t->added ? limits_of(&t->then->range) : own;
-    const FLOATS factor = Q_FLOATS(t->how->factor + j), shift = t->how->shift ? Q_FLOATS(t->how->shift + j) : Q_ALL(0);
+    const FLOATS factor = Q_FLOATS(t->how->factor + j),
+                 shift = t->how->shift ? Q_FLOATS(t->how->shift + j) : Q_ALL(0);
     uint8_t *c = t->c + j;
     if (!t->added && !t->how->shift) {
         for (int32_t i = 0; i < t->m; i++, c += t->ldc, sums += VECTORS * LANES)
@@ -35,7 +41,8 @@ INLINE void finish_column(const we_byte_tile *t, const int32_t *sums, const int3
                           Q_ADD_INTS(WITHIN(Q_MUL(Q_TO_FLOATS(Q_INTS(sums)), factor), own), own.zero));
         return;
     }
-    const FLOATS a = t->added ? Q_ALL(t->then->a_factor) : shift, b = t->added ? Q_ALL(t->then->b_factor) : shift;
+    const FLOATS a = t->added ? Q_ALL(t->then->a_factor) : shift,
+                 b = t->added ? Q_ALL(t->then->b_factor) : shift;
     const SUMS b_zero = Q_ALL_INTS(t->added ? t->then->b_zero : 0);
     const uint8_t *added = t->added ? t->added + j : NULL;
     for (int32_t i = 0; i < t->m; i++, c += t->ldc, sums += VECTORS * LANES) {
@@ -61,6 +68,9 @@ static void finish(const we_byte_tile *t, const int32_t *sums) {
     }
 }
 
+#define Q_FINISH finish
+#endif
+
 static void keep_sums(const we_byte_tile *t, const int32_t *sums) {
     for (int32_t i = 0; i < t->m; i++)
         memcpy(t->sums + i * t->ldc, sums + i * VECTORS * LANES, (size_t)t->n * sizeof *sums);
@@ -69,7 +79,7 @@ static void keep_sums(const we_byte_tile *t, const int32_t *sums) {
 INLINE void multiply(const we_byte_tile *t, const int rows, const int vectors, int32_t *to) {
     const int64_t depth = t->quads * 4;
     SUMS sums[ROWS][VECTORS];
-    const int8_t *b = t->b;
+    const int8_t *b = t->b, *ahead = t->ahead;
     const uint8_t *const *starts = t->rows;
     UNROLL for (int j = 0; j < vectors; j++) {
         const SUMS start = Q_INTS(t->start + j * LANES);
@@ -78,8 +88,9 @@ INLINE void multiply(const we_byte_tile *t, const int rows, const int vectors, i
     for (int64_t r = 0; r < t->runs; r++, starts += rows) {
         const uint8_t *a[ROWS];
         UNROLL for (int i = 0; i < rows; i++) a[i] = starts[i] + depth;
-        for (int64_t p = -depth; p < 0; p += 4, b += VECTORS * LANES * 4) {
+        for (int64_t p = -depth; p < 0; p += 4, b += VECTORS * LANES * 4, ahead += LINE) {
             RIGHT columns[VECTORS];
+            __builtin_prefetch(ahead, 0, 2);
             UNROLL for (int j = 0; j < vectors; j++) columns[j] = Q_COLUMNS(b + j * LANES * 4);
             UNROLL for (int i = 0; i < rows; i++) {
                 const LEFT row = Q_SPLAT(a[i] + p);
@@ -98,13 +109,13 @@ INLINE void multiply(const we_byte_tile *t, const int rows, const int vectors, i
     static void multiply_##rows(const we_byte_tile *t, int32_t *sums) {                                      \
         int32_t vectors = (t->n + LANES - 1) / LANES;                                                        \
         if (vectors <= 1)                                                                                    \
-            multiply(t, rows, 1, sums);                                                                           \
+            multiply(t, rows, 1, sums);                                                                      \
         else if (VECTORS == 2 || vectors == 2)                                                               \
-            multiply(t, rows, AT_MOST(2), sums);                                                                  \
+            multiply(t, rows, AT_MOST(2), sums);                                                             \
         else if (VECTORS == 3 || vectors == 3)                                                               \
-            multiply(t, rows, AT_MOST(3), sums);                                                                  \
+            multiply(t, rows, AT_MOST(3), sums);                                                             \
         else                                                                                                 \
-            multiply(t, rows, AT_MOST(4), sums);                                                                  \
+            multiply(t, rows, AT_MOST(4), sums);                                                             \
     }
 #define ENTRY(rows) [rows] = multiply_##rows,
 #define UP_TO_4(X) X(1) X(2) X(3) X(4)
@@ -121,5 +132,5 @@ void KERNEL(const we_byte_tile *t) {
     int32_t sums[ROWS * VECTORS * LANES];
     const we_byte_tile own = *t; /* a copy that no store to C can change */
     VARIANTS[own.m](&own, sums);
-    (own.sums ? keep_sums : finish)(&own, sums);
+    (own.sums ? keep_sums : Q_FINISH)(&own, sums);
 }

@@ -1,5 +1,6 @@
-/* Vectors of AVX2 for simd/byte_tile.h. vpmaddubsw would add two products of bytes in 16 bits, and saturate; so
- * bytes are widened, the even and the odd ones of a quad apart, and pairs of words are multiplied exactly. */
+/* Vectors of AVX2 for simd/byte_tile.h. vpmaddubsw would add two products of bytes in 16 bits, and saturate;
+ * so bytes are widened, the even and the odd ones of a quad apart, and pairs of words are multiplied exactly.
+ */
 #ifndef WE_KERNELS_SIMD_QUADS_AVX2_H
 #define WE_KERNELS_SIMD_QUADS_AVX2_H
 
@@ -53,10 +54,11 @@ static inline __m256i q_dot(__m256i sums, q_words left, q_words right) {
 
 /* The low bytes of the lanes. */
 static inline void q_store_bytes(uint8_t *p, int count, __m256i v) {
-    const __m256i first = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1,
-                                           -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    const __m256i first = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4,
+                                           8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
     const __m256i packed = _mm256_shuffle_epi8(v, first);
-    const __m128i bytes = _mm_unpacklo_epi32(_mm256_castsi256_si128(packed), _mm256_extracti128_si256(packed, 1));
+    const __m128i bytes =
+        _mm_unpacklo_epi32(_mm256_castsi256_si128(packed), _mm256_extracti128_si256(packed, 1));
     if (count == LANES) {
         _mm_storel_epi64((__m128i *)p, bytes);
         return;

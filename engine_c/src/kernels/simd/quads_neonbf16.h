@@ -1,5 +1,5 @@
-/* Vectors of NEON with dot products for simd/byte_tile.h; rows are signed, as columns are. What has bfloat16 has
- * these: Armv8.6 asks for both. */
+/* Vectors of NEON with dot products for simd/byte_tile.h; rows are signed, as columns are. What has bfloat16
+ * has these: Armv8.6 asks for both. */
 #ifndef WE_KERNELS_SIMD_QUADS_NEONBF16_H
 #define WE_KERNELS_SIMD_QUADS_NEONBF16_H
 

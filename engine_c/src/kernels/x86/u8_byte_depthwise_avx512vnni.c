@@ -1,6 +1,6 @@
-/* Windows of three rows: the bytes of a channel in the three rows at one column make a quad, which is made once and
- * serves every output that sees the column. Others by plain loops. */
-#include <immintrin.h>
+/* Windows of three rows: the bytes of a channel in the three rows at one column make a quad, which is made
+ * once and serves every output that sees the column. Others by plain loops. */
+#include "kernels/simd/quads_avx512vnni.h"
 
 #include "kernels/simd/byte_depthwise.h"
 
@@ -9,8 +9,8 @@
 
 enum { BLOCK = 64, QUARTERS = 4, TAPS = 3 };
 
-/* Of 64 channels: quads of channels 0-3, 16-19, 32-35, 48-51, then of the next four of each, as unpacking makes
- * them and packing takes them. */
+/* Of 64 channels: quads of channels 0-3, 16-19, 32-35, 48-51, then of the next four of each, as unpacking
+ * makes them and packing takes them. */
 typedef struct quads {
     __m512i of[QUARTERS];
 } quads;
@@ -39,9 +39,9 @@ INLINE void load_quarters(const void *from, __mmask64 mask, __m512i *to) {
 
 typedef struct strip {
     __mmask64 mask;
-    __m512i start[QUARTERS], factor[QUARTERS], shift[QUARTERS], flip, zero;
+    __m512i start[QUARTERS], factor[QUARTERS], shift[QUARTERS], flip;
     quads weights[TAPS];
-    __m512 low, high;
+    q_packed_range range;
     bool shifts;
 } strip;
 
@@ -49,9 +49,7 @@ INLINE strip strip_at(const we_byte_depthwise *d, int64_t channel) {
     const int64_t left = d->channels - channel;
     strip s = {.mask = left >= BLOCK ? ~(__mmask64)0 : ((__mmask64)1 << left) - 1,
                .flip = _mm512_set1_epi8((char)d->flip),
-               .zero = _mm512_set1_epi32(d->how.range.zero),
-               .low = _mm512_set1_ps(d->how.range.low),
-               .high = _mm512_set1_ps(d->how.range.high),
+               .range = q_packed_range_of(&d->how.range),
                .shifts = d->how.shift != NULL};
     load_quarters(d->start + channel, s.mask, s.start);
     load_quarters(d->how.factor + channel, s.mask, s.factor);
@@ -76,10 +74,7 @@ INLINE __m512i finished(const strip *s, int quarter, __m512i sum) {
     __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_castsi512_ps(s->factor[quarter]));
     if (s->shifts)
         value = _mm512_add_ps(value, _mm512_castsi512_ps(s->shift[quarter]));
-    value = _mm512_min_ps(_mm512_max_ps(value, s->low), s->high);
-    const __m512i whole = _mm512_cvt_roundps_epi32(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    /* The low byte of each word, alone: what packing keeps as it is. */
-    return _mm512_and_si512(_mm512_add_epi32(whole, s->zero), _mm512_set1_epi32(0xff));
+    return Q_ROUND(_mm512_min_ps(value, s->range.high));
 }
 
 INLINE void put(const strip *s, const quads *a, const quads *b, const quads *c, uint8_t *y) {
@@ -89,9 +84,7 @@ INLINE void put(const strip *s, const quads *a, const quads *b, const quads *c, 
         sums[q] = _mm512_dpbusd_epi32(sums[q], b->of[q], s->weights[1].of[q]);
         sums[q] = finished(s, q, _mm512_dpbusd_epi32(sums[q], c->of[q], s->weights[2].of[q]));
     }
-    _mm512_mask_storeu_epi8(y, s->mask,
-                            _mm512_packus_epi16(_mm512_packs_epi32(sums[0], sums[1]),
-                                                _mm512_packs_epi32(sums[2], sums[3])));
+    _mm512_mask_storeu_epi8(y, s->mask, q_pack(sums[0], sums[1], sums[2], sums[3], &s->range));
 }
 
 /* shared: columns of one output that the next one sees too. */
@@ -110,7 +103,8 @@ INLINE void slide(const we_byte_depthwise *d, const uint8_t *const *rows, int64_
     }
 }
 
-void we_u8_byte_depthwise__avx512vnni(const we_byte_depthwise *given, const uint8_t *const *rows, uint8_t *y) {
+void we_u8_byte_depthwise__avx512vnni(const we_byte_depthwise *given, const uint8_t *const *rows,
+                                      uint8_t *y) {
     const we_byte_depthwise own = *given, *d = &own; /* a copy that no store to y can change */
     bool shares = d->x_step == d->x_column || d->x_step == 2 * d->x_column;
     if (d->row_count != TAPS || d->columns != TAPS || !shares || d->count == 0) {
