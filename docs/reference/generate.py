@@ -53,13 +53,24 @@ _DOMAINS = {
 }
 
 
+#: Not ONNX's but ONNX Runtime's.
+_RUNTIME = ("QLinearAdd", "QLinearGlobalAveragePool")
+
+
+def _described_at(op: str) -> str:
+    if op in _RUNTIME:
+        page = "https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md"
+        return f"{page}#com.microsoft.{op}"
+    return f"https://onnx.ai/onnx/operators/onnx_{_DOMAINS.get(op, '')}_{op}.html"
+
+
 def ops_page() -> str:
     """The op table: class, rule and what each back end does with an operator."""
     ops = [op for op in sorted(api.ops(), key=lambda op: op.name) if op.op_class != "RASTER"]
     backends = sorted({"cpu"}.union(*(op.claims.split(",") for op in ops if op.claims)))
     rows = (
         (
-            f"[{op.name}](https://onnx.ai/onnx/operators/onnx_{_DOMAINS.get(op.name, '')}_{op.name}.html)",
+            f"[{op.name}]({_described_at(op.name)})",
             op.op_class.lower(),
             _range(op.min_inputs, op.max_inputs),
             _range(op.min_outputs, op.max_outputs),

@@ -805,9 +805,10 @@ static we_status prepare_noted(const we_graph *graph, const we_settings *setting
 
 /* ---- Layers on bytes ---- */
 
-/* Predicted milliseconds of every node by itself, in the better layout. */
+/* Predicted milliseconds of every node by itself, in the better layout. *limited: it stands for more
+ * constants than the session has room for. */
 static we_status price_nodes(const we_graph *graph, const we_settings *settings, const we_view *shapes,
-                             double *ms, we_error *err) {
+                             double *ms, bool *limited, we_error *err) {
     builder b;
     we_prepared *prepared;
     size_t reached;
@@ -816,6 +817,7 @@ static we_status price_nodes(const we_graph *graph, const we_settings *settings,
         status = lower_graph(&b, shapes, prepared, &reached);
     for (size_t n = 0; n < graph->node_count && status == WE_OK; n++)
         ms[n] = b.ways[n].role == WE_LAYOUT_CHOICE ? fmin(b.ways[n].ms[0], b.ways[n].ms[1]) : b.ways[n].ms[0];
+    *limited = prepared && b.folded_bytes > settings->memory_limit;
     we_prepared_free(prepared);
     return status;
 }
@@ -824,12 +826,28 @@ static we_status price_nodes(const we_graph *graph, const we_settings *settings,
 static void choose_layers(we_quantised *q, const double *given_ms, const double *layer_ms) {
     for (size_t i = 0; i < q->layer_count; i++) {
         we_quantised_layer *layer = &q->layers[i];
-        double parts = 0;
+        layer->ms = layer_ms[layer->node];
         for (int32_t p = 0; p < layer->part_count; p++)
-            parts += given_ms[layer->parts[p]];
-        layer->kept = layer_ms[layer->node] > parts;
+            layer->parts_ms += given_ms[layer->parts[p]];
+        layer->kept = layer->ms > layer->parts_ms;
     }
     we_quantised_rewrite(q);
+}
+
+/* *limited: the given graph has no price as it would not fit the session; its layers on bytes may. */
+static we_status compare_layers(we_quantised *q, const we_settings *settings, const we_view *shapes,
+                                bool *limited, we_error *err) {
+    size_t nodes = q->given->node_count;
+    double *ms = we_memory_new(2 * nodes * sizeof *ms);
+    bool none;
+    we_status status =
+        ms ? price_nodes(&q->graph, settings, shapes, ms + nodes, &none, err) : we_error_no_memory(err);
+    if (status == WE_OK)
+        status = price_nodes(q->given, settings, shapes, ms, limited, err);
+    if (status == WE_OK)
+        choose_layers(q, ms, ms + nodes);
+    we_memory_free(ms);
+    return status;
 }
 
 /* The graph with its layers on bytes, where they are the cheaper. Whatever stands in the way is left for the
@@ -844,20 +862,18 @@ static we_status find_quantised(const we_graph *graph, const we_settings *settin
     WE_TRY(we_quantised_new(graph, out, err));
     if (!*out)
         return WE_OK;
-    double *ms = we_memory_new(2 * graph->node_count * sizeof *ms);
-    we_error ignored = {0};
-    bool priced = ms && price_nodes(graph, settings, shapes, ms, &ignored) == WE_OK &&
-                  price_nodes(&(*out)->graph, settings, shapes, ms + graph->node_count, &ignored) == WE_OK;
-    we_error_clear(&ignored);
-    if (priced) {
-        choose_layers(*out, ms, ms + graph->node_count);
-    } else {
+    bool limited = false;
+    we_status status = compare_layers(*out, settings, shapes, &limited, err);
+    if (status == WE_OK)
+        return WE_OK;
+    if (!limited) {
         we_quantised_free(*out);
         *out = NULL;
     }
-    bool failed = !ms;
-    we_memory_free(ms);
-    return failed ? we_error_no_memory(err) : WE_OK;
+    if (status == WE_OUT_OF_MEMORY && !limited)
+        return status;
+    we_error_clear(err);
+    return WE_OK;
 }
 
 static we_status prepare_graph(const we_graph *graph, const we_settings *settings, const we_view *shapes,

@@ -14,7 +14,8 @@ typedef struct we_quantised_layer {
     int32_t node;                  /* of the operator on bytes, where QuantizeLinear was */
     int32_t parts[WE_LAYER_PARTS]; /* nodes it stands for: that one, the operator, and what is around it */
     int32_t part_count;
-    bool kept; /* as it was given */
+    double ms, parts_ms; /* predicted, as one operator and as it was given */
+    bool kept;           /* as it was given */
 } we_quantised_layer;
 
 /* A graph with the same values and places of nodes (and two values more); nodes that nobody reads from any

@@ -150,6 +150,8 @@ def test_what_bytes_cost_decides() -> None:
         results.append(np.asarray(session.run(feeds)["y"]))
         assert any(candidate == "byte_conv" for _, candidate in _steps(session)) == chosen
         assert any(op == "Conv" for op, _ in _steps(session)) != chosen
+        (layer,) = session.explain()["layers"]
+        assert layer["on_bytes"] == (layer["bytes_ms"] <= layer["parts_ms"]) == chosen
     assert np.abs(results[0] - results[1]).max() <= 1.01 * 0.2
 
 
