@@ -57,12 +57,16 @@ _DOMAINS = {
     **dict.fromkeys(("Adagrad", "Adam", "Momentum"), "aionnxpreviewtraining"),
 }
 
+_RUNTIME = "https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md"
 #: Not of ONNX's: where they are explained.
 _ELSEWHERE = {
-    "ConvFilterGradient": "../decisions/0031-gradients-of-native-operators.md",
-    "MatMulNBits": "https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md"
-    "#com.microsoft.MatMulNBits",
-    "MaxPoolGradient": "../decisions/0031-gradients-of-native-operators.md",
+    **dict.fromkeys(
+        ("ConvFilterGradient", "MaxPoolGradient"), "../decisions/0031-gradients-of-native-operators.md"
+    ),
+    **{
+        op: f"{_RUNTIME}#com.microsoft.{op}"
+        for op in ("MatMulNBits", "QLinearAdd", "QLinearGlobalAveragePool")
+    },
 }
 
 

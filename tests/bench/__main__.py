@@ -21,6 +21,7 @@ import bench_container
 import bench_cv
 import bench_engine
 import bench_engine_compress
+import bench_engine_int8
 import bench_engine_merge
 import bench_engine_nets
 import bench_engine_opencl
@@ -52,6 +53,7 @@ SECTIONS: Mapping[str, Section] = {
     "engine-merge": _listed(bench_engine_merge.run),
     bench_engine_search.SECTION: bench_engine_search.run,
     bench_engine_nets.SECTION: bench_engine_nets.run,
+    bench_engine_int8.SECTION: bench_engine_int8.run,
     bench_engine_ops.SECTION: bench_engine_ops.run,
     bench_engine_opencl.SECTION: bench_engine_opencl.run,
     bench_engine_sessions.SECTION: _listed(bench_engine_sessions.run),

@@ -565,6 +565,12 @@ def _print_program(program: Mapping[str, Any], worst_first: bool) -> None:
         f"shared, {merging['aliases']} move nothing"
     )
     print(f"{program['isa']}, {program['threads']} thread(s), precision {program['precision']}")
+    layers = program.get("layers", [])
+    if layers:
+        on_bytes = sum(layer["on_bytes"] for layer in layers)
+        print(
+            f"{on_bytes} of {len(layers)} quantised layers run on bytes, where that is predicted to be faster"
+        )
     sums = explaining.totals(program)
     measured = (
         "" if sums["measured_ms"] is None else f", measured {format_seconds(sums['measured_ms'] / 1e3)}"

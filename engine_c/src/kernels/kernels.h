@@ -8,6 +8,7 @@
 #include <walle/engine.h>
 
 #include "base/cpu.h"
+#include "kernels/bytes.h"
 
 typedef enum we_unary_fn {
 #define WE_UNARY_FN(Name, name, formula) WE_UNARY_##Name,
@@ -443,6 +444,9 @@ typedef struct we_kernels {
     we_i32_sort i32_sort;
     we_i64_sort i64_sort;
     we_image_kernels image;
+    we_byte_matmul byte_matmul;
+    we_byte_depthwise_kernel byte_depthwise;
+    we_byte_rows byte_rows;
 } we_kernels;
 
 /* The process's table, filled at first use. CONFIG where WALLE_ENGINE_ISA is wrong. */
@@ -578,6 +582,30 @@ void we_amx_close(void);
     void we_##dt##_fft__##isa(const we_##dt##_fft_pass *pass, int64_t begin, int64_t end);
 #include "kernels/fft.inc"
 #undef WE_FFT_KERNEL_ROW
+#define WE_BYTE_MATMUL_KERNEL_ROW(ISA, isa, rows, columns, signed_rows)                                      \
+    void we_u8_byte_matmul_##rows##x##columns##__##isa(const we_byte_tile *tile);
+#include "kernels/byte_matmul.inc"
+#undef WE_BYTE_MATMUL_KERNEL_ROW
+#define WE_BYTE_DEPTHWISE_KERNEL_ROW(ISA, isa)                                                               \
+    void we_u8_byte_depthwise__##isa(const we_byte_depthwise *filter, const uint8_t *const *rows, uint8_t *y);
+#include "kernels/byte_depthwise.inc"
+#undef WE_BYTE_DEPTHWISE_KERNEL_ROW
+#define WE_BYTE_ROWS_FN(name, parameters) void we_u8_rows_##name##__ref parameters;
+#include "kernels/byte_rows.inc"
+#undef WE_BYTE_ROWS_FN
+#if defined(WE_HAVE_X86)
+#define WE_BYTE_ROWS_FN(name, parameters) void we_u8_rows_##name##__avx2 parameters;
+#include "kernels/byte_rows.inc"
+#undef WE_BYTE_ROWS_FN
+#define WE_BYTE_ROWS_FN(name, parameters) void we_u8_rows_##name##__avx512 parameters;
+#include "kernels/byte_rows.inc"
+#undef WE_BYTE_ROWS_FN
+#endif
+#if defined(WE_HAVE_ARM)
+#define WE_BYTE_ROWS_FN(name, parameters) void we_u8_rows_##name##__neon parameters;
+#include "kernels/byte_rows.inc"
+#undef WE_BYTE_ROWS_FN
+#endif
 #define WE_IMAGE_FN(name, parameters) void we_image_##name##__ref parameters;
 #include "kernels/image.inc"
 #undef WE_IMAGE_FN

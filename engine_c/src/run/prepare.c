@@ -230,6 +230,8 @@ static bool claim_call(const builder *b, const we_lower *l, int32_t row, we_comm
     *out =
         (we_command){.kind = WE_COMMAND_CLAIM, .node = l->node, .in = {l->in[0], -1, -1}, .out = l->out[0]};
     out->u.claim.claim = row;
+    if (methods->second)
+        out->in[1] = l->in[methods->second];
     if ((methods->product && b->settings->search == WE_SEARCH_REFERENCE) ||
         (methods->approximate && b->settings->machine.precision == WE_PRECISION_HIGHEST) ||
         (methods->narrow && !has_narrow(b)) || (is_between(b, l->node) && !methods->differentiable) ||
@@ -322,6 +324,8 @@ static we_status emit_channels_last(we_lower *l, we_command *claim) {
     if (!claim->u.claim.plain)
         claim->in[0] = we_emit_transpose(l, claim->in[0], last, WE_NEW);
     WE_TRY(turn_ports(l, claim, last));
+    if (methods->second)
+        claim->in[1] = we_emit_transpose(l, claim->in[1], last, WE_NEW);
     claim->out = we_lower_temp(l, out.dtype, out.rank, dims);
     claim->u.claim.channels = dims[out.rank - 1];
     if (l->status == WE_OK)
@@ -391,6 +395,7 @@ static we_layout_ways ways_of(const builder *b, const we_lower *l, const we_comm
     if (last) {
         ways.ms[0] = wanted ? INFINITY : ways.ms[0];
         ways.ms[1] = claims[1].predicted_ms;
+        ways.second = last->second;
         ways.reads_plain = last->reads_plain && last->reads_plain(claims[1].u.claim.parameters);
     }
     ways.last = ways.ms[1] < ways.ms[0];
@@ -740,8 +745,10 @@ static we_status check_limit(const builder *b, we_prepared *prepared) {
 static we_status lower_graph(builder *b, const we_view *shapes, we_prepared *prepared, size_t *reached) {
     WE_TRY(add_inputs(b, shapes, prepared));
     WE_TRY(add_weights(b));
-    for (*reached = 0; *reached < b->graph->node_count; ++*reached)
-        WE_TRY(lower_node(b, (int32_t)*reached));
+    for (*reached = 0; *reached < b->graph->node_count; ++*reached) {
+        if (!we_node_is_dead(&b->graph->nodes[*reached]))
+            WE_TRY(lower_node(b, (int32_t)*reached));
+    }
     return WE_OK;
 }
 
@@ -784,6 +791,7 @@ static we_status begin(const we_graph *graph, const we_settings *settings, we_pr
     *out = prepared;
     if (!prepared)
         return we_error_no_memory(err);
+    prepared->graph = graph;
     we_arena *arena = &prepared->program.arena;
     prepared->program.packs = settings->packs;
     prepared->program.pool = settings->pool;
@@ -891,8 +899,82 @@ static we_status prepare_noted(const we_graph *graph, const we_settings *setting
     return finish(&b, *out);
 }
 
-static we_status prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
-                         we_alternatives *alternatives, we_prepared **out, size_t *reached, we_error *err) {
+/* ---- Layers on bytes ---- */
+
+/* Predicted milliseconds of every node by itself, in the better layout. *limited: it stands for more
+ * constants than the session has room for. */
+static we_status price_nodes(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                             double *ms, bool *limited, we_error *err) {
+    builder b;
+    we_prepared *prepared;
+    size_t reached;
+    we_status status = begin(graph, settings, &prepared, &b, err);
+    if (status == WE_OK)
+        status = lower_graph(&b, shapes, prepared, &reached);
+    for (size_t n = 0; n < graph->node_count && status == WE_OK; n++)
+        ms[n] = b.ways[n].role == WE_LAYOUT_CHOICE ? fmin(b.ways[n].ms[0], b.ways[n].ms[1]) : b.ways[n].ms[0];
+    *limited = prepared && b.folded_bytes > settings->memory_limit;
+    we_prepared_free(prepared);
+    return status;
+}
+
+/* Keep the layers as they were given that cost more as one operator than their parts do. */
+static void choose_layers(we_quantised *q, const double *given_ms, const double *layer_ms) {
+    for (size_t i = 0; i < q->layer_count; i++) {
+        we_quantised_layer *layer = &q->layers[i];
+        layer->ms = layer_ms[layer->node];
+        for (int32_t p = 0; p < layer->part_count; p++)
+            layer->parts_ms += given_ms[layer->parts[p]];
+        layer->kept = layer->ms > layer->parts_ms;
+    }
+    we_quantised_rewrite(q);
+}
+
+/* *limited: the given graph has no price as it would not fit the session; its layers on bytes may. */
+static we_status compare_layers(we_quantised *q, const we_settings *settings, const we_view *shapes,
+                                bool *limited, we_error *err) {
+    size_t nodes = q->given->node_count;
+    double *ms = we_memory_new(2 * nodes * sizeof *ms);
+    bool none;
+    we_status status =
+        ms ? price_nodes(&q->graph, settings, shapes, ms + nodes, &none, err) : we_error_no_memory(err);
+    if (status == WE_OK)
+        status = price_nodes(q->given, settings, shapes, ms, limited, err);
+    if (status == WE_OK)
+        choose_layers(q, ms, ms + nodes);
+    we_memory_free(ms);
+    return status;
+}
+
+/* The graph with its layers on bytes, where they are the cheaper. Whatever stands in the way is left for the
+ * given graph to say. */
+static we_status find_quantised(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                                we_quantised **out, we_error *err) {
+    const uint32_t off = WE_SESSION_NO_CLAIMS | WE_SESSION_NO_FUSE;
+    *out = NULL;
+    if ((settings->flags & off) || settings->search == WE_SEARCH_REFERENCE || settings->choices ||
+        settings->placing != WE_PLACE_CPU)
+        return WE_OK;
+    WE_TRY(we_quantised_new(graph, out, err));
+    if (!*out)
+        return WE_OK;
+    bool limited = false;
+    we_status status = compare_layers(*out, settings, shapes, &limited, err);
+    if (status == WE_OK)
+        return WE_OK;
+    if (!limited) {
+        we_quantised_free(*out);
+        *out = NULL;
+    }
+    if (status == WE_OUT_OF_MEMORY && !limited)
+        return status;
+    we_error_clear(err);
+    return WE_OK;
+}
+
+static we_status prepare_graph(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                               we_alternatives *alternatives, we_prepared **out, size_t *reached,
+                               we_error *err) {
     size_t unwanted, count = graph->node_count;
     node_notes notes = {.last = we_memory_new(count * sizeof *notes.last),
                         .away = we_memory_new(count * sizeof *notes.away),
@@ -909,6 +991,20 @@ static we_status prepare(const we_graph *graph, const we_settings *settings, con
         we_prepared_free(*out);
         *out = NULL;
     }
+    return status;
+}
+
+static we_status prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                         we_alternatives *alternatives, we_prepared **out, size_t *reached, we_error *err) {
+    we_quantised *quantised;
+    *out = NULL;
+    WE_TRY(find_quantised(graph, settings, shapes, &quantised, err));
+    we_status status = prepare_graph(quantised ? &quantised->graph : graph, settings, shapes, alternatives,
+                                     out, reached, err);
+    if (status == WE_OK)
+        (*out)->quantised = quantised;
+    else
+        we_quantised_free(quantised);
     return status;
 }
 
@@ -930,6 +1026,7 @@ void we_prepared_free(we_prepared *prepared) {
     if (!prepared)
         return;
     we_offload_free(prepared->offload);
+    we_quantised_free(prepared->quantised);
     we_program_free(&prepared->program);
     we_plan_free(&prepared->plan);
     we_arena_free(&prepared->trial_arena);
@@ -1043,10 +1140,11 @@ static we_status run_offloaded(running *r, we_error *err) {
     return status == WE_OK ? finished : status;
 }
 
-we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, const we_settings *settings,
-                          we_pool *pool, const we_workspace *space, const we_view *inputs, we_block **outputs,
+we_status we_prepared_run(const we_prepared *prepared, const we_settings *settings, we_pool *pool,
+                          const we_workspace *space, const we_view *inputs, we_block **outputs,
                           we_error *err) {
     const we_program *program = &prepared->program;
+    const we_graph *graph = prepared->graph;
     void **memory = space->memory;
     WE_TRY(make_outputs(prepared, graph, memory, outputs, err));
     place_moving(prepared, memory, inputs);

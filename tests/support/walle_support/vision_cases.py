@@ -164,15 +164,34 @@ def _dynamic_quantize(x: Array) -> list[Array]:
 
 
 def _qlinear_conv(x: Array, xs: Array, xz: Array, w: Array, ws: Array, wz: Array, ys: Array, yz: Array,
-                  b: Array) -> Array:  # fmt: skip
+                  b: Array, low: float = -np.inf, high: float = np.inf) -> Array:  # fmt: skip
     sums = _conv(x.astype("i4") - xz, w.astype("i4") - wz.astype("i4").reshape(-1, 1, 1, 1), pad=1)
     scale = (xs.astype("f4") * ws.astype("f4") / ys.astype("f4")).reshape(-1, 1, 1)
-    return np.asarray(np.clip(np.rint((sums + b.reshape(-1, 1, 1)).astype("f4") * scale) + yz, 0, 255))
+    bias = b.reshape(-1, 1, 1)
+    if b.dtype.kind == "f":  # it is added to what the sums stand for
+        scaled = sums.astype("f4") * scale + bias.astype("f4") / ys.astype("f4")
+    else:
+        scaled = (sums + bias).astype("f4") * scale
+    scaled = np.clip(scaled, np.float32(low) / ys.astype("f4"), np.float32(high) / ys.astype("f4"))
+    return np.asarray(np.clip(np.rint(scaled) + yz, 0, 255))
+
+
+def _qlinear_add(a: Array, a_scale: Array, az: Array, b: Array, b_scale: Array, bz: Array, ys: Array,
+                 yz: Array) -> Array:  # fmt: skip
+    left = (a.astype("i4") - az).astype("f4") * (a_scale.astype("f4") / ys.astype("f4"))
+    right = (b.astype("i4") - bz).astype("f4") * (b_scale.astype("f4") / ys.astype("f4"))
+    return np.asarray(np.clip(np.rint(np.maximum(left + right, 0)) + yz, -128, 127))
+
+
+def _qlinear_mean(x: Array, xs: Array, xz: Array, ys: Array, yz: Array) -> Array:
+    sums = (x.astype("i4") - xz).sum((2, 3), keepdims=True).astype("f4")
+    factor = xs.astype("f4") / ys.astype("f4") / np.float32(x[0, 0].size)
+    return np.asarray(np.clip(np.rint(sums * factor) + yz, 0, 255))
 
 
 def _qlinear_matmul(a: Array, az_scale: Array, az: Array, b: Array, b_scale: Array, bz: Array, ys: Array,
-                    yz: Array) -> Array:  # fmt: skip
-    sums = (a.astype("i4") - az.reshape(-1, 1)) @ (b.astype("i4") - bz)
+                    yz: Array, bias: Array | int = 0) -> Array:  # fmt: skip
+    sums = (a.astype("i4") - az.reshape(-1, 1)) @ (b.astype("i4") - bz) + bias
     factor = az_scale.astype("f4").reshape(-1, 1) * b_scale.astype("f4") / ys.astype("f4")
     return np.asarray(np.clip(np.rint(sums.astype("f4") * factor) + yz, -128, 127))
 
@@ -374,6 +393,19 @@ CASES: list[dict[str, Any]] = [
     {"op": "QLinearConv", "constants": 1, "attrs": {"pads": [1, 1, 1, 1]}, "reference": _qlinear_conv,
      "inputs": [_bytes(2, 3, 5, 6), _S(0.02), np.uint8(9), _bytes(4, 3, 3, 3), _f(4, low=0.01), _bytes(4),
                 _S(20), np.uint8(99), np.array([5000, -3, 0, 77], np.int32)]},
+    {"op": "QLinearConv", "constants": 1, "attrs": {"pads": [1, 1, 1, 1], "min": -900.0, "max": 1500.0},
+     "reference": lambda *given: _qlinear_conv(*given, low=-900, high=1500),
+     "inputs": [_bytes(2, 3, 5, 6), _S(0.5), np.uint8(9), _bytes(4, 3, 3, 3, dtype=np.int8),
+                _f(4, low=0.5), np.int8(0), _S(20), np.uint8(99), _f(4, low=-40, high=40)]},
+    {"op": "QLinearMatMul", "constants": 1, "attrs": {"transB": 1},
+     "reference": lambda a, s, z, b, *rest: _qlinear_matmul(a, s, z, b.T, *rest),
+     "inputs": [_bytes(3, 5, dtype=np.int8), _S(0.02), np.int8(4), _bytes(6, 5, dtype=np.int8),
+                _f(6, low=0.01), np.int8(0), _S(0.9), np.int8(-7), np.arange(-300, 300, 100, "i4")]},
+    {"op": "QLinearAdd", "constants": 1, "attrs": {"min": 0.0}, "reference": _qlinear_add,
+     "inputs": [_bytes(2, 3, 4), _S(0.03), np.uint8(120), _bytes(3, 1, dtype=np.int8), _S(0.05), np.int8(-3),
+                _S(0.06), np.int8(-100)]},
+    {"op": "QLinearGlobalAveragePool", "constants": 1, "reference": _qlinear_mean,
+     "inputs": [_bytes(2, 3, 4, 5), _S(0.03), np.uint8(20), _S(0.02), np.uint8(5)]},
     {"op": "Resize", "inputs": [_f(2, 3, 4, 5), _NONE, np.array([1, 1, 2, 3], "f4")], "constants": 1,
      "reference": lambda x, *_: x.astype("f4").repeat(2, 2).repeat(3, 3)},
     {"op": "Resize", "inputs": [_bytes(1, 1, 7, 9), _NONE, np.array([0.6, 0.5], "f4")], "constants": 1,
