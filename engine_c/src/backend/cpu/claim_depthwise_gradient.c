@@ -116,10 +116,10 @@ typedef struct job {
     int64_t each; /* channels of a block */
 } job;
 
-static job job_of(const we_run *run, const we_command *command, int64_t items) {
+static job job_of(const we_run *run, const we_command *command) {
     const we_conv *c = &((const parameters *)command->u.claim.parameters)->conv;
     job j = {run, command, c, BLOCK};
-    while (j.each > LEAST && items * (c->group / j.each) < 2 * we_pool_threads(run->pool))
+    while (j.each > LEAST && c->items * (c->group / j.each) < 2 * we_pool_threads(run->pool))
         j.each /= 2;
     return j;
 }
@@ -135,26 +135,46 @@ static block block_at(const job *j, int64_t index) {
     return k;
 }
 
+/* Sums of an image by itself, [items][channels, taps], so that threads share nothing. */
+static int64_t sums_floats(const we_conv *c) {
+    return c->group * c->w.taps;
+}
+
+static size_t weights_scratch(const we_program *program, const we_command *command, int32_t threads) {
+    const we_conv *c = &((const parameters *)command->u.claim.parameters)->conv;
+    (void)program;
+    (void)threads;
+    return (size_t)(c->items * sums_floats(c)) * sizeof(float);
+}
+
 static void run_weight_blocks(void *context, int64_t begin, int64_t end) {
     const job *j = context;
     const int64_t taps = j->conv->w.taps;
-    float *to = we_run_out(j->run, j->command); /* [channels, taps] */
     for (int64_t i = begin; i < end; i++) {
-        block k = block_at(j, i);
+        int64_t item = i / blocks_of(j);
+        block k = block_at(j, i % blocks_of(j));
         k.seen = we_run_in(j->run, j->command, 0);
         k.out = we_claim_in(j->run, j->command, 1);
-        for (int64_t item = 0; item < j->conv->items; item++)
-            visit_item(&k, item);
+        visit_item(&k, item);
+        float *to = (float *)j->run->scratch + item * sums_floats(j->conv) + k.channel * taps;
         for (int64_t c = 0; c < k.count; c++) {
             for (int64_t tap = 0; tap < taps; tap++)
-                to[(k.channel + c) * taps + tap] = k.taps[tap][c];
+                to[c * taps + tap] = k.taps[tap][c];
         }
     }
 }
 
 static void run_weights(const we_run *run, const we_command *command) {
-    job j = job_of(run, command, 1);
-    we_parallel_for(run->pool, blocks_of(&j), 1, run_weight_blocks, &j);
+    job j = job_of(run, command);
+    const int64_t sums = sums_floats(j.conv);
+    const float *of_items = run->scratch;
+    float *to = we_run_out(run, command);
+    we_parallel_for(run->pool, j.conv->items * blocks_of(&j), 1, run_weight_blocks, &j);
+    memcpy(to, of_items, (size_t)sums * sizeof *to);
+    for (int64_t item = 1; item < j.conv->items; item++) {
+        for (int64_t i = 0; i < sums; i++)
+            to[i] += of_items[item * sums + i];
+    }
 }
 
 static void run_image_blocks(void *context, int64_t begin, int64_t end) {
@@ -177,15 +197,15 @@ static void run_image_blocks(void *context, int64_t begin, int64_t end) {
 }
 
 static void run_image(const we_run *run, const we_command *command) {
-    const we_conv *c = &((const parameters *)command->u.claim.parameters)->conv;
-    job j = job_of(run, command, c->items);
-    we_parallel_for(run->pool, c->items * blocks_of(&j), 1, run_image_blocks, &j);
+    job j = job_of(run, command);
+    we_parallel_for(run->pool, j.conv->items * blocks_of(&j), 1, run_image_blocks, &j);
 }
 
 const we_claim_methods we_claim_depthwise_filter_gradient = {
     .accept = accept_weights,
     .cost = cost,
     .run = run_weights,
+    .scratch_size = weights_scratch,
     .reads = 1 << 1,
     .reads_last = 1 << 1,
     .channels_last = true,
