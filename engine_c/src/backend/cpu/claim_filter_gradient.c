@@ -61,16 +61,34 @@ static const we_matmul *product(const void *given) {
     return &((const parameters *)given)->product;
 }
 
-/* ---- Scratch: the turned gradient of a chunk; then, of each thread, a panel of what is seen and room for
- * its product ---- */
+/* ---- Scratch: the turned gradient of a chunk, and that rounded; then, of each thread, a panel of what is
+ * seen and room for its product ---- */
 
 /* An odd number of cache lines, so that rows spread over the sets of the cache. */
 static int64_t row_floats(const parameters *p) {
     return (we_panels(p->chunk, LINE_FLOATS) | 1) * LINE_FLOATS;
 }
 
-static int64_t turned_floats(const parameters *p) {
-    return p->conv.group * p->conv.filters * row_floats(p);
+/* Words of a rounded row. */
+static int64_t row_words(const parameters *p) {
+    return (we_panels(p->chunk, 2 * LINE_FLOATS) | 1) * LINE_FLOATS;
+}
+
+static int64_t all_filters(const parameters *p) {
+    return p->conv.group * p->conv.filters;
+}
+
+static bool rounds(const we_matmul_row *kernel) {
+    return kernel->parts == 1;
+}
+
+static int64_t turned_floats(const parameters *p, const we_matmul_row *kernel) {
+    return all_filters(p) * (row_floats(p) + (rounds(kernel) ? row_words(p) : 0));
+}
+
+/* Of a product: rounded neighbours share a word, the last of an odd number with nothing. */
+static int64_t depth_of(const we_matmul_row *kernel, int64_t positions) {
+    return rounds(kernel) ? 2 * we_panels(positions, 2) : positions;
 }
 
 /* The part of a group's product that a thread computes at once: one panel. Kernels of float32 take what is
@@ -80,8 +98,9 @@ static we_gemm gemm_of(const parameters *p, const we_matmul_row *kernel) {
                      .m = p->conv.filters,
                      .n = we_least(kernel->columns, p->columns),
                      .runs = 1,
-                     .depth = p->chunk,
-                     .a_row = row_floats(p),
+                     .depth = depth_of(kernel, p->chunk),
+                     .narrow_rows = rounds(kernel),
+                     .a_row = rounds(kernel) ? row_words(p) : row_floats(p),
                      .b_row = kernel->columns,
                      .b_column = 1,
                      .ldc = p->columns,
@@ -89,16 +108,20 @@ static we_gemm gemm_of(const parameters *p, const we_matmul_row *kernel) {
                      .high = INFINITY};
 }
 
+static int64_t seen_floats(const parameters *p, const we_matmul_row *kernel) {
+    return depth_of(kernel, p->chunk) * kernel->columns;
+}
+
 static int64_t thread_floats(const parameters *p, const we_matmul_row *kernel) {
     we_gemm gemm = gemm_of(p, kernel);
-    int64_t seen = p->chunk * kernel->columns;
-    return seen + (int64_t)(we_gemm_scratch(&gemm, 1) / sizeof(float));
+    return seen_floats(p, kernel) + (int64_t)(we_gemm_scratch(&gemm, 1) / sizeof(float));
 }
 
 static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
     const parameters *p = command->u.claim.parameters;
     (void)program;
-    return (size_t)(turned_floats(p) + threads * thread_floats(p, command->u.claim.kernel)) * sizeof(float);
+    const we_matmul_row *kernel = command->u.claim.kernel;
+    return (size_t)(turned_floats(p, kernel) + threads * thread_floats(p, kernel)) * sizeof(float);
 }
 
 /* ---- Running ---- */
@@ -108,18 +131,20 @@ typedef struct chunk {
     const we_command *command;
     const parameters *p;
     int64_t first, count; /* positions */
-    float *turned, *own;
+    float *turned, *rounded, *own;
 } chunk;
 
 static void turn_filters(void *context, int64_t begin, int64_t end) {
     const chunk *k = context;
-    const int64_t filters = k->p->conv.group * k->p->conv.filters, row = row_floats(k->p);
+    const we_matmul_row *kernel = k->command->u.claim.kernel;
+    const int64_t filters = all_filters(k->p), row = row_floats(k->p), words = row_words(k->p);
     const float *gradient = (const float *)we_claim_in(k->run, k->command, 1) + k->first * filters;
     for (int64_t i = begin; i < end; i++) {
-        int64_t f = i * TURN_FILTERS;
-        k->run->kernels->transpose(we_least(TURN_FILTERS, filters - f), k->count,
-                                   (const uint32_t *)(gradient + f), filters,
-                                   (uint32_t *)(k->turned + f * row), row);
+        int64_t first = i * TURN_FILTERS, count = we_least(TURN_FILTERS, filters - first);
+        k->run->kernels->transpose(count, k->count, (const uint32_t *)(gradient + first), filters,
+                                   (uint32_t *)(k->turned + first * row), row);
+        for (int64_t f = first; f < first + count && rounds(kernel); f++)
+            kernel->split.split(1, k->count, k->turned + f * row, words, k->rounded + f * words, 0);
     }
 }
 
@@ -203,17 +228,19 @@ static void multiply_panels(void *context, int64_t begin, int64_t end) {
         }
         we_gemm gemm = gemm_of(p, kernel);
         gemm.n = last - first;
-        gemm.depth = k->count;
-        gemm.a = k->turned + group * c->filters * gemm.a_row;
+        gemm.depth = depth_of(kernel, k->count);
+        gemm.a = (rounds(kernel) ? k->rounded : k->turned) + group * c->filters * gemm.a_row;
         gemm.packed = kernel->parts ? NULL : seen;
         gemm.b = seen;
         gemm.c = (float *)we_run_out(k->run, k->command) + group * c->filters * p->columns + first;
         gemm.accumulate = k->first > 0;
+        memset(seen + k->count * kernel->columns, 0,
+               (size_t)((gemm.depth - k->count) * kernel->columns) * sizeof *seen);
         if (gemm.packed && gemm.n < kernel->columns)
             for (int64_t row = 0; row < k->count; row++)
                 memset(seen + row * kernel->columns + gemm.n, 0,
                        (size_t)(kernel->columns - gemm.n) * sizeof *seen);
-        we_gemm_run(NULL, &gemm, seen + p->chunk * kernel->columns);
+        we_gemm_run(NULL, &gemm, seen + seen_floats(p, kernel));
     }
 }
 
@@ -223,7 +250,8 @@ static void run_claim(const we_run *run, const we_command *command) {
     const int64_t positions = c->items * c->positions, filters = c->group * c->filters;
     const int64_t panels = we_panels(p->columns, command->u.claim.kernel->columns);
     chunk k = {.run = run, .command = command, .p = p, .turned = run->scratch};
-    k.own = k.turned + turned_floats(p);
+    k.rounded = k.turned + filters * row_floats(p);
+    k.own = k.turned + turned_floats(p, command->u.claim.kernel);
     for (; k.first < positions; k.first += k.count) {
         k.count = we_least(p->chunk, positions - k.first);
         int64_t steps = k.count * c->filters * command->u.claim.kernel->columns;
