@@ -214,7 +214,8 @@ def screenshots(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Fuzz the converter, random graphs and the loader, a minute each; the loader needs clang's libFuzzer."""
+    """Fuzz the tunnel, the converter, random graphs and the loader, a minute each; the last needs clang."""
+    _python(session, "tests/fuzz/hostile_frames.py", "--seed", str(time.time_ns() % 10**6))
     for mode in ("convert", "build"):
         cases, seed = ROOT / "build" / "fuzz-cases" / mode, str(time.time_ns() % 10**6)
         options = ("--seconds", "60", "--seed", seed, "--cases", str(cases))

@@ -26,20 +26,21 @@ Needs the capability ``cloud`` and a ``[cloud]`` table in task.toml.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from walle_shared.errors import LimitExceeded, TaskError
 from walle_shared.limits import (
     CLOUD_ASK_MAX_S,
+    CLOUD_ASKS_OPEN_MAX,
     CLOUD_DATA_MAX_BYTES,
     CLOUD_LATER_DATA_MAX_BYTES,
     CLOUD_PAYLOAD_MAX_BYTES,
 )
 from walle_task.context import current, encode_json
 
-__all__ = ["Gate", "Reason", "Request", "Unavailable", "ask", "ask_later", "gate"]
+__all__ = ["Gate", "Reason", "Request", "Unavailable", "ask", "ask_each", "ask_later", "gate"]
 
 #: Names of the host functions.
 ASK: Final = "cloud.ask"
@@ -104,18 +105,37 @@ def ask(payload: dict[str, Any], *, data: Any = None, timeout_s: float = 2.0) ->
         TaskError: the payload is not JSON, or the time makes no sense.
         LimitExceeded: payload or data are too large.
     """
-    context = current()
+    (answer,) = ask_each([(payload, data)], timeout_s=timeout_s)
+    if isinstance(answer, Unavailable):
+        raise answer
+    return answer
+
+
+def ask_each(
+    questions: Sequence[tuple[dict[str, Any], Any]], *, timeout_s: float = 2.0
+) -> list[dict[str, Any] | Unavailable]:
+    """Ask several questions at the same time and wait for all answers.
+
+    Args:
+        questions: payload and data (None: none) of each, as for :func:`ask`; ``CLOUD_ASKS_OPEN_MAX`` at most.
+        timeout_s: when to give up on those that are not answered yet.
+
+    Returns:
+        By question, the answer or why there is none.
+
+    Raises:
+        NotAllowed, TaskError, LimitExceeded: as for :func:`ask`; then nothing was asked.
+    """
     if not 0 < timeout_s <= CLOUD_ASK_MAX_S:
         raise TaskError(f"timeout_s is {timeout_s!r}: an answer may take up to {CLOUD_ASK_MAX_S:g} seconds")
-    args: dict[str, Any] = {"payload": _checked(payload), "timeout_s": float(timeout_s)}
-    view = _bytes_of(b"" if data is None else data, CLOUD_DATA_MAX_BYTES)
-    if view.nbytes:
-        args["data"] = view
-    told: dict[str, Any] = context.ask(ASK, args)
-    if "reason" in told:
-        raise Unavailable(told["reason"], told.get("message", ""))
-    answer: dict[str, Any] = told["answer"]
-    return answer
+    if len(questions) > CLOUD_ASKS_OPEN_MAX:
+        raise LimitExceeded(f"{len(questions)} questions at once; the limit is {CLOUD_ASKS_OPEN_MAX}")
+    asked = [_question(payload, data) for payload, data in questions]
+    told = current().ask(ASK, {"questions": asked, "timeout_s": float(timeout_s)})
+    return [
+        Unavailable(each["reason"], each.get("message", "")) if "reason" in each else each["answer"]
+        for each in told
+    ]
 
 
 def ask_later(payload: dict[str, Any], *, data: Any = None) -> None:
@@ -155,6 +175,14 @@ def gate(confidence: float, *, accept: float, reject: float) -> Gate:
     if confidence >= accept:
         return "accept"
     return "reject" if confidence < reject else "ask"
+
+
+def _question(payload: dict[str, Any], data: Any) -> dict[str, Any]:
+    question: dict[str, Any] = {"payload": _checked(payload)}
+    view = _bytes_of(b"" if data is None else data, CLOUD_DATA_MAX_BYTES)
+    if view.nbytes:
+        question["data"] = view
+    return question
 
 
 def _checked(payload: dict[str, Any]) -> dict[str, Any]:

@@ -160,9 +160,12 @@ class _CloudAnswers:
         self._half = half
         self._asked = asked
 
-    def __call__(self, args: dict[str, Any]) -> dict[str, Any]:
-        payload = json.loads(encode_json(args["payload"], "the question's payload"))
-        request = Request(payload, bytes(args.get("data", b"")))
+    def __call__(self, args: dict[str, Any]) -> list[dict[str, Any]]:
+        return [self._answer(question) for question in args["questions"]]
+
+    def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        payload = json.loads(encode_json(question["payload"], "the question's payload"))
+        request = Request(payload, bytes(question.get("data", b"")))
         self._asked.append(request)
         if self._half is None:
             return {"reason": "offline", "message": "this host has no cloud half: give fake_host(cloud=...)"}

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+import bench_cloud
 import bench_console
 import bench_container
 import bench_cv
@@ -65,6 +66,7 @@ SECTIONS: Mapping[str, Section] = {
     "container": _listed(bench_container.run),
     "pipeline": _listed(bench_pipeline.run),
     bench_tunnel.SECTION: _listed(bench_tunnel.run),
+    bench_cloud.SECTION: _listed(bench_cloud.run),
     "platform": _listed(bench_platform.run),
     bench_platform_scale.SECTION: _listed(bench_platform_scale.run),
     bench_platform_deltas.SECTION: _listed(bench_platform_deltas.run),

@@ -205,7 +205,10 @@ class LocalHalf:
         }
         if data:
             request["data"] = memoryview(data)
-        result = await self._host.run(self._spec, {"events": [], "request": request})
+        try:
+            result = await self._host.run(self._spec, {"events": [], "request": request})
+        except WalleError as error:
+            return Answer(reason="failed", message=error.message)
         if not result.ok:
             where = f"\n{result.traceback}" if result.traceback else ""
             return Answer(reason="failed", message=f"{result.error_kind}: {result.error}{where}")

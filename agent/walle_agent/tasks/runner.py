@@ -39,7 +39,12 @@ from walle_shared.errors import (
 )
 from walle_shared.ids import ReleaseId, TaskVersion
 from walle_shared.learning import TAKEN_KEY, UPDATE_RECORD, policy_of
-from walle_shared.limits import CLOUD_ASK_MAX_S, CLOUD_DATA_MAX_BYTES, CLOUD_PAYLOAD_MAX_BYTES
+from walle_shared.limits import (
+    CLOUD_ASK_MAX_S,
+    CLOUD_ASKS_OPEN_MAX,
+    CLOUD_DATA_MAX_BYTES,
+    CLOUD_PAYLOAD_MAX_BYTES,
+)
 from walle_shared.manifest import TaskFile
 from walle_shared.observe import get_logger
 from walle_shared.privacy import narrow_inputs
@@ -493,16 +498,20 @@ class TaskRunner:
 
     async def _ask_cloud(
         self, task: InstalledTask, trace: TraceContext | None, args: dict[str, Any]
-    ) -> dict[str, Any]:
+    ) -> list[dict[str, Any]]:
         """Ask the cloud half of a task, unless what the task may have seen must stay on the device."""
-        question, data, within_s = make_ask(task, args, trace)
+        questions, within_s = make_asks(task, args, trace)
         if self._privacy and (reasons := await self._privacy.reasons(task.key, task.definition)):
             why = f"the task may see what is local: {', '.join(reasons[:3])}"
-            return _no_answer(Answer(reason="refused", message=why))
+            return [_told(Answer(reason="refused", message=why))] * len(questions)
         if self._cloud is None:
-            return _no_answer(Answer(reason="offline", message="there is no way to the cloud half here"))
-        answer = await self._cloud.ask(question, data, within_s)
-        return {"answer": dict(answer.answer)} if answer.answer is not None else _no_answer(answer)
+            why = "there is no way to the cloud half here"
+            return [_told(Answer(reason="offline", message=why))] * len(questions)
+        told: list[dict[str, Any]] = [{}] * len(questions)
+        async with trio.open_nursery() as nursery:
+            for number, (ask, data) in enumerate(questions):
+                nursery.start_soon(_ask_one, self._cloud, ask, data, within_s, told, number)
+        return told
 
     async def _store_rows(self, task: InstalledTask, args: dict[str, Any]) -> list[dict[str, Any]]:
         match args:
@@ -526,33 +535,53 @@ class TaskRunner:
                 raise RemoteProtocolError("store.get needs a key")
 
 
-def make_ask(
+def make_asks(
     task: InstalledTask, args: Mapping[str, Any], trace: TraceContext | None
-) -> tuple[Ask, bytes, float]:
-    """What a task asks, checked, with its data and within how many seconds.
+) -> tuple[list[tuple[Ask, bytes]], float]:
+    """What a task asks, checked, each with its data, and within how many seconds.
 
     Raises:
         RemoteProtocolError: a worker broke the rules that ``walle_task.cloud`` keeps.
-        LimitExceeded: payload or data are too large.
+        LimitExceeded: so many questions, or so much in one, may not be asked.
     """
     match args:
-        case {"payload": dict(payload), "timeout_s": float(timeout_s), **rest} if (
-            0 < timeout_s <= CLOUD_ASK_MAX_S
-        ):
-            data = rest.get("data", memoryview(b""))
+        case {"questions": list(questions), "timeout_s": float(within_s)} if 0 < within_s <= CLOUD_ASK_MAX_S:
+            pass
         case _:
-            raise RemoteProtocolError(f"{ASK} needs a payload and a time")
-    if not isinstance(data, memoryview) or data.nbytes > CLOUD_DATA_MAX_BYTES:
+            raise RemoteProtocolError(f"{ASK} needs questions and a time")
+    if len(questions) > CLOUD_ASKS_OPEN_MAX:
+        raise LimitExceeded(f"{len(questions)} questions at once; the limit is {CLOUD_ASKS_OPEN_MAX}")
+    return [_make_ask(task, question, trace) for question in questions], within_s
+
+
+def _make_ask(task: InstalledTask, question: Any, trace: TraceContext | None) -> tuple[Ask, bytes]:
+    match question:
+        case {"payload": dict(payload), "data": memoryview() as data} if set(question) == {"payload", "data"}:
+            pass
+        case {"payload": dict(payload), **rest} if not rest:
+            data = memoryview(b"")
+        case _:
+            raise RemoteProtocolError(f"{ASK}: a question has a payload, and bytes as data")
+    if data.nbytes > CLOUD_DATA_MAX_BYTES:
         raise LimitExceeded(f"the question's data is over the limit of {CLOUD_DATA_MAX_BYTES} bytes")
     if len(encode(payload)) > CLOUD_PAYLOAD_MAX_BYTES:
         raise LimitExceeded(f"the question's payload is over the limit of {CLOUD_PAYLOAD_MAX_BYTES} bytes")
     extra = {TRACEPARENT: str(trace)} if trace is not None else {}
     scenario, name = task.key
     ask = Ask(scenario, name, task.version, task.release_id, payload, 1, data.nbytes, extra)
-    return ask, bytes(data), timeout_s
+    return ask, bytes(data)
 
 
-def _no_answer(answer: Answer) -> dict[str, Any]:
+async def _ask_one(
+    cloud: Cloud, ask: Ask, data: bytes, within_s: float, told: list[dict[str, Any]], number: int
+) -> None:
+    told[number] = _told(await cloud.ask(ask, data, within_s))
+
+
+def _told(answer: Answer) -> dict[str, Any]:
+    """What the script is told of an answer."""
+    if answer.answer is not None:
+        return {"answer": dict(answer.answer)}
     return {"reason": answer.reason, "message": answer.message}
 
 

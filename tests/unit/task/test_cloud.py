@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from walle_shared.errors import LimitExceeded, NotAllowed, TaskError
-from walle_shared.limits import CLOUD_DATA_MAX_BYTES, CLOUD_PAYLOAD_MAX_BYTES
+from walle_shared.limits import CLOUD_ASKS_OPEN_MAX, CLOUD_DATA_MAX_BYTES, CLOUD_PAYLOAD_MAX_BYTES
 from walle_task import cloud
 from walle_task.testing import fake_host
 
@@ -92,3 +92,19 @@ def test_the_gate(confidence: float, verdict: str):
 def test_a_gate_that_is_upside_down_is_refused():
     with pytest.raises(TaskError, match="rejects below"):
         cloud.gate(0.5, accept=0.2, reject=0.8)
+
+
+def test_several_questions_go_at_once_and_each_has_its_own_end():
+    def half(request: cloud.Request) -> dict[str, Any]:
+        if request.payload["n"] == 1:
+            raise cloud.Unavailable("busy")
+        return {"n": request.payload["n"] + len(request.data)}
+
+    with fake_host(cloud=half):
+        answers = cloud.ask_each([({"n": 0}, b"ab"), ({"n": 1}, None), ({"n": 2}, None)])
+        assert cloud.ask_each([]) == []
+        with pytest.raises(LimitExceeded, match="at once"):
+            cloud.ask_each([({}, None)] * (CLOUD_ASKS_OPEN_MAX + 1))
+    assert (answers[0], answers[2]) == ({"n": 2}, {"n": 2})
+    assert isinstance(answers[1], cloud.Unavailable)
+    assert answers[1].reason == "busy"

@@ -4,7 +4,8 @@
 2. Of the releases that wait, the one that has had the least work so far comes next; a release that begins to
    wait has had as much as the others by then, so that nobody saves up. Of its devices, each has one turn.
 3. A question that cannot be answered within its time, as far as that can be foreseen, is refused at once.
-   What is foreseen rests on what answers of that release took lately; before the first, nothing is refused.
+   What is foreseen rests on what answers of that release took lately; where none was worked out for a while,
+   or ever, nothing is refused. So a release whose first answers were slow is not refused for ever.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-#: How much the newest answer counts for what is foreseen.
-_WEIGHT: Final = 0.2
+#: How much the newest answer counts for what is foreseen, if it was slower than usual, and if faster: the
+#: first ones load models.
+_WEIGHT_SLOWER: Final = 0.2
+_WEIGHT_FASTER: Final = 0.5
+#: What answers took so long ago says nothing of the next.
+FORGET_S: Final = 10.0
 
 Refusal = Literal["deadline", "busy"]
 
@@ -45,6 +50,7 @@ class _Line:
     running: int = 0
     worked_s: float = 0.0
     usual_s: float = 0.0
+    measured_s: float = 0.0
 
     @property
     def ahead_s(self) -> float:
@@ -67,10 +73,10 @@ class FairQueue:
         self._floor_s = 0.0
         self.waiting = self.running = 0
 
-    def foresee_s(self, ticket: Ticket) -> float:
+    def foresee_s(self, ticket: Ticket, now_s: float) -> float:
         """In how many seconds its answer would be there."""
         line = self._lines.get(ticket.line)
-        if line is None:
+        if line is None or now_s - line.measured_s > FORGET_S:
             return 0.0
         if self.running < self._slots and line.running < ticket.workers and not line.count:
             return line.usual_s
@@ -80,7 +86,7 @@ class FairQueue:
 
     def enter(self, ticket: Ticket, now_s: float) -> Refusal | None:
         """Take a question in, or say why not."""
-        if now_s + self.foresee_s(ticket) >= ticket.expires_s:
+        if now_s + self.foresee_s(ticket, now_s) >= ticket.expires_s:
             return "deadline"
         if self.waiting >= self._waiting_max:
             return "busy"
@@ -123,14 +129,16 @@ class FairQueue:
             return ticket
         return None
 
-    def done(self, ticket: Ticket, took_s: float, *, counts: bool = True) -> None:
+    def done(self, ticket: Ticket, now_s: float, took_s: float, *, counts: bool = True) -> None:
         """It was worked on for so long; without ``counts`` that says nothing of others."""
         line = self._lines[ticket.line]
         line.running -= 1
         self.running -= 1
         line.worked_s += took_s - line.usual_s
         if counts:
-            line.usual_s = took_s if not line.usual_s else line.usual_s + _WEIGHT * (took_s - line.usual_s)
+            weight = _WEIGHT_FASTER if took_s < line.usual_s else _WEIGHT_SLOWER
+            line.usual_s = took_s if not line.usual_s else line.usual_s + weight * (took_s - line.usual_s)
+            line.measured_s = now_s
 
     def _took(self, line: _Line, device: str) -> None:
         line.count -= 1

@@ -269,7 +269,8 @@ class CloudService:
         finally:
             took_s = trio.current_time() - started_s
             self.counts.busy_s += took_s
-            self._queue.done(ticket, took_s, counts=result is not None)
+            work_s = took_s if result is None else result.wall_s  # without the start of a worker
+            self._queue.done(ticket, trio.current_time(), work_s, counts=result is not None)
             self._begin()
         self.counts.cpu_s += result.cpu_s
         self.budgets.spend_time(ask.release_id, result.cpu_s)
@@ -289,7 +290,7 @@ class CloudService:
             if self._turns.pop(ticket, None) is not None:
                 self._queue.leave(ticket)
             else:  # its turn had just come
-                self._queue.done(ticket, 0.0, counts=False)
+                self._queue.done(ticket, trio.current_time(), 0.0, counts=False)
                 self._begin()
             raise
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from walle_control.features.cloud import store
 from walle_control.features.cloud.breaker import FAILURES, FIRST_S, LONGEST_S, Breaker
 from walle_control.features.cloud.budget import Budgets
-from walle_control.features.cloud.queue import FairQueue, Ticket
+from walle_control.features.cloud.queue import FORGET_S, FairQueue, Ticket
 from walle_shared.manifest import CloudSection
 from walle_shared.protocol.asks import Push
 from walle_shared.protocol.tunnel import Record
@@ -32,7 +32,7 @@ def test_no_more_begin_than_there_are_slots_nor_than_a_release_has_workers():
     assert [each.line if each else None for each in begun] == ["a", "b", None]
     assert (queue.running, queue.waiting) == (2, 1)
     assert begun[0] is not None
-    queue.done(begun[0], 1.0)
+    queue.done(begun[0], 0.0, 1.0)
     last = queue.next(0.0)
     assert last is not None
     assert last.line == "a"
@@ -50,7 +50,7 @@ def test_a_flood_of_one_release_or_device_does_not_hold_up_the_others():
         each = queue.next(0.0)
         assert each is not None
         order.append((each.line, each.device))
-        queue.done(each, 0.1)
+        queue.done(each, 0.0, 0.1)
     assert ("quiet", "q") in order[:3]
     assert ("crowd", "soft") in order
 
@@ -64,7 +64,7 @@ def test_releases_get_equal_time_and_not_equal_numbers():
         each = queue.next(0.0)
         assert each is not None
         worked[each.line] += 1
-        queue.done(each, took[each.line])
+        queue.done(each, 0.0, took[each.line])
     assert worked["fast"] == pytest.approx(5 * worked["slow"], rel=0.2)
 
 
@@ -73,11 +73,31 @@ def test_what_cannot_be_answered_in_time_is_refused_at_once():
     assert queue.enter(ticket(), 0.0) is None
     first = queue.next(0.0)
     assert first is not None
-    queue.done(first, 1.0)
+    queue.done(first, 0.0, 1.0)
     assert queue.enter(ticket(expires_s=0.9), 0.0) == "deadline"
     assert queue.enter(ticket(expires_s=1.1), 0.0) is None
     assert queue.enter(ticket(expires_s=1.9), 0.0) == "deadline"  # one is before it
     assert queue.enter(ticket(expires_s=2.1), 0.0) is None
+
+
+def test_slow_beginnings_are_forgotten():
+    queue = FairQueue(1, 100)
+    assert queue.enter(ticket(), 0.0) is None
+    first = queue.next(0.0)
+    assert first is not None
+    queue.done(first, 60.0, 60.0)  # its model had to be loaded
+    assert queue.enter(ticket(expires_s=62.0), 60.0) == "deadline"
+    now_s = 60.0 + FORGET_S + 0.1
+    assert queue.enter(ticket(expires_s=now_s + 2.0), now_s) is None
+    again = queue.next(now_s)
+    assert again is not None
+    queue.done(again, now_s, 0.1)
+    for _ in range(8):
+        assert queue.enter(ticket(expires_s=now_s + 40.0), now_s) is None
+        each = queue.next(now_s)
+        assert each is not None
+        queue.done(each, now_s, 0.1)
+    assert queue.enter(ticket(expires_s=now_s + 1.0), now_s) is None
 
 
 def test_a_full_queue_is_busy_and_late_ones_are_passed_over():
@@ -116,7 +136,7 @@ def test_counts_hold_whatever_happens(steps: list[tuple[str, str, str]]):
                 free = {each.line for each in waiting} - {each.line for each in running}
                 assert not free or len(running) == 2
         elif what == "done" and running:
-            queue.done(running.pop(0), 0.5)
+            queue.done(running.pop(0), 0.0, 0.5)
         elif what == "leave" and waiting:
             queue.leave(waiting.pop())
         assert (queue.waiting, queue.running) == (len(waiting), len(running))

@@ -25,11 +25,19 @@ from walle_shared.backoff import Backoff
 from walle_shared.clock import SystemClock
 from walle_shared.errors import ConnectionLost
 from walle_shared.ids import ScenarioName, TaskName
-from walle_shared.limits import CLOUD_DATA_MAX_BYTES
+from walle_shared.limits import CLOUD_ASKS_OPEN_MAX, CLOUD_DATA_MAX_BYTES
 from walle_shared.manifest import Trigger
-from walle_shared.protocol.asks import LATER, Answer, Ask, Push
+from walle_shared.protocol.asks import ASKS, LATER, Answer, Ask, AskSender, Push, welcome_frame
 from walle_shared.protocol.codec import encode
-from walle_shared.protocol.tunnel import Frame, FrameKind, Record, TunnelClass, encode_frame
+from walle_shared.protocol.tunnel import (
+    Frame,
+    FrameKind,
+    Hello,
+    Record,
+    TunnelClass,
+    decode_frame,
+    encode_frame,
+)
 from walle_support import asgi
 
 HALF = """
@@ -106,7 +114,7 @@ def question(
 
 
 async def until(condition: Callable[[], object]) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(120):
         while not condition():  # noqa: ASYNC110  # what is waited for tells nobody
             await trio.sleep(0.005)
 
@@ -117,7 +125,7 @@ async def test_a_question_is_answered_by_the_version_that_the_device_has(
     device = await enrol()
     ask = Ask("demo", "greeter", "1.0.0", released, {"do": "add", "values": [1, 2]}, 1)
     async with tunnelled(app, device, tmp_path) as line:
-        answer = await line.ask(ask, bytes(CLOUD_DATA_MAX_BYTES), 20.0)
+        answer = await line.ask(ask, bytes(CLOUD_DATA_MAX_BYTES), 120.0)
     assert answer.reason == ""
     assert answer.answer == {
         "sum": 3, "bytes": CLOUD_DATA_MAX_BYTES, "who": device.id, "version": "1.0.0", "unit": "kg",
@@ -157,7 +165,7 @@ async def test_what_goes_wrong_is_told_by_reason(app, control, released, enrol, 
 async def test_a_late_answer_is_withdrawn_and_its_work_ends(app, control, released, enrol, tmp_path):
     async with tunnelled(app, await enrol(), tmp_path) as line:
         await question(released, do="add", values=[])(line)  # the worker is warm
-        late = await question(released, 0.2, do="sleep", s=4.0)(line)
+        late = await question(released, 1.0, do="sleep", s=4.0)(line)
         assert late.reason == "deadline"
         await until(lambda: not control.cloud.running)
         again = await question(released, do="add", values=[4])(line)
@@ -203,7 +211,7 @@ async def send_and_listen(transport: Transport, credential: str, frames: Sequenc
     async with transport.connect_tunnel(credential) as channel:
         for frame in frames:
             await channel.send(frame)
-        with trio.fail_after(20):
+        with trio.fail_after(120):
             while True:
                 await channel.receive()
 
@@ -230,7 +238,7 @@ async def test_the_answer_to_what_can_wait_comes_as_an_event_once(app, control, 
         tunnel = Tunnel(streams, connect, backoff=Backoff(0.01, 0.1), take_push=streams.take_push)
         nursery.start_soon(tunnel.run)
         answers = []
-        with trio.fail_after(20):
+        with trio.fail_after(120):
             for _ in uploads:
                 answers.append((await streams.firings.receive()).events[-1].args)
             await until(lambda: control.store.database.read_sync(cloud_store.count_later) == (0, 0))
@@ -270,3 +278,30 @@ async def test_a_used_up_budget_is_told_at_once(app, control, repo, enrol, tmp_p
     async with tunnelled(app, await enrol(), tmp_path) as line:
         answers = [await question(made.release.id, do="add", values=[n])(line) for n in range(5)]
     assert [answer.reason for answer in answers] == ["", "", "", "budget", "budget"]
+
+
+async def test_a_device_that_never_reads_holds_up_nobody_else(app, control, repo, enrol, tmp_path):
+    half = b"def answer(request):\n    return {'x': 'y' * 60_000}\n"
+    repo.tag("greeter/1.0.0", "greeter", {**FILES, "cloud.py": half})
+    await control.tasks.import_version(ImportRequest(str(repo.path), "greeter", "1.0.0"), "anna")
+    release = str(
+        (await control.releases.create(CreateRelease("demo", "greeter", "1.0.0"), "anna")).release.id
+    )
+    deaf, other = await enrol(), await enrol()
+    asker = AskSender()
+    asker.receive(decode_frame(welcome_frame()))
+    async with (
+        asgi.on_ours(app) as url,
+        Transport(url) as transport,
+        transport.connect_tunnel(deaf.response.credential) as channel,
+    ):
+        hello = encode(Hello("deaf", {}, (ASKS,)))
+        await channel.send(encode_frame(Frame(FrameKind.HELLO, TunnelClass.REALTIME, 1, hello)))
+        for _ in range(CLOUD_ASKS_OPEN_MAX):  # 60 KB each, which no buffer takes
+            _, frames = asker.ask(Ask("demo", "greeter", "1.0.0", release, {}, 120_000), b"")
+            for frame in frames:
+                await channel.send(frame)
+        await until(lambda: control.cloud.counts.answers["answered"] == CLOUD_ASKS_OPEN_MAX)
+        assert control.cloud.running == 0
+        async with tunnelled(app, other, tmp_path) as line:
+            assert (await question(release)(line)).answer is not None
