@@ -352,7 +352,7 @@ def _check_task(task: TaskFile) -> None:
             for column in columns:
                 check_name(column, f"{kind}.{name}.{column[:80]}")
     _check_names(task)
-    check_section(task.learning, task.tables, task.uploads)
+    check_section(task.learning, task.tables, task.uploads, task.own.files)
     _check_reads(task)
     _check_prepare(task)
 

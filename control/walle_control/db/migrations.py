@@ -390,4 +390,12 @@ MIGRATIONS: Sequence[Migration] = (
         body BLOB NOT NULL, PRIMARY KEY (plan, round, device_id, part)
     ) STRICT;
     """,
+    # Parts of personal models, sealed by devices to themselves, until all have come.
+    """
+    CREATE TABLE learning_backup (
+        device_id TEXT NOT NULL, scenario TEXT NOT NULL, task TEXT NOT NULL, part INTEGER NOT NULL,
+        parts INTEGER NOT NULL, id TEXT NOT NULL, about TEXT NOT NULL, body BLOB NOT NULL,
+        PRIMARY KEY (device_id, scenario, task, part)
+    ) STRICT;
+    """,
 )
