@@ -76,8 +76,9 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def test(session: nox.Session) -> None:
-    """Run the default suite: everything that is fast enough to run always."""
-    _pytest(session, "-m", "not slow_session and not browser")
+    """Run the default suite: everything that is fast enough to run always; whole, it shares out the files."""
+    shared_out = () if session.posargs else ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+    _pytest(session, "-m", "not slow_session and not browser", *shared_out)
 
 
 @nox.session
@@ -199,7 +200,16 @@ def screenshots(session: nox.Session) -> None:
     """Draw the pictures of the console in the guide anew."""
     _need_playwright(session)
     session.env["WALLE_SCREENSHOTS"] = str(ROOT / "docs" / "guide" / "console")
-    _pytest(session, "tests/browser", "-m", "browser", "-p", "no:randomly", "-k", "goes_back or accessible")
+    _pytest(
+        session,
+        "tests/browser",
+        "-m",
+        "browser",
+        "-p",
+        "no:randomly",
+        "-k",
+        "goes_back or accessible or coming_in",
+    )
 
 
 @nox.session
@@ -287,6 +297,20 @@ def engine_opencl(session: nox.Session) -> None:
         sys.executable, "-m", "pytest", *DEVICE_SUITES, "-m", "not slow_session", *session.posargs,
         external=True, env={**os.environ, "WALLE_ENGINE_BACKEND": "opencl"},
     )  # fmt: skip
+
+
+#: The applications below examples, which can be played from end to end; the demo has a session of its own.
+APPS = sorted(main.parent.name for main in ROOT.glob("examples/*/__main__.py") if main.parent.name != "demo")
+
+
+@nox.session
+def apps(session: nox.Session) -> None:
+    """Run the paper's applications end to end and write a page of each below build/apps; ``-- NAME``: one."""
+    out = ROOT / "build" / "apps"
+    out.mkdir(parents=True, exist_ok=True)
+    for name in session.posargs or APPS:
+        written = ("--json", str(out / f"{name}.json"), "--report", str(out / f"{name}.html"))
+        _python(session, f"examples/{name}", *written)
 
 
 @nox.session

@@ -60,8 +60,10 @@ from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.reports import ReportQueue
 from walle_agent.state.store import StateStore
 from walle_agent.streams.allowance import Allowance, Conditions, ConditionsFile
+from walle_agent.streams.asks import AskLine
 from walle_agent.streams.http_ingest import TOKEN_FILE, HttpListener
 from walle_agent.streams.ingest import EventCheck, EventListener
+from walle_agent.streams.results import ResultBoard
 from walle_agent.streams.service import ServiceLimits, StreamService, open_streams
 from walle_agent.streams.tunnel import Tunnel
 from walle_agent.tasks.confinement import Confinement
@@ -112,6 +114,7 @@ class Agent:
     runner: TaskRunner
     streams: StreamService
     listener: EventListener
+    results: ResultBoard
     http: HttpListener | None
     tunnel: Tunnel
     host: TaskHost
@@ -126,6 +129,7 @@ class Agent:
             "runs": to_plain(self.runner.statistics()),
             "streams": to_plain(self.streams.statistics()),
             "listener": to_plain(self.listener.statistics()),
+            "results": to_plain(self.results.statistics()),
             "http": to_plain(self.http.statistics()) if self.http is not None else None,
             "tunnel": to_plain(self.tunnel.statistics()),
             "container": to_plain(self.host.statistics()),
@@ -389,8 +393,20 @@ def assemble(
         ),
         backoff=make_backoff,
     )
+    results, asks = ResultBoard(), AskLine()
     runner = TaskRunner(
-        host, streams, registry, reporter, deployer.judge, deployer, clock, config.run, confinement, learner
+        host,
+        streams,
+        registry,
+        reporter,
+        deployer.judge,
+        deployer,
+        clock,
+        config.run,
+        confinement,
+        results,
+        asks,
+        learner,
     )
     return Agent(
         config,
@@ -404,13 +420,16 @@ def assemble(
         registry,
         runner,
         streams,
-        EventListener(config.events_socket, streams.inlet.emit, follower.hint),
+        EventListener(config.events_socket, streams.inlet.emit, follower.hint, results),
+        results,
         HttpListener(http, config.data_dir / TOKEN_FILE, streams.inlet.emit) if http is not None else None,
         Tunnel(
             streams,
             session.connect_tunnel,
             backoff=make_backoff(),
             allowance=_allowance(config, conditions),
+            asks=asks,
+            take_push=streams.take_push,
             heartbeat_s=config.tunnel.heartbeat_s,
         ),
         host,

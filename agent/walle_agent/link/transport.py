@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import httpx
@@ -35,7 +35,7 @@ from walle_shared.protocol.messages import FileRef, TimeRequest
 from walle_shared.protocol.sse import SseEvent, SseParser
 from walle_shared.protocol.version import DEVICE_API, PROTOCOL_HEADER, PROTOCOL_VERSION, STATIC_ROOT
 from walle_shared.signing import check_file
-from walle_shared.tracing import TRACEPARENT, maybe_new_trace
+from walle_shared.tracing import TRACEPARENT, TraceContext, current_trace, new_trace
 
 _COMMON_HEADERS = {PROTOCOL_HEADER: str(PROTOCOL_VERSION)}
 
@@ -266,11 +266,17 @@ class Transport:
                 return await trio.open_ssl_over_tcp_stream(host, parts.port or 443, ssl_context=self._tls)
             return await trio.open_tcp_stream(host, parts.port or 80)
 
+    def _trace(self) -> TraceContext:
+        """A part, for one request, of what the running task works at."""
+        drawn = new_trace(self._trace_share)
+        work = current_trace()
+        return drawn if work is None else replace(drawn, trace_id=work.trace_id)
+
     async def _shake_hands(
         self, nursery: trio.Nursery, stream: _Stream, credential: str
     ) -> trio_websocket.WebSocketConnection:
         parts = urlsplit(self._url)
-        headers = {**_COMMON_HEADERS, **_bearer(credential)}
+        headers = {**_COMMON_HEADERS, **_bearer(credential), TRACEPARENT: str(self._trace())}
         return await trio_websocket.wrap_client_stream(
             nursery,
             stream,
@@ -294,8 +300,7 @@ class Transport:
         request = self._client.build_request(
             method, path, headers=headers, content=content, timeout=timeout or httpx.USE_CLIENT_DEFAULT
         )
-        if (trace := maybe_new_trace(self._trace_share)) is not None:
-            request.headers[TRACEPARENT] = str(trace)
+        request.headers[TRACEPARENT] = str(self._trace())
         answer: httpx.Response | None = None
         try:
             answer = await self._client.send(request, stream=True)

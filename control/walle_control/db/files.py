@@ -75,7 +75,9 @@ class FileStore:
         """
         path = self.root / kind / check_sha256(sha256)
         if kind not in KINDS or not path.is_file():
-            raise NotFound(f"no {kind} {sha256} is stored here")
+            raise NotFound(
+                f"no {kind} {sha256} is stored here: 'walle-control fsck' looks for what is missing"
+            )
         return path
 
     def read(self, kind: Kind, ref: FileRef) -> bytes:
@@ -119,7 +121,9 @@ class FileStore:
         """
         path = self.root / METADATA_FOLDER / name
         if not _METADATA_NAME.fullmatch(name) or not path.is_file():
-            raise NotFound(f"no trust metadata {name[:80]!r} is published here")
+            raise NotFound(
+                f"no trust metadata {name[:80]!r} is published here: ask for one that the snapshot names"
+            )
         return path
 
     @property

@@ -143,8 +143,8 @@ def _scope(scope: str) -> frozenset[Permission]:
         if scope == permission:
             return frozenset({permission})
     raise ConfigError(
-        f"scope {scope[:40]!r} is neither a permission ({', '.join(PERMISSIONS)})"
-        f" nor a role ({', '.join(ROLE_NAMES)})"
+        f"scope {scope[:40]!r} must be a permission ({', '.join(PERMISSIONS)})"
+        f" or a role ({', '.join(ROLE_NAMES)})"
     )
 
 

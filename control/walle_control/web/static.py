@@ -43,7 +43,7 @@ class StaticRoutes:
         try:
             data = self._files.epoch_path.read_bytes()
         except FileNotFoundError:
-            raise NotFound("no epoch has been published yet") from None
+            raise NotFound("no epoch has been published yet: try again later") from None
         return _small_file(request, data, "no-cache")
 
     @describe(SIGNED, status=(200, 304), errors=(404,))

@@ -33,6 +33,7 @@ from walle_shared.manifest import parse_task_file
 from walle_shared.protocol.messages import NO_RELEASE, Report
 from walle_shared.protocol.tunnel import TunnelClass
 from walle_shared.schema import Bound, parse_schema
+from walle_shared.targeting.policy import TaskKey
 from walle_task.streams import Row
 
 KEY = (ScenarioName("demo"), TaskName("reader"))
@@ -186,6 +187,24 @@ async def test_a_good_run_is_kept_and_reported(tmp_path: Path) -> None:
         assert (report.error_class, report.code, report.duration_ms) == ("none", "", 250.0)
         assert b.verdicts == [True]
         assert b.host.inputs[0]["events"][0]["event_id"] == "go"
+
+
+async def test_what_a_run_returns_is_told_once_it_is_kept(tmp_path: Path) -> None:
+    told: list[tuple[Any, ...]] = []
+
+    class Board:
+        def tell(self, task: TaskKey, version: TaskVersion, value: Any) -> None:
+            told.append((task, version, value))
+
+    async with bench(tmp_path) as b:
+        b.runner._results = Board()
+        firing = await b.run(replace(GOOD, value={"order": [2, 1]}))
+        assert told == [(KEY, "1.0", {"order": [2, 1]})]
+        b.host.results.append(replace(GOOD, value="again"))
+        await b.runner.handle(firing)  # the same event after a crash: nothing is kept, and nothing told
+        await b.run(replace(GOOD, ok=False, value=None, error_kind="exception"))
+        await b.run(replace(GOOD, value=3, rows=(StoreWrite("strange", {}),)))
+    assert len(told) == 1
 
 
 async def test_reports_say_what_a_run_counts_for(tmp_path: Path) -> None:
