@@ -388,6 +388,8 @@ def assemble(
             registry.tasks,
             streams.inlet.emit,
             confinement.reasons,
+            lambda: store.identity.key_hex if store.identity is not None else "",
+            lambda key: keeper.state.own_record(key).counter,
         ),
         backoff=make_backoff,
     )

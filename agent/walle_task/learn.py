@@ -33,7 +33,7 @@ from walle_task.context import RunContext, current
 if TYPE_CHECKING:
     from walle_task.model import Model, Trained
 
-__all__ = ["Contribution", "Sample", "contribute", "keep", "personal", "personalise", "samples"]
+__all__ = ["Contribution", "Sample", "back_up", "contribute", "keep", "personal", "personalise", "samples"]
 
 type Sample = dict[str, Any]
 #: Makes what a step is fed of some samples: the model's inputs by name, and ``target``.
@@ -155,6 +155,7 @@ def personalise(
     rows = samples(limit)
     if len(rows) < policy["min_samples"]:
         return None
+    _bring_back(policy)
 
     def batches() -> Iterator[Mapping[str, object]]:
         while True:
@@ -177,13 +178,62 @@ def personalise(
 def personal() -> Model:
     """This device's own model, as :func:`personalise` left it; the shared one where there is none.
 
+    Where the store has none but a backup came back to the device, it is that of the backup.
+
     Raises:
         NotAllowed: ``learn``, ``model`` or ``store`` is not granted.
         NotFound: the bundle has no such model.
     """
     from walle_task import model
 
-    return model.load(current().ask("learn.policy", {})["model"], checkpoint=PERSONAL_KEY)
+    policy = current().ask("learn.policy", {})
+    _bring_back(policy)
+    return model.load(policy["model"], checkpoint=PERSONAL_KEY)
+
+
+def back_up() -> bool:
+    """Leave this device's own model with the control plane, for when its store is lost.
+
+    The agent seals it to the device's own key, so that nobody else can open it, and it comes back as a file
+    of the device's own (``[own]``). One that was left before is replaced.
+
+    Returns:
+        Whether there is one, and ``backup`` in ``[learning]`` and the device's owner allow it.
+
+    Raises:
+        NotAllowed: ``learn``, ``store`` or ``tunnel`` is not granted.
+        LimitExceeded: it is more than the run may produce.
+    """
+    from walle_task import _training, _updates, model
+
+    context = current()
+    policy = context.ask("learn.policy", {})
+    kept = _training.Checkpoint(PERSONAL_KEY, model._model_path(context, policy["model"]))
+    found = kept.read() if policy["backup"] else None
+    if found is None:
+        return False
+    body = kept.pack(*found)
+    _check_fits(context, len(body))
+    pieces, name = _updates.cut(body), f"{random.generator().getrandbits(128):032x}"
+    for number, piece in enumerate(pieces):
+        fields = {"id": name, "part": number, "parts": len(pieces), "body": piece}
+        context.add_upload(policy["backup_record"], fields)
+    return True
+
+
+def _bring_back(policy: Mapping[str, Any]) -> None:
+    """Take over a backup of the model file that is here, where the store has nothing of it."""
+    from walle_task import _training, model
+
+    context = current()
+    path = context.bundle_dir / policy["backup"] if policy["backup"] else None
+    if path is None or not path.is_file():
+        return
+    kept = _training.Checkpoint(PERSONAL_KEY, model._model_path(context, policy["model"]))
+    found = kept.unpack(path.read_bytes()) if kept.read() is None else None
+    if found is not None:
+        kept.write(*found)
+        log.info("the model of this device came back", steps=found[1])
 
 
 def _trainer_of(context: RunContext, offer: Mapping[str, Any]) -> Any:

@@ -42,6 +42,7 @@ from walle_control.features.exclusive.routes import ExclusiveRoutes
 from walle_control.features.exclusive.service import ExclusiveService
 from walle_control.features.learning.routes import LearningRoutes
 from walle_control.features.learning.service import LearningService
+from walle_control.features.learning.types import WholeBackup
 from walle_control.features.people.code_flow import CodeFlow
 from walle_control.features.people.oidc import Provider
 from walle_control.features.people.routes import PeopleRoutes
@@ -95,11 +96,13 @@ from walle_control.workers.leadership import Leadership
 from walle_shared import __version__
 from walle_shared.clock import Clock
 from walle_shared.errors import NotFound, WalleError
-from walle_shared.learning import ROUNDS_FILE
+from walle_shared.exclusive import ExclusiveFile
+from walle_shared.learning import BACKUP_FILE, ROUNDS_FILE
 from walle_shared.observe import get_logger
 from walle_shared.protocol.codec import encode
 from walle_shared.protocol.messages import ReportBatch
 from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
+from walle_shared.signing import file_ref
 
 _log = get_logger("control.app")
 
@@ -340,6 +343,7 @@ def create_control(
         news.ring()
 
     tasks = TasksService(store, clock, config, trust_book, trust.publish, convert, simulate)
+    exclusive = ExclusiveService(store, clock, config.exclusive, trust_book)
     arrivals = Arrivals()
     streams = Seats("push streams", config.stream.max_streams)
     tunnels = Seats("tunnels", config.stream.max_tunnels)
@@ -377,8 +381,8 @@ def create_control(
         tasks=tasks,
         releases=releases,
         rollouts=rollouts,
-        exclusive=ExclusiveService(store, clock, config.exclusive, trust_book),
-        learning=LearningService(store, clock, trust_book),
+        exclusive=exclusive,
+        learning=LearningService(store, clock, trust_book, partial(_keep_backup, exclusive)),
         repositories=RepositoriesService(store, clock, config, partial(_import_tag, tasks)),
         telemetry=telemetry,
         ingest=IngestService(database, clock, telemetry, refusals, lambda: (tunnels.taken, streams.taken)),
@@ -403,6 +407,13 @@ def create_control(
             database, clock, config.console, news, CodeFlow(config.oidc, provider) if provider else None
         ),
     )
+
+
+async def _keep_backup(exclusive: ExclusiveService, whole: WholeBackup) -> None:
+    about, ref = whole.about, file_ref(whole.sealed)
+    file = ExclusiveFile(BACKUP_FILE, ref, about.plain, about.sealed_to, {"key": about.wrapped})
+    key = (whole.scenario, whole.task)
+    await exclusive.keep_sealed(whole.device_id, key, whole.sealed, file, about.counter)
 
 
 async def _import_tag(

@@ -32,6 +32,9 @@ ROUNDS_FILE: Final = "learning.json"
 
 #: The record of a part of an update. The dot keeps it apart from every ``[uploads.<name>]``.
 UPDATE_RECORD: Final = "walle.update"
+#: The record of a part of a personal model, sealed by the device to itself, and its name as an own file.
+BACKUP_RECORD: Final = "walle.personal"
+BACKUP_FILE: Final = "personal.bin"
 #: The event by which the agent fires a task that learns, once a round is open for the device.
 ROUND_EVENT: Final = "walle.learning_round"
 #: The key of the task's store under which the agent remembers the rounds it took part in.
@@ -91,6 +94,7 @@ class LearningSection:
         min_cohort, noise, local_noise: the least.
         rounds_per_day: in how many rounds a device takes part within a day.
         charging, unmetered, idle: what the device must be, as far as it knows.
+        backup: ``learn.back_up`` may leave this device's own model with the control plane, sealed to itself.
     """
 
     model: str = ""
@@ -111,6 +115,7 @@ class LearningSection:
     charging: bool = True
     unmetered: bool = True
     idle: bool = True
+    backup: bool = False
 
     def objection(self, terms: RoundTerms) -> str:
         """Why a device of this task stays out of a round of these terms; empty: it does not."""
@@ -193,6 +198,24 @@ class UpdatePart:
     body: str
 
 
+@dataclass(frozen=True, slots=True)
+class BackupPart:
+    """A part of a sealed personal model: ``wrapped`` is its key, for the purpose that ``counter`` names.
+
+    ``size_bytes`` is of the whole sealed file, ``plain`` what it opens to.
+    """
+
+    id: str
+    part: int
+    parts: int
+    size_bytes: int
+    plain: FileRef
+    wrapped: str
+    sealed_to: str
+    counter: int
+    body: str
+
+
 def check_terms(terms: RoundTerms, where: str) -> RoundTerms:
     """Refuse terms that make no sense.
 
@@ -213,8 +236,13 @@ def check_terms(terms: RoundTerms, where: str) -> RoundTerms:
     return terms
 
 
-def check_section(section: LearningSection, tables: Mapping[str, Any], uploads: Mapping[str, Any]) -> None:
-    """Refuse a ``[learning]`` that makes no sense.
+def check_section(
+    section: LearningSection,
+    tables: Mapping[str, Any],
+    uploads: Mapping[str, Any],
+    own: tuple[str, ...] = (),
+) -> None:
+    """Refuse a ``[learning]`` that makes no sense; ``own`` are the files of ``[own]``.
 
     Raises:
         ConfigError: naming the key.
@@ -228,6 +256,8 @@ def check_section(section: LearningSection, tables: Mapping[str, Any], uploads: 
         raise ConfigError(f"learning.table: there is no [tables.{section.table[:80]}]")
     if section.upload_samples and section.table not in uploads:
         raise ConfigError(f"learning.upload_samples: there is no [uploads.{section.table}]")
+    if section.backup and BACKUP_FILE not in own:
+        raise ConfigError(f'learning.backup: add "{BACKUP_FILE}" to files in [own], where it comes back to')
     if not section.sends:
         raise ConfigError('learning.sends must name "update", "gradient", or both')
     if not 1 <= section.min_samples <= section.samples <= TABLE_MAX_ROWS:
@@ -265,6 +295,8 @@ def policy_of(section: LearningSection, *, consents: bool) -> dict[str, Any]:
         "trainable": list(section.trainable),
         "batch": RoundTerms().batch,
         "upload_samples": section.upload_samples and consents,
+        "backup": f"own/{BACKUP_FILE}" if section.backup and consents else "",
+        "backup_record": BACKUP_RECORD,
     }
 
 

@@ -406,7 +406,7 @@ def _check_task(task: TaskFile) -> None:
                 check_name(column, f"{kind}.{name}.{column[:80]}")
     _check_names(task)
     _check_cloud(task)
-    check_section(task.learning, task.tables, task.uploads)
+    check_section(task.learning, task.tables, task.uploads, task.own.files)
     _check_reads(task)
     _check_prepare(task)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import textwrap
 from collections.abc import Iterator
@@ -32,15 +33,18 @@ SCRIPT = """
             elif event.event_id == "personalise":
                 learn.personalise(batch, steps=40, seconds=5.0, rate=0.2)
                 scores = learn.personal().run({"image": batch(learn.samples())["image"]})["scores"]
-                tunnel.send("own", {"right": _right(scores.tolist())})
+                tunnel.send("own", {"right": _right(scores.tolist(), [s["label"] for s in learn.samples()])})
+                learn.back_up()
+            elif event.event_id == "try_own":
+                scores = learn.personal().run({"image": event.args["pixels"]})["scores"]
+                tunnel.send("tried", {"right": _right(scores.tolist(), event.args["labels"])})
             else:
                 given = learn.contribute(batch)
                 if given is not None:
                     tunnel.send("joined", {"round": given.round, "samples": given.samples})
 
 
-    def _right(scores):
-        labels = [s["label"] for s in learn.samples()]
+    def _right(scores, labels):
         return sum(row.index(max(row)) == label for row, label in zip(scores, labels))
     """
 
@@ -55,6 +59,9 @@ ids = ["event:digit_seen"]
 
 [[triggers]]
 ids = ["event:personalise"]
+
+[[triggers]]
+ids = ["event:try_own"]
 
 [[triggers]]
 ids = ["event:walle.learning_round"]
@@ -77,12 +84,19 @@ samples = "integer"
 [uploads.own]
 right = "integer"
 
+[uploads.tried]
+right = "integer"
+
+[own]
+files = ["personal.bin"]
+
 [learning]
 model = "digits"
 table = "samples"
 min_samples = 10
 min_cohort = 3
 rounds_per_day = 100
+backup = true
 """
 
 LEARNING = """
@@ -142,24 +156,42 @@ def devices(folder: Path, control: LiveControl) -> Iterator[list[Learning]]:
         for device in devices:
             device.await_ready()
         control.release("digits")
-        wait_for("all to have it", lambda: len(having(control)) == 4 or None)
+        wait_for("all to have it", lambda: all(map(is_watching, devices)) or None)
+        for number, device in enumerate(devices):
+            device.emit(samples_of(number))
+        wait_for("samples", lambda: all(kept(device) >= 100 for device in devices) or None)
         yield devices
     finally:
         for device in devices:
             device.stop()
 
 
-def having(control: LiveControl) -> set[str]:
-    """The devices that said that they have the task."""
-    found = control.get("/devices")["devices"]
-    return {each["id"] for each in found for installed in each["tasks"] if installed["task"] == "digits"}
+def status(device: Learning) -> Any:
+    """What its agent counts; nothing before it has begun."""
+    try:
+        return json.loads((device.folder / "data" / "status.json").read_bytes())
+    except FileNotFoundError:
+        return None
 
 
-def events_of(digits: Any, rows: Any) -> list[dict[str, Any]]:
-    pixels, labels = digits.data[rows] / 16, digits.target[rows]
+def is_watching(device: Learning) -> bool:
+    """Whether the task is active: what comes now fires it."""
+    now = status(device)
+    return now is not None and now["streams"]["flow"]["pipeline"]["matcher"]["tasks"] == 1
+
+
+def kept(device: Learning) -> int:
+    """How many runs its agent has committed."""
+    return int(status(device)["runs"]["ok"])
+
+
+def samples_of(number: int) -> list[dict[str, Any]]:
+    """What a device sees: scans of few digits."""
+    digits = load_digits()
+    rows = np.array_split(np.argsort(digits.target[:1200], kind="stable"), 4)[number][::3]
     return [
         {"kind": "custom", "event_id": "digit_seen", "args": {"pixels": p.tolist(), "label": int(y)}}
-        for p, y in zip(pixels, labels, strict=True)
+        for p, y in zip(digits.data[rows] / 16, digits.target[rows], strict=True)
     ]
 
 
@@ -169,11 +201,6 @@ def plan_of(control: LiveControl, plan: str) -> Any:
 
 def test_devices_learn_together(folder: Path, control: LiveControl, devices: list[Learning]) -> None:
     digits = load_digits()
-    seen = np.array_split(np.argsort(digits.target[:1200], kind="stable"), 4)  # few classes on each
-    for device, rows in zip(devices, seen, strict=True):
-        device.emit(events_of(digits, rows[::3]))
-    wait_for("samples", lambda: all(kept(device) >= 90 for device in devices) or None)
-
     (folder / "held.npz").write_bytes(
         npz(image=(digits.data[1200:] / 16).astype("f4"), target=digits.target[1200:])
     )
@@ -194,29 +221,54 @@ def test_devices_learn_together(folder: Path, control: LiveControl, devices: lis
     assert closed[0]["loss"] < closed[-1]["loss"] < 2.4  # newest first; untrained it is ln 10 and more
     assert done["epsilon"] is None
     # Only what the task declares is among the features, and the one who does not consent gave nothing.
-    features = wait_for("features", lambda: f if len(f := control.features("digits")) >= 12 else None)
-    assert {each["name"] for each in features} == {"joined"}
-    assert len({each["device_id"] for each in features}) == 3
+    joined = wait_for("features", lambda: f if len(f := features(control, "joined")) >= 12 else None)
+    assert len({each["device_id"] for each in joined}) == 3
+    assert {each["name"] for each in control.features("digits")} <= {"joined", "own", "tried"}
     control.command("learning", "model", plan["id"], str(folder / "learnt.wmodel"))
     assert (folder / "learnt.wmodel").stat().st_size > 4_000
 
 
-def kept(device: Learning) -> int:
-    """How many rows its agent says it has committed."""
-    import json
+def features(control: LiveControl, name: str) -> list[dict[str, Any]]:
+    return [each for each in control.features("digits") if each["name"] == name]
 
-    try:
-        status = json.loads((device.folder / "data" / "status.json").read_bytes())
-    except FileNotFoundError:
-        return 0
-    return int(status["runs"]["ok"])
+
+def found(control: LiveControl, name: str) -> list[Any]:
+    return [each["fields"]["right"] for each in features(control, name)]
 
 
 def test_a_device_has_a_model_of_its_own(control: LiveControl, devices: list[Learning]) -> None:
-    before = len(control.features("digits"))
+    before = len(found(control, "own"))
     devices[3].emit([{"kind": "custom", "event_id": "personalise"}])  # it takes no consent: nothing leaves
-    own = wait_for(
-        "a personal model",
-        lambda: next((f for f in control.features("digits")[before:] if f["name"] == "own"), None),
+    own = wait_for("a personal model", lambda: found(control, "own")[before:] or None)
+    assert own[0] > 60  # of 100 with few classes
+
+
+def test_a_model_of_ones_own_comes_back_when_the_store_is_lost(
+    control: LiveControl, devices: list[Learning]
+) -> None:
+    device, digits = devices[0], load_digits()
+    known = np.argsort(digits.target[:1200], kind="stable")[:300:15]  # 20 of those that it has seen
+    trial = {"pixels": (digits.data[known] / 16).round(4).tolist(), "labels": digits.target[known].tolist()}
+    tries = {"kind": "custom", "event_id": "try_own", "args": trial}
+    own = len(found(control, "own"))
+    device.emit([{"kind": "custom", "event_id": "personalise"}])
+    wait_for("a personal model", lambda: len(found(control, "own")) > own or None)
+    device.emit([tries])
+    before = wait_for("a trial", lambda: found(control, "tried") or None)[0]
+    assert before > 12
+    wait_for(
+        "the backup", lambda: control.command("exclusive", "list", f"{SCENARIO}/digits")["files"] or None
     )
-    assert own["fields"]["right"] > 60  # of 100 with few classes
+    device.crash()
+    for file in (device.folder / "data").glob("streams.db*"):
+        file.unlink()
+    device.run()
+    device.await_ready()
+    where = "slots/*/digits/*/bundle/own/personal.bin"
+    wait_for("the file", lambda: list((device.folder / "data").glob(where)) or None)
+    wait_for("it to watch", lambda: is_watching(device) or None)
+    device.emit([tries])
+    after = wait_for("another trial", lambda: t if len(t := found(control, "tried")) == 2 else None)[1]
+    assert after == before
+    device.emit(samples_of(0))  # they were lost too, and others learn with them
+    wait_for("samples", lambda: kept(device) >= 100 or None)

@@ -21,8 +21,10 @@ Rules:
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol
@@ -40,9 +42,12 @@ from walle_shared.backoff import Backoff
 from walle_shared.errors import NotAllowed, RemoteProtocolError, StorageError, TaskError, WalleError
 from walle_shared.ids import DeviceId
 from walle_shared.learning import (
+    BACKUP_FILE,
+    BACKUP_RECORD,
     ROUND_EVENT,
     TAKEN_KEY,
     UPDATE_RECORD,
+    BackupPart,
     OpenRound,
     OpenRounds,
     UpdatePart,
@@ -52,12 +57,14 @@ from walle_shared.learning import (
     policy_of,
     vector_size,
 )
-from walle_shared.limits import LEARNING_MODEL_MAX_BYTES
+from walle_shared.limits import LEARNING_MODEL_MAX_BYTES, LEARNING_PART_BYTES
 from walle_shared.manifest import TaskFile
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import FileRef
 from walle_shared.protocol.tunnel import Record
 from walle_shared.records import RecordError, from_plain, to_plain
+from walle_shared.sealing import Purpose, seal, wrap
+from walle_shared.signing import SigningKey, file_ref, sha256_hex
 from walle_shared.targeting.hashing import in_share
 from walle_shared.targeting.policy import TaskKey
 from walle_shared.units import DAY_S
@@ -106,6 +113,8 @@ class Around:
         tasks: those that are active.
         emit: hands in an event.
         confining: what confines a task, by name.
+        identity: this device's key, in hex.
+        own_counter: the counter of the files that this device has of its own for a task.
     """
 
     open_rounds: Callable[[bytes], Awaitable[OpenRounds]]
@@ -115,6 +124,8 @@ class Around:
     tasks: Callable[[], Sequence[InstalledTask]]
     emit: Callable[[RawEvent], Awaitable[None]]
     confining: Callable[[TaskKey, TaskFile], Awaitable[tuple[str, ...]]]
+    identity: Callable[[], str]
+    own_counter: Callable[[TaskKey], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +169,24 @@ class Seat:
             raise NotAllowed("an update stays on the device: the task may have seen what is local")
         parts = [_part(send) for send in sends]
         _check_parts(parts, self.round)
-        scenario, name = self.task.key
-        return tuple(
-            Record(
-                scenario, name, self.task.version, self.task.release_id, UPDATE_RECORD, at_ms, to_plain(part)
-            )
-            for part in parts
-        )
+        return self._records(UPDATE_RECORD, parts, at_ms)
+
+    def _records(self, name: str, parts: Iterable[UpdatePart | BackupPart], at_ms: int) -> tuple[Record, ...]:
+        (scenario, task), version, release = self.task.key, self.task.version, self.task.release_id
+        return tuple(Record(scenario, task, version, release, name, at_ms, to_plain(part)) for part in parts)
+
+    def backup(self, sends: Sequence[TunnelSend], at_ms: int) -> tuple[Record, ...]:
+        """A personal model, sealed to this device's own key, as records.
+
+        Raises:
+            NotAllowed: the task or the device's owner does not allow it.
+            TaskError: the parts are malformed.
+        """
+        if not sends:
+            return ()
+        if not self.task.definition.learning.backup or not self.learner.consents():
+            raise NotAllowed("a personal model stays on the device: set learning.backup, and ask its owner")
+        return self._records(BACKUP_RECORD, self.learner.sealed(self.task.key, _joined(sends)), at_ms)
 
     def mark(self, now_ms: int) -> dict[str, Any]:
         """What is to be kept with an update: that the device took part."""
@@ -243,6 +265,25 @@ class Learner:
         self._told = await self._around.open_rounds(answer.envelope)
         self._etag = answer.etag
         self._fired = {key: n for key, n in self._fired.items() if key in map(_name_of, self._told.rounds)}
+
+    def sealed(self, task: TaskKey, plain: bytes) -> list[BackupPart]:
+        """A file that only this device can open, in parts."""
+        device_id, key_hex = self._around.device_id(), self._around.identity()
+        if device_id is None or not key_hex:
+            raise NotAllowed("this device is not enrolled")
+        public, counter = SigningKey.from_hex(key_hex).public, self._around.own_counter(task)
+        content_key, data = seal(plain)
+        purpose = Purpose(device_id, task[0], task[1], BACKUP_FILE, counter, sha256_hex(plain))
+        wrapped = wrap(content_key, public.raw_hex, purpose)
+        name = sha256_hex(data)[:32]
+        starts = range(0, len(data), LEARNING_PART_BYTES)
+        return [
+            BackupPart(
+                name, number, len(starts), len(data), file_ref(plain), wrapped, public.keyid, counter,
+                base64.b64encode(data[at : at + LEARNING_PART_BYTES]).decode(),
+            )
+            for number, at in enumerate(starts)
+        ]  # fmt: skip
 
     def seat(self, task: InstalledTask) -> Seat:
         """A seat for one run; leave it when the run is over."""
@@ -406,6 +447,18 @@ def _part(send: TunnelSend) -> UpdatePart:
         return from_plain(UpdatePart, dict(send.fields))
     except RecordError as error:
         raise TaskError(f"a part of an update is malformed: {error}") from None
+
+
+def _joined(sends: Sequence[TunnelSend]) -> bytes:
+    """The file that a script sent in parts."""
+    bodies = [send.fields.get("body") for send in sends]
+    numbers = [(send.fields.get("part"), send.fields.get("parts")) for send in sends]
+    if numbers != [(number, len(sends)) for number in range(len(sends))]:
+        raise TaskError("the parts are not one whole personal model")
+    try:
+        return b"".join(base64.b64decode(str(body), validate=True) for body in bodies)
+    except (binascii.Error, ValueError):
+        raise TaskError("a part of a personal model is not base64") from None
 
 
 def _check_parts(parts: Sequence[UpdatePart], told: OpenRound) -> None:

@@ -13,7 +13,7 @@ from walle_agent.streams.tables import Columns, check_row
 from walle_agent.tasks.registry import InstalledTask
 from walle_container import LaterAsk, StoreWrite, TunnelSend
 from walle_shared.errors import NotAllowed
-from walle_shared.learning import TAKEN_KEY, UPDATE_RECORD
+from walle_shared.learning import BACKUP_RECORD, TAKEN_KEY, UPDATE_RECORD
 from walle_shared.privacy import open_uploads
 from walle_shared.protocol.asks import LATER
 from walle_shared.protocol.tunnel import Record, TunnelClass
@@ -106,7 +106,7 @@ def check_values(values: Mapping[str, Any]) -> Mapping[str, Any]:
 def upload_classes(task: InstalledTask) -> dict[str, TunnelClass]:
     """The priority class of each record that the task says can wait, or cannot; updates always can."""
     said = {name: TunnelClass[word.upper()] for name, word in task.definition.delivery.items()}
-    return {**said, UPDATE_RECORD: TunnelClass.BATCH}
+    return {**said, UPDATE_RECORD: TunnelClass.BATCH, BACKUP_RECORD: TunnelClass.BATCH}
 
 
 def _check_values(bounds: Mapping[str, Bound], open_fields: frozenset[str], send: TunnelSend) -> None:

@@ -38,7 +38,7 @@ from walle_shared.errors import (
     WalleError,
 )
 from walle_shared.ids import ReleaseId, TaskVersion
-from walle_shared.learning import TAKEN_KEY, UPDATE_RECORD, policy_of
+from walle_shared.learning import BACKUP_RECORD, TAKEN_KEY, UPDATE_RECORD, policy_of
 from walle_shared.limits import (
     CLOUD_ASK_MAX_S,
     CLOUD_ASKS_OPEN_MAX,
@@ -389,14 +389,17 @@ class TaskRunner:
         try:
             rows = check_rows(task, result.rows)
             now_ms = self._clock.wall_ms()
-            sends = [send for send in result.uploads if send.name != UPDATE_RECORD or seat is None]
+            ours = (UPDATE_RECORD, BACKUP_RECORD) if seat is not None else ()
+            sends = [send for send in result.uploads if send.name not in ours]
             uploads = check_uploads(task, sends, now_ms, confined=confined)
             later = check_later(task, result.later, now_ms, confined=confined)
             values = check_values(result.values)
             if seat is not None:
                 parts = [send for send in result.uploads if send.name == UPDATE_RECORD]
                 updates = seat.records(parts, now_ms, confined=confined)
-                uploads, values = (*uploads, *updates), {**values, **(seat.mark(now_ms) if updates else {})}
+                backup = seat.backup([s for s in result.uploads if s.name == BACKUP_RECORD], now_ms)
+                uploads = (*uploads, *updates, *backup)
+                values = {**values, **(seat.mark(now_ms) if updates else {})}
         except NotAllowed as error:
             return _Outcome(_refused(result, "denied", error), mark, "runtime")
         except (TaskError, LimitExceeded) as error:

@@ -430,4 +430,12 @@ MIGRATIONS: Sequence[Migration] = (
     CREATE INDEX tunnel_ledger_lossy ON tunnel_ledger (lost) WHERE lost > 0;
     CREATE INDEX audit_by_subject ON audit (subject, seq);
     """,
+    # Parts of personal models, sealed by devices to themselves, until all have come.
+    """
+    CREATE TABLE learning_backup (
+        device_id TEXT NOT NULL, scenario TEXT NOT NULL, task TEXT NOT NULL, part INTEGER NOT NULL,
+        parts INTEGER NOT NULL, id TEXT NOT NULL, about TEXT NOT NULL, body BLOB NOT NULL,
+        PRIMARY KEY (device_id, scenario, task, part)
+    ) STRICT;
+    """,
 )

@@ -113,6 +113,39 @@ def test_a_round_of_other_weights_is_refused(bundle: Path, monkeypatch: pytest.M
             learn._trainer_of(fake.context, offer)
 
 
+def test_a_model_of_ones_own_comes_back_from_its_backup(bundle: Path):
+    backed = {**LEARNING, "backup": True}
+    with host(bundle, learning=backed) as fake:
+        assert not learn.back_up()  # there is none yet
+        learn.personalise(batch, steps=20, seconds=10.0, rate=0.3)
+    with host(bundle, learning=backed, values=fake.values) as again:
+        own = learn.personal().run({"image": batch(digits(9))["image"]})["scores"].tolist()
+        assert learn.back_up()
+    fields = [each["fields"] for each in again.uploads]
+    assert [each["part"] for each in fields] == list(range(len(fields)))
+    (bundle / "own").mkdir()
+    (bundle / "own" / "personal.bin").write_bytes(b"".join(base64.b64decode(f["body"]) for f in fields))
+    with host(bundle, learning=backed) as fresh:  # an empty store
+        assert learn.personal().run({"image": batch(digits(9))["image"]})["scores"].tolist() == own
+        more = learn.personalise(batch, steps=5, seconds=10.0)
+    assert more is not None
+    assert more.steps == 25
+    assert fresh.values
+    with host(bundle, learning=LEARNING):  # not allowed: neither sent nor taken
+        assert not learn.back_up()
+        assert learn.personal().run({"image": batch(digits(9))["image"]})["scores"].tolist() != own
+    for damaged in (
+        b"",
+        b"{}\n",
+        b'{"model": 1}\nxx',
+        b"\xff" * 99,
+        (bundle / "own/personal.bin").read_bytes()[:-1],
+    ):
+        (bundle / "own" / "personal.bin").write_bytes(damaged)
+        with host(bundle, learning=backed):
+            assert learn.personal().run({"image": batch(digits(9))["image"]})["scores"].tolist() != own
+
+
 def test_samples_are_kept_and_sent_only_where_that_is_said(bundle: Path):
     sample = {"pixels": [0.0], "label": 1}
     with host(bundle) as fake:

@@ -13,13 +13,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import replace
 
 from walle_control.db.sql import Connection
 from walle_control.features.learning import store
 from walle_control.features.learning.types import PlanRow, RoundRow
+from walle_control.features.tasks import read_model as tasks
 from walle_shared.ids import DeviceId
-from walle_shared.learning import UPDATE_RECORD, UpdatePart, encoded_bytes, parts_of, vector_size
-from walle_shared.limits import LEARNING_PART_BYTES
+from walle_shared.learning import (
+    BACKUP_RECORD,
+    UPDATE_RECORD,
+    BackupPart,
+    UpdatePart,
+    encoded_bytes,
+    parts_of,
+    vector_size,
+)
+from walle_shared.limits import LEARNING_MODEL_MAX_BYTES, LEARNING_PART_BYTES
 from walle_shared.observe import get_logger
 from walle_shared.protocol.tunnel import Record
 from walle_shared.records import RecordError, from_plain
@@ -28,15 +38,47 @@ from walle_shared.targeting.hashing import in_share
 _log = get_logger("control.learning")
 
 _ID_MAX_CHARS = 64
+_WRAPPED_MAX_CHARS = 1_000
 
 
-def is_update(record: Record) -> bool:
-    """Whether a record of the tunnel is a part of an update, and no feature."""
-    return record.name == UPDATE_RECORD
+def is_ours(record: Record) -> bool:
+    """Whether a record of the tunnel is a part of an update or of a personal model, and no feature."""
+    return record.name in (UPDATE_RECORD, BACKUP_RECORD)
 
 
 def take(db: Connection, device_id: DeviceId, record: Record, now_ms: int) -> None:
     """Take in one part."""
+    if record.name == BACKUP_RECORD:
+        _take_backup(db, device_id, record)
+    else:
+        _take_update(db, device_id, record, now_ms)
+
+
+def _take_backup(db: Connection, device_id: DeviceId, record: Record) -> None:
+    """Keep a part of a sealed personal model, in place of those of an earlier one."""
+    try:
+        part = from_plain(BackupPart, dict(record.fields))
+        body = base64.b64decode(part.body, validate=True)
+    except (RecordError, binascii.Error, ValueError) as error:
+        _log.warning("backup_refused", reason=str(error)[:200])
+        return
+    size_bytes = part.size_bytes
+    fits = (
+        0 < size_bytes <= LEARNING_MODEL_MAX_BYTES * 2
+        and part.parts == parts_of(size_bytes)
+        and 0 <= part.part < part.parts
+        and len(body) == min(LEARNING_PART_BYTES, size_bytes - part.part * LEARNING_PART_BYTES)
+        and max(len(part.id), len(part.sealed_to)) <= _ID_MAX_CHARS
+        and len(part.wrapped) <= _WRAPPED_MAX_CHARS
+        and 0 <= part.counter < 2**53
+    )
+    if not fits or not tasks.is_imported(db, record.scenario, record.task, record.version):
+        _log.warning("backup_refused", reason="it is no part of a personal model of a known task")
+        return
+    store.insert_backup(db, device_id, (record.scenario, record.task), replace(part, body=""), body)
+
+
+def _take_update(db: Connection, device_id: DeviceId, record: Record, now_ms: int) -> None:
     try:
         part = from_plain(UpdatePart, dict(record.fields))
     except RecordError as error:

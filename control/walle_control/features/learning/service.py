@@ -36,6 +36,7 @@ from walle_control.features.learning.accountant import epsilon, epsilon_if_secre
 from walle_control.features.learning.averaging import ServerState, advance, combine
 from walle_control.features.learning.types import (
     CollectedUpdate,
+    KeepSealed,
     PlanList,
     PlanRow,
     PlanView,
@@ -44,6 +45,7 @@ from walle_control.features.learning.types import (
     RoundRow,
     RoundState,
     RoundView,
+    WholeBackup,
 )
 from walle_control.features.learning.updates import Vector, check, decode, to_bytes
 from walle_control.features.tasks import read_model as tasks
@@ -55,6 +57,7 @@ from walle_shared.errors import (
     LimitExceeded,
     NotFound,
     RemoteProtocolError,
+    StateError,
     WalleError,
 )
 from walle_shared.ids import TaskVersion, check_name, check_version
@@ -86,6 +89,8 @@ _LIFETIME_MS: Final = 3_600_000
 _ATTEMPTS: Final = 3
 #: How many of the chosen are expected to send an update: two in three.
 _RESPONSE: Final = 2 / 3
+#: Personal models that are handed over at once.
+_BACKUPS: Final = 16
 #: What all updates of a round may take in memory, as float32.
 _ROUND_MAX_BYTES: Final = 1 << 30
 
@@ -97,9 +102,11 @@ class LearningService:
         data: database, published files and keys.
         clock: deadlines.
         trust: signs what devices are told.
+        keep_sealed: makes a personal model a file of its device's own.
     """
 
-    def __init__(self, data: Store, clock: Clock, trust: TrustBook) -> None:
+    def __init__(self, data: Store, clock: Clock, trust: TrustBook, keep_sealed: KeepSealed) -> None:
+        self._keep_sealed = keep_sealed
         self._data = data
         self._clock = clock
         self._trust = trust
@@ -216,6 +223,16 @@ class LearningService:
                 while await self._step(plan):
                     pass
             await self._publish()
+            for whole in await self._data.database.read(lambda db: store.whole_backups(db, _BACKUPS)):
+                await self._keep(whole)
+
+    async def _keep(self, whole: WholeBackup) -> None:
+        """Hand a personal model over; killed in between, it is handed over again, which changes nothing."""
+        try:
+            await self._keep_sealed(whole)
+        except StateError as error:  # of a device that is gone, or of another key: nobody could open it
+            _log.warning("backup_refused", device=whole.device_id, code=error.code, error=error.message)
+        await self._data.database.write(lambda db: store.delete_backup(db, whole))
 
     async def _step(self, plan: PlanRow) -> bool:
         """Do the next thing that is due for a plan; whether there may be more."""

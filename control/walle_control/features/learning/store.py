@@ -11,10 +11,10 @@ import orjson
 
 from walle_control.db.sql import Connection, Row
 from walle_control.features.learning.averaging import ServerState
-from walle_control.features.learning.types import CollectedUpdate, PlanRow, PlanState, RoundRow
+from walle_control.features.learning.types import CollectedUpdate, PlanRow, PlanState, RoundRow, WholeBackup
 from walle_control.features.learning.updates import from_bytes, to_bytes
 from walle_shared.ids import DeviceId
-from walle_shared.learning import UpdatePart
+from walle_shared.learning import BackupPart, UpdatePart
 from walle_shared.protocol.codec import encode
 from walle_shared.records import from_plain
 
@@ -175,6 +175,50 @@ def collected(db: Connection, plan: str, number: int) -> Iterator[CollectedUpdat
 def delete_parts(db: Connection, plan: str, number: int) -> None:
     """Forget the single updates of a round."""
     db.execute("DELETE FROM learning_part WHERE plan = ? AND round = ?", (plan, number))
+
+
+def insert_backup(
+    db: Connection, device_id: DeviceId, task: tuple[str, str], about: BackupPart, body: bytes
+) -> None:
+    """Keep a part of a sealed personal model; parts of another one of this device go."""
+    owner = (device_id, *task)
+    db.execute(
+        "DELETE FROM learning_backup WHERE device_id = ? AND scenario = ? AND task = ? AND id <> ?",
+        (*owner, about.id),
+    )
+    db.execute(
+        "INSERT INTO learning_backup (device_id, scenario, task, part, parts, id, about, body)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device_id, scenario, task, part) DO NOTHING",
+        (*owner, about.part, about.parts, about.id, encode(about).decode(), body),
+    )
+
+
+def whole_backups(db: Connection, limit: int) -> list[WholeBackup]:
+    """Personal models of which all parts are there."""
+    owners = db.execute(
+        "SELECT device_id, scenario, task FROM learning_backup GROUP BY device_id, scenario, task"
+        " HAVING count(*) = min(parts) LIMIT ?",
+        (limit,),
+    ).fetchall()
+    found = list[WholeBackup]()
+    for owner in owners:
+        rows = db.execute(
+            "SELECT about, body FROM learning_backup WHERE device_id = ? AND scenario = ? AND task = ?"
+            " ORDER BY part",
+            tuple(owner),
+        ).fetchall()
+        about = from_plain(BackupPart, orjson.loads(rows[0]["about"]))
+        sealed = b"".join(bytes(row["body"]) for row in rows)
+        found.append(WholeBackup(owner["device_id"], owner["scenario"], owner["task"], about, sealed))
+    return found
+
+
+def delete_backup(db: Connection, whole: WholeBackup) -> None:
+    """Forget the parts of a personal model."""
+    db.execute(
+        "DELETE FROM learning_backup WHERE device_id = ? AND scenario = ? AND task = ? AND id = ?",
+        (whole.device_id, whole.scenario, whole.task, whole.about.id),
+    )
 
 
 def _plan(row: Row) -> PlanRow:

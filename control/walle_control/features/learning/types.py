@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from walle_control.features.learning.averaging import Optimizer, Rule, Summing
 from walle_control.web.requests import page_limit
-from walle_shared.ids import ScenarioName, Sha256, TaskName, TaskVersion
-from walle_shared.learning import MIN_COHORT, Encoding, Loss, Parameter, RoundTerms, Sends
+from walle_shared.ids import DeviceId, ScenarioName, Sha256, TaskName, TaskVersion
+from walle_shared.learning import MIN_COHORT, BackupPart, Encoding, Loss, Parameter, RoundTerms, Sends
 from walle_shared.units import HOUR_S
 
 #: ``running`` until its rounds are done, or until it is stopped: by an operator, or as too few take part.
@@ -190,4 +190,16 @@ class CollectedUpdate:
     body: bytes
 
 
-Counts = Mapping[str, int]
+@dataclass(frozen=True, slots=True)
+class WholeBackup:
+    """A device's personal model, sealed by the device to itself; ``about`` is of its first part."""
+
+    device_id: DeviceId
+    scenario: ScenarioName
+    task: TaskName
+    about: BackupPart
+    sealed: bytes
+
+
+#: Makes it a file of the device's own; refuses one that cannot be, by raising a ``WalleError``.
+KeepSealed = Callable[[WholeBackup], Awaitable[None]]

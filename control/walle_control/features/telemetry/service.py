@@ -128,7 +128,7 @@ class TelemetryService:
         """Store records and the memory of having them in one transaction; the committed ledger.
 
         They are in the journal then, but perhaps not in every sink: wait for ``journal_head`` there before
-        telling the device. Updates of learning rounds go to their round instead; no sink ever has them.
+        telling the device. What devices send to learn together goes elsewhere; no sink ever has it.
 
         Raises:
             LimitExceeded: the device left too many gaps.
@@ -148,7 +148,7 @@ class TelemetryService:
                 fresh = ledger.admit(item)
                 if isinstance(item, TombstoneReceived):
                     lost += fresh
-                elif fresh and learning.is_update(item.record):
+                elif fresh and learning.is_ours(item.record):
                     learning.take(db, device_id, item.record, now_ms)
                 elif fresh:
                     origin = f"{incarnation}:{item.klass.name}:{item.seq}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,9 +21,12 @@ from walle_container import TunnelSend
 from walle_shared.errors import ConnectionLost, NotAllowed, RemoteProtocolError, SignatureError, TaskError
 from walle_shared.ids import DeviceId, ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
 from walle_shared.learning import (
+    BACKUP_FILE,
+    BACKUP_RECORD,
     ROUND_EVENT,
     TAKEN_KEY,
     UPDATE_RECORD,
+    BackupPart,
     LearningSection,
     OpenRound,
     OpenRounds,
@@ -31,7 +35,9 @@ from walle_shared.learning import (
 )
 from walle_shared.manifest import TaskFile, TaskHead
 from walle_shared.protocol.messages import FileRef
-from walle_shared.signing import file_ref
+from walle_shared.records import from_plain
+from walle_shared.sealing import Purpose, unseal, unwrap
+from walle_shared.signing import SigningKey, file_ref, sha256_hex
 from walle_shared.targeting.hashing import SHARE_ONE
 
 KEY = (ScenarioName("demo"), TaskName("greeter"))
@@ -60,6 +66,7 @@ class World:
     events: list[RawEvent] = field(default_factory=list)
     asked: int = 0
     forged: bool = False
+    key: SigningKey = field(default_factory=SigningKey.generate)
 
     def __post_init__(self) -> None:
         (self.folder / "model").mkdir()
@@ -90,7 +97,7 @@ class World:
 
         around = Around(
             open_rounds, now_ms, lambda: DeviceId("d1"), lambda: self.conditions, lambda: [self.task], emit,
-            confining,
+            confining, lambda: self.key.to_hex(), lambda key: 4,
         )  # fmt: skip
         return Learner(self, self, self.config, around)
 
@@ -233,6 +240,36 @@ async def test_an_update_without_a_round_or_of_a_confined_task_is_refused(world:
     assert seat.records([], 0, confined=True) == ()
     with pytest.raises(NotAllowed, match="agent's own"):
         check_values({TAKEN_KEY: []})
+
+
+def pieces(*bodies: str) -> list[TunnelSend]:
+    return [
+        TunnelSend(BACKUP_RECORD, {"id": "b", "part": n, "parts": len(bodies), "body": body})
+        for n, body in enumerate(bodies)
+    ]
+
+
+async def test_a_personal_model_is_sealed_to_the_device(world: World):
+    plain = bytes(range(256)) * 400
+    sent = pieces(
+        *(base64.b64encode(plain[at : at + 45_000]).decode() for at in range(0, len(plain), 45_000))
+    )
+    with pytest.raises(NotAllowed, match=r"learning\.backup"):
+        world.learner.seat(world.task).backup(sent, 0)
+    world.section = replace(SECTION, backup=True)
+    found = [from_plain(BackupPart, r.fields) for r in world.learner.seat(world.task).backup(sent, 0)]
+    sealed = b"".join(base64.b64decode(part.body) for part in found)
+    assert plain[:100] not in sealed
+    assert len(sealed) == found[0].size_bytes
+    purpose = Purpose(DeviceId("d1"), *KEY, BACKUP_FILE, 4, sha256_hex(plain))
+    assert unseal(sealed, unwrap(found[0].wrapped, world.key.to_hex(), purpose)) == plain
+    world.conditions = Conditions(consent=False)
+    with pytest.raises(NotAllowed, match="owner"):
+        world.learner.seat(world.task).backup(sent, 0)
+    world.conditions = Conditions(consent=True)
+    for wrong in (pieces("AAAA", "!"), sent[1:], [TunnelSend(BACKUP_RECORD, {})]):
+        with pytest.raises(TaskError):
+            world.learner.seat(world.task).backup(wrong, 0)
 
 
 async def test_a_task_is_fired_a_few_times_at_most(world: World, nursery, autojump_clock):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,14 +19,26 @@ from walle_control.features.learning.service import LearningService
 from walle_control.features.learning.types import PlanView, PlanWish
 from walle_control.features.telemetry.types import FeatureQuery
 from walle_shared.errors import ConfigError, Conflict, NotFound
-from walle_shared.ids import DeviceId
-from walle_shared.learning import ROUNDS_KIND, LearningSection, OpenRound, OpenRounds, vector_size
+from walle_shared.ids import DeviceId, ScenarioName, TaskName
+from walle_shared.learning import (
+    BACKUP_FILE,
+    BACKUP_RECORD,
+    ROUNDS_KIND,
+    BackupPart,
+    LearningSection,
+    OpenRound,
+    OpenRounds,
+    vector_size,
+)
 from walle_shared.protocol.tunnel import Record, TunnelClass
 from walle_shared.protocol.tunnel_receiver import RecordReceived
-from walle_shared.signing import open_envelope, signed_by
+from walle_shared.records import to_plain
+from walle_shared.sealing import Purpose, seal, wrap
+from walle_shared.signing import SigningKey, file_ref, open_envelope, signed_by
 from walle_shared.trust.roles import POLICY
 from walle_support.learning import TASK_TOML, npz, parts, records, write_digits_model
 
+TASK = (ScenarioName("demo"), TaskName("greeter"))
 WISH = PlanWish("1.0.0", noise=0.0, rounds=2, goal=3, min_cohort=3, deadline_s=60.0, cohort_percent=100.0)
 
 
@@ -309,6 +322,66 @@ def _with(record: Record, **change: object) -> Record:
     from dataclasses import replace
 
     return replace(record, fields={**record.fields, **change})
+
+
+def backup(device: Any, plain: bytes, *, counter: int = 0, key: SigningKey | None = None) -> list[Record]:
+    """A personal model as a device sends it."""
+    public = (key or device.key).public
+    content_key, sealed = seal(plain)
+    purpose = Purpose(DeviceId(device.id), *TASK, BACKUP_FILE, counter, file_ref(plain).sha256)
+    wrapped, name = wrap(content_key, public.raw_hex, purpose), file_ref(sealed).sha256[:32]
+    pieces = [sealed[at : at + 45_000] for at in range(0, len(sealed), 45_000)]
+    return [
+        Record(
+            *TASK, "1.0.0", "r1", BACKUP_RECORD, 0,
+            to_plain(
+                BackupPart(
+                    name, n, len(pieces), len(sealed), file_ref(plain), wrapped, public.keyid, counter,
+                    base64.b64encode(piece).decode(),
+                )
+            ),
+        )
+        for n, piece in enumerate(pieces)
+    ]  # fmt: skip
+
+
+async def test_a_personal_model_becomes_a_file_of_the_device(control: Control, plan, sender: Sender, enrol):
+    await plan()
+    device = await enrol()
+    plain = b"what this device has learnt" * 4_000
+    sent = backup(device, plain)
+    assert len(sent) == 3
+
+    async def files() -> list[tuple[str, int, str]]:
+        await control.learning.tick()
+        page = await control.exclusive.page(*TASK, "", 10)
+        return [(each.path, each.counter, each.sha256) for each in page.files]
+
+    await sender.send(device.id, sent[:2])
+    assert await files() == []
+    await sender.send(device.id, [*sent[1:], sent[0]])
+    first = [(BACKUP_FILE, 0, file_ref(plain).sha256)]
+    assert await files() == first
+    await sender.send(device.id, sent)  # once more: its acknowledgement was lost
+    assert await files() == first
+    offer = await control.exclusive.offer(DeviceId(device.id), *TASK)
+    assert '"counter":1' in offer.envelope
+    await sender.send(device.id, [backup(device, b"half" * 40_000)[0], *backup(device, b"newer", counter=1)])
+    assert await files() == [(BACKUP_FILE, 1, file_ref(b"newer").sha256)]
+    for wrong in (
+        backup(device, b"ahead", counter=9),
+        backup(device, b"of another key", key=SigningKey.generate()),
+        [_with(backup(device, b"x")[0], parts=2)],
+        [_with(backup(device, b"x")[0], body="!")],
+        [_with(backup(device, b"x")[0], size_bytes=1 << 40)],
+        [_with(backup(device, b"x")[0], plain=3)],
+    ):
+        await sender.send(device.id, wrong)
+        assert await files() == [(BACKUP_FILE, 1, file_ref(b"newer").sha256)]
+    left = control.store.database.read_sync(
+        lambda db: db.execute("SELECT count(*) AS n FROM learning_backup").fetchone()["n"]
+    )
+    assert left == 0
 
 
 async def test_what_is_told_is_signed_anew_in_time_and_by_new_keys(control: Control, plan, clock, store):
