@@ -135,12 +135,13 @@ def standard(draft: Draft) -> Draft:
 
 
 def _as_product(node: wmodel.Node, draft: Draft, taken: set[str]) -> list[wmodel.Node]:
+    x, stored_codes, stored_scales, *stored_zeros = node.inputs
     k, n, bits, block = (_integer(node, name) for name in ("K", "N", "bits", "block_size"))
     blocks = -(-k // block)
     dtype = wmodel.numpy_dtype("U4" if bits == 4 else "U8")
 
     def constant(wish: str, value: Any) -> str:
-        name = fresh_name(taken, f"{node.inputs[1]}.{wish}")
+        name = fresh_name(taken, f"{stored_codes}.{wish}")
         draft.weights[name] = np.ascontiguousarray(value)
         return name
 
@@ -148,11 +149,11 @@ def _as_product(node: wmodel.Node, draft: Draft, taken: set[str]) -> list[wmodel
         rows = stored.reshape(n, -1)
         return unpack_nibbles(rows, count) if bits == 4 else rows[:, :count]
 
-    codes: Array = unpacked(draft.weights[node.inputs[1]], blocks * block)[:, :k].T.astype(dtype)
-    scales: Array = draft.weights[node.inputs[2]].reshape(n, blocks).T
+    codes: Array = unpacked(draft.weights[stored_codes], blocks * block)[:, :k].T.astype(dtype)
+    scales: Array = draft.weights[stored_scales].reshape(n, blocks).T
     zeros: Array = np.full((blocks, n), 1 << (bits - 1))
-    if len(node.inputs) > 3:
-        zeros = unpacked(draft.weights[node.inputs[3]], blocks).T
+    for name in stored_zeros:
+        zeros = unpacked(draft.weights[name], blocks).T
     attrs: dict[str, wmodel.Attribute] = {"axis": 0, "block_size": block}
     if blocks == 1:  # a scale per column
         attrs = {"axis": 1}
@@ -161,7 +162,7 @@ def _as_product(node: wmodel.Node, draft: Draft, taken: set[str]) -> list[wmodel
     wide = fresh_name(taken, f"{node.name}.wide")
     return [
         wmodel.Node("DequantizeLinear", wide, inputs, (wide,), attrs),
-        wmodel.Node("MatMul", node.name, (node.inputs[0], wide), node.outputs),
+        wmodel.Node("MatMul", node.name, (x, wide), node.outputs),
     ]
 
 
