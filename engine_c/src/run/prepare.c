@@ -140,7 +140,46 @@ static bool can_fold(const we_program *program, const we_command *command) {
     return true;
 }
 
-static we_status fold(builder *b, we_command *command, void **memory) {
+/* Let what will be folded count as constant already, or no longer. */
+static void foresee(we_program *program, size_t mark, bool folded) {
+    for (size_t c = mark; c < program->command_count; c++) {
+        we_tensor *out = &program->tensors[program->commands[c].out];
+        if (!folded)
+            out->kind = WE_TENSOR_TEMP;
+        else if (can_fold(program, &program->commands[c]))
+            out->kind = WE_TENSOR_CONST;
+    }
+}
+
+/* Of the constants that commands from the mark on will fold into: what outlives them, for `outs` or commands
+ * that stay. */
+static void find_lasting(we_program *program, size_t mark, const int32_t *outs, int32_t out_count,
+                         bool *lasts) {
+    int64_t offset;
+    for (int32_t i = 0; i < out_count; i++) {
+        if (outs[i] >= 0)
+            lasts[outs[i]] = true;
+    }
+    foresee(program, mark, true);
+    for (size_t c = program->command_count; c-- > mark;) {
+        const we_command *command = &program->commands[c];
+        bool folds = program->tensors[command->out].kind == WE_TENSOR_CONST;
+        bool alias = command->kind == WE_COMMAND_RASTER && we_raster_is_alias(program, command, &offset);
+        for (size_t i = 0; (!folds || (alias && lasts[command->out])) && i < we_command_reads(command); i++)
+            lasts[we_command_read(command, i)] = true;
+    }
+    foresee(program, mark, false);
+}
+
+/* Where constants are made, and what is known of where tensors are meanwhile. */
+typedef struct folding {
+    void **memory;
+    bool *lasts;
+    we_arena passing; /* of those that do not last */
+    int64_t passing_bytes;
+} folding;
+
+static we_status fold(builder *b, we_command *command, folding *f) {
     we_program *program = b->program;
     we_tensor *out = &program->tensors[command->out];
     int64_t offset;
@@ -148,21 +187,22 @@ static we_status fold(builder *b, we_command *command, void **memory) {
         const we_tensor *source = &program->tensors[command->u.raster.regions[0].source];
         out->data = (const char *)source->data + offset * (int64_t)we_dtype_size(source->dtype);
     } else {
-        b->folded_bytes += (int64_t)bytes_of(out);
-        if (b->folded_bytes > b->settings->memory_limit)
+        bool lasts = f->lasts[command->out];
+        *(lasts ? &b->folded_bytes : &f->passing_bytes) += (int64_t)bytes_of(out);
+        if (b->folded_bytes + f->passing_bytes > b->settings->memory_limit)
             return we_error_set(b->err, WE_OUT_OF_MEMORY,
                                 "the constants it makes pass the session's memory limit of %lld bytes",
                                 (long long)b->settings->memory_limit);
-        void *data = we_arena_new(&program->arena, bytes_of(out));
+        void *data = we_arena_new(lasts ? &program->arena : &f->passing, bytes_of(out));
         if (!data)
             return we_error_no_memory(b->err);
         for (size_t i = 0; i < we_command_reads(command); i++) {
             int32_t tensor = we_command_read(command, i);
-            memory[tensor] = (void *)program->tensors[tensor].data; /* only read */
+            f->memory[tensor] = (void *)program->tensors[tensor].data; /* only read */
         }
-        memory[command->out] = data;
+        f->memory[command->out] = data;
         we_run run = {
-            .program = program, .memory = memory, .kernels = b->settings->kernels, .graph = b->graph};
+            .program = program, .memory = f->memory, .kernels = b->settings->kernels, .graph = b->graph};
         WE_TRY(b->settings->backend->execute(&run, command, b->err));
         out->data = data;
     }
@@ -170,24 +210,36 @@ static we_status fold(builder *b, we_command *command, void **memory) {
     return WE_OK;
 }
 
-/* Fold what can be of the commands from `mark` on, and close the gaps. */
-static we_status fold_from(builder *b, size_t mark) {
+static bool any_folds(const we_program *program, size_t mark) {
+    for (size_t c = mark; c < program->command_count; c++) {
+        if (can_fold(program, &program->commands[c]))
+            return true;
+    }
+    return false;
+}
+
+/* Fold what can be of the commands from `mark` on, which make `outs`, and close the gaps. */
+static we_status fold_from(builder *b, size_t mark, const int32_t *outs, int32_t out_count) {
     we_program *program = b->program;
-    size_t kept = mark;
-    void **memory = NULL;
-    we_status status = WE_OK;
+    size_t kept = mark, tensors = program->tensor_count;
+    if (!any_folds(program, mark))
+        return WE_OK;
+    folding f = {.memory = we_memory_new(tensors * sizeof *f.memory),
+                 .lasts = we_memory_new(tensors * sizeof *f.lasts)};
+    we_status status = f.memory && f.lasts ? WE_OK : we_error_no_memory(b->err);
+    if (status == WE_OK)
+        find_lasting(program, mark, outs, out_count, f.lasts);
     for (size_t c = mark; c < program->command_count && status == WE_OK; c++) {
         we_command command = program->commands[c];
-        if (!can_fold(program, &command)) {
+        if (can_fold(program, &command))
+            status = fold(b, &command, &f);
+        else
             program->commands[kept++] = command;
-            continue;
-        }
-        if (!memory)
-            memory = we_memory_new(program->tensor_count * sizeof *memory);
-        status = memory ? fold(b, &command, memory) : we_error_no_memory(b->err);
     }
     program->command_count = kept;
-    we_memory_free(memory);
+    we_arena_free(&f.passing);
+    we_memory_free(f.memory);
+    we_memory_free(f.lasts);
     return status;
 }
 
@@ -332,17 +384,6 @@ static we_status emit_channels_last(we_lower *l, we_command *claim) {
         l->status = we_program_command(l->program, claim, l->call.err);
     we_emit_transpose(l, claim->out, first, node_out);
     return l->status;
-}
-
-/* Let what will be folded count as constant already, or no longer. */
-static void foresee(we_program *program, size_t mark, bool folded) {
-    for (size_t c = mark; c < program->command_count; c++) {
-        we_tensor *out = &program->tensors[program->commands[c].out];
-        if (!folded)
-            out->kind = WE_TENSOR_TEMP;
-        else if (can_fold(program, &program->commands[c]))
-            out->kind = WE_TENSOR_CONST;
-    }
 }
 
 /* Predicted milliseconds of the commands from the mark on, once what is constant is folded. */
@@ -506,7 +547,7 @@ static we_status widen(builder *b, we_lower *l, links *k) {
             k->wide_out[i] = we_lower_temp(l, WE_F32, k->inferred[i].rank, k->inferred[i].dims);
     }
     WE_TRY(l->status);
-    WE_TRY(fold_from(b, mark));
+    WE_TRY(fold_from(b, mark, k->in, node->input_count));
     for (int32_t i = 0; i < node->input_count; i++) {
         if (k->in[i] >= 0)
             k->in_copies[i] = b->program->tensors[k->in[i]];
@@ -567,7 +608,7 @@ static we_status lower_links(builder *b, int32_t index, links *k) {
     WE_TRY(l.status);
     WE_TRY(consider_claims(b, &l, command_mark, tensor_mark));
     WE_TRY(narrow(&l, k));
-    WE_TRY(fold_from(b, command_mark));
+    WE_TRY(fold_from(b, command_mark, k->out, node->output_count));
     if (b->prices)
         price_node(b, index, command_mark);
     return WE_OK;

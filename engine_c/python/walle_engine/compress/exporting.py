@@ -14,15 +14,14 @@ from onnx import TensorProto, helper, numpy_helper
 from walle_engine import wmodel
 from walle_engine.compress.names import fresh_name, names_of
 from walle_engine.compress.numbers import unpack_nibbles
-from walle_engine.convert.draft import Draft
+from walle_engine.convert.draft import Array, Draft
 from walle_engine.convert.drafting import DTYPES, TYPE_ATTRIBUTES
 from walle_engine.convert.scopes import DOMAINS
 from walle_shared.errors import ModelError, UnsupportedError
 
-#: The oldest operator set that has all of QDQ: int4 and blocks. What needs a newer one gets ours.
+#: The oldest operator set that has all of QDQ: int4 and blocks.
 OPSET = 21
 ML_OPSET = 5
-IR_VERSION = 10  # Source: ONNX's table of versions, for opset 21
 _NUMBERS = {dtype: number for number, dtype in DTYPES.items()}
 
 
@@ -43,11 +42,10 @@ def to_onnx(draft: Draft) -> onnx.ModelProto:
         [numpy_helper.from_array(array, name) for name, array in draft.weights.items()],
     )
     problem: Exception | None = None
-    for opset in (OPSET, wmodel.OPSET):
-        model = helper.make_model(
-            graph, opset_imports=_opsets(opset, set(domains.values())), producer_name=draft.producer
-        )
-        model.ir_version = IR_VERSION if opset == OPSET else onnx.IR_VERSION
+    for opset in range(OPSET, wmodel.OPSET + 1):  # the oldest that does: other engines lag behind
+        opsets = _opsets(opset, set(domains.values()))
+        model = helper.make_model(graph, opset_imports=opsets, producer_name=draft.producer)
+        model.ir_version = helper.find_min_ir_version_for(opsets, ignore_unknown=True)
         try:
             onnx.checker.check_model(model, full_check=True)
         # The checker is C++ behind bindings, whose exceptions are those of whatever it stumbles on.
@@ -137,12 +135,13 @@ def standard(draft: Draft) -> Draft:
 
 
 def _as_product(node: wmodel.Node, draft: Draft, taken: set[str]) -> list[wmodel.Node]:
+    x, stored_codes, stored_scales, *stored_zeros = node.inputs
     k, n, bits, block = (_integer(node, name) for name in ("K", "N", "bits", "block_size"))
     blocks = -(-k // block)
     dtype = wmodel.numpy_dtype("U4" if bits == 4 else "U8")
 
     def constant(wish: str, value: Any) -> str:
-        name = fresh_name(taken, f"{node.inputs[1]}.{wish}")
+        name = fresh_name(taken, f"{stored_codes}.{wish}")
         draft.weights[name] = np.ascontiguousarray(value)
         return name
 
@@ -150,19 +149,20 @@ def _as_product(node: wmodel.Node, draft: Draft, taken: set[str]) -> list[wmodel
         rows = stored.reshape(n, -1)
         return unpack_nibbles(rows, count) if bits == 4 else rows[:, :count]
 
-    codes = unpacked(draft.weights[node.inputs[1]], blocks * block)[:, :k].T.astype(dtype)
-    scales = draft.weights[node.inputs[2]].reshape(n, blocks).T
-    zeros = np.full((blocks, n), 1 << (bits - 1))
-    if len(node.inputs) > 3:
-        zeros = unpacked(draft.weights[node.inputs[3]], blocks).T
+    codes: Array = unpacked(draft.weights[stored_codes], blocks * block)[:, :k].T.astype(dtype)
+    scales: Array = draft.weights[stored_scales].reshape(n, blocks).T
+    zeros: Array = np.full((blocks, n), 1 << (bits - 1))
+    for name in stored_zeros:
+        zeros = unpacked(draft.weights[name], blocks).T
     attrs: dict[str, wmodel.Attribute] = {"axis": 0, "block_size": block}
     if blocks == 1:  # a scale per column
-        attrs, scales, zeros = {"axis": 1}, scales[0], zeros[0]
+        attrs = {"axis": 1}
+        scales, zeros = scales.reshape(n), zeros.reshape(n)
     inputs = constant("codes", codes), constant("scales", scales), constant("zeros", zeros.astype(dtype))
     wide = fresh_name(taken, f"{node.name}.wide")
     return [
         wmodel.Node("DequantizeLinear", wide, inputs, (wide,), attrs),
-        wmodel.Node("MatMul", node.name, (node.inputs[0], wide), node.outputs),
+        wmodel.Node("MatMul", node.name, (x, wide), node.outputs),
     ]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from walle_engine import train, wmodel
 from walle_engine.compress.data import BATCH, Data, samples_of
+from walle_engine.compress.joining import with_biases
 from walle_engine.compress.names import renamed_inputs, renamed_outputs
 from walle_engine.compress.numbers import top_of
 from walle_engine.compress.observing import observe
@@ -70,11 +71,12 @@ class FineTuning:
         **options: Any,
     ) -> None:
         top_of(weight_bits)  # which refuses numbers that make no sense
-        self._draft = float_form(read_draft(source))
+        draft = float_form(read_draft(source))
+        samples = samples_of(calibration, draft.inputs, batch=batch)
+        self._draft = with_biases(draft, samples.batches[0])
         self._outputs = list(self._draft.outputs)
         self._bits = weight_bits
         self._placement = require_layers(self._draft, place(self._draft, keep=keep))
-        samples = samples_of(calibration, self._draft.inputs, batch=batch)
         ranges = observe(self._draft, self._placement.values, samples, method=method, threads=threads)
         self._groups = {
             group[0]: group for group in self._placement.groups if all(name in ranges for name in group)

@@ -95,8 +95,9 @@ def _redundant(draft: Draft, placement: Placement, scales: Mapping[str, Scale]) 
         # A value with codes of its own in front, or more readers, is needed as it is.
         if before is None or node.inputs[0] in values or view.only_reader(node.inputs[0]) is None:
             continue
-        covers, limits = scales[node.outputs[0]].covers, _limits(draft, node)
-        if covers.low >= limits[0] and covers.high <= limits[1]:
+        scale, (low, high) = scales[node.outputs[0]], _limits(draft, node)
+        covers, half = scale.covers, float(scale.scale) / 2  # a limit within half a step has the same code
+        if covers.low > low - half and covers.high < high + half:
             found[id(node)] = node
     return found
 

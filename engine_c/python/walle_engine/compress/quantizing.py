@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from walle_engine.compress.data import BATCH, Data, Samples, samples_of
+from walle_engine.compress.joining import with_biases
 from walle_engine.compress.numbers import Scale
 from walle_engine.compress.observing import Progress, no_progress, observe
 from walle_engine.compress.placement import Placement, cells_of, layers_of, place
@@ -61,6 +62,7 @@ def quantize(
     """
     draft = read_draft(source)
     samples = samples_of(calibration, draft.inputs, batch=batch)
+    draft = with_biases(draft, samples.batches[0])
     placement = require_layers(draft, place(draft, keep=keep))
     ranges = observe(
         draft, placement.values, samples,
@@ -95,6 +97,7 @@ def harm_of_layers(
     """
     draft = read_draft(source)
     samples = samples_of(calibration, draft.inputs)
+    draft = with_biases(draft, samples.batches[0])
     placement = require_layers(draft, place(draft))
     ranges = observe(draft, placement.values, samples, method=method, threads=threads)
     work = _Work(draft, samples, ranges, weight_bits, None, None, threads)

@@ -48,23 +48,20 @@ def test_the_form_is_pairs_around_layers(digits: Draft, calibration: Samples) ->
     assert "Relu" not in {node.op for node in made.nodes}
 
 
-def test_an_activation_stays_where_codes_do_not_saturate_alike(make_draft: Any) -> None:
-    nodes = [
-        ("Gemm", "fc", ("x", "w"), ("y",)),
-        ("Clip", "limit", ("y", "low", "high"), ("out",)),
-    ]
-    weights = {"w": np.eye(2, dtype=np.float32), "low": np.float32(-1), "high": np.float32(6)}
+@pytest.mark.parametrize(
+    ("low", "high", "stays"),
+    [(0.0, 6.0, False), (-1.0, 6.0, False), (-1.0, 2.0, False), (0.5, 6.0, True), (-3.0, -1.0, True)],
+)
+def test_limits_stay_where_codes_do_not_saturate_alike(
+    make_draft: Any, low: float, high: float, stays: bool
+) -> None:
+    nodes = [("Gemm", "fc", ("x", "w"), ("y",)), ("Clip", "limit", ("y", "low", "high"), ("out",))]
+    weights = {"w": np.eye(2, dtype=np.float32), "low": np.float32(low), "high": np.float32(high)}
     draft = make_draft(nodes, {"x": ("N", 2)}, {"out": ("N", 2)}, weights)
-    narrow = quantize(draft, {"x": np.float32([[-0.5, 3]])}).draft
-    assert "Clip" not in {node.op for node in narrow.nodes}
-    below = quantize(draft, {"x": np.float32([[-0.5, 3]])}, keep=[]).draft
-    out = _run(below, {"x": np.float32([[-9, 9]])})["out"]
-    assert out[0].tolist() == pytest.approx([-0.5, 3], abs=0.02)
-    weights["low"], weights["high"] = np.float32(0.5), np.float32(6)
-    shifted = quantize(
-        make_draft(nodes, {"x": ("N", 2)}, {"out": ("N", 2)}, weights), {"x": np.float32([[1, 3]])}
-    )
-    assert "Clip" in {node.op for node in shifted.draft.nodes}
+    x = {"x": np.float32([[-9, 9]])}
+    made = quantize(draft, x).draft
+    assert ("Clip" in {node.op for node in made.nodes}) == stays
+    assert _run(made, x)["out"][0].tolist() == pytest.approx([low, high], abs=0.03)
 
 
 @pytest.mark.parametrize("method", ["minmax", "kl", "percentile"])
@@ -166,3 +163,24 @@ def test_a_weight_that_is_not_finite(make_draft: Any) -> None:
     draft = make_draft([("Gemm", "fc", ("x", "w"), ("y",))], {"x": ("N", 2)}, {"y": ("N", 2)}, weights)
     with pytest.raises(ModelError, match="not finite"):
         quantize(draft, {"x": np.ones((1, 2), np.float32)})
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_a_product_takes_its_bias_where_it_multiplies_a_matrix(make_draft: Any, rank: int) -> None:
+    rng = np.random.default_rng(0)
+    weights = {name: rng.standard_normal(shape).astype("f4") for name, shape in (("w", (5, 4)), ("b", (4,)))}
+    shape = ("N", 5) if rank == 2 else ("N", 3, 5)
+    draft = make_draft(
+        [
+            ("MatMul", "fc", ("x", "w"), ("p",)),
+            ("Add", "shift", ("b", "p"), ("s",)),
+            ("Relu", "bend", ("s",), ("y",)),
+        ],
+        {"x": shape}, {"y": (*shape[:-1], 4)}, weights,
+    )  # fmt: skip
+    x = {"x": rng.standard_normal((7, *shape[1:])).astype(np.float32)}
+    made = quantize(draft, x)
+    ops = [node.op for node in made.draft.nodes if "quantize" not in node.name]
+    assert ops == (["Gemm"] if rank == 2 else ["MatMul", "Add"])
+    assert made.layers == ("fc",)
+    np.testing.assert_allclose(_run(made.draft, x)["y"], _run(draft, x)["y"], atol=0.1)
