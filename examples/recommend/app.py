@@ -40,6 +40,22 @@ SETTLE_S = 0.02
 SAME = 2e-3
 
 
+@dataclass(frozen=True)
+class Reranked:
+    """The next page before and after a visit: titles, and clicks to be expected."""
+
+    visited: str = ""
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    expected_before: float = 0.0
+    expected_after: float = 0.0
+
+    @property
+    def fresh(self) -> int:
+        """How many of its cards were not there before."""
+        return len(set(self.after) - set(self.before))
+
+
 @dataclass
 class Seen:
     """What one app saw.
@@ -66,6 +82,7 @@ class Seen:
     left_ms: dict[int, int] = field(default_factory=dict)
     raw_bytes: int = 0
     events: int = 0
+    example: Reranked = field(default_factory=Reranked)
 
 
 def is_falling(scores: Array) -> bool:
@@ -159,7 +176,8 @@ class App:
             order = self._hear(session)
             self.seen.exit_s.append(time.perf_counter() - left_s)
             self._known.add([events])
-            rest = self._checked(session, rest, order)
+            before, rest = rest, self._checked(session, rest, order)
+            self._note(session, item, before[:PAGE_CARDS], rest[:PAGE_CARDS])
         return rest
 
     def _hear(self, session: Session) -> list[int] | None:
@@ -183,6 +201,15 @@ class App:
         self.seen.agreed += right
         self.seen.differed += not right
         return ranked
+
+    def _note(self, session: Session, visited: int, before: list[int], after: list[int]) -> None:
+        """Keep what a visit did to the next page, if no other did more."""
+        cards, chances = session.shopper.catalogue.cards, session.chances()
+        titles = [tuple(cards[item]["title"] for item in items) for items in (before, after)]
+        expected = [float(chances[items].sum()) for items in (before, after)]
+        noted = Reranked(cards[visited]["title"], *titles, *expected)
+        if noted.fresh > self.seen.example.fresh:
+            self.seen.example = noted
 
     def _count(self, session: Session, shown: list[int], by_cloud: list[int]) -> None:
         chances = session.chances()

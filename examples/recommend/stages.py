@@ -145,7 +145,16 @@ class Shop:
             ],
             ["answers that came late", f"{s['late']}"],
         ]
+        example = max((app.seen.example for app in self.apps.values()), key=lambda noted: noted.fresh)
+        cards = [list(pair) for pair in zip(example.before, example.after, strict=True)]
+        cards.append(
+            [
+                f"{value:.2f} clicks to be expected"
+                for value in (example.expected_before, example.expected_after)
+            ]
+        )
         return [
+            (f"The next page after a visit to “{example.visited}”", ["before", "after"], cards),
             ("Bytes of a visit", ["mean", "here", "less than raw", "in the paper"], sizes),
             ("Latency", ["", "p50", "p99", "in the paper"], times),
             ("On the devices", ["", ""], shown),
