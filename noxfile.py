@@ -76,8 +76,9 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def test(session: nox.Session) -> None:
-    """Run the default suite: everything that is fast enough to run always."""
-    _pytest(session, "-m", "not slow_session and not browser")
+    """Run the default suite: everything that is fast enough to run always; whole, it shares out the files."""
+    shared_out = () if session.posargs else ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+    _pytest(session, "-m", "not slow_session and not browser", *shared_out)
 
 
 @nox.session
@@ -199,7 +200,16 @@ def screenshots(session: nox.Session) -> None:
     """Draw the pictures of the console in the guide anew."""
     _need_playwright(session)
     session.env["WALLE_SCREENSHOTS"] = str(ROOT / "docs" / "guide" / "console")
-    _pytest(session, "tests/browser", "-m", "browser", "-p", "no:randomly", "-k", "goes_back or accessible")
+    _pytest(
+        session,
+        "tests/browser",
+        "-m",
+        "browser",
+        "-p",
+        "no:randomly",
+        "-k",
+        "goes_back or accessible or coming_in",
+    )
 
 
 @nox.session
@@ -329,6 +339,12 @@ def reference(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure, print the table with machine facts, and write it to ``build/bench``."""
     _python(session, "tests/bench", *session.posargs)
+
+
+@nox.session
+def learning(session: nox.Session) -> None:
+    """Learn together in one process: accuracy by round, with drop-outs, poisoned devices and noise."""
+    _python(session, "tests/bench/learn_together.py", *(session.posargs or ["--rounds", "40"]))
 
 
 @nox.session(name="bench-peers")

@@ -18,6 +18,7 @@
         ├── deployer         what is wanted to installed tasks  │
         ├── settling         fresh versions that did no harm    │
         ├── own-files        files that this device alone has   │
+        ├── learning         open rounds to firings             │
         ├── reporter         reports out                        │
         └── status           counters for `walle-agent status`  ┘
 """
@@ -59,12 +60,14 @@ from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.reports import ReportQueue
 from walle_agent.state.store import StateStore
 from walle_agent.streams.allowance import Allowance, Conditions, ConditionsFile
+from walle_agent.streams.asks import AskLine
 from walle_agent.streams.http_ingest import TOKEN_FILE, HttpListener
 from walle_agent.streams.ingest import EventCheck, EventListener
 from walle_agent.streams.results import ResultBoard
 from walle_agent.streams.service import ServiceLimits, StreamService, open_streams
 from walle_agent.streams.tunnel import Tunnel
 from walle_agent.tasks.confinement import Confinement
+from walle_agent.tasks.learning import Around, Learner
 from walle_agent.tasks.registry import InstalledTask, TaskRegistry
 from walle_agent.tasks.runner import TaskRunner
 from walle_container import HostConfig, TaskHost
@@ -72,6 +75,7 @@ from walle_shared.backoff import Backoff
 from walle_shared.clock import Clock, SystemClock
 from walle_shared.errors import ConfigError, StorageError
 from walle_shared.exclusive import EXCLUSIVE_KIND, ExclusiveManifest
+from walle_shared.learning import ROUNDS_KIND, OpenRounds
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import TOLD_KIND, Told
 from walle_shared.records import to_plain
@@ -114,6 +118,7 @@ class Agent:
     http: HttpListener | None
     tunnel: Tunnel
     host: TaskHost
+    learner: Learner
 
     def status(self) -> dict[str, Any]:
         """Counters of every part, as plain values."""
@@ -128,6 +133,7 @@ class Agent:
             "http": to_plain(self.http.statistics()) if self.http is not None else None,
             "tunnel": to_plain(self.tunnel.statistics()),
             "container": to_plain(self.host.statistics()),
+            "learning": to_plain(self.learner.statistics()),
         }
 
 
@@ -186,6 +192,7 @@ def services(agent: Agent) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
         ("deployer", agent.deployer.run),
         ("settling", agent.deployer.run_settling),
         ("own-files", agent.own.run),
+        ("learning", agent.learner.run),
         ("reporter", partial(agent.reporter.run, agent.session, make_backoff())),
         ("status", partial(write_status, agent)),
     ]
@@ -365,9 +372,39 @@ def assemble(
         follower.confirm,
         trust.now_ms,
     )
-    results = ResultBoard()
+
+    async def open_rounds(data: bytes) -> OpenRounds:
+        return await trust.open(OpenRounds, ROUNDS_KIND, POLICY, data)
+
+    learner = Learner(
+        transport,
+        streams,
+        config.learning,
+        Around(
+            open_rounds,
+            trust.now_ms,
+            lambda: session.device_id,
+            conditions,
+            registry.tasks,
+            streams.inlet.emit,
+            confinement.reasons,
+        ),
+        backoff=make_backoff,
+    )
+    results, asks = ResultBoard(), AskLine()
     runner = TaskRunner(
-        host, streams, registry, reporter, deployer.judge, deployer, clock, config.run, confinement, results
+        host,
+        streams,
+        registry,
+        reporter,
+        deployer.judge,
+        deployer,
+        clock,
+        config.run,
+        confinement,
+        results,
+        asks,
+        learner,
     )
     return Agent(
         config,
@@ -389,9 +426,12 @@ def assemble(
             session.connect_tunnel,
             backoff=make_backoff(),
             allowance=_allowance(config, conditions),
+            asks=asks,
+            take_push=streams.take_push,
             heartbeat_s=config.tunnel.heartbeat_s,
         ),
         host,
+        learner,
     )
 
 

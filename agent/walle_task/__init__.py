@@ -17,7 +17,7 @@ that is going on: on a device that is the container's, in a plain Python it is t
 Importable in an isolated interpreter: standard library and the plain modules of ``walle_shared`` only.
 """
 
-from walle_task import clock, cloud, events, log, model, params, random, store, streams, tunnel
+from walle_task import clock, cloud, events, learn, log, model, params, random, store, streams, tunnel
 from walle_task.events import Event, Visit
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "clock",
     "cloud",
     "events",
+    "learn",
     "log",
     "model",
     "params",

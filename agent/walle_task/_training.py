@@ -83,6 +83,7 @@ def make_trainer(
     rate: float,
     trainable: Sequence[str] | None,
     seed: int,
+    batch_statistics: bool = True,
 ) -> Any:
     """A trainer of the model in ``path`` whose program the engine runs in this interpreter."""
     try:
@@ -95,6 +96,7 @@ def make_trainer(
         getattr(train, _choice("optimizer", optimizer, _OPTIMIZERS))(rate),
         trainable=trainable,
         seed=seed,
+        batch_statistics=batch_statistics,
         load=load,
     )
 

@@ -108,8 +108,9 @@ def ask(payload: dict[str, Any], *, data: Any = None, timeout_s: float = 2.0) ->
     if not 0 < timeout_s <= CLOUD_ASK_MAX_S:
         raise TaskError(f"timeout_s is {timeout_s!r}: an answer may take up to {CLOUD_ASK_MAX_S:g} seconds")
     args: dict[str, Any] = {"payload": _checked(payload), "timeout_s": float(timeout_s)}
-    if data is not None:
-        args["data"] = _bytes_of(data, CLOUD_DATA_MAX_BYTES)
+    view = _bytes_of(b"" if data is None else data, CLOUD_DATA_MAX_BYTES)
+    if view.nbytes:
+        args["data"] = view
     told: dict[str, Any] = context.ask(ASK, args)
     if "reason" in told:
         raise Unavailable(told["reason"], told.get("message", ""))

@@ -34,7 +34,7 @@ type CloudHalf = Callable[[Request], dict[str, Any]]
 #: When a run begins whose events have no time: the first of January 2026, in UTC.
 SOME_TIME_MS = 1_767_225_600_000
 
-ALL_CAPABILITIES = frozenset({"cloud", "events", "log", "model", "params", "store", "tunnel"})
+ALL_CAPABILITIES = frozenset({"cloud", "events", "learn", "log", "model", "params", "store", "tunnel"})
 
 
 class FakeHost:
@@ -91,6 +91,8 @@ def fake_host(
     output_bytes: int = TASK_OUTPUT_MAX_BYTES,
     seed: int = 0,
     wall_ms: int | None = None,
+    learning: Mapping[str, Any] | None = None,
+    learning_round: Mapping[str, Any] | None = None,
 ) -> Generator[FakeHost]:
     """Be the host of everything in the ``with`` block.
 
@@ -109,13 +111,19 @@ def fake_host(
         output_bytes: the most it may produce.
         seed: what ``walle_task.random`` begins with.
         wall_ms: when the run begins for ``walle_task.clock``; by default at the time of the last event.
+        learning: the ``[learning]`` table of task.toml, for ``walle_task.learn``.
+        learning_round: an open round: the terms that differ from the usual, ``{}`` for none. It begins with
+            the weights of the bundle's model.
     """
     numbered = [{"seq": number, **_plain(event)} for number, event in enumerate(events, 1)]
     asked: list[Request] = []
-    stored, answer = _Stored(tables, values), _Answers(cloud, asked)
+    stored, answer = _Stored(tables, values), _CloudAnswers(cloud, asked)
+    taught = None if learning is None else _LearningAnswers(learning, learning_round, Path(bundle_dir))
 
     def call(name: str, args: dict[str, Any]) -> Any:
-        return answer(args) if name == ASK else stored(name, args)
+        if name == ASK:
+            return answer(args)
+        return taught(name) if taught is not None and name in _LEARNING else stored(name, args)
 
     context = RunContext(
         inputs={
@@ -145,7 +153,7 @@ def simulation(events: Sequence[Mapping[str, Any]], seed: int, wall_ms: int | No
     return {"seed": seed, "wall_ms": began_ms or SOME_TIME_MS, "mono_ns": last.get("mono_ns") or 0}
 
 
-class _Answers:
+class _CloudAnswers:
     """Answers ``cloud.ask`` by a function; what both say is what JSON keeps of it, as on the way."""
 
     def __init__(self, half: CloudHalf | None, asked: list[Request]) -> None:
@@ -165,6 +173,28 @@ class _Answers:
         if not isinstance(answer, dict):
             raise TaskError(f"the cloud half answered with {type(answer).__name__}, which is no dict")
         return {"answer": json.loads(encode_json(answer, "the cloud half's answer"))}
+
+
+_LEARNING = ("learn.policy", "learn.round")
+
+
+class _LearningAnswers:
+    """Answers what concerns learning, by a ``[learning]`` table and the terms of a round."""
+
+    def __init__(
+        self, learning: Mapping[str, Any], learning_round: Mapping[str, Any] | None, bundle_dir: Path
+    ) -> None:
+        self._learning = learning
+        self._round = learning_round
+        self._bundle_dir = bundle_dir
+
+    def __call__(self, name: str) -> Any:
+        from walle_task._fake_round import make_offer, make_policy  # only here: it needs the engine
+
+        policy = make_policy(self._learning)
+        if name == "learn.policy":
+            return policy
+        return None if self._round is None else make_offer(policy, self._round, self._bundle_dir)
 
 
 class _Stored:

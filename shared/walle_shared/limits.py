@@ -106,6 +106,16 @@ CLOUD_PUSH_MAX_BYTES = 24 * KIB  # it becomes an event
 CLOUD_PART_BYTES = 32 * KIB  # of the data, between which acknowledgements get through
 CLOUD_ASKS_OPEN_MAX = 16  # of one device, unanswered
 CLOUD_ASK_MAX_S = 600.0
+CLOUD_WORKERS_MAX = 256
+
+# Learning together
+LEARNING_PART_BYTES = (
+    45_000  # of an update in one record: with base64 and names around it, it fits a row of the container
+)
+LEARNING_BLOCK = 256  # numbers of an update that share a scale
+LEARNING_MODEL_MAX_BYTES = 16 * MIB  # what is trained of a model, as float32
+LEARNING_ROUNDS_MAX_BYTES = 256 * KIB
+LEARNING_HOLDOUT_MAX_BYTES = 64 * MIB
 
 # Container socketpair
 CONTAINER_FRAME_MAX_BYTES = 16 * MIB

@@ -23,7 +23,7 @@ from typing import Any, Literal, NoReturn, Protocol
 import orjson
 import trio
 
-from walle_agent.streams.event import EventError, RawEvent, parse_event
+from walle_agent.streams.event import RESERVED_PREFIX, EventError, RawEvent, parse_event
 from walle_agent.streams.results import ResultBoard, ResultListener, parse_listen
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError
@@ -124,6 +124,8 @@ class EventInlet:
         return InletStatistics(self._accepted, waiting, self._unexpected)
 
     def _examine(self, raw: RawEvent) -> None:
+        if raw.push or raw.event_id.startswith(RESERVED_PREFIX):
+            return  # the agent's own; no app can make one
         if self._check is None or not (complaint := self._check.complaint(raw)):
             return
         self._unexpected += 1

@@ -176,19 +176,28 @@ static we_status fold_from(builder *b, size_t mark) {
 
 /* ---- Nodes ---- */
 
-/* What a claim reads and writes beyond the first input and output. NULL where that is nothing, or memory is
- * out. */
-static const we_ports *ports_of(const we_claim_methods *claim, const we_lower *l, we_arena *arena) {
+/* What a claim reads and writes beyond the first input and output; NULL where that is nothing. */
+static we_status find_ports(const builder *b, const we_claim_methods *claim, const we_lower *l,
+                            const we_ports **out) {
     const we_node *node = l->call.node;
-    we_ports *ports = claim->reads || claim->writes ? we_arena_new(arena, sizeof *ports) : NULL;
+    uint32_t reads = claim->reads;
+    for (int32_t i = 1; i < node->input_count && i < WE_CLAIM_INPUTS; i++) {
+        bool varies = l->in[i] >= 0 && b->program->tensors[l->in[i]].kind != WE_TENSOR_CONST;
+        reads |= varies || is_between(b, l->node) ? claim->reads_varying & 1u << i : 0;
+    }
+    *out = NULL;
+    if (!reads && !claim->writes)
+        return WE_OK;
+    we_ports *ports = we_arena_new(&b->program->arena, sizeof *ports);
     if (!ports)
-        return NULL;
+        return we_error_no_memory(b->err);
     memset(ports, -1, sizeof *ports);
     for (int32_t i = 1; i < node->input_count && i < WE_CLAIM_INPUTS; i++)
-        ports->in[i] = claim->reads >> i & 1 ? l->in[i] : -1;
+        ports->in[i] = reads >> i & 1 ? l->in[i] : -1;
     for (int32_t i = 1; i < node->output_count && i < WE_CLAIM_OUTPUTS; i++)
         ports->out[i] = (claim->writes >> i & 1) && node->outputs[i] >= 0 ? l->out[i] : -1;
-    return ports;
+    *out = ports;
+    return WE_OK;
 }
 
 /* May bfloat16 be stored and multiplied, and are there kernels for it as good as those of float32? */
@@ -206,11 +215,10 @@ static bool claim_call(const builder *b, const we_lower *l, int32_t row, we_comm
     out->u.claim.claim = row;
     if ((methods->product && b->settings->search == WE_SEARCH_REFERENCE) ||
         (methods->approximate && b->settings->machine.precision == WE_PRECISION_HIGHEST) ||
-        (methods->narrow && !has_narrow(b)) ||
+        (methods->narrow && !has_narrow(b)) || (is_between(b, l->node) && !methods->differentiable) ||
         !methods->accept(&l->call, &b->program->arena, &out->u.claim.parameters))
         return false;
-    out->u.claim.ports = ports_of(methods, l, &b->program->arena);
-    return out->u.claim.ports || (!methods->reads && !methods->writes);
+    return find_ports(b, methods, l, &out->u.claim.ports) == WE_OK;
 }
 
 static void list_alternative(const builder *b, int32_t claim, const char *candidate, double predicted_ms) {
@@ -249,7 +257,8 @@ static void find_claims(const builder *b, const we_lower *l, we_command best[2])
     const we_alternative *wanted = choice_of(b, l->node);
     int32_t row = 0;
     best[0].kind = best[1].kind = WE_COMMAND_UNARY;
-    if ((b->settings->flags & WE_SESSION_NO_CLAIMS) || will_fold(b, l) || is_between(b, l->node))
+    if ((b->settings->flags & WE_SESSION_NO_CLAIMS) || will_fold(b, l) ||
+        (is_between(b, l->node) && !we_grad_keeps_whole(l->call.node->op)))
         return;
     for (; we_claim_find(is_away(b, l->node) ? WE_OPENCL_NAME : b->settings->backend->name, l->call.node->op,
                          &row);
@@ -265,6 +274,20 @@ static void find_claims(const builder *b, const we_lower *l, we_command best[2])
     }
 }
 
+/* Inputs past the first that are to be channels last. */
+static we_status turn_ports(we_lower *l, we_command *claim, const int32_t *last) {
+    const we_claim_methods *methods = we_claim_of(claim);
+    if (!methods->reads_last)
+        return WE_OK;
+    we_ports *ports = we_arena_copy(&l->program->arena, claim->u.claim.ports, sizeof *claim->u.claim.ports);
+    for (int32_t i = 1; ports && i < WE_CLAIM_INPUTS; i++) {
+        if (methods->reads_last >> i & 1 && ports->in[i] >= 0)
+            ports->in[i] = we_emit_transpose(l, ports->in[i], last, WE_NEW);
+    }
+    claim->u.claim.ports = ports;
+    return ports ? l->status : we_error_no_memory(l->call.err);
+}
+
 /* The claim between rasters that bring its tensors from channels first to channels last and back. */
 static we_status emit_channels_last(we_lower *l, we_command *claim) {
     const we_claim_methods *methods = we_claim_of(claim);
@@ -278,8 +301,10 @@ static we_status emit_channels_last(we_lower *l, we_command *claim) {
         first[i] = i - 1;
     for (int32_t i = 0; i < out.rank; i++)
         dims[i] = out.dims[last[i]];
-    if (!methods->reads_plain || !methods->reads_plain(claim->u.claim.parameters))
+    claim->u.claim.plain = methods->reads_plain && methods->reads_plain(claim->u.claim.parameters);
+    if (!claim->u.claim.plain)
         claim->in[0] = we_emit_transpose(l, claim->in[0], last, WE_NEW);
+    WE_TRY(turn_ports(l, claim, last));
     claim->out = we_lower_temp(l, out.dtype, out.rank, dims);
     claim->u.claim.channels = dims[out.rank - 1];
     if (l->status == WE_OK)
@@ -334,6 +359,13 @@ static we_layout_ways ways_of(const builder *b, const we_lower *l, const we_comm
     return ways;
 }
 
+static we_status put_claim(const builder *b, we_lower *l, we_command *claim, bool last, size_t command_mark,
+                           size_t tensor_mark) {
+    b->program->command_count = command_mark;
+    b->program->tensor_count = tensor_mark;
+    return last ? emit_channels_last(l, claim) : we_program_command(b->program, claim, b->err);
+}
+
 /* Replace the commands from the marks on by one of the back end's claims, if it costs less, is wanted, or
  * runs in the layout that is. */
 static we_status consider_claims(const builder *b, we_lower *l, size_t command_mark, size_t tensor_mark) {
@@ -351,9 +383,33 @@ static we_status consider_claims(const builder *b, we_lower *l, size_t command_m
             ways->role = we_layout_role_of(b->program, command_mark, b->program->command_count);
         return WE_OK;
     }
-    b->program->command_count = command_mark;
-    b->program->tensor_count = tensor_mark;
-    return last ? emit_channels_last(l, claim) : we_program_command(b->program, claim, b->err);
+    return put_claim(b, l, claim, last, command_mark, tensor_mark);
+}
+
+/* A node that a rule lowers by the way: the cheapest claim in any layout, if it costs less. */
+static we_status lower_nested(we_lower *outer, const we_node *node, const int32_t *in, int32_t out) {
+    const builder *b = outer->nesting;
+    we_tensor copies[WE_CLAIM_INPUTS];
+    const we_tensor *views[WE_CLAIM_INPUTS] = {NULL};
+    for (int32_t i = 0; i < node->input_count; i++) {
+        copies[i] = b->program->tensors[in[i]];
+        views[i] = &copies[i];
+    }
+    we_lower l = *outer;
+    l.in = in;
+    l.out = &out;
+    l.call.node = node;
+    l.call.in = views;
+    size_t command_mark = b->program->command_count, tensor_mark = b->program->tensor_count;
+    we_rule_of(node->op)(&l);
+    WE_TRY(l.status);
+    we_command claims[2];
+    find_claims(b, &l, claims);
+    bool last = is_claimed(&claims[1]) &&
+                (!is_claimed(&claims[0]) || claims[1].predicted_ms < claims[0].predicted_ms);
+    if (!is_claimed(&claims[last]) || claims[last].predicted_ms > price_from(b, command_mark, NULL))
+        return WE_OK;
+    return put_claim(b, &l, &claims[last], last, command_mark, tensor_mark);
 }
 
 /* Does the graph's statement about a value hold? */
@@ -454,7 +510,9 @@ static we_status lower_links(builder *b, int32_t index, links *k) {
                   .node = index,
                   .in = k->in,
                   .out = k->wide_out,
-                  .kernels = b->settings->kernels};
+                  .kernels = b->settings->kernels,
+                  .nested = lower_nested,
+                  .nesting = b};
     l.call = (we_call){.graph = b->graph, .node = node, .in = k->in_views, .err = b->err};
     WE_TRY(we_shape_infer(&l.call, k->inferred));
     WE_TRY(add_outputs(b, node, k->inferred, k->out));

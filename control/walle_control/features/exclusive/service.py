@@ -157,7 +157,10 @@ class ExclusiveService:
 
         stored, files, holds = await self._data.database.read(look)
         if stored is None:
-            raise NotFound(f"device {device_id} has no files of its own for {scenario}/{task}")
+            raise NotFound(
+                f"device {device_id} has no files of its own for {scenario}/{task}; see 'walle-control"
+                " exclusive list'"
+            )
         if not holds:
             signed, files = await self._data.database.write(lambda db: self._sign_anew(db, device_id, key))
             stored = signed
@@ -175,7 +178,7 @@ class ExclusiveService:
         """
         device = check_url(self._data.credential_key, sha256, device_id, expires, mac, self._clock.wall_ms())
         if not await self._data.database.read(lambda db: store.has_file(db, device, sha256)):
-            raise NotAllowed("this sealed file is no longer for this device")
+            raise NotAllowed("this sealed file is no longer for this device: ask for the manifest again")
         return self._files.path("blob", sha256)
 
     def _state(
@@ -250,7 +253,7 @@ def _decode(content: str) -> bytes:
     try:
         plain = base64.b64decode(content, validate=True)
     except (binascii.Error, ValueError):
-        raise ConfigError("content is not base64") from None
+        raise ConfigError("content must be base64") from None
     if len(plain) + OVERHEAD_BYTES > EXCLUSIVE_FILE_MAX_BYTES:
         raise LimitExceeded(f"the file has {len(plain)} bytes, over the limit of {EXCLUSIVE_FILE_MAX_BYTES}")
     return plain

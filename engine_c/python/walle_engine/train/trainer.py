@@ -206,6 +206,18 @@ def with_weights(source: Path, values: Mapping[str, bytes]) -> bytes:
     return wmodel.to_bytes(graph, weights)
 
 
+def parameters_of(source: Path, trainable: Sequence[str] | None) -> dict[str, wmodel.Weight]:
+    """Return the weights of a file that a :class:`Trainer` with this ``trainable`` would train, in order.
+
+    Raises:
+        ModelError: it has no such weight.
+        StorageError: the file cannot be read.
+    """
+    graph, weights = _read_model(source)
+    kept = {name: weight for name, weight in weights.items() if not name.startswith(PREFIX)}
+    return {name: kept[name] for name in program.choose(graph, kept, trainable)}
+
+
 def _read(source: Path) -> tuple[wmodel.Graph, dict[str, wmodel.Weight]]:
     """Graph and weights of a model file; an ONNX file's as its author wrote it."""
     if source.suffix != ".onnx":
