@@ -23,8 +23,8 @@ from generate import (
     Session,
     Shopper,
     candidates_event,
+    exposure_event,
     feed_event,
-    feed_events,
 )
 from walle_agent.client.results import TaskResults
 
@@ -40,18 +40,40 @@ SETTLE_S = 0.02
 SAME = 2e-3
 
 
+@dataclass(frozen=True)
+class Reranked:
+    """The next page before and after a visit: titles, and clicks to be expected."""
+
+    visited: str = ""
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    expected_before: float = 0.0
+    expected_after: float = 0.0
+
+    @property
+    def fresh(self) -> int:
+        """How many of its cards were not there before."""
+        return len(set(self.after) - set(self.before))
+
+
 @dataclass
 class Seen:
     """What one app saw.
 
     Attributes:
-        candidates_s: from candidates handed to the device to their order, each time. exit_s: from leaving
-        an item's page to the order that knows of the visit, each time. late: how often the device was not
-        back in time, and the order before stayed. agreed: orders that were those of the same network run
-        here on the same visits; ``differed``: others. expected: clicks to be expected of the pages shown,
-        by the truth. by_cloud: those to be expected of the same pages, had the cloud's order stayed.
-        left_ms: by when a visit closed on the shopper's clock: the wall clock when its last event was
-        written. raw_bytes: of the events of the visits.
+        candidates_s: from candidates handed to the device to their order, each time.
+        exit_s: from leaving an item's page to the order that knows of the visit, each time.
+        late: how often the device was not back in time, and the order before stayed.
+        agreed: orders that were those of the same network, run here on the same visits.
+        differed: other orders.
+        pages: looked at.
+        clicks: made.
+        expected: clicks to be expected of the pages shown, by the truth.
+        by_cloud: those to be expected of the same pages, had the cloud's order stayed.
+        left_ms: by when a visit closed for the shopper: the wall clock when its last event was written.
+        raw_bytes: of the events of the visits.
+        events: of the visits.
+        example: the page that a visit changed most.
     """
 
     candidates_s: list[float] = field(default_factory=list)
@@ -66,6 +88,7 @@ class Seen:
     left_ms: dict[int, int] = field(default_factory=dict)
     raw_bytes: int = 0
     events: int = 0
+    example: Reranked = field(default_factory=Reranked)
 
 
 def is_falling(scores: Array) -> bool:
@@ -90,6 +113,7 @@ class App:
         self._known, self._rankers = known, rankers
         self._rng = np.random.default_rng([shopper.seed, 4])
         self._unmoved = False
+        self._request = ""
 
     def __enter__(self) -> Self:
         self._agent = socket.socket(socket.AF_UNIX)
@@ -137,15 +161,15 @@ class App:
 
     def _receive(self, session: Session, cloud: list[int]) -> list[int]:
         """Hand the cloud's answer to the device; the device's order of it."""
-        sent_s = self._emit(candidates_event(session, f"{session.number}-{session.page}", cloud))
+        self._request = f"{session.number}-{session.page}"
+        sent_s = self._emit(candidates_event(session, self._request, cloud))
         order = self._hear(session)
         self.seen.candidates_s.append(time.perf_counter() - sent_s)
         return self._checked(session, cloud, order)
 
     def _look(self, session: Session, shown: list[int], rest: list[int]) -> list[int]:
         """Look at a page and at what is clicked; the order of the rest, each visit taken into account."""
-        for event in feed_events(session, shown):
-            self._emit(event)
+        self._emit(exposure_event(session, shown))
         if self._unmoved:  # two pages without a click: the task's third trigger
             rest = self._checked(session, rest, self._hear(session))
         self._unmoved = not self._unmoved
@@ -159,18 +183,19 @@ class App:
             order = self._hear(session)
             self.seen.exit_s.append(time.perf_counter() - left_s)
             self._known.add([events])
-            rest = self._checked(session, rest, order)
+            before, rest = rest, self._checked(session, rest, order)
+            self._note(session, item, before[:PAGE_CARDS], rest[:PAGE_CARDS])
         return rest
 
     def _hear(self, session: Session) -> list[int] | None:
         """The device's order by all that has happened until now; None if it is not told in time."""
         deadline_s = time.monotonic() + PATIENCE_S
-        result = self._results.next(PATIENCE_S)
-        while result is not None and result.value["as_of_ms"] < session.now_ms:
-            result = self._results.next(deadline_s - time.monotonic())  # too late for its page
-        if result is None or result.value["by"] != "device":
-            return None
-        return [session.shopper.catalogue.number_of[name] for name in result.value["order"]]
+        while (result := self._results.next(max(0.0, deadline_s - time.monotonic()))) is not None:
+            told = result.value
+            if told["request_id"] == self._request and told["as_of_ms"] >= session.now_ms:
+                order = [session.shopper.catalogue.number_of[name] for name in told["order"]]
+                return order if told["by"] == "device" else None
+        return None  # what came was too late for its page
 
     def _checked(self, session: Session, items: list[int], order: list[int] | None) -> list[int]:
         """These items in the order that was heard, or as they are; whether it is right is counted."""
@@ -183,6 +208,15 @@ class App:
         self.seen.agreed += right
         self.seen.differed += not right
         return ranked
+
+    def _note(self, session: Session, visited: int, before: list[int], after: list[int]) -> None:
+        """Keep what a visit did to the next page, if no other did more."""
+        cards, chances = session.shopper.catalogue.cards, session.chances()
+        titles = [tuple(cards[item]["title"] for item in items) for items in (before, after)]
+        expected = [float(chances[items].sum()) for items in (before, after)]
+        noted = Reranked(cards[visited]["title"], *titles, *expected)
+        if noted.fresh > self.seen.example.fresh:
+            self.seen.example = noted
 
     def _count(self, session: Session, shown: list[int], by_cloud: list[int]) -> None:
         chances = session.chances()

@@ -6,7 +6,6 @@ The numbers of a visit are made by the task's own code out of the visit's events
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,7 +39,6 @@ class Reader:
     """Turns visits into the numbers that a device keeps of them, with the task's code and its encoder."""
 
     def __init__(self, folder: Path) -> None:
-        self._turn = threading.Lock()  # one task runs at a time in a process without a container
         from walle_task.authoring import read_folder, write_bundle
 
         self.bundle = write_bundle(read_folder(ITEM_PAGE_VIEW / "task"), folder)
@@ -56,7 +54,7 @@ class Reader:
 
         steps = sys.modules["steps"]
         packed = []
-        with self._turn, fake_host(bundle_dir=self.bundle):
+        with fake_host(bundle_dir=self.bundle):
             read = [
                 Visit("v", events=tuple(TaskEvent(seq, **event) for seq, event in enumerate(events)))
                 for events in visits
@@ -130,7 +128,7 @@ def histories(log: Log, at_ms: Array, delay_ms: Array) -> Array:
         count = end - kept.start
         if count:
             row[-count:, :-1] = log.numbers[kept]
-            row[-count:, -1] = np.log1p((now_ms - log.closed_ms[kept]) / 1000) / 12
+            row[-count:, -1] = np.log1p((now_ms - log.closed_ms[kept]) / 1000) / 12  # behaviour.age
     return rows
 
 

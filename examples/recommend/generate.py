@@ -192,34 +192,30 @@ class Session:
         return intents
 
 
-def feed_events(session: Session, shown: Sequence[int]) -> list[Event]:
+def feed_event(session: Session, kind: str, event_id: str, args: dict[str, Any]) -> Event:
+    """One event of the feed; its visit lasts as long as the session."""
+    return _of_feed(session, kind, event_id, {**args, "context": session._context.context(session.page)})
+
+
+def exposure_event(session: Session, shown: Sequence[int]) -> Event:
     """A page of the feed as the app logs it: what came into view."""
     cards = [session.shopper.catalogue.cards[item] for item in shown]
     exposed = [{"item_id": card["item_id"], "position": place} for place, card in enumerate(cards)]
-    return [feed_event(session, "exposure", "cards_exposed", {"page": session.page, "items": exposed})]
-
-
-def feed_event(session: Session, kind: str, event_id: str, args: dict[str, Any]) -> Event:
-    """One event of the feed; its visit lasts as long as the session."""
-    return {
-        "kind": kind,
-        "event_id": event_id,
-        "page_id": "home_feed",
-        "visit_id": f"feed-{session.shopper.seed}-{session.number}",
-        "wall_ms": session.now_ms,
-        "args": {**args, "context": session._context.context(session.page)},
-    }
+    return feed_event(session, "exposure", "cards_exposed", {"page": session.page, "items": exposed})
 
 
 def candidates_event(session: Session, request_id: str, order: Sequence[int]) -> Event:
     """The answer of the cloud, as the app hands it to the device: candidates in the cloud's order."""
-    names = ("item_id", "vector")
     cards = [session.shopper.catalogue.cards[item] for item in order]
-    items = [{name: card[name] for name in names} for card in cards]
+    items = [{"item_id": card["item_id"], "vector": card["vector"]} for card in cards]
     args = {"request_id": request_id, "vectors_version": VECTORS_VERSION, "items": items}
+    return _of_feed(session, "custom", "candidates_received", args)
+
+
+def _of_feed(session: Session, kind: str, event_id: str, args: dict[str, Any]) -> Event:
     return {
-        "kind": "custom",
-        "event_id": "candidates_received",
+        "kind": kind,
+        "event_id": event_id,
         "page_id": "home_feed",
         "visit_id": f"feed-{session.shopper.seed}-{session.number}",
         "wall_ms": session.now_ms,
@@ -267,7 +263,7 @@ def stream(
             seen.update(waiting)
             yield candidates_event(session, f"r{page}", waiting)
         shown, waiting = waiting[:PAGE_CARDS], waiting[PAGE_CARDS:]
-        yield from feed_events(session, shown)
+        yield exposure_event(session, shown)
         for item in session.look(shown):
             args = {"item_id": catalogue.cards[item]["item_id"]}
             yield feed_event(session, "click", "card_clicked", args)

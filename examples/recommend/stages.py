@@ -119,6 +119,7 @@ class Shop:
             ("feature", "feature_bytes", PAPER["feature"]),
             ("encoding of the visit", "encoding_bytes", PAPER["encoding"]),
             ("encoding of the session", "session_bytes", ""),
+            ("all three as JSON", "sent_bytes", ""),
         ):
             saved = "" if key == "raw_bytes" else f"{1 - s[key] / raw:.1%}"
             sizes.append([label, f"{s[key]:,.0f} bytes", saved, paper])
@@ -145,7 +146,16 @@ class Shop:
             ],
             ["answers that came late", f"{s['late']}"],
         ]
+        example = max((app.seen.example for app in self.apps.values()), key=lambda noted: noted.fresh)
+        cards = [list(pair) for pair in zip(example.before, example.after, strict=True)]
+        cards.append(
+            [
+                f"{value:.2f} clicks to be expected"
+                for value in (example.expected_before, example.expected_after)
+            ]
+        )
         return [
+            (f"The next page after a visit to “{example.visited}”", ["before", "after"], cards),
             ("Bytes of a visit", ["mean", "here", "less than raw", "in the paper"], sizes),
             ("Latency", ["", "p50", "p99", "in the paper"], times),
             ("On the devices", ["", ""], shown),
@@ -248,7 +258,8 @@ def collect(shop: Shop) -> str:
         "visits": visits,
         "visit_events": sum(one.events for one in seen) / visits,
         "raw_bytes": sum(one.raw_bytes for one in seen) / visits,
-        "feature_bytes": _mean([len(json.dumps(row["fields"], separators=(",", ":"))) for row in features]),
+        "feature_bytes": _json_bytes(features),
+        "sent_bytes": sum(map(_json_bytes, (features, encodings, sessions))),
         "encoding_bytes": _mean([len(base64.b64decode(row["fields"]["encoding"])) for row in encodings]),
         "session_bytes": _mean([len(base64.b64decode(row["fields"]["state"])) for row in sessions]),
         "exit_to_cloud_ms": _ranks(waits),
@@ -297,6 +308,11 @@ def simulate_online(shop: Shop) -> str:
 def _ranks(values: Sequence[float]) -> dict[str, float]:
     cuts = quantiles(values, n=100)
     return {"p50": round(cuts[49], 3), "p99": round(cuts[98], 3), "count": len(values)}
+
+
+def _json_bytes(rows: Sequence[Mapping[str, Any]]) -> float:
+    """The mean size of what rows say, before the tunnel compresses it."""
+    return _mean([len(json.dumps(row["fields"], separators=(",", ":"))) for row in rows])
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -9,6 +9,8 @@
         result = results.next(timeout_s=0.3)   # None: go on without it
         order = result.value["order"] if result else what_the_server_sent
 
+Under Trio, it is ``walle_agent.client.under_trio.open_results``.
+
 Nothing of it fails because the agent is away, slow or not installed: then there are no results.
 """
 
@@ -17,6 +19,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +46,25 @@ class TaskResult:
     task: str
     version: str
     value: Any
+
+
+def ask_for(tasks: Iterable[str]) -> bytes:
+    """The lines that ask the agent for the results of tasks."""
+    return b"".join(orjson.dumps({"walle_listen": task}) + b"\n" for task in tasks)
+
+
+def parse_said(line: bytes) -> TaskResult | str:
+    """What the agent says: a result, or the name of a task whose results it will tell.
+
+    Raises:
+        EventError: it refuses; with its words.
+    """
+    said = orjson.loads(line)
+    if "error" in said:
+        raise EventError(said["error"]["message"])
+    if "listening" in said:
+        return str(said["listening"])
+    return TaskResult(**said["result"])
 
 
 class TaskResults:
@@ -122,8 +144,12 @@ class TaskResults:
             time.sleep(max(0.0, min(RETRY_FIRST_S, deadline_s - time.monotonic())))
             return True
         *lines, self._rest = (self._rest + data).split(b"\n")
-        for said in map(orjson.loads, lines):
-            self._take(said)
+        for line in lines:
+            said = parse_said(line)
+            if isinstance(said, TaskResult):
+                self._heard.append(said)
+            else:
+                self._listening.add(said)
         return True
 
     def _connected(self, timeout_s: float) -> socket.socket:
@@ -132,19 +158,9 @@ class TaskResults:
             connection.settimeout(timeout_s)
             try:
                 connection.connect(self._path)
-                connection.sendall(
-                    b"".join(orjson.dumps({"walle_listen": task}) + b"\n" for task in self._tasks)
-                )
+                connection.sendall(ask_for(self._tasks))
             except OSError:
                 connection.close()
                 raise
             self._socket = connection
         return self._socket
-
-    def _take(self, said: dict[str, Any]) -> None:
-        if "error" in said:
-            raise EventError(said["error"]["message"])
-        if "listening" in said:
-            self._listening.add(said["listening"])
-        if "result" in said:
-            self._heard.append(TaskResult(**said["result"]))

@@ -13,7 +13,7 @@ from walle_task import events, log, model, params, store, tunnel
 from walle_task.events import Event, Visit
 
 #: Visits that may be on their way into the store at the same time.
-AT_ONCE = 32
+AT_ONCE = 64
 
 
 def run() -> dict[str, object] | None:

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from walle_agent.client.results import TaskResult, TaskResults
+from walle_agent.client.under_trio import open_results
 from walle_agent.streams.event import EventError, RawEvent
 from walle_agent.streams.ingest import EventListener
 from walle_agent.streams.results import ResultBoard
@@ -49,4 +50,36 @@ async def test_a_name_that_is_none_is_said_to_the_app(tmp_path: Path) -> None:
         await nursery.start(EventListener(path, submit).run)
         with TaskResults(path, "nonsense") as results, pytest.raises(EventError, match="scenario/task"):
             await trio.to_thread.run_sync(partial(results.wait_listening, 20.0))
+        nursery.cancel_scope.cancel()
+
+
+async def test_under_trio_results_come_and_a_new_agent_is_found(tmp_path: Path) -> None:
+    board, path = ResultBoard(), tmp_path / "events.sock"
+    async with open_results(path, "demo/recommend") as results:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(EventListener(path, submit, results=board).run)
+            with trio.fail_after(60):
+                await results.wait_listening()
+                board.tell(KEY, VERSION, 1)
+                board.tell(KEY, VERSION, 2)
+                assert [(await results.next()).value for _ in range(2)] == [1, 2]
+            nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(EventListener(path, submit, results=board).run)
+            with trio.fail_after(60):
+                heard = False
+                while not heard:
+                    board.tell(KEY, VERSION, 3)
+                    with trio.move_on_after(0.01):
+                        heard = (await results.next()).value == 3
+            nursery.cancel_scope.cancel()
+
+
+async def test_under_trio_a_refusal_is_raised_where_one_waits(tmp_path: Path) -> None:
+    path = tmp_path / "events.sock"
+    async with trio.open_nursery() as nursery:
+        await nursery.start(EventListener(path, submit).run)
+        async with open_results(path, "nonsense") as results:
+            with trio.fail_after(60), pytest.raises(EventError, match="scenario/task"):
+                await results.next()
         nursery.cancel_scope.cancel()

@@ -225,6 +225,25 @@ def test_an_app_whose_device_says_nothing_shows_the_clouds_order(
     assert app.seen.agreed == app.seen.differed == 0
 
 
+def test_an_app_passes_over_what_comes_too_late(shop: SimpleNamespace, catalogue: Any, rankers: Any) -> None:
+    session = start(shop, catalogue)
+    now_ms, said = session.now_ms, []
+    for request, as_of_ms, by, order in (
+        ("r1", now_ms, "device", ["i0001"]),  # of the candidates before
+        ("r2", now_ms - 1, "device", ["i0002"]),  # does not know of the last visit
+        ("r2", now_ms, "device", ["i0004", "i0003"]),
+        ("r2", now_ms, "cloud", ["i0003", "i0004"]),
+    ):
+        told = {"request_id": request, "as_of_ms": as_of_ms, "by": by, "order": order}
+        said.append(SimpleNamespace(value=told))
+    app = shop.app.App(Path("nowhere"), session.shopper, None, rankers)
+    app._request = "r2"
+    app._results = SimpleNamespace(next=lambda _: said.pop(0) if said else None)
+    assert app._hear(session) == [4, 3]
+    assert app._hear(session) is None
+    assert app._hear(session) is None
+
+
 # ---- The task ----------------------------------------------------------------------------------------------
 
 
@@ -271,11 +290,11 @@ def test_two_pages_without_a_click_rank_again_and_a_click_between_does_not(
     shop: SimpleNamespace, device: Device, catalogue: Any
 ) -> None:
     session = start(shop, catalogue)
-    shown = shop.generate.feed_events(session, list(range(10)))
+    shown = shop.generate.exposure_event(session, list(range(10)))
     click = shop.generate.feed_event(session, "click", "card_clicked", {})
     device.take(shop.generate.candidates_event(session, "r", [1, 2]))
-    assert device.take(*shown, click, *shown) == []
-    ((_, _, told),) = device.take(*shown)
+    assert device.take(shown, click, shown) == []
+    ((_, _, told),) = device.take(shown)
     assert sorted(told["order"]) == ["i0001", "i0002"]
 
 
