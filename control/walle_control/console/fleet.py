@@ -40,11 +40,12 @@ _PREDICATES_MAX: Final = 256
 _SAMPLE: Final = 1_000
 _ATTRIBUTES_MAX: Final = 12
 _VALUES_MAX: Final = 6
+_NOT_SAID: Final = "not said"
 
 
 @dataclass(frozen=True, slots=True)
 class AttributeShares:
-    """About how many devices have which value of an attribute, the commonest first; the rare ones in one."""
+    """About how many devices have which value of an attribute: the commonest first, then the rest, then none."""
 
     name: str
     values: tuple[tuple[str, int], ...]
@@ -117,8 +118,8 @@ def shares_of(sample: Sequence[Profile], total: int) -> tuple[AttributeShares, .
 def _scaled(found: Counter[str], sampled: int, total: int) -> tuple[tuple[str, int], ...]:
     commonest = found.most_common(_VALUES_MAX)
     others = found.total() - sum(n for _, n in commonest)
-    rows = [*commonest, *([("others", others)] if others else [])]
-    return tuple((value, round(n * total / sampled)) for value, n in rows)
+    rows = [*commonest, ("others", others), (_NOT_SAID, sampled - found.total())]
+    return tuple((value, round(n * total / sampled)) for value, n in rows if n)
 
 
 def _worded(value: object) -> str:
