@@ -45,7 +45,7 @@ _NOT_SAID: Final = "not said"
 
 @dataclass(frozen=True, slots=True)
 class AttributeShares:
-    """About how many devices have which value of an attribute: the commonest first, then the rest, then none."""
+    """About how many devices have which value of an attribute: commonest first, then the rest, then none."""
 
     name: str
     values: tuple[tuple[str, int], ...]
