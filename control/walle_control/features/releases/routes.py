@@ -70,8 +70,8 @@ class ReleaseRoutes:
     async def list(self, request: Request) -> Response:
         """The releases of the scenarios one may see, newest first."""
         found = (await self._service.list(judged=False)).releases
-        seen = [each for each in found if may_see(request, each.release.scenario)]
-        return json_response(ReleaseList(await self._verdicts.on_all(seen, API_WAIT_S)))
+        judged = await self._verdicts.on_all(found, API_WAIT_S, "all")
+        return json_response(ReleaseList(tuple(r for r in judged if may_see(request, r.release.scenario))))
 
     @describe(ReleaseDetail, errors=(404,))
     async def show(self, request: Request) -> Response:

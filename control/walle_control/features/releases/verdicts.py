@@ -14,7 +14,7 @@ from walle_control.web.soon import Soon
 from walle_shared.ids import ReleaseId
 
 #: So long an answer of the API waits for votes to be counted: the first time after a start there may be many.
-API_WAIT_S: Final = 1.0
+API_WAIT_S: Final = 2.0
 
 
 class Verdicts:
@@ -31,16 +31,16 @@ class Verdicts:
         return replace(detail, verdict=found.get(release_id, detail.verdict))
 
     async def on_all(
-        self, summaries: Sequence[ReleaseSummary], wait_s: float | None = None
+        self, summaries: Sequence[ReleaseSummary], wait_s: float | None = None, name: str = ""
     ) -> tuple[ReleaseSummary, ...]:
-        """Releases with their verdicts."""
-        found = await self._of(tuple(each.release.id for each in summaries), wait_s)
+        """Releases with their verdicts; ``name`` says which these are, where their list grows for ever."""
+        found = await self._of(tuple(each.release.id for each in summaries), wait_s, name)
         return tuple(replace(each, verdict=found.get(each.release.id, each.verdict)) for each in summaries)
 
     async def _of(
-        self, release_ids: tuple[ReleaseId, ...], wait_s: float | None
+        self, release_ids: tuple[ReleaseId, ...], wait_s: float | None, named: str = ""
     ) -> Mapping[ReleaseId, Verdict]:
-        name = ("verdicts", release_ids)
+        name = ("verdicts", named or release_ids)
         answers = await self._soon.of({name: partial(self._service.verdicts, release_ids)}, wait_s)
         found: Mapping[ReleaseId, Verdict] = answers.get(name, {})
         return found

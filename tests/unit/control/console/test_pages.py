@@ -140,6 +140,7 @@ async def test_the_overview_shows_what_is_under_way(boss, world, control, clock)
         text = (await boss.get("/")).text
     assert world[0] in text
     assert "boom" in text
+    assert "devices by group" in text
     assert "demo/greeter" in text
 
 
@@ -203,6 +204,15 @@ async def test_another_scenario_is_not_shown(signed_in, world):
     answer = await eve.post("/releases/new", version="demo/greeter 1.0.0", do="create")
     assert answer.status_code == 422
     assert "in scenario demo" in answer.text
+
+
+async def test_attributes_of_devices_are_for_who_may_see_devices(boss, signed_in, world, clock):
+    clock.advance(10)
+    text = ""
+    while "Devices by attribute" not in text:  # they are counted beside the requests
+        text = (await boss.get("/")).text
+    shop = await signed_in("sam", "admin", "shop")
+    assert "Devices by attribute" not in (await shop.get("/")).text
 
 
 async def test_four_eyes_are_shown_and_kept(signed_in, control, imported):
