@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -35,6 +37,7 @@ from walle_engine.convert.draft import Draft
 SECTION = "engine-compress"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digit_reader"
 CALIBRATION = 200
+VISITS = 1_500
 EPOCHS, BATCH, RATE = 3, 64, 5e-4
 #: A stack of products that no cache of a device holds.
 WIDTH, INNER, LAYERS = 768, 3072, 8
@@ -45,7 +48,7 @@ TURNS = 25
 def run(args: argparse.Namespace) -> Report:
     """Measure both."""
     del args
-    return Report(grids=[*_digits(), *_products()])
+    return Report(grids=[*_digits(), *_visits(), *_products()])
 
 
 # ---- Digits
@@ -101,13 +104,55 @@ def _tuned(draft: Draft, calibration: Mapping[str, Any], images: Any, labels: An
         weight_bits=bits,
         batch=CALIBRATION,
     )
+    for rows in _rows(len(labels)):
+        tuning.step({"image": images[rows], "target": labels[rows]})
+    return tuning.quantized().draft
+
+
+# ---- Visits
+
+
+def _visits() -> Iterator[Grid]:
+    """The encoder of item_page_view: a GRU, of which weights alone are codes, on synthetic visits."""
+    folder = EXAMPLE.parent / "item_page_view"
+    spec = importlib.util.spec_from_file_location("item_page_view_train", folder / "train.py")
+    assert spec is not None
+    assert spec.loader is not None
+    example: Any = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = example
+    spec.loader.exec_module(example)
+    steps, bought = example.make_visits(VISITS, example.SEED)
+    held_steps, held_bought = example.make_visits(VISITS, example.SEED + 1)
+    draft = read_draft(folder / "task" / "model" / "encoder.onnx")
+    held = samples_of({"steps": held_steps, "labels": held_bought}, draft.inputs, batch=VISITS)
+    calibration = {"steps": steps[:, :CALIBRATION]}
+    grid = Grid(SECTION, f"visits ranked right, area under the ROC curve in percent, {VISITS} held out", "%")
+    before = report_on(draft, draft, held, output="interest", timed=False)
+    _put(grid, "float32", "as it is", before, before.size_before)
+    for bits in (8, 4, 3, 2):
+        row = f"weights of {bits} bits"
+        made = quantize(draft, calibration, weight_bits=bits).draft
+        compared = report_on(draft, made, held, output="interest", timed=False)
+        _put(grid, row, "as it is", compared, compared.size_after)
+        tuned = _tuned_visits(draft, calibration, steps, bought, bits)
+        _put(grid, row, "fine-tuned", report_on(draft, tuned, held, output="interest", timed=False), None)
+    yield grid
+
+
+def _tuned_visits(draft: Draft, calibration: Mapping[str, Any], steps: Any, bought: Any, bits: int) -> Draft:
+    loss, optimizer = train.BinaryCrossEntropy("logit"), train.Adam(RATE)
+    tuning = FineTuning(draft, calibration, loss, optimizer, weight_bits=bits, batch=CALIBRATION)
+    for rows in _rows(len(bought)):
+        tuning.step({"steps": np.ascontiguousarray(steps[:, rows]), "target": bought[rows][:, None]})
+    return tuning.quantized().draft
+
+
+def _rows(count: int) -> Iterator[Any]:
+    """Batches of a few passes in random order."""
     rng = np.random.default_rng(0)
     for _ in range(EPOCHS):
-        order = rng.permutation(len(labels))
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
-            tuning.step({"image": images[rows], "target": labels[rows]})
-    return tuning.quantized().draft
+        order = rng.permutation(count)
+        yield from (order[start : start + BATCH] for start in range(0, count, BATCH))
 
 
 # ---- Products

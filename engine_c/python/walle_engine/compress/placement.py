@@ -4,7 +4,9 @@ Pure: a graph in, a plan out. Rules, in this order:
 
 - what *core* operators (:data:`CORE`) multiply by a weight, and what they make of it (of recurrent cells only
   the weights are codes, and nothing that they read or make);
-- bias and activation behind a core operator belong to it: what lies between is not quantised;
+- an activation behind a core operator belongs to it: what lies between is not quantised; a constant added
+  behind ``MatMul`` does not (``joining`` has made a ``Gemm`` of both where that can be):
+  kernels of codes would not know it;
 - operators that only move or pick elements hand on the codes they get (:data:`HANDS_ON`);
 - sums, concatenations and average pools of quantised values are quantised too, so that codes need not become
   floats in between; all parts of a concatenation share one scale and are copied as they are.
@@ -49,7 +51,7 @@ class Layer:
         weight: the constant.
         axis: of the weight's output channels.
         bias: a constant per channel that can be coded; ``""`` if there is none.
-        output: the value that is quantised: behind bias and activation.
+        output: the value that is quantised: behind the activation.
     """
 
     node: wmodel.Node
@@ -203,19 +205,12 @@ def _layer(view: View, node: wmodel.Node) -> Layer | None:
 
 
 def _end(view: View, node: wmodel.Node) -> str:
-    """The value behind what belongs to a node: a constant that a product adds, then an activation."""
+    """The value behind a node and its activation."""
     value = node.outputs[0]
     reader = view.only_reader(value)
-    if node.op == "MatMul" and reader is not None and _adds_constant(view, reader):
-        value = reader.outputs[0]
-        reader = view.only_reader(value)
     if reader is not None and _is_activation(view, reader, value):
         value = reader.outputs[0]
     return value
-
-
-def _adds_constant(view: View, node: wmodel.Node) -> bool:
-    return node.op == "Add" and any(name in view.draft.weights for name in node.inputs)
 
 
 def _is_activation(view: View, node: wmodel.Node, value: str) -> bool:
@@ -286,8 +281,4 @@ def _follow(view: View, groups: _Groups, node: wmodel.Node) -> None:
     if node.op == "Concat":
         groups.join(*node.inputs, *node.outputs)
         return
-    end = node.outputs[0]
-    reader = view.only_reader(end)
-    if node.op == "Add" and reader is not None and _is_activation(view, reader, end):
-        end = reader.outputs[0]
-    groups.add(*node.inputs, end)
+    groups.add(*node.inputs, _end(view, node) if node.op == "Add" else node.outputs[0])

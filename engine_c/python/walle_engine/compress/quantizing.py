@@ -170,6 +170,8 @@ def require_layers(draft: Draft, placement: Placement) -> Placement:
         return placement
     if layers_of(draft) or cells_of(draft):
         raise ModelError("all layers are to stay in float: keep fewer")
+    if any(node.op == "QuantizeLinear" for node in draft.nodes):
+        raise ModelError("the model is quantised already: give the float model that it was made of")
     raise ModelError(
         "the model has nothing to quantise: no Conv, Gemm, MatMul or recurrent cell that multiplies by a "
         "float32 weight"

@@ -35,6 +35,7 @@ def read_draft(source: Source) -> Draft:
 
 def _read(path: Path) -> Draft:
     file = wmodel.read(path)
+    api.load(path)  # whose verifier knows what nodes must have; what follows believes it
     graph = file.graph
     weights = {name: file.array(name) for name in file.weights}
     return Draft(

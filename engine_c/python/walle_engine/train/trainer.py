@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from walle_engine import api
 
 _RANGE = f"{PREFIX}range/"
+_RANGE_FORM = struct.Struct("<2d")
 
 type Loader = Callable[[bytes], Any]
 """Makes a model of what a file holds, with ``session(threads=, precision=)``."""
@@ -179,11 +180,12 @@ class Trainer:
     @property
     def changed_bytes(self) -> int:
         """How many :meth:`checkpoint` has in all."""
-        return sum(memoryview(value).nbytes for value in self._values.values())
+        values = sum(memoryview(value).nbytes for value in self._values.values())
+        return values + len(self.ranges) * _RANGE_FORM.size
 
     def checkpoint(self) -> dict[str, bytes]:
         """Return all that steps change, by name: parameters, running statistics, what the optimiser keeps."""
-        return {name: bytes(self._weight(name).data) for name in self._values}
+        return {name: bytes(self._weight(name).data) for name in self._values} | self._range_data()
 
     def restore(self, checkpoint: Mapping[str, bytes], count: int) -> None:
         """Go on from a checkpoint that a trainer like this one made after ``count`` steps.
@@ -192,13 +194,20 @@ class Trainer:
             ModelError: it is of another model, other parameters or another optimiser.
         """
         sizes = {name: memoryview(value).nbytes for name, value in self._values.items()}
+        sizes |= {f"{_RANGE}{of}": _RANGE_FORM.size for of in self.ranges}
         if sizes != {name: len(data) for name, data in checkpoint.items()}:
             raise ModelError("the checkpoint is of another model, other parameters or another optimizer")
         self._values = {
             name: _buffer(wmodel.Weight(self._dtype, memoryview(value).shape or (), checkpoint[name]))
             for name, value in self._values.items()
         }
+        for of in self.ranges:
+            low, high = _RANGE_FORM.unpack(checkpoint[f"{_RANGE}{of}"])
+            self.ranges[of] = low, high
         self.count = count
+
+    def _range_data(self) -> dict[str, bytes]:
+        return {f"{_RANGE}{of}": _RANGE_FORM.pack(*range_) for of, range_ in self.ranges.items()}
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model as it is now, with all that training needs to go on from here.
@@ -211,10 +220,7 @@ class Trainer:
         """
         count = wmodel.Weight("I64", (), self.count.to_bytes(8, "little"))
         states = {name: self._weight(name) for name in self._program.states}
-        ranges = {
-            f"{_RANGE}{of}": wmodel.Weight("F64", (2,), struct.pack("<2d", *range_))
-            for of, range_ in self.ranges.items()
-        }
+        ranges = {name: wmodel.Weight("F64", (2,), data) for name, data in self._range_data().items()}
         wmodel.write(Path(path), self._graph, {**self._stored(), **states, **ranges, program.COUNT: count})
 
     def _stored(self) -> dict[str, wmodel.Weight]:
@@ -228,9 +234,9 @@ class Trainer:
 
 
 def _kept_range(kept: wmodel.Weight | None, first: Range) -> Range:
-    if kept is None or memoryview(kept.data).nbytes != struct.calcsize("<2d"):
+    if kept is None or memoryview(kept.data).nbytes != _RANGE_FORM.size:
         return first
-    low, high = struct.unpack("<2d", kept.data)
+    low, high = _RANGE_FORM.unpack(kept.data)
     return low, high
 
 

@@ -121,6 +121,11 @@ def test_ranges_follow_what_is_seen_and_are_kept(
     low, high = tuning.trainer.ranges["scaled"]
     assert low == before["scaled"][0]
     assert high == pytest.approx(0.5 * before["scaled"][1] + 0.5 * 2 * batch["image"].max() / 16)
+    checkpoint = tuning.trainer.checkpoint()
+    assert sum(map(len, checkpoint.values())) == tuning.trainer.changed_bytes
+    other = _tuning(digits, calibration, 8).trainer
+    other.restore(checkpoint, 1)
+    assert other.ranges == tuning.trainer.ranges
     tuning.trainer.save(tmp_path / "tuned.wmodel")
     codes = train.Codes(values={"scaled": "scaled"}, ranges={"scaled": (0.0, 1.0)})
     again = train.Trainer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from walle_engine.compress import Samples, harm_of_layers, quantize, read_draft,
 from walle_engine.compress.numbers import dequantize_channels, top_of
 from walle_engine.compress.source import write
 from walle_engine.convert.draft import Draft
-from walle_shared.errors import ModelError
+from walle_shared.errors import EngineError, ModelError
 
 
 def _run(draft: Draft, batch: Any) -> dict[str, Any]:
@@ -133,6 +134,30 @@ def test_nothing_to_quantize(make_draft: Any) -> None:
         quantize(draft, {"x": np.ones((3, 2), np.float32)})
 
 
+def test_a_model_that_is_quantized_already(digits: Draft, calibration: Samples) -> None:
+    with pytest.raises(ModelError, match="quantised already"):
+        quantize(quantize(digits, calibration).draft, calibration)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        wmodel.Node("Conv", "short", (), ("y",)),
+        wmodel.Node("MatMul", "short", ("x",), ("y",)),
+        wmodel.Node("Conv", "flat", ("x", "w"), ("y",)),
+        wmodel.Node("Reshape", "none", ("",), ("y",)),
+        wmodel.Node("Nothing", "unknown", ("x",), ("y",)),
+    ],
+)
+def test_files_of_malformed_graphs(tmp_path: Path, node: wmodel.Node) -> None:
+    graph = wmodel.Graph(
+        "bad", (wmodel.Value("x", "F32", ("N", 2)),), (wmodel.Value("y", "F32", ("N", 2)),), (node,)
+    )
+    wmodel.write(tmp_path / "bad.wmodel", graph, {"w": wmodel.weight_from_array(np.eye(2, dtype="f4"))})
+    with pytest.raises(EngineError):
+        quantize(tmp_path / "bad.wmodel", {"x": np.ones((1, 2), np.float32)})
+
+
 def test_all_layers_kept(digits: Draft, calibration: Samples) -> None:
     with pytest.raises(ModelError, match="keep fewer"):
         quantize(digits, calibration, keep=["*"])
@@ -181,6 +206,6 @@ def test_a_product_takes_its_bias_where_it_multiplies_a_matrix(make_draft: Any, 
     x = {"x": rng.standard_normal((7, *shape[1:])).astype(np.float32)}
     made = quantize(draft, x)
     ops = [node.op for node in made.draft.nodes if "quantize" not in node.name]
-    assert ops == (["Gemm"] if rank == 2 else ["MatMul", "Add"])
+    assert ops == (["Gemm"] if rank == 2 else ["MatMul", "Add", "Relu"])
     assert made.layers == ("fc",)
     np.testing.assert_allclose(_run(made.draft, x)["y"], _run(draft, x)["y"], atol=0.1)
