@@ -36,16 +36,21 @@ def after_rounds(data: Digits, wish: PlanWish, **more: float) -> float:
     return found
 
 
-def test_together_is_better_than_alone_also_with_drop_outs_and_noise(data: Digits):
+def test_together_is_better_than_alone(data: Digits):
     alone = Federation(data, WISH)
     each = np.mean([alone.local(device, ROUNDS * WISH.epochs) for device in range(0, 20, 4)])
     alone.close()
     assert each < 0.6
     assert after_rounds(data, WISH) > 0.8
+
+
+@pytest.mark.slow_session
+def test_drop_outs_and_noise_are_borne(data: Digits):
     assert after_rounds(data, WISH, dropouts=0.3) > 0.75
     assert after_rounds(data, replace(WISH, noise=0.3)) > 0.65
 
 
+@pytest.mark.slow_session
 def test_a_trimmed_mean_holds_where_the_norm_is_loose(data: Digits):
     loose = replace(WISH, clip_norm=30.0)
     assert after_rounds(data, loose, poisoned=0.1) < 0.5
