@@ -486,7 +486,7 @@ async def test_values_beyond_their_bounds_stay(tmp_path: Path) -> None:
         (report,) = b.reports()
         assert (report.code, report.message) == (
             "denied",
-            "result.value is not within [bounds.result] of task.toml",
+            "result.value is not within [bounds.result] of task.toml: clamp it, or correct the bounds",
         )
         await b.run(replace(GOOD, uploads=(TunnelSend("result", {"value": 9}),)))
         assert await b.uploaded() == 1
