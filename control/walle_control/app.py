@@ -23,6 +23,7 @@ from walle_control.config import ControlConfig
 from walle_control.console.news import News
 from walle_control.console.routes import console_mount
 from walle_control.console.state import ConsoleState
+from walle_control.db.connection import unfenced
 from walle_control.db.postgres import PostgresBackend
 from walle_control.db.sql import Connection
 from walle_control.db.store import Store
@@ -31,11 +32,17 @@ from walle_control.features.audiences.service import AudiencesService
 from walle_control.features.audiences.types import Whom
 from walle_control.features.audit.routes import AuditRoutes
 from walle_control.features.audit.service import AuditService
+from walle_control.features.cloud import store as cloud_store
+from walle_control.features.cloud.later import LaterDesk
+from walle_control.features.cloud.service import CloudService, Failure, report_of
 from walle_control.features.devices import read_model as devices_read_model
 from walle_control.features.devices.routes import DeviceRoutes
 from walle_control.features.devices.service import DevicesService
 from walle_control.features.exclusive.routes import ExclusiveRoutes
 from walle_control.features.exclusive.service import ExclusiveService
+from walle_control.features.learning.routes import LearningRoutes
+from walle_control.features.learning.service import LearningService
+from walle_control.features.learning.types import WholeBackup
 from walle_control.features.people.code_flow import CodeFlow
 from walle_control.features.people.oidc import Provider
 from walle_control.features.people.routes import PeopleRoutes
@@ -89,9 +96,13 @@ from walle_control.workers.leadership import Leadership
 from walle_shared import __version__
 from walle_shared.clock import Clock
 from walle_shared.errors import NotFound, WalleError
+from walle_shared.exclusive import ExclusiveFile
+from walle_shared.learning import BACKUP_FILE, ROUNDS_FILE
 from walle_shared.observe import get_logger
 from walle_shared.protocol.codec import encode
+from walle_shared.protocol.messages import ReportBatch
 from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
+from walle_shared.signing import file_ref
 
 _log = get_logger("control.app")
 
@@ -119,6 +130,9 @@ class ServerStatus:
     task_versions: int
     reports: int
     features: int
+    cloud_slots: int = 0
+    cloud_running: int = 0
+    cloud_waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +158,7 @@ class Control:
     rollouts: RolloutsService
     repositories: RepositoriesService
     exclusive: ExclusiveService
+    learning: LearningService
     telemetry: TelemetryService
     ingest: IngestService
     refusals: Refusals
@@ -153,6 +168,8 @@ class Control:
     #: Which worker leads; ``None`` where there is only this one.
     leadership: Leadership | None
     webhooks: WebhooksService
+    cloud: CloudService
+    later: LaterDesk
     metrics: Metrics | None
     traces: Traces | None
     trust: TrustService
@@ -171,6 +188,7 @@ class Control:
                 nursery.start_soon(self.leadership.run, self.lead)
             if isinstance(self.store.database.backend, PostgresBackend):
                 nursery.start_soon(Changes(self.store.database.backend, self._followers()).run)
+            nursery.start_soon(self.cloud.run)
             nursery.start_soon(self.console.fleet.run)
             nursery.start_soon(self.console.soon.run)
             task_status.started()
@@ -186,6 +204,8 @@ class Control:
             nursery.start_soon(self.tasks.deltas.run)
             nursery.start_soon(self.repositories.run)
             nursery.start_soon(self.webhooks.run)
+            nursery.start_soon(self.later.run)
+            nursery.start_soon(self.learning.run)
             for relay in relays(self.config.stream, self.hub):
                 nursery.start_soon(relay.run)
             await trio.sleep_forever()
@@ -205,6 +225,7 @@ class Control:
             "sink": self.telemetry.sinks.follow,
             "report": poke,
             "trust": self.trust.follow,
+            "cloud": self.later.follow,
         }
 
     async def task_history(self, scenario: str, task: str, version: str, base: str = "") -> TaskHistory:
@@ -242,6 +263,9 @@ class Control:
                 streams=self.streams.taken,
                 tunnels=self.tunnels.taken,
                 leads=self.leadership is None or self.leadership.leads,
+                cloud_slots=self.cloud.slots,
+                cloud_running=self.cloud.running,
+                cloud_waiting=self.cloud.waiting,
                 **newest,
             )
         )
@@ -319,6 +343,7 @@ def create_control(
         news.ring()
 
     tasks = TasksService(store, clock, config, trust_book, trust.publish, convert, simulate)
+    exclusive = ExclusiveService(store, clock, config.exclusive, trust_book)
     arrivals = Arrivals()
     streams = Seats("push streams", config.stream.max_streams)
     tunnels = Seats("tunnels", config.stream.max_tunnels)
@@ -331,7 +356,18 @@ def create_control(
         clock,
         keep_s=config.sinks.journal_keep_s,
     )
-    telemetry = TelemetryService(database, clock, on_reports, arrivals, sinks)
+    telemetry = TelemetryService(
+        database, clock, on_reports, arrivals, sinks, cloud_store.keep_later, lambda: later.poke()
+    )
+
+    async def diagnose(failure: Failure) -> None:
+        report = report_of(failure, clock.wall_ms())
+        with unfenced():  # the leader answers what can wait; what failed is told as a device would
+            await telemetry.record_reports(failure.device_id, ReportBatch((report,)))
+
+    traces = Traces.open(config.traces, __version__) if config.traces.endpoint else None
+    cloud = CloudService(store, config.cloud, clock, diagnose, traces.asked if traces is not None else None)
+    later = LaterDesk(database, cloud)
     return Control(
         config=config,
         store=store,
@@ -345,7 +381,8 @@ def create_control(
         tasks=tasks,
         releases=releases,
         rollouts=rollouts,
-        exclusive=ExclusiveService(store, clock, config.exclusive, trust_book),
+        exclusive=exclusive,
+        learning=LearningService(store, clock, trust_book, partial(_keep_backup, exclusive)),
         repositories=RepositoriesService(store, clock, config, partial(_import_tag, tasks)),
         telemetry=telemetry,
         ingest=IngestService(database, clock, telemetry, refusals, lambda: (tunnels.taken, streams.taken)),
@@ -361,13 +398,22 @@ def create_control(
             store.credential_key,
             Sender(parse_networks(config.webhooks.allow_networks)),
         ),
+        cloud=cloud,
+        later=later,
         metrics=Metrics(clock) if config.metrics.enabled else None,
-        traces=Traces.open(config.traces, __version__) if config.traces.endpoint else None,
+        traces=traces,
         trust=trust,
         console=ConsoleState.make(
             database, clock, config.console, news, CodeFlow(config.oidc, provider) if provider else None
         ),
     )
+
+
+async def _keep_backup(exclusive: ExclusiveService, whole: WholeBackup) -> None:
+    about, ref = whole.about, file_ref(whole.sealed)
+    file = ExclusiveFile(BACKUP_FILE, ref, about.plain, about.sealed_to, {"key": about.wrapped})
+    key = (whole.scenario, whole.task)
+    await exclusive.keep_sealed(whole.device_id, key, whole.sealed, file, about.counter)
 
 
 async def _import_tag(
@@ -446,6 +492,7 @@ def routes(control: Control) -> list[BaseRoute]:
     repositories = RepositoryRoutes(control.repositories)
     audiences = AudienceRoutes(control.audiences)
     exclusive = ExclusiveRoutes(control.exclusive, control.config.exclusive.accel_prefix)
+    learning = LearningRoutes(control.learning)
     telemetry = TelemetryRoutes(control.telemetry, control.ingest)
     audit = AuditRoutes(control.audit)
     people = PeopleRoutes(control.people)
@@ -458,6 +505,8 @@ def routes(control: Control) -> list[BaseRoute]:
         control.devices,
         control.telemetry,
         control.config.stream,
+        control.cloud,
+        control.later,
         control.traces,
         Budget(control.config.traces.max_per_s),
         control.refusals,
@@ -469,6 +518,7 @@ def routes(control: Control) -> list[BaseRoute]:
         Route("/openapi.json", ApiDescription().show, methods=get),
         # Static, signed files; open to all, cacheable by anyone.
         Route(f"{STATIC_ROOT}/epoch.json", static.epoch, methods=get),
+        Route(f"{STATIC_ROOT}/{ROUNDS_FILE}", static.rounds, methods=get),
         Route(f"{STATIC_ROOT}/tuf/{{name}}", static.metadata, methods=get),
         Route(f"{STATIC_ROOT}/{{kind}}/{{sha256}}", static.immutable, methods=get),
         # Devices.
@@ -526,6 +576,32 @@ def routes(control: Control) -> list[BaseRoute]:
             f"{ADMIN_API}/exclusive/{{scenario}}/{{task}}/take",
             admin("releases:write", exclusive.take),
             methods=post,
+        ),
+        Route(f"{ADMIN_API}/learning", admin("learning:read", learning.list, anywhere), methods=get),
+        Route(
+            f"{ADMIN_API}/learning/{{scenario}}/{{task}}/start",
+            admin("learning:write", learning.start),
+            methods=post,
+        ),
+        Route(
+            f"{ADMIN_API}/learning/{{plan}}",
+            admin("learning:read", learning.show, learning.scenario),
+            methods=get,
+        ),
+        Route(
+            f"{ADMIN_API}/learning/{{plan}}/stop",
+            admin("learning:write", learning.stop, learning.scenario),
+            methods=post,
+        ),
+        Route(
+            f"{ADMIN_API}/learning/{{plan}}/rounds",
+            admin("learning:read", learning.rounds, learning.scenario),
+            methods=get,
+        ),
+        Route(
+            f"{ADMIN_API}/learning/{{plan}}/model",
+            admin("learning:read", learning.model, learning.scenario),
+            methods=get,
         ),
         Route(f"{ADMIN_API}/repositories", admin("tasks:read", repositories.list, anywhere), methods=get),
         Route(

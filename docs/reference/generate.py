@@ -57,6 +57,23 @@ _DOMAINS = {
     **dict.fromkeys(("Adagrad", "Adam", "Momentum"), "aionnxpreviewtraining"),
 }
 
+_RUNTIME = "https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md"
+#: Not of ONNX's: where they are explained.
+_ELSEWHERE = {
+    **dict.fromkeys(
+        ("ConvFilterGradient", "MaxPoolGradient"), "../decisions/0031-gradients-of-native-operators.md"
+    ),
+    **{
+        op: f"{_RUNTIME}#com.microsoft.{op}"
+        for op in ("MatMulNBits", "QLinearAdd", "QLinearGlobalAveragePool")
+    },
+}
+
+
+def _link(op: str) -> str:
+    page = f"https://onnx.ai/onnx/operators/onnx_{_DOMAINS.get(op, '')}_{op}.html"
+    return f"[{op}]({_ELSEWHERE.get(op, page)})"
+
 
 def ops_page() -> str:
     """The op table: class, rule and what each back end does with an operator."""
@@ -64,7 +81,7 @@ def ops_page() -> str:
     backends = sorted({"cpu"}.union(*(op.claims.split(",") for op in ops if op.claims)))
     rows = (
         (
-            f"[{op.name}](https://onnx.ai/onnx/operators/onnx_{_DOMAINS.get(op.name, '')}_{op.name}.html)",
+            _link(op.name),
             op.op_class.lower(),
             _range(op.min_inputs, op.max_inputs),
             _range(op.min_outputs, op.max_outputs),
@@ -77,7 +94,8 @@ def ops_page() -> str:
     head = ("operator", "class", "inputs", "outputs", "rule", *backends, "tolerance")
     return _page(
         "Operators",
-        "Names, inputs and attributes are ONNX's (default domain). The class says what an operator becomes:\n"
+        "Names, inputs and attributes are ONNX's (default domain), unless a name leads to another page.\n"
+        "The class says what an operator becomes:\n"
         "`atomic` one command with a kernel, `transform` regions of a raster, `composite` atomics and\n"
         "regions by its rule `we_rule_<rule>` in `engine_c/src/geometry/`. A back end may claim one,\n"
         "and then runs whichever costs less. Tolerances are against a float64 answer: `ulp` counts units in\n"

@@ -301,6 +301,9 @@ CURES: Final[Mapping[str, Cure]] = {
     "task": Cure(
         "author", "correct the task: 'walle-agent task check' and 'task simulate' show it before a release"
     ),
+    "cloud_unavailable": Cure(
+        "author", "decide without the cloud where 'cloud.Unavailable' is caught; its reason says why"
+    ),
     "engine": Cure("us", "report it with the model, or the smallest one that shows it"),
     "model": Cure("author", "export the model again, and convert it anew by 'walle-engine convert'"),
     "unsupported": Cure(

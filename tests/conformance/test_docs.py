@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from walle_agent.author.check import check_folder
+from walle_container.scripts import check_scripts
 from walle_engine.convert import convert
 from walle_shared.manifest import parse_task_file
 from walle_shared.privacy import complaints, local_reads
@@ -229,3 +230,17 @@ def test_the_task_in_the_guide_runs(tmp_path: Path) -> None:
         losses = own["run"]()
     assert losses[-1] < losses[0] / 2
     assert host.values["tuned"]["steps"] == len(losses) == 20
+
+
+def test_the_two_halves_in_the_guide_are_without_fault(tmp_path: Path) -> None:
+    page = ROOT / "docs/guide/ask-the-cloud.md"
+    device, half, test = _fences(page, "python")
+    (section,) = _fences(page, "toml")
+    head = (
+        '[task]\nscenario = "demo"\nname = "looker"\ncapabilities = ["events", "model", "tunnel", "cloud"]\n'
+        '[[triggers]]\nids = ["event:frame"]\n[uploads.seen]\nlabel = "integer"\n'
+    )
+    files = {"main.py": device, "cloud.py": half, "model/small.onnx": "", "cloud/big.onnx": ""}
+    task = parse_task_file(head + section)
+    assert check_scripts({path: text.encode() for path, text in files.items()}, task) == ()
+    compile(test, page.name, "exec")

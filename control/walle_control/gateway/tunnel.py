@@ -15,9 +15,12 @@ import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from walle_control.config import StreamConfig, TracesConfig
+from walle_control.features.cloud.later import LaterDesk
+from walle_control.features.cloud.service import CloudService
 from walle_control.features.devices.service import DevicesService
 from walle_control.features.telemetry.ingest import Refusals
 from walle_control.features.telemetry.service import TelemetryService
+from walle_control.gateway.asks import AskDesk
 from walle_control.gateway.hub import EpochHub, Seats
 from walle_control.traces import Budget, Traces
 from walle_control.web.auth import bearer
@@ -26,6 +29,7 @@ from walle_shared.errors import LimitExceeded, ProtocolError, RemoteProtocolErro
 from walle_shared.ids import DeviceId
 from walle_shared.limits import TUNNEL_WINDOW_FRAMES
 from walle_shared.observe import get_logger
+from walle_shared.protocol.asks import ASKS, welcome_frame
 from walle_shared.protocol.messages import GoodbyeNotice, Problem
 from walle_shared.protocol.tunnel import PACE, PaceNotice
 from walle_shared.protocol.tunnel_receiver import (
@@ -70,6 +74,8 @@ class TunnelRoutes:
         devices: DevicesService,
         telemetry: TelemetryService,
         config: StreamConfig,
+        cloud: CloudService,
+        later: LaterDesk,
         traces: Traces | None = None,
         told: Budget | None = None,
         refusals: Refusals | None = None,
@@ -79,6 +85,8 @@ class TunnelRoutes:
         self._devices = devices
         self._telemetry = telemetry
         self._config = config
+        self._cloud = cloud
+        self._later = later
         self._traces = traces
         self._told = told or Budget(TracesConfig().max_per_s)
         self._refusals = refusals
@@ -126,14 +134,33 @@ class TunnelRoutes:
     async def _receive_all(self, websocket: WebSocket, device_id: DeviceId) -> None:
         receiver = TunnelReceiver()
         hello = await _receive_hello(websocket, receiver)
+        if ASKS in hello.understands:
+            await websocket.send_bytes(welcome_frame())
         ledger = await self._telemetry.open_tunnel(device_id, hello)
         send, receive = trio.open_memory_channel[Item](TUNNEL_WINDOW_FRAMES)
         async with trio.open_nursery() as nursery:
+            desk = AskDesk(
+                self._cloud,
+                self._later,
+                self._devices,
+                device_id,
+                receiver.asks,
+                websocket.send_bytes,
+                nursery,
+            )
+            if ASKS in hello.understands:
+                nursery.start_soon(desk.push_all)
             nursery.start_soon(self._commit_all, websocket, device_id, hello, ledger, receive)
-            while True:
-                item = receiver.receive(await _receive_binary(websocket))
-                assert not isinstance(item, HelloReceived)  # the receiver greets once
-                await send.send(item)
+            try:
+                while True:
+                    item = receiver.receive(await _receive_binary(websocket))
+                    assert not isinstance(item, HelloReceived)  # the receiver greets once
+                    if isinstance(item, RecordReceived | TombstoneReceived):
+                        await send.send(item)
+                    elif item is not None:
+                        desk.take(item)
+            finally:
+                await desk.leave()
 
     async def _commit_all(
         self,

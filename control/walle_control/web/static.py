@@ -47,6 +47,14 @@ class StaticRoutes:
         return _small_file(request, data, "no-cache")
 
     @describe(SIGNED, status=(200, 304), errors=(404,))
+    async def rounds(self, request: Request) -> Response:
+        """The signed list of open learning rounds: always revalidated; none before the first plan."""
+        data = self._files.read_rounds()
+        if not data:
+            raise NotFound("nothing was ever learnt together here")
+        return _small_file(request, data, "no-cache")
+
+    @describe(SIGNED, status=(200, 304), errors=(404,))
     async def metadata(self, request: Request) -> Response:
         """Trust metadata: all but the timestamp never change."""
         name = request.path_params["name"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "examples" / "demo"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "examples" / "common"))
 from world import BIN, ControlPlane, Device, Program, commit_tasks, wait_for
 
 __all__ = ["SCENARIO", "LiveControl", "LiveDevice", "commit_tasks", "task_folder", "wait_for"]
