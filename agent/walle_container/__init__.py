@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from walle_container.spec import (
         ErrorKind,
         HostFunction,
+        LaterAsk,
         LogEntry,
         ProfileNode,
         StoreWrite,
@@ -31,6 +32,7 @@ __all__ = [
     "HostConfig",
     "HostFunction",
     "HostStatistics",
+    "LaterAsk",
     "LogEntry",
     "ProfileNode",
     "StoreWrite",

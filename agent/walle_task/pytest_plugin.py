@@ -43,7 +43,7 @@ class TaskRun(FakeHost):
     """
 
     def __init__(self, host: FakeHost, value: Any) -> None:
-        super().__init__(host.context)
+        super().__init__(host.context, host.asked)
         self.value = value
 
 

@@ -6,7 +6,7 @@ The archive is a tar file::
     tables/<name>.jsonl    every row (``db.dump``), all tables at one moment
     keys/*, admin.token    secrets: keep the archive as you keep them
     control.toml           settings
-    static/...             published files; those that the rows name are older than the rows
+    static/..., cloud/...  published files and cloud halves; those that the rows name are older than the rows
 
 It restores into SQLite and PostgreSQL alike, whichever it was made from. Restoring jumps ahead in the epochs
 and gives the trust metadata's timestamp and snapshot new keys: devices may have seen versions that were made
@@ -224,10 +224,16 @@ def _files(home: Home) -> Iterator[Path]:
     yield from (path for path in (*fixed, home.root / CONFIG_FILE) if path.exists())
     extra_keys = {path for path in home.keys.rglob("*") if path.is_file()}
     yield from sorted(extra_keys - set(fixed))
-    for path in sorted(home.static.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(home.static).parts)
-        if path.is_file() and not hidden and path.name != EPOCH_FILE:
-            yield path
+    for folder in (home.static, home.cloud):
+        for path in sorted(folder.rglob("*")):
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+            if (
+                path.is_file()
+                and not hidden
+                and path.name != EPOCH_FILE
+                and home.unpacked not in path.parents
+            ):
+                yield path
 
 
 def _contents(tar: tarfile.TarFile) -> Contents:

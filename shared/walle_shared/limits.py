@@ -95,6 +95,17 @@ TUNNEL_WINDOW_FRAMES = 64
 TUNNEL_WINDOW_BYTES = 64 * KIB
 TUNNEL_GAPS_MAX = 64
 
+# Questions to the cloud half of a task
+CLOUD_PAYLOAD_MAX_BYTES = 64 * KIB
+CLOUD_DATA_MAX_BYTES = 256 * KIB
+CLOUD_LATER_DATA_MAX_BYTES = 64 * KIB  # it travels as text in a record
+CLOUD_ANSWER_MAX_BYTES = 64 * KIB
+CLOUD_PUSH_MAX_BYTES = 24 * KIB  # it becomes an event
+CLOUD_PART_BYTES = 32 * KIB  # of the data, between which acknowledgements get through
+CLOUD_ASKS_OPEN_MAX = 16  # of one device, unanswered
+CLOUD_ASK_MAX_S = 600.0
+CLOUD_WORKERS_MAX = 256
+
 # Container socketpair
 CONTAINER_FRAME_MAX_BYTES = 16 * MIB
 

@@ -48,6 +48,12 @@
     [delivery]                    # records that can wait for an unmetered network and a charged device
     digit_read = "batch"
 
+    [cloud]                       # cloud.py and cloud/ stay on the control plane, and answer what devices ask
+    entry = "cloud:answer"
+    wall_s = 1.0
+    asks_per_device_hour = 60
+    seconds_per_hour = 600.0
+
     [python]                      # bytecode that devices get, besides the control plane's own version
     versions = ["3.14"]
     source = false                # and no source
@@ -74,6 +80,8 @@ from walle_shared.ids import (
 )
 from walle_shared.limits import (
     BUNDLE_FILE_MAX_BYTES,
+    CLOUD_ASK_MAX_S,
+    CLOUD_WORKERS_MAX,
     MANIFEST_MAX_FILES,
     PREPARE_MAX,
     PREPARE_MAX_BINS,
@@ -100,9 +108,15 @@ OWN_FOLDER = "own"
 #: Folders of a task that stay in its repository: tests and recorded events are the author's.
 AUTHOR_FOLDERS = frozenset({"tests", SIMULATIONS_FOLDER})
 
+#: The cloud half of a task: this folder, and the script or package of the same name.
+CLOUD_FOLDER = "cloud"
+CLOUD_SCRIPT = "cloud.py"
+#: What a cloud half may use of ``walle_task``; it has no events, no store and nobody to send to.
+CLOUD_CAPABILITIES = frozenset({"model", "params", "log"})
+
 ColumnType = FieldType
 Tier = Literal["interp", "process"]
-Capability = Literal["events", "model", "store", "tunnel", "params", "log"]
+Capability = Literal["events", "model", "store", "tunnel", "params", "log", "cloud"]
 
 _ENTRY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*")
 _PYTHON_VERSION = re.compile(r"3\.[0-9]{1,2}")
@@ -225,6 +239,26 @@ class OwnSection:
 
 
 @dataclass(frozen=True, slots=True)
+class CloudSection:
+    """The cloud half of a task, and what it may use.
+
+    Attributes:
+        entry: called with a ``walle_task.cloud.Request``; returns a dict.
+        wall_s, memory_bytes: of one answer.
+        workers: answers that one worker of the control plane works out at the same time, at most.
+        asks_per_device_hour: what each device may ask in an hour; 0: any number.
+        seconds_per_hour: processor time that a release may take in an hour; 0: any.
+    """
+
+    entry: str = "cloud:answer"
+    wall_s: float = 2.0
+    memory_bytes: int = 256 * MIB
+    workers: int = 2
+    asks_per_device_hour: int = 600
+    seconds_per_hour: float = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
 class TaskHead:
     """The ``[task]`` table.
 
@@ -257,6 +291,7 @@ class TaskFile:
     python: PythonSection = field(default_factory=PythonSection)
     download: DownloadSection = DownloadSection()
     own: OwnSection = OwnSection()
+    cloud: CloudSection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +301,21 @@ class BundleFile:
     path: str
     sha256: Sha256
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloudRef:
+    """The list of the cloud half's own files, by digest; the control plane alone has it."""
+
+    sha256: Sha256
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloudBundle:
+    """What the cloud half has besides the files that devices get."""
+
+    files: tuple[BundleFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +336,7 @@ class Manifest:
     definition: TaskFile
     files: tuple[BundleFile, ...]
     bytecode: tuple[Bytecode, ...] = ()
+    cloud: CloudRef | None = None
     format: int = MANIFEST_FORMAT
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -310,6 +361,8 @@ def check_manifest(manifest: Manifest) -> Manifest:
         check_version(manifest.version)
         _check_task(manifest.definition)
         _check_files(manifest.files)
+        if manifest.cloud is not None:
+            check_sha256(manifest.cloud.sha256)
     except ConfigError as error:
         raise RemoteProtocolError(f"manifest: {error}") from None
     if manifest.format != MANIFEST_FORMAT:
@@ -345,6 +398,7 @@ def _check_task(task: TaskFile) -> None:
             for column in columns:
                 check_name(column, f"{kind}.{name}.{column[:80]}")
     _check_names(task)
+    _check_cloud(task)
     _check_reads(task)
     _check_prepare(task)
 
@@ -380,6 +434,26 @@ def parse_value(text: str) -> ValueSpec:
             "such as histogram(args.ms, 100, 1000)"
         )
     return ValueSpec(function, path, edges)
+
+
+def _check_cloud(task: TaskFile) -> None:
+    cloud = task.cloud
+    if cloud is None:
+        if "cloud" in task.task.capabilities:
+            raise ConfigError("task.capabilities has 'cloud', but there is no [cloud] to say what answers")
+        return
+    if not _ENTRY.fullmatch(cloud.entry) or cloud.entry.partition(":")[0] != CLOUD_FOLDER:
+        raise ConfigError(
+            f"cloud.entry {cloud.entry[:80]!r} is not like 'cloud:answer': it is in {CLOUD_SCRIPT}"
+        )
+    if not 0 < cloud.wall_s <= CLOUD_ASK_MAX_S:
+        raise ConfigError(f"cloud.wall_s must be over 0 and at most {CLOUD_ASK_MAX_S:g}")
+    if cloud.memory_bytes < MIB:
+        raise ConfigError("cloud.memory_bytes must be at least 1 MiB")
+    if not 1 <= cloud.workers <= CLOUD_WORKERS_MAX:
+        raise ConfigError(f"cloud.workers must be 1 to {CLOUD_WORKERS_MAX}")
+    if cloud.asks_per_device_hour < 0 or not 0 <= cloud.seconds_per_hour < math.inf:
+        raise ConfigError("cloud.asks_per_device_hour and cloud.seconds_per_hour must not be negative")
 
 
 def _check_reads(task: TaskFile) -> None:
@@ -499,8 +573,13 @@ def _check_files(files: tuple[BundleFile, ...]) -> None:
         seen.add(file.path)
 
 
+def is_cloud(path: str) -> bool:
+    """Whether the file at ``path`` is of the cloud half alone, and goes to no device."""
+    return path == CLOUD_SCRIPT or path.startswith(f"{CLOUD_FOLDER}/")
+
+
 def is_shipped(path: str) -> bool:
-    """Whether the file at ``path`` of a task's folder goes to devices; hidden ones do not."""
+    """Whether the file at ``path`` of a task's folder is of a release; hidden ones are not."""
     parts = PurePosixPath(path).parts
     return AUTHOR_FOLDERS.isdisjoint(parts[:1]) and not any(part.startswith(".") for part in parts)
 

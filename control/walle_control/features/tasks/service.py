@@ -15,6 +15,7 @@ from walle_control.features.audit import log as audit
 from walle_control.features.repositories import read_model as repositories
 from walle_control.features.repositories.types import Source
 from walle_control.features.tasks import bundle, git, store
+from walle_control.features.tasks.cloud_files import CloudFiles
 from walle_control.features.tasks.deltas import DeltaMaker
 from walle_control.features.tasks.large_files import LargeFiles
 from walle_control.features.tasks.simulation import pack, record_of, simulate_with_agent, unpack
@@ -76,6 +77,7 @@ class TasksService:
         self._convert = convert
         self.deltas = DeltaMaker(data, self._files_of, config.tasks.delta_versions)
         self._simulate = simulate
+        self.cloud = CloudFiles(data)
         self._uploads: dict[tuple[str, str, str], Mapping[str, Mapping[str, ColumnType]]] = {}
         self._one_import = trio.Lock()  # an import may hold a whole bundle in memory
 
@@ -271,10 +273,11 @@ class TasksService:
         return Simulation(row.scenario, row.task, row.version, self._clock.wall_ms(), seconds, result)
 
     def _contents(self, detail: VersionDetail) -> dict[str, bytes]:
-        return {
+        files = {
             file.path: self._data.files.read("blob", FileRef(file.sha256, file.size_bytes))
             for file in detail.files
         }
+        return files | self.cloud.read(self._manifest(detail.version))
 
     def _schema(self) -> EventSchema | None:
         """The app's registry as it is now, from the file in the settings."""
@@ -289,12 +292,14 @@ class TasksService:
     def _build(
         self, source: TaskSource, task: str, version: TaskVersion
     ) -> tuple[VersionRow, dict[str, bytes]]:
-        manifest, files = bundle.build(source, task, version, self._convert, self._schema())
+        built = bundle.build(source, task, version, self._convert, self._schema())
+        manifest, files = built.manifest, built.files
         encoded = canonical(manifest)
         if len(encoded) > MANIFEST_MAX_BYTES:
             raise LimitExceeded(
                 f"the manifest has {len(encoded)} bytes, over the limit of {MANIFEST_MAX_BYTES}"
             )
+        self.cloud.keep(built.cloud, built.cloud_files)
         for data in files.values():
             self._data.files.put("blob", data)
         ref = self._data.files.put("manifest", encoded)
@@ -310,7 +315,7 @@ class TasksService:
             total_bytes,
             self._clock.wall_ms(),
         )
-        return row, dict(files)
+        return row, {**files, **built.cloud_files}
 
 
 def _recordings(db: Connection, row: VersionRow) -> dict[str, bytes]:
