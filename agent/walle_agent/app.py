@@ -64,6 +64,7 @@ from walle_agent.streams.ingest import EventCheck, EventListener
 from walle_agent.streams.service import ServiceLimits, StreamService, open_streams
 from walle_agent.streams.tunnel import Tunnel
 from walle_agent.tasks.confinement import Confinement
+from walle_agent.tasks.inbox import Inbox
 from walle_agent.tasks.registry import InstalledTask, TaskRegistry
 from walle_agent.tasks.runner import TaskRunner
 from walle_container import HostConfig, TaskHost
@@ -362,8 +363,10 @@ def assemble(
         follower.confirm,
         trust.now_ms,
     )
+    inbox = Inbox(config.inbox_dir, config.inbox, clock)
+    inbox.open()
     runner = TaskRunner(
-        host, streams, registry, reporter, deployer.judge, deployer, clock, config.run, confinement
+        host, streams, registry, reporter, deployer.judge, deployer, clock, config.run, confinement, inbox
     )
     return Agent(
         config,

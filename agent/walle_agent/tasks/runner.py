@@ -14,6 +14,7 @@ from walle_agent.config import RunSection
 from walle_agent.state.reports import new_report_id
 from walle_agent.streams.pipeline import Firing, run_inputs
 from walle_agent.streams.storage import RunCommit
+from walle_agent.tasks.inbox import Inbox
 from walle_agent.tasks.outputs import check_rows, check_uploads, upload_classes
 from walle_agent.tasks.registry import InstalledTask
 from walle_container import (
@@ -45,6 +46,7 @@ from walle_shared.protocol.tunnel import Record
 from walle_shared.schema import EventSchema
 from walle_shared.targeting.policy import TaskKey
 from walle_shared.tracing import RUN_MS, TRACEPARENT, maybe_new_trace
+from walle_task.inbox import READ
 from walle_task.preparing import Stage, plain_rows
 from walle_task.streams import Row
 
@@ -209,6 +211,7 @@ class TaskRunner:
         clock: stamps records.
         config: how many at once, and the most a task may ask for.
         privacy: which tasks are confined; None: there are no classes, and none is.
+        inbox: files that the app leaves for tasks; None: this host has none.
     """
 
     def __init__(
@@ -222,7 +225,9 @@ class TaskRunner:
         clock: Clock,
         config: RunSection,
         privacy: Privacy | None = None,
+        inbox: Inbox | None = None,
     ) -> None:
+        self._inbox = inbox
         self._privacy = privacy
         self._schema = privacy.schema if privacy is not None else None
         self._host = host
@@ -415,6 +420,7 @@ class TaskRunner:
 
     def _functions(self, task: InstalledTask) -> dict[str, HostFunction]:
         return {
+            **({} if self._inbox is None else {READ: self._inbox.answer}),
             "store.rows": partial(self._store_rows, task),
             "store.get": partial(self._store_get, task.key),
         }
