@@ -59,6 +59,7 @@ from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.reports import ReportQueue
 from walle_agent.state.store import StateStore
 from walle_agent.streams.allowance import Allowance, Conditions, ConditionsFile
+from walle_agent.streams.asks import AskLine
 from walle_agent.streams.http_ingest import TOKEN_FILE, HttpListener
 from walle_agent.streams.ingest import EventCheck, EventListener
 from walle_agent.streams.service import ServiceLimits, StreamService, open_streams
@@ -365,8 +366,19 @@ def assemble(
     )
     inbox = Inbox(config.inbox_dir, config.inbox, clock)
     inbox.open()
+    asks = AskLine()
     runner = TaskRunner(
-        host, streams, registry, reporter, deployer.judge, deployer, clock, config.run, confinement, inbox
+        host,
+        streams,
+        registry,
+        reporter,
+        deployer.judge,
+        deployer,
+        clock,
+        config.run,
+        confinement,
+        asks,
+        inbox,
     )
     return Agent(
         config,
@@ -387,6 +399,7 @@ def assemble(
             session.connect_tunnel,
             backoff=make_backoff(),
             allowance=_allowance(config, conditions),
+            asks=asks,
             heartbeat_s=config.tunnel.heartbeat_s,
         ),
         host,

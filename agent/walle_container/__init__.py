@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         TaskResult,
         TaskSpec,
         TunnelSend,
+        cloud_spec,
     )
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "TaskResult",
     "TaskSpec",
     "TunnelSend",
+    "cloud_spec",
 ]
 
 _IN_HOST = frozenset({"HostConfig", "HostStatistics", "TaskHost"})

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from walle_shared.limits import TASK_OUTPUT_MAX_BYTES
-from walle_shared.manifest import Tier
+from walle_shared.limits import CLOUD_ANSWER_MAX_BYTES, TASK_OUTPUT_MAX_BYTES
+from walle_shared.manifest import CLOUD_CAPABILITIES, TaskFile, Tier
 from walle_shared.units import MIB
 
 ErrorKind = Literal[
@@ -72,6 +72,23 @@ class TaskSpec:
     capabilities: frozenset[str] = frozenset()
     profile: bool = False
     tier: Tier = "interp"
+
+
+def cloud_spec(definition: TaskFile, bundle_dir: Path, version: str = "0") -> TaskSpec:
+    """The cloud half of a task that has one, unpacked in ``bundle_dir``."""
+    section, head = definition.cloud, definition.task
+    assert section is not None
+    return TaskSpec(
+        task=head.name,
+        version=version,
+        bundle_dir=bundle_dir,
+        scenario=head.scenario,
+        entry=section.entry,
+        params=definition.params,
+        limits=TaskLimits(section.wall_s, section.memory_bytes, CLOUD_ANSWER_MAX_BYTES),
+        capabilities=CLOUD_CAPABILITIES,
+        tier=head.tier,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from walle_control.features.audiences.service import AudiencesService
 from walle_control.features.audiences.types import Whom
 from walle_control.features.audit.routes import AuditRoutes
 from walle_control.features.audit.service import AuditService
+from walle_control.features.cloud.service import CloudService, Failure, report_of
 from walle_control.features.devices import read_model as devices_read_model
 from walle_control.features.devices.routes import DeviceRoutes
 from walle_control.features.devices.service import DevicesService
@@ -86,6 +87,7 @@ from walle_shared.clock import Clock
 from walle_shared.errors import NotFound, WalleError
 from walle_shared.observe import get_logger
 from walle_shared.protocol.codec import encode
+from walle_shared.protocol.messages import ReportBatch
 from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
 
 _log = get_logger("control.app")
@@ -146,6 +148,7 @@ class Control:
     #: Which worker leads; ``None`` where there is only this one.
     leadership: Leadership | None
     webhooks: WebhooksService
+    cloud: CloudService
     metrics: Metrics | None
     traces: Traces | None
     trust: TrustService
@@ -164,6 +167,7 @@ class Control:
                 nursery.start_soon(self.leadership.run, self.lead)
             if isinstance(self.store.database.backend, PostgresBackend):
                 nursery.start_soon(Changes(self.store.database.backend, self._followers()).run)
+            nursery.start_soon(self.cloud.run)
             nursery.start_soon(self.console.fleet.run)
             nursery.start_soon(self.console.soon.run)
             task_status.started()
@@ -308,6 +312,11 @@ def create_control(
         clock,
         keep_s=config.sinks.journal_keep_s,
     )
+    telemetry = TelemetryService(database, clock, on_reports, arrivals, sinks)
+
+    async def diagnose(failure: Failure) -> None:
+        await telemetry.record_reports(failure.device_id, ReportBatch((report_of(failure, clock.wall_ms()),)))
+
     return Control(
         config=config,
         store=store,
@@ -323,7 +332,7 @@ def create_control(
         rollouts=rollouts,
         exclusive=ExclusiveService(store, clock, config.exclusive, trust_book),
         repositories=RepositoriesService(store, clock, config, partial(_import_tag, tasks)),
-        telemetry=TelemetryService(database, clock, on_reports, arrivals, sinks),
+        telemetry=telemetry,
         audiences=AudiencesService(database, store.files, clock, releases),
         permits=PermitsService(database, clock),
         audit=AuditService(database),
@@ -335,6 +344,7 @@ def create_control(
             store.credential_key,
             Sender(parse_networks(config.webhooks.allow_networks)),
         ),
+        cloud=CloudService(store, config.cloud, diagnose),
         metrics=Metrics(clock) if config.metrics.enabled else None,
         traces=Traces.open(config.traces, __version__) if config.traces.endpoint else None,
         trust=trust,
@@ -430,6 +440,7 @@ def routes(control: Control) -> list[BaseRoute]:
         control.devices,
         control.telemetry,
         control.config.stream,
+        control.cloud,
         control.traces,
     )
     get, post = ["GET"], ["POST"]

@@ -38,14 +38,18 @@ from walle_shared.errors import (
     WalleError,
 )
 from walle_shared.ids import ReleaseId
+from walle_shared.limits import CLOUD_ASK_MAX_S, CLOUD_DATA_MAX_BYTES, CLOUD_PAYLOAD_MAX_BYTES
 from walle_shared.manifest import TaskFile
 from walle_shared.observe import get_logger
 from walle_shared.privacy import narrow_inputs
+from walle_shared.protocol.asks import Answer, Ask
+from walle_shared.protocol.codec import encode
 from walle_shared.protocol.messages import NO_RELEASE, ErrorClass, Report
 from walle_shared.protocol.tunnel import Record
 from walle_shared.schema import EventSchema
 from walle_shared.targeting.policy import TaskKey
-from walle_shared.tracing import RUN_MS, TRACEPARENT, maybe_new_trace
+from walle_shared.tracing import RUN_MS, TRACEPARENT, TraceContext, maybe_new_trace
+from walle_task.cloud import ASK
 from walle_task.inbox import READ
 from walle_task.preparing import Stage, plain_rows
 from walle_task.streams import Row
@@ -95,6 +99,14 @@ class Streams(Protocol):
 
     async def get_value(self, task: TaskKey, key: str) -> Any:
         """What the task keeps under a key."""
+        ...
+
+
+class Cloud(Protocol):
+    """Who asks the cloud halves of tasks (``streams.asks.AskLine``)."""
+
+    async def ask(self, ask: Ask, data: bytes, within_s: float) -> Answer:
+        """Ask and wait; an answer without one says why."""
         ...
 
 
@@ -211,6 +223,7 @@ class TaskRunner:
         clock: stamps records.
         config: how many at once, and the most a task may ask for.
         privacy: which tasks are confined; None: there are no classes, and none is.
+        cloud: asks the cloud halves of tasks; None: there is no way to them.
         inbox: files that the app leaves for tasks; None: this host has none.
     """
 
@@ -225,10 +238,12 @@ class TaskRunner:
         clock: Clock,
         config: RunSection,
         privacy: Privacy | None = None,
+        cloud: Cloud | None = None,
         inbox: Inbox | None = None,
     ) -> None:
         self._inbox = inbox
         self._privacy = privacy
+        self._cloud = cloud
         self._schema = privacy.schema if privacy is not None else None
         self._host = host
         self._streams = streams
@@ -262,15 +277,17 @@ class TaskRunner:
             await self._streams.dismiss(firing)
             return
         attempt = await self._reporter.begin_attempt(task.release_id)
+        trace = maybe_new_trace(self._config.trace_share)
         prepared = self._prepare(task, firing)
         result = _NO_SCRIPT
         if task.definition.task.entry:
             with self._registry.running(task):
                 await self._deployment.starting(task)
-                result = await self._execute(task, firing, prepared)
+                result = await self._execute(task, firing, prepared, trace)
         # Asked when it has ended: what it read was committed, and marked, before.
         confined = bool(self._privacy and await self._privacy.reasons(task.key, task.definition))
-        outcome = self._examine(task, firing, _with_rows(task, result, prepared), confined=confined)
+        result = _with_rows(task, result, prepared)
+        outcome = self._examine(task, firing, result, trace, confined=confined)
         kept, outcome = await self._keep(outcome)
         if not kept:
             self._stats = replace(self._stats, repeated=self._stats.repeated + 1)
@@ -286,35 +303,49 @@ class TaskRunner:
             for spec in task.definition.prepare
         }
 
-    async def _execute(self, task: InstalledTask, firing: Firing, prepared: Prepared) -> TaskResult:
+    async def _execute(
+        self, task: InstalledTask, firing: Firing, prepared: Prepared, trace: TraceContext | None
+    ) -> TaskResult:
         """Run it; once more, by itself, if a worker that it shares with others has died.
 
         Which of them killed it is not known. So each gets a process of its own, and the one that did it dies
         there alone. A run that is repeated has left nothing behind.
         """
         isolated = self._deployment.is_isolated(task)
-        result = await self._run_once(task, firing, prepared, isolated=isolated)
+        result = await self._run_once(task, firing, prepared, trace, isolated=isolated)
         if result.error_kind != "crashed" or isolated or task.definition.task.tier == "process":
             return result
         await self._deployment.isolate(task, result.error or "")
-        return await self._run_once(task, firing, prepared, isolated=True)
+        return await self._run_once(task, firing, prepared, trace, isolated=True)
 
     async def _run_once(
-        self, task: InstalledTask, firing: Firing, prepared: Prepared, *, isolated: bool
+        self,
+        task: InstalledTask,
+        firing: Firing,
+        prepared: Prepared,
+        trace: TraceContext | None,
+        *,
+        isolated: bool,
     ) -> TaskResult:
         spec = make_spec(task, self._config, isolated=isolated)
         inputs = narrow_inputs(run_inputs(firing), task.definition.reads, self._schema)
         if prepared:
             inputs["prepared"] = {name: [list(row) for row in rows] for name, rows in prepared.items()}
         try:
-            return await self._host.run(spec, inputs, self._functions(task))
+            return await self._host.run(spec, inputs, self._functions(task, trace))
         except LimitExceeded as error:  # the slice of events is larger than a frame may be
             return TaskResult(ok=False, error_kind="invalid", error=error.message)
         except InternalError as error:  # no worker starts: this device's trouble, not the task's
             return TaskResult(ok=False, error=error.message)
 
     def _examine(
-        self, task: InstalledTask, firing: Firing, result: TaskResult, *, confined: bool
+        self,
+        task: InstalledTask,
+        firing: Firing,
+        result: TaskResult,
+        trace: TraceContext | None,
+        *,
+        confined: bool,
     ) -> _Outcome:
         """Decide what is kept: everything the run produced, or nothing but the mark that it ran."""
         mark = RunCommit(task.key, task.version, task.release_id, firing.last_seq, ok=False)
@@ -331,20 +362,12 @@ class TaskRunner:
             mark,
             rows=rows,
             values=result.values,
-            uploads=self._traced(uploads, result.wall_s),
+            uploads=_traced(uploads, trace, result.wall_s),
             classes=upload_classes(task),
             ok=True,
             local=confined or self._schema is None,  # without classes, anything may be
         )
         return _Outcome(result, kept, "none")
-
-    def _traced(self, uploads: tuple[Record, ...], wall_s: float) -> tuple[Record, ...]:
-        """The records of a run with its trace, if it is one of those that have one."""
-        trace = maybe_new_trace(self._config.trace_share)
-        if trace is None:
-            return uploads
-        extra = {TRACEPARENT: str(trace), RUN_MS: round(wall_s * 1e3)}
-        return tuple(replace(record, extra=extra) for record in uploads)
 
     async def _keep(self, outcome: _Outcome) -> tuple[bool, _Outcome]:
         """Commit, insisting where the disk refuses; what does not fit the store is a failed run."""
@@ -418,12 +441,26 @@ class TaskRunner:
             )
         )
 
-    def _functions(self, task: InstalledTask) -> dict[str, HostFunction]:
+    def _functions(self, task: InstalledTask, trace: TraceContext | None = None) -> dict[str, HostFunction]:
         return {
             **({} if self._inbox is None else {READ: self._inbox.answer}),
             "store.rows": partial(self._store_rows, task),
             "store.get": partial(self._store_get, task.key),
+            ASK: partial(self._ask_cloud, task, trace),
         }
+
+    async def _ask_cloud(
+        self, task: InstalledTask, trace: TraceContext | None, args: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Ask the cloud half of a task, unless what the task may have seen must stay on the device."""
+        question, data, within_s = make_ask(task, args, trace)
+        if self._privacy and (reasons := await self._privacy.reasons(task.key, task.definition)):
+            why = f"the task may see what is local: {', '.join(reasons[:3])}"
+            return _no_answer(Answer(reason="refused", message=why))
+        if self._cloud is None:
+            return _no_answer(Answer(reason="offline", message="there is no way to the cloud half here"))
+        answer = await self._cloud.ask(question, data, within_s)
+        return {"answer": dict(answer.answer)} if answer.answer is not None else _no_answer(answer)
 
     async def _store_rows(self, task: InstalledTask, args: dict[str, Any]) -> list[dict[str, Any]]:
         match args:
@@ -445,6 +482,44 @@ class TaskRunner:
                 return await self._streams.get_value(key, name)
             case _:
                 raise RemoteProtocolError("store.get needs a key")
+
+
+def make_ask(
+    task: InstalledTask, args: Mapping[str, Any], trace: TraceContext | None
+) -> tuple[Ask, bytes, float]:
+    """What a task asks, checked, with its data and within how many seconds.
+
+    Raises:
+        RemoteProtocolError: a worker broke the rules that ``walle_task.cloud`` keeps.
+        LimitExceeded: payload or data are too large.
+    """
+    match args:
+        case {"payload": dict(payload), "timeout_s": float(timeout_s), **rest} if (
+            0 < timeout_s <= CLOUD_ASK_MAX_S
+        ):
+            data = rest.get("data", memoryview(b""))
+        case _:
+            raise RemoteProtocolError(f"{ASK} needs a payload and a time")
+    if not isinstance(data, memoryview) or data.nbytes > CLOUD_DATA_MAX_BYTES:
+        raise LimitExceeded(f"the question's data is over the limit of {CLOUD_DATA_MAX_BYTES} bytes")
+    if len(encode(payload)) > CLOUD_PAYLOAD_MAX_BYTES:
+        raise LimitExceeded(f"the question's payload is over the limit of {CLOUD_PAYLOAD_MAX_BYTES} bytes")
+    extra = {TRACEPARENT: str(trace)} if trace is not None else {}
+    scenario, name = task.key
+    ask = Ask(scenario, name, task.version, task.release_id, payload, 1, data.nbytes, extra)
+    return ask, bytes(data), timeout_s
+
+
+def _no_answer(answer: Answer) -> dict[str, Any]:
+    return {"reason": answer.reason, "message": answer.message}
+
+
+def _traced(uploads: tuple[Record, ...], trace: TraceContext | None, wall_s: float) -> tuple[Record, ...]:
+    """The records of a run with its trace, if it is one of those that have one."""
+    if trace is None:
+        return uploads
+    extra = {TRACEPARENT: str(trace), RUN_MS: round(wall_s * 1e3)}
+    return tuple(replace(record, extra=extra) for record in uploads)
 
 
 def _with_rows(task: InstalledTask, result: TaskResult, prepared: Prepared) -> TaskResult:

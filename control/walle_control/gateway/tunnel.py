@@ -13,8 +13,10 @@ import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from walle_control.config import StreamConfig
+from walle_control.features.cloud.service import CloudService
 from walle_control.features.devices.service import DevicesService
 from walle_control.features.telemetry.service import TelemetryService
+from walle_control.gateway.asks import AskDesk
 from walle_control.gateway.hub import EpochHub, Seats
 from walle_control.traces import Traces
 from walle_control.web.auth import bearer
@@ -23,6 +25,7 @@ from walle_shared.errors import LimitExceeded, ProtocolError, RemoteProtocolErro
 from walle_shared.ids import DeviceId
 from walle_shared.limits import TUNNEL_WINDOW_FRAMES
 from walle_shared.observe import get_logger
+from walle_shared.protocol.asks import ASKS, welcome_frame
 from walle_shared.protocol.messages import GoodbyeNotice, Problem
 from walle_shared.protocol.tunnel import PACE, PaceNotice
 from walle_shared.protocol.tunnel_receiver import (
@@ -67,6 +70,7 @@ class TunnelRoutes:
         devices: DevicesService,
         telemetry: TelemetryService,
         config: StreamConfig,
+        cloud: CloudService,
         traces: Traces | None = None,
     ) -> None:
         self._hub = hub
@@ -74,6 +78,7 @@ class TunnelRoutes:
         self._devices = devices
         self._telemetry = telemetry
         self._config = config
+        self._cloud = cloud
         self._traces = traces
 
     async def tunnel(self, websocket: WebSocket) -> None:
@@ -112,14 +117,22 @@ class TunnelRoutes:
     async def _receive_all(self, websocket: WebSocket, device_id: DeviceId) -> None:
         receiver = TunnelReceiver()
         hello = await _receive_hello(websocket, receiver)
+        if ASKS in hello.understands:
+            await websocket.send_bytes(welcome_frame())
         ledger = await self._telemetry.open_tunnel(device_id, hello)
         send, receive = trio.open_memory_channel[Item](TUNNEL_WINDOW_FRAMES)
         async with trio.open_nursery() as nursery:
+            desk = AskDesk(
+                self._cloud, self._devices, device_id, receiver.asks, websocket.send_bytes, nursery
+            )
             nursery.start_soon(self._commit_all, websocket, device_id, hello, ledger, receive)
             while True:
                 item = receiver.receive(await _receive_binary(websocket))
                 assert not isinstance(item, HelloReceived)  # the receiver greets once
-                await send.send(item)
+                if isinstance(item, RecordReceived | TombstoneReceived):
+                    await send.send(item)
+                elif item is not None:
+                    desk.take(item)
 
     async def _commit_all(
         self,

@@ -10,6 +10,7 @@
     GOODBYE   payload = JSON GoodbyeNotice                                     cloud -> device
     PACE      seq = frames the device may have unacknowledged from now on,     cloud -> device
               payload = JSON PaceNotice; only to devices whose HELLO says they understand "pace"
+    WELCOME .. TAKEN  questions to the cloud half of a task, and answers: see ``asks``
 
 Sequence numbers start at 1, rise by one per class and store incarnation, and a tombstone consumes the numbers
 it covers, so the receiver can tell "lost on purpose" from "still to come". Delivery is at least once; the
@@ -47,6 +48,13 @@ class FrameKind(IntEnum):
     ACK = 4
     GOODBYE = 5
     PACE = 6
+    WELCOME = 7
+    ASK = 8
+    ASK_DATA = 9
+    CANCEL = 10
+    ANSWER = 11
+    PUSH = 12
+    TAKEN = 13
 
 
 class TunnelClass(IntEnum):
