@@ -400,6 +400,7 @@ def assemble(
             backoff=make_backoff(),
             allowance=_allowance(config, conditions),
             asks=asks,
+            take_push=streams.take_push,
             heartbeat_s=config.tunnel.heartbeat_s,
         ),
         host,

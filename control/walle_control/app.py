@@ -30,6 +30,8 @@ from walle_control.features.audiences.service import AudiencesService
 from walle_control.features.audiences.types import Whom
 from walle_control.features.audit.routes import AuditRoutes
 from walle_control.features.audit.service import AuditService
+from walle_control.features.cloud import store as cloud_store
+from walle_control.features.cloud.later import LaterDesk
 from walle_control.features.cloud.service import CloudService, Failure, report_of
 from walle_control.features.devices import read_model as devices_read_model
 from walle_control.features.devices.routes import DeviceRoutes
@@ -116,6 +118,9 @@ class ServerStatus:
     task_versions: int
     reports: int
     features: int
+    cloud_slots: int = 0
+    cloud_running: int = 0
+    cloud_waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +154,7 @@ class Control:
     leadership: Leadership | None
     webhooks: WebhooksService
     cloud: CloudService
+    later: LaterDesk
     metrics: Metrics | None
     traces: Traces | None
     trust: TrustService
@@ -183,6 +189,7 @@ class Control:
             nursery.start_soon(self.tasks.deltas.run)
             nursery.start_soon(self.repositories.run)
             nursery.start_soon(self.webhooks.run)
+            nursery.start_soon(self.later.run)
             for relay in relays(self.config.stream, self.hub):
                 nursery.start_soon(relay.run)
             await trio.sleep_forever()
@@ -202,6 +209,7 @@ class Control:
             "sink": self.telemetry.sinks.follow,
             "report": poke,
             "trust": self.trust.follow,
+            "cloud": self.later.follow,
         }
 
     async def say_goodbye(self) -> None:
@@ -226,6 +234,9 @@ class Control:
                 streams=self.streams.taken,
                 tunnels=self.tunnels.taken,
                 leads=self.leadership is None or self.leadership.leads,
+                cloud_slots=self.cloud.slots,
+                cloud_running=self.cloud.running,
+                cloud_waiting=self.cloud.waiting,
                 **newest,
             )
         )
@@ -312,11 +323,16 @@ def create_control(
         clock,
         keep_s=config.sinks.journal_keep_s,
     )
-    telemetry = TelemetryService(database, clock, on_reports, arrivals, sinks)
+    telemetry = TelemetryService(
+        database, clock, on_reports, arrivals, sinks, cloud_store.keep_later, lambda: later.poke()
+    )
 
     async def diagnose(failure: Failure) -> None:
         await telemetry.record_reports(failure.device_id, ReportBatch((report_of(failure, clock.wall_ms()),)))
 
+    traces = Traces.open(config.traces, __version__) if config.traces.endpoint else None
+    cloud = CloudService(store, config.cloud, clock, diagnose, traces.asked if traces is not None else None)
+    later = LaterDesk(database, cloud)
     return Control(
         config=config,
         store=store,
@@ -344,9 +360,10 @@ def create_control(
             store.credential_key,
             Sender(parse_networks(config.webhooks.allow_networks)),
         ),
-        cloud=CloudService(store, config.cloud, diagnose),
+        cloud=cloud,
+        later=later,
         metrics=Metrics(clock) if config.metrics.enabled else None,
-        traces=Traces.open(config.traces, __version__) if config.traces.endpoint else None,
+        traces=traces,
         trust=trust,
         console=ConsoleState.make(
             database, clock, config.console, news, CodeFlow(config.oidc, provider) if provider else None
@@ -441,6 +458,7 @@ def routes(control: Control) -> list[BaseRoute]:
         control.telemetry,
         control.config.stream,
         control.cloud,
+        control.later,
         control.traces,
     )
     get, post = ["GET"], ["POST"]

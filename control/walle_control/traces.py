@@ -5,7 +5,8 @@ set; otherwise there is no ``Traces``, and nothing costs anything.
 
 1. A request whose ``traceparent`` says that it is sampled is followed, and ``sample`` of the others.
 2. Devices cannot make us follow more than ``max_per_s``: what is above is not recorded.
-3. A record's span begins when its run did, by the device's clock (not before ``_OLD_S``), and ends when every
+3. A question to a cloud half is part of the trace of the run that asks; its parts are the queue and the run.
+4. A record's span begins when its run did, by the device's clock (not before ``_OLD_S``), and ends when every
    sink has the row; its parts are the run, the way here, the commit, and the sinks.
 """
 
@@ -21,6 +22,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from walle_control.config import TracesConfig
+from walle_control.features.cloud.service import AskTimes
 from walle_shared.errors import ConfigError
 from walle_shared.protocol.tunnel_receiver import RecordReceived, TombstoneReceived
 from walle_shared.tracing import RUN_MS, TRACEPARENT, TraceContext, parse_traceparent
@@ -128,6 +130,29 @@ class Traces:
         ):
             self._tracer.start_span(name, within, start_time=begin_ns).end(max(begin_ns, end_ns))
         row.end(durable_ns)
+
+    def asked(self, times: AskTimes) -> None:
+        """Follow a question to a cloud half, if its device follows the run that asks."""
+        context = parse_traceparent(times.ask.extra.get(TRACEPARENT))
+        if context is None or not context.sampled or not self._budget.take():
+            return
+        ask = times.ask
+        attributes = {
+            "walle.device": times.device_id, "walle.scenario": ask.scenario, "walle.task": ask.task,
+            "walle.version": ask.version, "walle.release": ask.release_id, "walle.outcome": times.outcome,
+        }  # fmt: skip
+        span = self._tracer.start_span(
+            f"ask {ask.scenario}/{ask.task}", self._parent(context), self._otel.SpanKind.SERVER, attributes,
+            start_time=times.received_ns,
+        )  # fmt: skip
+        within = self._otel.set_span_in_context(span)
+        turn_ns = times.begun_ns or times.ended_ns
+        self._tracer.start_span("queue", within, start_time=times.received_ns).end(turn_ns)
+        if times.begun_ns:
+            self._tracer.start_span("cloud half", within, start_time=turn_ns).end(times.ended_ns)
+        if times.outcome == "failed":
+            span.set_status(self._otel.StatusCode.ERROR)
+        span.end(times.ended_ns)
 
     def _followed(self, path: str, app: ASGIApp) -> ASGIApp:
         async def followed(scope: Scope, receive: Receive, send: Send) -> None:

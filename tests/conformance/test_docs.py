@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from walle_agent.author.check import check_folder
+from walle_container.scripts import check_scripts
 from walle_engine.convert import convert
 from walle_shared.manifest import parse_task_file
 from walle_shared.privacy import complaints, local_reads
@@ -245,3 +246,17 @@ def test_the_task_in_the_guide_runs(tmp_path: Path) -> None:
     _, picture = cv.imencode(".png", matrix.zeros((2, 3), dtype=matrix.uint8))
     with fake_host(events=[{"kind": "custom", "args": {"frame": "a.png"}}], inbox={"a.png": bytes(picture)}):
         assert own["run"]() == {"height": 2}
+
+
+def test_the_two_halves_in_the_guide_are_without_fault(tmp_path: Path) -> None:
+    page = ROOT / "docs/guide/ask-the-cloud.md"
+    device, half, test = _fences(page, "python")
+    (section,) = _fences(page, "toml")
+    head = (
+        '[task]\nscenario = "demo"\nname = "looker"\ncapabilities = ["events", "model", "tunnel", "cloud"]\n'
+        '[[triggers]]\nids = ["event:frame"]\n[uploads.seen]\nlabel = "integer"\n'
+    )
+    files = {"main.py": device, "cloud.py": half, "model/small.onnx": "", "cloud/big.onnx": ""}
+    task = parse_task_file(head + section)
+    assert check_scripts({path: text.encode() for path, text in files.items()}, task) == ()
+    compile(test, page.name, "exec")

@@ -126,7 +126,7 @@ class TwoHalves(RuleBasedStateMachine):
 
 
 TestTwoHalves = TwoHalves.TestCase
-TestTwoHalves.settings = settings(max_examples=60, stateful_step_count=40)
+TestTwoHalves.settings = settings(max_examples=25, stateful_step_count=40)
 
 
 FRAMES = st.builds(
@@ -141,7 +141,8 @@ FRAMES = st.builds(
 )
 
 
-@given(st.lists(FRAMES, max_size=30))
+@settings(max_examples=50)
+@given(st.lists(FRAMES, max_size=20))
 def test_nonsense_ends_in_a_typed_error_and_opens_no_more_than_is_allowed(frames: list[Frame]) -> None:
     receiver, sender = AskReceiver(3), AskSender()
     opened: set[int] = set()

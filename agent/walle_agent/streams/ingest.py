@@ -122,7 +122,7 @@ class EventInlet:
         return InletStatistics(self._accepted, waiting, self._unexpected)
 
     def _examine(self, raw: RawEvent) -> None:
-        if self._check is None or not (complaint := self._check.complaint(raw)):
+        if raw.push or self._check is None or not (complaint := self._check.complaint(raw)):
             return
         self._unexpected += 1
         if self._check.mode == "reject":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,7 +31,7 @@ from walle_shared.errors import (
 )
 from walle_shared.limits import TUNNEL_WINDOW_BYTES, TUNNEL_WINDOW_FRAMES
 from walle_shared.observe import get_logger
-from walle_shared.protocol.asks import ANSWERING, ASKS
+from walle_shared.protocol.asks import ANSWERING, ASKS, Push, Pushed, taken_frame
 from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import GoodbyeNotice
 from walle_shared.protocol.tunnel import (
@@ -282,6 +282,7 @@ class Tunnel:
         backoff: waits between attempts.
         allowance: what may be sent now; without it, everything.
         asks: the line on which runs ask the cloud halves of their tasks.
+        take_push: keeps an answer that could wait for good; without it none is taken.
         heartbeat_s: after so long without a frame from the cloud it is asked whether it is there; that also
             keeps the connection open in routers and proxies between.
     """
@@ -294,12 +295,14 @@ class Tunnel:
         backoff: Waits,
         allowance: Allowance | None = None,
         asks: AskLine | None = None,
+        take_push: Callable[[Push], Awaitable[None]] | None = None,
         heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self._outbox = outbox
         self._heartbeat_s = heartbeat_s
         self._allowance = allowance or Allowance()
         self.asks = asks or AskLine()
+        self._take_push = take_push
         self._connect = connect
         self._backoff = backoff
         self._stats = TunnelStatistics()
@@ -348,7 +351,7 @@ class Tunnel:
                 nursery.start_soon(self._send, conversation)
                 nursery.start_soon(self.asks.run, partial(self._send_ask, channel))
                 nursery.start_soon(self._beat, conversation)
-                goodbye = await self._receive(conversation)
+                goodbye = await self._receive(conversation, nursery)
                 nursery.cancel_scope.cancel()
         finally:
             self.asks.disconnected()
@@ -395,12 +398,15 @@ class Tunnel:
                 continue
             raise PeerTimeout(f"the cloud answered no heartbeat for {ACK_TIMEOUT_S:.0f} s")
 
-    async def _receive(self, conversation: _Conversation) -> Goodbye:
+    async def _receive(self, conversation: _Conversation, nursery: trio.Nursery) -> Goodbye:
         sender = conversation.sender
         while True:
             received = sender.receive(await conversation.receive())
             if isinstance(received, Frame):
-                self.asks.receive(received)
+                pushed = self.asks.receive(received)
+                if pushed is not None:
+                    conversation.begin_push()
+                    nursery.start_soon(self._keep_push, conversation, pushed)
                 continue
             self.asks.older_cloud()
             if isinstance(received, Goodbye):
@@ -414,6 +420,12 @@ class Tunnel:
                 self._stats = replace(self._stats, acks=self._stats.acks + 1)
                 self._backoff.reset()
                 conversation.made_room()
+
+    async def _keep_push(self, conversation: _Conversation, pushed: Pushed) -> None:
+        if self._take_push is not None:
+            await self._take_push(pushed.push)
+            conversation.pushing = False
+            await conversation.channel.send(taken_frame(pushed.number))
 
     def _check_store(self, sender: TunnelSender) -> None:
         if self._outbox.incarnation != sender.incarnation:
@@ -437,8 +449,15 @@ class _Conversation:
         self.sender = sender
         self.channel = channel
         self.heard_at = trio.current_time()
+        self.pushing = False
         self._room = trio.Event()
         self._patience = trio.CancelScope()
+
+    def begin_push(self) -> None:
+        """An answer has come that is to be kept; the next may come when this one is."""
+        if self.pushing:
+            raise RemoteProtocolError("tunnel push within a push: one at a time")
+        self.pushing = True
 
     async def receive(self) -> bytes:
         """Wait for a frame; not for ever while something is in flight."""

@@ -11,9 +11,10 @@ from typing import Any
 
 from walle_agent.streams.tables import Columns, check_row
 from walle_agent.tasks.registry import InstalledTask
-from walle_container import StoreWrite, TunnelSend
+from walle_container import LaterAsk, StoreWrite, TunnelSend
 from walle_shared.errors import NotAllowed
 from walle_shared.privacy import open_uploads
+from walle_shared.protocol.asks import LATER
 from walle_shared.protocol.tunnel import Record, TunnelClass
 from walle_shared.schema import Bound
 
@@ -60,6 +61,34 @@ def check_uploads(
             Record(scenario, name, task.version, task.release_id, send.name, at_ms, dict(send.fields))
         )
     return tuple(records)
+
+
+def check_later(
+    task: InstalledTask, asked: Iterable[LaterAsk], at_ms: int, *, confined: bool = False
+) -> tuple[Record, ...]:
+    """The questions of a run that can wait, as records.
+
+    Raises:
+        NotAllowed: the task is confined: a question has no closed range.
+    """
+    scenario, name = task.key
+    records = tuple(
+        Record(
+            scenario,
+            name,
+            task.version,
+            task.release_id,
+            LATER,
+            at_ms,
+            {"payload": dict(each.payload), "data": each.data},
+        )
+        for each in asked
+    )
+    if records and confined:
+        raise NotAllowed(
+            "cloud.ask_later: the task may have seen what is local, and questions have no bounds"
+        )
+    return records
 
 
 def upload_classes(task: InstalledTask) -> dict[str, TunnelClass]:

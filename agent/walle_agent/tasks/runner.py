@@ -15,7 +15,7 @@ from walle_agent.state.reports import new_report_id
 from walle_agent.streams.pipeline import Firing, run_inputs
 from walle_agent.streams.storage import RunCommit
 from walle_agent.tasks.inbox import Inbox
-from walle_agent.tasks.outputs import check_rows, check_uploads, upload_classes
+from walle_agent.tasks.outputs import check_later, check_rows, check_uploads, upload_classes
 from walle_agent.tasks.registry import InstalledTask
 from walle_container import (
     ErrorKind,
@@ -354,6 +354,7 @@ class TaskRunner:
         try:
             rows = check_rows(task, result.rows)
             uploads = check_uploads(task, result.uploads, self._clock.wall_ms(), confined=confined)
+            later = check_later(task, result.later, self._clock.wall_ms(), confined=confined)
         except NotAllowed as error:
             return _Outcome(_refused(result, "denied", error), mark, "runtime")
         except (TaskError, LimitExceeded) as error:
@@ -362,7 +363,7 @@ class TaskRunner:
             mark,
             rows=rows,
             values=result.values,
-            uploads=_traced(uploads, trace, result.wall_s),
+            uploads=_traced((*uploads, *later), trace, result.wall_s),
             classes=upload_classes(task),
             ok=True,
             local=confined or self._schema is None,  # without classes, anything may be
@@ -577,4 +578,6 @@ def make_spec(task: InstalledTask, config: RunSection, *, isolated: bool = False
 
 
 def _refused(result: TaskResult, kind: ErrorKind, error: WalleError) -> TaskResult:
-    return replace(result, ok=False, value=None, rows=(), uploads=(), error_kind=kind, error=error.message)
+    return replace(
+        result, ok=False, value=None, rows=(), uploads=(), later=(), error_kind=kind, error=error.message
+    )

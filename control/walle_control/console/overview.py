@@ -72,6 +72,7 @@ class OverviewViews:
             "epoch": control.hub.epoch,
             "streams": control.streams.taken,
             "tunnels": control.tunnels.taken,
+            "cloud": control.cloud,
             "expiring": await control.trust.expiring(),
             "sinks": control.telemetry.sink_list() if who.may_somewhere("data:read") else None,
         }

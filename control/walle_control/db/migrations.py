@@ -44,6 +44,20 @@ def script_of(migration: Migration, backend: BackendName) -> str:
     return migration.sqlite if backend == "sqlite" else migration.postgres
 
 
+_CLOUD_LATER = """
+    CREATE TABLE cloud_later (
+        id INTEGER PRIMARY KEY, device_id TEXT NOT NULL, origin TEXT NOT NULL, scenario TEXT NOT NULL,
+        task TEXT NOT NULL, version TEXT NOT NULL, release_id TEXT NOT NULL, fields TEXT NOT NULL,
+        trace TEXT NOT NULL, tries INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX cloud_later_by_device ON cloud_later (device_id);
+
+    CREATE TABLE cloud_push (
+        id INTEGER PRIMARY KEY, device_id TEXT NOT NULL, body TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX cloud_push_by_device ON cloud_push (device_id, id);
+"""
+
 #: In the words of either database.
 _RELEASE_PLANS = """
     ALTER TABLE release ADD COLUMN plan TEXT NOT NULL DEFAULT '';
@@ -365,4 +379,21 @@ MIGRATIONS: Sequence[Migration] = (
     ALTER TABLE console_session ADD COLUMN sealed TEXT NOT NULL DEFAULT '';
     ALTER TABLE console_session ADD COLUMN renewing_ms INTEGER NOT NULL DEFAULT 0;
     """,
+    # What of an hour's budget has been given out: of a device, asks; of no device, a release's milliseconds.
+    """
+    CREATE TABLE cloud_budget (
+        release_id TEXT NOT NULL, device_id TEXT NOT NULL, hour INTEGER NOT NULL, used INTEGER NOT NULL,
+        PRIMARY KEY (release_id, device_id, hour)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX cloud_budget_by_hour ON cloud_budget (hour);
+    """,
+    # Questions to cloud halves that can wait, and answers that wait for their devices.
+    PerBackend(
+        _CLOUD_LATER,
+        _CLOUD_LATER
+        + """
+        CREATE TRIGGER cloud_push_changed AFTER INSERT ON cloud_push
+            FOR EACH STATEMENT EXECUTE FUNCTION walle_changed('cloud');
+        """,
+    ),
 )

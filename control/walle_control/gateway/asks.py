@@ -7,13 +7,31 @@ answer that waits to be sent holds no slot.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn
 
 import trio
 
+from walle_control.features.cloud.later import LaterDesk
 from walle_control.features.cloud.service import CloudService
 from walle_control.features.devices.service import DevicesService
+from walle_shared.errors import RemoteProtocolError, StorageError, TransportError
 from walle_shared.ids import DeviceId
-from walle_shared.protocol.asks import Answer, Asked, AskEvent, AskReceiver, Withdrawn, answer_frame
+from walle_shared.observe import get_logger
+from walle_shared.protocol.asks import (
+    Answer,
+    Asked,
+    AskEvent,
+    AskReceiver,
+    Taken,
+    Withdrawn,
+    answer_frame,
+    push_frame,
+)
+
+_log = get_logger("control.tunnel")
+
+#: How long giving back may take.
+_LEAVE_S: Final = 5.0
 
 
 class AskDesk:
@@ -21,6 +39,7 @@ class AskDesk:
 
     Args:
         cloud: answers.
+        later: has the answers to questions that could wait.
         devices: knows whose rights have ended.
         device_id: who asks.
         receiver: counts what is open.
@@ -31,6 +50,7 @@ class AskDesk:
     def __init__(
         self,
         cloud: CloudService,
+        later: LaterDesk,
         devices: DevicesService,
         device_id: DeviceId,
         receiver: AskReceiver,
@@ -38,6 +58,7 @@ class AskDesk:
         nursery: trio.Nursery,
     ) -> None:
         self._cloud = cloud
+        self._later = later
         self._devices = devices
         self._device_id = device_id
         self._receiver = receiver
@@ -45,6 +66,8 @@ class AskDesk:
         self._nursery = nursery
         self._going: dict[int, trio.CancelScope] = {}
         self._sending = trio.Lock()
+        self._pushing = 0
+        self._taken = trio.Event()
 
     def take(self, event: AskEvent) -> None:
         """Begin a question, or end one that was withdrawn."""
@@ -53,6 +76,33 @@ class AskDesk:
             self._nursery.start_soon(self._answer, event)
         elif isinstance(event, Withdrawn) and event.id in self._going:
             self._going.pop(event.id).cancel()
+        elif isinstance(event, Taken):
+            if event.number != self._pushing:
+                raise RemoteProtocolError(f"tunnel push {event.number} is taken, but was not sent")
+            self._taken.set()
+
+    async def push_all(self) -> NoReturn:
+        """Send the answers to questions that could wait, one at a time, as long as the connection lasts."""
+        self._later.arrived(self._device_id)
+        try:
+            while True:
+                number, push = await self._later.wait_push(self._device_id)
+                self._pushing, self._taken = number, trio.Event()
+                async with self._sending:
+                    await self._send(push_frame(number, push))
+                await self._taken.wait()
+                self._pushing = 0
+                await self._later.taken(self._device_id, number)
+        finally:
+            self._later.left(self._device_id)
+
+    async def leave(self) -> None:
+        """The device has gone: what it was granted and has not used may be used elsewhere."""
+        with trio.move_on_after(_LEAVE_S, shield=True):
+            try:
+                await self._cloud.budgets.give_back(self._device_id)
+            except (StorageError, TransportError) as error:
+                _log.warning("budget_not_given_back", device=self._device_id, error=error.message)
 
     async def _answer(self, asked: Asked) -> None:
         with self._going[asked.id]:

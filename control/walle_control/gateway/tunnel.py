@@ -13,6 +13,7 @@ import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from walle_control.config import StreamConfig
+from walle_control.features.cloud.later import LaterDesk
 from walle_control.features.cloud.service import CloudService
 from walle_control.features.devices.service import DevicesService
 from walle_control.features.telemetry.service import TelemetryService
@@ -71,6 +72,7 @@ class TunnelRoutes:
         telemetry: TelemetryService,
         config: StreamConfig,
         cloud: CloudService,
+        later: LaterDesk,
         traces: Traces | None = None,
     ) -> None:
         self._hub = hub
@@ -79,6 +81,7 @@ class TunnelRoutes:
         self._telemetry = telemetry
         self._config = config
         self._cloud = cloud
+        self._later = later
         self._traces = traces
 
     async def tunnel(self, websocket: WebSocket) -> None:
@@ -123,16 +126,27 @@ class TunnelRoutes:
         send, receive = trio.open_memory_channel[Item](TUNNEL_WINDOW_FRAMES)
         async with trio.open_nursery() as nursery:
             desk = AskDesk(
-                self._cloud, self._devices, device_id, receiver.asks, websocket.send_bytes, nursery
+                self._cloud,
+                self._later,
+                self._devices,
+                device_id,
+                receiver.asks,
+                websocket.send_bytes,
+                nursery,
             )
+            if ASKS in hello.understands:
+                nursery.start_soon(desk.push_all)
             nursery.start_soon(self._commit_all, websocket, device_id, hello, ledger, receive)
-            while True:
-                item = receiver.receive(await _receive_binary(websocket))
-                assert not isinstance(item, HelloReceived)  # the receiver greets once
-                if isinstance(item, RecordReceived | TombstoneReceived):
-                    await send.send(item)
-                elif item is not None:
-                    desk.take(item)
+            try:
+                while True:
+                    item = receiver.receive(await _receive_binary(websocket))
+                    assert not isinstance(item, HelloReceived)  # the receiver greets once
+                    if isinstance(item, RecordReceived | TombstoneReceived):
+                        await send.send(item)
+                    elif item is not None:
+                        desk.take(item)
+            finally:
+                await desk.leave()
 
     async def _commit_all(
         self,

@@ -34,6 +34,7 @@ from walle_shared.limits import (
     CLOUD_ASKS_OPEN_MAX,
     CLOUD_DATA_MAX_BYTES,
     CLOUD_PART_BYTES,
+    CLOUD_PUSH_MAX_BYTES,
 )
 from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.tunnel import Frame, FrameKind, TunnelClass, encode_frame
@@ -49,6 +50,7 @@ ANSWERING: Final = frozenset({FrameKind.WELCOME, FrameKind.ANSWER, FrameKind.PUS
 
 _WITHIN_MAX_MS: Final = round(CLOUD_ASK_MAX_S * 1_000)
 _INT_MAX: Final = 2**63 - 1
+_NAME_MAX_CHARS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +287,10 @@ class AskSender:
         if frame.kind is FrameKind.WELCOME:
             return self._welcomed(decode(Welcome, frame.payload))
         if frame.kind is FrameKind.PUSH:
-            return Pushed(_check_push(frame.seq), decode(Push, frame.payload))
+            push = decode(Push, frame.payload, limit_bytes=CLOUD_PUSH_MAX_BYTES)
+            if not 1 <= len(push.ask) <= _NAME_MAX_CHARS:
+                raise RemoteProtocolError("tunnel push: it must name the question")
+            return Pushed(_check_push(frame.seq), push)
         if not 1 <= frame.seq <= self._newest:
             raise RemoteProtocolError(f"tunnel answer {frame.seq}: the newest question was {self._newest}")
         answer = decode(Answer, frame.payload)

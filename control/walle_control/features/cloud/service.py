@@ -8,6 +8,7 @@ that is used up, a queue that is too long for the time there is. What is let in 
 from __future__ import annotations
 
 import secrets
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -21,10 +22,12 @@ from walle_control.db.connection import Database
 from walle_control.db.sql import Connection
 from walle_control.db.store import Store
 from walle_control.features.cloud.breaker import Breaker
+from walle_control.features.cloud.budget import Budgets
 from walle_control.features.cloud.queue import FairQueue, Ticket
 from walle_control.features.releases import read_model as releases
 from walle_control.features.tasks import read_model as tasks
 from walle_control.features.tasks.cloud_files import CloudFiles
+from walle_shared.clock import Clock
 from walle_shared.errors import InternalError, NotFound, StateError, StorageError, TrustError, WalleError
 from walle_shared.ids import DeviceId, ReleaseId, TaskName, TaskVersion
 from walle_shared.limits import CLOUD_ANSWER_MAX_BYTES, MANIFEST_MAX_BYTES
@@ -33,22 +36,59 @@ from walle_shared.observe import get_logger
 from walle_shared.protocol.asks import Answer, Ask
 from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import FileRef, Report
+from walle_shared.tracing import TRACEPARENT
 
 _log = get_logger("control.cloud")
 
 #: Versions whose manifests and breakers are remembered.
 _HALVES_MAX: Final = 256
+#: Reasons that speak of this moment alone.
+_PASSING: Final = frozenset({"busy", "deadline", "budget"})
 #: Pause before another try to start the container.
 _RESTART_S: Final = 5.0
 
 
 class Refused(Exception):
-    """There is no answer; the device is told why."""
+    """There is no answer; the device is told why.
 
-    def __init__(self, reason: str, message: str) -> None:
+    Attributes:
+        passes: asking again later may help.
+    """
+
+    def __init__(self, reason: str, message: str, *, passes: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.passes = passes or reason in _PASSING
+
+
+@dataclass(frozen=True, slots=True)
+class AskTimes:
+    """What a question went through, by the wall clock; ``begun_ns`` is 0 where it never came to its turn."""
+
+    device_id: DeviceId
+    ask: Ask
+    received_ns: int
+    begun_ns: int
+    ended_ns: int
+    outcome: str
+
+
+class _Progress:
+    """How far a question is.
+
+    Args:
+        expires_s: when its answer is of no use any more.
+    """
+
+    def __init__(self, expires_s: float) -> None:
+        self.expires_s = expires_s
+        self.received_ns = time.time_ns()
+        self.begun_ns = 0
+
+    def times(self, device_id: DeviceId, ask: Ask, outcome: str) -> AskTimes:
+        """It is over."""
+        return AskTimes(device_id, ask, self.received_ns, self.begun_ns, time.time_ns(), outcome)
 
 
 class Host(Protocol):
@@ -96,12 +136,21 @@ class CloudService:
     Args:
         data: database and files.
         config: how many at once.
+        clock: wall time, by whose hours budgets go.
         on_failure: told of every failure of a cloud half.
+        on_asked: told of every question that has a trace, once it is over.
     """
 
     def __init__(
-        self, data: Store, config: CloudConfig, on_failure: Callable[[Failure], Awaitable[None]]
+        self,
+        data: Store,
+        config: CloudConfig,
+        clock: Clock,
+        on_failure: Callable[[Failure], Awaitable[None]],
+        on_asked: Callable[[AskTimes], None] | None = None,
     ) -> None:
+        self.budgets = Budgets(data.database, clock)
+        self._on_asked = on_asked
         self._database: Database = data.database
         self._data = data
         self._files = CloudFiles(data)
@@ -156,43 +205,63 @@ class CloudService:
     async def ask(self, device_id: DeviceId, ask: Ask, data: bytes) -> Answer:
         """Answer a device, or say why not. Cancelling ends the work."""
         try:
-            answer = await self._ask(device_id, ask, data, trio.current_time() + ask.within_ms / 1_000)
+            return await self.try_ask(device_id, ask, data)
         except Refused as refused:
-            self.counts.answers[refused.reason] += 1
             _log.debug(
                 "ask_refused", device=device_id, task=ask.task, reason=refused.reason, message=refused.message
             )
             return Answer(reason=refused.reason, message=refused.message)
-        except trio.Cancelled:
-            self.counts.answers["withdrawn"] += 1
+
+    async def try_ask(self, device_id: DeviceId, ask: Ask, data: bytes) -> Answer:
+        """Answer a device. Cancelling ends the work.
+
+        Raises:
+            Refused: there is no answer.
+        """
+        outcome, progress = "withdrawn", _Progress(trio.current_time() + ask.within_ms / 1_000)
+        try:
+            answer = await self._ask(device_id, ask, data, progress)
+            outcome = "answered"
+        except Refused as refused:
+            outcome = refused.reason
             raise
-        self.counts.answers["answered"] += 1
+        finally:
+            self.counts.answers[outcome] += 1
+            if TRACEPARENT in ask.extra and self._on_asked is not None:
+                self._on_asked(progress.times(device_id, ask, outcome))
         return answer
 
-    async def _ask(self, device_id: DeviceId, ask: Ask, data: bytes, expires_s: float) -> Answer:
+    async def _ask(self, device_id: DeviceId, ask: Ask, data: bytes, progress: _Progress) -> Answer:
         if not self._config.slots:
             raise Refused("unsupported", "this control plane runs no cloud halves: cloud.slots is 0")
         half = await self._half(ask)
         is_trial = half.breaker.is_open
         if not half.breaker.lets(trio.current_time()):
-            raise Refused(
-                "failed", f"the cloud half of {ask.task} {ask.version} fails, and is left alone a while"
-            )
+            message = f"the cloud half of {ask.task} {ask.version} fails, and is left alone a while"
+            raise Refused("failed", message, passes=True)
         try:
-            with trio.move_on_at(expires_s):
-                return await self._in_turn(half, device_id, ask, data, expires_s)
+            with trio.move_on_at(progress.expires_s):
+                await self._charge(half, device_id, ask)
+                return await self._in_turn(half, device_id, ask, data, progress)
         finally:
             if is_trial:
                 half.breaker.unknown()
         raise Refused("deadline", "the answer was not there in time")
 
+    async def _charge(self, half: Half, device_id: DeviceId, ask: Ask) -> None:
+        if not await self.budgets.has_time(ask.release_id, half.section):
+            raise Refused("budget", "the release has used its processor time of this hour (seconds_per_hour)")
+        if not await self.budgets.take_ask(ask.release_id, device_id, half.section):
+            raise Refused("budget", "the device has asked all it may in this hour (asks_per_device_hour)")
+
     async def _in_turn(
-        self, half: Half, device_id: DeviceId, ask: Ask, data: bytes, expires_s: float
+        self, half: Half, device_id: DeviceId, ask: Ask, data: bytes, progress: _Progress
     ) -> Answer:
-        ticket = Ticket(ask.release_id, device_id, expires_s, half.section.workers)
+        ticket = Ticket(ask.release_id, device_id, progress.expires_s, half.section.workers)
         began_s = trio.current_time()
         await self._wait_turn(ticket)
         self.counts.queue_s += trio.current_time() - began_s
+        progress.begun_ns = time.time_ns()
         result: TaskResult | None = None
         started_s = trio.current_time()
         try:
@@ -203,6 +272,7 @@ class CloudService:
             self._queue.done(ticket, took_s, counts=result is not None)
             self._begin()
         self.counts.cpu_s += result.cpu_s
+        self.budgets.spend_time(ask.release_id, result.cpu_s)
         return await self._judge(half, device_id, ask, result)
 
     async def _wait_turn(self, ticket: Ticket) -> None:
@@ -327,4 +397,4 @@ def _manifest_of(db: Connection, ask: Ask) -> FileRef:
     return tasks.manifest_of(db, ask.scenario, ask.task, ask.version)
 
 
-__all__ = ["CloudCounts", "CloudService", "Failure", "report_of"]
+__all__ = ["AskTimes", "CloudCounts", "CloudService", "Failure", "report_of"]

@@ -30,7 +30,9 @@ from walle_shared.clock import Clock
 from walle_shared.errors import LimitExceeded, RemoteProtocolError
 from walle_shared.ids import DeviceId, ReleaseId
 from walle_shared.limits import REPORT_BATCH_MAX
+from walle_shared.protocol.asks import LATER
 from walle_shared.protocol.messages import NO_RELEASE, Report, ReportBatch, ReportReceipt
+from walle_shared.protocol.tunnel import Record
 from walle_shared.protocol.tunnel_receiver import (
     HelloReceived,
     RecordReceived,
@@ -49,6 +51,10 @@ _INT_MAX = 2**63 - 1
 _QUARANTINE_TOLD_S = HOUR_S
 
 
+KeepLater = Callable[[Connection, DeviceId, str, Record, bytes], None]
+"""Keeps a question: in the transaction, of a device, named for ever, the record and its fields as JSON."""
+
+
 class TelemetryService:
     """Stores what devices send.
 
@@ -58,6 +64,8 @@ class TelemetryService:
         on_reports: is called once new reports are committed.
         arrivals: is told how far the journal reaches.
         sinks: where features go besides; none by default.
+        keep_later: keeps a record that is a question; without it, it is a feature like others.
+        on_later: is called once such records are committed.
     """
 
     def __init__(
@@ -67,7 +75,11 @@ class TelemetryService:
         on_reports: Callable[[], None],
         arrivals: Arrivals | None = None,
         sinks: Sinks | None = None,
+        keep_later: KeepLater | None = None,
+        on_later: Callable[[], None] = lambda: None,
     ) -> None:
+        self._keep_later = keep_later
+        self._on_later = on_later
         self._database = database
         self._reports = Batches(database, _record_batches)
         self._clock = clock
@@ -125,6 +137,9 @@ class TelemetryService:
         encoded = [_encode_fields(item) if isinstance(item, RecordReceived) else b"" for item in items]
         now_ms = self._clock.wall_ms()
 
+        keep_later = self._keep_later
+        has_later = any(isinstance(item, RecordReceived) and item.record.name == LATER for item in items)
+
         def job(db: Connection) -> tuple[SequenceLedger, int, int]:
             ledger = SequenceLedger.from_plain(store.load_ledger(db, device_id, incarnation))
             lost = size_bytes = 0
@@ -134,6 +149,9 @@ class TelemetryService:
                     lost += fresh
                 elif fresh:
                     origin = f"{incarnation}:{item.klass.name}:{item.seq}"
+                    if keep_later is not None and item.record.name == LATER:
+                        keep_later(db, device_id, origin, item.record, fields)
+                        continue
                     size_bytes += len(fields)
                     store.insert_feature(db, device_id, origin, item.record, fields, now_ms)
             store.save_ledger(db, device_id, incarnation, ledger.to_plain(), lost, now_ms)
@@ -141,6 +159,8 @@ class TelemetryService:
 
         ledger, head, size_bytes = await self._database.write(job)
         self._arrivals.advance(head, size_bytes)
+        if has_later:
+            self._on_later()
         return ledger
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,18 +14,22 @@ import trio
 from walle_agent.link.transport import Transport
 from walle_agent.streams.asks import AskLine
 from walle_agent.streams.service import open_streams
+from walle_agent.streams.storage import RunCommit
 from walle_agent.streams.tunnel import Tunnel, TunnelSender
 from walle_control.app import Control
+from walle_control.features.cloud import store as cloud_store
 from walle_control.features.releases.types import CreateRelease
 from walle_control.features.tasks.types import ImportRequest
-from walle_control.features.telemetry.types import ReportQuery
+from walle_control.features.telemetry.types import FeatureQuery, ReportQuery
 from walle_shared.backoff import Backoff
 from walle_shared.clock import SystemClock
 from walle_shared.errors import ConnectionLost
+from walle_shared.ids import ScenarioName, TaskName
 from walle_shared.limits import CLOUD_DATA_MAX_BYTES
-from walle_shared.protocol.asks import Answer, Ask
+from walle_shared.manifest import Trigger
+from walle_shared.protocol.asks import LATER, Answer, Ask, Push
 from walle_shared.protocol.codec import encode
-from walle_shared.protocol.tunnel import Frame, FrameKind, TunnelClass, encode_frame
+from walle_shared.protocol.tunnel import Frame, FrameKind, Record, TunnelClass, encode_frame
 from walle_support import asgi
 
 HALF = """
@@ -86,7 +91,7 @@ async def tunnelled(app, device, folder: Path) -> AsyncIterator[AskLine]:
         trio.open_nursery() as nursery,
     ):
         connect = partial(transport.connect_tunnel, device.response.credential)
-        tunnel = Tunnel(streams, connect, backoff=Backoff(0.01, 0.1), asks=line)
+        tunnel = Tunnel(streams, connect, backoff=Backoff(0.01, 0.1), asks=line, take_push=streams.take_push)
         nursery.start_soon(tunnel.run)
         await until(lambda: tunnel.statistics().connected)
         yield line
@@ -201,3 +206,67 @@ async def send_and_listen(transport: Transport, credential: str, frames: Sequenc
         with trio.fail_after(20):
             while True:
                 await channel.receive()
+
+
+def later(release: str, **payload: object) -> Record:
+    data = base64.b64encode(b"abc").decode()
+    return Record("demo", "greeter", "1.0.0", release, LATER, 1, {"payload": payload, "data": data})
+
+
+async def test_the_answer_to_what_can_wait_comes_as_an_event_once(app, control, released, enrol, tmp_path):
+    device, clock = await enrol(), SystemClock()
+    key = (ScenarioName("demo"), TaskName("greeter"))
+    async with (
+        asgi.on_ours(app) as url,
+        Transport(url) as transport,
+        open_streams(tmp_path / "streams.db", clock) as streams,
+        trio.open_nursery() as nursery,
+    ):
+        await streams.register(key, [Trigger(("event:cloud_answer",))])
+        await nursery.start(streams.run)
+        uploads = (later(released, do="add", values=[2, 3]), later(released, do="raise"))
+        await streams.commit(RunCommit(key, "1.0.0", released, 1, uploads=uploads))
+        connect = partial(transport.connect_tunnel, device.response.credential)
+        tunnel = Tunnel(streams, connect, backoff=Backoff(0.01, 0.1), take_push=streams.take_push)
+        nursery.start_soon(tunnel.run)
+        answers = []
+        with trio.fail_after(20):
+            for _ in uploads:
+                answers.append((await streams.firings.receive()).events[-1].args)
+            await until(lambda: control.store.database.read_sync(cloud_store.count_later) == (0, 0))
+        nursery.cancel_scope.cancel()
+    by_reason = {args["reason"]: args for args in answers}
+    assert by_reason[""]["payload"] == {
+        "sum": 5, "bytes": 3, "who": device.id, "version": "1.0.0", "unit": "kg",
+    }  # fmt: skip
+    assert (by_reason[""]["scenario"], by_reason[""]["task"]) == ("demo", "greeter")
+    assert by_reason["failed"]["payload"] is None
+    assert (await control.telemetry.features(FeatureQuery(), 0, 10)).features == ()
+
+
+async def test_an_answer_waits_for_its_device_and_is_taken_once(control, tmp_path):
+    push = Push("store:REALTIME:1", "demo", "greeter", {"x": 1})
+    async with (
+        open_streams(tmp_path / "streams.db", SystemClock()) as streams,
+        trio.open_nursery() as nursery,
+    ):
+        key = (ScenarioName("demo"), TaskName("greeter"))
+        await streams.register(key, [Trigger(("event:cloud_answer",))])
+        await nursery.start(streams.run)
+        await streams.take_push(push)
+        await streams.take_push(push)  # its receipt was lost
+        assert streams.firings.receive_nowait().events[-1].args["payload"] == {"x": 1}
+        nursery.cancel_scope.cancel()
+    async with open_streams(tmp_path / "streams.db", SystemClock()) as streams:
+        await streams.take_push(push)  # after a restart too
+        assert streams.statistics().inlet.accepted == 0
+
+
+async def test_a_used_up_budget_is_told_at_once(app, control, repo, enrol, tmp_path):
+    toml = TOML.replace("wall_s = 5.0", "asks_per_device_hour = 3")
+    repo.tag("greeter/1.0.0", "greeter", {**FILES, "task.toml": toml.encode()})
+    await control.tasks.import_version(ImportRequest(str(repo.path), "greeter", "1.0.0"), "anna")
+    made = await control.releases.create(CreateRelease("demo", "greeter", "1.0.0"), "anna")
+    async with tunnelled(app, await enrol(), tmp_path) as line:
+        answers = [await question(made.release.id, do="add", values=[n])(line) for n in range(5)]
+    assert [answer.reason for answer in answers] == ["", "", "", "budget", "budget"]
