@@ -68,9 +68,9 @@ SIZES: Mapping[str, networks.Size] = {
 PAPER_SIDE = 224
 #: Steps of training and examples in each.
 STEPS = {
-    "detector": 1_500, "recogniser": 2_500, "face": 2_000, "voice": 2_000, "fusion": 2_000,
+    "detector": 1_500, "recogniser": 2_500, "face": 2_000, "voice": 2_000, "fusion": 3_000,
     "cloud_detector": 1_500, "cloud_recogniser": 1_500, "cloud_face": 1_500, "cloud_voice": 2_500,
-    "cloud_fusion": 2_000,
+    "cloud_fusion": 3_000,
 }  # fmt: skip
 BATCH, CLOUD_BATCH = 32, 16
 
@@ -437,7 +437,8 @@ def _watch(ticks: Sequence[Example]) -> Watched:
         sound = {"sound": (at.sound.astype(np.float32) / 32768)[None]}
         seen, steps = senses.sense(at.image, sound, senses.DEVICE)
         device[at.tick.number] = asdict(seen)
-        cloud[at.tick.number] = asdict(senses.sense(at.image, {"steps": steps}, senses.CLOUD)[0])
+        again, _ = senses.sense(at.image, {"steps": steps}, senses.CLOUD)
+        cloud[at.tick.number] = {**asdict(again), "by_cloud": True}
     return Watched([at.tick for at in ticks], device, cloud)
 
 
@@ -485,20 +486,33 @@ def train_fusion(name: str, watched: Sequence[Watched], share: float) -> onnx.Mo
 ASKED_SHARE = 0.12
 
 
-def scored(watched: Sequence[Watched], task: Path) -> list[tuple[list[float], list[float]]]:
-    """The fusion scores of streams: the device's, and the cloud's for what the device sensed before."""
+@dataclass(frozen=True)
+class Scored:
+    """Fusion scores of all ticks of streams, one after the other."""
+
+    device: list[float]
+    again: list[float]  # the cloud's, of a tick before which the device sensed
+    cloud: list[float]  # the cloud's, of a tick before which it sensed itself
+
+
+def scored(watched: Sequence[Watched], task: Path) -> Scored:
+    """Score all ticks of streams."""
+    found = Scored([], [], [])
     with tempfile.TemporaryDirectory(prefix="walle-") as folder:
         bundle = sensing_bundle(task, Path(folder))
         with fake_host(bundle_dir=bundle):
-            return [(_fused(stream, cloud=False), _fused(stream, cloud=True)) for stream in watched]
+            for stream in watched:
+                found.device.extend(_fused(stream, stream.device, stream.device, "fusion"))
+                found.again.extend(_fused(stream, stream.device, stream.cloud, "cloud_fusion"))
+                found.cloud.extend(_fused(stream, stream.cloud, stream.cloud, "cloud_fusion"))
+    return found
 
 
-def _fused(stream: Watched, *, cloud: bool) -> list[float]:
-    newest, name = (stream.cloud, "cloud_fusion") if cloud else (stream.device, "fusion")
-    return [
-        fusion.fuse({**stream.device, tick.number: newest[tick.number]}, tick.number, name)
-        for tick in stream.ticks
-    ]
+def _fused(
+    stream: Watched, past: Mapping[int, dict[str, Any]], newest: Mapping[int, dict[str, Any]], name: str
+) -> Iterator[float]:
+    for tick in stream.ticks:
+        yield fusion.fuse({**past, tick.number: newest[tick.number]}, tick.number, name)
 
 
 def set_gate(watched: Sequence[Watched], task: Path) -> tuple[dict[str, float], dict[str, float]]:
@@ -509,12 +523,10 @@ def set_gate(watched: Sequence[Watched], task: Path) -> tuple[dict[str, float], 
     """
     found = scored(watched, task)
     true = [tick.highlight for stream in watched for tick in stream.ticks]
-    device = [score for mine, _ in found for score in mine]
-    cloud = [score for _, mine in found for score in mine]
-    offline = judge.best_threshold(device, true)
-    reject, accept = judge.band(device, offline, ASKED_SHARE)
+    offline = judge.best_threshold(found.device, true)
+    reject, accept = judge.band(found.device, offline, ASKED_SHARE)
     mine = {"accept": accept, "reject": reject, "offline": offline}
-    return mine, {"accept": judge.best_threshold(cloud, true)}
+    return mine, {"accept": judge.best_threshold(found.again, true)}
 
 
 def evaluate(watched: Sequence[Watched], task: Path) -> dict[str, judge.Quality]:
@@ -522,17 +534,16 @@ def evaluate(watched: Sequence[Watched], task: Path) -> dict[str, judge.Quality]
     mine, theirs = (json.loads((task / name / "gate.json").read_text()) for name in ("", "cloud"))
     true = [tick.highlight for stream in watched for tick in stream.ticks]
     found = scored(watched, task)
-    device = [score for scores, _ in found for score in scores]
-    cloud = [score for _, scores in found for score in scores]
-    alone = [score >= mine["offline"] for score in device]
-    looked = [score >= theirs["accept"] for score in cloud]
-    asked = [mine["reject"] <= score < mine["accept"] for score in device]
+    alone = [score >= mine["offline"] for score in found.device]
+    looked = [score >= theirs["accept"] for score in found.again]
+    always = [score >= theirs["accept"] for score in found.cloud]
+    asked = [mine["reject"] <= score < mine["accept"] for score in found.device]
     gated = [
         again if unsure else score >= mine["accept"]
-        for unsure, again, score in zip(asked, looked, device, strict=True)
+        for unsure, again, score in zip(asked, looked, found.device, strict=True)
     ]
     qualities = {}
-    for name, decided in (("device alone", alone), ("cloud if unsure", gated), ("cloud", looked)):
+    for name, decided in (("device alone", alone), ("cloud if unsure", gated), ("cloud", always)):
         one = qualities[name] = judge.of_ticks(decided, true)
         figures = f"precision {one.precision:.1%}, recall {one.recall:.1%}, F1 {one.f1:.3f}"
         print(f"{len(true)} ticks of test streams, {name}: {figures}")

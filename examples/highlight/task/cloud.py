@@ -26,7 +26,7 @@ def answer(request: Request) -> dict[str, Any]:
     decode_s = time.perf_counter() - arrived
     began = time.thread_time()
     seen, _ = senses.sense(image, {"steps": spectrogram(request.data[size:])}, senses.CLOUD)
-    now = asdict(seen)
+    now = {**asdict(seen), "by_cloud": True}
     history = {int(at): before for at, before in request.payload["history"].items()}
     score = fusion.fuse({**history, number: now}, number, "cloud_fusion")
     with open("cloud/gate.json") as file:  # noqa: PTH123  # tasks have no pathlib

@@ -9,8 +9,8 @@ from walle_task import model
 
 #: How many ticks are looked at, the newest last.
 WINDOW = 6
-#: known, held, sure, sold, face, spoken, same item as in the tick before.
-FEATURES = 7
+#: known, held, sure, sold, face, spoken, same item as in the tick before, sensed by the cloud's models.
+FEATURES = 8
 UNKNOWN = [0.0] * FEATURES
 
 
@@ -18,11 +18,12 @@ def features(senses: Mapping[str, Any], before: int | None) -> list[float]:
     """One row of the fusion model's input.
 
     Args:
-        senses: of the tick, with ``held``, ``item`` and so on.
+        senses: of the tick, with ``held``, ``item`` and so on, and ``by_cloud`` where it is the cloud's.
         before: the item of the tick before, or None.
     """
     same = float(before is not None and senses["item"] == before)
-    return [1.0, senses["held"], senses["sure"], senses["sold"], senses["face"], senses["spoken"], same]
+    scores = (senses["held"], senses["sure"], senses["sold"], senses["face"], senses["spoken"])
+    return [1.0, *scores, same, float(senses.get("by_cloud", False))]
 
 
 def window(history: Mapping[int, Mapping[str, Any]], number: int) -> list[list[float]]:
