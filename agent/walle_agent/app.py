@@ -67,6 +67,7 @@ from walle_agent.streams.results import ResultBoard
 from walle_agent.streams.service import ServiceLimits, StreamService, open_streams
 from walle_agent.streams.tunnel import Tunnel
 from walle_agent.tasks.confinement import Confinement
+from walle_agent.tasks.inbox import Inbox
 from walle_agent.tasks.learning import Around, Learner
 from walle_agent.tasks.registry import InstalledTask, TaskRegistry
 from walle_agent.tasks.runner import TaskRunner
@@ -393,6 +394,8 @@ def assemble(
         ),
         backoff=make_backoff,
     )
+    inbox = Inbox(config.inbox_dir, config.inbox, clock)
+    inbox.open()
     results, asks = ResultBoard(), AskLine()
     runner = TaskRunner(
         host,
@@ -407,6 +410,7 @@ def assemble(
         results,
         asks,
         learner,
+        inbox,
     )
     return Agent(
         config,

@@ -28,6 +28,9 @@ ENV_PREFIX = "WALLE_AGENT"
 #: What Linux has room for in a socket's address, the closing NUL left out.
 SOCKET_PATH_MAX_BYTES = 107
 
+#: Where apps leave files for tasks: below the data folder, and beside recorded events.
+INBOX_FOLDER = "inbox"
+
 _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,63}")
 
 #: What the profile's attribute ``network`` may say.
@@ -160,6 +163,18 @@ class RunSection:
 
 
 @dataclass(frozen=True, slots=True)
+class InboxSection:
+    """Files that the app hands over to tasks, in ``folder`` (empty: ``<data_dir>/inbox``).
+
+    They stay for ``keep_s`` seconds, and no longer than there are ``max_bytes`` of newer ones.
+    """
+
+    folder: str = ""
+    max_bytes: int = 64 * MIB
+    keep_s: float = 10 * MINUTE_S
+
+
+@dataclass(frozen=True, slots=True)
 class LogSection:
     """What is logged and how."""
 
@@ -180,6 +195,7 @@ class AgentConfig:
     tunnel: TunnelSection = TunnelSection()
     run: RunSection = RunSection()
     learning: LearningSettings = LearningSettings()
+    inbox: InboxSection = InboxSection()
     log: LogSection = LogSection()
 
     @property
@@ -191,6 +207,11 @@ class AgentConfig:
     def events_socket(self) -> Path:
         """The Unix socket apps write events to."""
         return Path(self.agent.events_socket or self.data_dir / "events.sock")
+
+    @property
+    def inbox_dir(self) -> Path:
+        """The folder in which apps leave files for tasks."""
+        return Path(self.inbox.folder or self.data_dir / INBOX_FOLDER)
 
     @property
     def events_http(self) -> tuple[str, int] | None:
@@ -263,12 +284,16 @@ def _anchor(config: AgentConfig, folder: Path) -> AgentConfig:
     )
     schema = config.streams.schema
     streams = replace(config.streams, schema=str((folder / schema).absolute()) if schema else "")
+    inbox = config.inbox.folder
     section = replace(
         config.agent,
         data_dir=str(data_dir),
         events_socket=str((folder / socket).absolute()) if socket else "",
     )
-    return replace(config, agent=section, tunnel=tunnel, streams=streams)
+    return replace(
+        config, agent=section, tunnel=tunnel, streams=streams,
+        inbox=replace(config.inbox, folder=str((folder / inbox).absolute()) if inbox else ""),
+    )  # fmt: skip
 
 
 def _check(config: AgentConfig) -> None:
@@ -310,6 +335,8 @@ def _check(config: AgentConfig) -> None:
         ("run.queue", config.run.queue),
         ("run.wall_max_s", config.run.wall_max_s),
         ("run.memory_max_bytes", config.run.memory_max_bytes),
+        ("inbox.max_bytes", config.inbox.max_bytes),
+        ("inbox.keep_s", config.inbox.keep_s),
     ):
         if not value > 0:
             raise ConfigError(f"{name} must be over 0")

@@ -25,6 +25,7 @@ from walle_shared.limits import TASK_OUTPUT_MAX_BYTES
 from walle_task.cloud import ASK, Request, Unavailable
 from walle_task.context import RunContext, encode_json, set_current
 from walle_task.events import Event, Visit
+from walle_task.inbox import READ
 
 __all__ = ["ALL_CAPABILITIES", "CloudHalf", "FakeHost", "fake_host"]
 
@@ -34,7 +35,9 @@ type CloudHalf = Callable[[Request], dict[str, Any]]
 #: When a run begins whose events have no time: the first of January 2026, in UTC.
 SOME_TIME_MS = 1_767_225_600_000
 
-ALL_CAPABILITIES = frozenset({"cloud", "events", "learn", "log", "model", "params", "store", "tunnel"})
+ALL_CAPABILITIES = frozenset(
+    {"cloud", "events", "inbox", "learn", "log", "model", "params", "store", "tunnel"}
+)
 
 
 class FakeHost:
@@ -86,6 +89,7 @@ def fake_host(
     values: Mapping[str, Any] | None = None,
     prepared: Mapping[str, Sequence[Sequence[Any]]] | None = None,
     cloud: CloudHalf | None = None,
+    inbox: Mapping[str, bytes] | None = None,
     bundle_dir: str | Path = ".",
     capabilities: frozenset[str] = ALL_CAPABILITIES,
     output_bytes: int = TASK_OUTPUT_MAX_BYTES,
@@ -106,6 +110,7 @@ def fake_host(
         values: what is in the store already, by key.
         prepared: rows of the task's ``[[prepare]]`` stages, ``(key, start_ms, end_ms, values)``, by stage.
         cloud: answers what the task asks its cloud half; without it the device is offline.
+        inbox: what the app has left for tasks, by name.
         bundle_dir: where the task's folder is; models are in its ``model`` folder.
         capabilities: what the task may use.
         output_bytes: the most it may produce.
@@ -121,6 +126,8 @@ def fake_host(
     taught = None if learning is None else _LearningAnswers(learning, learning_round, Path(bundle_dir))
 
     def call(name: str, args: dict[str, Any]) -> Any:
+        if name == READ:
+            return _left((inbox or {}).get(args["name"]), args["name"])
         if name == ASK:
             return answer(args)
         return taught(name) if taught is not None and name in _LEARNING else stored(name, args)
@@ -176,6 +183,12 @@ class _CloudAnswers:
         if not isinstance(answer, dict):
             raise TaskError(f"the cloud half answered with {type(answer).__name__}, which is no dict")
         return {"answer": json.loads(encode_json(answer, "the cloud half's answer"))}
+
+
+def _left(data: bytes | None, name: str) -> bytes:
+    if data is None:
+        raise NotFound(f"the inbox has no file {name!r}: give fake_host(inbox=...)")
+    return data
 
 
 _LEARNING = ("learn.policy", "learn.round")

@@ -120,6 +120,9 @@ LEARNING_HOLDOUT_MAX_BYTES = 64 * MIB
 # Container socketpair
 CONTAINER_FRAME_MAX_BYTES = 16 * MIB
 
+# Files that the app hands over to tasks
+INBOX_FILE_MAX_BYTES = 16 * MIB
+
 # Image files that tasks read
 IMAGE_FILE_MAX_BYTES = 64 * MIB
 IMAGE_MAX_PIXELS = 64 * 1024 * 1024

@@ -122,7 +122,7 @@ CLOUD_CAPABILITIES = frozenset({"model", "params", "log"})
 
 ColumnType = FieldType
 Tier = Literal["interp", "process"]
-Capability = Literal["events", "model", "store", "tunnel", "params", "log", "cloud", "learn"]
+Capability = Literal["events", "model", "store", "tunnel", "params", "log", "cloud", "inbox", "learn"]
 
 _ENTRY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*")
 _PYTHON_VERSION = re.compile(r"3\.[0-9]{1,2}")

@@ -8,8 +8,8 @@ Every field of an event has a class, ``local``, ``aggregate`` or ``upload``, fro
    It asks no cloud half.
 3. An ``aggregate`` field counts as local, unless all that is seen of it is what ``AGGREGATING`` functions of
    a ``[[prepare]]`` made of it.
-4. What is not declared is local: an event, a field, the events of a task without ``[reads]``. A value that is
-   not what was declared of it is not shown.
+4. What is not declared is local: an event, a field, the events of a task without ``[reads]``, files of the
+   inbox. A value that is not what was declared of it is not shown.
 
 Without a registry no field has a class, and nothing but ``[uploads]`` and ``[bounds]`` limits what is sent.
 This stops accidents, not a script that hides data in allowed numbers.
@@ -23,6 +23,7 @@ from typing import Any
 from walle_shared.manifest import AGGREGATING, ColumnType, Prepare, TaskFile, parse_value
 from walle_shared.schema import ALWAYS, Bound, EventSchema
 
+INBOX = "files of the inbox, which no class describes"
 ALL_EVENTS = "all fields of all events: it has no [reads]"
 
 
@@ -40,6 +41,8 @@ def local_reads(task: TaskFile, schema: EventSchema | None) -> tuple[str, ...]:
     seen += [f"{key}.{path}" for key, path in summed if schema.privacy(key, path) == "local"]
     if task.task.entry and task.reads is None:
         seen.insert(0, ALL_EVENTS)
+    if "inbox" in task.task.capabilities:
+        seen.insert(0, INBOX)
     return tuple(dict.fromkeys(seen))
 
 

@@ -23,6 +23,7 @@ from walle_shared.privacy import complaints, local_reads
 from walle_shared.schema import parse_schema
 from walle_shared.triggers import compile_trigger, parse
 from walle_support.loading import load_script
+from walle_task import cv, matrix
 from walle_task.testing import fake_host
 
 ROOT = Path(__file__).parents[2]
@@ -210,7 +211,7 @@ def test_what_the_guides_declare_can_be_declared() -> None:
 
 @pytest.mark.slow
 def test_the_task_in_the_guide_runs(tmp_path: Path) -> None:
-    script, training, test = _fences(ROOT / "docs/guide/write-a-task.md", "python")
+    script, training, filed, test = _fences(ROOT / "docs/guide/write-a-task.md", "python")
     task = tmp_path / "digit_reader"
     shutil.copytree(ROOT / "examples/digit_reader/task", task)
     (task / "main.py").write_text(script)
@@ -230,6 +231,11 @@ def test_the_task_in_the_guide_runs(tmp_path: Path) -> None:
         losses = own["run"]()
     assert losses[-1] < losses[0] / 2
     assert host.values["tuned"]["steps"] == len(losses) == 20
+
+    exec(compile(filed, "main.py", "exec"), own)
+    _, picture = cv.imencode(".png", matrix.zeros((2, 3), dtype=matrix.uint8))
+    with fake_host(events=[{"kind": "custom", "args": {"frame": "a.png"}}], inbox={"a.png": bytes(picture)}):
+        assert own["run"]() == {"height": 2}
 
 
 def test_the_two_halves_in_the_guide_are_without_fault(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from typing import Any
 
 import trio
 
-from walle_agent.config import RunSection
+from walle_agent.config import INBOX_FOLDER, RunSection
 from walle_agent.streams.event import EventError, RawEvent, parse_event
 from walle_agent.streams.flow import StreamFlow
 from walle_agent.streams.pipeline import Firing
 from walle_agent.streams.storage import RunCommit, StreamStore
+from walle_agent.tasks.inbox import Inbox
 from walle_agent.tasks.registry import InstalledTask
 from walle_agent.tasks.runner import NO_BALLOT, Ballot, TaskRunner, make_spec
 from walle_container import ErrorKind, HostConfig, HostFunction, TaskHost, TaskResult, TaskSpec, cloud_spec
@@ -86,12 +87,14 @@ class Options:
         end_visits: let half an hour pass after the last event, which ends visits that are still open.
         profile: find out where the time goes.
         on_run: told of each run as it ends.
+        inbox: the folder with files that the app would have left.
     """
 
     seed: int = 0
     end_visits: bool = False
     profile: bool = False
     on_run: Callable[[Run], None] = lambda run: None
+    inbox: Path | None = None
 
 
 @asynccontextmanager
@@ -278,6 +281,7 @@ class _Player:
             clock,
             config,
             cloud=half,
+            inbox=_kept_inbox(options.inbox, clock),
         )
 
     def get(self, key: TaskKey) -> InstalledTask | None:
@@ -409,3 +413,13 @@ def _count(outcome: Outcome, raw: RawEvent) -> None:
     names = ["event:" + raw.event_id, "kind:" + raw.kind] + (["page:" + raw.page_id] if raw.page_id else [])
     for name in names:
         outcome.ids[name] = outcome.ids.get(name, 0) + 1
+
+
+def inbox_beside(events: Path) -> Path:
+    """Where the files lie that recorded events speak of."""
+    return events.parent / INBOX_FOLDER
+
+
+def _kept_inbox(folder: Path | None, clock: EventClock) -> Inbox | None:
+    """An author's folder of files; nothing is swept there."""
+    return None if folder is None else Inbox(folder, None, clock)

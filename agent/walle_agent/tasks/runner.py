@@ -14,6 +14,7 @@ from walle_agent.config import RunSection
 from walle_agent.state.reports import new_report_id
 from walle_agent.streams.pipeline import Firing, run_inputs
 from walle_agent.streams.storage import RunCommit
+from walle_agent.tasks.inbox import Inbox
 from walle_agent.tasks.learning import Learner, Seat
 from walle_agent.tasks.outputs import check_later, check_rows, check_uploads, check_values, upload_classes
 from walle_agent.tasks.registry import InstalledTask
@@ -56,6 +57,7 @@ from walle_shared.schema import EventSchema
 from walle_shared.targeting.policy import TaskKey
 from walle_shared.tracing import RUN_MS, TRACEPARENT, TraceContext, current_trace, enter_trace, new_trace
 from walle_task.cloud import ASK
+from walle_task.inbox import READ
 from walle_task.preparing import Stage, plain_rows
 from walle_task.streams import Row
 
@@ -239,6 +241,7 @@ class TaskRunner:
         results: told what good runs return, once they are kept; None: nobody listens.
         cloud: asks the cloud halves of tasks; None: there is no way to them.
         learner: knows the rounds that tasks may take part in; None: there are none.
+        inbox: files that the app leaves for tasks; None: this host has none.
     """
 
     def __init__(
@@ -255,7 +258,9 @@ class TaskRunner:
         results: Results | None = None,
         cloud: Cloud | None = None,
         learner: Learner | None = None,
+        inbox: Inbox | None = None,
     ) -> None:
+        self._inbox = inbox
         self._learner = learner
         self._results = results
         self._privacy = privacy
@@ -489,6 +494,7 @@ class TaskRunner:
 
     def _functions(self, task: InstalledTask, seat: Seat | None = None) -> dict[str, HostFunction]:
         functions: dict[str, HostFunction] = {
+            **({} if self._inbox is None else {READ: self._inbox.answer}),
             "store.rows": partial(self._store_rows, task),
             "store.get": partial(self._store_get, task.key),
             ASK: partial(self._ask_cloud, task, current_trace()),

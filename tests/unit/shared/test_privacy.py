@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from walle_shared.manifest import TaskFile, parse_task_file
-from walle_shared.privacy import ALL_EVENTS, complaints, local_reads, narrow_inputs, open_uploads
+from walle_shared.privacy import ALL_EVENTS, INBOX, complaints, local_reads, narrow_inputs, open_uploads
 from walle_shared.schema import parse_schema
 
 SCHEMA = parse_schema(
@@ -69,6 +70,13 @@ def test_what_confines_a_task(text: str, seen: tuple[str, ...]) -> None:
     definition = task(text.replace("[reads]\n[[", "[reads]\n[tables.t]\nv = 'json'\n[["))
     assert local_reads(definition, SCHEMA) == seen
     assert local_reads(definition, None) == ()
+
+
+def test_files_of_the_inbox_are_local() -> None:
+    definition = task("[reads]")
+    reader = replace(definition, task=replace(definition.task, capabilities=("events", "inbox")))
+    assert local_reads(reader, SCHEMA) == (INBOX,)
+    assert local_reads(reader, None) == ()
 
 
 def test_a_task_without_a_script_sees_what_its_stages_see() -> None:

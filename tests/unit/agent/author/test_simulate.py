@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import orjson
@@ -9,7 +10,7 @@ import orjson
 from walle_agent.author.create import create_task
 from walle_agent.author.measure import measure
 from walle_agent.author.report import run_lines, summary_lines, to_plain
-from walle_agent.author.simulate import EventClock, Options, Outcome, open_simulator
+from walle_agent.author.simulate import EventClock, Options, Outcome, inbox_beside, open_simulator
 from walle_agent.streams.event import RawEvent
 from walle_task.authoring import read_folder
 
@@ -168,3 +169,17 @@ async def test_the_cloud_half_is_run_in_the_same_container(tmp_path: Path):
         assert not (simulator.task.bundle_dir / "cloud.py").exists()
     assert outcome.runs
     assert all(run.result.value == {"n": 23, "word": "two"} for run in outcome.runs)
+
+
+async def test_files_of_the_app_lie_beside_the_recorded_events(folder: Path) -> None:
+    script = "from walle_task import inbox\ndef run():\n    return [*inbox.read('a.bin')]\n"
+    (folder / "main.py").write_text(script)
+    task_file = folder / "task.toml"
+    task_file.write_text(re.sub(r"capabilities = .*", 'capabilities = ["inbox"]', task_file.read_text()))
+    events = folder / "tests" / "events.jsonl"
+    (events.parent / "inbox").mkdir()
+    (events.parent / "inbox" / "a.bin").write_bytes(bytes([1, 2, 40]))
+    outcome, _ = await play(folder, read_events(folder), Options(inbox=inbox_beside(events)))
+    assert [run.result.value for run in outcome.runs] == [[1, 2, 40]] * 2
+    outcome, _ = await play(folder, read_events(folder))
+    assert {run.result.error_kind for run in outcome.runs} == {"exception"}  # this host has no inbox
