@@ -129,6 +129,20 @@ class TunnelSection:
 
 
 @dataclass(frozen=True, slots=True)
+class LearningSettings:
+    """Learning together: whether the device takes part, in how many rounds a day, how often it looks for one.
+
+    ``consent``: its owner agrees; ``conditions_file`` may say otherwise at any time. ``local_fields``: tasks
+    that may have seen what must not leave the device take part as well.
+    """
+
+    consent: bool = False
+    rounds_per_day: int = 8
+    poll_s: float = 15 * MINUTE_S
+    local_fields: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunSection:
     """Task runs: ``slots`` run at once, ``queue`` firings wait, a task may ask for at most the two limits.
 
@@ -165,6 +179,7 @@ class AgentConfig:
     streams: StreamsSection = StreamsSection()
     tunnel: TunnelSection = TunnelSection()
     run: RunSection = RunSection()
+    learning: LearningSettings = LearningSettings()
     log: LogSection = LogSection()
 
     @property
@@ -288,6 +303,7 @@ def _check(config: AgentConfig) -> None:
         ("deploy.settled_after_s", config.deploy.settled_after_s),
         ("deploy.proven_after_successes", config.deploy.proven_after_successes),
         ("deploy.retry_cap_s", config.deploy.retry_cap_s),
+        ("learning.poll_s", config.learning.poll_s),
         ("run.slots", config.run.slots),
         ("run.workers", config.run.workers),
         ("run.worker_idle_s", config.run.worker_idle_s),
@@ -301,6 +317,7 @@ def _check(config: AgentConfig) -> None:
         ("link.report_linger_s", config.link.report_linger_s),
         ("deploy.quarantine_s", config.deploy.quarantine_s),
         ("deploy.quarantine_min_s", config.deploy.quarantine_min_s),
+        ("learning.rounds_per_day", config.learning.rounds_per_day),
     ):
         if value < 0:
             raise ConfigError(f"{name} must not be negative")

@@ -5,6 +5,7 @@ Every field of an event has a class, ``local``, ``aggregate`` or ``upload``, fro
 1. A task that sees no local field may send what its ``[uploads]`` declares.
 2. A task that sees a local field is *confined*: each field that it may send must be *closed*, that is true
    or false, a number with a declared range, or one of a declared list of values (``[bounds]``).
+   It asks no cloud half.
 3. An ``aggregate`` field counts as local, unless all that is seen of it is what ``AGGREGATING`` functions of
    a ``[[prepare]]`` made of it.
 4. What is not declared is local: an event, a field, the events of a task without ``[reads]``. A value that is
@@ -76,6 +77,12 @@ def complaints(task: TaskFile, schema: EventSchema | None) -> Iterator[tuple[str
     if not confining:
         return
     seen = ", ".join(confining[:3]) + (", ..." if confining[3:] else "")
+    if "cloud" in task.task.capabilities:
+        yield (
+            "task.capabilities",
+            f"the task sees what is local ({seen}), and what it asks its cloud half has no bounds: "
+            "read less, or do without 'cloud'",
+        )
     for path in open_uploads(task):
         name, field = path.split(".")
         yield (

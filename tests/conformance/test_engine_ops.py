@@ -296,7 +296,8 @@ _OPAQUE = {"GridSample", "RoiAlign", "DeformConv", "Det", "TreeEnsemble"}
 #: Operators whose float constants are settings.
 _SET = {"Resize", "Upsample", "Pad", "Clip", "Range", "MelWeightMatrix"}
 #: Those that make integers of floats; their references say floats.
-_ROUNDING = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearMatMul", "QLinearConv"}
+_ROUNDING = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearMatMul", "QLinearConv", "QLinearAdd"}
+_ROUNDING |= {"QLinearGlobalAveragePool"}
 
 
 def _is_smooth(case: Case) -> bool:

@@ -229,7 +229,9 @@ def _plays(root: Path, suite: Suite) -> Iterator[_Play]:
         for app_version in recording.app_versions or ("",):
             events = folder / recording.events.replace(_APP_VERSION, app_version)
             if not events.resolve().is_relative_to(folder.resolve()):
-                raise ConfigError(f"{SIMULATIONS_FOLDER}/{recording.events}: lies outside of the folder")
+                raise ConfigError(
+                    f"{SIMULATIONS_FOLDER}/{recording.events}: lies outside of the folder: put it below it"
+                )
             golden = "-".join(filter(None, (recording.name, app_version)))
             yield _Play(recording, app_version, events, folder / _GOLDEN_FOLDER / f"{golden}.json")
 

@@ -54,7 +54,9 @@ typedef struct we_claim_methods {
     /* Of a back end with a device instead of `run`: record what it is to do, and what that costs. */
     void (*record)(struct we_recorder *recorder, const we_command *command);
     we_work (*work)(const void *parameters);
-    /* The rest may be NULL. The float32 product inside: the search picks its micro-kernel (u.claim.kernel).
+    /* The rest may be NULL. Multiply-adds of bytes, which are not among the steps. */
+    double (*byte_products)(const void *parameters);
+    /* The float32 product inside: the search picks its micro-kernel (u.claim.kernel).
      */
     const we_matmul *(*product)(const void *parameters);
     bool splits; /* the product may have a kernel of split operands, as we_gemm has */
@@ -71,9 +73,13 @@ typedef struct we_claim_methods {
      * first. reads_plain: input 0 is given channels first nevertheless. */
     bool channels_last;
     bool (*reads_plain)(const void *parameters);
-    bool places;      /* honours pitch and offset of the command: channels last, without an addition */
-    bool approximate; /* not for the highest precision */
-    bool narrow;      /* multiplies bfloat16 by kernels of its own: for 'medium', where there are such */
+    int32_t second;      /* the node input that is an image besides the first: in[1]. 0: none */
+    bool compact;        /* its weights take less memory than those of the decomposition */
+    bool places;         /* honours pitch and offset of the command: channels last, without an addition */
+    bool approximate;    /* not for the highest precision */
+    bool narrow;         /* multiplies bfloat16 by kernels of its own: for 'medium', where there are such */
+    bool takes_byte_sum; /* a following addition of bytes (u.claim.then) */
+    const we_byte_sum *(*byte_sum)(const void *parameters); /* what such an addition is */
     bool fuses; /* takes a following addition of a tensor like its result (in[1]) and a following relu */
     /* Of a command whose kernel is chosen; NULL: it has to do with float32 alone. */
     we_narrow (*narrows)(const we_command *command);

@@ -100,7 +100,7 @@ static uint32_t detect(void) {
 static uint32_t detect(void) {
     uint32_t found = 1u << WE_ISA_REF | 1u << WE_ISA_NEON;
 #if defined(__linux__)
-    if (getauxval(AT_HWCAP2) & HWCAP2_BF16)
+    if ((getauxval(AT_HWCAP2) & HWCAP2_BF16) && (getauxval(AT_HWCAP) & HWCAP_ASIMDDP)) /* Armv8.6 has both */
         found |= 1u << WE_ISA_NEONBF16;
 #endif
     return found;

@@ -114,6 +114,31 @@ static const we_image_kernels image_kernels__neon = {
 #undef WE_IMAGE_FN
 #endif
 
+#define WE_BYTE_ROWS_FN(name, parameters) .name = we_u8_rows_##name##__ref,
+static const we_byte_rows byte_rows__ref = {
+#include "kernels/byte_rows.inc"
+};
+#undef WE_BYTE_ROWS_FN
+#if defined(WE_HAVE_X86)
+#define WE_BYTE_ROWS_FN(name, parameters) .name = we_u8_rows_##name##__avx2,
+static const we_byte_rows byte_rows__avx2 = {
+#include "kernels/byte_rows.inc"
+};
+#undef WE_BYTE_ROWS_FN
+#define WE_BYTE_ROWS_FN(name, parameters) .name = we_u8_rows_##name##__avx512,
+static const we_byte_rows byte_rows__avx512 = {
+#include "kernels/byte_rows.inc"
+};
+#undef WE_BYTE_ROWS_FN
+#endif
+#if defined(WE_HAVE_ARM)
+#define WE_BYTE_ROWS_FN(name, parameters) .name = we_u8_rows_##name##__neon,
+static const we_byte_rows byte_rows__neon = {
+#include "kernels/byte_rows.inc"
+};
+#undef WE_BYTE_ROWS_FN
+#endif
+
 /* Rows are listed weakest ISA first, so a later usable row is the better one. */
 void we_kernels_fill(uint32_t isas, we_kernels *out) {
     memset(out, 0, sizeof *out);
@@ -213,6 +238,12 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
     }
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
+#define WE_CODED_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                       \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->coded[WE_##DT] = (we_coded_kernels){we_##dt##_coded_gemv_##columns##__##isa,                    \
+                                                 we_##dt##_coded_expand_##columns##__##isa, columns};
+#include "kernels/coded.inc"
+#undef WE_CODED_KERNEL_ROW
 #define WE_DENSE_KERNEL_ROW(ISA, isa, DT, dt, real, rows, columns)                                           \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
         out->dt##_dense = (we_##dt##_dense){rows,                                                            \
@@ -238,6 +269,23 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
         out->image = image_kernels__##isa;
 #include "kernels/image.inc"
 #undef WE_IMAGE_KERNEL_ROW
+#define WE_BYTE_MATMUL_KERNEL_ROW(ISA, isa_, rows, columns, signed_rows)                                     \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->byte_matmul = (we_byte_matmul){                                                                 \
+            "we_u8_byte_matmul_" #rows "x" #columns "__" #isa_, WE_ISA_##ISA, rows, columns, signed_rows,    \
+            we_u8_byte_matmul_##rows##x##columns##__##isa_};
+#include "kernels/byte_matmul.inc"
+#undef WE_BYTE_MATMUL_KERNEL_ROW
+#define WE_BYTE_DEPTHWISE_KERNEL_ROW(ISA, isa)                                                               \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->byte_depthwise = we_u8_byte_depthwise__##isa;
+#include "kernels/byte_depthwise.inc"
+#undef WE_BYTE_DEPTHWISE_KERNEL_ROW
+#define WE_BYTE_ROWS_KERNEL_ROW(ISA, isa)                                                                    \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->byte_rows = byte_rows__##isa;
+#include "kernels/byte_rows.inc"
+#undef WE_BYTE_ROWS_KERNEL_ROW
 }
 
 static struct {
@@ -357,6 +405,14 @@ static const we_kernel_info KERNELS[] = {
     {"gemv", #isa, "we_" #dt "_gemv_" #columns "__" #isa, WE_##DT, 0, columns, 0, 0, WE_ISA_##ISA, 0},
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
+#define WE_CODED_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                       \
+    {                                                                                                        \
+        "coded",      #isa, "we_" #dt "_coded_gemv_" #columns "__" #isa, WE_##DT, 0, columns, 1, 0,          \
+        WE_ISA_##ISA, 0},                                                                                    \
+        {"coded",      #isa, "we_" #dt "_coded_expand_" #columns "__" #isa, WE_##DT, 0, columns, 1, 1,       \
+         WE_ISA_##ISA, 1},
+#include "kernels/coded.inc"
+#undef WE_CODED_KERNEL_ROW
 #define WE_DENSE_KERNEL_ROW(ISA, isa, DT, dt, real, rows, columns)                                           \
     {"dense", #isa, "we_" #dt "_dense_dot__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},                    \
         {"dense", #isa, "we_" #dt "_dense_add__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 1},                \
@@ -377,6 +433,19 @@ static const we_kernel_info KERNELS[] = {
     {"image", #isa, "we_image_*__" #isa, WE_U8, 0, 0, 0, 1, WE_ISA_##ISA, 0},
 #include "kernels/image.inc"
 #undef WE_IMAGE_KERNEL_ROW
+#define WE_BYTE_MATMUL_KERNEL_ROW(ISA, isa, rows, columns, signed_rows)                                      \
+    {"byte_matmul", #isa, "we_u8_byte_matmul_" #rows "x" #columns "__" #isa, WE_U8, rows, columns, 0, 1,     \
+     WE_ISA_##ISA,  0},
+#include "kernels/byte_matmul.inc"
+#undef WE_BYTE_MATMUL_KERNEL_ROW
+#define WE_BYTE_DEPTHWISE_KERNEL_ROW(ISA, isa)                                                               \
+    {"byte_depthwise", #isa, "we_u8_byte_depthwise__" #isa, WE_U8, 0, 0, 0, 1, WE_ISA_##ISA, 0},
+#include "kernels/byte_depthwise.inc"
+#undef WE_BYTE_DEPTHWISE_KERNEL_ROW
+#define WE_BYTE_ROWS_KERNEL_ROW(ISA, isa)                                                                    \
+    {"byte_rows", #isa, "we_u8_rows_*__" #isa, WE_U8, 0, 0, 0, 1, WE_ISA_##ISA, 0},
+#include "kernels/byte_rows.inc"
+#undef WE_BYTE_ROWS_KERNEL_ROW
 };
 
 size_t we_kernel_count(void) {

@@ -69,6 +69,36 @@ static bool is_number(const we_program *program, int32_t tensor, float *out) {
     return true;
 }
 
+/* Is the tensor written, if at all, before that place of the program? */
+static bool is_there(const we_program *program, int32_t tensor, const int32_t *writer, int32_t place) {
+    int64_t offset;
+    int32_t root = we_program_root(program, tensor, &offset);
+    bool written =
+        program->tensors[root].kind == WE_TENSOR_TEMP || program->tensors[root].kind == WE_TENSOR_VIEW;
+    return !written || (writer[root] >= 0 && writer[root] < place);
+}
+
+/* A sum of the claim's bytes, in the place of `operand`, and others that are there before it runs. */
+static bool fuse_byte_sum(we_program *program, we_command *claim, const we_command *next, int32_t operand,
+                          const int32_t *writer) {
+    const we_claim_methods *addition = we_claim_of(next);
+    int32_t other = next->in[1 - operand];
+    if (!addition || !addition->byte_sum || !we_claim_of(claim)->takes_byte_sum || claim->in[1] >= 0 ||
+        !is_there(program, other, writer, (int32_t)(claim - program->commands)))
+        return false;
+    const we_byte_sum given = *addition->byte_sum(next->u.claim.parameters);
+    we_byte_sum *sum = we_arena_copy(&program->arena, &given, sizeof given);
+    if (!sum)
+        return false;
+    if (operand == 1) {
+        sum->a_zero = given.b_zero, sum->a_factor = given.b_factor, sum->a_flip = given.b_flip;
+        sum->b_zero = given.a_zero, sum->b_factor = given.a_factor, sum->b_flip = given.a_flip;
+    }
+    claim->in[1] = other;
+    claim->u.claim.then = sum;
+    return true;
+}
+
 /* An addition of a tensor of the same shape that is there before the claim runs, a relu, a clip from 0. */
 static bool fuse_into_claim(const we_program *program, we_command *claim, const we_command *next,
                             int32_t operand, const int32_t *writer, int32_t place) {
@@ -89,20 +119,18 @@ static bool fuse_into_claim(const we_program *program, we_command *claim, const 
     if (next->kind != WE_COMMAND_BINARY || next->u.binary.fn != WE_BINARY_Add || claim->in[1] >= 0 ||
         !we_walk_in_order(&next->u.binary.walk, 0) || !we_walk_in_order(&next->u.binary.walk, 1))
         return false;
-    int64_t offset;
-    int32_t other = next->in[1 - operand];
-    int32_t root = we_program_root(program, other, &offset);
-    bool written =
-        program->tensors[root].kind == WE_TENSOR_TEMP || program->tensors[root].kind == WE_TENSOR_VIEW;
-    if (written && (writer[root] < 0 || writer[root] >= place))
+    if (!is_there(program, next->in[1 - operand], writer, place))
         return false;
-    claim->in[1] = other;
+    claim->in[1] = next->in[1 - operand];
     return true;
 }
 
-static bool fuse_into(const we_program *program, we_command *product, const we_command *next, int32_t operand,
+static bool fuse_into(we_program *program, we_command *product, const we_command *next, int32_t operand,
                       const int32_t *writer) {
     const we_tensor *out = &program->tensors[next->out];
+    if (product->kind == WE_COMMAND_CLAIM && next->kind == WE_COMMAND_CLAIM)
+        return out->count == program->tensors[product->out].count &&
+               fuse_byte_sum(program, product, next, operand, writer);
     if (out->dtype != WE_F32 || out->count != program->tensors[product->out].count)
         return false;
     if (product->kind == WE_COMMAND_CLAIM)

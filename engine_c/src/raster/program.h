@@ -192,6 +192,7 @@ typedef struct we_command {
             bool plain;                  /* input 0 is channels first, whatever the result is */
             bool relu;                   /* fused */
             float ceiling;               /* of what relu leaves, fused; 0: none */
+            const we_byte_sum *then; /* a result of bytes and in[1] are added so, fused; NULL: they are not */
             int64_t channels; /* of the result, where those are last: `out` may say so in another shape */
             int64_t pitch,
                 offset; /* of positions in `out`, where it is wider than the result; 0: it is not */

@@ -251,6 +251,19 @@ static void put_copies(text *t, const we_prepared *prepared) {
             (long long)we_opencl_score_bytes(prepared->offload->score));
 }
 
+/* Layers that may run on bytes, and what their two ways are believed to cost. */
+static void put_layers(text *t, const we_graph *graph, const we_quantised *quantised) {
+    put(t, "\"layers\":[");
+    for (size_t i = 0; quantised && i < quantised->layer_count; i++) {
+        const we_quantised_layer *layer = &quantised->layers[i];
+        put(t, "%s{\"node\":", i ? "," : "");
+        put_string(t, graph->nodes[layer->node].name);
+        put(t, ",\"on_bytes\":%s,\"bytes_ms\":%.9f,\"parts_ms\":%.9f}", layer->kept ? "false" : "true",
+            layer->ms, layer->parts_ms);
+    }
+    put(t, "],");
+}
+
 we_status we_explain(const we_graph *graph, const we_settings *settings, const we_prepared *prepared,
                      char **out, we_error *err) {
     text t = {0};
@@ -270,6 +283,7 @@ we_status we_explain(const we_graph *graph, const we_settings *settings, const w
     put(&t, "],");
     put_placing(&t, graph, settings, prepared);
     put_copies(&t, prepared);
+    put_layers(&t, graph, prepared->quantised);
     put_trials(&t, graph, prepared);
     put_merging(&t, &prepared->merging);
     put_memory(&t, prepared);

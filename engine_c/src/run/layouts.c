@@ -92,7 +92,8 @@ static void add_reads(assignment *a, int32_t index) {
         largest = node->outputs[i] >= 0 ? tensor_at(a, node->outputs[i])->count : largest;
     for (int32_t i = 0; i < node->input_count && ways->role != WE_LAYOUT_REDUCES; i++) {
         int32_t value = node->inputs[i];
-        if (value < 0 || a->writer[value] < 0 || (ways->role == WE_LAYOUT_CHOICE && i > 0) ||
+        if (value < 0 || a->writer[value] < 0 ||
+            (ways->role == WE_LAYOUT_CHOICE && i > 0 && i != ways->second) ||
             tensor_at(a, value)->count < largest || price_of_turning(a, value) == 0)
             continue;
         bool plain = ways->role == WE_LAYOUT_CHOICE && ways->reads_plain;

@@ -20,6 +20,7 @@ typedef enum we_layout_role {
 typedef struct we_layout_ways {
     we_layout_role role;
     double ms[2];     /* of a choice: predicted, channels first and last; INFINITY: not so */
+    int32_t second;   /* of a choice: an input, besides the first, that lies as the result does; 0: none */
     bool reads_plain; /* of a choice: its way channels last reads the first input channels first */
     bool last;        /* of a choice: what was taken, looking at the node alone */
 } we_layout_ways;

@@ -469,8 +469,7 @@ static we_status run_program(we_flow *flow, const we_scope *scope, const segment
     WE_TRY(check_room(flow, s));
     for (size_t i = 0; i < s->graph.input_count; i++)
         views[i] = scope->values[s->graph.inputs[i]]->view;
-    WE_TRY(
-        we_prepared_run(s->prepared, &s->graph, flow->settings, flow->pool, space, views, blocks, flow->err));
+    WE_TRY(we_prepared_run(s->prepared, flow->settings, flow->pool, space, views, blocks, flow->err));
     for (size_t i = 0; i < s->graph.output_count; i++) {
         int32_t v = s->graph.outputs[i];
         we_block *block = blocks[i];

@@ -89,7 +89,24 @@ static we_status add_inputs(builder *b, const we_view *shapes, we_prepared *prep
     return WE_OK;
 }
 
+/* What codes would take as float32 beyond what they do: reading that is what reading codes is compared with.
+ */
+static double widening_bytes(const we_graph *graph) {
+    double bytes = 0;
+    for (size_t i = 0; i < graph->node_count; i++) {
+        const we_node *node = &graph->nodes[i];
+        if (node->op != WE_OP_MatMulNBits || node->inputs[1] < 0 ||
+            graph->values[node->inputs[1]].kind != WE_VALUE_WEIGHT)
+            continue;
+        double k = (double)we_node_int(node, "K", 0), n = (double)we_node_int(node, "N", 0);
+        bytes += k * n * (4 - (double)we_node_int(node, "bits", 4) / 8);
+    }
+    return bytes;
+}
+
 static we_status add_weights(builder *b) {
+    if (!b->settings->machine.weights)
+        b->machine.weights += widening_bytes(b->graph);
     for (size_t v = 0; v < b->graph->value_count; v++) {
         const we_value *value = &b->graph->values[v];
         if (value->kind != WE_VALUE_WEIGHT)
@@ -123,7 +140,46 @@ static bool can_fold(const we_program *program, const we_command *command) {
     return true;
 }
 
-static we_status fold(builder *b, we_command *command, void **memory) {
+/* Let what will be folded count as constant already, or no longer. */
+static void foresee(we_program *program, size_t mark, bool folded) {
+    for (size_t c = mark; c < program->command_count; c++) {
+        we_tensor *out = &program->tensors[program->commands[c].out];
+        if (!folded)
+            out->kind = WE_TENSOR_TEMP;
+        else if (can_fold(program, &program->commands[c]))
+            out->kind = WE_TENSOR_CONST;
+    }
+}
+
+/* Of the constants that commands from the mark on will fold into: what outlives them, for `outs` or commands
+ * that stay. */
+static void find_lasting(we_program *program, size_t mark, const int32_t *outs, int32_t out_count,
+                         bool *lasts) {
+    int64_t offset;
+    for (int32_t i = 0; i < out_count; i++) {
+        if (outs[i] >= 0)
+            lasts[outs[i]] = true;
+    }
+    foresee(program, mark, true);
+    for (size_t c = program->command_count; c-- > mark;) {
+        const we_command *command = &program->commands[c];
+        bool folds = program->tensors[command->out].kind == WE_TENSOR_CONST;
+        bool alias = command->kind == WE_COMMAND_RASTER && we_raster_is_alias(program, command, &offset);
+        for (size_t i = 0; (!folds || (alias && lasts[command->out])) && i < we_command_reads(command); i++)
+            lasts[we_command_read(command, i)] = true;
+    }
+    foresee(program, mark, false);
+}
+
+/* Where constants are made, and what is known of where tensors are meanwhile. */
+typedef struct folding {
+    void **memory;
+    bool *lasts;
+    we_arena passing; /* of those that do not last */
+    int64_t passing_bytes;
+} folding;
+
+static we_status fold(builder *b, we_command *command, folding *f) {
     we_program *program = b->program;
     we_tensor *out = &program->tensors[command->out];
     int64_t offset;
@@ -131,21 +187,22 @@ static we_status fold(builder *b, we_command *command, void **memory) {
         const we_tensor *source = &program->tensors[command->u.raster.regions[0].source];
         out->data = (const char *)source->data + offset * (int64_t)we_dtype_size(source->dtype);
     } else {
-        b->folded_bytes += (int64_t)bytes_of(out);
-        if (b->folded_bytes > b->settings->memory_limit)
+        bool lasts = f->lasts[command->out];
+        *(lasts ? &b->folded_bytes : &f->passing_bytes) += (int64_t)bytes_of(out);
+        if (b->folded_bytes + f->passing_bytes > b->settings->memory_limit)
             return we_error_set(b->err, WE_OUT_OF_MEMORY,
                                 "the constants it makes pass the session's memory limit of %lld bytes",
                                 (long long)b->settings->memory_limit);
-        void *data = we_arena_new(&program->arena, bytes_of(out));
+        void *data = we_arena_new(lasts ? &program->arena : &f->passing, bytes_of(out));
         if (!data)
             return we_error_no_memory(b->err);
         for (size_t i = 0; i < we_command_reads(command); i++) {
             int32_t tensor = we_command_read(command, i);
-            memory[tensor] = (void *)program->tensors[tensor].data; /* only read */
+            f->memory[tensor] = (void *)program->tensors[tensor].data; /* only read */
         }
-        memory[command->out] = data;
+        f->memory[command->out] = data;
         we_run run = {
-            .program = program, .memory = memory, .kernels = b->settings->kernels, .graph = b->graph};
+            .program = program, .memory = f->memory, .kernels = b->settings->kernels, .graph = b->graph};
         WE_TRY(b->settings->backend->execute(&run, command, b->err));
         out->data = data;
     }
@@ -153,24 +210,36 @@ static we_status fold(builder *b, we_command *command, void **memory) {
     return WE_OK;
 }
 
-/* Fold what can be of the commands from `mark` on, and close the gaps. */
-static we_status fold_from(builder *b, size_t mark) {
+static bool any_folds(const we_program *program, size_t mark) {
+    for (size_t c = mark; c < program->command_count; c++) {
+        if (can_fold(program, &program->commands[c]))
+            return true;
+    }
+    return false;
+}
+
+/* Fold what can be of the commands from `mark` on, which make `outs`, and close the gaps. */
+static we_status fold_from(builder *b, size_t mark, const int32_t *outs, int32_t out_count) {
     we_program *program = b->program;
-    size_t kept = mark;
-    void **memory = NULL;
-    we_status status = WE_OK;
+    size_t kept = mark, tensors = program->tensor_count;
+    if (!any_folds(program, mark))
+        return WE_OK;
+    folding f = {.memory = we_memory_new(tensors * sizeof *f.memory),
+                 .lasts = we_memory_new(tensors * sizeof *f.lasts)};
+    we_status status = f.memory && f.lasts ? WE_OK : we_error_no_memory(b->err);
+    if (status == WE_OK)
+        find_lasting(program, mark, outs, out_count, f.lasts);
     for (size_t c = mark; c < program->command_count && status == WE_OK; c++) {
         we_command command = program->commands[c];
-        if (!can_fold(program, &command)) {
+        if (can_fold(program, &command))
+            status = fold(b, &command, &f);
+        else
             program->commands[kept++] = command;
-            continue;
-        }
-        if (!memory)
-            memory = we_memory_new(program->tensor_count * sizeof *memory);
-        status = memory ? fold(b, &command, memory) : we_error_no_memory(b->err);
     }
     program->command_count = kept;
-    we_memory_free(memory);
+    we_arena_free(&f.passing);
+    we_memory_free(f.memory);
+    we_memory_free(f.lasts);
     return status;
 }
 
@@ -213,6 +282,8 @@ static bool claim_call(const builder *b, const we_lower *l, int32_t row, we_comm
     *out =
         (we_command){.kind = WE_COMMAND_CLAIM, .node = l->node, .in = {l->in[0], -1, -1}, .out = l->out[0]};
     out->u.claim.claim = row;
+    if (methods->second)
+        out->in[1] = l->in[methods->second];
     if ((methods->product && b->settings->search == WE_SEARCH_REFERENCE) ||
         (methods->approximate && b->settings->machine.precision == WE_PRECISION_HIGHEST) ||
         (methods->narrow && !has_narrow(b)) || (is_between(b, l->node) && !methods->differentiable) ||
@@ -305,6 +376,8 @@ static we_status emit_channels_last(we_lower *l, we_command *claim) {
     if (!claim->u.claim.plain)
         claim->in[0] = we_emit_transpose(l, claim->in[0], last, WE_NEW);
     WE_TRY(turn_ports(l, claim, last));
+    if (methods->second)
+        claim->in[1] = we_emit_transpose(l, claim->in[1], last, WE_NEW);
     claim->out = we_lower_temp(l, out.dtype, out.rank, dims);
     claim->u.claim.channels = dims[out.rank - 1];
     if (l->status == WE_OK)
@@ -313,14 +386,19 @@ static we_status emit_channels_last(we_lower *l, we_command *claim) {
     return l->status;
 }
 
-/* Predicted milliseconds of the commands from the mark on. */
+/* Predicted milliseconds of the commands from the mark on, once what is constant is folded. */
 static double price_from(const builder *b, size_t mark, const char *wanted) {
+    we_program *program = b->program;
     double ms = 0;
-    for (size_t c = mark; c < b->program->command_count; c++) {
-        we_command command = b->program->commands[c];
+    foresee(program, mark, true);
+    for (size_t c = mark; c < program->command_count; c++) {
+        we_command command = program->commands[c];
+        if (program->tensors[command.out].kind == WE_TENSOR_CONST)
+            continue;
         choose_command(b, wanted, &command);
         ms += command.predicted_ms;
     }
+    foresee(program, mark, false);
     return ms;
 }
 
@@ -339,6 +417,11 @@ static void list_decomposition(const builder *b, size_t mark) {
         list_alternative(b, -1, NULL, price_from(b, mark, NULL));
 }
 
+/* The caller would rather have little memory than little time, and the claim is for that. */
+static bool is_compact(const builder *b, const we_command *claim) {
+    return (b->settings->flags & WE_SESSION_LOW_MEMORY) && we_claim_of(claim)->compact;
+}
+
 static bool is_claimed(const we_command *claim) {
     return claim->kind == WE_COMMAND_CLAIM;
 }
@@ -353,6 +436,7 @@ static we_layout_ways ways_of(const builder *b, const we_lower *l, const we_comm
     if (last) {
         ways.ms[0] = wanted ? INFINITY : ways.ms[0];
         ways.ms[1] = claims[1].predicted_ms;
+        ways.second = last->second;
         ways.reads_plain = last->reads_plain && last->reads_plain(claims[1].u.claim.parameters);
     }
     ways.last = ways.ms[1] < ways.ms[0];
@@ -378,7 +462,7 @@ static we_status consider_claims(const builder *b, we_lower *l, size_t command_m
     *ways = ways_of(b, l, claims, ms);
     bool last = ways->role == WE_LAYOUT_CHOICE && b->last ? b->last[l->node] : ways->last;
     we_command *claim = &claims[last];
-    if (!last && (!is_claimed(claim) || claim->predicted_ms > ways->ms[0])) {
+    if (!last && (!is_claimed(claim) || (claim->predicted_ms > ways->ms[0] && !is_compact(b, claim)))) {
         if (ways->role == WE_LAYOUT_FIRST)
             ways->role = we_layout_role_of(b->program, command_mark, b->program->command_count);
         return WE_OK;
@@ -463,7 +547,7 @@ static we_status widen(builder *b, we_lower *l, links *k) {
             k->wide_out[i] = we_lower_temp(l, WE_F32, k->inferred[i].rank, k->inferred[i].dims);
     }
     WE_TRY(l->status);
-    WE_TRY(fold_from(b, mark));
+    WE_TRY(fold_from(b, mark, k->in, node->input_count));
     for (int32_t i = 0; i < node->input_count; i++) {
         if (k->in[i] >= 0)
             k->in_copies[i] = b->program->tensors[k->in[i]];
@@ -524,7 +608,7 @@ static we_status lower_links(builder *b, int32_t index, links *k) {
     WE_TRY(l.status);
     WE_TRY(consider_claims(b, &l, command_mark, tensor_mark));
     WE_TRY(narrow(&l, k));
-    WE_TRY(fold_from(b, command_mark));
+    WE_TRY(fold_from(b, command_mark, k->out, node->output_count));
     if (b->prices)
         price_node(b, index, command_mark);
     return WE_OK;
@@ -702,8 +786,10 @@ static we_status check_limit(const builder *b, we_prepared *prepared) {
 static we_status lower_graph(builder *b, const we_view *shapes, we_prepared *prepared, size_t *reached) {
     WE_TRY(add_inputs(b, shapes, prepared));
     WE_TRY(add_weights(b));
-    for (*reached = 0; *reached < b->graph->node_count; ++*reached)
-        WE_TRY(lower_node(b, (int32_t)*reached));
+    for (*reached = 0; *reached < b->graph->node_count; ++*reached) {
+        if (!we_node_is_dead(&b->graph->nodes[*reached]))
+            WE_TRY(lower_node(b, (int32_t)*reached));
+    }
     return WE_OK;
 }
 
@@ -746,6 +832,7 @@ static we_status begin(const we_graph *graph, const we_settings *settings, we_pr
     *out = prepared;
     if (!prepared)
         return we_error_no_memory(err);
+    prepared->graph = graph;
     we_arena *arena = &prepared->program.arena;
     prepared->program.packs = settings->packs;
     prepared->program.pool = settings->pool;
@@ -853,8 +940,82 @@ static we_status prepare_noted(const we_graph *graph, const we_settings *setting
     return finish(&b, *out);
 }
 
-static we_status prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
-                         we_alternatives *alternatives, we_prepared **out, size_t *reached, we_error *err) {
+/* ---- Layers on bytes ---- */
+
+/* Predicted milliseconds of every node by itself, in the better layout. *limited: it stands for more
+ * constants than the session has room for. */
+static we_status price_nodes(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                             double *ms, bool *limited, we_error *err) {
+    builder b;
+    we_prepared *prepared;
+    size_t reached;
+    we_status status = begin(graph, settings, &prepared, &b, err);
+    if (status == WE_OK)
+        status = lower_graph(&b, shapes, prepared, &reached);
+    for (size_t n = 0; n < graph->node_count && status == WE_OK; n++)
+        ms[n] = b.ways[n].role == WE_LAYOUT_CHOICE ? fmin(b.ways[n].ms[0], b.ways[n].ms[1]) : b.ways[n].ms[0];
+    *limited = prepared && b.folded_bytes > settings->memory_limit;
+    we_prepared_free(prepared);
+    return status;
+}
+
+/* Keep the layers as they were given that cost more as one operator than their parts do. */
+static void choose_layers(we_quantised *q, const double *given_ms, const double *layer_ms) {
+    for (size_t i = 0; i < q->layer_count; i++) {
+        we_quantised_layer *layer = &q->layers[i];
+        layer->ms = layer_ms[layer->node];
+        for (int32_t p = 0; p < layer->part_count; p++)
+            layer->parts_ms += given_ms[layer->parts[p]];
+        layer->kept = layer->ms > layer->parts_ms;
+    }
+    we_quantised_rewrite(q);
+}
+
+/* *limited: the given graph has no price as it would not fit the session; its layers on bytes may. */
+static we_status compare_layers(we_quantised *q, const we_settings *settings, const we_view *shapes,
+                                bool *limited, we_error *err) {
+    size_t nodes = q->given->node_count;
+    double *ms = we_memory_new(2 * nodes * sizeof *ms);
+    bool none;
+    we_status status =
+        ms ? price_nodes(&q->graph, settings, shapes, ms + nodes, &none, err) : we_error_no_memory(err);
+    if (status == WE_OK)
+        status = price_nodes(q->given, settings, shapes, ms, limited, err);
+    if (status == WE_OK)
+        choose_layers(q, ms, ms + nodes);
+    we_memory_free(ms);
+    return status;
+}
+
+/* The graph with its layers on bytes, where they are the cheaper. Whatever stands in the way is left for the
+ * given graph to say. */
+static we_status find_quantised(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                                we_quantised **out, we_error *err) {
+    const uint32_t off = WE_SESSION_NO_CLAIMS | WE_SESSION_NO_FUSE;
+    *out = NULL;
+    if ((settings->flags & off) || settings->search == WE_SEARCH_REFERENCE || settings->choices ||
+        settings->placing != WE_PLACE_CPU)
+        return WE_OK;
+    WE_TRY(we_quantised_new(graph, out, err));
+    if (!*out)
+        return WE_OK;
+    bool limited = false;
+    we_status status = compare_layers(*out, settings, shapes, &limited, err);
+    if (status == WE_OK)
+        return WE_OK;
+    if (!limited) {
+        we_quantised_free(*out);
+        *out = NULL;
+    }
+    if (status == WE_OUT_OF_MEMORY && !limited)
+        return status;
+    we_error_clear(err);
+    return WE_OK;
+}
+
+static we_status prepare_graph(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                               we_alternatives *alternatives, we_prepared **out, size_t *reached,
+                               we_error *err) {
     size_t unwanted, count = graph->node_count;
     node_notes notes = {.last = we_memory_new(count * sizeof *notes.last),
                         .away = we_memory_new(count * sizeof *notes.away),
@@ -871,6 +1032,20 @@ static we_status prepare(const we_graph *graph, const we_settings *settings, con
         we_prepared_free(*out);
         *out = NULL;
     }
+    return status;
+}
+
+static we_status prepare(const we_graph *graph, const we_settings *settings, const we_view *shapes,
+                         we_alternatives *alternatives, we_prepared **out, size_t *reached, we_error *err) {
+    we_quantised *quantised;
+    *out = NULL;
+    WE_TRY(find_quantised(graph, settings, shapes, &quantised, err));
+    we_status status = prepare_graph(quantised ? &quantised->graph : graph, settings, shapes, alternatives,
+                                     out, reached, err);
+    if (status == WE_OK)
+        (*out)->quantised = quantised;
+    else
+        we_quantised_free(quantised);
     return status;
 }
 
@@ -892,6 +1067,7 @@ void we_prepared_free(we_prepared *prepared) {
     if (!prepared)
         return;
     we_offload_free(prepared->offload);
+    we_quantised_free(prepared->quantised);
     we_program_free(&prepared->program);
     we_plan_free(&prepared->plan);
     we_arena_free(&prepared->trial_arena);
@@ -1005,10 +1181,11 @@ static we_status run_offloaded(running *r, we_error *err) {
     return status == WE_OK ? finished : status;
 }
 
-we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, const we_settings *settings,
-                          we_pool *pool, const we_workspace *space, const we_view *inputs, we_block **outputs,
+we_status we_prepared_run(const we_prepared *prepared, const we_settings *settings, we_pool *pool,
+                          const we_workspace *space, const we_view *inputs, we_block **outputs,
                           we_error *err) {
     const we_program *program = &prepared->program;
+    const we_graph *graph = prepared->graph;
     void **memory = space->memory;
     WE_TRY(make_outputs(prepared, graph, memory, outputs, err));
     place_moving(prepared, memory, inputs);

@@ -7,6 +7,7 @@
 #include "run/offload.h"
 #include "run/placing.h"
 #include "run/profile.h"
+#include "run/quantised.h"
 #include "run/workspace.h"
 #include "search/search.h"
 
@@ -58,6 +59,8 @@ typedef struct we_moving {
 typedef struct we_prepared {
     we_program program;
     we_plan plan;
+    const we_graph *graph;     /* it was made of: the given one, or that of `quantised` */
+    we_quantised *quantised;   /* NULL: the graph has no layer on bytes */
     int32_t *inputs, *outputs; /* tensors, in the graph's order */
     int32_t *tensor_of;        /* per value of the graph */
     const bool *between;       /* per node: it is differentiated, and its ways are not timed; NULL: none is */
@@ -89,8 +92,8 @@ we_status we_prepared_workspace(const we_prepared *prepared, we_workspace **out,
 
 /* Execute. The workspace is one of this program and nobody else's meanwhile. Outputs are dense blocks of the
  * planned shapes: made where they are NULL, else an earlier run's, written again. */
-we_status we_prepared_run(const we_prepared *prepared, const we_graph *graph, const we_settings *settings,
-                          we_pool *pool, const we_workspace *space, const we_view *inputs, we_block **outputs,
+we_status we_prepared_run(const we_prepared *prepared, const we_settings *settings, we_pool *pool,
+                          const we_workspace *space, const we_view *inputs, we_block **outputs,
                           we_error *err);
 
 #endif

@@ -562,7 +562,6 @@ static we_status run_program(we_session *session, const we_view *views, we_block
                              we_error *err) {
     shape_entry *entry;
     we_workspace *space = NULL;
-    const we_graph *graph = &session->model->graph;
     we_status status = enter(session, views, &entry, &space, err);
     *refused = status == WE_UNSUPPORTED;
     if (status != WE_OK)
@@ -570,8 +569,8 @@ static we_status run_program(we_session *session, const we_view *views, we_block
     if (!space)
         status = we_prepared_workspace(entry->prepared, &space, err);
     if (status == WE_OK)
-        status = we_prepared_run(entry->prepared, graph, &session->settings, session->pool, space, views,
-                                 outputs, err);
+        status =
+            we_prepared_run(entry->prepared, &session->settings, session->pool, space, views, outputs, err);
     leave(session, entry, space);
     return status;
 }
@@ -658,11 +657,11 @@ we_status we_session_explain(we_session *session, char **out, we_error *err) {
     if (atomic_load(&session->dynamic))
         return we_module_explain(session->module, &session->first_settings, out, err);
     pthread_mutex_lock(&session->lock);
-    we_status status =
-        session->shapes
-            ? we_explain(&session->model->graph, &session->settings, session->shapes->prepared, out, err)
-            : we_error_set(err, WE_INVALID_ARGUMENT,
-                           "nothing is prepared yet: run or prepare the session first");
+    we_status status = session->shapes
+                           ? we_explain(session->shapes->prepared->graph, &session->settings,
+                                        session->shapes->prepared, out, err)
+                           : we_error_set(err, WE_INVALID_ARGUMENT,
+                                          "nothing is prepared yet: run or prepare the session first");
     pthread_mutex_unlock(&session->lock);
     return status;
 }

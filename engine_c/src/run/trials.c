@@ -258,8 +258,8 @@ static void take_times(runner *r) {
 }
 
 static we_status run_program(const trial *t, const runner *r) {
-    return we_prepared_run(r->prepared, &t->graph, &r->settings, t->settings->pool, r->space, t->shapes,
-                           r->outputs, t->err);
+    return we_prepared_run(r->prepared, &r->settings, t->settings->pool, r->space, t->shapes, r->outputs,
+                           t->err);
 }
 
 /* A run that counts, after one that does not: else a way's weights would be as far as all the others' that
@@ -530,6 +530,8 @@ static we_status prepare_chosen(search *s, const we_view *shapes, we_prepared **
     we_settings settings = *s->settings;
     settings.choices = s->choices;
     WE_TRY(we_prepare(s->graph, &settings, shapes, out, NULL, s->err));
+    (*out)->quantised = s->prepared->quantised; /* it was made of that graph */
+    s->prepared->quantised = NULL;
     (*out)->trials = s->trials;
     (*out)->trial_count = s->count;
     (*out)->trial_arena = s->arena;
@@ -547,6 +549,7 @@ we_status we_prepare_searched(const we_graph *graph, const we_settings *settings
         *out = prepared;
         return WE_OK;
     }
+    graph = prepared->graph;
     search s = {.graph = graph, .settings = settings, .prepared = prepared, .err = err};
     heat *nodes = heat_of(graph, prepared);
     we_status status = nodes ? make_search(&s) : we_error_no_memory(err);

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/cpu/byte_gemm.h"
 #include "backend/cpu/gemm.h"
 #include "backend/opencl/measure.h"
 #include "base/error.h"
@@ -135,6 +136,44 @@ static void measure_turn(const bench *b, double *turn) {
     keep_rate(turn, TURNED, best_ns(b, run_turn, &v));
 }
 
+typedef struct byte_product_run {
+    we_byte_gemm gemm;
+    void *scratch;
+} byte_product_run;
+
+static void run_byte_product(const void *context) {
+    const byte_product_run *r = context;
+    we_byte_gemm_run(NULL, &r->gemm, r->scratch);
+}
+
+/* As measure_kernel does it. */
+static void measure_bytes(const bench *b, const we_byte_matmul *kernel, double *rate) {
+    int64_t m = TILES * kernel->rows, n = (COLUMNS / kernel->columns + 1) * kernel->columns, k = DEPTH;
+    we_byte_right right = {.n = n, .runs = 1, .depth = k, .given = k, .pieces = 1, .row = n, .column = 1};
+    float *factor = b->memory;
+    int32_t *start = (int32_t *)(factor + n);
+    uint8_t *a = (uint8_t *)(start + n), *c = a + m * k, *plain = c + m * n, *packed = plain + n * k;
+    for (int64_t j = 0; j < n; j++)
+        factor[j] = 1, start[j] = 0;
+    memset(a, 1, (size_t)(packed - a));
+    right.b = plain;
+    we_byte_pack(kernel, &right, (int8_t *)packed);
+    byte_product_run run = {.gemm = {.kernel = kernel,
+                                     .m = m,
+                                     .n = n,
+                                     .runs = 1,
+                                     .depth = k,
+                                     .a = a,
+                                     .a_row = k,
+                                     .packed = (int8_t *)packed,
+                                     .start = start,
+                                     .how = {.factor = factor, .range = {.high = UINT8_MAX}},
+                                     .c = c,
+                                     .ldc = n},
+                            .scratch = packed + we_byte_packed(kernel, &right)};
+    keep_rate(rate, (double)m * (double)n * (double)k, best_ns(b, run_byte_product, &run));
+}
+
 static void measure_isa(const bench *b, int isa, we_parameters *out) {
     we_kernels kernels;
     we_kernels_fill(b->kernels->isas & ((2u << isa) - 1), &kernels);
@@ -142,6 +181,7 @@ static void measure_isa(const bench *b, int isa, we_parameters *out) {
     keep_rate(&out->element[isa], ELEMENTS, best_ns(b, run_sum, &v));
     v.count = COPIED / sizeof(float);
     keep_rate(&out->copy[isa], COPIED, best_ns(b, run_copy, &v));
+    measure_bytes(b, &kernels.byte_matmul, &out->bytes[isa]);
 }
 
 /* Work of some ten microseconds per item. */

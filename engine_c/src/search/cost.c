@@ -319,6 +319,8 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
         steps = claim->cost(command->u.claim.parameters);
         if (claim->product)
             ns = claim_product_ns(machine, command, candidate->kernel);
+        if (claim->byte_products)
+            ns = claim->byte_products(command->u.claim.parameters) / machine->parameters->bytes[isa];
         break;
     }
     return (shared(machine, ns + steps / machine->parameters->element[isa]) + machine->parameters->start) *

@@ -10,9 +10,9 @@
 #include "base/error.h"
 
 static const struct {
-    double product, element, copy;
+    double product, element, copy, bytes;
 } RATES[WE_ISA_COUNT] = {
-#define WE_RATE_ROW(ISA, product, element, copy) [WE_ISA_##ISA] = {product, element, copy},
+#define WE_RATE_ROW(ISA, product, element, copy, bytes) [WE_ISA_##ISA] = {product, element, copy, bytes},
 #include "search/rates.inc"
 #undef WE_RATE_ROW
 };
@@ -37,6 +37,7 @@ we_parameters we_parameters_standard(void) {
     for (int isa = 0; isa < WE_ISA_COUNT; isa++) {
         p.element[isa] = RATES[isa].element;
         p.copy[isa] = RATES[isa].copy;
+        p.bytes[isa] = RATES[isa].bytes;
     }
     for (size_t i = 0; i < count && i < WE_MAX_KERNELS; i++)
         p.cycles[i] = RATES[rows[i].isa].product / operations(rows[i].isa);
@@ -182,20 +183,26 @@ static const struct {
 
 enum {
     NAMED_COUNT = sizeof NAMED / sizeof *NAMED,
+    RATE_KINDS = 3, /* per instruction set */
 };
 
 /* One of those per instruction set or kernel. */
 static double *numbered(we_parameters *p, size_t index, we_parameter *out) {
     const we_matmul_row *rows;
     we_matmul_rows(&rows);
-    if (index < 2 * WE_ISA_COUNT) {
-        bool copies = index >= WE_ISA_COUNT;
-        size_t isa = index % WE_ISA_COUNT;
-        snprintf(out->name, sizeof out->name, "%s.%s", copies ? "copy" : "element", we_isa_name(isa));
-        out->meaning = copies ? "bytes copied per ns" : "elements of an element-wise loop per ns";
-        return copies ? &p->copy[isa] : &p->element[isa];
+    const struct {
+        const char *name, *meaning;
+        double *values;
+    } rates[RATE_KINDS] = {{"element", "elements of an element-wise loop per ns", p->element},
+                           {"copy", "bytes copied per ns", p->copy},
+                           {"bytes", "products of bytes per ns", p->bytes}};
+    if (index < RATE_KINDS * WE_ISA_COUNT) {
+        size_t kind = index / WE_ISA_COUNT, isa = index % WE_ISA_COUNT;
+        snprintf(out->name, sizeof out->name, "%s.%s", rates[kind].name, we_isa_name(isa));
+        out->meaning = rates[kind].meaning;
+        return &rates[kind].values[isa];
     }
-    index -= 2 * WE_ISA_COUNT;
+    index -= RATE_KINDS * WE_ISA_COUNT;
     snprintf(out->name, sizeof out->name, "cycles.%s", rows[index].name);
     out->meaning = "cycles of the micro-kernel's formula per ns";
     return &p->cycles[index];
@@ -214,7 +221,7 @@ static double *parameter(we_parameters *p, size_t index, we_parameter *out) {
 static size_t own_count(void) {
     const we_matmul_row *rows;
     size_t kernels = we_matmul_rows(&rows);
-    return NAMED_COUNT + 2 * WE_ISA_COUNT + (kernels < WE_MAX_KERNELS ? kernels : WE_MAX_KERNELS);
+    return NAMED_COUNT + RATE_KINDS * WE_ISA_COUNT + (kernels < WE_MAX_KERNELS ? kernels : WE_MAX_KERNELS);
 }
 
 size_t we_parameter_count(void) {

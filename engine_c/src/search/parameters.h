@@ -18,8 +18,8 @@ typedef struct we_parameters {
 #define WE_PARAMETER_ROW(name, standard, meaning) double name;
 #include "search/parameters.inc"
 #undef WE_PARAMETER_ROW
-    double element[WE_ISA_COUNT],
-        copy[WE_ISA_COUNT];        /* elements of an element-wise loop, bytes copied, per ns */
+    double element[WE_ISA_COUNT], copy[WE_ISA_COUNT],
+        bytes[WE_ISA_COUNT]; /* elements of an element-wise loop, bytes copied, products of bytes, per ns */
     double cycles[WE_MAX_KERNELS]; /* of a micro-kernel, by row: those of its formula in cost.c, per ns */
 } we_parameters;
 

@@ -164,17 +164,53 @@ def _dynamic_quantize(x: Array) -> list[Array]:
 
 
 def _qlinear_conv(x: Array, xs: Array, xz: Array, w: Array, ws: Array, wz: Array, ys: Array, yz: Array,
-                  b: Array) -> Array:  # fmt: skip
+                  b: Array, low: float = -np.inf, high: float = np.inf) -> Array:  # fmt: skip
     sums = _conv(x.astype("i4") - xz, w.astype("i4") - wz.astype("i4").reshape(-1, 1, 1, 1), pad=1)
     scale = (xs.astype("f4") * ws.astype("f4") / ys.astype("f4")).reshape(-1, 1, 1)
-    return np.asarray(np.clip(np.rint((sums + b.reshape(-1, 1, 1)).astype("f4") * scale) + yz, 0, 255))
+    bias = b.reshape(-1, 1, 1)
+    if b.dtype.kind == "f":  # it is added to what the sums stand for
+        scaled = sums.astype("f4") * scale + bias.astype("f4") / ys.astype("f4")
+    else:
+        scaled = (sums + bias).astype("f4") * scale
+    scaled = np.clip(scaled, np.float32(low) / ys.astype("f4"), np.float32(high) / ys.astype("f4"))
+    return np.asarray(np.clip(np.rint(scaled) + yz, 0, 255))
+
+
+def _qlinear_add(a: Array, a_scale: Array, az: Array, b: Array, b_scale: Array, bz: Array, ys: Array,
+                 yz: Array) -> Array:  # fmt: skip
+    left = (a.astype("i4") - az).astype("f4") * (a_scale.astype("f4") / ys.astype("f4"))
+    right = (b.astype("i4") - bz).astype("f4") * (b_scale.astype("f4") / ys.astype("f4"))
+    return np.asarray(np.clip(np.rint(np.maximum(left + right, 0)) + yz, -128, 127))
+
+
+def _qlinear_mean(x: Array, xs: Array, xz: Array, ys: Array, yz: Array) -> Array:
+    sums = (x.astype("i4") - xz).sum((2, 3), keepdims=True).astype("f4")
+    factor = xs.astype("f4") / ys.astype("f4") / np.float32(x[0, 0].size)
+    return np.asarray(np.clip(np.rint(sums * factor) + yz, 0, 255))
 
 
 def _qlinear_matmul(a: Array, az_scale: Array, az: Array, b: Array, b_scale: Array, bz: Array, ys: Array,
-                    yz: Array) -> Array:  # fmt: skip
-    sums = (a.astype("i4") - az.reshape(-1, 1)) @ (b.astype("i4") - bz)
+                    yz: Array, bias: Array | int = 0) -> Array:  # fmt: skip
+    sums = (a.astype("i4") - az.reshape(-1, 1)) @ (b.astype("i4") - bz) + bias
     factor = az_scale.astype("f4").reshape(-1, 1) * b_scale.astype("f4") / ys.astype("f4")
     return np.asarray(np.clip(np.rint(sums.astype("f4") * factor) + yz, -128, 127))
+
+
+def _matmul_nbits(bits: int, k: int, block: int) -> Any:
+    """ONNX Runtime's product with rows of codes, the first of two in the low bits of a byte."""
+
+    def unpacked(stored: Array, n: int, count: int) -> Array:
+        rows = stored.reshape(n, -1).astype(np.int64)
+        codes = rows if bits == 8 else np.stack([rows & 15, rows >> 4], -1).reshape(n, -1)
+        return codes[:, :count]
+
+    def product(x: Array, codes: Array, scales: Array, zeros: Array | None = None) -> Array:
+        n, blocks = codes.shape[0], -(-k // block)
+        zero = np.full((n, blocks), 1 << (bits - 1)) if zeros is None else unpacked(zeros, n, blocks)
+        centred = unpacked(codes, n, k) - zero.repeat(block, 1)[:, :k]
+        return np.asarray(x @ (centred * scales.reshape(n, blocks).repeat(block, 1)[:, :k]).T)
+
+    return product
 
 
 def _keys(t: Array, a: float = -0.75) -> Array:
@@ -342,12 +378,34 @@ CASES: list[dict[str, Any]] = [
     {"op": "QLinearMatMul", "constants": 1, "reference": _qlinear_matmul,
      "inputs": [_bytes(3, 5, dtype=np.int8), _f(3, low=0.01), _bytes(3, dtype=np.int8),
                 _bytes(5, 4, dtype=np.int8), _S(0.03), np.int8(5), _S(9), np.int8(-7)]},
+    {"op": "MatMulNBits", "inputs": [_f(2, 3, 37), _bytes(9, 3, 8), _f(9, 3, low=0.01, high=0.1)],
+     "constants": 1, "attrs": {"K": 37, "N": 9, "bits": 4, "block_size": 16}, "terms": 37,
+     "reference": _matmul_nbits(4, 37, 16)},
+    {"op": "MatMulNBits", "terms": 40, "reference": _matmul_nbits(4, 40, 16),
+     "inputs": [_f(40), _bytes(70, 3, 8), _f(210, low=0.01, high=0.1), _bytes(140)],
+     "attrs": {"K": 40, "N": 70, "block_size": 16}},
+    {"op": "MatMulNBits", "terms": 32, "reference": _matmul_nbits(8, 32, 32), "constants": 1,
+     "inputs": [_f(20, 32), _bytes(5, 1, 32), _f(5, low=0.001, high=0.01), _bytes(5)],
+     "attrs": {"K": 32, "N": 5, "bits": 8, "block_size": 32}},
     {"op": "ConvInteger", "inputs": [_bytes(2, 3, 5, 6), _bytes(4, 3, 2, 2), np.uint8(9), _bytes(4)],
      "constants": 1, "reference": lambda x, w, xz, wz: _conv(
          x.astype("i4") - xz, w.astype("i4") - wz.astype("i4").reshape(-1, 1, 1, 1))},
     {"op": "QLinearConv", "constants": 1, "attrs": {"pads": [1, 1, 1, 1]}, "reference": _qlinear_conv,
      "inputs": [_bytes(2, 3, 5, 6), _S(0.02), np.uint8(9), _bytes(4, 3, 3, 3), _f(4, low=0.01), _bytes(4),
                 _S(20), np.uint8(99), np.array([5000, -3, 0, 77], np.int32)]},
+    {"op": "QLinearConv", "constants": 1, "attrs": {"pads": [1, 1, 1, 1], "min": -900.0, "max": 1500.0},
+     "reference": lambda *given: _qlinear_conv(*given, low=-900, high=1500),
+     "inputs": [_bytes(2, 3, 5, 6), _S(0.5), np.uint8(9), _bytes(4, 3, 3, 3, dtype=np.int8),
+                _f(4, low=0.5), np.int8(0), _S(20), np.uint8(99), _f(4, low=-40, high=40)]},
+    {"op": "QLinearMatMul", "constants": 1, "attrs": {"transB": 1},
+     "reference": lambda a, s, z, b, *rest: _qlinear_matmul(a, s, z, b.T, *rest),
+     "inputs": [_bytes(3, 5, dtype=np.int8), _S(0.02), np.int8(4), _bytes(6, 5, dtype=np.int8),
+                _f(6, low=0.01), np.int8(0), _S(0.9), np.int8(-7), np.arange(-300, 300, 100, "i4")]},
+    {"op": "QLinearAdd", "constants": 1, "attrs": {"min": 0.0}, "reference": _qlinear_add,
+     "inputs": [_bytes(2, 3, 4), _S(0.03), np.uint8(120), _bytes(3, 1, dtype=np.int8), _S(0.05), np.int8(-3),
+                _S(0.06), np.int8(-100)]},
+    {"op": "QLinearGlobalAveragePool", "constants": 1, "reference": _qlinear_mean,
+     "inputs": [_bytes(2, 3, 4, 5), _S(0.03), np.uint8(20), _S(0.02), np.uint8(5)]},
     {"op": "Resize", "inputs": [_f(2, 3, 4, 5), _NONE, np.array([1, 1, 2, 3], "f4")], "constants": 1,
      "reference": lambda x, *_: x.astype("f4").repeat(2, 2).repeat(3, 3)},
     {"op": "Resize", "inputs": [_bytes(1, 1, 7, 9), _NONE, np.array([0.6, 0.5], "f4")], "constants": 1,

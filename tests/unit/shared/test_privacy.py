@@ -134,3 +134,12 @@ def test_a_script_gets_what_it_declares_to_read() -> None:
     assert narrowed["trigger"] == {"ids": []}
     assert narrow_inputs(inputs, None, SCHEMA) == inputs
     assert events[0]["args"]["deep"] == {"a": 1, "b": 2}
+
+
+def test_a_confined_task_asks_no_cloud_half() -> None:
+    text = "[cloud]\n[reads]\nbuy = ['{}']\n"
+    head = '[task]\nscenario = "d"\nname = "t"\ncapabilities = ["cloud"]\n[[triggers]]\nids = ["event:buy"]\n'
+    assert not list(complaints(parse_task_file(head + text.format("args.item")), SCHEMA))
+    ((key, message),) = complaints(parse_task_file(head + text.format("args.note")), SCHEMA)
+    assert key == "task.capabilities"
+    assert "buy.args.note" in message

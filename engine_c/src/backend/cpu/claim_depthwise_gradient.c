@@ -27,7 +27,7 @@ static bool accept_conv(const we_conv *c, we_arena *arena, const void **out) {
 
 static bool accept_weights(const we_call *call, we_arena *arena, const void **out) {
     we_conv c = {.group = we_node_int(call->node, "group", 1)};
-    if (!we_window_read(call, NULL, &c) || call->in[1]->count == 0)
+    if (call->in[0]->dtype != WE_F32 || !we_conv_read_window(call, NULL, &c) || call->in[1]->count == 0)
         return false;
     c.channels = call->in[0]->dims[1] / c.group;
     c.filters = call->in[1]->dims[1] / c.group;

@@ -32,7 +32,7 @@ typedef struct parameters {
 static bool accept(const we_call *call, we_arena *arena, const void **out) {
     const we_tensor *gradient = call->in[1];
     we_conv c = {0};
-    if (!we_window_read(call, NULL, &c) || gradient->count == 0)
+    if (call->in[0]->dtype != WE_F32 || !we_conv_read_window(call, NULL, &c) || gradient->count == 0)
         return false;
     c.group = we_node_int(call->node, "group", 1);
     c.channels = call->in[0]->dims[1] / c.group;

@@ -9,9 +9,9 @@ void we_conv_widen(we_window *w) {
     w->rank = 2;
 }
 
-bool we_window_read(const we_call *call, const int64_t *kernel, we_conv *c) {
+bool we_conv_read_window(const we_call *call, const int64_t *kernel, we_conv *c) {
     const we_tensor *x = call->in[0];
-    if (x->dtype != WE_F32 || x->rank > 4 || x->count == 0 || we_call_window(call, kernel, &c->w) != WE_OK)
+    if (x->rank > 4 || x->count == 0 || we_call_window(call, kernel, &c->w) != WE_OK)
         return false;
     c->items = x->dims[0];
     if (c->w.rank == 1)
@@ -47,8 +47,8 @@ bool we_conv_read_varying(const we_call *call, we_conv *out) {
                  .weights_vary = weights->kind != WE_TENSOR_CONST,
                  .bias_varies = bias && bias->kind != WE_TENSOR_CONST,
                  .turned = call->node->op == WE_OP_ConvTranspose};
-    if (weights->count == 0 || (c.turned && !c.weights_vary) ||
-        !(c.turned ? read_turned_window : we_window_read)(call, weights->dims + 2, &c))
+    if (x->dtype != WE_F32 || weights->count == 0 || (c.turned && !c.weights_vary) ||
+        !(c.turned ? read_turned_window : we_conv_read_window)(call, weights->dims + 2, &c))
         return false;
     c.channels = x->dims[1] / c.group;
     c.filters = c.turned ? weights->dims[1] : weights->dims[0] / c.group;
@@ -74,9 +74,17 @@ we_conv_steps we_conv_weight_steps(const we_conv *c) {
     return (we_conv_steps){group, c->channels * taps, taps, 1, 0};
 }
 
-bool we_pool_read(const we_call *call, we_conv *out) {
+static bool read_pool(const we_call *call, we_conv *out) {
     *out = (we_conv){.group = call->in[0]->rank > 1 ? call->in[0]->dims[1] : 0, .channels = 1, .filters = 1};
-    return call->node->output_count == 1 && we_window_read(call, NULL, out);
+    return call->node->output_count == 1 && we_conv_read_window(call, NULL, out);
+}
+
+bool we_pool_read(const we_call *call, we_conv *out) {
+    return call->in[0]->dtype == WE_F32 && read_pool(call, out);
+}
+
+bool we_pool_read_bytes(const we_call *call, we_conv *out) {
+    return (call->in[0]->dtype == WE_U8 || call->in[0]->dtype == WE_I8) && read_pool(call, out);
 }
 
 static bool is_inside(const we_window *w, int32_t i) {

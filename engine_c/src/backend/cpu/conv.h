@@ -5,6 +5,7 @@
 #define WE_BACKEND_CPU_CONV_H
 
 #include "backend/cpu/cpu.h"
+#include "base/dtype.h"
 
 typedef struct we_conv {
     int64_t items, group, channels, filters; /* channels and filters per group */
@@ -18,6 +19,8 @@ typedef struct we_conv {
 /* A window of one spatial dim as one over images of one row. */
 void we_conv_widen(we_window *w);
 
+/* The window and what follows from it; false where no native way applies to images of any type. */
+bool we_conv_read_window(const we_call *call, const int64_t *kernel, we_conv *c);
 /* False where no native way applies: float32, constant weights, one or two spatial dims. */
 bool we_conv_read(const we_call *call, we_conv *out);
 /* The same with weights and bias that may vary. A transposed convolution that steps by one is a convolution
@@ -30,11 +33,9 @@ typedef struct we_conv_steps {
     int64_t group, filter, channel, tap, first;
 } we_conv_steps;
 we_conv_steps we_conv_weight_steps(const we_conv *c);
-/* Items, window and positions of a call whose first input is the image. kernel: of the weights; NULL: as the
- * attribute says. */
-bool we_window_read(const we_call *call, const int64_t *kernel, we_conv *out);
-/* The same for a pool, whose channels are groups of their own. */
+/* The same for a pool, whose channels are groups of their own; and for one of bytes. */
 bool we_pool_read(const we_call *call, we_conv *out);
+bool we_pool_read_bytes(const we_call *call, we_conv *out);
 /* The same of a mean; whether it is over the padding, too. */
 bool we_pool_read_mean(const we_call *call, we_conv *out, bool *counts_padding);
 
@@ -42,13 +43,13 @@ static inline int64_t we_conv_channels_in(const we_conv *c) {
     return c->group * c->channels;
 }
 
-/* Images may lie as bfloat16 (see plan/narrow.c). The type of a tensor's elements, and their address. */
+/* Images may lie as bfloat16 (see plan/narrow.c), or be of bytes. The type of a tensor's elements, and their
+ * address. */
 static inline we_dtype we_conv_dtype(const we_run *run, int32_t tensor) {
     return run->program->tensors[tensor].dtype;
 }
 static inline void *we_conv_at(const we_run *run, int32_t tensor, int64_t element) {
-    int64_t width = we_conv_dtype(run, tensor) == WE_BF16 ? sizeof(uint16_t) : sizeof(float);
-    return (char *)run->memory[tensor] + element * width;
+    return (char *)run->memory[tensor] + element * (int64_t)we_dtype_size(we_conv_dtype(run, tensor));
 }
 
 /* Where a claim's result begins, and elements from one position of it to the next. */

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import orjson
 
+from walle_agent.author.create import create_task
 from walle_agent.author.measure import measure
 from walle_agent.author.report import run_lines, summary_lines, to_plain
 from walle_agent.author.simulate import EventClock, Options, Outcome, open_simulator
@@ -143,3 +144,27 @@ def test_the_clock_goes_with_the_events_and_never_back() -> None:
     assert (clock.wall_ms(), clock.mono_ns() - first_ns) == (1_002_001, 2_002_000_000)
     clock.move_to(RawEvent("click", "click", mono_ns=first_ns + 9_000_000_000))
     assert clock.mono_ns() - first_ns == 9_000_000_000
+
+
+async def test_the_cloud_half_is_run_in_the_same_container(tmp_path: Path):
+    create_task(tmp_path / "asker", scenario="demo")
+    root = tmp_path / "asker"
+    text = (root / "task.toml").read_text()
+    (root / "task.toml").write_text(
+        text.replace('"log"]', '"log", "cloud"]').replace("[limits]", "[cloud]\n[limits]", 1)
+    )
+    (root / "main.py").write_text(
+        "from walle_task import cloud\n\ndef run():\n    return cloud.ask({'n': 20}, data=b'abc')\n"
+    )
+    (root / "cloud").mkdir()
+    (root / "cloud/words.txt").write_text("two")
+    (root / "cloud.py").write_text(
+        "def answer(request):\n"
+        "    return {'n': request.payload['n'] + len(request.data), 'word': open('cloud/words.txt').read()}\n"
+    )
+    lines = (root / "tests/events.jsonl").read_bytes().splitlines()
+    async with open_simulator(read_folder(root)) as simulator:
+        outcome = await simulator.play(lines, Options(end_visits=True))
+        assert not (simulator.task.bundle_dir / "cloud.py").exists()
+    assert outcome.runs
+    assert all(run.result.value == {"n": 23, "word": "two"} for run in outcome.runs)

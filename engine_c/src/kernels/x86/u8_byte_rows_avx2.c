@@ -1,0 +1,2 @@
+#define ROWS_OF(name) we_u8_rows_##name##__avx2
+#include "kernels/simd/byte_rows.h"
