@@ -62,6 +62,7 @@ def _layers(draw: st.DrawFn) -> dict[str, Any]:
         "image": [draw(st.integers(5, 12)), draw(st.integers(5, 12))], "kernel": kernel,
         "items": draw(st.integers(1, 2)), "x": draw(BYTES), "w": draw(BYTES), "y": draw(BYTES),
         "bias": draw(st.sampled_from([None, "i4", "f4"])), "limits": draw(st.booleans()),
+        "off_centre": draw(st.booleans()),
         "strides": draw(st.sampled_from([[1, 1], [2, 2], [1, 2]])),
         "dilations": draw(st.sampled_from([[1, 1], [1, 1], [2, 1]])),
         "pads": [draw(st.integers(0, min(2, k))) for k in (*kernel, *kernel)],
@@ -101,6 +102,10 @@ def test_convolutions(case: dict[str, Any]) -> None:
         group = 1  # more would be depthwise
         w, x = w[:, :1], x[:, :1]
     rest = _parameters(rng, case, filters, w)
+    if case["off_centre"]:  # what is left of weights without their zero point still fits a byte
+        assert rest[1] is not None
+        rest[0] = w // np.asarray(4, w.dtype)
+        rest[2] = _bytes(rng, case["w"], *rest[1].shape) // np.asarray(4, w.dtype)
     window = {
         "group": group, "strides": case["strides"], "pads": case["pads"], "dilations": dilations
     }  # fmt: skip

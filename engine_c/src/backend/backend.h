@@ -34,6 +34,11 @@ typedef struct we_narrow {
     bool result_as_residual; /* the last two, or neither */
 } we_narrow;
 
+/* A product of bytes: multiply-adds, and the bytes of packed weights. */
+typedef struct we_byte_work {
+    double products, weights;
+} we_byte_work;
+
 /* What a command gives a device to do. */
 typedef struct we_work {
     double products; /* multiply-adds */
@@ -54,8 +59,8 @@ typedef struct we_claim_methods {
     /* Of a back end with a device instead of `run`: record what it is to do, and what that costs. */
     void (*record)(struct we_recorder *recorder, const we_command *command);
     we_work (*work)(const void *parameters);
-    /* The rest may be NULL. Multiply-adds of bytes, which are not among the steps. */
-    double (*byte_products)(const void *parameters);
+    /* The rest may be NULL. The product of bytes inside, which is not among the steps. */
+    we_byte_work (*byte_work)(const void *parameters);
     /* The float32 product inside: the search picks its micro-kernel (u.claim.kernel).
      */
     const we_matmul *(*product)(const void *parameters);

@@ -88,8 +88,10 @@ typedef struct we_byte_rows {
     void (*requantise)(int64_t n, float factor, const we_byte_range *range, const int32_t *sums, uint8_t *y);
     /* sums[j] += the sum over i < count of x[i * step + j], changed by flip, for j < n */
     void (*sum)(int64_t n, int64_t count, int64_t step, uint8_t flip, const uint8_t *x, int32_t *sums);
-    /* y[j] = the largest of y[j] and x[j], both changed by flip, for j < n */
-    void (*largest)(int64_t n, uint8_t flip, const uint8_t *x, uint8_t *y);
+    /* y[i * y_step + j] = the larger of that and x[i * x_step + j], both changed by flip, for i < count, j <
+     * n */
+    void (*largest)(int64_t n, int64_t count, uint8_t flip, const uint8_t *x, int64_t x_step, uint8_t *y,
+                    int64_t y_step);
 } we_byte_rows;
 
 #endif

@@ -232,6 +232,13 @@ static double claim_product_ns(const we_machine *machine, const we_command *comm
     return product_ns(machine, product, how, kernel);
 }
 
+/* While weights last used a run ago arrive. */
+static double byte_work_ns(const we_machine *machine, we_byte_work work) {
+    const we_parameters *parameters = machine->parameters;
+    double rate = machine->weights > parameters->cache ? far_rate(machine) : parameters->near;
+    return together(work.products / parameters->bytes[best_isa(machine)], work.weights / rate);
+}
+
 /* Every iteration costs its body; a simple one starts without the call. */
 static double loop_ms(const we_machine *machine, const we_program *program, const we_loop *loop,
                       bool pieces) {
@@ -319,8 +326,8 @@ double we_cost_candidate(const we_machine *machine, const we_program *program, c
         steps = claim->cost(command->u.claim.parameters);
         if (claim->product)
             ns = claim_product_ns(machine, command, candidate->kernel);
-        if (claim->byte_products)
-            ns = claim->byte_products(command->u.claim.parameters) / machine->parameters->bytes[isa];
+        if (claim->byte_work)
+            ns = byte_work_ns(machine, claim->byte_work(command->u.claim.parameters));
         break;
     }
     return (shared(machine, ns + steps / machine->parameters->element[isa]) + machine->parameters->start) *

@@ -216,9 +216,10 @@ static double cost(const void *given) {
     return (double)(p->conv.items * stored_bytes(p)) * (p->plain ? 2 : 0.5) + results;
 }
 
-static double byte_products(const void *given) {
+static we_byte_work byte_work(const void *given) {
     const parameters *p = given;
-    return (double)(p->conv.items * p->conv.positions * filters_of(p)) * (double)(p->runs * p->depth);
+    double weights = (double)filters_of(p) * (double)(p->runs * p->depth);
+    return (we_byte_work){(double)(p->conv.items * p->conv.positions) * weights, weights};
 }
 
 static bool reads_plain(const void *given) {
@@ -547,7 +548,7 @@ static void run_claim(const we_run *run, const we_command *command) {
 const we_claim_methods we_claim_byte_conv = {
     .accept = accept_conv,
     .cost = cost,
-    .byte_products = byte_products,
+    .byte_work = byte_work,
     .run = run_claim,
     .prepare = prepare,
     .scratch_size = scratch_size,
@@ -560,7 +561,7 @@ const we_claim_methods we_claim_byte_conv = {
 const we_claim_methods we_claim_byte_matmul = {
     .accept = accept_matmul,
     .cost = cost,
-    .byte_products = byte_products,
+    .byte_work = byte_work,
     .run = run_claim,
     .prepare = prepare,
     .scratch_size = scratch_size,

@@ -18,35 +18,24 @@ static double cost_of_max(const void *given) {
     return (double)(c->items * c->positions) * (double)c->w.taps * (16 + (double)c->group / 8);
 }
 
-/* A run of outputs that are next to each other in memory, as those of a window's every tap are: all at once.
- */
-static void visit_run(const we_byte_rows *rows, const we_stretch *s, const uint8_t *x, uint8_t *y,
-                      uint8_t flip) {
-    int64_t bytes = s->count * s->channels;
-    memcpy(y, x, (size_t)bytes);
-    for (int32_t tap = 1; tap < s->rows * s->columns; tap++)
-        rows->largest(bytes, flip, x + tap / s->columns * s->x_row + tap % s->columns * s->x_column, y);
-}
-
-/* The first tap, then the larger of that and each other. */
+/* The first tap, then the larger of that and each other. Outputs that lie side by side, and whose taps do,
+ * are one long one. */
 static void visit(const we_run *run, const we_command *command, const we_conv_part *part) {
     const we_stretch *s = &part->stretch;
     const uint8_t *x = we_conv_at(run, command->in[0], part->x);
     uint8_t *y = we_conv_out(run, command, part->y), flip = we_byte_flip(we_conv_dtype(run, command->out));
-    if (s->rows > 0 && s->columns > 0 && s->x_step == s->channels && s->y_step == s->channels) {
-        visit_run(&run->kernels->byte_rows, s, x, y, flip);
-        return;
+    bool together = s->x_step == s->channels && s->y_step == s->channels;
+    int64_t count = together ? 1 : s->count, n = together ? s->count * s->channels : s->channels;
+    bool sees = s->rows > 0 && s->columns > 0;
+    for (int64_t i = 0; i < count; i++) {
+        if (sees)
+            memcpy(y + i * s->y_step, x + i * s->x_step, (size_t)n);
+        else
+            memset(y + i * s->y_step, 0, (size_t)n);
     }
-    for (int64_t i = 0; i < s->count; i++, x += s->x_step, y += s->y_step) {
-        if (s->rows == 0 || s->columns == 0)
-            memset(y, 0, (size_t)s->channels);
-        for (int32_t tap = 0; tap < s->rows * s->columns; tap++) {
-            const uint8_t *seen = x + tap / s->columns * s->x_row + tap % s->columns * s->x_column;
-            if (tap == 0)
-                memcpy(y, seen, (size_t)s->channels);
-            else
-                run->kernels->byte_rows.largest(s->channels, flip, seen, y);
-        }
+    for (int32_t tap = 1; sees && tap < s->rows * s->columns; tap++) {
+        const uint8_t *seen = x + tap / s->columns * s->x_row + tap % s->columns * s->x_column;
+        run->kernels->byte_rows.largest(n, count, flip, seen, s->x_step, y, s->y_step);
     }
 }
 

@@ -47,9 +47,12 @@ void ROWS_OF(sum)(int64_t n, int64_t count, int64_t step, uint8_t flip, const ui
     }
 }
 
-void ROWS_OF(largest)(int64_t n, uint8_t flip, const uint8_t *x, uint8_t *y) {
-    for (int64_t j = 0; j < n; j++) {
-        uint8_t a = x[j] ^ flip, b = y[j] ^ flip;
-        y[j] = (uint8_t)((a > b ? a : b) ^ flip);
+void ROWS_OF(largest)(int64_t n, int64_t count, uint8_t flip, const uint8_t *x, int64_t x_step, uint8_t *y,
+                      int64_t y_step) {
+    for (int64_t i = 0; i < count; i++, x += x_step, y += y_step) {
+        for (int64_t j = 0; j < n; j++) {
+            uint8_t a = x[j] ^ flip, b = y[j] ^ flip;
+            y[j] = (uint8_t)((a > b ? a : b) ^ flip);
+        }
     }
 }
