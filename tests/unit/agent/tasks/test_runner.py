@@ -179,7 +179,7 @@ async def bench(
             clock,
             config or RunSection(),
             privacy,
-            cloud,
+            cloud=cloud,
         )
         with closing(queue):
             yield Bench(host, streams, registry, runner, queue, task, verdicts, book)
