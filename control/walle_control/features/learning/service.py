@@ -220,8 +220,11 @@ class LearningService:
         """Take every plan as far as it goes now, and publish what is open."""
         async with self._one_tick:
             for plan in await self._data.database.read(store.running_plans):
-                while await self._step(plan):
-                    pass
+                try:
+                    while await self._step(plan):
+                        pass
+                except WalleError as error:  # one plan's trouble must not keep the others waiting
+                    _log.error("plan_failed", plan=plan.id, code=error.code, error=error.message)
             await self._publish()
             for whole in await self._data.database.read(lambda db: store.whole_backups(db, _BACKUPS)):
                 await self._keep(whole)

@@ -18,7 +18,7 @@ from walle_control.features.learning.models import read_parameters
 from walle_control.features.learning.service import LearningService
 from walle_control.features.learning.types import PlanView, PlanWish
 from walle_control.features.telemetry.types import FeatureQuery
-from walle_shared.errors import ConfigError, Conflict, NotFound
+from walle_shared.errors import ConfigError, Conflict, NotFound, StorageError
 from walle_shared.ids import DeviceId, ScenarioName, TaskName
 from walle_shared.learning import (
     BACKUP_FILE,
@@ -253,6 +253,25 @@ async def test_killed_between_collecting_and_closing(
     assert kept_parts(control) == 0
     await again.learning.tick()
     assert (await again.learning.show(view.id)).newest.number == 2
+
+
+async def test_a_plan_in_trouble_is_tried_again_and_keeps_nobody_waiting(
+    control: Control, plan, sender: Sender, monkeypatch
+):
+    view = await plan()
+    (open_round,) = told(control)
+    for i in range(3):
+        await sender.send(f"d{i}", parts(open_round, pull(open_round, i)))
+
+    async def full(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(control.learning, "_close", full)
+        await control.learning.tick()
+    assert told(control) == ()  # what is closing takes no more, and that was published
+    await control.learning.tick()
+    assert (await control.learning.show(view.id)).rounds_closed == 1
 
 
 async def test_noise_is_accounted_for(control: Control, plan, sender: Sender):
