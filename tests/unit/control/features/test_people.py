@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.routing import Route
 
 from walle_control.app import ADMIN_API
+from walle_control.features.learning import store as learning_store
+from walle_control.features.learning.averaging import ServerState
+from walle_control.features.learning.types import PlanRow, PlanWish
 from walle_control.features.people.types import RoleGrant, TokenRequest
 from walle_control.features.releases.types import CreateRelease
 from walle_control.features.webhooks.types import WebhookRequest
@@ -195,6 +199,12 @@ def test_every_operators_route_names_its_permission(app):
 
 WISH = {"scenario": "demo", "task": "greeter", "version": "1.0.0"}
 
+PLAN = PlanRow(
+    "p0", "demo", "greeter", "1.0.0", "digits", "0" * 64, "cross_entropy", (), PlanWish("1.0.0", noise=0.0),
+    "stopped", "", 1, "anna", 2,
+)  # fmt: skip
+NO_WEIGHTS = np.zeros(0, np.float32)
+
 #: Routes that tell everybody something, or about themselves.
 OPEN_TO_ALL = ("/status", "/epoch", "/myself", "/sinks", "/tokens")
 
@@ -203,7 +213,7 @@ OPEN_TO_ALL = ("/status", "/epoch", "/myself", "/sinks", "/tokens")
 def filled(path: str, release: str, webhook: str = "w0") -> str:
     for name, value in {
         "release_id": release, "scenario": "demo", "task": "greeter", "version": "1.0.0", "device_id": "d0",
-        "person": "anna", "token_id": "first", "webhook_id": webhook,
+        "person": "anna", "token_id": "first", "webhook_id": webhook, "plan": "p0",
     }.items():  # fmt: skip
         path = path.replace("{" + name + "}", value)
     return path
@@ -215,6 +225,9 @@ async def test_roles_of_another_scenario_open_nothing_here(app, control, anyone,
     release = (await control.releases.create(CreateRelease("demo", "greeter", "1.0.0"), "ben")).release.id
     wish = WebhookRequest("https://example.org/", (), "demo")
     webhook = (await control.webhooks.create(wish, "ben")).webhook.id
+    await control.store.database.write(
+        lambda db: learning_store.insert_plan(db, PLAN, ServerState(NO_WEIGHTS), b"")
+    )
     secret = await hold("eve", ("admin", "shop"))
     anyone.headers["Authorization"] = f"Bearer {secret}"
     before = await control.audit.page(0, 1000)
