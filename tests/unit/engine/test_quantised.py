@@ -126,7 +126,7 @@ def test_every_form_becomes_a_layer_on_bytes(dtype: str, threads: int) -> None:
     assert np.mean(got == want) > 0.5
 
 
-@pytest.mark.optimised("claims", "fuse", "merge")
+@pytest.mark.optimised("claims", "fuse", "merge", "vertical")
 def test_an_addition_is_part_of_the_convolution_before_it() -> None:
     _favour_bytes()
     model, feeds = _residual_net()
