@@ -14,8 +14,8 @@ help: ## this list
 
 setup: $(VENV)/.ready-dev ## install Walle and its development tools into .venv (idempotent)
 
-demo: $(VENV)/.ready-demo ## run the main job end to end; KEEP=1 leaves it running
-	@$(BIN)/python examples/demo $(if $(KEEP),--keep)
+demo: $(VENV)/.ready-demo ## run the main job end to end, or APP=highlight, APP=recommend; KEEP=1 leaves it running
+	@$(BIN)/python examples/$(or $(APP),demo) $(if $(KEEP),--keep)
 
 test: $(VENV)/.ready-dev ## run the default test suite
 	@$(BIN)/python -m nox --no-venv -s test -- $(ARGS)

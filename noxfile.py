@@ -76,8 +76,9 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def test(session: nox.Session) -> None:
-    """Run the default suite: everything that is fast enough to run always."""
-    _pytest(session, "-m", "not slow_session and not browser")
+    """Run the default suite: everything that is fast enough to run always; whole, it shares out the files."""
+    shared_out = () if session.posargs else ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+    _pytest(session, "-m", "not slow_session and not browser", *shared_out)
 
 
 @nox.session
@@ -199,12 +200,22 @@ def screenshots(session: nox.Session) -> None:
     """Draw the pictures of the console in the guide anew."""
     _need_playwright(session)
     session.env["WALLE_SCREENSHOTS"] = str(ROOT / "docs" / "guide" / "console")
-    _pytest(session, "tests/browser", "-m", "browser", "-p", "no:randomly", "-k", "goes_back or accessible")
+    _pytest(
+        session,
+        "tests/browser",
+        "-m",
+        "browser",
+        "-p",
+        "no:randomly",
+        "-k",
+        "goes_back or accessible or coming_in",
+    )
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Fuzz the converter, random graphs and the loader, a minute each; the loader needs clang's libFuzzer."""
+    """Fuzz the tunnel, the converter, random graphs and the loader, a minute each; the last needs clang."""
+    _python(session, "tests/fuzz/hostile_frames.py", "--seed", str(time.time_ns() % 10**6))
     for mode in ("convert", "build"):
         cases, seed = ROOT / "build" / "fuzz-cases" / mode, str(time.time_ns() % 10**6)
         options = ("--seconds", "60", "--seed", seed, "--cases", str(cases))
@@ -289,6 +300,20 @@ def engine_opencl(session: nox.Session) -> None:
     )  # fmt: skip
 
 
+#: The applications below examples, which can be played from end to end; the demo has a session of its own.
+APPS = sorted(main.parent.name for main in ROOT.glob("examples/*/__main__.py") if main.parent.name != "demo")
+
+
+@nox.session
+def apps(session: nox.Session) -> None:
+    """Run the paper's applications end to end and write a page of each below build/apps; ``-- NAME``: one."""
+    out = ROOT / "build" / "apps"
+    out.mkdir(parents=True, exist_ok=True)
+    for name in session.posargs or APPS:
+        written = ("--json", str(out / f"{name}.json"), "--report", str(out / f"{name}.html"))
+        _python(session, f"examples/{name}", *written)
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Run the main job end to end, as ``make demo`` does."""
@@ -315,6 +340,12 @@ def reference(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure, print the table with machine facts, and write it to ``build/bench``."""
     _python(session, "tests/bench", *session.posargs)
+
+
+@nox.session
+def learning(session: nox.Session) -> None:
+    """Learn together in one process: accuracy by round, with drop-outs, poisoned devices and noise."""
+    _python(session, "tests/bench/learn_together.py", *(session.posargs or ["--rounds", "40"]))
 
 
 @nox.session(name="bench-peers")

@@ -18,6 +18,7 @@
         ├── deployer         what is wanted to installed tasks  │
         ├── settling         fresh versions that did no harm    │
         ├── own-files        files that this device alone has   │
+        ├── learning         open rounds to firings             │
         ├── reporter         reports out                        │
         └── status           counters for `walle-agent status`  ┘
 """
@@ -59,11 +60,15 @@ from walle_agent.state.keeper import StateKeeper
 from walle_agent.state.reports import ReportQueue
 from walle_agent.state.store import StateStore
 from walle_agent.streams.allowance import Allowance, Conditions, ConditionsFile
+from walle_agent.streams.asks import AskLine
 from walle_agent.streams.http_ingest import TOKEN_FILE, HttpListener
 from walle_agent.streams.ingest import EventCheck, EventListener
+from walle_agent.streams.results import ResultBoard
 from walle_agent.streams.service import ServiceLimits, StreamService, open_streams
 from walle_agent.streams.tunnel import Tunnel
 from walle_agent.tasks.confinement import Confinement
+from walle_agent.tasks.inbox import Inbox
+from walle_agent.tasks.learning import Around, Learner
 from walle_agent.tasks.registry import InstalledTask, TaskRegistry
 from walle_agent.tasks.runner import TaskRunner
 from walle_container import HostConfig, TaskHost
@@ -71,6 +76,7 @@ from walle_shared.backoff import Backoff
 from walle_shared.clock import Clock, SystemClock
 from walle_shared.errors import ConfigError, StorageError
 from walle_shared.exclusive import EXCLUSIVE_KIND, ExclusiveManifest
+from walle_shared.learning import ROUNDS_KIND, OpenRounds
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import TOLD_KIND, Told
 from walle_shared.records import to_plain
@@ -109,9 +115,11 @@ class Agent:
     runner: TaskRunner
     streams: StreamService
     listener: EventListener
+    results: ResultBoard
     http: HttpListener | None
     tunnel: Tunnel
     host: TaskHost
+    learner: Learner
 
     def status(self) -> dict[str, Any]:
         """Counters of every part, as plain values."""
@@ -122,9 +130,11 @@ class Agent:
             "runs": to_plain(self.runner.statistics()),
             "streams": to_plain(self.streams.statistics()),
             "listener": to_plain(self.listener.statistics()),
+            "results": to_plain(self.results.statistics()),
             "http": to_plain(self.http.statistics()) if self.http is not None else None,
             "tunnel": to_plain(self.tunnel.statistics()),
             "container": to_plain(self.host.statistics()),
+            "learning": to_plain(self.learner.statistics()),
         }
 
 
@@ -183,6 +193,7 @@ def services(agent: Agent) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
         ("deployer", agent.deployer.run),
         ("settling", agent.deployer.run_settling),
         ("own-files", agent.own.run),
+        ("learning", agent.learner.run),
         ("reporter", partial(agent.reporter.run, agent.session, make_backoff())),
         ("status", partial(write_status, agent)),
     ]
@@ -362,8 +373,44 @@ def assemble(
         follower.confirm,
         trust.now_ms,
     )
+
+    async def open_rounds(data: bytes) -> OpenRounds:
+        return await trust.open(OpenRounds, ROUNDS_KIND, POLICY, data)
+
+    learner = Learner(
+        transport,
+        streams,
+        config.learning,
+        Around(
+            open_rounds,
+            trust.now_ms,
+            lambda: session.device_id,
+            conditions,
+            registry.tasks,
+            streams.inlet.emit,
+            confinement.reasons,
+            lambda: store.identity.key_hex if store.identity is not None else "",
+            lambda key: keeper.state.own_record(key).counter,
+        ),
+        backoff=make_backoff,
+    )
+    inbox = Inbox(config.inbox_dir, config.inbox, clock)
+    inbox.open()
+    results, asks = ResultBoard(), AskLine()
     runner = TaskRunner(
-        host, streams, registry, reporter, deployer.judge, deployer, clock, config.run, confinement
+        host,
+        streams,
+        registry,
+        reporter,
+        deployer.judge,
+        deployer,
+        clock,
+        config.run,
+        confinement,
+        results,
+        asks,
+        learner,
+        inbox,
     )
     return Agent(
         config,
@@ -377,16 +424,20 @@ def assemble(
         registry,
         runner,
         streams,
-        EventListener(config.events_socket, streams.inlet.emit, follower.hint),
+        EventListener(config.events_socket, streams.inlet.emit, follower.hint, results),
+        results,
         HttpListener(http, config.data_dir / TOKEN_FILE, streams.inlet.emit) if http is not None else None,
         Tunnel(
             streams,
             session.connect_tunnel,
             backoff=make_backoff(),
             allowance=_allowance(config, conditions),
+            asks=asks,
+            take_push=streams.take_push,
             heartbeat_s=config.tunnel.heartbeat_s,
         ),
         host,
+        learner,
     )
 
 

@@ -320,6 +320,13 @@ def format_status(status: dict[str, Any]) -> str:
     ]
     if runs := status["counters"].get("runs"):
         lines.append("runs       {ok} ok, {failed} failed, {dismissed} dismissed".format(**runs))
+    learning = status["counters"].get("learning") or {}
+    if learning.get("open") or learning.get("contributed"):
+        waits = learning["waiting_for"]
+        lines.append(
+            f"learning   {learning['contributed']} rounds joined"
+            + (f"; one waits for {waits}" if learning["open"] and waits else "")
+        )
     if status["tasks"]:
         lines += ["", f"{'TASK':<32} {'SLOT':<5} {'PHASE':<8} {'VERSION':<12} RELEASE"]
     for task in status["tasks"]:

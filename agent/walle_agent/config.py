@@ -28,6 +28,9 @@ ENV_PREFIX = "WALLE_AGENT"
 #: What Linux has room for in a socket's address, the closing NUL left out.
 SOCKET_PATH_MAX_BYTES = 107
 
+#: Where apps leave files for tasks: below the data folder, and beside recorded events.
+INBOX_FOLDER = "inbox"
+
 _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,63}")
 
 #: What the profile's attribute ``network`` may say.
@@ -129,6 +132,20 @@ class TunnelSection:
 
 
 @dataclass(frozen=True, slots=True)
+class LearningSettings:
+    """Learning together: whether the device takes part, in how many rounds a day, how often it looks for one.
+
+    ``consent``: its owner agrees; ``conditions_file`` may say otherwise at any time. ``local_fields``: tasks
+    that may have seen what must not leave the device take part as well.
+    """
+
+    consent: bool = False
+    rounds_per_day: int = 8
+    poll_s: float = 15 * MINUTE_S
+    local_fields: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunSection:
     """Task runs: ``slots`` run at once, ``queue`` firings wait, a task may ask for at most the two limits.
 
@@ -143,6 +160,18 @@ class RunSection:
     wall_max_s: float = 60.0
     memory_max_bytes: int = 256 * MIB
     trace_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class InboxSection:
+    """Files that the app hands over to tasks, in ``folder`` (empty: ``<data_dir>/inbox``).
+
+    They stay for ``keep_s`` seconds, and no longer than there are ``max_bytes`` of newer ones.
+    """
+
+    folder: str = ""
+    max_bytes: int = 64 * MIB
+    keep_s: float = 10 * MINUTE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +194,8 @@ class AgentConfig:
     streams: StreamsSection = StreamsSection()
     tunnel: TunnelSection = TunnelSection()
     run: RunSection = RunSection()
+    learning: LearningSettings = LearningSettings()
+    inbox: InboxSection = InboxSection()
     log: LogSection = LogSection()
 
     @property
@@ -176,6 +207,11 @@ class AgentConfig:
     def events_socket(self) -> Path:
         """The Unix socket apps write events to."""
         return Path(self.agent.events_socket or self.data_dir / "events.sock")
+
+    @property
+    def inbox_dir(self) -> Path:
+        """The folder in which apps leave files for tasks."""
+        return Path(self.inbox.folder or self.data_dir / INBOX_FOLDER)
 
     @property
     def events_http(self) -> tuple[str, int] | None:
@@ -248,12 +284,16 @@ def _anchor(config: AgentConfig, folder: Path) -> AgentConfig:
     )
     schema = config.streams.schema
     streams = replace(config.streams, schema=str((folder / schema).absolute()) if schema else "")
+    inbox = config.inbox.folder
     section = replace(
         config.agent,
         data_dir=str(data_dir),
         events_socket=str((folder / socket).absolute()) if socket else "",
     )
-    return replace(config, agent=section, tunnel=tunnel, streams=streams)
+    return replace(
+        config, agent=section, tunnel=tunnel, streams=streams,
+        inbox=replace(config.inbox, folder=str((folder / inbox).absolute()) if inbox else ""),
+    )  # fmt: skip
 
 
 def _check(config: AgentConfig) -> None:
@@ -288,12 +328,15 @@ def _check(config: AgentConfig) -> None:
         ("deploy.settled_after_s", config.deploy.settled_after_s),
         ("deploy.proven_after_successes", config.deploy.proven_after_successes),
         ("deploy.retry_cap_s", config.deploy.retry_cap_s),
+        ("learning.poll_s", config.learning.poll_s),
         ("run.slots", config.run.slots),
         ("run.workers", config.run.workers),
         ("run.worker_idle_s", config.run.worker_idle_s),
         ("run.queue", config.run.queue),
         ("run.wall_max_s", config.run.wall_max_s),
         ("run.memory_max_bytes", config.run.memory_max_bytes),
+        ("inbox.max_bytes", config.inbox.max_bytes),
+        ("inbox.keep_s", config.inbox.keep_s),
     ):
         if not value > 0:
             raise ConfigError(f"{name} must be over 0")
@@ -301,6 +344,7 @@ def _check(config: AgentConfig) -> None:
         ("link.report_linger_s", config.link.report_linger_s),
         ("deploy.quarantine_s", config.deploy.quarantine_s),
         ("deploy.quarantine_min_s", config.deploy.quarantine_min_s),
+        ("learning.rounds_per_day", config.learning.rounds_per_day),
     ):
         if value < 0:
             raise ConfigError(f"{name} must not be negative")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from walle_container.spec import (
         ErrorKind,
         HostFunction,
+        LaterAsk,
         LogEntry,
         ProfileNode,
         StoreWrite,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         TaskResult,
         TaskSpec,
         TunnelSend,
+        cloud_spec,
     )
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "HostConfig",
     "HostFunction",
     "HostStatistics",
+    "LaterAsk",
     "LogEntry",
     "ProfileNode",
     "StoreWrite",
@@ -39,6 +42,7 @@ __all__ = [
     "TaskResult",
     "TaskSpec",
     "TunnelSend",
+    "cloud_spec",
 ]
 
 _IN_HOST = frozenset({"HostConfig", "HostStatistics", "TaskHost"})

@@ -177,6 +177,7 @@ def judge(done: RunDone, spec: TaskSpec) -> TaskResult:
         rows=done.rows if ok else (),
         values=done.values if ok else {},
         uploads=done.uploads if ok else (),
+        later=done.later if ok else (),
         logs=done.logs,
         logs_dropped=done.logs_dropped,
         error_kind=kind,
@@ -221,9 +222,12 @@ def _find_breach(done: RunDone, spec: TaskSpec) -> tuple[ErrorKind | None, str |
         return "denied", f"the task {spec.task!r} is not granted 'store', but writes to it"
     if done.uploads and not is_granted("tunnel.send", spec.capabilities):
         return "denied", f"the task {spec.task!r} is not granted 'tunnel', but has uploads"
+    if done.later and not is_granted("cloud.ask_later", spec.capabilities):
+        return "denied", f"the task {spec.task!r} is not granted 'cloud', but has questions"
     produced = [
         [write.row for write in done.rows],
         [sent.fields for sent in done.uploads],
+        [[asked.payload, asked.data] for asked in done.later],
         done.values,
         done.value,
     ]
@@ -232,7 +236,7 @@ def _find_breach(done: RunDone, spec: TaskSpec) -> tuple[ErrorKind | None, str |
     if 0 < spec.limits.memory_bytes < parcel.total_bytes():
         return "output", f"the run returned tensors of {parcel.total_bytes()} bytes, more than its memory"
     # Brackets and commas round the parts are not counted where the task is charged: hence the allowance.
-    allowance = 16 + len(done.rows) + len(done.uploads)
+    allowance = 16 + len(done.rows) + len(done.uploads) + 6 * len(done.later)
     if size_bytes > spec.limits.output_bytes + allowance:
         return "output", f"the run produced {size_bytes} bytes; its limit is {spec.limits.output_bytes}"
     return None, None

@@ -30,6 +30,7 @@ from walle_container.profiling import CallTree
 from walle_shared.errors import ConnectionLost, LimitExceeded, NotAllowed, OutOfMemory, TaskError, WalleError
 from walle_shared.limits import CONTAINER_FRAME_MAX_BYTES
 from walle_shared.units import MIB
+from walle_task.cloud import Request
 from walle_task.context import RunContext, encode_json, set_current, set_image_service
 from walle_task.model import set_recorder
 
@@ -210,6 +211,7 @@ class GuestRun:
             "rows": self._context.rows if kind is None else [],
             "values": self._context.values if kind is None else {},
             "uploads": self._context.uploads if kind is None else [],
+            "later": self._context.later if kind is None else [],
             "profile": [] if self._profile is None else self._profile.to_plain(self._importer.sources),
         }
         if table is not None:
@@ -236,15 +238,28 @@ class GuestRun:
         Returns:
             The JSON, and table and memory of the tensors that it mentions.
         """
-        entry = self._load_entry()
+        value = self._call_entry(self._load_entry())
         parcel = tensors.Parcel()
-        encoded = encode_json(entry(), "the returned value", parcel.leaf)
+        encoded = encode_json(value, "the returned value", parcel.leaf)
         self._context.count_output(len(encoded))
         if not parcel.views:
             return encoded, None, -1
         return encoded, parcel.table(), _vm.share(parcel.views)
 
-    def _load_entry(self) -> Callable[[], object]:
+    def _call_entry(self, entry: Callable[..., object]) -> object:
+        """Call the device's half, or the cloud half with what it is asked."""
+        plain = self._order["inputs"].get("request")
+        if plain is None:
+            return entry()
+        request = Request(
+            plain["payload"], bytes(plain.get("data", b"")), plain["device_id"], plain["version"]
+        )
+        answer = entry(request)
+        if not isinstance(answer, dict):
+            raise TaskError(f"the cloud half answered with {type(answer).__name__}, which is no dict")
+        return answer
+
+    def _load_entry(self) -> Callable[..., object]:
         module_name, _, function_name = self._order["entry"].partition(":")
         if not self._importer.has(module_name):
             raise TaskError(

@@ -19,6 +19,7 @@ import orjson
 from walle_container import tensors
 from walle_container.spec import (
     ErrorKind,
+    LaterAsk,
     LogEntry,
     ProfileKind,
     ProfileNode,
@@ -74,6 +75,7 @@ class RunDone:
     rows: tuple[StoreWrite, ...]
     values: dict[str, Any]
     uploads: tuple[TunnelSend, ...]
+    later: tuple[LaterAsk, ...]
     profile: tuple[ProfileNode, ...]
 
 
@@ -296,6 +298,7 @@ _DONE_FIELDS: dict[str, Callable[[Any], bool]] = {
     "rows": _is_list_of({"table": _is_text, "row": _is_object}),
     "values": _is_object,
     "uploads": _is_list_of({"name": _is_text, "fields": _is_object}),
+    "later": _is_list_of({"payload": _is_object, "data": _is_text}),
     "profile": _is_profile,
 }
 
@@ -305,6 +308,7 @@ def _parse_done(message: dict[str, Any]) -> RunDone:
     fields["logs"] = tuple(LogEntry(**entry) for entry in fields["logs"])
     fields["rows"] = tuple(StoreWrite(**write) for write in fields["rows"])
     fields["uploads"] = tuple(TunnelSend(**sent) for sent in fields["uploads"])
+    fields["later"] = tuple(LaterAsk(**asked) for asked in fields["later"])
     fields["profile"] = tuple(ProfileNode(*row) for row in fields["profile"])
     return RunDone(**fields)
 

@@ -8,6 +8,8 @@ passes at the release. Rules, each with the line it is about:
    imported. An import that catches its own ImportError is the author's fallback, and only a warning.
 3. The parts of ``walle_task`` that are used are in the task's capabilities.
 4. Tables, messages, parameters and models that are named by a literal exist, with the fields that are named.
+
+A task's cloud half is held to the same, with its own entry, which takes the request, and its own grants.
 """
 
 from __future__ import annotations
@@ -24,10 +26,21 @@ from typing import Literal, get_args
 import walle_task
 from walle_container.imports import ONLY_FOR_TESTS, cure_for, is_allowed
 from walle_shared.errors import TaskError
-from walle_shared.manifest import TASK_FILE, Capability, TaskFile
+from walle_shared.manifest import (
+    CLOUD_CAPABILITIES,
+    CLOUD_FOLDER,
+    CLOUD_SCRIPT,
+    TASK_FILE,
+    Capability,
+    TaskFile,
+    is_cloud,
+)
 
 OURS = "walle_task"
 MODEL_SUFFIXES = (".wmodel", ".onnx")
+MODEL_FOLDERS = ("model", CLOUD_FOLDER)
+#: What a part of ``walle_task`` uses of others.
+_IMPLIED: Mapping[str, tuple[str, ...]] = {"learn": ("model", "store", "tunnel")}
 _CAPABILITIES: frozenset[str] = frozenset(get_args(Capability))
 _CATCHES_IMPORT_ERROR = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
 
@@ -77,13 +90,51 @@ class _Import:
     caught: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Half:
+    """One of the two programs of a task: what it has, where it begins, and what it may use."""
+
+    files: Mapping[str, bytes]
+    key: str
+    entry: str
+    takes: int
+    grants: frozenset[str]
+
+    @property
+    def is_cloud(self) -> bool:
+        """Whether the control plane runs it."""
+        return self.key == "cloud.entry"
+
+
 def check_scripts(files: Mapping[str, bytes], task: TaskFile) -> tuple[Problem, ...]:
     """Find what is wrong with a task's scripts, errors and warnings, by file and line.
 
     Args:
-        files: the bundle, by path in it.
+        files: the bundle, by path in it, with what belongs to the cloud half.
         task: its task file.
     """
+    device = {path: data for path, data in files.items() if not is_cloud(path)}
+    problems = _check_half(
+        _Half(device, "task.entry", task.task.entry, 0, frozenset(task.task.capabilities)), task
+    )
+    problems += _check_learning(device, task)
+    if task.cloud is None:
+        for path in sorted(files.keys() - device.keys())[:1]:
+            message = (
+                f"is of a cloud half, but there is no [cloud] in {TASK_FILE}: add it, or rename the file"
+            )
+            problems.append(Problem("error", path, 0, message))
+    else:
+        if {CLOUD_SCRIPT, f"{CLOUD_FOLDER}/__init__.py"} <= files.keys():
+            message = f"and {CLOUD_FOLDER}/__init__.py are the same module: remove one of them"
+            problems.append(Problem("error", CLOUD_SCRIPT, 0, message))
+        half = _Half(files, "cloud.entry", task.cloud.entry, 1, CLOUD_CAPABILITIES)
+        problems += [problem for problem in _check_half(half, task) if problem not in problems]
+    return tuple(sorted(problems, key=lambda problem: (problem.path, problem.line)))
+
+
+def _check_half(half: _Half, task: TaskFile) -> list[Problem]:
+    files = half.files
     problems: list[Problem] = []
     modules: dict[str, _Module] = {}
     for path in sorted(files):
@@ -94,14 +145,21 @@ def check_scripts(files: Mapping[str, bytes], task: TaskFile) -> tuple[Problem, 
             else:
                 modules[parsed.name] = parsed
     broken = {_module_name(problem.path) for problem in problems}
-    if task.task.entry:
-        problems += _check_entry(modules, broken, task)
-    reached = _reach(modules, broken, task.task.entry.partition(":")[0], problems)
+    if half.entry:
+        problems += _check_entry(modules, broken, half)
+    reached = _reach(modules, broken, half.entry.partition(":")[0], problems)
     for name in sorted(modules.keys() - reached.keys()):
-        message = "the task never imports it, and every device gets it: remove it, or move it into tests"
-        problems.append(Problem("warning", modules[name].path, 0, message))
-    problems += _check_uses([modules[name] for name in reached], files, task)
-    return tuple(sorted(problems, key=lambda problem: (problem.path, problem.line)))
+        if is_cloud(modules[name].path) == half.is_cloud:
+            who = (
+                "the cloud half never imports it"
+                if half.is_cloud
+                else "the task never imports it, and every device gets it"
+            )
+            problems.append(
+                Problem("warning", modules[name].path, 0, f"{who}: remove it, or move it into tests")
+            )
+    problems += _check_uses([modules[name] for name in reached], half, task)
+    return problems
 
 
 def refuse_errors(problems: Iterable[Problem], where: str) -> None:
@@ -133,35 +191,39 @@ def _parse(path: str, source: bytes) -> _Module | Problem:
 # The entry
 
 
-def _check_entry(modules: Mapping[str, _Module], broken: set[str], task: TaskFile) -> Iterator[Problem]:
-    name, _, function = task.task.entry.partition(":")
+def _check_entry(modules: Mapping[str, _Module], broken: set[str], half: _Half) -> Iterator[Problem]:
+    name, _, function = half.entry.partition(":")
     if name in broken:
         return
     if name not in modules:
-        yield Problem("error", TASK_FILE, 0, f"task.entry is {task.task.entry!r}, but there is no {name}.py")
+        yield Problem("error", TASK_FILE, 0, f"{half.key} is {half.entry!r}, but there is no {name}.py")
         return
     module = modules[name]
     for node in module.tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == function:
-            if fault := _entry_fault(node):
+            if fault := _entry_fault(node, half.takes):
                 yield Problem("error", module.path, node.lineno, f"the entry {function} {fault}")
             return
         if function in _bound_names(node):
             return
     defined = [node.name for node in module.tree.body if isinstance(node, ast.FunctionDef)]
     known = f"; it defines {', '.join(defined[:5])}" if defined else ""
-    message = f"does not define {function}, which task.entry {task.task.entry!r} names{known}"
+    message = f"does not define {function}, which {half.key} {half.entry!r} names{known}"
     yield Problem("error", module.path, 0, message)
 
 
-def _entry_fault(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+def _entry_fault(node: ast.FunctionDef | ast.AsyncFunctionDef, takes: int) -> str:
     if isinstance(node, ast.AsyncFunctionDef):
         return "is async: a run has one thread; write a plain function"
     arguments = node.args
-    needed = len(arguments.posonlyargs) + len(arguments.args) - len(arguments.defaults)
-    needed += sum(default is None for default in arguments.kw_defaults)
-    if needed > 0:
+    places = len(arguments.posonlyargs) + len(arguments.args)
+    named = sum(default is None for default in arguments.kw_defaults)
+    if named or places - len(arguments.defaults) > takes:
+        if takes:
+            return "is called with the request alone: have it take one argument"
         return "takes arguments, and is called without any: read what it needs from walle_task"
+    if places < takes and arguments.vararg is None:
+        return "is called with the request: have it take one argument"
     if any(isinstance(inner, ast.Yield | ast.YieldFrom) for inner in _own_nodes(node)):
         return "is a generator: return the value, and send the rest through tunnel or store"
     return ""
@@ -327,7 +389,7 @@ def _names_of(module: _Module) -> _Names:
     return names
 
 
-def _check_uses(modules: Iterable[_Module], files: Mapping[str, bytes], task: TaskFile) -> Iterator[Problem]:
+def _check_uses(modules: Iterable[_Module], half: _Half, task: TaskFile) -> Iterator[Problem]:
     used: set[str] = set()
     for module in modules:
         names = _names_of(module)
@@ -335,17 +397,35 @@ def _check_uses(modules: Iterable[_Module], files: Mapping[str, bytes], task: Ta
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Name | ast.Attribute):
                 part = _part_used(names.dotted(node))
-                if part and part not in task.task.capabilities and part not in refused:
+                if part and part not in half.grants and part not in refused:
                     refused.add(part)
-                    message = f"uses walle_task.{part}: add {part!r} to task.capabilities in {TASK_FILE}"
+                    message = f"uses walle_task.{part}: {_cure_for_grant(part, half)}"
                     yield Problem("error", module.path, node.lineno, message)
-                used.add(part)
+                used |= {part, *_IMPLIED.get(part, ())}
             elif isinstance(node, ast.Call):
-                for level, fault in _faults_of_call(node, names, files, task):
+                for level, fault in _faults_of_call(node, names, half.files, task):
                     yield Problem(level, module.path, node.lineno, fault)
-    for capability in sorted({*task.task.capabilities} - used):
+    for capability in sorted(half.grants - used) if not half.is_cloud else ():
         message = f"task.capabilities has {capability!r}, but nothing uses walle_task.{capability}"
         yield Problem("warning", TASK_FILE, 0, message)
+
+
+def _cure_for_grant(part: str, half: _Half) -> str:
+    if half.is_cloud:
+        return f"a cloud half has none, only {', '.join(sorted(CLOUD_CAPABILITIES))} of them"
+    return f"add {part!r} to task.capabilities in {TASK_FILE}"
+
+
+def _check_learning(files: Mapping[str, bytes], task: TaskFile) -> Iterator[Problem]:
+    """Of ``[learning]``: its model is there, and the task may do all that taking part takes."""
+    if not task.learning.model:
+        return
+    for _, fault in _model_faults(task.learning.model, files):
+        yield Problem("error", TASK_FILE, 0, f"learning.model: {fault}")
+    for part in ("learn", *_IMPLIED["learn"]):
+        if part not in task.task.capabilities:
+            message = f"a task with [learning] needs {part!r} in task.capabilities"
+            yield Problem("error", TASK_FILE, 0, message)
 
 
 def _part_used(dotted: str) -> str:
@@ -366,6 +446,8 @@ def _faults_of_call(
     match names.dotted(call.func):
         case "walle_task.model.load" | "walle_task.model.train" if name is not None:
             yield from _model_faults(name, files)
+        case "walle_task.learn.contribute" | "walle_task.learn.keep" if not task.learning.model:
+            yield "error", f"the task learns nothing: add [learning] to {TASK_FILE}"
         case "walle_task.params.get" if name is not None and name not in task.params:
             if len(call.args) == 1 and not call.keywords:
                 yield "warning", f"the parameter {name!r} is not in [params] of {TASK_FILE}: it is None"
@@ -393,9 +475,9 @@ def _put_faults(call: ast.Call, names: _Names, task: TaskFile) -> Iterator[_Faul
 
 
 def _model_faults(name: str, files: Mapping[str, bytes]) -> Iterator[_Fault]:
-    if any(f"model/{name}{suffix}" in files for suffix in MODEL_SUFFIXES):
+    if any(f"{folder}/{name}{suffix}" in files for folder in MODEL_FOLDERS for suffix in MODEL_SUFFIXES):
         return
-    present = sorted({PurePosixPath(path).stem for path in files if path.startswith("model/")})
+    present = sorted({PurePosixPath(path).stem for path in files if path.endswith(MODEL_SUFFIXES)})
     yield "error", f"there is no model/{name}.onnx or .wmodel; the task has: {', '.join(present) or 'none'}"
 
 

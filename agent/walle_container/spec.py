@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from walle_shared.limits import TASK_OUTPUT_MAX_BYTES
-from walle_shared.manifest import Tier
+from walle_shared.limits import CLOUD_ANSWER_MAX_BYTES, TASK_OUTPUT_MAX_BYTES
+from walle_shared.manifest import CLOUD_CAPABILITIES, TaskFile, Tier
 from walle_shared.units import MIB
 
 ErrorKind = Literal[
@@ -52,7 +52,8 @@ class TaskSpec:
         version: its version.
         bundle_dir: where the bundle is unpacked; only read.
         scenario: whose task it is; tasks of different scenarios share no worker process.
-        entry: ``module:function`` in the bundle; called without arguments.
+        entry: ``module:function`` in the bundle; called without arguments, or with the request that the
+            inputs hold.
         params: the task's parameters.
         limits: what a run may use.
         capabilities: names of host functions (``store.rows``) or families (``store``) that it may use.
@@ -73,6 +74,23 @@ class TaskSpec:
     tier: Tier = "interp"
 
 
+def cloud_spec(definition: TaskFile, bundle_dir: Path, version: str = "0") -> TaskSpec:
+    """The cloud half of a task that has one, unpacked in ``bundle_dir``."""
+    section, head = definition.cloud, definition.task
+    assert section is not None
+    return TaskSpec(
+        task=head.name,
+        version=version,
+        bundle_dir=bundle_dir,
+        scenario=head.scenario,
+        entry=section.entry,
+        params=definition.params,
+        limits=TaskLimits(section.wall_s, section.memory_bytes, CLOUD_ANSWER_MAX_BYTES),
+        capabilities=CLOUD_CAPABILITIES,
+        tier=head.tier,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class StoreWrite:
     """A row the run wants in a table; names and columns are not checked yet."""
@@ -87,6 +105,14 @@ class TunnelSend:
 
     name: str
     fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LaterAsk:
+    """A question the run wants answered some time; ``data`` is base64."""
+
+    payload: Mapping[str, Any]
+    data: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +155,14 @@ class TaskResult:
     """How a run ended.
 
     Attributes:
-        ok: whether it ended well; if not, ``value``, ``rows``, ``values`` and
-            ``uploads`` are empty.
+        ok: whether it ended well; if not, ``value``, ``rows``, ``values``, ``uploads`` and ``later`` are
+            empty.
         value: what the entry function returned, as JSON keeps it; buffers of numbers in it are read-only
             memory views.
         rows: rows to commit, in order.
         values: what to keep by key for later runs; None forgets.
         uploads: messages to send, in order.
+        later: questions to ask the cloud half, in order.
         logs: the task's own log, also of failed runs.
         logs_dropped: lines past the cap.
         error_kind: why it failed.
@@ -153,6 +180,7 @@ class TaskResult:
     rows: tuple[StoreWrite, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
     uploads: tuple[TunnelSend, ...] = ()
+    later: tuple[LaterAsk, ...] = ()
     logs: tuple[LogEntry, ...] = ()
     logs_dropped: int = 0
     error_kind: ErrorKind | None = None

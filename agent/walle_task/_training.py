@@ -63,6 +63,28 @@ class Checkpoint:
             at += size
         return values, head["steps"]
 
+    def pack(self, values: Mapping[str, bytes], steps: int) -> bytes:
+        """A checkpoint as one file: a line of JSON, and the values one after another."""
+        sizes = [[name, len(value)] for name, value in values.items()]
+        head = json.dumps({"model": self._digest, "steps": steps, "values": sizes})
+        return head.encode() + b"\n" + b"".join(values.values())
+
+    def unpack(self, data: bytes) -> tuple[dict[str, bytes], int] | None:
+        """What :meth:`pack` wrote, if it is of this model; None: of another, or damaged."""
+        line, _, body = data.partition(b"\n")
+        try:
+            head = json.loads(line)
+            sizes = [(str(name), int(size)) for name, size in head["values"]]
+            if head["model"] != self._digest or sum(size for _, size in sizes) != len(body):
+                return None
+            values, at = dict[str, bytes](), 0
+            for name, size in sizes:
+                values[name] = body[at : at + size]
+                at += size
+            return values, int(head["steps"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
     def write(self, values: Mapping[str, bytes], steps: int) -> None:
         """Keep ``values``, if the run ends well."""
         text = base64.b64encode(b"".join(values.values())).decode()
@@ -83,6 +105,7 @@ def make_trainer(
     rate: float,
     trainable: Sequence[str] | None,
     seed: int,
+    batch_statistics: bool = True,
 ) -> Any:
     """A trainer of the model in ``path`` whose program the engine runs in this interpreter."""
     try:
@@ -95,6 +118,7 @@ def make_trainer(
         getattr(train, _choice("optimizer", optimizer, _OPTIMIZERS))(rate),
         trainable=trainable,
         seed=seed,
+        batch_statistics=batch_statistics,
         load=load,
     )
 

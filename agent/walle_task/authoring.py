@@ -14,19 +14,29 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
 from walle_shared.errors import ConfigError, EngineError
-from walle_shared.manifest import TASK_FILE, TaskFile, check_bundle_path, is_shipped, parse_task_file
+from walle_shared.manifest import (
+    TASK_FILE,
+    TaskFile,
+    check_bundle_path,
+    is_cloud,
+    is_shipped,
+    parse_task_file,
+)
 
 CACHE_FOLDER = ".walle"
 SOURCE_MODEL, MODEL = ".onnx", ".wmodel"
+MODEL_FOLDERS = ("model/", "cloud/")
 
 
 @dataclass(frozen=True, slots=True)
 class TaskFolder:
-    """A task as its author has it: where, what devices get by path in the bundle, and its task file."""
+    """A task as its author has it: where, what devices get by path in the bundle, its task file, and what
+    its cloud half has besides."""
 
     root: Path
     files: Mapping[str, bytes]
     definition: TaskFile
+    cloud_files: Mapping[str, bytes]
 
 
 def read_folder(root: Path) -> TaskFolder:
@@ -38,7 +48,9 @@ def read_folder(root: Path) -> TaskFolder:
     files = read_files(root)
     if TASK_FILE not in files:
         raise ConfigError(f"{root}: has no {TASK_FILE}; 'walle-agent task init NAME' makes a task")
-    return TaskFolder(root, files, parse_task_text(files[TASK_FILE]))
+    definition = parse_task_text(files[TASK_FILE])
+    device = {name: data for name, data in files.items() if not is_cloud(name)}
+    return TaskFolder(root, device, definition, {name: files[name] for name in files.keys() - device.keys()})
 
 
 def parse_task_text(data: bytes) -> TaskFile:
@@ -54,7 +66,7 @@ def parse_task_text(data: bytes) -> TaskFile:
 
 
 def read_files(root: Path) -> dict[str, bytes]:
-    """What devices get of a folder: no tests, nothing hidden, nothing compiled.
+    """What a release has of a folder: no tests, nothing hidden, nothing compiled.
 
     Raises:
         ConfigError: a link, or a name that some file systems refuse.
@@ -80,14 +92,14 @@ def find_root(path: Path) -> Path | None:
     return next((folder for folder in (path, *path.parents) if (folder / TASK_FILE).is_file()), None)
 
 
-def write_bundle(task: TaskFolder, target: Path) -> Path:
-    """Unpack what devices get into ``target``, models converted.
+def write_bundle(task: TaskFolder, target: Path, *, cloud: bool = False) -> Path:
+    """Unpack what devices get into ``target``, models converted; for the ``cloud`` half, its own files too.
 
     Raises:
         ConfigError: a model must be converted, and the converter is not installed.
         EngineError: a model cannot be converted; names the file.
     """
-    for name, data in task.files.items():
+    for name, data in [*task.files.items(), *(task.cloud_files.items() if cloud else ())]:
         place = target / name
         place.parent.mkdir(parents=True, exist_ok=True)
         if is_source_model(name):
@@ -98,8 +110,8 @@ def write_bundle(task: TaskFolder, target: Path) -> Path:
 
 
 def is_source_model(name: str) -> bool:
-    """Whether devices get this file converted."""
-    return name.startswith("model/") and name.endswith(SOURCE_MODEL)
+    """Whether a release has this file converted."""
+    return name.startswith(MODEL_FOLDERS) and name.endswith(SOURCE_MODEL)
 
 
 def convert_model(root: Path, name: str, data: bytes) -> Path:

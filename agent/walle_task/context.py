@@ -11,6 +11,7 @@ container makes one for each run, :mod:`walle_task.testing` makes one for each t
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,6 +83,7 @@ class RunContext:
         self.rows: list[dict[str, Any]] = []
         self.values: dict[str, Any] = {}
         self.uploads: list[dict[str, Any]] = []
+        self.later: list[dict[str, Any]] = []
         self.logs: list[dict[str, Any]] = []
         self.logs_dropped = 0
         self.produced_bytes = 0
@@ -146,6 +148,13 @@ class RunContext:
         """Buffer one message for the tunnel."""
         self.check_granted("tunnel.send")
         self.uploads.append({"name": name, "fields": self._owned(fields, f"the message {name!r}")})
+
+    def add_later(self, payload: dict[str, Any], data: bytes) -> None:
+        """Buffer one question whose answer may come whenever it comes."""
+        self.check_granted("cloud.ask_later")
+        text = base64.b64encode(data).decode()
+        self.count_output(len(text))
+        self.later.append({"payload": self._owned(payload, "the question's payload"), "data": text})
 
     def add_log(self, level: str, message: str, fields: dict[str, Any]) -> None:
         """Keep one line of log; past :data:`LOG_MAX_ENTRIES` lines they are only counted."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Model", "TensorLike", "Trained", "load", "train"]
 
 MODEL_FOLDER = "model"
+#: Where models lie; those of ``cloud`` (``manifest.CLOUD_FOLDER``) are on no device.
+_FOLDERS = (MODEL_FOLDER, "cloud")
 MODEL_SUFFIX = ".wmodel"
 
 # How many models stay mapped between runs of one slot. A slot serves a handful of tasks, most with one model.
@@ -123,7 +125,8 @@ _loaded: OrderedDict[tuple[str, int, int], Model] = OrderedDict()
 
 
 def load(name: str, *, checkpoint: str | None = None) -> Model:
-    """Load ``model/<name>.wmodel`` of the bundle; cheap from the second time on.
+    """Load ``model/<name>.wmodel`` of the bundle, in a cloud half ``cloud/<name>.wmodel`` too; cheap from the
+    second time on.
 
     Args:
         name: of the file, without its ending.
@@ -247,12 +250,16 @@ def _load_file(name: str, path: Path) -> Model:
 
 
 def _model_path(context: RunContext, name: str) -> Path:
-    folder = context.bundle_dir / MODEL_FOLDER
-    path = folder / (check_name(name, "model name") + MODEL_SUFFIX)
-    if not path.is_file():
-        present = ", ".join(sorted(file.stem for file in folder.glob(f"*{MODEL_SUFFIX}"))) or "none"
-        raise NotFound(f"the bundle has no model {name!r} in its {MODEL_FOLDER} folder; it has: {present}")
-    return path
+    file = check_name(name, "model name") + MODEL_SUFFIX
+    folders = [context.bundle_dir / folder for folder in _FOLDERS]
+    for folder in folders:
+        if (folder / file).is_file():
+            return folder / file
+    present = sorted(path.stem for folder in folders for path in folder.glob(f"*{MODEL_SUFFIX}"))
+    raise NotFound(
+        f"the bundle has no model {name!r} in its {MODEL_FOLDER} folder; "
+        f"it has: {', '.join(present) or 'none'}"
+    )
 
 
 def _open(path: Path) -> Any:
@@ -260,7 +267,7 @@ def _open(path: Path) -> Any:
     try:
         return engine.Model(str(path))
     except EngineError as error:
-        named = f"{MODEL_FOLDER}/{path.name}: {error.message}"
+        named = f"{path.parent.name}/{path.name}: {error.message}"
         raise type(error)(named, status=error.status, op=error.op, node=error.node) from None
 
 

@@ -17,22 +17,23 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from walle_shared.errors import NotAllowed
-from walle_shared.manifest import TaskFile
+from walle_shared.manifest import CLOUD_CAPABILITIES, TaskFile
 from walle_shared.privacy import narrow_inputs
-from walle_task import authoring, testing
+from walle_task import authoring, context, testing
 from walle_task.authoring import TaskFolder
+from walle_task.cloud import Request
 from walle_task.events import Event, Visit
 from walle_task.preparing import Stage
-from walle_task.testing import FakeHost
+from walle_task.testing import CloudHalf, FakeHost
 
 __all__ = ["TaskRun", "fake_host", "task_folder", "task_run"]
 
-_MODELS = pytest.StashKey[dict[Path, Path]]()
+_MODELS = pytest.StashKey[dict[tuple[Path, bool], Path]]()
 
 
 class TaskRun(FakeHost):
@@ -43,7 +44,7 @@ class TaskRun(FakeHost):
     """
 
     def __init__(self, host: FakeHost, value: Any) -> None:
-        super().__init__(host.context)
+        super().__init__(host.context, host.asked)
         self.value = value
 
 
@@ -60,7 +61,10 @@ def task_folder(request: pytest.FixtureRequest) -> TaskFolder:
 def fake_host(
     task_folder: TaskFolder, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., AbstractContextManager[FakeHost]]:
-    """``walle_task.testing.fake_host`` with the task's own parameters, tables, grants, limits and models."""
+    """``walle_task.testing.fake_host`` with the task's own parameters, tables, grants, limits and models.
+
+    What the task asks its cloud half is answered by its own cloud.py; ``cloud=None``: the device is offline.
+    """
 
     @contextmanager
     def make(**given: Any) -> Generator[FakeHost]:
@@ -72,6 +76,8 @@ def fake_host(
         given.setdefault("output_bytes", definition.limits.output_bytes)
         if "bundle_dir" not in given:
             given["bundle_dir"] = _bundle(request.config, task_folder, tmp_path_factory)
+        if definition.cloud is not None and "cloud" not in given:
+            given["cloud"] = _own_half(request.config, task_folder, tmp_path_factory)
         with testing.fake_host(**given) as host:
             yield host
 
@@ -105,12 +111,41 @@ def _plain(value: Event | Visit | Mapping[str, Any]) -> dict[str, Any]:
     return asdict(value) if isinstance(value, Event | Visit) else dict(value)
 
 
-def _bundle(config: pytest.Config, task: TaskFolder, temporary: pytest.TempPathFactory) -> Path:
-    """The task unpacked with its models converted, once in a session."""
+def _bundle(
+    config: pytest.Config, task: TaskFolder, temporary: pytest.TempPathFactory, *, cloud: bool = False
+) -> Path:
+    """The task, or its cloud half, unpacked with its models converted, once in a session."""
     known = config.stash.setdefault(_MODELS, {})
-    if task.root not in known:
-        known[task.root] = authoring.write_bundle(task, temporary.mktemp("bundle"))
-    return known[task.root]
+    if (task.root, cloud) not in known:
+        folder = temporary.mktemp("bundle")
+        known[task.root, cloud] = authoring.write_bundle(task, folder, cloud=cloud)
+    return known[task.root, cloud]
+
+
+def _own_half(config: pytest.Config, task: TaskFolder, temporary: pytest.TempPathFactory) -> CloudHalf:
+    """The task's own cloud half, in this process."""
+    assert task.definition.cloud is not None
+    module, _, function = task.definition.cloud.entry.partition(":")
+
+    def refuse(name: str, args: dict[str, Any]) -> Any:
+        raise NotAllowed(f"a cloud half has no {name}, as of {sorted(args)}")
+
+    def answer(request: Request) -> dict[str, Any]:
+        asking = context.current()
+        own = context.RunContext(
+            inputs={},
+            params=dict(task.definition.params),
+            bundle_dir=_bundle(config, task, temporary, cloud=True),
+            capabilities=CLOUD_CAPABILITIES,
+            call=refuse,
+        )
+        context.set_current(own)
+        try:
+            return cast("dict[str, Any]", getattr(importlib.import_module(module), function)(request))
+        finally:
+            context.set_current(asking)
+
+    return answer
 
 
 @pytest.fixture
@@ -177,10 +212,15 @@ def _check_declared(task: TaskFolder, host: FakeHost) -> None:
         if name not in declared:
             raise NotAllowed(f"{name!r} is not declared: add [{section}.{name}] to task.toml")
         if strangers := sorted(fields.keys() - declared[name].keys()):
-            raise NotAllowed(f"{name}.{strangers[0]} is not declared in [{section}.{name}] of task.toml")
+            raise NotAllowed(
+                f"{name}.{strangers[0]} is not declared in [{section}.{name}] of task.toml: add it there"
+            )
         for field, bound in task.definition.bounds.get(name, {}).items() if section == "uploads" else ():
             if fields.get(field) is not None and not bound.holds(fields[field]):
-                raise NotAllowed(f"{name}.{field} is {fields[field]!r:.60}, not within [bounds.{name}]")
+                raise NotAllowed(
+                    f"{name}.{field} is {fields[field]!r:.60}, not within [bounds.{name}]: clamp it, or"
+                    " correct the bounds"
+                )
 
 
 def pytest_collect_file(file_path: Path) -> None:

@@ -8,12 +8,13 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import trio
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -22,6 +23,7 @@ from walle_control.config import ControlConfig
 from walle_control.console.news import News
 from walle_control.console.routes import console_mount
 from walle_control.console.state import ConsoleState
+from walle_control.db.connection import unfenced
 from walle_control.db.postgres import PostgresBackend
 from walle_control.db.sql import Connection
 from walle_control.db.store import Store
@@ -30,11 +32,17 @@ from walle_control.features.audiences.service import AudiencesService
 from walle_control.features.audiences.types import Whom
 from walle_control.features.audit.routes import AuditRoutes
 from walle_control.features.audit.service import AuditService
+from walle_control.features.cloud import store as cloud_store
+from walle_control.features.cloud.later import LaterDesk
+from walle_control.features.cloud.service import CloudService, Failure, report_of
 from walle_control.features.devices import read_model as devices_read_model
 from walle_control.features.devices.routes import DeviceRoutes
 from walle_control.features.devices.service import DevicesService
 from walle_control.features.exclusive.routes import ExclusiveRoutes
 from walle_control.features.exclusive.service import ExclusiveService
+from walle_control.features.learning.routes import LearningRoutes
+from walle_control.features.learning.service import LearningService
+from walle_control.features.learning.types import WholeBackup
 from walle_control.features.people.code_flow import CodeFlow
 from walle_control.features.people.oidc import Provider
 from walle_control.features.people.routes import PeopleRoutes
@@ -46,8 +54,10 @@ from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.routes import ReleaseRoutes
 from walle_control.features.releases.service import ReleasesService
 from walle_control.features.releases.types import ACTIONS
+from walle_control.features.releases.verdicts import Verdicts
 from walle_control.features.repositories.routes import RepositoryRoutes
 from walle_control.features.repositories.service import RepositoriesService
+from walle_control.features.repositories.types import TaskHistory
 from walle_control.features.rollouts.book import TrialBook
 from walle_control.features.rollouts.service import RolloutsService
 from walle_control.features.tasks import read_model as tasks_read_model
@@ -57,6 +67,7 @@ from walle_control.features.tasks.simulation import simulate_with_agent
 from walle_control.features.tasks.types import ImportRequest, ModelConverter, Simulate
 from walle_control.features.telemetry import read_model as telemetry_read_model
 from walle_control.features.telemetry.arrivals import Arrivals
+from walle_control.features.telemetry.ingest import IngestService, Refusals
 from walle_control.features.telemetry.routes import TelemetryRoutes
 from walle_control.features.telemetry.service import TelemetryService
 from walle_control.features.telemetry.sinks.configured import configured_sinks
@@ -72,8 +83,9 @@ from walle_control.gateway.nchan import relays
 from walle_control.gateway.stream import StreamRoutes
 from walle_control.gateway.tunnel import TunnelRoutes
 from walle_control.metrics import Metrics
-from walle_control.traces import Traces
+from walle_control.traces import Budget, Traces
 from walle_control.web.auth import Doors, anywhere
+from walle_control.web.correlation import Correlated
 from walle_control.web.describe import Raw, describe
 from walle_control.web.openapi import document
 from walle_control.web.problems import on_crash, on_http_error, on_walle_error
@@ -84,9 +96,13 @@ from walle_control.workers.leadership import Leadership
 from walle_shared import __version__
 from walle_shared.clock import Clock
 from walle_shared.errors import NotFound, WalleError
+from walle_shared.exclusive import ExclusiveFile
+from walle_shared.learning import BACKUP_FILE, ROUNDS_FILE
 from walle_shared.observe import get_logger
 from walle_shared.protocol.codec import encode
+from walle_shared.protocol.messages import ReportBatch
 from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
+from walle_shared.signing import file_ref
 
 _log = get_logger("control.app")
 
@@ -114,6 +130,9 @@ class ServerStatus:
     task_versions: int
     reports: int
     features: int
+    cloud_slots: int = 0
+    cloud_running: int = 0
+    cloud_waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +158,18 @@ class Control:
     rollouts: RolloutsService
     repositories: RepositoriesService
     exclusive: ExclusiveService
+    learning: LearningService
     telemetry: TelemetryService
+    ingest: IngestService
+    refusals: Refusals
     audiences: AudiencesService
     permits: PermitsService
     audit: AuditService
     #: Which worker leads; ``None`` where there is only this one.
     leadership: Leadership | None
     webhooks: WebhooksService
+    cloud: CloudService
+    later: LaterDesk
     metrics: Metrics | None
     traces: Traces | None
     trust: TrustService
@@ -164,6 +188,7 @@ class Control:
                 nursery.start_soon(self.leadership.run, self.lead)
             if isinstance(self.store.database.backend, PostgresBackend):
                 nursery.start_soon(Changes(self.store.database.backend, self._followers()).run)
+            nursery.start_soon(self.cloud.run)
             nursery.start_soon(self.console.fleet.run)
             nursery.start_soon(self.console.soon.run)
             task_status.started()
@@ -179,6 +204,8 @@ class Control:
             nursery.start_soon(self.tasks.deltas.run)
             nursery.start_soon(self.repositories.run)
             nursery.start_soon(self.webhooks.run)
+            nursery.start_soon(self.later.run)
+            nursery.start_soon(self.learning.run)
             for relay in relays(self.config.stream, self.hub):
                 nursery.start_soon(relay.run)
             await trio.sleep_forever()
@@ -198,7 +225,21 @@ class Control:
             "sink": self.telemetry.sinks.follow,
             "report": poke,
             "trust": self.trust.follow,
+            "cloud": self.later.follow,
         }
+
+    async def task_history(self, scenario: str, task: str, version: str, base: str = "") -> TaskHistory:
+        """The commits that led to a version from another, by default the one imported before it.
+
+        Raises:
+            NotFound: one of them was not imported.
+        """
+        newest = (await self.tasks.show(scenario, task, version)).version
+        name = await self.tasks.base_of(scenario, task, version, base)
+        before = (await self.tasks.show(scenario, task, name)).version if name else None
+        return await self.repositories.history(
+            scenario, task, (version, newest.source), (name, before.source if before else "")
+        )
 
     async def say_goodbye(self) -> None:
         """End the long conversations politely. Blocks: until the last has ended; bound it."""
@@ -222,6 +263,9 @@ class Control:
                 streams=self.streams.taken,
                 tunnels=self.tunnels.taken,
                 leads=self.leadership is None or self.leadership.leads,
+                cloud_slots=self.cloud.slots,
+                cloud_running=self.cloud.running,
+                cloud_waiting=self.cloud.waiting,
                 **newest,
             )
         )
@@ -299,7 +343,11 @@ def create_control(
         news.ring()
 
     tasks = TasksService(store, clock, config, trust_book, trust.publish, convert, simulate)
+    exclusive = ExclusiveService(store, clock, config.exclusive, trust_book)
     arrivals = Arrivals()
+    streams = Seats("push streams", config.stream.max_streams)
+    tunnels = Seats("tunnels", config.stream.max_tunnels)
+    refusals = Refusals(clock)
     provider = Provider(config.oidc, clock) if config.oidc.issuer else None
     sinks = Sinks(
         configured_sinks(config, tasks.upload_fields),
@@ -308,12 +356,24 @@ def create_control(
         clock,
         keep_s=config.sinks.journal_keep_s,
     )
+    telemetry = TelemetryService(
+        database, clock, on_reports, arrivals, sinks, cloud_store.keep_later, lambda: later.poke()
+    )
+
+    async def diagnose(failure: Failure) -> None:
+        report = report_of(failure, clock.wall_ms())
+        with unfenced():  # the leader answers what can wait; what failed is told as a device would
+            await telemetry.record_reports(failure.device_id, ReportBatch((report,)))
+
+    traces = Traces.open(config.traces, __version__) if config.traces.endpoint else None
+    cloud = CloudService(store, config.cloud, clock, diagnose, traces.asked if traces is not None else None)
+    later = LaterDesk(database, cloud)
     return Control(
         config=config,
         store=store,
         hub=hub,
-        streams=Seats("push streams", config.stream.max_streams),
-        tunnels=Seats("tunnels", config.stream.max_tunnels),
+        streams=streams,
+        tunnels=tunnels,
         people=PeopleService(database, clock, provider),
         devices=DevicesService(
             database, clock, config.devices, store.credential_key, trust_book.trusted_root
@@ -321,9 +381,12 @@ def create_control(
         tasks=tasks,
         releases=releases,
         rollouts=rollouts,
-        exclusive=ExclusiveService(store, clock, config.exclusive, trust_book),
+        exclusive=exclusive,
+        learning=LearningService(store, clock, trust_book, partial(_keep_backup, exclusive)),
         repositories=RepositoriesService(store, clock, config, partial(_import_tag, tasks)),
-        telemetry=TelemetryService(database, clock, on_reports, arrivals, sinks),
+        telemetry=telemetry,
+        ingest=IngestService(database, clock, telemetry, refusals, lambda: (tunnels.taken, streams.taken)),
+        refusals=refusals,
         audiences=AudiencesService(database, store.files, clock, releases),
         permits=PermitsService(database, clock),
         audit=AuditService(database),
@@ -335,13 +398,22 @@ def create_control(
             store.credential_key,
             Sender(parse_networks(config.webhooks.allow_networks)),
         ),
+        cloud=cloud,
+        later=later,
         metrics=Metrics(clock) if config.metrics.enabled else None,
-        traces=Traces.open(config.traces, __version__) if config.traces.endpoint else None,
+        traces=traces,
         trust=trust,
         console=ConsoleState.make(
             database, clock, config.console, news, CodeFlow(config.oidc, provider) if provider else None
         ),
     )
+
+
+async def _keep_backup(exclusive: ExclusiveService, whole: WholeBackup) -> None:
+    about, ref = whole.about, file_ref(whole.sealed)
+    file = ExclusiveFile(BACKUP_FILE, ref, about.plain, about.sealed_to, {"key": about.wrapped})
+    key = (whole.scenario, whole.task)
+    await exclusive.keep_sealed(whole.device_id, key, whole.sealed, file, about.counter)
 
 
 async def _import_tag(
@@ -366,7 +438,9 @@ def create_app(
         control.metrics.watch(table)
     if control.traces is not None:
         control.traces.watch(table)
-    app = Starlette(routes=table, exception_handlers=_HANDLERS)
+    app = Starlette(
+        routes=table, exception_handlers=_HANDLERS, middleware=[Middleware(cast(Any, Correlated))]
+    )
     app.state.control = control
     app.state.body_timeout_s = config.server.body_timeout_s
     return app
@@ -413,12 +487,13 @@ def routes(control: Control) -> list[BaseRoute]:
     admin, device = doors.admin, doors.device
     static = StaticRoutes(control.store.files, control.config.server.accel_prefix)
     devices = DeviceRoutes(control.devices)
-    tasks = TaskRoutes(control.tasks)
-    releases = ReleaseRoutes(control.releases)
+    tasks = TaskRoutes(control.tasks, control.task_history)
+    releases = ReleaseRoutes(control.releases, Verdicts(control.releases, control.console.soon))
     repositories = RepositoryRoutes(control.repositories)
     audiences = AudienceRoutes(control.audiences)
     exclusive = ExclusiveRoutes(control.exclusive, control.config.exclusive.accel_prefix)
-    telemetry = TelemetryRoutes(control.telemetry)
+    learning = LearningRoutes(control.learning)
+    telemetry = TelemetryRoutes(control.telemetry, control.ingest)
     audit = AuditRoutes(control.audit)
     people = PeopleRoutes(control.people)
     webhooks = WebhookRoutes(control.webhooks)
@@ -430,7 +505,11 @@ def routes(control: Control) -> list[BaseRoute]:
         control.devices,
         control.telemetry,
         control.config.stream,
+        control.cloud,
+        control.later,
         control.traces,
+        Budget(control.config.traces.max_per_s),
+        control.refusals,
     )
     get, post = ["GET"], ["POST"]
     return [
@@ -439,6 +518,7 @@ def routes(control: Control) -> list[BaseRoute]:
         Route("/openapi.json", ApiDescription().show, methods=get),
         # Static, signed files; open to all, cacheable by anyone.
         Route(f"{STATIC_ROOT}/epoch.json", static.epoch, methods=get),
+        Route(f"{STATIC_ROOT}/{ROUNDS_FILE}", static.rounds, methods=get),
         Route(f"{STATIC_ROOT}/tuf/{{name}}", static.metadata, methods=get),
         Route(f"{STATIC_ROOT}/{{kind}}/{{sha256}}", static.immutable, methods=get),
         # Devices.
@@ -464,6 +544,14 @@ def routes(control: Control) -> list[BaseRoute]:
             admin("tasks:read", tasks.show),
             methods=get,
         ),
+        *(
+            Route(
+                f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}/{endpoint.__name__}",
+                admin("tasks:read", endpoint),
+                methods=get,
+            )
+            for endpoint in (tasks.compare, tasks.history, tasks.approval)
+        ),
         Route(
             f"{ADMIN_API}/tasks/{{scenario}}/{{task}}/{{version}}/simulation",
             admin("tasks:read", tasks.simulation),
@@ -488,6 +576,32 @@ def routes(control: Control) -> list[BaseRoute]:
             f"{ADMIN_API}/exclusive/{{scenario}}/{{task}}/take",
             admin("releases:write", exclusive.take),
             methods=post,
+        ),
+        Route(f"{ADMIN_API}/learning", admin("learning:read", learning.list, anywhere), methods=get),
+        Route(
+            f"{ADMIN_API}/learning/{{scenario}}/{{task}}/start",
+            admin("learning:write", learning.start),
+            methods=post,
+        ),
+        Route(
+            f"{ADMIN_API}/learning/{{plan}}",
+            admin("learning:read", learning.show, learning.scenario),
+            methods=get,
+        ),
+        Route(
+            f"{ADMIN_API}/learning/{{plan}}/stop",
+            admin("learning:write", learning.stop, learning.scenario),
+            methods=post,
+        ),
+        Route(
+            f"{ADMIN_API}/learning/{{plan}}/rounds",
+            admin("learning:read", learning.rounds, learning.scenario),
+            methods=get,
+        ),
+        Route(
+            f"{ADMIN_API}/learning/{{plan}}/model",
+            admin("learning:read", learning.model, learning.scenario),
+            methods=get,
         ),
         Route(f"{ADMIN_API}/repositories", admin("tasks:read", repositories.list, anywhere), methods=get),
         Route(
@@ -575,6 +689,7 @@ def routes(control: Control) -> list[BaseRoute]:
         Route(f"{ADMIN_API}/trust", admin("audit:read", trust.show), methods=get),
         Route(f"{ADMIN_API}/audit", admin("audit:read", audit.page), methods=get),
         Route(f"{ADMIN_API}/features", admin("data:read", telemetry.features, anywhere), methods=get),
+        Route(f"{ADMIN_API}/ingest", admin("data:read", telemetry.ingest), methods=get),
         Route(f"{ADMIN_API}/sinks", admin("data:read", telemetry.sinks, anywhere), methods=get),
         Route(f"{ADMIN_API}/reports", admin("releases:read", telemetry.reports, anywhere), methods=get),
         Route(f"{ADMIN_API}/webhooks", admin("webhooks:read", webhooks.list, anywhere), methods=get),

@@ -6,7 +6,7 @@ The archive is a tar file::
     tables/<name>.jsonl    every row (``db.dump``), all tables at one moment
     keys/*, admin.token    secrets: keep the archive as you keep them
     control.toml           settings
-    static/...             published files; those that the rows name are older than the rows
+    static/..., cloud/...  published files and cloud halves; those that the rows name are older than the rows
 
 It restores into SQLite and PostgreSQL alike, whichever it was made from. Restoring jumps ahead in the epochs
 and gives the trust metadata's timestamp and snapshot new keys: devices may have seen versions that were made
@@ -101,9 +101,9 @@ def backup(root: Path, database_url: str, archive: Path, clock: Clock) -> Backup
     """
     home = Home(root)
     if not home.credential_key.exists():
-        raise ConfigError(f"{root}: no control plane is here")
+        raise ConfigError(f"{root}: no control plane is here: name the folder that 'walle-control init' made")
     if archive.exists():
-        raise ConfigError(f"{archive} is there already")
+        raise ConfigError(f"{archive} is there already: name another file")
     unfinished = archive.with_name(archive.name + ".unfinished")
     try:
         with _new_file(unfinished) as file:
@@ -224,10 +224,16 @@ def _files(home: Home) -> Iterator[Path]:
     yield from (path for path in (*fixed, home.root / CONFIG_FILE) if path.exists())
     extra_keys = {path for path in home.keys.rglob("*") if path.is_file()}
     yield from sorted(extra_keys - set(fixed))
-    for path in sorted(home.static.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(home.static).parts)
-        if path.is_file() and not hidden and path.name != EPOCH_FILE:
-            yield path
+    for folder in (home.static, home.cloud):
+        for path in sorted(folder.rglob("*")):
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+            if (
+                path.is_file()
+                and not hidden
+                and path.name != EPOCH_FILE
+                and home.unpacked not in path.parents
+            ):
+                yield path
 
 
 def _contents(tar: tarfile.TarFile) -> Contents:
@@ -247,7 +253,7 @@ def _load(tar: tarfile.TarFile, backend: Backend, contents: Contents) -> None:
     with closing(backend.connect()) as connection:
         with backend.errors():
             if backend.tables(connection):
-                raise ConfigError(f"{backend.name}: the database is not empty")
+                raise ConfigError(f"{backend.name}: the database is not empty: restore into a new one")
         backend.migrate(connection, contents.schema)
         with backend.errors():
             backend.begin(connection)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from walle_control.features.rollouts.guard import GuardSettings
 from walle_shared.errors import ConfigError
-from walle_shared.limits import IMPORT_BUNDLE_MAX_BYTES, IMPORT_FILE_MAX_BYTES
+from walle_shared.limits import CLOUD_WORKERS_MAX, IMPORT_BUNDLE_MAX_BYTES, IMPORT_FILE_MAX_BYTES
 from walle_shared.settings import parse_settings
 from walle_shared.units import DAY_S, HOUR_S, MIB
 
@@ -346,6 +346,20 @@ class TracesConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CloudConfig:
+    """The cloud halves of tasks; docs/guide/ask-the-cloud.md explains."""
+
+    slots: int = _setting(
+        2, "Answers that each worker of the server works out at once, such as one a core; 0: it runs none."
+    )
+    processes: int = _setting(
+        8, "Processes kept for them: each scenario has its own, and each task whose tier is process."
+    )
+    idle_s: float = _setting(300.0, "How long such a process is kept without a question.")
+    queue: int = _setting(256, "Questions that may wait in each worker of the server; more are refused.")
+
+
+@dataclass(frozen=True, slots=True)
 class ControlConfig:
     """All settings of the control plane."""
 
@@ -363,6 +377,7 @@ class ControlConfig:
     sinks: SinksConfig = SinksConfig()
     oidc: OidcConfig = OidcConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
+    cloud: CloudConfig = CloudConfig()
     console: ConsoleConfig = ConsoleConfig()
     metrics: MetricsConfig = MetricsConfig()
     traces: TracesConfig = TracesConfig()
@@ -442,6 +457,10 @@ def _check_ranges(config: ControlConfig, where: str) -> None:
         ("traces.interval_s", config.traces.interval_s > 0, "must be over 0"),
         ("console.session_s", config.console.session_s >= 60, "must be at least 60"),
         ("console.idle_s", config.console.idle_s >= 60, "must be at least 60"),
+        ("cloud.slots", 0 <= config.cloud.slots <= CLOUD_WORKERS_MAX, f"must be 0 to {CLOUD_WORKERS_MAX}"),
+        ("cloud.processes", config.cloud.processes >= 1, "must be at least 1"),
+        ("cloud.idle_s", config.cloud.idle_s > 0, "must be over 0"),
+        ("cloud.queue", config.cloud.queue >= 1, "must be at least 1"),
         ("webhooks.interval_s", config.webhooks.interval_s > 0, "must be over 0"),
         ("sinks.journal_keep_s", config.sinks.journal_keep_s >= 0, "must not be negative"),
     )

@@ -124,7 +124,10 @@ class Features[F]:
         if not (scenario and slash and task_name):
             raise ConfigError(f"task {task!r} is not like SCENARIO/TASK")
         if not (is_dataclass(fields) or typing.is_typeddict(fields) or fields is dict):
-            raise ConfigError(f"fields {fields!r} is no dataclass, no TypedDict and not dict")
+            raise ConfigError(
+                f"fields {fields!r} is no dataclass, no TypedDict and not dict: 'walle-control features"
+                " types' writes one"
+            )
         self.cursor = after
         self._source = source
         self._wanted = FeatureFilter(scenario, task_name, name, device)
@@ -191,7 +194,7 @@ class HttpSource:
         query = {name: text for name, text in asked.items() if text}
         answer = await self._get("features", {**query, "after": after, "limit": limit, "wait_s": _WAIT_S})
         try:
-            return [Feature(**row) for row in answer["features"]]
+            return [Feature(**{name: row[name] for name in _COLUMNS}) for row in answer["features"]]
         except (KeyError, TypeError) as error:
             raise RemoteProtocolError(f"the features are not as expected: {error}") from None
 
@@ -367,7 +370,7 @@ def check_type(fields_type: type[Any], declared: Mapping[str, ColumnType], what:
     hints = typing.get_type_hints(fields_type)
     ours = {field.name for field in fields(fields_type)} - {"extra"}
     if missing := declared.keys() - ours - ({*declared} if "extra" in hints else set()):
-        raise ConfigError(f"{fields_type.__name__} lacks {min(missing)}, which {what} declares")
+        raise ConfigError(f"{fields_type.__name__} lacks {min(missing)}, which {what} declares: add it")
     if strange := ours - declared.keys():
         raise ConfigError(f"{fields_type.__name__}.{min(strange)} is not declared by {what}")
     examples: Mapping[ColumnType, object] = {
@@ -378,7 +381,7 @@ def check_type(fields_type: type[Any], declared: Mapping[str, ColumnType], what:
             from_plain(hints[name], examples[declared[name]])
         except RecordError:
             raise ConfigError(
-                f"{fields_type.__name__}.{name} cannot take a {declared[name]}, which {what} declares"
+                f"{fields_type.__name__}.{name} cannot take a {declared[name]}, which {what} declares: add it"
             ) from None
 
 

@@ -25,6 +25,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from walle_control.db.sql import Connection
+from walle_control.features.cloud import read_model as cloud
 from walle_control.features.devices import read_model as devices
 from walle_control.features.releases import read_model as releases
 from walle_control.features.tasks import read_model as tasks
@@ -72,6 +73,9 @@ GATHERED: Final = (
     Described("walle_leads", "gauge", "1 if this worker leads: over all workers, exactly one."),
     Described("walle_streams", "gauge", "Push streams held."),
     Described("walle_tunnels", "gauge", "Upload tunnels held."),
+    Described(
+        "walle_tunnel_refusals_total", "counter", "Tunnels refused, or ended for what they sent.", ("code",)
+    ),
     Described("walle_devices", "gauge", "Devices enrolled."),
     Described("walle_task_versions", "gauge", "Task versions imported."),
     Described("walle_releases", "gauge", "Releases by state.", ("state",)),
@@ -91,6 +95,18 @@ GATHERED: Final = (
     ),
     Described("walle_webhook_waiting", "gauge", "Deliveries on their way."),
     Described("walle_webhook_dead", "gauge", "Deliveries that were given up."),
+    Described("walle_cloud_slots", "gauge", "Answers of cloud halves that are worked out at once, at most."),
+    Described("walle_cloud_running", "gauge", "Answers that are worked out now."),
+    Described("walle_cloud_waiting", "gauge", "Questions that wait for their turn."),
+    Described("walle_cloud_later_waiting", "gauge", "Questions, of all workers, that can wait, and do."),
+    Described("walle_cloud_pushes_waiting", "gauge", "Answers that wait for their devices."),
+    Described(
+        "walle_cloud_answers_total", "counter",
+        "Questions by what came of them: answered, withdrawn, or the reason for no answer.", ("outcome",),
+    ),
+    Described("walle_cloud_queue_seconds_total", "counter", "Time that questions waited for their turn."),
+    Described("walle_cloud_busy_seconds_total", "counter", "Time that slots were busy."),
+    Described("walle_cloud_cpu_seconds_total", "counter", "Processor time of cloud halves."),
 )  # fmt: skip
 
 METRICS: Final = (REQUESTS, REQUEST_TIME, *GATHERED)
@@ -178,6 +194,7 @@ def _gather(control: Control) -> Mapping[str, Values]:
         "walle_leads": _one(float(control.leadership is None or control.leadership.leads)),
         "walle_streams": _one(control.streams.taken),
         "walle_tunnels": _one(control.tunnels.taken),
+        "walle_tunnel_refusals_total": {(code,): n for code, n in control.refusals.counts.items()},
         "walle_guard_actions_total": {(action,): n for action, n in control.rollouts.actions.items()},
         "walle_reports_total": {
             ("new",): control.telemetry.reports_new,
@@ -194,6 +211,13 @@ def _gather(control: Control) -> Mapping[str, Values]:
             ("delivered",): hooks.delivered,
             ("failed",): hooks.failed,
         },
+        "walle_cloud_slots": _one(control.cloud.slots),
+        "walle_cloud_running": _one(control.cloud.running),
+        "walle_cloud_waiting": _one(control.cloud.waiting),
+        "walle_cloud_answers_total": {(outcome,): n for outcome, n in control.cloud.counts.answers.items()},
+        "walle_cloud_queue_seconds_total": _one(control.cloud.counts.queue_s),
+        "walle_cloud_busy_seconds_total": _one(control.cloud.counts.busy_s),
+        "walle_cloud_cpu_seconds_total": _one(control.cloud.counts.cpu_s),
     }
 
 
@@ -206,6 +230,7 @@ def _expiries(trust: TrustStatus) -> Mapping[str, Values]:
 def _read(db: Connection, now_ms: int) -> Mapping[str, Values]:
     """What only the database knows."""
     waiting, dead = webhooks.totals(db)
+    later, pushes = cloud.count_later(db)
     return {
         "walle_devices": _one(devices.count(db)),
         "walle_task_versions": _one(tasks.count(db)),
@@ -213,6 +238,8 @@ def _read(db: Connection, now_ms: int) -> Mapping[str, Values]:
         "walle_approvals_waiting": _one(releases.open_approvals(db, now_ms)),
         "walle_webhook_waiting": _one(waiting),
         "walle_webhook_dead": _one(dead),
+        "walle_cloud_later_waiting": _one(later),
+        "walle_cloud_pushes_waiting": _one(pushes),
     }
 
 

@@ -67,7 +67,8 @@ def run(config: ControlConfig, descriptor: int | None = None, *, supervised: boo
     """
     store = Store.open(Path(config.server.data_dir), config.database.url)
     try:
-        trio.run(_serve, config, store, descriptor, supervised)
+        with unwrapped_errors():  # the monitoring's port is looked for beside the requests
+            trio.run(_serve, config, store, descriptor, supervised)
     finally:
         if not supervised:
             store.home.address.unlink(missing_ok=True)
@@ -155,7 +156,9 @@ def _listen(config: ServerConfig, descriptor: int | None) -> tuple[socket.socket
         listener = socket.socket(fileno=descriptor)
         where = listener.getsockname()
     except OSError as error:
-        raise ConfigError(f"--fd {descriptor}: is no open socket: {error}") from None
+        raise ConfigError(
+            f"--fd {descriptor}: is no open socket ({error}): give one that a parent has bound"
+        ) from None
     if listener.family not in (socket.AF_INET, socket.AF_INET6):
         return listener, config.public_url
     host = f"[{where[0]}]" if listener.family == socket.AF_INET6 else where[0]
@@ -197,7 +200,7 @@ def _first_free(listen: str) -> tuple[socket.socket, str]:
             listener.close()
             continue
         return listener, url
-    raise ConfigError(f"metrics.listen: no port of {listen} is free")
+    raise ConfigError(f"metrics.listen: no port of {listen} is free: name others, or stop what holds them")
 
 
 def bind(config: ServerConfig) -> tuple[socket.socket, str]:

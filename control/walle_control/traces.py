@@ -3,9 +3,11 @@
 The libraries are an extra (``pip install walle[otel]``) and are imported only where ``[traces] endpoint`` is
 set; otherwise there is no ``Traces``, and nothing costs anything.
 
-1. A request whose ``traceparent`` says that it is sampled is followed, and ``sample`` of the others.
+1. A request whose ``traceparent`` says that it is sampled is followed, and ``sample`` of the others. What is
+   logged of it carries its span's ids.
 2. Devices cannot make us follow more than ``max_per_s``: what is above is not recorded.
-3. A record's span begins when its run did, by the device's clock (not before ``_OLD_S``), and ends when every
+3. A question to a cloud half is part of the trace of the run that asks; its parts are the queue and the run.
+4. A record's span begins when its run did, by the device's clock (not before ``_OLD_S``), and ends when every
    sink has the row; its parts are the run, the way here, the commit, and the sinks.
 """
 
@@ -21,15 +23,16 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from walle_control.config import TracesConfig
+from walle_control.features.cloud.service import AskTimes
+from walle_control.web.correlation import sent_trace
 from walle_shared.errors import ConfigError
 from walle_shared.protocol.tunnel_receiver import RecordReceived, TombstoneReceived
-from walle_shared.tracing import RUN_MS, TRACEPARENT, TraceContext, parse_traceparent
+from walle_shared.tracing import RUN_MS, TRACEPARENT, TraceContext, enter_trace, parse_traceparent
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span, Tracer
 
-_HEADER: Final = TRACEPARENT.encode()
 _OLD_S: Final = 3600.0
 _NS: Final = 1_000_000_000
 
@@ -50,7 +53,7 @@ class Traces:
         self._tracer = tracer
         self._provider = provider
         self._sample = config.sample
-        self._budget = _Budget(config.max_per_s)
+        self._budget = Budget(config.max_per_s)
 
     @classmethod
     def open(cls, config: TracesConfig, version: str, exporter: SpanExporter | None = None) -> Self:
@@ -98,9 +101,9 @@ class Traces:
     ) -> None:
         """Follow those records that carry a trace. Times are of the wall clock."""
         for item in items:
-            if isinstance(item, RecordReceived) and TRACEPARENT in item.record.extra:
-                context = parse_traceparent(item.record.extra[TRACEPARENT])
-                if context is not None and context.sampled and self._budget.take():
+            if isinstance(item, RecordReceived):
+                context = item.record.trace
+                if context is not None and self._budget.take():
                     self._row_kept(device_id, item, context, (received_ns, committed_ns, durable_ns))
 
     def _row_kept(
@@ -129,9 +132,32 @@ class Traces:
             self._tracer.start_span(name, within, start_time=begin_ns).end(max(begin_ns, end_ns))
         row.end(durable_ns)
 
+    def asked(self, times: AskTimes) -> None:
+        """Follow a question to a cloud half, if its device follows the run that asks."""
+        context = parse_traceparent(times.ask.extra.get(TRACEPARENT))
+        if context is None or not context.sampled or not self._budget.take():
+            return
+        ask = times.ask
+        attributes = {
+            "walle.device": times.device_id, "walle.scenario": ask.scenario, "walle.task": ask.task,
+            "walle.version": ask.version, "walle.release": ask.release_id, "walle.outcome": times.outcome,
+        }  # fmt: skip
+        span = self._tracer.start_span(
+            f"ask {ask.scenario}/{ask.task}", self._parent(context), self._otel.SpanKind.SERVER, attributes,
+            start_time=times.received_ns,
+        )  # fmt: skip
+        within = self._otel.set_span_in_context(span)
+        turn_ns = times.begun_ns or times.ended_ns
+        self._tracer.start_span("queue", within, start_time=times.received_ns).end(turn_ns)
+        if times.begun_ns:
+            self._tracer.start_span("cloud half", within, start_time=turn_ns).end(times.ended_ns)
+        if times.outcome == "failed":
+            span.set_status(self._otel.StatusCode.ERROR)
+        span.end(times.ended_ns)
+
     def _followed(self, path: str, app: ASGIApp) -> ASGIApp:
         async def followed(scope: Scope, receive: Receive, send: Send) -> None:
-            context = self._context_of(scope["headers"])
+            context = self._context_of(scope)
             if context is None:
                 await app(scope, receive, send)
                 return
@@ -140,6 +166,8 @@ class Traces:
                 f"{method} {path}", context.parent, self._otel.SpanKind.SERVER,
                 {"http.request.method": method, "http.route": path, "url.path": scope["path"][:500]},
             )  # fmt: skip
+            ids = span.get_span_context()
+            enter_trace(TraceContext(f"{ids.trace_id:032x}", f"{ids.span_id:016x}"))
 
             async def send_on(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -159,13 +187,13 @@ class Traces:
         if status >= 500:
             span.set_status(self._otel.StatusCode.ERROR)
 
-    def _context_of(self, headers: Iterable[tuple[bytes, bytes]]) -> _Followed | None:
+    def _context_of(self, scope: Scope) -> _Followed | None:
         """Whether to follow a request, and what it is a part of."""
-        sent = next((value for name, value in headers if name == _HEADER), b"")
-        context = parse_traceparent(sent.decode("latin-1")) if sent else None
-        if context is not None:
-            return _Followed(self._parent(context)) if context.sampled and self._budget.take() else None
-        return _Followed(None) if random.random() < self._sample and self._budget.take() else None
+        context = sent_trace(scope)
+        is_sampled = (context is not None and context.sampled) or random.random() < self._sample
+        if not is_sampled or not self._budget.take():
+            return None
+        return _Followed(self._parent(context) if context is not None else None)
 
     def _parent(self, context: TraceContext) -> Any:
         remote = self._otel.SpanContext(
@@ -181,7 +209,7 @@ class _Followed:
     parent: Any
 
 
-class _Budget:
+class Budget:
     """So many a second, and no more."""
 
     def __init__(self, per_s: float) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from starlette.routing import WebSocketRoute
 
+from walle_agent import app as _agent  # with all the errors of the agent  # noqa: F401
 from walle_agent import cli as agent_cli
 from walle_control import setup
 from walle_control.app import create_app
@@ -22,12 +24,15 @@ from walle_control.web.problems import status_of_kind
 from walle_engine import api
 from walle_engine import cli as engine_cli
 from walle_shared.clock import SystemClock
-from walle_shared.errors import SPECIAL_CODES, WalleError
+from walle_shared.errors import CURES, SPECIAL_CODES, WalleError
 from walle_shared.protocol.version import DEVICE_API, STATIC_ROOT
 
 HERE = Path(__file__).parent
 CONFIGS = HERE.parents[1] / "configs"
 NOTE = "<!-- Written by docs/reference/generate.py from the code; a test keeps it so. -->"
+
+#: The packages whose errors are listed.
+_ROOMS = {"walle_agent", "walle_container", "walle_control", "walle_engine", "walle_shared", "walle_task"}
 
 #: Who may use the routes below a prefix; the first row that fits counts.
 DOORS = (
@@ -52,16 +57,22 @@ _DOMAINS = {
     **dict.fromkeys(("Adagrad", "Adam", "Momentum"), "aionnxpreviewtraining"),
 }
 
+_RUNTIME = "https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md"
+#: Not of ONNX's: where they are explained.
+_ELSEWHERE = {
+    **dict.fromkeys(
+        ("ConvFilterGradient", "MaxPoolGradient"), "../decisions/0031-gradients-of-native-operators.md"
+    ),
+    **{
+        op: f"{_RUNTIME}#com.microsoft.{op}"
+        for op in ("MatMulNBits", "QLinearAdd", "QLinearGlobalAveragePool")
+    },
+}
 
-#: Not ONNX's but ONNX Runtime's.
-_RUNTIME = ("QLinearAdd", "QLinearGlobalAveragePool")
 
-
-def _described_at(op: str) -> str:
-    if op in _RUNTIME:
-        page = "https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md"
-        return f"{page}#com.microsoft.{op}"
-    return f"https://onnx.ai/onnx/operators/onnx_{_DOMAINS.get(op, '')}_{op}.html"
+def _link(op: str) -> str:
+    page = f"https://onnx.ai/onnx/operators/onnx_{_DOMAINS.get(op, '')}_{op}.html"
+    return f"[{op}]({_ELSEWHERE.get(op, page)})"
 
 
 def ops_page() -> str:
@@ -70,7 +81,7 @@ def ops_page() -> str:
     backends = sorted({"cpu"}.union(*(op.claims.split(",") for op in ops if op.claims)))
     rows = (
         (
-            f"[{op.name}]({_described_at(op.name)})",
+            _link(op.name),
             op.op_class.lower(),
             _range(op.min_inputs, op.max_inputs),
             _range(op.min_outputs, op.max_outputs),
@@ -83,7 +94,8 @@ def ops_page() -> str:
     head = ("operator", "class", "inputs", "outputs", "rule", *backends, "tolerance")
     return _page(
         "Operators",
-        "Names, inputs and attributes are ONNX's (default domain). The class says what an operator becomes:\n"
+        "Names, inputs and attributes are ONNX's (default domain), unless a name leads to another page.\n"
+        "The class says what an operator becomes:\n"
         "`atomic` one command with a kernel, `transform` regions of a raster, `composite` atomics and\n"
         "regions by its rule `we_rule_<rule>` in `engine_c/src/geometry/`. A back end may claim one,\n"
         "and then runs whichever costs less. Tolerances are against a float64 answer: `ulp` counts units in\n"
@@ -177,28 +189,43 @@ def errors_page() -> str:
             f"{'· ' * (len(kind.__mro__) - len(WalleError.__mro__))}{kind.__name__}",
             str(status_of_kind(kind)),
             "yes" if kind.retryable else "no",
-            (kind.__doc__ or "").split("\n")[0],
+            (kind.__doc__ or "").split("\n")[0].rstrip("."),
+            *_cure(kind.code),
         )
-        for kind in error_tree(WalleError)
+        for kind in _by_code(error_tree(WalleError))
     )
-    special = ((f"`{code}`", text) for code, text in sorted(SPECIAL_CODES.items()))
+    special = ((f"`{code}`", CURES[code].says, *_cure(code)) for code in sorted(SPECIAL_CODES))
     return _page(
         "Errors",
         "Everything raised on purpose is one of these. The type says who has to act, `code` stays the\n"
         "same over releases (it is in HTTP bodies, reports and logs), and the message names the\n"
-        "thing and what to do. Programs end with 2 for `config` and with 1 otherwise.",
-        _table(("code", "class", "HTTP", "retried", "what it says"), rows)
+        "thing, the reason and, where an operator or an author acts, the next step. What `nobody` acts\n"
+        "on heals by itself. Programs end with 2 for `config` and with 1 otherwise.",
+        _table(("code", "class", "HTTP", "retried", "what it says", "who acts", "next step"), rows)
         + "\n## Codes within a family\n\n"
-        + _table(("code", "what it says"), special),
+        + _table(("code", "what it says", "who acts", "next step"), special),
     )
 
 
-def error_tree(kind: type[WalleError]) -> Iterator[type[WalleError]]:
-    """A family of errors, parents first: those that both sides share."""
-    yield kind
-    for child in kind.__subclasses__():
-        if child.__module__ == WalleError.__module__:
-            yield from error_tree(child)
+def _cure(code: str) -> tuple[str, str]:
+    """Who acts on a code, and how, for a table."""
+    return CURES[code].who, re.sub(r"'([^']+)'", r"`\1`", CURES[code].step)
+
+
+def _by_code(kinds: Iterable[type[WalleError]]) -> Iterable[type[WalleError]]:
+    """One class for each code, the first: what inherits a code, or shares it, is no other error."""
+    first: dict[str, type[WalleError]] = {}
+    for kind in kinds:
+        first.setdefault(kind.code, kind)
+    return first.values()
+
+
+def error_tree(kind: type[WalleError]) -> list[type[WalleError]]:
+    """A family of errors, parents first: those that both sides share as they are written, then the others."""
+    children = [child for child in kind.__subclasses__() if child.__module__.split(".")[0] in _ROOMS]
+    shared = [child for child in children if child.__module__ == WalleError.__module__]
+    others = sorted((child for child in children if child not in shared), key=lambda child: child.__name__)
+    return [kind, *(each for child in (*shared, *others) for each in error_tree(child))]
 
 
 def settings_page() -> str:

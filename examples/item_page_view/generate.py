@@ -104,20 +104,39 @@ def card(rng: random.Random, position: int) -> dict[str, Any]:
 
 
 class VisitScript:
-    """One visit: an enter, what the user does, an exit."""
+    """One visit: an enter, what the user does, an exit.
 
-    def __init__(self, rng: random.Random, session: Session, number: int, start_ms: int) -> None:
+    Args:
+        rng: chance.
+        session: the context of its events.
+        number: of the visit.
+        start_ms: when it begins.
+        item: what it is a visit to; by default some item.
+        interest: the user's, 0 to 1; by default any.
+    """
+
+    def __init__(
+        self,
+        rng: random.Random,
+        session: Session,
+        number: int,
+        start_ms: int,
+        *,
+        item: dict[str, Any] | None = None,
+        interest: float | None = None,
+    ) -> None:
         self.rng, self.session, self.number = rng, session, number
         self.now_ms = start_ms
         self.visit_id = f"synthetic-{number:04d}"
-        self.item = make_item(rng)
+        self.item = make_item(rng) if item is None else item
         self.offset = 0
+        self._given = interest
         self.interest = 0.0
 
     def events(self) -> Iterator[Event]:
         """All events of the visit, in time order."""
         yield self._event("page_enter", "page_enter", self._enter_args())
-        self.interest = self.rng.random()
+        self.interest = self.rng.random() if self._given is None else self._given
         for _ in range(max(6, round(self.rng.gauss(17, 4)))):
             self.now_ms += round(self.rng.expovariate(1 / 2_500)) + 120
             yield self._action()

@@ -52,5 +52,5 @@ def check_sha256(value: str) -> Sha256:
         ConfigError: otherwise.
     """
     if not _SHA256.fullmatch(value):
-        raise ConfigError(f"digest {value[:80]!r} is not 64 lower-case hex digits")
+        raise ConfigError(f"digest {value[:80]!r} must be 64 lower-case hex digits")
     return Sha256(value)

@@ -12,6 +12,8 @@ EVENT_MAX_BYTES = 32 * KIB
 EVENT_MAX_ARGS = 64
 INLET_MAX_EVENTS = 1_024
 INLET_MAX_CLIENTS = 64
+LISTENED_TASKS_MAX = 32  # for whose results one connection listens
+RESULTS_WAITING_MAX = 64  # that an app has not read yet
 VISIT_MAX_EVENTS = 2_000
 VISIT_MAX_BYTES = 4 * MIB
 VISITS_OPEN_MAX = 256
@@ -95,8 +97,31 @@ TUNNEL_WINDOW_FRAMES = 64
 TUNNEL_WINDOW_BYTES = 64 * KIB
 TUNNEL_GAPS_MAX = 64
 
+# Questions to the cloud half of a task
+CLOUD_PAYLOAD_MAX_BYTES = 64 * KIB
+CLOUD_DATA_MAX_BYTES = 256 * KIB
+CLOUD_LATER_DATA_MAX_BYTES = 64 * KIB  # it travels as text in a record
+CLOUD_ANSWER_MAX_BYTES = 64 * KIB
+CLOUD_PUSH_MAX_BYTES = 24 * KIB  # it becomes an event
+CLOUD_PART_BYTES = 32 * KIB  # of the data, between which acknowledgements get through
+CLOUD_ASKS_OPEN_MAX = 16  # of one device, unanswered
+CLOUD_ASK_MAX_S = 600.0
+CLOUD_WORKERS_MAX = 256
+
+# Learning together
+LEARNING_PART_BYTES = (
+    45_000  # of an update in one record: with base64 and names around it, it fits a row of the container
+)
+LEARNING_BLOCK = 256  # numbers of an update that share a scale
+LEARNING_MODEL_MAX_BYTES = 16 * MIB  # what is trained of a model, as float32
+LEARNING_ROUNDS_MAX_BYTES = 256 * KIB
+LEARNING_HOLDOUT_MAX_BYTES = 64 * MIB
+
 # Container socketpair
 CONTAINER_FRAME_MAX_BYTES = 16 * MIB
+
+# Files that the app hands over to tasks
+INBOX_FILE_MAX_BYTES = 16 * MIB
 
 # Image files that tasks read
 IMAGE_FILE_MAX_BYTES = 64 * MIB

@@ -48,6 +48,17 @@
     [delivery]                    # records that can wait for an unmetered network and a charged device
     digit_read = "batch"
 
+    [cloud]                       # cloud.py and cloud/ stay on the control plane, and answer what devices ask
+    entry = "cloud:answer"
+    wall_s = 1.0
+    asks_per_device_hour = 60
+    seconds_per_hour = 600.0
+
+    [learning]                    # a model that devices train together: walle_shared.learning
+    model = "digits"
+    table = "reads"
+    min_cohort = 50
+
     [python]                      # bytecode that devices get, besides the control plane's own version
     versions = ["3.14"]
     source = false                # and no source
@@ -72,8 +83,11 @@ from walle_shared.ids import (
     check_sha256,
     check_version,
 )
+from walle_shared.learning import LearningSection, check_section
 from walle_shared.limits import (
     BUNDLE_FILE_MAX_BYTES,
+    CLOUD_ASK_MAX_S,
+    CLOUD_WORKERS_MAX,
     MANIFEST_MAX_FILES,
     PREPARE_MAX,
     PREPARE_MAX_BINS,
@@ -100,9 +114,15 @@ OWN_FOLDER = "own"
 #: Folders of a task that stay in its repository: tests and recorded events are the author's.
 AUTHOR_FOLDERS = frozenset({"tests", SIMULATIONS_FOLDER})
 
+#: The cloud half of a task: this folder, and the script or package of the same name.
+CLOUD_FOLDER = "cloud"
+CLOUD_SCRIPT = "cloud.py"
+#: What a cloud half may use of ``walle_task``; it has no events, no store and nobody to send to.
+CLOUD_CAPABILITIES = frozenset({"model", "params", "log"})
+
 ColumnType = FieldType
 Tier = Literal["interp", "process"]
-Capability = Literal["events", "model", "store", "tunnel", "params", "log"]
+Capability = Literal["events", "model", "store", "tunnel", "params", "log", "cloud", "inbox", "learn"]
 
 _ENTRY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*")
 _PYTHON_VERSION = re.compile(r"3\.[0-9]{1,2}")
@@ -225,6 +245,26 @@ class OwnSection:
 
 
 @dataclass(frozen=True, slots=True)
+class CloudSection:
+    """The cloud half of a task, and what it may use.
+
+    Attributes:
+        entry: called with a ``walle_task.cloud.Request``; returns a dict.
+        wall_s, memory_bytes: of one answer.
+        workers: answers that one worker of the control plane works out at the same time, at most.
+        asks_per_device_hour: what each device may ask in an hour; 0: any number.
+        seconds_per_hour: processor time that a release may take in an hour; 0: any.
+    """
+
+    entry: str = "cloud:answer"
+    wall_s: float = 2.0
+    memory_bytes: int = 256 * MIB
+    workers: int = 2
+    asks_per_device_hour: int = 600
+    seconds_per_hour: float = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
 class TaskHead:
     """The ``[task]`` table.
 
@@ -257,6 +297,8 @@ class TaskFile:
     python: PythonSection = field(default_factory=PythonSection)
     download: DownloadSection = DownloadSection()
     own: OwnSection = OwnSection()
+    cloud: CloudSection | None = None
+    learning: LearningSection = field(default_factory=LearningSection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +308,21 @@ class BundleFile:
     path: str
     sha256: Sha256
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloudRef:
+    """The list of the cloud half's own files, by digest; the control plane alone has it."""
+
+    sha256: Sha256
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloudBundle:
+    """What the cloud half has besides the files that devices get."""
+
+    files: tuple[BundleFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +343,7 @@ class Manifest:
     definition: TaskFile
     files: tuple[BundleFile, ...]
     bytecode: tuple[Bytecode, ...] = ()
+    cloud: CloudRef | None = None
     format: int = MANIFEST_FORMAT
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -310,6 +368,8 @@ def check_manifest(manifest: Manifest) -> Manifest:
         check_version(manifest.version)
         _check_task(manifest.definition)
         _check_files(manifest.files)
+        if manifest.cloud is not None:
+            check_sha256(manifest.cloud.sha256)
     except ConfigError as error:
         raise RemoteProtocolError(f"manifest: {error}") from None
     if manifest.format != MANIFEST_FORMAT:
@@ -345,6 +405,8 @@ def _check_task(task: TaskFile) -> None:
             for column in columns:
                 check_name(column, f"{kind}.{name}.{column[:80]}")
     _check_names(task)
+    _check_cloud(task)
+    check_section(task.learning, task.tables, task.uploads, task.own.files)
     _check_reads(task)
     _check_prepare(task)
 
@@ -364,11 +426,11 @@ def parse_value(text: str) -> ValueSpec:
             raise ConfigError(f"{text[:80]!r}: count() counts events, and takes no field")
         return ValueSpec(function)
     if not _FIELD.fullmatch(path):
-        raise ConfigError(f"{text[:80]!r}: {path!r} is no field such as page_id or args.price")
+        raise ConfigError(f"{text[:80]!r}: {path!r} must be a field such as page_id or args.price")
     try:
         edges = tuple(float(part) for part in rest)
     except ValueError:
-        raise ConfigError(f"{text[:80]!r}: the edges of a histogram are numbers") from None
+        raise ConfigError(f"{text[:80]!r}: the edges of a histogram must be numbers") from None
     finite = all(math.isfinite(edge) for edge in edges)
     if function != "histogram" and edges:
         raise ConfigError(f"{text[:80]!r}: {function} takes one field")
@@ -382,6 +444,26 @@ def parse_value(text: str) -> ValueSpec:
     return ValueSpec(function, path, edges)
 
 
+def _check_cloud(task: TaskFile) -> None:
+    cloud = task.cloud
+    if cloud is None:
+        if "cloud" in task.task.capabilities:
+            raise ConfigError("task.capabilities has 'cloud', but there is no [cloud] to say what answers")
+        return
+    if not _ENTRY.fullmatch(cloud.entry) or cloud.entry.partition(":")[0] != CLOUD_FOLDER:
+        raise ConfigError(
+            f"cloud.entry {cloud.entry[:80]!r} is not like 'cloud:answer': it is in {CLOUD_SCRIPT}"
+        )
+    if not 0 < cloud.wall_s <= CLOUD_ASK_MAX_S:
+        raise ConfigError(f"cloud.wall_s must be over 0 and at most {CLOUD_ASK_MAX_S:g}")
+    if cloud.memory_bytes < MIB:
+        raise ConfigError("cloud.memory_bytes must be at least 1 MiB")
+    if not 1 <= cloud.workers <= CLOUD_WORKERS_MAX:
+        raise ConfigError(f"cloud.workers must be 1 to {CLOUD_WORKERS_MAX}")
+    if cloud.asks_per_device_hour < 0 or not 0 <= cloud.seconds_per_hour < math.inf:
+        raise ConfigError("cloud.asks_per_device_hour and cloud.seconds_per_hour must not be negative")
+
+
 def _check_reads(task: TaskFile) -> None:
     for key, paths in (task.reads or {}).items():
         _check_paths(paths, f"reads.{key[:80]}")
@@ -390,7 +472,7 @@ def _check_reads(task: TaskFile) -> None:
             kind = task.uploads.get(name, {}).get(column)
             where = f"bounds.{name[:80]}.{column[:80]}"
             if kind is None:
-                raise ConfigError(f"{where}: there is no {column[:80]} in [uploads.{name[:80]}]")
+                raise ConfigError(f"{where}: there is no {column[:80]} in [uploads.{name[:80]}]: declare it")
             check_bound(bound, kind, where)
 
 
@@ -410,7 +492,7 @@ def _check_prepare(task: TaskFile) -> None:
             ("upload", stage.upload, task.uploads),
         ):
             if name and name not in declared:
-                raise ConfigError(f"{where}.{section}: there is no [{section}s.{name[:80]}]")
+                raise ConfigError(f"{where}.{section}: there is no [{section}s.{name[:80]}]: declare it")
             if strangers := [column for column in declared.get(name, ()) if column not in stage.columns]:
                 raise ConfigError(
                     f"{where}.{section}: its rows have no {strangers[0]}, only {', '.join(stage.columns)}"
@@ -442,7 +524,7 @@ def _check_window(window: WindowSpec, where: str) -> None:
     if len(sizes) != 1 or not 0 < sizes[0] <= WINDOW_MAX_MS:
         raise ConfigError(f"{where} needs one of tumbling_ms, sliding_ms, session_ms, 1 to {WINDOW_MAX_MS}")
     if bool(window.step_ms) != bool(window.sliding_ms) or not 0 <= window.step_ms <= sizes[0]:
-        raise ConfigError(f"{where}: step_ms goes with sliding_ms, and is not longer")
+        raise ConfigError(f"{where}: step_ms goes with sliding_ms, and must not be longer")
     if window.step_ms and window.sliding_ms > WINDOW_MAX_OVERLAP * window.step_ms:
         raise ConfigError(f"{where}: at most {WINDOW_MAX_OVERLAP} windows may overlap: use a longer step_ms")
     if not 0 <= window.delay_ms <= WINDOW_MAX_MS:
@@ -452,15 +534,15 @@ def _check_window(window: WindowSpec, where: str) -> None:
 def _check_paths(paths: Iterable[str], where: str) -> None:
     for path in paths:
         if not _FIELD.fullmatch(path):
-            raise ConfigError(f"{where}: {path[:80]!r} is no field such as page_id or args.price")
+            raise ConfigError(f"{where}: {path[:80]!r} must be a field such as page_id or args.price")
 
 
 def _check_names(task: TaskFile) -> None:
     for name in task.delivery.keys() - task.uploads.keys():
-        raise ConfigError(f"delivery.{name[:80]}: there is no [uploads.{name[:80]}]")
+        raise ConfigError(f"delivery.{name[:80]}: there is no [uploads.{name[:80]}]: declare it")
     for name, keep in task.retention.items():
         if name not in task.tables:
-            raise ConfigError(f"retention.{name[:80]}: there is no [tables.{name[:80]}]")
+            raise ConfigError(f"retention.{name[:80]}: there is no [tables.{name[:80]}]: declare it")
         if not 1 <= keep.rows <= TABLE_MAX_ROWS:
             raise ConfigError(f"retention.{name}.rows must be 1 to {TABLE_MAX_ROWS}")
         if not 0 <= keep.days <= RETENTION_MAX_DAYS:
@@ -493,14 +575,21 @@ def _check_files(files: tuple[BundleFile, ...]) -> None:
         check_bundle_path(file.path)
         check_sha256(file.sha256)
         if not 0 <= file.size_bytes <= BUNDLE_FILE_MAX_BYTES:
-            raise ConfigError(f"file {file.path!r}: size {file.size_bytes} is out of range")
+            raise ConfigError(
+                f"file {file.path!r}: size {file.size_bytes} is out of range: it must be 0 or more"
+            )
         if file.path in seen:
-            raise ConfigError(f"file {file.path!r} is listed twice")
+            raise ConfigError(f"file {file.path!r} is listed twice: remove one")
         seen.add(file.path)
 
 
+def is_cloud(path: str) -> bool:
+    """Whether the file at ``path`` is of the cloud half alone, and goes to no device."""
+    return path == CLOUD_SCRIPT or path.startswith(f"{CLOUD_FOLDER}/")
+
+
 def is_shipped(path: str) -> bool:
-    """Whether the file at ``path`` of a task's folder goes to devices; hidden ones do not."""
+    """Whether the file at ``path`` of a task's folder is of a release; hidden ones are not."""
     parts = PurePosixPath(path).parts
     return AUTHOR_FOLDERS.isdisjoint(parts[:1]) and not any(part.startswith(".") for part in parts)
 

@@ -14,6 +14,8 @@ from typing import Any, Literal, TextIO, cast
 import orjson
 import structlog
 
+from walle_shared.tracing import current_trace
+
 LogFormat = Literal["json", "console"]
 
 #: Fields whose values never reach a log line.
@@ -39,7 +41,7 @@ def configure_logging(
     """
     out = stream or sys.stderr
     processors: list[Any] = [
-        structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -64,6 +66,15 @@ def get_logger(room: str) -> structlog.typing.FilteringBoundLogger:
 
 def _dumps(event: Any, **_: Any) -> str:
     return orjson.dumps(event, default=str).decode()
+
+
+def _add_trace(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Say of which trace a line is, so that all of one run, request or tunnel can be found."""
+    trace = current_trace()
+    if trace is not None:
+        event.setdefault("trace_id", trace.trace_id)
+        event.setdefault("span_id", trace.span_id)
+    return event
 
 
 def _hide_secrets(

@@ -5,10 +5,11 @@ Every field of an event has a class, ``local``, ``aggregate`` or ``upload``, fro
 1. A task that sees no local field may send what its ``[uploads]`` declares.
 2. A task that sees a local field is *confined*: each field that it may send must be *closed*, that is true
    or false, a number with a declared range, or one of a declared list of values (``[bounds]``).
+   It asks no cloud half.
 3. An ``aggregate`` field counts as local, unless all that is seen of it is what ``AGGREGATING`` functions of
    a ``[[prepare]]`` made of it.
-4. What is not declared is local: an event, a field, the events of a task without ``[reads]``. A value that is
-   not what was declared of it is not shown.
+4. What is not declared is local: an event, a field, the events of a task without ``[reads]``, files of the
+   inbox. A value that is not what was declared of it is not shown.
 
 Without a registry no field has a class, and nothing but ``[uploads]`` and ``[bounds]`` limits what is sent.
 This stops accidents, not a script that hides data in allowed numbers.
@@ -22,6 +23,7 @@ from typing import Any
 from walle_shared.manifest import AGGREGATING, ColumnType, Prepare, TaskFile, parse_value
 from walle_shared.schema import ALWAYS, Bound, EventSchema
 
+INBOX = "files of the inbox, which no class describes"
 ALL_EVENTS = "all fields of all events: it has no [reads]"
 
 
@@ -39,6 +41,8 @@ def local_reads(task: TaskFile, schema: EventSchema | None) -> tuple[str, ...]:
     seen += [f"{key}.{path}" for key, path in summed if schema.privacy(key, path) == "local"]
     if task.task.entry and task.reads is None:
         seen.insert(0, ALL_EVENTS)
+    if "inbox" in task.task.capabilities:
+        seen.insert(0, INBOX)
     return tuple(dict.fromkeys(seen))
 
 
@@ -76,6 +80,12 @@ def complaints(task: TaskFile, schema: EventSchema | None) -> Iterator[tuple[str
     if not confining:
         return
     seen = ", ".join(confining[:3]) + (", ..." if confining[3:] else "")
+    if "cloud" in task.task.capabilities:
+        yield (
+            "task.capabilities",
+            f"the task sees what is local ({seen}), and what it asks its cloud half has no bounds: "
+            "read less, or do without 'cloud'",
+        )
     for path in open_uploads(task):
         name, field = path.split(".")
         yield (

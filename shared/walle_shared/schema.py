@@ -177,7 +177,7 @@ def check_bound(bound: Bound, kind: FieldType, where: str) -> None:
         raise ConfigError(f"{where}: {len(bound.values)} values are over the limit of {SCHEMA_MAX_VALUES}")
     wanted = {"text": str, "integer": int}.get(kind)
     if bound.values and (wanted is None or any(type(value) is not wanted for value in bound.values)):
-        raise ConfigError(f"{where}: values are a list of texts for text, of integers for integer")
+        raise ConfigError(f"{where}: values must be a list of texts for text, of integers for integer")
 
 
 def is_of_type(kind: FieldType, value: object) -> bool:
@@ -244,13 +244,15 @@ def _check(schema: EventSchema) -> None:
             raise ConfigError(f"envelope.{name[:80]} is not known; known: {', '.join(ENVELOPE)}")
     for event_id, spec in schema.events.items():
         if not _EVENT_ID.fullmatch(event_id):
-            raise ConfigError(f"events.{event_id[:80]!r} is no event id: letters, digits, '_', '-' and '.'")
+            raise ConfigError(
+                f"events.{event_id[:80]!r} is no event id: use letters, digits, '_', '-' and '.'"
+            )
         if spec.kind and spec.kind not in EVENT_KINDS:
             raise ConfigError(f"events.{event_id}.kind must be one of {', '.join(sorted(EVENT_KINDS))}")
         for path, arg in spec.args.items():
             where = f"events.{event_id}.args.{path[:80]}"
             if not _PATH.fullmatch(path):
-                raise ConfigError(f"{where} is not the name of an argument, or names joined by dots")
+                raise ConfigError(f"{where} must be the name of an argument, or names joined by dots")
             check_bound(arg.bound, arg.type, where)
             above = path.rpartition(".")[0]
             if above and arg_at(spec.args, ARGS + above) is not None:

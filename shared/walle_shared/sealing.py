@@ -74,7 +74,9 @@ def wrap(key: bytes, public_key_hex: str, purpose: Purpose) -> str:
     try:
         return _SUITE.encrypt(key, public, info=_info(purpose)).hex()
     except ValueError:  # a point of small order: everybody would know the secret
-        raise ConfigError(f"public key {public_key_hex[:16]} cannot be encrypted to") from None
+        raise ConfigError(
+            f"public key {public_key_hex[:16]} cannot be encrypted to: enrol the device anew"
+        ) from None
 
 
 def unwrap(wrapped_hex: str, private_key_hex: str, purpose: Purpose) -> bytes:
@@ -109,5 +111,7 @@ def _exchange_point(public_key_hex: str) -> bytes:
         raw = b""
     y = int.from_bytes(raw, "little") & (2**255 - 1)
     if len(raw) != _KEY_BYTES or y >= _PRIME or y == 1:
-        raise ConfigError(f"public key {public_key_hex[:16]!r} is not one")
+        raise ConfigError(
+            f"public key {public_key_hex[:16]!r} is not one: it must be 64 lower-case hex digits"
+        )
     return ((1 + y) * pow(1 - y, -1, _PRIME) % _PRIME).to_bytes(_KEY_BYTES, "little")

@@ -81,5 +81,5 @@ def _set(tree: dict[str, Any], path: list[str], value: Any, source: str) -> None
     for part in path[:-1]:
         tree = tree.setdefault(part, {})
         if not isinstance(tree, dict):
-            raise ConfigError(f"{source}: {part} is not a table")
+            raise ConfigError(f"{source}: {part} must be a table")
     tree[path[-1]] = value

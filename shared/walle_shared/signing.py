@@ -108,11 +108,13 @@ class SigningKey:
         try:
             key = serialization.load_pem_private_key(text.encode(), passphrase.encode() or None)
         except TypeError as error:  # a passphrase is missing, or there is one and none is needed
-            raise ConfigError(f"the key cannot be opened: {error}") from None
+            raise ConfigError(f"the key cannot be opened ({error}): give its passphrase") from None
         except (ValueError, UnsupportedAlgorithm):
-            raise ConfigError("not a private key in PEM, or the passphrase is wrong") from None
+            raise ConfigError(
+                "not a private key in PEM, or another passphrase: give the file and passphrase of the key"
+            ) from None
         if not isinstance(key, Ed25519PrivateKey):
-            raise ConfigError("not an Ed25519 private key")
+            raise ConfigError("another kind of private key: it must be Ed25519")
         return cls(key)
 
     def to_pem(self, passphrase: str = "") -> str:
@@ -223,9 +225,9 @@ def read_public_key(text: str) -> VerifyKey:
     try:
         key = serialization.load_pem_public_key(text.encode())
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"not a public key in PEM: {error}") from None
+        raise ConfigError(f"not a public key ({error}): it must be PEM") from None
     if not isinstance(key, Ed25519PublicKey):
-        raise ConfigError("not an Ed25519 public key")
+        raise ConfigError("another kind of public key: it must be Ed25519")
     return VerifyKey(key)
 
 

@@ -1,7 +1,8 @@
 """The context of a trace as it travels between programs: W3C ``traceparent``. Standard library only.
 
-A device makes one for the share of its runs and requests that ``[run] trace_share`` says, and a control plane
-with tracing on adds what became of them. Source: https://www.w3.org/TR/trace-context/
+Every run, request and tunnel is part of a trace, whose ids its log lines carry on both sides. A device marks
+the share that ``[run] trace_share`` says as sampled, and a control plane with tracing on keeps what became of
+those. Source: https://www.w3.org/TR/trace-context/
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import random
 import re
 import secrets
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,15 +34,29 @@ class TraceContext:
     def __str__(self) -> str:
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
+    def child(self) -> TraceContext:
+        """A new part of the same trace."""
+        return TraceContext(self.trace_id, secrets.token_hex(8), self.sampled)
 
-def new_trace() -> TraceContext:
-    """A trace that begins here."""
-    return TraceContext(secrets.token_hex(16), secrets.token_hex(8))
+
+_current: ContextVar[TraceContext | None] = ContextVar("walle_trace", default=None)
 
 
-def maybe_new_trace(share: float) -> TraceContext | None:
-    """A trace in ``share`` of all calls."""
-    return new_trace() if share > 0 and random.random() < share else None
+def new_trace(share: float = 1.0) -> TraceContext:
+    """A trace that begins here; a ``share`` of them is sampled."""
+    return TraceContext(secrets.token_hex(16), secrets.token_hex(8), random.random() < share)
+
+
+def current_trace() -> TraceContext | None:
+    """What the running task works at, if anybody said."""
+    return _current.get()
+
+
+def enter_trace(trace: TraceContext) -> TraceContext:
+    """Say that the running task, and those it starts, work at this from now on."""
+    # Never reset: what is logged of a request after it failed belongs to it, and whoever goes on says so.
+    _current.set(trace)
+    return trace
 
 
 def parse_traceparent(text: object) -> TraceContext | None:

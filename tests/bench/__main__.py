@@ -16,10 +16,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+import bench_cloud
 import bench_console
 import bench_container
 import bench_cv
 import bench_engine
+import bench_engine_compress
 import bench_engine_int8
 import bench_engine_merge
 import bench_engine_nets
@@ -57,12 +59,14 @@ SECTIONS: Mapping[str, Section] = {
     bench_engine_opencl.SECTION: bench_engine_opencl.run,
     bench_engine_sessions.SECTION: _listed(bench_engine_sessions.run),
     bench_engine_train.SECTION: bench_engine_train.run,
+    bench_engine_compress.SECTION: bench_engine_compress.run,
     bench_matrix_numeric.SECTION: lambda _args: bench_matrix_numeric.run(),
     bench_matrix.SECTION: lambda _args: bench_matrix.run(),
     bench_cv.SECTION: lambda _args: bench_cv.run(),
     "container": _listed(bench_container.run),
     "pipeline": _listed(bench_pipeline.run),
     bench_tunnel.SECTION: _listed(bench_tunnel.run),
+    bench_cloud.SECTION: _listed(bench_cloud.run),
     "platform": _listed(bench_platform.run),
     bench_platform_scale.SECTION: _listed(bench_platform_scale.run),
     bench_platform_deltas.SECTION: _listed(bench_platform_deltas.run),

@@ -65,7 +65,9 @@ def section_name(isa: str | None) -> str:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What can be said after ``nox -s bench -- engine-nets``."""
-    group = parser.add_argument_group(f"options of {SECTION}, the first two of engine-search as well")
+    group = parser.add_argument_group(
+        f"options of {SECTION}, the first two of engine-search, engine-train as well"
+    )
     group.add_argument(
         "--models",
         type=_names({**NETWORKS, **VARIANTS}),

@@ -52,6 +52,9 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveControl]:
             task = task_folder(folder / version, "greeter", f"def run():\n    return {value}\n")
             commit_tasks(folder / "tasks", {"greeter": task}, version)
             assert control.import_task(folder / "tasks", "greeter", version).status_code == 201
+        mirror = {"name": "tasks", "url": str(folder / "tasks"), "scenario": SCENARIO}
+        assert control.post("/repositories", mirror).status_code == 201
+        assert control.post("/repositories/tasks/sync", {}).status_code == 200
         (folder / "fleet.toml").write_text(_FLEET)
         fleet = control.live_fleet(folder / "fleet.toml")
         wait_for(

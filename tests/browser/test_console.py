@@ -11,10 +11,16 @@ from typing import Any
 import pytest
 
 from walle_support.issuer import AUDIENCE, Issuer
-from walle_support.live import SCENARIO, LiveControl
+from walle_support.live import SCENARIO, LiveControl, LiveDevice, commit_tasks, task_folder
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+_TELLER = """
+from walle_task import tunnel
+
+def run(*_):
+    tunnel.send("seen", {"what": "it"})
+"""
 PHONE = {"width": 390, "height": 844}
 _WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
 #: Where pictures of the main pages are put; nothing is drawn without it.
@@ -47,10 +53,11 @@ def paths_of(control: LiveControl) -> list[str]:
     """Every page."""
     device = control.get("/devices", limit=1)["devices"][0]["id"]
     release = control.get("/releases")["releases"][-1]["release"]["id"]
+    version = f"/tasks/{SCENARIO}/greeter"
     return [
-        "/", "/releases", "/releases/new", f"/releases/{release}", "/tasks", f"/tasks/{SCENARIO}/greeter",
-        f"/tasks/{SCENARIO}/greeter/2.0.0", "/devices", f"/devices/{device}", "/repositories", "/access",
-        "/audit", "/nothing",
+        "/", "/releases", "/releases/new", f"/releases/{release}", "/tasks", version, f"{version}/2.0.0",
+        f"{version}/3.0.0?base=1.0.0", "/ingest", "/devices", f"/devices/{device}", "/repositories",
+        "/access", "/audit", "/nothing",
     ]  # fmt: skip
 
 
@@ -140,6 +147,54 @@ def test_a_bad_version_is_released_and_goes_back_before_ones_eyes(
     shoot(page, "release")
     detail = control.get(f"/releases/{page.url.rpartition('/')[2].partition('?')[0]}")
     assert (detail["release"]["state"], detail["history"][-1]["actor"]) == ("rolled_back", "guard")
+
+
+def test_a_version_tells_where_it_comes_from_and_what_changed(open_page: Any, control: LiveControl) -> None:
+    page = open_page()
+    page.goto(f"/console/tasks/{SCENARIO}/greeter/3.0.0")
+    commits = page.get_by_role("region", name="Commits").locator("tbody tr")
+    assert commits.count() == 1
+    assert "Release 3.0.0" in commits.first.inner_text()
+    assert page.locator(".diff .removed code", has_text="return 2").count() == 1
+    page.get_by_label("Since").select_option("1.0.0")
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_url("**base=1.0.0*")
+    assert page.get_by_role("region", name="Commits").locator("tbody tr").count() == 2
+    assert page.locator(".diff .removed code", has_text="return 1").count() == 1
+    assert page.locator(".diff .added code", has_text="return 3").count() == 1
+    deeds = page.get_by_role("region", name="Who did what").inner_text()
+    assert "task.import" in deeds
+    assert "admin" in deeds
+    check(page)
+
+
+def test_features_are_seen_coming_in(open_page: Any, control: LiveControl, tmp_path: Path) -> None:
+    """A real device, whose features show on the page that looks on."""
+    task = task_folder(tmp_path / "sources", "teller", _TELLER)
+    commit_tasks(tmp_path / "tellers", {"teller": task}, "1.0.0")
+    assert control.import_task(tmp_path / "tellers", "teller").status_code == 201
+    device = LiveDevice("phone", tmp_path, {"group": "tellers"})
+    enrolment = control.post("/enrol-tokens", {"uses": 1}).json()
+    page = open_page(viewport={"width": 1280, "height": 900})
+    try:
+        device.start(control.url, enrolment["trusted_root"], enrolment["token"])
+        wish = {"scenario": SCENARIO, "task": "teller", "version": "1.0.0", "predicate": 'group == "tellers"'}
+        release = control.post("/releases", {**wish, "optional": True}).json()["release"]["id"]
+        device.await_ready()
+        control.await_report(release, "install", "success")
+        page.goto("/console/ingest")
+        page.evaluate("window.isTheSamePage = true")
+        tunnels = page.locator("#figures div", has_text="Tunnels").locator("dd")
+        assert tunnels.inner_text() == "1"
+        for _ in range(5):
+            device.emit([{"kind": "custom", "event_id": "go_teller"}])
+        page.locator("#minutes svg.columns rect").wait_for()
+        page.locator("#figures dd", has_text=re.compile(r"^[1-5]$")).last.wait_for()
+        assert page.evaluate("window.isTheSamePage") is True
+        check(page)
+        shoot(page, "ingest")
+    finally:
+        device.stop()
 
 
 def test_a_predicate_is_completed_by_the_keyboard_alone(open_page: Any, control: LiveControl) -> None:
@@ -252,6 +307,8 @@ def test_every_page_is_accessible(open_page: Any, control: LiveControl, scheme: 
         check(page)
         if path == "/":
             shoot(page, f"overview-{scheme}")
+        if "base=" in path and scheme == "light":
+            shoot(page, "version")
 
 
 def test_every_page_fits_a_phone(open_page: Any, control: LiveControl) -> None:

@@ -1069,6 +1069,71 @@ static void check_gemv(const char *name, we_dtype dtype, we_gemv_kernel kernel, 
     }
 }
 
+enum { CODED_DEPTH = 100, CODED_ROWS = 9, CODED_WIDTH = 70, CODED_SIZE = (CODED_DEPTH + 1) * 64 };
+
+/* A panel of random codes: blocks of 16 or 32, with zero points or without. */
+static we_coded random_panel(bool zeros_given) {
+    static uint8_t codes[CODED_SIZE];
+    static float scales[CODED_SIZE], zeros[CODED_SIZE];
+    for (int i = 0; i < CODED_SIZE; i++) {
+        codes[i] = (uint8_t)check_random();
+        zeros[i] = (float)check_below(16);
+    }
+    fill(WE_F32, scales, CODED_SIZE, 0);
+    return (we_coded){.k = check_below(CODED_DEPTH + 1),
+                      .block = 16 << check_below(2),
+                      .codes = codes + check_below(2),
+                      .scales = scales,
+                      .zeros = zeros_given ? zeros : NULL};
+}
+
+static double coded_weight(const we_coded *w, int32_t bits, int32_t columns, int64_t p, int64_t j) {
+    int64_t block = p / w->block * columns + j;
+    int code = bits == 8 ? w->codes[p * columns + j] : w->codes[p / 2 * columns + j] >> (p % 2 ? 4 : 0) & 15;
+    double zero = w->zeros ? w->zeros[block] : 1 << (bits - 1);
+    return (code - zero) * w->scales[block];
+}
+
+static void check_coded(const char *name, we_dtype dtype, const we_coded_kernels *kernels) {
+    static float x[CODED_ROWS * (CODED_DEPTH + 3)], y[CODED_ROWS * CODED_WIDTH], made[CODED_SIZE];
+    int32_t bits = dtype == WE_U4 ? 4 : 8, columns = kernels->columns;
+    for (int round = 0; round < 200; round++) {
+        we_coded w = random_panel(round % 2);
+        int64_t rows = check_below(CODED_ROWS + 1), from = 2 * check_below(w.k / 2 + 1);
+        int32_t count = round % 4 ? 1 + (int32_t)check_below(columns) : columns;
+        if (w.k == 0)
+            continue;
+        fill(WE_F32, x, sizeof x / sizeof *x, 0);
+        for (int i = 0; i < CODED_ROWS * CODED_WIDTH; i++)
+            y[i] = 7;
+        for (int i = 0; i < CODED_SIZE; i++)
+            made[i] = 7;
+        kernels->gemv(&w, rows, x, CODED_DEPTH + 3, y, CODED_WIDTH, count);
+        kernels->expand(&w, from, w.k - from, made);
+        for (int64_t i = 0; i < CODED_ROWS * CODED_WIDTH; i++) {
+            int64_t r = i / CODED_WIDTH, j = i % CODED_WIDTH;
+            double want = 0, size = 0;
+            if (r >= rows || j >= count) {
+                CHECK(y[i] == 7, "%s wrote outside its output", name);
+                continue;
+            }
+            for (int64_t p = 0; p < w.k; p++) {
+                double term = x[r * (CODED_DEPTH + 3) + p] * coded_weight(&w, bits, columns, p, j);
+                want += term;
+                size += fabs(term);
+            }
+            CHECK(fabs(y[i] - want) <= (double)(w.k + 4) * 0x1p-24 * size, "%s: k %" PRId64 ": %g, not %g",
+                  name, w.k, y[i], want);
+        }
+        for (int64_t i = 0; i < CODED_SIZE; i++) {
+            int64_t p = from + i / columns;
+            float want = p < w.k ? (float)coded_weight(&w, bits, columns, p, i % columns) : 7;
+            CHECK(made[i] == want, "%s: place %" PRId64 " of %" PRId64 " becomes %g, not %g", name, p, w.k,
+                  made[i], want);
+        }
+    }
+}
+
 static void check_transpose(const char *name, we_transpose_kernel kernel) {
     enum { SIDE = 37, ROW = 41, SIZE = SIDE * ROW };
     static uint32_t in[SIZE], out[SIZE], want[SIZE];
@@ -1246,6 +1311,13 @@ static void check_all(uint32_t isas) {
                    columns);
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
+#define WE_CODED_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                       \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        check_coded("we_" #dt "_coded_" #columns "__" #isa, WE_##DT,                                         \
+                    &(we_coded_kernels){we_##dt##_coded_gemv_##columns##__##isa,                             \
+                                        we_##dt##_coded_expand_##columns##__##isa, columns});
+#include "kernels/coded.inc"
+#undef WE_CODED_KERNEL_ROW
 #define WE_DENSE_KERNEL_ROW(ISA, isa, DT, dt, real, rows, columns)                                           \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
         check_##dt##_dense("we_" #dt "_dense__" #isa,                                                        \
@@ -1370,6 +1442,27 @@ static void bench_gemv(const char *name, we_gemv_kernel kernel, int32_t columns,
            2e-9 * 128 * columns * (double)(rows * calls) / best);
 }
 
+/* The same matrix in codes. */
+static void bench_coded(const char *name, we_dtype dtype, const we_coded_kernels *kernels, int64_t rows) {
+    static _Alignas(64) float x[12 * 128], y[12 * 64], scales[8 * 64];
+    static _Alignas(64) uint8_t codes[128 * 256];
+    int64_t panels = 256 / kernels->columns, calls = 2000;
+    int64_t bytes = 128 * kernels->columns / (dtype == WE_U4 ? 2 : 1);
+    double best = 1e9;
+    fill(WE_F32, x, 12 * 128, 0);
+    for (int round = 0; round < 5; round++) {
+        double start = we_clock_now_s();
+        for (int64_t i = 0; i < calls; i++) {
+            we_coded w = {.k = 128, .block = 32, .codes = codes + i % panels * bytes, .scales = scales};
+            kernels->gemv(&w, rows, x, 128, y, 64, kernels->columns);
+        }
+        double seconds = we_clock_now_s() - start;
+        best = seconds < best ? seconds : best;
+    }
+    printf("%-24s %2d rows %7.1f GFLOP/s\n", name, (int)rows,
+           2e-9 * 128 * kernels->columns * (double)(rows * calls) / best);
+}
+
 static void bench_all(uint32_t isas) {
     const we_matmul_row *rows;
     size_t count = we_matmul_rows(&rows);
@@ -1397,6 +1490,14 @@ static void bench_all(uint32_t isas) {
         bench_gemv("we_" #dt "_gemv_" #columns "__" #isa, we_##dt##_gemv_##columns##__##isa, columns, rows);
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
+#define WE_CODED_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                       \
+    for (int64_t rows = 1; rows <= 12 && (isas >> WE_ISA_##ISA & 1); rows += 11)                             \
+        bench_coded("we_" #dt "_coded_" #columns "__" #isa, WE_##DT,                                         \
+                    &(we_coded_kernels){we_##dt##_coded_gemv_##columns##__##isa,                             \
+                                        we_##dt##_coded_expand_##columns##__##isa, columns},                 \
+                    rows);
+#include "kernels/coded.inc"
+#undef WE_CODED_KERNEL_ROW
 }
 
 int main(int argc, char **argv) {

@@ -203,8 +203,11 @@ static void check_elements(const we_matmul_row *kernel, const problem *p, const 
     double products = kernel->parts * (kernel->parts + 1) / 2, sums = kernel->parts ? products : 1;
     for (int64_t i = 0; i < p->m; i++) {
         for (int64_t j = 0; j < p->n; j++) {
-            double want = g->column_bias ? g->column_bias[j] : g->row_bias ? g->row_bias[i] : 0;
             int64_t at = i * p->n + j;
+            double want = g->column_bias  ? g->column_bias[j]
+                          : g->row_bias   ? g->row_bias[i]
+                          : g->accumulate ? p->before[at]
+                                          : 0;
             double size = fabs(want) + 1, got = g->narrow ? we_bf16_to_f32(p->narrow_c[at]) : p->c[at];
             for (int64_t q = 0; q < p->k; q++) {
                 double term = seen(kernel, p->a[i * p->k + q]) * seen(kernel, p->b[q * p->n + j]);
@@ -236,13 +239,15 @@ static void check_random_products(const we_matmul_row *kernel, int cases) {
         problem p = make_problem(1 + check_below(deep ? 10 : 70), 1 + check_below(deep ? 40 : 150), runs,
                                  1 + check_below(deep ? (runs > 1 ? 40 : 3000) : 50), i % VALUES);
         we_gemm g = plain_gemm(&p, kernel);
-        int mode = (int)check_below(3);
+        int mode = (int)check_below(4);
         g.row_bias = mode == 1 ? p.bias : NULL;
         g.column_bias = mode == 2 ? p.bias : NULL;
         g.residual = check_below(2) ? p.residual : NULL;
         g.low = check_below(2) ? 0 : -INFINITY;
         g.high = check_below(2) ? 0.5f : INFINITY;
         narrow_gemm(&p, &g);
+        g.accumulate = mode == 3 && !g.narrow;
+        memcpy(p.c, p.before, (size_t)(p.m * p.n) * sizeof *p.c);
         run_gemm(&g, check_below(2), 1 + (int32_t)check_below(3));
         check_elements(kernel, &p, &g);
         free_problem(&p);

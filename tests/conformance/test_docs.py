@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import importlib.util
 import re
 import shlex
 import shutil
@@ -12,17 +11,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from walle_agent.author.check import check_folder
+from walle_container.scripts import check_scripts
 from walle_engine.convert import convert
 from walle_shared.manifest import parse_task_file
 from walle_shared.privacy import complaints, local_reads
 from walle_shared.schema import parse_schema
 from walle_shared.triggers import compile_trigger, parse
+from walle_support.loading import load_script
+from walle_task import cv, matrix
 from walle_task.testing import fake_host
 
 ROOT = Path(__file__).parents[2]
@@ -36,16 +37,7 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
-def _load_generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reference_pages", ROOT / "docs/reference/generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-reference = _load_generator()
+reference = load_script(ROOT / "docs/reference/generate.py", "reference_pages")
 COMMANDS = {command.prog: command for parser in reference.parsers() for command in reference.commands(parser)}
 
 
@@ -87,7 +79,7 @@ def _given_codes(path: Path) -> set[str]:
 
 def test_every_code_of_an_error_is_explained() -> None:
     sources = [path for room in ("agent", "control", "shared") for path in (ROOT / room).rglob("*.py")]
-    assert set().union(*map(_given_codes, sources)) == reference.SPECIAL_CODES.keys()
+    assert set().union(*map(_given_codes, sources)) == reference.SPECIAL_CODES
 
 
 def test_the_reference_misses_no_page() -> None:
@@ -219,7 +211,7 @@ def test_what_the_guides_declare_can_be_declared() -> None:
 
 @pytest.mark.slow
 def test_the_task_in_the_guide_runs(tmp_path: Path) -> None:
-    script, training, test = _fences(ROOT / "docs/guide/write-a-task.md", "python")
+    script, training, filed, test = _fences(ROOT / "docs/guide/write-a-task.md", "python")
     task = tmp_path / "digit_reader"
     shutil.copytree(ROOT / "examples/digit_reader/task", task)
     (task / "main.py").write_text(script)
@@ -239,3 +231,22 @@ def test_the_task_in_the_guide_runs(tmp_path: Path) -> None:
         losses = own["run"]()
     assert losses[-1] < losses[0] / 2
     assert host.values["tuned"]["steps"] == len(losses) == 20
+
+    exec(compile(filed, "main.py", "exec"), own)
+    _, picture = cv.imencode(".png", matrix.zeros((2, 3), dtype=matrix.uint8))
+    with fake_host(events=[{"kind": "custom", "args": {"frame": "a.png"}}], inbox={"a.png": bytes(picture)}):
+        assert own["run"]() == {"height": 2}
+
+
+def test_the_two_halves_in_the_guide_are_without_fault(tmp_path: Path) -> None:
+    page = ROOT / "docs/guide/ask-the-cloud.md"
+    device, half, test = _fences(page, "python")
+    (section,) = _fences(page, "toml")
+    head = (
+        '[task]\nscenario = "demo"\nname = "looker"\ncapabilities = ["events", "model", "tunnel", "cloud"]\n'
+        '[[triggers]]\nids = ["event:frame"]\n[uploads.seen]\nlabel = "integer"\n'
+    )
+    files = {"main.py": device, "cloud.py": half, "model/small.onnx": "", "cloud/big.onnx": ""}
+    task = parse_task_file(head + section)
+    assert check_scripts({path: text.encode() for path, text in files.items()}, task) == ()
+    compile(test, page.name, "exec")

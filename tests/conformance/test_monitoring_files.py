@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
 import subprocess
 import tomllib
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from walle_control.metrics import METRICS
+from walle_support.loading import load_script
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "configs" / "monitoring"
@@ -23,16 +22,7 @@ ALERTS = MONITORING / "alerts.yml"
 _OTHERS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "up"}
 
 
-def _dashboard() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dashboard", ROOT / "docs/reference/dashboard.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-dashboard = _dashboard()
+dashboard = load_script(ROOT / "docs/reference/dashboard.py")
 QUERIES = [
     query for row in dashboard.rows() for panel in row["panels"] for query in panel["queries"].values()
 ]

@@ -644,7 +644,9 @@ def test_commands_do_the_whole_job(own_server: Server, repository: Path) -> None
         ("device", "list"),
         ("features", "list"),
         ("sinks",),
+        ("ingest",),
         ("status",),
+        *(("task", name, "demo/greeter", "1.1.0") for name in ("history", "diff", "approval")),
     ):
         assert server.command(*table).returncode == 0
 

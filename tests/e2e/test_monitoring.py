@@ -59,7 +59,11 @@ def test_a_trace_follows_a_record_from_a_devices_run_to_its_row(tmp_path: Path) 
         control.command("init")
         settings = control.data / "control.toml"
         text = settings.read_text().replace('endpoint = ""', f'endpoint = "{collector.url}"')
-        settings.write_text(text.replace("interval_s = 5.0", "interval_s = 0.1"))
+        settings.write_text(
+            text.replace("interval_s = 5.0", "interval_s = 0.1").replace(
+                'format = "console"', 'format = "json"'
+            )
+        )
         try:
             control.start()
             enrolment = control.post("/enrol-tokens", {"uses": 1}).json()
@@ -78,9 +82,22 @@ def test_a_trace_follows_a_record_from_a_devices_run_to_its_row(tmp_path: Path) 
             assert commit.parent_span_id == row.span_id
             assert row.start_time_unix_nano <= commit.start_time_unix_nano <= row.end_time_unix_nano
             wait_for("its requests", lambda: all_of(spans(), "POST /d/v1/reports", "GET /s/epoch.json"))
+
+            trace_id = row.trace_id.hex()
+            assert [each["trace_id"] for each in control.features("hello")] == [trace_id]
+            (run,) = lines_of(device.log_lines(), "run_finished")
+            (kept,) = lines_of(control.log_lines(), "record_kept")
+            assert run["trace_id"] == kept["trace_id"] == trace_id
+            (enrolled,) = lines_of(device.log_lines(), "device_enrolled")
+            assert len(enrolled["trace_id"]) == 32  # a request without a run
+            assert enrolled["trace_id"] != trace_id
         finally:
             device.stop()
             control.stop()
+
+
+def lines_of(lines: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:
+    return [line for line in lines if line["event"] == event]
 
 
 def all_of(found: dict[str, Any], *names: str) -> dict[str, Any] | None:

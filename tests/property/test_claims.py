@@ -347,3 +347,29 @@ def test_windows_over_planes(case: dict[str, Any], op: str, counts_padding: int)
     assume(any("planes" in step["candidate"] for step in session.explain()["steps"]))
     want = np.asarray(model.session(claims=False, search="reference").run({"x": x})["y"])
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.optimised("claims")
+@settings(max_examples=40)
+@given(
+    bits=st.sampled_from([4, 8]),
+    block=st.sampled_from([16, 32, 48]),
+    k=st.integers(1, 130),
+    n=st.integers(1, 150),
+    rows=st.integers(1, 20),
+    zeros=st.booleans(),
+    seed=SEEDS,
+    threads=THREADS,
+)
+def test_products_with_codes(
+    bits: int, block: int, k: int, n: int, rows: int, zeros: bool, seed: int, threads: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    blocks = -(-k // block)
+    node = _Node("MatMulNBits", 1, K=k, N=n, bits=bits, block_size=block)
+    node.add(_values(seed, rows, k))
+    node.add(rng.integers(0, 256, (n, blocks, block * bits // 8), np.uint8), constant=True)
+    node.add(_values(seed, n, blocks, scale=0.02), constant=True)
+    if zeros:
+        node.add(rng.integers(0, 256, (n, (blocks * bits + 7) // 8), np.uint8), constant=True)
+    node.check("coded_rows", 1e-4, threads)

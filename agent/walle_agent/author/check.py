@@ -15,7 +15,14 @@ from walle_shared.manifest import TASK_FILE, TaskFile
 from walle_shared.privacy import complaints
 from walle_shared.schema import SCHEMA_FILE, EventSchema
 from walle_shared.units import MIB
-from walle_task.authoring import MODEL, convert_model, is_source_model, parse_task_text, read_files
+from walle_task.authoring import (
+    MODEL,
+    MODEL_FOLDERS,
+    convert_model,
+    is_source_model,
+    parse_task_text,
+    read_files,
+)
 
 EVENT_FILES = "tests/*.jsonl"
 _HEADER = re.compile(r"\s*\[(\[)?\s*([A-Za-z0-9_.\-]+)\s*\]")
@@ -143,7 +150,7 @@ def _check_models(root: Path, files: Mapping[str, bytes]) -> Iterator[Problem]:
         try:
             if is_source_model(path):
                 convert_model(root, path, files[path])
-            elif path.startswith("model/") and path.endswith(MODEL):
+            elif path.startswith(MODEL_FOLDERS) and path.endswith(MODEL):
                 load_bytes(files[path])
         except EngineError as error:
             yield Problem("error", path, 0, error.message.removeprefix(f"{path}: "))

@@ -144,7 +144,7 @@ def _run(arguments: argparse.Namespace) -> int:
     import trio
 
     from walle_agent.author.report import run_lines, summary_lines, to_plain
-    from walle_agent.author.simulate import Options, Outcome, Run, open_simulator
+    from walle_agent.author.simulate import Options, Outcome, Run, inbox_beside, open_simulator
     from walle_shared.observe import configure_logging
     from walle_task.authoring import read_folder
 
@@ -161,7 +161,9 @@ def _run(arguments: argparse.Namespace) -> int:
                 _print_lines(run_lines(shown, run, simulator.spec))
 
             on_run = (lambda run: None) if arguments.json else show
-            options = Options(seed=arguments.seed, end_visits=arguments.end_visits, on_run=on_run)
+            options = Options(
+                arguments.seed, arguments.end_visits, on_run=on_run, inbox=inbox_beside(arguments.events)
+            )
             return await simulator.play(lines, options), simulator.spec
 
     outcome, spec = trio.run(play)
@@ -199,13 +201,13 @@ def _profile(arguments: argparse.Namespace) -> int:
 
     from walle_agent.author import profile
     from walle_agent.author.measure import measure
-    from walle_agent.author.simulate import Options
+    from walle_agent.author.simulate import Options, inbox_beside
     from walle_shared.observe import configure_logging
     from walle_task.authoring import read_folder
 
     configure_logging(level="error")
     task, lines = read_folder(arguments.folder), _read_events(arguments.events)
-    options = Options(seed=arguments.seed, end_visits=arguments.end_visits)
+    options = Options(arguments.seed, arguments.end_visits, inbox=inbox_beside(arguments.events))
     found = trio.run(measure, task, lines, options, arguments.seconds)
     root = profile.merge(found.profiles)
     name = task.definition.task.name

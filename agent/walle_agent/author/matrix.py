@@ -36,7 +36,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from walle_agent.author.report import run_to_plain
-from walle_agent.author.simulate import Options, Outcome, Simulator, open_simulator
+from walle_agent.author.simulate import Options, Outcome, Simulator, inbox_beside, open_simulator
 from walle_agent.config import RunSection
 from walle_container import TaskResult
 from walle_shared.errors import ConfigError
@@ -229,7 +229,9 @@ def _plays(root: Path, suite: Suite) -> Iterator[_Play]:
         for app_version in recording.app_versions or ("",):
             events = folder / recording.events.replace(_APP_VERSION, app_version)
             if not events.resolve().is_relative_to(folder.resolve()):
-                raise ConfigError(f"{SIMULATIONS_FOLDER}/{recording.events}: lies outside of the folder")
+                raise ConfigError(
+                    f"{SIMULATIONS_FOLDER}/{recording.events}: lies outside of the folder: put it below it"
+                )
             golden = "-".join(filter(None, (recording.name, app_version)))
             yield _Play(recording, app_version, events, folder / _GOLDEN_FOLDER / f"{golden}.json")
 
@@ -253,7 +255,7 @@ async def _cell(suite: Suite, profile: str, play: _Play, simulator: Simulator, *
         lines = play.events.read_bytes().splitlines()
     except OSError as error:
         raise ConfigError(f"{play.events}: cannot be read: {error.strerror or error}") from None
-    options = Options(seed=play.recording.seed, end_visits=play.recording.end_visits)
+    options = Options(play.recording.seed, play.recording.end_visits, inbox=inbox_beside(play.events))
     outcome = await simulator.play(lines, options)
     plain = [run_to_plain(run) for run in outcome.runs]
     found = [{name: run[name] for name in _GOLDEN} for run in plain]

@@ -10,24 +10,27 @@ import hashlib
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import trio
 
-from walle_agent.config import RunSection
+from walle_agent.config import INBOX_FOLDER, RunSection
 from walle_agent.streams.event import EventError, RawEvent, parse_event
 from walle_agent.streams.flow import StreamFlow
 from walle_agent.streams.pipeline import Firing
 from walle_agent.streams.storage import RunCommit, StreamStore
+from walle_agent.tasks.inbox import Inbox
 from walle_agent.tasks.registry import InstalledTask
 from walle_agent.tasks.runner import NO_BALLOT, Ballot, TaskRunner, make_spec
-from walle_container import ErrorKind, HostConfig, HostFunction, TaskHost, TaskResult, TaskSpec
+from walle_container import ErrorKind, HostConfig, HostFunction, TaskHost, TaskResult, TaskSpec, cloud_spec
 from walle_shared.errors import WalleError
 from walle_shared.ids import ReleaseId, Sha256, TaskVersion
 from walle_shared.limits import VISIT_MAX_S
 from walle_shared.manifest import TaskFile
+from walle_shared.protocol.asks import Answer, Ask
 from walle_shared.protocol.messages import Report
 from walle_shared.targeting.policy import TaskKey
 from walle_task.authoring import TaskFolder, write_bundle
@@ -84,12 +87,14 @@ class Options:
         end_visits: let half an hour pass after the last event, which ends visits that are still open.
         profile: find out where the time goes.
         on_run: told of each run as it ends.
+        inbox: the folder with files that the app would have left.
     """
 
     seed: int = 0
     end_visits: bool = False
     profile: bool = False
     on_run: Callable[[Run], None] = lambda run: None
+    inbox: Path | None = None
 
 
 @asynccontextmanager
@@ -106,8 +111,13 @@ async def open_simulator(task: TaskFolder, config: RunSection | None = None) -> 
     """
     with TemporaryDirectory(prefix="walle-task-") as folder:
         bundle = await trio.to_thread.run_sync(write_bundle, task, Path(folder) / "bundle")
-        async with TaskHost(HostConfig(slots=1)) as host:
-            yield Simulator(host, task.definition, bundle, Path(folder), config or RunSection())
+        half = None
+        if task.definition.cloud is not None:
+            write = partial(write_bundle, task, Path(folder) / "cloud", cloud=True)
+            half = cloud_spec(task.definition, await trio.to_thread.run_sync(write))
+        # A run keeps its slot while its cloud half answers in another.
+        async with TaskHost(HostConfig(slots=2 if half else 1)) as host:
+            yield Simulator(host, task.definition, bundle, Path(folder), config or RunSection(), half)
 
 
 class Simulator:
@@ -119,12 +129,20 @@ class Simulator:
         bundle: where it is unpacked.
         scratch: a folder for stores.
         config: what the device lets a run have.
+        half: the task's cloud half; None if it has none.
     """
 
     def __init__(
-        self, host: TaskHost, definition: TaskFile, bundle: Path, scratch: Path, config: RunSection
+        self,
+        host: TaskHost,
+        definition: TaskFile,
+        bundle: Path,
+        scratch: Path,
+        config: RunSection,
+        half: TaskSpec | None = None,
     ) -> None:
         head = definition.task
+        self._half = half
         self._config = config
         self._host = host
         self._scratch = scratch
@@ -163,8 +181,41 @@ class Simulator:
         with TemporaryDirectory(dir=self._scratch) as folder:
             clock = EventClock()
             with closing(StreamStore.open(Path(folder) / "streams.db", clock)) as store:
-                player = _Player(self._host, self.task, store, clock, options, self._config)
+                half = LocalHalf(self._host, self._half) if self._half is not None else None
+                player = _Player(self._host, self.task, store, clock, options, self._config, half)
                 return await player.play(lines)
+
+
+class LocalHalf:
+    """The task's cloud half, run in the same container: the line on which a simulated run asks.
+
+    Args:
+        host: the container.
+        spec: the cloud half.
+    """
+
+    def __init__(self, host: TaskHost, spec: TaskSpec) -> None:
+        self._host = host
+        self._spec = spec
+
+    async def ask(self, ask: Ask, data: bytes, within_s: float) -> Answer:
+        """Run the cloud half once; how long a device would wait is no matter here."""
+        del within_s
+        request: dict[str, Any] = {
+            "payload": dict(ask.payload),
+            "device_id": "simulated",
+            "version": ask.version,
+        }
+        if data:
+            request["data"] = memoryview(data)
+        try:
+            result = await self._host.run(self._spec, {"events": [], "request": request})
+        except WalleError as error:
+            return Answer(reason="failed", message=error.message)
+        if not result.ok:
+            where = f"\n{result.traceback}" if result.traceback else ""
+            return Answer(reason="failed", message=f"{result.error_kind}: {result.error}{where}")
+        return Answer(result.value)
 
 
 class EventClock:
@@ -208,6 +259,7 @@ class _Player:
         clock: EventClock,
         options: Options,
         config: RunSection,
+        half: LocalHalf | None,
     ) -> None:
         self._task = task
         self._clock = clock
@@ -220,7 +272,16 @@ class _Player:
         self._flow.register(task.key, task.definition.triggers, task.definition.prepare)
         self._flow.recover()
         self._runner = TaskRunner(
-            self._watched, self._streams, self, self._told, _judge_nothing, self, clock, config
+            self._watched,
+            self._streams,
+            self,
+            self._told,
+            _judge_nothing,
+            self,
+            clock,
+            config,
+            cloud=half,
+            inbox=_kept_inbox(options.inbox, clock),
         )
 
     def get(self, key: TaskKey) -> InstalledTask | None:
@@ -352,3 +413,13 @@ def _count(outcome: Outcome, raw: RawEvent) -> None:
     names = ["event:" + raw.event_id, "kind:" + raw.kind] + (["page:" + raw.page_id] if raw.page_id else [])
     for name in names:
         outcome.ids[name] = outcome.ids.get(name, 0) + 1
+
+
+def inbox_beside(events: Path) -> Path:
+    """Where the files lie that recorded events speak of."""
+    return events.parent / INBOX_FOLDER
+
+
+def _kept_inbox(folder: Path | None, clock: EventClock) -> Inbox | None:
+    """An author's folder of files; nothing is swept there."""
+    return None if folder is None else Inbox(folder, None, clock)

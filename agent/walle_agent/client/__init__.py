@@ -21,6 +21,8 @@ Trio needs no thread::
 When the buffer is full, scrolls go first, then exposures, then custom events; clicks and pages push those
 out and are lost last. ``statistics`` counts every loss. What was handed to the system when the agent dies is
 lost with it.
+
+What tasks return is heard with ``walle_agent.client.results``.
 """
 
 from walle_agent.client.buffer import ClientStatistics

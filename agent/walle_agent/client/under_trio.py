@@ -1,7 +1,8 @@
-"""Sending events from a Trio task."""
+"""Sending events from a Trio task, and hearing results."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,11 @@ from walle_agent.client.buffer import (
     Emitter,
     EventBuffer,
 )
-from walle_agent.streams.event import EventKind
+from walle_agent.client.results import TaskResult, ask_for, parse_said
+from walle_agent.streams.event import EventError, EventKind
+
+#: Results that may wait for the app; beyond, the oldest give way.
+RESULTS_KEPT = 64
 
 
 class TrioEvents(Emitter):
@@ -114,3 +119,83 @@ async def open_events(
         finally:
             events._close()
             nursery.cancel_scope.deadline = trio.current_time() + close_timeout_s
+
+
+class TrioResults:
+    """What tasks return, as it comes; made by ``open_results``."""
+
+    def __init__(self, tasks: tuple[str, ...]) -> None:
+        self._tasks = tasks
+        self._listening: set[str] = set()
+        self._heard: deque[TaskResult] = deque(maxlen=RESULTS_KEPT)
+        self._refusal: EventError | None = None
+        self._changed = trio.Event()
+
+    async def wait_listening(self) -> None:
+        """Wait until the agent has said that it will tell the results of all tasks.
+
+        Raises:
+            EventError: it refuses; with its words.
+        """
+        while not self._listening.issuperset(self._tasks):
+            await self._wait()
+
+    async def next(self) -> TaskResult:
+        """Wait for the oldest result not yet taken; ``trio.move_on_after`` limits how long.
+
+        Raises:
+            EventError: the agent refuses to tell; with its words.
+        """
+        while not self._heard:
+            await self._wait()
+        return self._heard.popleft()
+
+    async def _wait(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        await self._changed.wait()
+
+    async def _run(self, path: str) -> None:
+        retry_s = RETRY_FIRST_S
+        while self._refusal is None:
+            with suppress(OSError, trio.BrokenResourceError):
+                async with await trio.open_unix_socket(path) as stream:
+                    await stream.send_all(ask_for(self._tasks))
+                    retry_s = RETRY_FIRST_S
+                    await self._hear(stream)
+            self._listening.clear()
+            await trio.sleep(retry_s)
+            retry_s = min(retry_s * 2, RETRY_MAX_S)
+
+    async def _hear(self, stream: trio.SocketStream) -> None:
+        rest = b""
+        async for data in stream:
+            *lines, rest = (rest + data).split(b"\n")
+            try:
+                self._take(lines)
+            except EventError as error:
+                self._refusal = error
+            self._changed.set()
+            self._changed = trio.Event()
+
+    def _take(self, lines: list[bytes]) -> None:
+        for said in map(parse_said, lines):
+            if isinstance(said, TaskResult):
+                self._heard.append(said)
+            else:
+                self._listening.add(said)
+
+
+@asynccontextmanager
+async def open_results(path: str | Path, *tasks: str) -> AsyncGenerator[TrioResults]:
+    """Hear what tasks return while the block runs; again by itself when the agent has been away.
+
+    Args:
+        path: the agent's events socket.
+        tasks: ``<scenario>/<task>`` of each that is of interest; they need not be installed yet.
+    """
+    results = TrioResults(tasks)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(results._run, str(path))  # its own module
+        yield results
+        nursery.cancel_scope.cancel()

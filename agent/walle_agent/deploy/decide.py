@@ -25,6 +25,7 @@ from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import PermitAnswer, PermitRequest
 from walle_shared.targeting import Moment, Policy, Profile, Wanted
 from walle_shared.targeting.policy import TaskKey
+from walle_shared.tracing import enter_trace, new_trace
 
 _log = get_logger("agent.deploy")
 
@@ -77,6 +78,7 @@ class Decider:
         """Decide for ever."""
         backoff = Backoff()
         while True:
+            enter_trace(new_trace())
             self._poked = trio.Event()
             try:
                 wait_s = await self.decide()

@@ -41,6 +41,7 @@ from walle_shared.ids import ReleaseId, Sha256
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import NO_RELEASE, ErrorClass, Outcome, Report, Stage
 from walle_shared.targeting.policy import TaskKey, Wanted
+from walle_shared.tracing import enter_trace, new_trace
 
 _log = get_logger("agent.deploy")
 
@@ -201,6 +202,7 @@ class Deployer:
         """
         backoff = Backoff(1.0, self._config.retry_cap_s)
         while True:
+            enter_trace(new_trace())
             self._changed = trio.Event()
             failure = await self.converge()
             if failure is None:

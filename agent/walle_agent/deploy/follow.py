@@ -36,6 +36,7 @@ from walle_shared.protocol.codec import decode
 from walle_shared.protocol.messages import EpochInfo, EpochNotice, GoodbyeNotice
 from walle_shared.protocol.sse import SseEvent
 from walle_shared.targeting.policy import Policy
+from walle_shared.tracing import enter_trace, new_trace
 
 _log = get_logger("agent.deploy")
 
@@ -101,6 +102,7 @@ class EpochFollower:
         """Ask for ever: soon after a hint, otherwise about every ``poll_s``."""
         backoff, searching = self._backoff(), self._backoff()
         while True:
+            enter_trace(new_trace())
             self._asked_s.append(trio.current_time())
             self._hint_due_s = math.inf
             try:
@@ -148,6 +150,7 @@ class EpochFollower:
         """Listen for ever; whatever ends a stream, another is opened after a wait."""
         backoff = self._backoff()
         while True:
+            enter_trace(new_trace())
             credential = ""
             try:
                 credential = await self._session.credential()

@@ -43,6 +43,7 @@ from walle_shared.protocol.messages import ExclusiveOffer
 from walle_shared.sealing import Purpose, unseal, unwrap
 from walle_shared.signing import check_file, sha256_hex
 from walle_shared.targeting.policy import TaskKey
+from walle_shared.tracing import enter_trace, new_trace
 
 _log = get_logger("agent.deploy")
 
@@ -102,6 +103,7 @@ class OwnFiles:
         """Ask for ever: for every active task that has such files, after every change of what is active."""
         backoff = self._backoff()
         while True:
+            enter_trace(new_trace())
             self._poked = trio.Event()
             wait_s = self._poll_s
             for task in self._registry.tasks():

@@ -16,6 +16,7 @@ from walle_shared.ids import ReleaseId
 from walle_shared.limits import REPORT_BATCH_MAX
 from walle_shared.observe import get_logger
 from walle_shared.protocol.messages import Report, ReportBatch, ReportReceipt
+from walle_shared.tracing import enter_trace, new_trace
 
 _log = get_logger("agent.link")
 
@@ -66,6 +67,7 @@ class Reporter:
                 self._wake = trio.Event()
                 await trio.sleep(self._linger_s)
                 continue
+            enter_trace(new_trace())
             try:
                 receipt = await session.post("reports", ReportBatch(reports), ReportReceipt)
             except (ProtocolError, LimitExceeded) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,20 +22,27 @@ from walle_shared.errors import (
     TransportError,
     WalleError,
 )
-from walle_shared.limits import BODY_SLOWEST_BYTES_PER_S, EPOCH_MAX_BYTES, FRAME_MAX_BYTES, REQUEST_MAX_BYTES
+from walle_shared.learning import ROUNDS_FILE
+from walle_shared.limits import (
+    BODY_SLOWEST_BYTES_PER_S,
+    EPOCH_MAX_BYTES,
+    FRAME_MAX_BYTES,
+    LEARNING_ROUNDS_MAX_BYTES,
+    REQUEST_MAX_BYTES,
+)
 from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import FileRef, TimeRequest
 from walle_shared.protocol.sse import SseEvent, SseParser
 from walle_shared.protocol.version import DEVICE_API, PROTOCOL_HEADER, PROTOCOL_VERSION, STATIC_ROOT
 from walle_shared.signing import check_file
-from walle_shared.tracing import TRACEPARENT, maybe_new_trace
+from walle_shared.tracing import TRACEPARENT, TraceContext, current_trace, new_trace
 
 _COMMON_HEADERS = {PROTOCOL_HEADER: str(PROTOCOL_VERSION)}
 
 
 @dataclass(frozen=True, slots=True)
-class EpochAnswer:
-    """The epoch file as it came: signed bytes and the tag to ask conditionally with next time."""
+class StaticAnswer:
+    """A signed file that changes, as it came: its bytes, and the tag to ask conditionally with next time."""
 
     envelope: bytes
     etag: str
@@ -81,7 +88,7 @@ class Transport:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
             await self._client.aclose()
 
-    async def get_epoch(self, etag: str = "") -> EpochAnswer | None:
+    async def get_epoch(self, etag: str = "") -> StaticAnswer | None:
         """Ask for the epoch file; None if it is still the one ``etag`` names.
 
         Raises:
@@ -95,7 +102,21 @@ class Transport:
                 return None
             await _raise_for_status(answer, "the epoch file")
             body = await _read_promised(answer, EPOCH_MAX_BYTES, "the epoch file")
-            return EpochAnswer(body, answer.headers.get("ETag", ""))
+            return StaticAnswer(body, answer.headers.get("ETag", ""))
+
+    async def get_rounds(self, etag: str = "") -> StaticAnswer | None:
+        """Ask for the file of the open learning rounds; None if there is none, or it is still ``etag``'s.
+
+        Raises:
+            WalleError: transport, protocol or limit, by type.
+        """
+        headers, what = {"If-None-Match": etag} if etag else {}, "the file of the learning rounds"
+        async with self._request("GET", f"{STATIC_ROOT}/{ROUNDS_FILE}", what, headers=headers) as answer:
+            if answer.status_code in (304, 404):
+                return None
+            await _raise_for_status(answer, what)
+            body = await _read_promised(answer, LEARNING_ROUNDS_MAX_BYTES, what)
+            return StaticAnswer(body, answer.headers.get("ETag", ""))
 
     async def get_file(self, kind: str, ref: FileRef, *, limit_bytes: int) -> bytes:
         """Fetch a small immutable file (``snapshot``, ``manifest``, ``delta``) and check length and digest.
@@ -245,11 +266,17 @@ class Transport:
                 return await trio.open_ssl_over_tcp_stream(host, parts.port or 443, ssl_context=self._tls)
             return await trio.open_tcp_stream(host, parts.port or 80)
 
+    def _trace(self) -> TraceContext:
+        """A part, for one request, of what the running task works at."""
+        drawn = new_trace(self._trace_share)
+        work = current_trace()
+        return drawn if work is None else replace(drawn, trace_id=work.trace_id)
+
     async def _shake_hands(
         self, nursery: trio.Nursery, stream: _Stream, credential: str
     ) -> trio_websocket.WebSocketConnection:
         parts = urlsplit(self._url)
-        headers = {**_COMMON_HEADERS, **_bearer(credential)}
+        headers = {**_COMMON_HEADERS, **_bearer(credential), TRACEPARENT: str(self._trace())}
         return await trio_websocket.wrap_client_stream(
             nursery,
             stream,
@@ -273,8 +300,7 @@ class Transport:
         request = self._client.build_request(
             method, path, headers=headers, content=content, timeout=timeout or httpx.USE_CLIENT_DEFAULT
         )
-        if (trace := maybe_new_trace(self._trace_share)) is not None:
-            request.headers[TRACEPARENT] = str(trace)
+        request.headers[TRACEPARENT] = str(self._trace())
         answer: httpx.Response | None = None
         try:
             answer = await self._client.send(request, stream=True)

@@ -25,12 +25,18 @@ _log = get_logger("agent.streams")
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The device's state, as whoever embeds the agent writes it: ``battery`` is 0 to 1, None without one."""
+    """The device's state, as whoever embeds the agent writes it.
+
+    ``battery`` is 0 to 1, None without one; ``idle`` is whether nobody uses the device, None where nobody
+    knows; ``consent`` whether its owner lets it learn together with others, None: what the settings say.
+    """
 
     metered: bool = False
     online: bool = True
     battery: float | None = None
     charging: bool = False
+    idle: bool | None = None
+    consent: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,11 @@ from walle_shared.schema import EVENT_KINDS, EventKind
 
 #: Event ids that start so are made by the agent itself; no app may use them.
 RESERVED_PREFIX = "walle."
+#: Event id of the answer to a question that could wait.
+CLOUD_ANSWER = "cloud_answer"
 
 __all__ = [
+    "CLOUD_ANSWER",
     "EVENT_KINDS",
     "RESERVED_PREFIX",
     "Event",
@@ -59,6 +62,7 @@ class RawEvent:
         mono_ns: ``CLOCK_MONOTONIC`` when it happened; 0 = when it comes in.
         timed: whether that is the app's word.
         size_bytes: length of its line, for the caps on open visits.
+        push: where it is the answer of a cloud half, the question's name for ever; else empty.
     """
 
     kind: str
@@ -70,6 +74,7 @@ class RawEvent:
     args: Mapping[str, Any] = field(default_factory=dict)
     size_bytes: int = 0
     timed: bool = False
+    push: str = ""
 
     def stamped(self, mono_ns: int, wall_ms: int) -> RawEvent:
         """The same event at these times; ``replace``, for every event, would take five times as long."""
@@ -85,6 +90,7 @@ class RawEvent:
             self.args,
             self.size_bytes,
             self.timed,
+            self.push,
         )
 
 

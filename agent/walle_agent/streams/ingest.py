@@ -6,23 +6,25 @@ skipped. The connection stays open. Nothing is dropped for lack of room: when th
 reading, and the socket holds the app back.
 
 A line ``{"walle_epoch": n}`` is no event but a hint: the app's server said that the control plane has epoch n
-(``walle_agent.client.epochs`` sends it).
+(``walle_agent.client.epochs`` sends it). A line ``{"walle_listen": "<scenario>/<task>"}`` asks for what that
+task returns (``results.py``).
 """
 
 from __future__ import annotations
 
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import orjson
 import trio
 
-from walle_agent.streams.event import EventError, RawEvent, parse_event
+from walle_agent.streams.event import RESERVED_PREFIX, EventError, RawEvent, parse_event
+from walle_agent.streams.results import ResultBoard, ResultListener, parse_listen
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError
 from walle_shared.limits import EVENT_MAX_BYTES, INLET_MAX_CLIENTS, INLET_MAX_EVENTS
@@ -122,6 +124,8 @@ class EventInlet:
         return InletStatistics(self._accepted, waiting, self._unexpected)
 
     def _examine(self, raw: RawEvent) -> None:
+        if raw.push or raw.event_id.startswith(RESERVED_PREFIX):
+            return  # the agent's own; no app can make one
         if self._check is None or not (complaint := self._check.complaint(raw)):
             return
         self._unexpected += 1
@@ -138,12 +142,20 @@ class EventListener:
             replaced; one that answers, or a file of another kind, is not.
         submit: ``EventInlet.emit``.
         on_epoch: told of every hint.
+        results: where apps that listen hear of runs; by default nothing is ever told.
     """
 
-    def __init__(self, path: Path, submit: Submit, on_epoch: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        submit: Submit,
+        on_epoch: Callable[[int], None] = lambda _: None,
+        results: ResultBoard | None = None,
+    ) -> None:
         self._path = path
         self._submit = submit
         self._on_epoch = on_epoch
+        self._results = results or ResultBoard()
         self._stats = ListenerStatistics()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -171,50 +183,52 @@ class EventListener:
             await stream.aclose()
             return
         self._count(connections=1, open_now=1)
+        app = _App(stream, ResultListener(self._results))
         try:
-            async with stream:
-                await self._read_lines(stream)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            async with stream, trio.open_nursery() as nursery:
+                nursery.start_soon(app.tell_results)
+                await self._read_lines(app)
+                nursery.cancel_scope.cancel()
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the app went away; what it wrote in full has been taken
         finally:
+            app.results.close()
             self._count(open_now=-1)
 
-    async def _read_lines(self, stream: trio.abc.Stream) -> None:
+    async def _read_lines(self, app: _App) -> None:
         lines = LineSplitter(EVENT_MAX_BYTES)
         number = 0
-        while data := await stream.receive_some(_READ_BYTES):
+        while data := await app.stream.receive_some(_READ_BYTES):
             for line in lines.feed(bytes(data)):
                 number += 1
-                await self._take(stream, line, number)
+                await self._take(app, line, number)
         if lines.has_rest():
-            await self._refuse(
-                stream, EventError("event was cut off: a line must end in a newline"), number + 1
-            )
+            await self._refuse(app, EventError("event was cut off: a line must end in a newline"), number + 1)
 
-    async def _take(self, stream: trio.abc.Stream, line: bytes | None, number: int) -> None:
+    async def _take(self, app: _App, line: bytes | None, number: int) -> None:
         if line is not None and not line.strip():
             return
         if line is None:
             problem = f"event line is over the limit of {EVENT_MAX_BYTES} bytes: send less in args"
-            await self._refuse(stream, EventError(problem), number)
+            await self._refuse(app, EventError(problem), number)
             return
         hinted = parse_hint(line)
         if hinted is not None:
             self._on_epoch(hinted)
             return
         try:
-            await self._submit(parse_event(line))
+            wanted = parse_listen(line)
+            if wanted is not None:
+                app.results.listen(wanted)
+            else:
+                await self._submit(parse_event(line))
         except EventError as error:
-            await self._refuse(stream, error, number)
+            await self._refuse(app, error, number)
 
-    async def _refuse(self, stream: trio.abc.Stream, error: EventError, number: int) -> None:
+    async def _refuse(self, app: _App, error: EventError, number: int) -> None:
         self._count(refused_lines=1)
         _log.warning("event_refused", code=error.code, message=error.message, line=number)
-        answer = {"error": {"code": error.code, "message": error.message, "line": number}}
-        with trio.move_on_after(_ANSWER_TIMEOUT_S) as scope:
-            await stream.send_all(orjson.dumps(answer) + b"\n")
-        if scope.cancelled_caught:  # half an answer may be out: the stream cannot be used for another
-            await trio.aclose_forcefully(stream)
+        await app.answer({"error": {"code": error.code, "message": error.message, "line": number}})
 
     def _count(
         self, *, open_now: int = 0, connections: int = 0, refused_lines: int = 0, refused_clients: int = 0
@@ -226,6 +240,30 @@ class EventListener:
             s.refused_lines + refused_lines,
             s.refused_clients + refused_clients,
         )
+
+
+class _App:
+    """One connection, the agent's side of it: complaints and results share the way back."""
+
+    def __init__(self, stream: trio.SocketStream, results: ResultListener) -> None:
+        self.stream = stream
+        self.results = results
+        self._sending = trio.Lock()
+
+    async def tell_results(self) -> NoReturn:
+        """Send what the app listens for, as fast as it reads."""
+        while True:
+            lines = await self.results.next_lines()
+            async with self._sending:
+                await self.stream.send_all(lines)
+
+    async def answer(self, answer: Mapping[str, Any]) -> None:
+        """Send one line; an app that does not read it is let go."""
+        with trio.move_on_after(_ANSWER_TIMEOUT_S) as scope:
+            async with self._sending:
+                await self.stream.send_all(orjson.dumps(answer) + b"\n")
+        if scope.cancelled_caught:  # half an answer may be out: the stream cannot be used for another
+            await trio.aclose_forcefully(self.stream)
 
 
 async def serve_events(

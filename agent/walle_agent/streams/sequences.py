@@ -115,7 +115,8 @@ class VisitTracker:
         """
         out = self._restarted(raw) or self.overdue(raw.mono_ns)
         self._last_ns, self._last_ms = raw.mono_ns, raw.wall_ms
-        self._background_ns = raw.mono_ns if raw.event_id == BACKGROUND else None
+        if not raw.push:  # which is nothing that the user did
+            self._background_ns = raw.mono_ns if raw.event_id == BACKGROUND else None
         if raw.kind == "page_enter":
             self._enter(raw, out)
         else:

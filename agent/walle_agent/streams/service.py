@@ -31,7 +31,7 @@ from typing import Any, Literal, NoReturn
 import trio
 
 from walle_agent.streams.database import STORAGE_BUSY, STORAGE_CORRUPT
-from walle_agent.streams.event import RawEvent
+from walle_agent.streams.event import CLOUD_ANSWER, RawEvent
 from walle_agent.streams.flow import FlowStatistics, StreamFlow
 from walle_agent.streams.ingest import EventCheck, EventInlet, InletStatistics
 from walle_agent.streams.outbox import Numbers, Outgoing
@@ -43,6 +43,8 @@ from walle_shared.clock import Clock
 from walle_shared.errors import StorageError, WalleError
 from walle_shared.manifest import Prepare, Retention, Trigger
 from walle_shared.observe import get_logger
+from walle_shared.protocol.asks import Push
+from walle_shared.protocol.codec import encode
 from walle_shared.protocol.tunnel import TunnelClass
 from walle_shared.targeting.policy import TaskKey
 
@@ -120,6 +122,7 @@ class StreamService:
         self._outgoing = 0
         self._outgoing_changed = trio.Event()
         self._recovered = False
+        self._logged = trio.Event()
         self.inlet = EventInlet(clock, check=check)
         self._fire, self.firings = trio.open_memory_channel[Firing](limits.firings)
 
@@ -164,7 +167,10 @@ class StreamService:
             raw: list[RawEvent] = []
             with trio.move_on_after(self._wait_s()):
                 raw = await self.inlet.receive_batch(self._limits.append_events)
-            await self._give_out(await self._accept(raw))
+            firings = await self._accept(raw)
+            self._logged.set()
+            self._logged = trio.Event()
+            await self._give_out(firings)
             await self._keep_commits_short()
             if any(event.event_id == BACKGROUND for event in raw):
                 await self.flush()  # the system may end an app's helpers at any time now
@@ -331,6 +337,26 @@ class StreamService:
         while self._outgoing <= seen:
             await self._outgoing_changed.wait()
         return self._outgoing
+
+    async def take_push(self, push: Push) -> None:
+        """Put the answer of a cloud half into the log as an event; one that was there already is left out.
+
+        Returns when it is in the log for good.
+        """
+        if self._store.has_push(push.ask):
+            return
+        args = {
+            "scenario": push.scenario,
+            "task": push.task,
+            "payload": None if push.payload is None else dict(push.payload),
+            "reason": push.reason,
+        }
+        size_bytes = len(encode(push))
+        await self.inlet.emit(
+            RawEvent("custom", CLOUD_ANSWER, args=args, size_bytes=size_bytes, push=push.ask)
+        )
+        while not self._store.has_push(push.ask):
+            await self._logged.wait()
 
     # The rest
 

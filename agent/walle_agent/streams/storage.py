@@ -157,6 +157,10 @@ class _Prepared:
     payloads: tuple[bytes, ...]
 
 
+#: Names of answers that are remembered, to know the one that comes again; the cloud sends one at a time.
+_PUSHES_KEPT = 64
+
+
 class StreamStore:
     """One SQLite file of one device; made by ``open``.
 
@@ -179,6 +183,7 @@ class StreamStore:
         self._durable_added = -1
         self._snapshot: bytes | None = None
         self._watches: bytes | None = None
+        self._pushed: tuple[str, ...] = ()
         self.damaged: Path | None = None
         self._load()
 
@@ -246,10 +251,26 @@ class StreamStore:
             events = [self._number(event, self._next_seq + i) for i, event in enumerate(raw)]
             with self._transaction() as connection:
                 connection.executemany(_PUT_EVENT, (_event_to_sql(event) for event in events))
+                pushed = self._note_pushes(connection, raw)
                 self._save_progress(connection)
+            self._pushed = pushed
             self._next_seq += len(events)
             self._stats = replace(self._stats, events=self._stats.events + len(events))
             return events
+
+    def has_push(self, push: str) -> bool:
+        """Whether the answer of a cloud half is in the log, or was."""
+        return push in self._pushed
+
+    def _note_pushes(self, connection: sqlite3.Connection, raw: Sequence[RawEvent]) -> tuple[str, ...]:
+        new = [event.push for event in raw if event.push]
+        if not new:
+            return self._pushed
+        pushed = (*self._pushed, *new)[-_PUSHES_KEPT:]
+        connection.execute(
+            "INSERT OR REPLACE INTO meta VALUES ('pushed', ?)", (orjson.dumps(pushed).decode(),)
+        )
+        return pushed
 
     def put_aside(self, late: Sequence[RawEvent]) -> None:
         """Keep events that came too late for the log; the newest ``LATE_MAX_EVENTS`` stay.
@@ -530,6 +551,7 @@ class StreamStore:
         self._replay_seq = meta.get("replay_seq", 1)
         self._snapshot = meta.get("snapshot")
         self._watches = meta.get("watches")
+        self._pushed = tuple(orjson.loads(meta.get("pushed", "[]")))
         self._saved_progress: _Progress = self._progress()
         self._cut_seq = self._replay_seq
         self._next_seq = max(last_seq, self._cursor, self._replay_seq - 1, self._next_seq - 1) + 1

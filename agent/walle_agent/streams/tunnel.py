@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NoReturn, Protocol
 
 import trio
 
 from walle_agent.streams.allowance import Allowance, AllowanceStatistics
+from walle_agent.streams.asks import AskLine, AskStatistics
 from walle_agent.streams.outbox import Numbers, Outgoing
 from walle_shared.errors import (
     ConnectionLost,
@@ -29,6 +31,7 @@ from walle_shared.errors import (
 )
 from walle_shared.limits import TUNNEL_WINDOW_BYTES, TUNNEL_WINDOW_FRAMES
 from walle_shared.observe import get_logger
+from walle_shared.protocol.asks import ANSWERING, ASKS, Push, Pushed, taken_frame
 from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import GoodbyeNotice
 from walle_shared.protocol.tunnel import (
@@ -44,6 +47,7 @@ from walle_shared.protocol.tunnel import (
     tombstone_payload,
 )
 from walle_shared.protocol.version import PROTOCOL_VERSION
+from walle_shared.tracing import enter_trace, new_trace
 
 #: A cloud that does not acknowledge for this long is taken for dead.
 ACK_TIMEOUT_S = 30.0
@@ -150,6 +154,7 @@ class TunnelStatistics:
     connected: bool = False
     slowed_by: str = ""
     allowance: AllowanceStatistics = field(default_factory=AllowanceStatistics)
+    asks: AskStatistics = field(default_factory=AskStatistics)
 
 
 class TunnelSender:
@@ -183,7 +188,7 @@ class TunnelSender:
     def hello(self) -> bytes:
         """The connection's first frame."""
         first = {klass.name: first for klass, (first, _) in self._numbers.items()}
-        hello = Hello(self.incarnation, first, (PACE,))
+        hello = Hello(self.incarnation, first, (PACE, ASKS))
         return encode_frame(Frame(FrameKind.HELLO, TunnelClass.REALTIME, PROTOCOL_VERSION, encode(hello)))
 
     @property
@@ -213,8 +218,10 @@ class TunnelSender:
             raise LocalProtocolError(f"{len(entries)} frames do not fit a window with room for {self.room}")
         return [self._frame(entry) for entry in entries if entry.last_seq > self._acked[entry.klass]]
 
-    def receive(self, data: bytes) -> Acked | Goodbye | Paced | None:
+    def receive(self, data: bytes) -> Acked | Goodbye | Paced | Frame | None:
         """Take a frame from the cloud; None for an acknowledgement that says nothing new.
+
+        A frame about questions comes out as it is.
 
         Raises:
             RemoteProtocolError: malformed, of a kind only we send, or acknowledging what was never sent.
@@ -229,6 +236,8 @@ class TunnelSender:
         if frame.kind is FrameKind.PACE:
             self._granted = min(self._window, frame.seq)
             return Paced(self._granted, decode(PaceNotice, frame.payload).reason)
+        if frame.kind in ANSWERING:
+            return frame
         if frame.kind is not FrameKind.ACK:
             raise RemoteProtocolError(f"tunnel frame {frame.kind.name} is not for a device")
         return self._acknowledge(frame.klass, frame.seq)
@@ -273,6 +282,8 @@ class Tunnel:
         connect: opens a connection.
         backoff: waits between attempts.
         allowance: what may be sent now; without it, everything.
+        asks: the line on which runs ask the cloud halves of their tasks.
+        take_push: keeps an answer that could wait for good; without it none is taken.
         heartbeat_s: after so long without a frame from the cloud it is asked whether it is there; that also
             keeps the connection open in routers and proxies between.
     """
@@ -284,22 +295,27 @@ class Tunnel:
         *,
         backoff: Waits,
         allowance: Allowance | None = None,
+        asks: AskLine | None = None,
+        take_push: Callable[[Push], Awaitable[None]] | None = None,
         heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self._outbox = outbox
         self._heartbeat_s = heartbeat_s
         self._allowance = allowance or Allowance()
+        self.asks = asks or AskLine()
+        self._take_push = take_push
         self._connect = connect
         self._backoff = backoff
         self._stats = TunnelStatistics()
 
     def statistics(self) -> TunnelStatistics:
         """Counters since the start."""
-        return replace(self._stats, allowance=self._allowance.statistics())
+        return replace(self._stats, allowance=self._allowance.statistics(), asks=self.asks.statistics())
 
     async def run(self) -> NoReturn:
         """Keep the outbox empty for ever; every failure becomes a wait."""
         while True:
+            enter_trace(new_trace())
             delay_s = await self._connection()
             await trio.sleep(delay_s)
 
@@ -331,12 +347,22 @@ class Tunnel:
         await channel.send(sender.hello())
         self._stats = replace(self._stats, connections=self._stats.connections + 1, connected=True)
         conversation = _Conversation(sender, channel)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._send, conversation)
-            nursery.start_soon(self._beat, conversation)
-            goodbye = await self._receive(conversation)
-            nursery.cancel_scope.cancel()
+        self.asks.connected()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send, conversation)
+                nursery.start_soon(self.asks.run, partial(self._send_ask, channel))
+                nursery.start_soon(self._beat, conversation)
+                goodbye = await self._receive(conversation, nursery)
+                nursery.cancel_scope.cancel()
+        finally:
+            self.asks.disconnected()
         return goodbye
+
+    async def _send_ask(self, channel: FrameChannel, data: bytes) -> None:
+        await channel.send(data)
+        self._stats = replace(self._stats, bytes_sent=self._stats.bytes_sent + len(data))
+        self._allowance.spend(len(data))
 
     async def _send(self, conversation: _Conversation) -> NoReturn:
         sender = conversation.sender
@@ -374,10 +400,17 @@ class Tunnel:
                 continue
             raise PeerTimeout(f"the cloud answered no heartbeat for {ACK_TIMEOUT_S:.0f} s")
 
-    async def _receive(self, conversation: _Conversation) -> Goodbye:
+    async def _receive(self, conversation: _Conversation, nursery: trio.Nursery) -> Goodbye:
         sender = conversation.sender
         while True:
             received = sender.receive(await conversation.receive())
+            if isinstance(received, Frame):
+                pushed = self.asks.receive(received)
+                if pushed is not None:
+                    conversation.begin_push()
+                    nursery.start_soon(self._keep_push, conversation, pushed)
+                continue
+            self.asks.older_cloud()
             if isinstance(received, Goodbye):
                 return received
             if isinstance(received, Paced):
@@ -389,6 +422,12 @@ class Tunnel:
                 self._stats = replace(self._stats, acks=self._stats.acks + 1)
                 self._backoff.reset()
                 conversation.made_room()
+
+    async def _keep_push(self, conversation: _Conversation, pushed: Pushed) -> None:
+        if self._take_push is not None:
+            await self._take_push(pushed.push)
+            conversation.pushing = False
+            await conversation.channel.send(taken_frame(pushed.number))
 
     def _check_store(self, sender: TunnelSender) -> None:
         if self._outbox.incarnation != sender.incarnation:
@@ -412,8 +451,15 @@ class _Conversation:
         self.sender = sender
         self.channel = channel
         self.heard_at = trio.current_time()
+        self.pushing = False
         self._room = trio.Event()
         self._patience = trio.CancelScope()
+
+    def begin_push(self) -> None:
+        """An answer has come that is to be kept; the next may come when this one is."""
+        if self.pushing:
+            raise RemoteProtocolError("tunnel push within a push: one at a time")
+        self.pushing = True
 
     async def receive(self) -> bytes:
         """Wait for a frame; not for ever while something is in flight."""

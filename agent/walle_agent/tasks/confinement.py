@@ -60,6 +60,11 @@ class Confinement:
             StorageError: the store cannot be read.
         """
         reasons = await self.reasons(task, definition)
+        if reasons and "cloud" in definition.task.capabilities:
+            raise TaskError(
+                f"{task[1]} asks its cloud half, and may see what is local: {', '.join(reasons[:3])}: "
+                "read less (a table: under a new name), or do without 'cloud'"
+            )
         if reasons and (paths := open_uploads(definition)):
             raise TaskError(
                 f"uploads.{paths[0]} has no closed range, and {task[1]} may see what is local: "

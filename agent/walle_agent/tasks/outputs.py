@@ -11,9 +11,11 @@ from typing import Any
 
 from walle_agent.streams.tables import Columns, check_row
 from walle_agent.tasks.registry import InstalledTask
-from walle_container import StoreWrite, TunnelSend
+from walle_container import LaterAsk, StoreWrite, TunnelSend
 from walle_shared.errors import NotAllowed
+from walle_shared.learning import BACKUP_RECORD, TAKEN_KEY, UPDATE_RECORD
 from walle_shared.privacy import open_uploads
+from walle_shared.protocol.asks import LATER
 from walle_shared.protocol.tunnel import Record, TunnelClass
 from walle_shared.schema import Bound
 
@@ -62,9 +64,49 @@ def check_uploads(
     return tuple(records)
 
 
+def check_later(
+    task: InstalledTask, asked: Iterable[LaterAsk], at_ms: int, *, confined: bool = False
+) -> tuple[Record, ...]:
+    """The questions of a run that can wait, as records.
+
+    Raises:
+        NotAllowed: the task is confined: a question has no closed range.
+    """
+    scenario, name = task.key
+    records = tuple(
+        Record(
+            scenario,
+            name,
+            task.version,
+            task.release_id,
+            LATER,
+            at_ms,
+            {"payload": dict(each.payload), "data": each.data},
+        )
+        for each in asked
+    )
+    if records and confined:
+        raise NotAllowed(
+            "cloud.ask_later: the task may have seen what is local, and questions have no bounds"
+        )
+    return records
+
+
+def check_values(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a run keeps by key, if none of it is the agent's own.
+
+    Raises:
+        NotAllowed: a key that is.
+    """
+    if TAKEN_KEY in values:
+        raise NotAllowed(f"the key {TAKEN_KEY!r} of the store is the agent's own")
+    return values
+
+
 def upload_classes(task: InstalledTask) -> dict[str, TunnelClass]:
-    """The priority class of each record that the task says can wait, or cannot."""
-    return {name: TunnelClass[word.upper()] for name, word in task.definition.delivery.items()}
+    """The priority class of each record that the task says can wait, or cannot; updates always can."""
+    said = {name: TunnelClass[word.upper()] for name, word in task.definition.delivery.items()}
+    return {**said, UPDATE_RECORD: TunnelClass.BATCH, BACKUP_RECORD: TunnelClass.BATCH}
 
 
 def _check_values(bounds: Mapping[str, Bound], open_fields: frozenset[str], send: TunnelSend) -> None:
@@ -78,7 +120,10 @@ def _check_values(bounds: Mapping[str, Bound], open_fields: frozenset[str], send
             )
         bound = bounds.get(field)
         if bound is not None and not bound.holds(value):
-            raise NotAllowed(f"{send.name}.{field} is not within [bounds.{send.name}] of task.toml")
+            raise NotAllowed(
+                f"{send.name}.{field} is not within [bounds.{send.name}] of task.toml: clamp it, or"
+                " correct the bounds"
+            )
 
 
 def _check(declared: Mapping[str, Columns], section: str, name: str, fields: Mapping[str, Any]) -> None:
@@ -87,5 +132,7 @@ def _check(declared: Mapping[str, Columns], section: str, name: str, fields: Map
         raise NotAllowed(f"{name[:80]!r} is not declared: add [{section}.{name[:80]}] to task.toml")
     strangers = sorted(fields.keys() - columns.keys())
     if strangers:
-        raise NotAllowed(f"{name}.{strangers[0][:80]} is not declared in [{section}.{name}] of task.toml")
+        raise NotAllowed(
+            f"{name}.{strangers[0][:80]} is not declared in [{section}.{name}] of task.toml: add it there"
+        )
     check_row(columns, fields, name)

@@ -14,7 +14,9 @@ from walle_agent.config import RunSection
 from walle_agent.state.reports import new_report_id
 from walle_agent.streams.pipeline import Firing, run_inputs
 from walle_agent.streams.storage import RunCommit
-from walle_agent.tasks.outputs import check_rows, check_uploads, upload_classes
+from walle_agent.tasks.inbox import Inbox
+from walle_agent.tasks.learning import Learner, Seat
+from walle_agent.tasks.outputs import check_later, check_rows, check_uploads, check_values, upload_classes
 from walle_agent.tasks.registry import InstalledTask
 from walle_container import (
     ErrorKind,
@@ -36,15 +38,26 @@ from walle_shared.errors import (
     TaskError,
     WalleError,
 )
-from walle_shared.ids import ReleaseId
+from walle_shared.ids import ReleaseId, TaskVersion
+from walle_shared.learning import BACKUP_RECORD, TAKEN_KEY, UPDATE_RECORD, policy_of
+from walle_shared.limits import (
+    CLOUD_ASK_MAX_S,
+    CLOUD_ASKS_OPEN_MAX,
+    CLOUD_DATA_MAX_BYTES,
+    CLOUD_PAYLOAD_MAX_BYTES,
+)
 from walle_shared.manifest import TaskFile
 from walle_shared.observe import get_logger
 from walle_shared.privacy import narrow_inputs
+from walle_shared.protocol.asks import Answer, Ask
+from walle_shared.protocol.codec import encode
 from walle_shared.protocol.messages import NO_RELEASE, ErrorClass, Report
 from walle_shared.protocol.tunnel import Record
 from walle_shared.schema import EventSchema
 from walle_shared.targeting.policy import TaskKey
-from walle_shared.tracing import RUN_MS, TRACEPARENT, maybe_new_trace
+from walle_shared.tracing import RUN_MS, TRACEPARENT, TraceContext, current_trace, enter_trace, new_trace
+from walle_task.cloud import ASK
+from walle_task.inbox import READ
 from walle_task.preparing import Stage, plain_rows
 from walle_task.streams import Row
 
@@ -96,6 +109,14 @@ class Streams(Protocol):
         ...
 
 
+class Cloud(Protocol):
+    """Who asks the cloud halves of tasks (``streams.asks.AskLine``)."""
+
+    async def ask(self, ask: Ask, data: bytes, within_s: float) -> Answer:
+        """Ask and wait; an answer without one says why."""
+        ...
+
+
 class Registry(Protocol):
     """Which task is active (``tasks.registry.TaskRegistry``)."""
 
@@ -138,6 +159,14 @@ class Privacy(Protocol):
 
     async def reasons(self, task: TaskKey, definition: TaskFile) -> tuple[str, ...]:
         """What confines a task, by name; nothing if it is free."""
+        ...
+
+
+class Results(Protocol):
+    """Where what runs return is told to apps (``streams.results.ResultBoard``)."""
+
+    def tell(self, task: TaskKey, version: TaskVersion, value: Any) -> None:
+        """Tell whoever listens; never waits."""
         ...
 
 
@@ -209,6 +238,10 @@ class TaskRunner:
         clock: stamps records.
         config: how many at once, and the most a task may ask for.
         privacy: which tasks are confined; None: there are no classes, and none is.
+        results: told what good runs return, once they are kept; None: nobody listens.
+        cloud: asks the cloud halves of tasks; None: there is no way to them.
+        learner: knows the rounds that tasks may take part in; None: there are none.
+        inbox: files that the app leaves for tasks; None: this host has none.
     """
 
     def __init__(
@@ -222,8 +255,16 @@ class TaskRunner:
         clock: Clock,
         config: RunSection,
         privacy: Privacy | None = None,
+        results: Results | None = None,
+        cloud: Cloud | None = None,
+        learner: Learner | None = None,
+        inbox: Inbox | None = None,
     ) -> None:
+        self._inbox = inbox
+        self._learner = learner
+        self._results = results
         self._privacy = privacy
+        self._cloud = cloud
         self._schema = privacy.schema if privacy is not None else None
         self._host = host
         self._streams = streams
@@ -251,25 +292,26 @@ class TaskRunner:
         Raises:
             StorageError: the state or the reports cannot be written.
         """
+        enter_trace(new_trace(self._config.trace_share))
         task = self._registry.get(firing.task)
         if task is None:
             self._stats = replace(self._stats, dismissed=self._stats.dismissed + 1)
             await self._streams.dismiss(firing)
             return
         attempt = await self._reporter.begin_attempt(task.release_id)
-        prepared = self._prepare(task, firing)
-        result = _NO_SCRIPT
-        if task.definition.task.entry:
-            with self._registry.running(task):
-                await self._deployment.starting(task)
-                result = await self._execute(task, firing, prepared)
-        # Asked when it has ended: what it read was committed, and marked, before.
-        confined = bool(self._privacy and await self._privacy.reasons(task.key, task.definition))
-        outcome = self._examine(task, firing, _with_rows(task, result, prepared), confined=confined)
-        kept, outcome = await self._keep(outcome)
+        seat, kept, taught = self._seat(task), False, False
+        try:
+            outcome, confined = await self._see_through(task, firing, seat)
+            kept, outcome = await self._keep(outcome)
+            taught = kept and TAKEN_KEY in outcome.commit.values
+        finally:
+            if seat is not None:
+                seat.leave(contributed=taught)
         if not kept:
             self._stats = replace(self._stats, repeated=self._stats.repeated + 1)
             return
+        if self._results is not None and outcome.result.ok:
+            self._results.tell(task.key, task.version, outcome.result.value)
         await self._tell(task, firing, outcome, attempt, confined=confined)
 
     def _prepare(self, task: InstalledTask, firing: Firing) -> Prepared:
@@ -281,35 +323,69 @@ class TaskRunner:
             for spec in task.definition.prepare
         }
 
-    async def _execute(self, task: InstalledTask, firing: Firing, prepared: Prepared) -> TaskResult:
+    async def _see_through(
+        self, task: InstalledTask, firing: Firing, seat: Seat | None
+    ) -> tuple[_Outcome, bool]:
+        """Run it and decide what is kept; whether what it saw confines it."""
+        prepared = self._prepare(task, firing)
+        result = _NO_SCRIPT
+        if task.definition.task.entry:
+            with self._registry.running(task):
+                await self._deployment.starting(task)
+                result = await self._execute(task, firing, prepared, seat)
+        # Asked when it has ended: what it read was committed, and marked, before.
+        confined = bool(self._privacy and await self._privacy.reasons(task.key, task.definition))
+        result = _with_rows(task, result, prepared)
+        return self._examine(task, firing, result, seat, confined=confined), confined
+
+    def _seat(self, task: InstalledTask) -> Seat | None:
+        """Where a run of a task that learns takes part."""
+        learns = self._learner is not None and task.definition.learning.model
+        return self._learner.seat(task) if self._learner is not None and learns else None
+
+    async def _execute(
+        self, task: InstalledTask, firing: Firing, prepared: Prepared, seat: Seat | None
+    ) -> TaskResult:
         """Run it; once more, by itself, if a worker that it shares with others has died.
 
         Which of them killed it is not known. So each gets a process of its own, and the one that did it dies
         there alone. A run that is repeated has left nothing behind.
         """
         isolated = self._deployment.is_isolated(task)
-        result = await self._run_once(task, firing, prepared, isolated=isolated)
+        result = await self._run_once(task, firing, prepared, seat, isolated=isolated)
         if result.error_kind != "crashed" or isolated or task.definition.task.tier == "process":
             return result
         await self._deployment.isolate(task, result.error or "")
-        return await self._run_once(task, firing, prepared, isolated=True)
+        return await self._run_once(task, firing, prepared, seat, isolated=True)
 
     async def _run_once(
-        self, task: InstalledTask, firing: Firing, prepared: Prepared, *, isolated: bool
+        self,
+        task: InstalledTask,
+        firing: Firing,
+        prepared: Prepared,
+        seat: Seat | None,
+        *,
+        isolated: bool,
     ) -> TaskResult:
         spec = make_spec(task, self._config, isolated=isolated)
         inputs = narrow_inputs(run_inputs(firing), task.definition.reads, self._schema)
         if prepared:
             inputs["prepared"] = {name: [list(row) for row in rows] for name, rows in prepared.items()}
         try:
-            return await self._host.run(spec, inputs, self._functions(task))
+            return await self._host.run(spec, inputs, self._functions(task, seat))
         except LimitExceeded as error:  # the slice of events is larger than a frame may be
             return TaskResult(ok=False, error_kind="invalid", error=error.message)
         except InternalError as error:  # no worker starts: this device's trouble, not the task's
             return TaskResult(ok=False, error=error.message)
 
     def _examine(
-        self, task: InstalledTask, firing: Firing, result: TaskResult, *, confined: bool
+        self,
+        task: InstalledTask,
+        firing: Firing,
+        result: TaskResult,
+        seat: Seat | None,
+        *,
+        confined: bool,
     ) -> _Outcome:
         """Decide what is kept: everything the run produced, or nothing but the mark that it ran."""
         mark = RunCommit(task.key, task.version, task.release_id, firing.last_seq, ok=False)
@@ -317,7 +393,18 @@ class TaskRunner:
             return _Outcome(result, mark, "runtime" if result.error_kind is not None else "user")
         try:
             rows = check_rows(task, result.rows)
-            uploads = check_uploads(task, result.uploads, self._clock.wall_ms(), confined=confined)
+            now_ms = self._clock.wall_ms()
+            ours = (UPDATE_RECORD, BACKUP_RECORD) if seat is not None else ()
+            sends = [send for send in result.uploads if send.name not in ours]
+            uploads = check_uploads(task, sends, now_ms, confined=confined)
+            later = check_later(task, result.later, now_ms, confined=confined)
+            values = check_values(result.values)
+            if seat is not None:
+                parts = [send for send in result.uploads if send.name == UPDATE_RECORD]
+                updates = seat.records(parts, now_ms, confined=confined)
+                backup = seat.backup([s for s in result.uploads if s.name == BACKUP_RECORD], now_ms)
+                uploads = (*uploads, *updates, *backup)
+                values = {**values, **(seat.mark(now_ms) if updates else {})}
         except NotAllowed as error:
             return _Outcome(_refused(result, "denied", error), mark, "runtime")
         except (TaskError, LimitExceeded) as error:
@@ -325,21 +412,13 @@ class TaskRunner:
         kept = replace(
             mark,
             rows=rows,
-            values=result.values,
-            uploads=self._traced(uploads, result.wall_s),
+            values=values,
+            uploads=_traced((*uploads, *later), result.wall_s),
             classes=upload_classes(task),
             ok=True,
             local=confined or self._schema is None,  # without classes, anything may be
         )
         return _Outcome(result, kept, "none")
-
-    def _traced(self, uploads: tuple[Record, ...], wall_s: float) -> tuple[Record, ...]:
-        """The records of a run with its trace, if it is one of those that have one."""
-        trace = maybe_new_trace(self._config.trace_share)
-        if trace is None:
-            return uploads
-        extra = {TRACEPARENT: str(trace), RUN_MS: round(wall_s * 1e3)}
-        return tuple(replace(record, extra=extra) for record in uploads)
 
     async def _keep(self, outcome: _Outcome) -> tuple[bool, _Outcome]:
         """Commit, insisting where the disk refuses; what does not fit the store is a failed run."""
@@ -350,7 +429,7 @@ class TaskRunner:
                 _log.warning("commit_delayed", code=error.code, error=str(error), retry_s=_STORAGE_RETRY_S)
                 await trio.sleep(_STORAGE_RETRY_S)
             except (NotFound, TaskError, LimitExceeded) as error:
-                mark = replace(outcome.commit, rows=(), uploads=(), ok=False)
+                mark = replace(outcome.commit, rows=(), values={}, uploads=(), ok=False)
                 outcome = _Outcome(_refused(outcome.result, "invalid", error), mark, "runtime")
 
     async def _tell(
@@ -413,11 +492,35 @@ class TaskRunner:
             )
         )
 
-    def _functions(self, task: InstalledTask) -> dict[str, HostFunction]:
-        return {
+    def _functions(self, task: InstalledTask, seat: Seat | None = None) -> dict[str, HostFunction]:
+        functions: dict[str, HostFunction] = {
+            **({} if self._inbox is None else {READ: self._inbox.answer}),
             "store.rows": partial(self._store_rows, task),
             "store.get": partial(self._store_get, task.key),
+            ASK: partial(self._ask_cloud, task, current_trace()),
         }
+        if seat is not None:
+            functions |= {"learn.round": seat.offer, "learn.policy": seat.policy}
+        elif task.definition.learning.model:
+            functions |= {"learn.round": _no_round, "learn.policy": partial(_policy, task)}
+        return functions
+
+    async def _ask_cloud(
+        self, task: InstalledTask, trace: TraceContext | None, args: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Ask the cloud half of a task, unless what the task may have seen must stay on the device."""
+        questions, within_s = make_asks(task, args, trace)
+        if self._privacy and (reasons := await self._privacy.reasons(task.key, task.definition)):
+            why = f"the task may see what is local: {', '.join(reasons[:3])}"
+            return [_told(Answer(reason="refused", message=why))] * len(questions)
+        if self._cloud is None:
+            why = "there is no way to the cloud half here"
+            return [_told(Answer(reason="offline", message=why))] * len(questions)
+        told: list[dict[str, Any]] = [{}] * len(questions)
+        async with trio.open_nursery() as nursery:
+            for number, (ask, data) in enumerate(questions):
+                nursery.start_soon(_ask_one, self._cloud, ask, data, within_s, told, number)
+        return told
 
     async def _store_rows(self, task: InstalledTask, args: dict[str, Any]) -> list[dict[str, Any]]:
         match args:
@@ -439,6 +542,73 @@ class TaskRunner:
                 return await self._streams.get_value(key, name)
             case _:
                 raise RemoteProtocolError("store.get needs a key")
+
+
+def make_asks(
+    task: InstalledTask, args: Mapping[str, Any], trace: TraceContext | None
+) -> tuple[list[tuple[Ask, bytes]], float]:
+    """What a task asks, checked, each with its data, and within how many seconds.
+
+    Raises:
+        RemoteProtocolError: a worker broke the rules that ``walle_task.cloud`` keeps.
+        LimitExceeded: so many questions, or so much in one, may not be asked.
+    """
+    match args:
+        case {"questions": list(questions), "timeout_s": float(within_s)} if 0 < within_s <= CLOUD_ASK_MAX_S:
+            pass
+        case _:
+            raise RemoteProtocolError(f"{ASK} needs questions and a time")
+    if len(questions) > CLOUD_ASKS_OPEN_MAX:
+        raise LimitExceeded(f"{len(questions)} questions at once; the limit is {CLOUD_ASKS_OPEN_MAX}")
+    return [_make_ask(task, question, trace) for question in questions], within_s
+
+
+def _make_ask(task: InstalledTask, question: Any, trace: TraceContext | None) -> tuple[Ask, bytes]:
+    match question:
+        case {"payload": dict(payload), "data": memoryview() as data} if set(question) == {"payload", "data"}:
+            pass
+        case {"payload": dict(payload), **rest} if not rest:
+            data = memoryview(b"")
+        case _:
+            raise RemoteProtocolError(f"{ASK}: a question has a payload, and bytes as data")
+    if data.nbytes > CLOUD_DATA_MAX_BYTES:
+        raise LimitExceeded(f"the question's data is over the limit of {CLOUD_DATA_MAX_BYTES} bytes")
+    if len(encode(payload)) > CLOUD_PAYLOAD_MAX_BYTES:
+        raise LimitExceeded(f"the question's payload is over the limit of {CLOUD_PAYLOAD_MAX_BYTES} bytes")
+    extra = {TRACEPARENT: str(trace)} if trace is not None else {}
+    scenario, name = task.key
+    ask = Ask(scenario, name, task.version, task.release_id, payload, 1, data.nbytes, extra)
+    return ask, bytes(data)
+
+
+async def _ask_one(
+    cloud: Cloud, ask: Ask, data: bytes, within_s: float, told: list[dict[str, Any]], number: int
+) -> None:
+    told[number] = _told(await cloud.ask(ask, data, within_s))
+
+
+def _told(answer: Answer) -> dict[str, Any]:
+    """What the script is told of an answer."""
+    if answer.answer is not None:
+        return {"answer": dict(answer.answer)}
+    return {"reason": answer.reason, "message": answer.message}
+
+
+def _traced(uploads: tuple[Record, ...], wall_s: float) -> tuple[Record, ...]:
+    """The records of a run with its trace, if it is one of those that are followed."""
+    trace = current_trace()
+    if trace is None or not trace.sampled:
+        return uploads
+    extra = {TRACEPARENT: str(trace), RUN_MS: round(wall_s * 1e3)}
+    return tuple(replace(record, extra=extra) for record in uploads)
+
+
+async def _no_round(_args: dict[str, Any]) -> None:
+    """Where nobody knows of rounds, as in a simulation, there is none."""
+
+
+async def _policy(task: InstalledTask, _args: dict[str, Any]) -> dict[str, Any]:
+    return policy_of(task.definition.learning, consents=False)
 
 
 def _with_rows(task: InstalledTask, result: TaskResult, prepared: Prepared) -> TaskResult:
@@ -496,4 +666,6 @@ def make_spec(task: InstalledTask, config: RunSection, *, isolated: bool = False
 
 
 def _refused(result: TaskResult, kind: ErrorKind, error: WalleError) -> TaskResult:
-    return replace(result, ok=False, value=None, rows=(), uploads=(), error_kind=kind, error=error.message)
+    return replace(
+        result, ok=False, value=None, rows=(), uploads=(), later=(), error_kind=kind, error=error.message
+    )

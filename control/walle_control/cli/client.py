@@ -72,22 +72,40 @@ class AdminClient:
         """
         return self._send("POST", path, content=data, timeout=_IMPORT_TIMEOUT_S)
 
-    def _send(self, method: str, path: str, **arguments: Any) -> Any:
+    def download(self, path: str) -> bytes:
+        """Ask for a file.
+
+        Raises:
+            RequestFailed: the server's own error.
+            ConnectionLost: it cannot be reached.
+        """
+        response = self._request("GET", path)
+        if response.is_error:
+            _answer_of(response)
+        return response.content
+
+    def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         try:
-            response = self._http.request(method, path, **arguments)
+            return self._http.request(method, path, **arguments)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ConnectionLost(
                 f"{self._http.base_url} does not answer: {error}; is the server running?"
             ) from None
-        try:
-            answer = orjson.loads(response.content)
-        except orjson.JSONDecodeError:
-            raise RequestFailed(
-                f"{response.url} answered {response.status_code} without JSON: not our server?"
-            ) from None
-        if response.is_error:
-            raise RequestFailed(str(answer.get("detail", answer)), code=str(answer.get("code", "error")))
-        return answer
+
+    def _send(self, method: str, path: str, **arguments: Any) -> Any:
+        return _answer_of(self._request(method, path, **arguments))
+
+
+def _answer_of(response: httpx.Response) -> Any:
+    try:
+        answer = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        raise RequestFailed(
+            f"{response.url} answered {response.status_code} without JSON: not our server?"
+        ) from None
+    if response.is_error:
+        raise RequestFailed(str(answer.get("detail", answer)), code=str(answer.get("code", "error")))
+    return answer
 
 
 def quoted(text: str) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 
 from walle_control.cli import show
 from walle_control.cli.client import AdminClient
-from walle_control.cli.logins import Login, ask, forget_login, keep_login, login_of, provider
+from walle_control.cli.logins import Login, ask, forget_login, keep_login, login_of, provider, revoke
 from walle_control.config import ENV_PREFIX
-from walle_shared.errors import ConfigError, NotAllowed, PeerTimeout
+from walle_shared.errors import ConfigError, NotAllowed, PeerTimeout, WalleError
 
 _GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
@@ -45,7 +45,15 @@ def logout(arguments: argparse.Namespace) -> int:
     if not url:
         raise ConfigError(f"which server? give --url, or set {ENV_PREFIX}_URL")
     found = forget_login(url)
-    print(f"logged out of {url}" if found else f"there was no login to {url}")
+    if found is None:
+        print(f"there was no login to {url}")
+        return 0
+    try:
+        told = revoke(found)
+    except WalleError as error:  # it is forgotten here all the same
+        print(f"walle-control: the provider may still honour this login: {error.message}", file=sys.stderr)
+        told = False
+    print(f"logged out of {url}" + (", and at the provider" if told else ""))
     return 0
 
 
@@ -78,11 +86,14 @@ def by_device_code(ways: Any) -> Login:
             )  # fmt: skip
             match answer.get("error"):
                 case None:
-                    return login_of(answer, ways["token_endpoint"], ways["client_id"])
+                    return login_of(
+                        answer, ways["token_endpoint"], ways["client_id"],
+                        revocation_endpoint=ways.get("revocation_endpoint", ""),
+                    )  # fmt: skip
                 case "authorization_pending":
                     continue
                 case "slow_down":
                     every_s += 5.0
                 case refusal:
                     raise NotAllowed(f"{ways['issuer']}: {answer.get('error_description') or refusal}")
-    raise PeerTimeout("nobody logged in before the code lapsed")
+    raise PeerTimeout("nobody logged in before the code lapsed: run 'walle-control login' again")

@@ -37,6 +37,7 @@ class Renewal:
     client_id: str
     refresh_token: str
     expires_s: float
+    revocation_endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +63,39 @@ def keep_login(url: str, login: Login) -> None:
         _write({**_read(), url.rstrip("/"): login})
 
 
-def forget_login(url: str) -> bool:
-    """Forget a login; whether there was one.
+def forget_login(url: str) -> Login | None:
+    """Forget a login; the one there was.
 
     Raises:
         StorageError: it cannot be written.
     """
     with _alone():
         logins = _read()
-        known = logins.pop(url.rstrip("/"), None) is not None
-        if known:
+        known = logins.pop(url.rstrip("/"), None)
+        if known is not None:
             _write(logins)
     return known
+
+
+def revoke(login: Login) -> bool:
+    """Tell the provider that a login is over (RFC 7009); false: there is nothing to tell, or no way.
+
+    Raises:
+        ConnectionLost: it does not answer.
+        NotAllowed: it refuses.
+    """
+    how = login.renewal
+    if how is None or not how.revocation_endpoint:
+        return False
+    form = {"token": how.refresh_token, "token_type_hint": "refresh_token", "client_id": how.client_id}
+    try:
+        with provider() as http:
+            answer = http.post(how.revocation_endpoint, data=form)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ConnectionLost(f"{how.revocation_endpoint}: {error or type(error).__name__}") from None
+    if answer.status_code != 200:
+        raise NotAllowed(f"{how.revocation_endpoint} answered {answer.status_code}: end the login there")
+    return True
 
 
 def token_for(url: str) -> str | None:
@@ -98,7 +120,11 @@ def token_for(url: str) -> str | None:
 
 
 def login_of(
-    answer: Mapping[str, Any], token_endpoint: str, client_id: str, refresh_token: str = ""
+    answer: Mapping[str, Any],
+    token_endpoint: str,
+    client_id: str,
+    refresh_token: str = "",
+    revocation_endpoint: str = "",
 ) -> Login:
     """What a token endpoint's answer gives; ``refresh_token`` is the one before, which may go on counting."""
     token = str(answer.get("id_token") or answer.get("access_token") or "")
@@ -106,7 +132,7 @@ def login_of(
     expires_s = _expiry(token, answer)
     if not refresh_token or not expires_s:
         return Login(token)
-    return Login(token, Renewal(token_endpoint, client_id, refresh_token, expires_s))
+    return Login(token, Renewal(token_endpoint, client_id, refresh_token, expires_s, revocation_endpoint))
 
 
 def ask(http: httpx.Client, url: str, **form: str) -> dict[str, Any]:
@@ -141,7 +167,7 @@ def _renew(url: str, login: Login) -> Login:
             http, how.token_endpoint, grant_type="refresh_token", refresh_token=how.refresh_token,
             client_id=how.client_id,
         )  # fmt: skip
-    renewed = login_of(answer, how.token_endpoint, how.client_id, how.refresh_token)
+    renewed = login_of(answer, how.token_endpoint, how.client_id, how.refresh_token, how.revocation_endpoint)
     if "error" in answer or not renewed.token:
         why = answer.get("error_description") or answer.get("error") or "the provider gave no token"
         raise NotAllowed(f"the login to {url} is over ({why}): 'walle-control login' begins another")

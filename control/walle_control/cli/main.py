@@ -10,6 +10,7 @@ from walle_control.cli import (
     audiences,
     devices,
     doctor,
+    learning,
     operators,
     own_files,
     releases,
@@ -33,7 +34,9 @@ _EXAMPLES = """examples:
 """
 
 #: In the order of the help.
-_SUBJECTS = (server, doctor, tasks, own_files, releases, audiences, devices, telemetry, operators, trust)
+_SUBJECTS = (
+    server, doctor, tasks, own_files, releases, learning, audiences, devices, telemetry, operators, trust,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

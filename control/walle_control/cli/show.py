@@ -117,6 +117,31 @@ def _cell_name(cell: Answer) -> str:
     return " ".join(filter(None, (cell["recording"], cell["app_version"]))) or "loads"
 
 
+#: Clocks may say anything; people read years of four digits.
+_TIME_MAX_MS = 253_370_764_800_000
+_MARKS = {"added": ("+", "green"), "removed": ("-", "red"), "same": (" ", ""), "place": ("@", "cyan")}
+
+
+def print_changes(answer: Answer) -> None:
+    """Print what differs between two versions, as ``diff -u`` does."""
+    screen = console()
+    for change in answer["changes"]:
+        sizes = f"{format_bytes(change['before_bytes'])} to {format_bytes(change['after_bytes'])}"
+        screen.print(f"[bold]{escape(change['path'])}[/]: {change['kind']}, {sizes}", highlight=False)
+        for line in change["lines"]:
+            mark, style = _MARKS[line["kind"]]
+            screen.print(f"{mark}{line['text']}", style=style, markup=False, highlight=False, soft_wrap=True)
+        if change["cut"]:
+            screen.print("(more)")
+        if not change["lines"]:
+            digests = (change["before_sha256"][:12], change["after_sha256"][:12])
+            screen.print(" to ".join(digest or "nothing" for digest in digests), highlight=False)
+    base = answer["base"] or "nothing"
+    screen.print(
+        f"{len(answer['changes'])} files differ from {base}, {answer['same']} do not", highlight=False
+    )
+
+
 def moment(wall_ms: int) -> str:
     """A time for people, in UTC."""
     return datetime.fromtimestamp(wall_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -179,6 +204,34 @@ SINKS: tuple[Column, ...] = (
     ("refused", lambda s: s["refused"]),
     ("failing since (UTC)", lambda s: moment(s["failing_since_ms"]) if s["error"] else "-"),
     ("error", lambda s: s["error"] or "-"),
+)
+
+COMMITS: tuple[Column, ...] = (
+    ("commit", lambda c: c["id"][:12]),
+    ("tags", lambda c: ", ".join(c["tags"]) or "-"),
+    ("author", lambda c: c["author"]),
+    ("when (UTC)", lambda c: moment(min(max(c["at_ms"], 0), _TIME_MAX_MS))),
+    ("message", lambda c: c["message"].partition("\n")[0]),
+)
+
+LATE: tuple[Column, ...] = (
+    ("device", lambda d: d["device_id"]),
+    ("rows", lambda d: d["rows"]),
+    ("longest on the way (s)", lambda d: f"{d['longest_ms'] / 1000:.0f}"),
+    ("last (UTC)", lambda d: moment(d["last_ms"])),
+)
+
+LOSSY: tuple[Column, ...] = (
+    ("device", lambda d: d["device_id"]),
+    ("lost", lambda d: d["lost"]),
+    ("last (UTC)", lambda d: moment(d["last_ms"])),
+)
+
+REFUSALS: tuple[Column, ...] = (
+    ("when (UTC)", lambda r: moment(r["at_ms"])),
+    ("device", lambda r: r["device_id"] or "unknown"),
+    ("code", lambda r: r["code"]),
+    ("why", lambda r: r["error"]),
 )
 
 HOLDOUTS: tuple[Column, ...] = (

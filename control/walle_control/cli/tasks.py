@@ -16,6 +16,8 @@ from walle_control.cli.arguments import (
 )
 from walle_control.cli.client import connect, quoted
 
+_NO_MIRROR = "no repository's mirror has its commit: 'walle-control repo add' keeps one"
+
 
 def add_to(top: Subparsers) -> None:
     """Add them to the command line."""
@@ -59,6 +61,16 @@ def _add_task_commands(top: Subparsers) -> None:
     )
     show.add_argument("task", metavar="SCENARIO/TASK")
     show.add_argument("version")
+    for name, handler, text in (
+        ("history", task_history, "the commits that led to a version from the one before it"),
+        ("diff", task_diff, "what differs between a version's files and those of the one before it"),
+        ("approval", task_approval, "whether and by whose keys a version is approved; 1 if it is not"),
+    ):
+        command = add_remote(task, name, handler, text, example="demo/digit_reader 1.1.0")
+        command.add_argument("task", metavar="SCENARIO/TASK")
+        command.add_argument("version")
+        if name != "approval":
+            command.add_argument("--base", default="", metavar="VERSION", help="compare with this one")
 
 
 def _add_simulation_commands(top: Subparsers) -> None:
@@ -190,6 +202,50 @@ def task_show(arguments: argparse.Namespace) -> int:
 
     show.print_answer(arguments, answer, tables)
     return 0
+
+
+def _ask_version(arguments: argparse.Namespace, what: str, **query: str) -> Any:
+    scenario, task = task_of(arguments.task)
+    path = f"tasks/{quoted(scenario)}/{quoted(task)}/{quoted(arguments.version)}/{what}"
+    with connect(arguments) as client:
+        return client.get(path, **{name: value for name, value in query.items() if value})
+
+
+def task_history(arguments: argparse.Namespace) -> int:
+    """``task history``."""
+    answer = _ask_version(arguments, "history", base=arguments.base)
+    empty = f"no commit of {answer['repository']} changed it" if answer["repository"] else _NO_MIRROR
+    show.print_answer(arguments, answer, lambda: show.print_table(answer["commits"], show.COMMITS, empty))
+    return 0
+
+
+def task_diff(arguments: argparse.Namespace) -> int:
+    """``task diff``."""
+    answer = _ask_version(arguments, "compare", base=arguments.base)
+    show.print_answer(arguments, answer, lambda: show.print_changes(answer))
+    return 0
+
+
+def task_approval(arguments: argparse.Namespace) -> int:
+    """``task approval``."""
+    answer = _ask_version(arguments, "approval")
+    approval = answer["approval"]
+
+    def text() -> None:
+        if approval is None:
+            print("no list in force approves it: 'walle-control trust show' says whose signatures wait")
+        else:
+            show.print_facts(
+                {
+                    "list": f"{approval['role']}, version {approval['version']}",
+                    "expires": show.moment(approval["expires_ms"]),
+                    "signatures": f"{len(approval['signed_by'])} of {approval['threshold']} needed",
+                    "signed by": " ".join(approval["signed_by"]),
+                }
+            )
+
+    show.print_answer(arguments, answer, text)
+    return 0 if approval is not None else 1
 
 
 def simulation_show(arguments: argparse.Namespace) -> int:

@@ -43,6 +43,11 @@ def add_to(top: Subparsers) -> None:
     )  # fmt: skip
     types.add_argument("task", metavar="SCENARIO/TASK")
     types.add_argument("version")
+    coming = add_remote(
+        top, "ingest", ingest, "how features come in: tunnels, the last hour, late devices, refusals, sinks"
+    )
+    coming.add_argument("--watch", action="store_true", help="draw it anew every few seconds")
+    coming.add_argument("--every-s", type=float, default=2.0, metavar="S", help="how often; default: 2")
     add_remote(top, "sinks", sinks, "where features go besides the database, and how far each is")
     reports = add_group(top, "reports", "what devices reported about releases")
     listing = add_remote(reports, "list", reports_list, "list them by arrival")
@@ -92,6 +97,18 @@ def features_types(arguments: argparse.Namespace) -> int:
 
     show.print_answer(arguments, uploads, text)
     return 0
+
+
+def ingest(arguments: argparse.Namespace) -> int:
+    """``ingest``; 1 if a sink fails. With ``--watch`` and ``--json``, one object a line."""
+    from walle_control.cli import watch  # brings rich's live display
+
+    with connect(arguments) as client:
+        if arguments.watch:
+            watch.ingest_watch(client, json=arguments.json, every_s=arguments.every_s)
+        answer = client.get("ingest")
+    show.print_answer(arguments, answer, lambda: show.console().print(watch.ingest_screen(answer)))
+    return 1 if any(sink["error"] for sink in answer["sinks"]) else 0
 
 
 def sinks(arguments: argparse.Namespace) -> int:

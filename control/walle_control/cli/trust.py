@@ -232,9 +232,9 @@ def _passphrase(arguments: argparse.Namespace, path: Path, *, twice: bool = Fals
         raise ConfigError(f"{path}: a passphrase is needed: give --passphrase-file")
     given = getpass.getpass(f"passphrase of {path}: ")
     if twice and getpass.getpass("again: ") != given:
-        raise ConfigError("the two passphrases differ")
+        raise ConfigError("the two passphrases differ: give the same twice")
     if not given:
-        raise ConfigError("the passphrase is empty: --no-passphrase says so on purpose")
+        raise ConfigError("the passphrase is empty: give one, or --no-passphrase")
     return given
 
 

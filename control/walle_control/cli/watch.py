@@ -1,4 +1,4 @@
-"""``release watch``: a release as it goes on, drawn anew on a terminal, a line per change elsewhere."""
+"""What goes on, drawn anew on a terminal, a line per change elsewhere: releases, and what comes in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import orjson
 from rich.console import Group
@@ -16,6 +16,7 @@ from rich.text import Text
 
 from walle_control.cli import show
 from walle_control.cli.client import AdminClient, connect, quoted
+from walle_shared.units import format_bytes
 
 #: States that a release does not leave by itself.
 _ENDED: Final = frozenset({"stopped", "rolled_back", "rejected"})
@@ -30,6 +31,38 @@ def release_watch(arguments: argparse.Namespace) -> int:
         if sys.stdout.isatty() and not arguments.json:
             return _draw(client, arguments)
         return _list(client, arguments)
+
+
+def ingest_watch(client: AdminClient, *, json: bool, every_s: float) -> NoReturn:
+    """``ingest --watch``, until it is interrupted."""
+    if json or not sys.stdout.isatty():
+        while True:
+            print(orjson.dumps(client.get("ingest")).decode(), flush=True)
+            time.sleep(every_s)
+    with Live(console=show.console(), auto_refresh=False) as live:
+        while True:
+            live.update(ingest_screen(client.get("ingest")), refresh=True)
+            time.sleep(every_s)
+
+
+def ingest_screen(answer: Any) -> Group:
+    """The state of ingest, as the console's page has it."""
+    rows = [minute["rows"] for minute in answer["minutes"]]
+    head = Text.assemble(
+        f"{answer['tunnels']} tunnels, {answer['streams']} push streams, journal at {answer['head']}\n",
+        f"{sparks(rows)}  {sum(rows)} features in the last hour,"
+        f" {format_bytes(sum(minute['size_bytes'] for minute in answer['minutes']))}",
+    )
+    parts: list[Any] = [head]
+    for title, shown, columns in (
+        ("sinks", answer["sinks"], show.SINKS),
+        ("late devices", answer["late"], show.LATE),
+        ("gave up features", answer["lossy"], show.LOSSY),
+        ("refused tunnels", answer["refusals"], show.REFUSALS),
+    ):
+        if shown:
+            parts += ["", Text(title, "bold"), show.table_of(shown, columns)]
+    return Group(*parts)
 
 
 def _draw(client: AdminClient, arguments: argparse.Namespace) -> int:

@@ -139,6 +139,33 @@ def coverage(points: Sequence[Point], plan: Sequence[Point], title: str) -> Mark
     return _svg("coverage", _WIDTH, height, title, pieces)
 
 
+def columns(values: Sequence[int], first: str, last: str, title: str) -> Markup:
+    """One column for each value, from ``first`` to ``last``."""
+    left, right, top, bottom, height = 56, 16, 10, 24, 140
+    highest = _nice(max([1, *values]))
+    ground, room = height - bottom, height - top - bottom
+    width = (_WIDTH - left - right) / max(len(values), 1)
+    pieces = [
+        Markup('<line class="grid" x1="{}" x2="{}" y1="{y:.1f}" y2="{y:.1f}"/>'
+               '<text class="tick end" x="{}" y="{:.1f}">{}</text>')
+        .format(left, _WIDTH - right, left - 8, ground - part * room + 4, _short(part * highest),
+                y=ground - part * room)
+        for part in (0.0, 0.5, 1.0)
+    ]  # fmt: skip
+    pieces += [
+        Markup('<rect class="part-0" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>').format(
+            left + at * width, ground - value / highest * room, width * 0.8, value / highest * room
+        )
+        for at, value in enumerate(values)
+        if value
+    ]
+    pieces += [
+        Markup('<text class="tick {}" x="{}" y="{}">{}</text>').format(anchor, x, height - 6, text)
+        for anchor, x, text in (("start", left, first), ("end", _WIDTH - right, last))
+    ]
+    return _svg("columns", _WIDTH, height, title, pieces)
+
+
 def _stepped(points: Sequence[Point]) -> list[Point]:
     """A line that stays until it rises."""
     line = [points[0]]
@@ -196,4 +223,4 @@ def _short(value: float) -> str:
 
 CHARTS: Final[Mapping[str, object]] = {"shares": shares, "evidence": evidence, "intervals": intervals}
 
-__all__ = ["CHARTS", "Interval", "coverage", "evidence", "intervals", "shares"]
+__all__ = ["CHARTS", "Interval", "Markup", "columns", "coverage", "evidence", "intervals", "shares"]

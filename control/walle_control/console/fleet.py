@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -20,6 +20,7 @@ from walle_shared.clock import Clock
 from walle_shared.errors import WalleError
 from walle_shared.ids import ReleaseId
 from walle_shared.observe import get_logger
+from walle_shared.targeting import Profile
 
 _log = get_logger("control.console")
 
@@ -35,13 +36,28 @@ _LATER_MS: Final = 3_600_000
 _RELEASES_MAX: Final = 256
 _PREDICATES_MAX: Final = 256
 
+#: Of so many devices the attributes are counted, so many attributes are shown, and so many values of each.
+_SAMPLE: Final = 1_000
+_ATTRIBUTES_MAX: Final = 12
+_VALUES_MAX: Final = 6
+_NOT_SAID: Final = "not said"
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeShares:
+    """About how many devices have which value of an attribute: commonest first, then the rest, then none."""
+
+    name: str
+    values: tuple[tuple[str, int], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class FleetCounts:
-    """How many devices there are, and on how many each version is."""
+    """How many devices there are, on how many each version is, and about how they differ."""
 
     devices: int
     installations: tuple[Installations, ...]
+    attributes: tuple[AttributeShares, ...] = ()
 
 
 class Fleet:
@@ -77,7 +93,37 @@ class Fleet:
 
 
 def _count(db: Connection) -> FleetCounts:
-    return FleetCounts(devices.count(db), tuple(telemetry.installations(db)))
+    total = devices.count(db)
+    sample = [profile for _, profile in devices.sample(db, _SAMPLE)]
+    return FleetCounts(total, tuple(telemetry.installations(db)), shares_of(sample, total))
+
+
+def shares_of(sample: Sequence[Profile], total: int) -> tuple[AttributeShares, ...]:
+    """How the devices differ in each attribute, by a sample of them.
+
+    An attribute that tells most devices apart, such as a serial number, tells nothing of the fleet: left out.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for profile in sample:
+        for name, value in profile.items():
+            counts.setdefault(name, Counter())[_worded(value)] += 1
+    telling = sorted(
+        (name, found) for name, found in counts.items() if len(found) <= max(_VALUES_MAX, found.total() // 2)
+    )
+    return tuple(
+        AttributeShares(name, _scaled(found, len(sample), total)) for name, found in telling[:_ATTRIBUTES_MAX]
+    )
+
+
+def _scaled(found: Counter[str], sampled: int, total: int) -> tuple[tuple[str, int], ...]:
+    commonest = found.most_common(_VALUES_MAX)
+    others = found.total() - sum(n for _, n in commonest)
+    rows = [*commonest, ("others", others), (_NOT_SAID, sampled - found.total())]
+    return tuple((value, round(n * total / sampled)) for value, n in rows if n)
+
+
+def _worded(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class Estimates:

@@ -137,6 +137,7 @@ NAVIGATION: Final = (
     NavItem("Releases", "/releases", "releases:read"),
     NavItem("Tasks", "/tasks", "tasks:read"),
     NavItem("Devices", "/devices", "devices:read", everywhere=True),
+    NavItem("Ingest", "/ingest", "data:read", everywhere=True),
     NavItem("Repositories", "/repositories", "tasks:read"),
     NavItem("Access", "/access", "status:read"),
     NavItem("Audit", "/audit", "audit:read", everywhere=True),
@@ -260,6 +261,7 @@ class Frame:
                 "csrf": session.csrf if session else "",
                 "now_ms": self._clock.wall_ms(),
                 "live": False,
+                "live_of": "",
                 **page.facts,
             }
         )
@@ -313,7 +315,10 @@ def check_same_site(request: Request) -> None:
     else:
         is_ours = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
     if not is_ours:
-        raise NotAllowed("this form was sent by another site's page, and does nothing", code="cross_site")
+        raise NotAllowed(
+            "this form was sent by another site's page, and does nothing: use the console's own",
+            code="cross_site",
+        )
 
 
 def check_word(form: Form, session: Session) -> None:

@@ -1,4 +1,4 @@
-"""Wakes the pages that are being watched: a new epoch, new reports, or the server about to stop."""
+"""Wakes the pages that are watched: a new epoch, new reports or features, or the server about to stop."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import trio
 
+from walle_control.features.telemetry.arrivals import Arrivals
 from walle_control.gateway.hub import EpochHub
 
 #: A page is told of news at most this often.
@@ -31,27 +32,40 @@ class News:
         self._changed.set()
         self._changed = trio.Event()
 
-    async def watch(self, patience_s: float) -> AsyncGenerator[bool]:
-        """Yield whenever there is news, and ``False`` after so long without; ends when the server stops."""
-        seen = (self._hub.epoch, self._rung)
+    async def watch(self, patience_s: float, arrivals: Arrivals | None = None) -> AsyncGenerator[bool]:
+        """Yield whenever there is news, and ``False`` after so long without; ends when the server stops.
+
+        With ``arrivals``, features that came in are news too.
+        """
+
+        def state() -> tuple[int, int, int]:
+            return self._hub.epoch, self._rung, arrivals.head if arrivals is not None else 0
+
+        seen = state()
         while not self.stopping:
             with trio.move_on_after(patience_s):
-                await self._wait_beyond(seen)
-            newest = (self._hub.epoch, self._rung)
+                await self._wait_beyond(seen, arrivals)
+            newest = state()
             if self.stopping:
                 return
             yield newest != seen
             seen = newest
             await trio.sleep(NEWS_EVERY_S)
 
-    async def _wait_beyond(self, seen: tuple[int, int]) -> None:
-        epoch, rung = seen
+    async def _wait_beyond(self, seen: tuple[int, int, int], arrivals: Arrivals | None) -> None:
+        epoch, rung, head = seen
 
         async def wait_reports() -> None:
             while self._rung == rung:
                 await self._changed.wait()
 
-        await _wait_any(lambda: self._hub.wait_news(epoch), wait_reports)
+        async def wait_features() -> None:
+            if arrivals is None:
+                await trio.sleep_forever()
+            else:
+                await arrivals.wait_beyond(head)
+
+        await _wait_any(lambda: self._hub.wait_news(epoch), wait_reports, wait_features)
 
 
 async def _wait_any(*waits: Callable[[], Awaitable[None]]) -> None:

@@ -13,6 +13,7 @@ from walle_control.features.releases import read_model as releases
 from walle_control.features.releases.types import ReleaseRow, ReleaseState
 from walle_control.features.telemetry import read_model as telemetry
 from walle_control.features.telemetry.types import FailureCount, Installations
+from walle_control.web.access import ALL_SCENARIOS
 from walle_shared.ids import ReleaseId
 
 if TYPE_CHECKING:
@@ -69,9 +70,11 @@ class OverviewViews:
                 for found in (counts.installations if counts else ())
                 if who.may("releases:read", found.scenario)
             )[:_TASKS_MAX],
+            "attributes": counts.attributes if counts and who.may("devices:read", ALL_SCENARIOS) else (),
             "epoch": control.hub.epoch,
             "streams": control.streams.taken,
             "tunnels": control.tunnels.taken,
+            "cloud": control.cloud,
             "expiring": await control.trust.expiring(),
             "sinks": control.telemetry.sink_list() if who.may_somewhere("data:read") else None,
         }

@@ -27,6 +27,7 @@ from walle_control.features.releases.types import (
     ReleaseState,
     ReleaseSummary,
 )
+from walle_control.features.releases.verdicts import Verdicts
 from walle_control.features.rollouts.guard import RULES, GuardSettings, Rule, Verdict
 from walle_control.features.rollouts.sequential import rate_interval
 from walle_shared.errors import ConfigError
@@ -143,15 +144,15 @@ class ReleaseViews:
         row, now_ms = detail.release, control.console.clock.wall_ms()
         found = await control.console.soon.of(
             {
-                ("verdict", row.id): partial(control.releases.verdicts, [row.id]),
+                ("verdicts", (row.id,)): partial(control.releases.verdicts, (row.id,)),
                 ("coverage", row.id): partial(control.console.coverage.of, row.id),
                 ("estimate", row.predicate): partial(self._estimate, row.predicate),
             }
         )
         points: Sequence[tuple[int, int]] = found.get(("coverage", row.id), ())
         estimate: Estimate | None = found.get(("estimate", row.predicate))
-        if ("verdict", row.id) in found:
-            detail = replace(detail, verdict=found["verdict", row.id][row.id])
+        verdicts: Mapping[ReleaseId, Verdict] = found.get(("verdicts", (row.id,)), {})
+        detail = replace(detail, verdict=verdicts.get(row.id, detail.verdict))
         request = open_request(detail)
         facts = {
             "live": True,
@@ -237,10 +238,7 @@ async def summaries(
 ) -> Sequence[ReleaseSummary]:
     """A page of releases, with what the guard makes of them as far as that is known."""
     found = (await control.releases.page(states, before_rank, limit, judged=False)).releases
-    ids = tuple(each.release.id for each in found)
-    answers = await control.console.soon.of({("verdicts", ids): partial(control.releases.verdicts, ids)})
-    verdicts: Mapping[ReleaseId, Verdict] = answers.get(("verdicts", ids), {})
-    return [replace(each, verdict=verdicts.get(each.release.id, each.verdict)) for each in found]
+    return await Verdicts(control.releases, control.console.soon).on_all(found)
 
 
 def open_request(detail: ReleaseDetail) -> Approval | None:

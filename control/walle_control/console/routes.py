@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from walle_control.console.access import AccessViews
 from walle_control.console.devices import DeviceViews
 from walle_control.console.frame import ROOT, Frame, anywhere, static_headers
+from walle_control.console.ingest import IngestViews
 from walle_control.console.live import LiveRoute
 from walle_control.console.overview import OverviewViews
 from walle_control.console.policy import PolicyViews
@@ -59,6 +60,7 @@ def console_routes(control: Control) -> list[BaseRoute]:
     policy = PolicyViews(control)
     tasks = TaskViews(control)
     devices = DeviceViews(control)
+    ingest = IngestViews(control)
     repositories = RepositoryViews(control)
     access = AccessViews(control)
     version = "/tasks/{scenario}/{task}/{version}"
@@ -69,7 +71,7 @@ def console_routes(control: Control) -> list[BaseRoute]:
         Route("/signin/back", signin.finish, methods=get),
         Route("/signout", signin.sign_out, methods=post),
         Route("/static/{name}", static_file, methods=get),
-        Route("/live", LiveRoute(control.console, frame).watch, methods=get),
+        Route("/live", LiveRoute(control.console, frame, control.telemetry.arrivals).watch, methods=get),
         Route("/", page("status:read", overview.show, anywhere), methods=get),
         Route("/releases", page("releases:read", releases.list, anywhere), methods=get),
         Route("/releases/new", page("releases:write", policy.edit, anywhere), methods=get),
@@ -98,6 +100,7 @@ def console_routes(control: Control) -> list[BaseRoute]:
         Route("/devices", page("devices:read", devices.list), methods=get),
         Route("/devices/{device_id}", page("devices:read", devices.show), methods=get),
         Route("/devices/{device_id}/revoke", action("devices:write", devices.revoke), methods=post),
+        Route("/ingest", page("data:read", ingest.show), methods=get),
         Route("/repositories", page("tasks:read", repositories.list, anywhere), methods=get),
         Route("/repositories/{name}/sync", action("tasks:write", repositories.sync, anywhere), methods=post),
         Route("/access", page("status:read", access.show, anywhere), methods=get),

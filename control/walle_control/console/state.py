@@ -8,11 +8,11 @@ from typing import Final
 from walle_control.config import ConsoleConfig
 from walle_control.console.fleet import Coverage, Estimates, Fleet
 from walle_control.console.news import News
-from walle_control.console.soon import Soon
 from walle_control.db.connection import Database
 from walle_control.features.people.code_flow import CodeFlow
 from walle_control.features.people.sessions import SessionsService
 from walle_control.gateway.hub import Seats
+from walle_control.web.soon import Soon
 from walle_shared.clock import Clock
 
 #: So many pages may be watched at once; others are read without being told of news.

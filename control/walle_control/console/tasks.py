@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
 from walle_control.console.frame import Page, Visit, go_to
+from walle_control.features.audit.types import AuditEntry
 from walle_control.features.releases.types import ReleaseRow
 from walle_control.features.tasks.types import Simulation, VersionRow
+from walle_control.web.access import ALL_SCENARIOS
 from walle_shared.deltas import NO_BASE, Delta
 from walle_shared.errors import NotFound
 from walle_shared.manifest import BundleFile
 
 if TYPE_CHECKING:
     from walle_control.app import Control
+
+#: The log is asked of a version and so many of its releases, and so many entries are shown.
+_SUBJECTS_MAX: Final = 20
+_DEEDS_MAX: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class TaskViews:
             if (found.scenario, found.task) == (scenario, task)
         ]
         if not versions:
-            raise NotFound(f"no version of task {scenario}/{task} was imported")
+            raise NotFound(f"no version of task {scenario}/{task} was imported; see the list of tasks")
         facts = {
             "scenario": scenario,
             "task": task,
@@ -82,14 +88,25 @@ class TaskViews:
             simulation = await control.tasks.simulation(*names)
         except NotFound:
             simulation = None
-        releases = await self._releases(visit, scenario, task)
+        releases = [row for row in await self._releases(visit, scenario, task) if row.version == version]
+        base = visit.query("base")
+        others = [
+            row.version
+            for row in (await control.tasks.list()).versions
+            if (row.scenario, row.task) == (scenario, task) and row.version != version
+        ]
         facts = {
             "v": detail.version,
+            "comparison": await control.tasks.compare(*names, base),
+            "others": others,
+            "history": await control.task_history(*names, base),
+            "approval": (await control.tasks.approval(*names)).approval,
+            "deeds": await self._deeds(visit, detail.version, releases),
             "definition": detail.definition,
             "files": file_lines(detail.files, deltas),
             "deltas": len(deltas),
             "simulation": simulation,
-            "releases": [row for row in releases if row.version == version],
+            "releases": releases,
             "may_simulate": visit.who.may("tasks:write", scenario),
             "may_release": detail.version.state == "ready" and visit.who.may("releases:write", scenario),
             "done": visit.query("done"),
@@ -101,6 +118,20 @@ class TaskViews:
         names = visit.path("scenario"), visit.path("task"), visit.path("version")
         await self._control.tasks.simulate(*names, visit.who.name)
         return go_to("/tasks/" + "/".join(names), "simulated")
+
+    async def _deeds(
+        self, visit: Visit, version: VersionRow, releases: Sequence[ReleaseRow]
+    ) -> Sequence[AuditEntry] | None:
+        """Who imported, simulated and released a version, and who approved that; for who may read the log."""
+        if not visit.who.may("audit:read", ALL_SCENARIOS):
+            return None
+        subjects = [f"{version.scenario}/{version.task} {version.version}", *(row.id for row in releases)]
+        found = [
+            entry
+            for subject in subjects[:_SUBJECTS_MAX]
+            for entry in await self._control.audit.about(subject, _DEEDS_MAX)
+        ]
+        return sorted(found, key=lambda entry: -entry.seq)[:_DEEDS_MAX]
 
     async def _releases(self, visit: Visit, scenario: str, task: str) -> Sequence[ReleaseRow]:
         if not visit.who.may("releases:read", scenario):

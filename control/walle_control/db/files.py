@@ -2,8 +2,8 @@
 
 The folder is laid out as devices ask for it (``blob/<sha256>``, ``delta/<sha256>``, ``manifest/<sha256>``,
 ``snapshot/<sha256>``, ``plan/<sha256>``, ``ids/<sha256>``, ``epoch.json``,
-``tuf/<version>.<role>.json``), so that any web server or CDN can serve it as it stands. Writes are atomic:
-a temporary file on the same file system is flushed to disk and renamed. All methods block.
+``tuf/<version>.<role>.json``, ``learning.json``), so that any web server or CDN can serve it as it stands.
+Writes are atomic: a temporary file on the same file system is flushed to disk and renamed. All methods block.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import orjson
 
 from walle_shared.errors import NotFound, StorageError
 from walle_shared.ids import check_sha256
+from walle_shared.learning import ROUNDS_FILE
 from walle_shared.protocol.messages import FileRef
 from walle_shared.signing import check_file, file_ref
 
@@ -74,7 +75,9 @@ class FileStore:
         """
         path = self.root / kind / check_sha256(sha256)
         if kind not in KINDS or not path.is_file():
-            raise NotFound(f"no {kind} {sha256} is stored here")
+            raise NotFound(
+                f"no {kind} {sha256} is stored here: 'walle-control fsck' looks for what is missing"
+            )
         return path
 
     def read(self, kind: Kind, ref: FileRef) -> bytes:
@@ -118,8 +121,34 @@ class FileStore:
         """
         path = self.root / METADATA_FOLDER / name
         if not _METADATA_NAME.fullmatch(name) or not path.is_file():
-            raise NotFound(f"no trust metadata {name[:80]!r} is published here")
+            raise NotFound(
+                f"no trust metadata {name[:80]!r} is published here: ask for one that the snapshot names"
+            )
         return path
+
+    @property
+    def rounds_path(self) -> Path:
+        """Where the signed file of the open learning rounds lies."""
+        return self.root / ROUNDS_FILE
+
+    def read_rounds(self) -> bytes:
+        """That file as it is; empty if nothing was ever learnt together."""
+        try:
+            return self.rounds_path.read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def publish_rounds(self, envelope: bytes) -> None:
+        """Replace the file of the open learning rounds; one worker leads them.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        _write_atomically(self.rounds_path, envelope)
+
+    def drop(self, kind: Kind, sha256: str) -> None:
+        """Delete a file that nothing names any more."""
+        (self.root / kind / check_sha256(sha256)).unlink(missing_ok=True)
 
     def check(self) -> Iterator[tuple[str, bool]]:
         """Re-read every immutable file: ``(kind/name, whether it is what its name says)``."""

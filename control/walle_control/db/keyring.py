@@ -23,7 +23,7 @@ def write_key(path: Path, key: SigningKey, passphrase: str = "") -> None:
     """
     try:
         if not write_secret(path, key.to_pem(passphrase).strip()):
-            raise ConfigError(f"{path} exists: keys are never written over")
+            raise ConfigError(f"{path} exists: keys are never written over: name a new file")
         public_path(path).write_text(key.public.to_pem())
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error}") from None

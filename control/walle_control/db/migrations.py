@@ -44,6 +44,20 @@ def script_of(migration: Migration, backend: BackendName) -> str:
     return migration.sqlite if backend == "sqlite" else migration.postgres
 
 
+_CLOUD_LATER = """
+    CREATE TABLE cloud_later (
+        id INTEGER PRIMARY KEY, device_id TEXT NOT NULL, origin TEXT NOT NULL, scenario TEXT NOT NULL,
+        task TEXT NOT NULL, version TEXT NOT NULL, release_id TEXT NOT NULL, fields TEXT NOT NULL,
+        trace TEXT NOT NULL, tries INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX cloud_later_by_device ON cloud_later (device_id);
+
+    CREATE TABLE cloud_push (
+        id INTEGER PRIMARY KEY, device_id TEXT NOT NULL, body TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX cloud_push_by_device ON cloud_push (device_id, id);
+"""
+
 #: In the words of either database.
 _RELEASE_PLANS = """
     ALTER TABLE release ADD COLUMN plan TEXT NOT NULL DEFAULT '';
@@ -364,5 +378,64 @@ MIGRATIONS: Sequence[Migration] = (
     ALTER TABLE console_session ADD COLUMN expires_ms INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE console_session ADD COLUMN sealed TEXT NOT NULL DEFAULT '';
     ALTER TABLE console_session ADD COLUMN renewing_ms INTEGER NOT NULL DEFAULT 0;
+    """,
+    # What of an hour's budget has been given out: of a device, asks; of no device, a release's milliseconds.
+    """
+    CREATE TABLE cloud_budget (
+        release_id TEXT NOT NULL, device_id TEXT NOT NULL, hour INTEGER NOT NULL, used INTEGER NOT NULL,
+        PRIMARY KEY (release_id, device_id, hour)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX cloud_budget_by_hour ON cloud_budget (hour);
+    """,
+    # Questions to cloud halves that can wait, and answers that wait for their devices.
+    PerBackend(
+        _CLOUD_LATER,
+        _CLOUD_LATER
+        + """
+        CREATE TRIGGER cloud_push_changed AFTER INSERT ON cloud_push
+            FOR EACH STATEMENT EXECUTE FUNCTION walle_changed('cloud');
+        """,
+    ),
+    # Learning plans with the model they have come to, and their rounds.
+    """
+    CREATE TABLE learning_plan (
+        id TEXT PRIMARY KEY, scenario TEXT NOT NULL, task TEXT NOT NULL, version TEXT NOT NULL,
+        model TEXT NOT NULL, base TEXT NOT NULL, loss TEXT NOT NULL, parameters TEXT NOT NULL,
+        wish TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, created_ms INTEGER NOT NULL,
+        created_by TEXT NOT NULL, ended_ms INTEGER NOT NULL, weights BLOB NOT NULL, first BLOB NOT NULL,
+        second BLOB NOT NULL, holdout BLOB NOT NULL
+    ) STRICT;
+
+    CREATE TABLE learning_round (
+        plan TEXT NOT NULL REFERENCES learning_plan (id), number INTEGER NOT NULL, state TEXT NOT NULL,
+        salt TEXT NOT NULL, share INTEGER NOT NULL, opened_ms INTEGER NOT NULL, deadline_ms INTEGER NOT NULL,
+        closed_ms INTEGER NOT NULL, updates INTEGER NOT NULL, refused INTEGER NOT NULL, late INTEGER NOT NULL,
+        loss REAL, accuracy REAL, reason TEXT NOT NULL, PRIMARY KEY (plan, number)
+    ) STRICT, WITHOUT ROWID;
+    """,
+    # Single updates, from their arrival to the end of their round.
+    """
+    CREATE TABLE learning_part (
+        plan TEXT NOT NULL, round INTEGER NOT NULL, device_id TEXT NOT NULL, part INTEGER NOT NULL,
+        parts INTEGER NOT NULL, id TEXT NOT NULL, samples INTEGER NOT NULL, encoding TEXT NOT NULL,
+        body BLOB NOT NULL, PRIMARY KEY (plan, round, device_id, part)
+    ) STRICT;
+    """,
+    # The trace of the run that made a feature, if it was followed.
+    """
+    ALTER TABLE feature ADD COLUMN trace_id TEXT NOT NULL DEFAULT '';
+    """,
+    # Which devices gave up records, and what was done to one thing, without a look at all of them.
+    """
+    CREATE INDEX tunnel_ledger_lossy ON tunnel_ledger (lost) WHERE lost > 0;
+    CREATE INDEX audit_by_subject ON audit (subject, seq);
+    """,
+    # Parts of personal models, sealed by devices to themselves, until all have come.
+    """
+    CREATE TABLE learning_backup (
+        device_id TEXT NOT NULL, scenario TEXT NOT NULL, task TEXT NOT NULL, part INTEGER NOT NULL,
+        parts INTEGER NOT NULL, id TEXT NOT NULL, about TEXT NOT NULL, body BLOB NOT NULL,
+        PRIMARY KEY (device_id, scenario, task, part)
+    ) STRICT;
     """,
 )

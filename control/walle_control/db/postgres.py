@@ -136,6 +136,11 @@ class PostgresBackend:
         """Whether several workers may use it."""
         return True
 
+    @property
+    def octets(self) -> str:
+        """The expression for the bytes of a text."""
+        return "octet_length({})"
+
     def connect(self, *, read_only: bool = False) -> PostgresConnection:
         """Open a connection.
 

@@ -88,6 +88,11 @@ class Backend(Protocol):
         """Whether several workers may use it."""
         ...
 
+    @property
+    def octets(self) -> str:
+        """The expression for the bytes of a text, which stands for ``{}``."""
+        ...
+
     def connect(self, *, read_only: bool = False) -> Connection:
         """Open a connection."""
         ...

@@ -31,6 +31,11 @@ class SqliteBackend:
         """Whether several workers may use it."""
         return False
 
+    @property
+    def octets(self) -> str:
+        """The expression for the bytes of a text."""
+        return "length(CAST({} AS BLOB))"
+
     def connect(self, *, read_only: bool = False) -> sqlite3.Connection:
         """Open the file, or make it."""
         try:

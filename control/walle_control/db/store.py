@@ -7,6 +7,8 @@
     static/                published files (``files``)
     repositories/          mirrors of git repositories
     exclusive/             sealed files of single devices (``files``)
+    cloud/                 files of the tasks' cloud halves (``files``), which no device gets
+    cloud/unpacked/        those that have answered, unpacked; made anew where missing
     keys/<role>-<id>.pem   private keys of the trust roles (``features/trust``), and .pub, their public halves
     keys/credential.key    secret of the device credentials
     admin.token            the first admin token, for the commands on this machine
@@ -51,6 +53,16 @@ class Home:
     def exclusive(self) -> Path:
         """The folder of the sealed files."""
         return self.root / "exclusive"
+
+    @property
+    def cloud(self) -> Path:
+        """The folder of the cloud halves' files."""
+        return self.root / "cloud"
+
+    @property
+    def unpacked(self) -> Path:
+        """The folder where cloud halves are run."""
+        return self.cloud / "unpacked"
 
     @property
     def keys(self) -> Path:
@@ -132,5 +144,5 @@ def _read_secret(path: Path) -> str:
             f"{path} is missing: run 'walle-control init --data {path.parent.parent}' first"
         ) from None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not a readable key: {error}") from None
+        raise ConfigError(f"{path}: not a readable key ({error}): restore it from a backup") from None
     return text

@@ -2,27 +2,34 @@
 
 Frames are decoded as they arrive and committed in groups: what came while the last group was on its way to
 the disk goes together. An acknowledgement is sent only once every sink has the group. While a sink is late,
-the device is told so, and to send less.
+the device is told so, and to send less. What is logged of a connection has the trace that its device gave it;
+a line tells of each record whose run is followed, and has the trace of that run.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from walle_control.config import StreamConfig
+from walle_control.config import StreamConfig, TracesConfig
+from walle_control.features.cloud.later import LaterDesk
+from walle_control.features.cloud.service import CloudService
 from walle_control.features.devices.service import DevicesService
+from walle_control.features.telemetry.ingest import Refusals
 from walle_control.features.telemetry.service import TelemetryService
+from walle_control.gateway.asks import AskDesk
 from walle_control.gateway.hub import EpochHub, Seats
-from walle_control.traces import Traces
+from walle_control.traces import Budget, Traces
 from walle_control.web.auth import bearer
 from walle_control.web.problems import problem_response, status_of
 from walle_shared.errors import LimitExceeded, ProtocolError, RemoteProtocolError, WalleError
 from walle_shared.ids import DeviceId
 from walle_shared.limits import TUNNEL_WINDOW_FRAMES
 from walle_shared.observe import get_logger
+from walle_shared.protocol.asks import ASKS, welcome_frame
 from walle_shared.protocol.messages import GoodbyeNotice, Problem
 from walle_shared.protocol.tunnel import PACE, PaceNotice
 from walle_shared.protocol.tunnel_receiver import (
@@ -67,17 +74,26 @@ class TunnelRoutes:
         devices: DevicesService,
         telemetry: TelemetryService,
         config: StreamConfig,
+        cloud: CloudService,
+        later: LaterDesk,
         traces: Traces | None = None,
+        told: Budget | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self._hub = hub
         self._seats = seats
         self._devices = devices
         self._telemetry = telemetry
         self._config = config
+        self._cloud = cloud
+        self._later = later
         self._traces = traces
+        self._told = told or Budget(TracesConfig().max_per_s)
+        self._refusals = refusals
 
     async def tunnel(self, websocket: WebSocket) -> None:
         """``WS tunnel``: refuse with an HTTP problem, or accept and converse."""
+        device_id = DeviceId("")
         try:
             device_id = self._devices.check_credential(bearer(websocket.headers))
             with self._seats.take():
@@ -85,8 +101,13 @@ class TunnelRoutes:
                 await websocket.accept()
                 await self._converse(websocket, device_id)
         except WalleError as error:
+            self._refused(device_id, error)
             problem = Problem(error.code, error.message, status_of(error), error.retryable)
             await websocket.send_denial_response(problem_response(problem))
+
+    def _refused(self, device_id: DeviceId, error: WalleError) -> None:
+        if self._refusals is not None:
+            self._refusals.add(device_id, error)
 
     async def _converse(self, websocket: WebSocket, device_id: DeviceId) -> None:
         closing: tuple[int, str] | None = (_GOING_AWAY, "goodbye")
@@ -100,6 +121,7 @@ class TunnelRoutes:
             error = _first(group)
             if closing is not None:
                 closing = _close_code(error), error.message
+            self._refused(device_id, error)
             _log.warning("tunnel_closed_on_error", device=device_id, code=error.code, error=error.message)
         if closing is not None:
             await websocket.close(closing[0], closing[1].encode()[:_REASON_MAX_BYTES].decode(errors="ignore"))
@@ -112,14 +134,33 @@ class TunnelRoutes:
     async def _receive_all(self, websocket: WebSocket, device_id: DeviceId) -> None:
         receiver = TunnelReceiver()
         hello = await _receive_hello(websocket, receiver)
+        if ASKS in hello.understands:
+            await websocket.send_bytes(welcome_frame())
         ledger = await self._telemetry.open_tunnel(device_id, hello)
         send, receive = trio.open_memory_channel[Item](TUNNEL_WINDOW_FRAMES)
         async with trio.open_nursery() as nursery:
+            desk = AskDesk(
+                self._cloud,
+                self._later,
+                self._devices,
+                device_id,
+                receiver.asks,
+                websocket.send_bytes,
+                nursery,
+            )
+            if ASKS in hello.understands:
+                nursery.start_soon(desk.push_all)
             nursery.start_soon(self._commit_all, websocket, device_id, hello, ledger, receive)
-            while True:
-                item = receiver.receive(await _receive_binary(websocket))
-                assert not isinstance(item, HelloReceived)  # the receiver greets once
-                await send.send(item)
+            try:
+                while True:
+                    item = receiver.receive(await _receive_binary(websocket))
+                    assert not isinstance(item, HelloReceived)  # the receiver greets once
+                    if isinstance(item, RecordReceived | TombstoneReceived):
+                        await send.send(item)
+                    elif item is not None:
+                        desk.take(item)
+            finally:
+                await desk.leave()
 
     async def _commit_all(
         self,
@@ -141,11 +182,23 @@ class TunnelRoutes:
                 raise RemoteProtocolError(f"device {device_id} was revoked by an operator")
             ledger = await self._telemetry.record_tunnel(device_id, hello.incarnation, group)
             committed_ns = time.time_ns()
+            self._tell_of_followed(device_id, group)
             await self._wait_sinks(websocket, hello)
             if self._traces is not None:
                 self._traces.rows_kept(device_id, group, received_ns, committed_ns, time.time_ns())
             for frame in ack_frames(ledger, group):
                 await websocket.send_bytes(frame)
+
+    def _tell_of_followed(self, device_id: DeviceId, items: Sequence[Item]) -> None:
+        for item in items:
+            if not isinstance(item, RecordReceived):
+                continue
+            record, trace = item.record, item.record.trace
+            if trace is not None and self._told.take():
+                _log.info(
+                    "record_kept", device=device_id, scenario=record.scenario, task=record.task,
+                    feature=record.name, trace_id=trace.trace_id, span_id=trace.span_id,
+                )  # fmt: skip
 
     async def _wait_sinks(self, websocket: WebSocket, hello: HelloReceived) -> None:
         """Wait until every sink has what the journal has; tell the device if that takes long."""

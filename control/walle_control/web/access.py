@@ -24,6 +24,8 @@ Permission = Literal[
     "scenarios:write",
     "devices:read",
     "devices:write",
+    "learning:read",
+    "learning:write",
     "data:read",
     "audit:read",
     "webhooks:read",
@@ -46,14 +48,22 @@ def _permissions(*names: Permission) -> frozenset[Permission]:
 
 
 _VIEWER: Final = _permissions(
-    "status:read", "metrics:read", "tasks:read", "releases:read", "devices:read", "tokens:write"
+    "status:read",
+    "metrics:read",
+    "tasks:read",
+    "releases:read",
+    "devices:read",
+    "learning:read",
+    "tokens:write",
 )
 #: What each role may. Features and the audit log tell about people, so that watching alone opens neither.
 ROLES: Final[Mapping[Role, frozenset[Permission]]] = {
     "viewer": _VIEWER,
     "author": _VIEWER | _permissions("tasks:write", "data:read"),
     "operator": _VIEWER
-    | _permissions("releases:write", "devices:write", "data:read", "webhooks:read", "webhooks:write"),
+    | _permissions(
+        "releases:write", "devices:write", "learning:write", "data:read", "webhooks:read", "webhooks:write"
+    ),
     "approver": _VIEWER | _permissions("releases:approve", "audit:read"),
     "admin": frozenset(PERMISSIONS),
 }
@@ -133,8 +143,8 @@ def _scope(scope: str) -> frozenset[Permission]:
         if scope == permission:
             return frozenset({permission})
     raise ConfigError(
-        f"scope {scope[:40]!r} is neither a permission ({', '.join(PERMISSIONS)})"
-        f" nor a role ({', '.join(ROLE_NAMES)})"
+        f"scope {scope[:40]!r} must be a permission ({', '.join(PERMISSIONS)})"
+        f" or a role ({', '.join(ROLE_NAMES)})"
     )
 
 

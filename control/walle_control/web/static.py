@@ -43,7 +43,15 @@ class StaticRoutes:
         try:
             data = self._files.epoch_path.read_bytes()
         except FileNotFoundError:
-            raise NotFound("no epoch has been published yet") from None
+            raise NotFound("no epoch has been published yet: try again later") from None
+        return _small_file(request, data, "no-cache")
+
+    @describe(SIGNED, status=(200, 304), errors=(404,))
+    async def rounds(self, request: Request) -> Response:
+        """The signed list of open learning rounds: always revalidated; none before the first plan."""
+        data = self._files.read_rounds()
+        if not data:
+            raise NotFound("nothing was ever learnt together here")
         return _small_file(request, data, "no-cache")
 
     @describe(SIGNED, status=(200, 304), errors=(404,))

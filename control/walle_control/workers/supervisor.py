@@ -99,7 +99,7 @@ class Supervisor:
             worker.kill()
             await self._stop_all()
             raise ConfigError(
-                f"a worker did not start (exit code {worker.returncode}); its own words are above"
+                f"a worker did not start (exit code {worker.returncode}); see its own words above"
             )
         self._workers.append(worker)
         nursery.start_soon(self._watch, worker, nursery, path)

@@ -230,6 +230,7 @@ typedef enum we_session_flag {
     WE_SESSION_NO_HORIZONTAL = 32, /* do not share rasters that move the same */
     WE_SESSION_VERIFY = 64,        /* check merging element by element while preparing; slow, for debugging */
     WE_SESSION_UNCALIBRATED = 128, /* let the cost model go by its standard parameters */
+    WE_SESSION_LOW_MEMORY = 256,   /* keep weights as narrow as they are stored, also where that is slower */
 } we_session_flag;
 
 /* Seconds from an arbitrary start; called from any thread that runs. */

@@ -20,7 +20,7 @@ from walle_engine._cffi import ffi, lib
 from walle_engine.errors import error_for
 from walle_engine.profile import Profile, Step
 from walle_engine.tensor import FORMATS, PLAIN, Tensor, TextTensor, dense_view, text_view
-from walle_shared.errors import EngineError
+from walle_shared.errors import ConfigError, EngineError
 
 __all__ = [
     "BACKENDS", "DeviceInfo", "GraphBuilder", "KernelInfo", "Model", "OpInfo", "Session", "ValueInfo",
@@ -30,6 +30,7 @@ __all__ = [
 #: What commands run on.
 BACKENDS = ("cpu", "opencl")
 Precision = Literal["highest", "high", "medium"]
+Memory = Literal["any", "low"]
 Search = Literal["model", "measure", "exhaustive", "reference"]
 _MAX_RANK = 8
 # Resolved once: cffi reads a type given as text anew at each call.
@@ -212,6 +213,7 @@ class Model:
         reuse: bool = True,
         calibrated: bool = True,
         verify: bool = False,
+        memory: Memory = "any",
         memory_limit: int = 0,
         max_trips: int = 0,
         search_s: float = 0.0,
@@ -243,6 +245,8 @@ class Model:
             calibrated: let the cost model go by what was measured of this machine
                 (:mod:`walle_engine.calibration`), where it was.
             verify: check merging element by element while preparing; slow, for debugging the engine.
+            memory: ``"low"`` keeps weights of 4 and 8 bits (:mod:`walle_engine.compress`) as narrow as they
+                are stored, also where that is slower; ``"any"`` where it is not.
             memory_limit: bytes of tensors that one run may hold; 0 is 8 GiB.
             max_trips: passes that all loops of one run may make together; 0 is 2**24.
             search_s: seconds that timing may take, per program; 0 is 2, or 600 for ``"exhaustive"``.
@@ -256,8 +260,12 @@ class Model:
             "reuse": reuse, "calibrated": calibrated,
         }  # fmt: skip
         calibration.load_once()
-        flags = lib.WE_SESSION_VERIFY * verify + sum(
-            flag for name, flag in _SESSION_FLAGS.items() if not wanted[name]
+        if memory not in ("any", "low"):
+            raise ConfigError(f"memory is {memory!r}: use 'any' or 'low'")
+        flags = (
+            lib.WE_SESSION_VERIFY * verify
+            + lib.WE_SESSION_LOW_MEMORY * (memory == "low")
+            + sum(flag for name, flag in _SESSION_FLAGS.items() if not wanted[name])
         )
         texts = [ffi.new("char[]", _c_name(text)) for text in (precision, backend or "", search)]
         _keep_programs()

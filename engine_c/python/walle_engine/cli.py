@@ -32,6 +32,10 @@ __all__ = ["main"]
 _EXAMPLES = (
     ("convert digits.onnx", "check against ONNX Runtime, write digits.wmodel"),
     ("convert bert-mini/ encoder.wmodel", "a BERT encoder: config.json and model.safetensors"),
+    ("compress digits.wmodel --data some.npz", "8-bit integers; the report on the same data"),
+    ("compress digits.onnx --data some.npz --judge held.npz", "judged on other data, with labels"),
+    ("compress digits.wmodel --store float16", "half the file; no data needed"),
+    ("compress bert.wmodel --weights int4 --block 64", "weights alone; no data needed"),
     ("info digits.wmodel", "inputs, outputs, operators, weights"),
     ("run digits.wmodel --input image=one.npy --dim N=1", "an input from a file"),
     ("run digits.wmodel --repeat 1000 --json", "random inputs; timing for a script"),
@@ -119,6 +123,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_dims(convert)
 
+    _add_compress(add("compress", _compress, "make a model smaller, and say what that costs"))
+
     info = add("info", _info, "show what a model file holds")
     info.add_argument("model", type=Path, metavar="MODEL.wmodel")
 
@@ -191,6 +197,75 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_compress(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL.onnx|MODEL.wmodel")
+    parser.add_argument("target", type=Path, nargs="?", metavar="OUT", help="default: MODEL-<how>.wmodel")
+    parser.add_argument(
+        "--data", type=Path, metavar="DATA.npz",
+        help="what its values look like: an array for each input, and perhaps 'labels'; some hundred samples",
+    )  # fmt: skip
+    parser.add_argument(
+        "--judge", type=Path, metavar="DATA.npz", help="what the report is made on; default: --data"
+    )
+    parser.add_argument(
+        "--store", choices=("float16", "bfloat16"), help="keep float32, and store weights in 16 bits"
+    )
+    parser.add_argument(
+        "--weights", choices=("int8", "int4"),
+        help="keep float32, and store and run weights alone as codes; needs no data",
+    )  # fmt: skip
+    parser.add_argument(
+        "--block", type=int, choices=(16, 32, 64, 128, 256),
+        help="weights of a row that share a scale with --weights; default: all with int8, 32 with int4",
+    )  # fmt: skip
+    parser.add_argument(
+        "--asymmetric", action="store_true", help="with --weights: a zero point per block, too"
+    )
+    parser.add_argument(
+        "--method", choices=("minmax", "kl", "percentile"), default="minmax",
+        help="how the range of a value is chosen; default: minmax",
+    )  # fmt: skip
+    parser.add_argument(
+        "--percentile",
+        type=_percent,
+        default=99.99,
+        metavar="P",
+        help="share that one covers; default: 99.99",
+    )
+    parser.add_argument(
+        "--weight-bits", type=int, choices=range(2, 9), default=8, metavar="2..8", help="default: 8"
+    )
+    parser.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        metavar="LAYER",
+        help="stays in float; or a pattern like 'head.*'",
+    )
+    parser.add_argument(
+        "--max-drop", type=_share, metavar="D",
+        help="write nothing where the model is worse by more: by the metric of its labels, else by the share "
+        "of samples with another best score, else by the relative error",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-worst", action="store_true", help="leave layers in float until --max-drop holds"
+    )
+    parser.add_argument(
+        "--metric", choices=("accuracy", "auc", "mse"), help="of the labels; default: what fits them"
+    )
+    parser.add_argument("--of", metavar="OUTPUT", help="the output that labels are for; default: the first")
+    parser.add_argument(
+        "--onnx", type=Path, metavar="OUT.onnx", help="write an ONNX file in QDQ form as well"
+    )
+    parser.add_argument(
+        "--batch", type=_positive, default=32, metavar="N", help="samples in a run; default: 32"
+    )
+    parser.add_argument("--threads", type=_positive, default=1, metavar="N")
+    parser.add_argument(
+        "--worst", type=_positive, default=8, metavar="N", help="layers to list, the worst first; default: 8"
+    )
+
+
 def _complete(args: argparse.Namespace) -> None:
     print(script_of(build_parser(), args.shell))
 
@@ -246,16 +321,27 @@ def _named_shape(text: str) -> tuple[str, list[int]]:
     return name, _positives(value)
 
 
-def _seconds(text: str) -> float:
+def _percent(text: str) -> float:
+    return _number(text, "a number above 50, at most 100", lambda value: 50 < value <= 100)
+
+
+def _share(text: str) -> float:
+    return _number(text, "a number from 0 on", lambda value: 0 <= value < float("inf"))
+
+
+def _number(text: str, wanted: str, fits: Callable[[float], bool]) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value <= _LONGEST_TURN_S:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of seconds above 0, at most {_LONGEST_TURN_S}"
-        )
+        value = float("nan")
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
     return value
+
+
+def _seconds(text: str) -> float:
+    wanted = f"a number of seconds above 0, at most {_LONGEST_TURN_S}"
+    return _number(text, wanted, lambda value: 0 < value <= _LONGEST_TURN_S)
 
 
 def _positive(text: str) -> int:
@@ -298,6 +384,37 @@ def _convert(args: argparse.Namespace) -> None:
             f"same results as ONNX Runtime on {report.check.samples} random inputs; "
             f"largest difference {report.check.max_abs_error:.2g}"
         )
+
+
+def _compress(args: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from walle_engine.compress import compress
+
+    with Console(stderr=True).status("reading") as status:
+        made = compress(
+            args.model, args.data,
+            judge=args.judge, stored=args.store,
+            weights=int(args.weights.removeprefix("int")) if args.weights else None, block=args.block,
+            symmetric=not args.asymmetric, method=args.method, percentile=args.percentile,
+            weight_bits=args.weight_bits, keep=args.keep, max_drop=args.max_drop, keep_worst=args.keep_worst,
+            metric=args.metric, output=args.of, batch=args.batch, threads=args.threads,
+            progress=lambda what, done, total: status.update(f"{what}: {done} of {total}"),
+        )  # fmt: skip
+    how = args.store or (f"weights-{args.weights}" if args.weights else f"int{args.weight_bits}")
+    target = args.target or args.model.with_name(f"{args.model.stem}-{how}.wmodel")
+    made.save(target)
+    if args.onnx:
+        made.save_onnx(args.onnx)
+    if args.json:
+        _print_json({"path": str(target), "report": None if made.report is None else asdict(made.report)})
+        return
+    if made.report is not None:
+        from walle_engine.compress.tables import tables_of
+
+        for headers, rows in tables_of(made.report, args.worst):
+            _print_table(headers, rows)
+    print(f"wrote {target}, {format_bytes(target.stat().st_size)}")
 
 
 def _info(args: argparse.Namespace) -> None:

@@ -71,11 +71,15 @@ typedef struct we_claim_methods {
     we_status (*prepare)(we_program *program, we_command *command, we_error *err);
     size_t (*scratch_size)(const we_program *program, const we_command *command, int32_t threads);
     uint32_t reads, writes; /* bit sets of node inputs and outputs past the first that it has while running */
+    uint32_t reads_varying; /* inputs that it has where they are no constants, and for a gradient */
+    uint32_t reads_last;    /* inputs past the first that are channels last as well */
+    bool differentiable;    /* the command has all that its gradient needs: grad/composite_grads.inc */
     /* Inputs and outputs of the command are channels last, [N, spatial..., C], though the node's are channels
      * first. reads_plain: input 0 is given channels first nevertheless. */
     bool channels_last;
     bool (*reads_plain)(const void *parameters);
     int32_t second;      /* the node input that is an image besides the first: in[1]. 0: none */
+    bool compact;        /* its weights take less memory than those of the decomposition */
     bool places;         /* honours pitch and offset of the command: channels last, without an addition */
     bool approximate;    /* not for the highest precision */
     bool narrow;         /* multiplies bfloat16 by kernels of its own: for 'medium', where there are such */

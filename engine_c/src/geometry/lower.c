@@ -421,3 +421,19 @@ int32_t we_emit_native(we_lower *l, const we_native *native, const void *paramet
     emit(l, command);
     return into;
 }
+
+int32_t we_emit_node(we_lower *l, int32_t op, const we_attr *attrs, size_t attr_count, const int32_t *in,
+                     int32_t in_count, int32_t into) {
+    const int32_t named = 0; /* rules ask whether an output is wanted, not what it is called */
+    const we_node node = {.op = op,
+                          .name = l->call.node->name,
+                          .input_count = in_count,
+                          .output_count = 1,
+                          .inputs = in,
+                          .outputs = &named,
+                          .attrs = attrs,
+                          .attr_count = attr_count};
+    if (l->status == WE_OK)
+        l->status = l->nested(l, &node, in, into);
+    return into;
+}

@@ -21,6 +21,10 @@ typedef struct we_lower {
     int32_t node;
     const we_kernels *kernels;
     we_status status;
+    /* Lower another node in the midst of a rule, by its rule or by what the back end has for it; set by who
+     * runs rules, for we_emit_node. */
+    we_status (*nested)(struct we_lower *l, const we_node *node, const int32_t *in, int32_t out);
+    void *nesting; /* its own */
 } we_lower;
 
 typedef void (*we_rule)(we_lower *l);
@@ -58,6 +62,10 @@ int32_t we_emit_product(we_lower *l, int32_t a, int32_t b, int32_t into);
  * on, `size` bytes of parameters are copied. */
 int32_t we_emit_native(we_lower *l, const we_native *native, const void *parameters, size_t size,
                        int64_t items, double steps, const int32_t in[3], int32_t into);
+/* Another operator as a whole, which a back end may run natively: `into` has the shape that its inputs make.
+ */
+int32_t we_emit_node(we_lower *l, int32_t op, const we_attr *attrs, size_t attr_count, const int32_t *in,
+                     int32_t in_count, int32_t into);
 /* The same elements in order under another shape. */
 int32_t we_emit_reshape(we_lower *l, int32_t x, int32_t rank, const int64_t *dims, int32_t into);
 int32_t we_emit_transpose(we_lower *l, int32_t x, const int32_t *perm, int32_t into);

@@ -1,7 +1,9 @@
 /* Rules of pooling by maximum and by power. */
 #include <math.h>
+#include <string.h>
 
 #include "base/dtype.h"
+#include "geometry/parts.h"
 #include "geometry/window.h"
 
 /* The I64 coordinate of dim i of the chosen tap: first coordinate of the window plus tap number times
@@ -79,6 +81,31 @@ void we_rule_max_pool(we_lower *l) {
         we_emit_cast(l, most, out.dtype, l->out[0]);
     if (indexed)
         emit_indices(l, taps, &w);
+}
+
+/* Each output's gradient goes to the first of the taps that are its largest: planes of what every tap gets,
+ * joined where they overlap. */
+void we_rule_max_pool_gradient(we_lower *l) {
+    we_window w;
+    const bool reduced[WE_MAX_RANK] = {true};
+    l->status = we_call_window(&l->call, NULL, &w);
+    if (l->status != WE_OK)
+        return;
+    const we_tensor *x = l->call.in[0];
+    int32_t taps = we_emit_taps(l, l->in[0], &w, -INFINITY); /* [taps, N * C, positions] */
+    const we_tensor seen = we_lower_tensor(l, taps);
+    int64_t each[3] = {1, seen.dims[1], seen.dims[2]};
+    int32_t chosen = we_emit_arg(l, true, false, taps, 0, WE_NEW);
+    int32_t places = we_emit_range(l, 0, 3, (int64_t[]){w.taps, 1, 1});
+    int32_t hit = we_emit_binary(l, WE_BINARY_Equal, places, chosen, WE_NEW);
+    int32_t slope = we_emit_reshape(l, l->in[2], 3, each, WE_NEW);
+    int32_t part = we_emit_select(l, hit, slope, we_lower_scalar(l, x->dtype, 0), WE_NEW);
+    int32_t by_plane = we_emit_transpose(l, part, (int32_t[]){1, 0, 2}, WE_NEW);
+    we_window back = w;
+    memcpy(back.in, w.out, sizeof back.in);
+    memcpy(back.out, w.in, sizeof back.out);
+    int32_t planes = we_emit_spread(l, by_plane, 1, seen.dims[1], seen.dims[2], &back, false);
+    we_emit_store(l, we_emit_reduce(l, WE_REDUCE_Sum, planes, reduced, WE_NEW), l->out[0]);
 }
 
 /* ---- Powers: (sum of |x|^p)^(1/p) ---- */

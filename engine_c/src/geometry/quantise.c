@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "base/dtype.h"
+#include "geometry/parts.h"
 #include "geometry/quantise.h"
 #include "geometry/window.h"
 #include "graph/opspec.h"
@@ -284,4 +285,57 @@ void we_rule_qlinear_mean(we_lower *l) {
         we_emit_reduce(l, WE_REDUCE_Sum, centred(l, l->in[0], as_scalar(l, l->in[2])), spatial, WE_NEW);
     int32_t scaled = we_emit_binary(l, WE_BINARY_Mul, in_type(l, sums, WE_F32), factor, WE_NEW);
     we_emit_quantised(l, scaled, as_scalar(l, l->in[4]), l->out[0]);
+}
+
+/* ---- Products with rows kept in codes ---- */
+
+/* Bytes [n, bytes] as the `count` codes that each row of them holds, I32: low bits first. */
+static int32_t unpack(we_lower *l, int32_t bytes, int64_t n, int64_t row, int32_t bits, int64_t count) {
+    int64_t flat[2] = {n, row}, wide[3] = {n, row, 8 / bits}, all[2] = {n, row * (8 / bits)};
+    int32_t x = we_emit_cast(l, we_emit_reshape(l, bytes, 2, flat, WE_NEW), WE_I32, WE_NEW);
+    if (bits < 8) {
+        we_raster joined = {0};
+        int32_t mask = we_lower_scalar(l, WE_I32, 15), out = we_lower_temp(l, WE_I32, 3, wide);
+        int32_t low = we_emit_binary(l, WE_BINARY_BitwiseAnd, x, mask, WE_NEW);
+        int32_t high = we_emit_binary(l, WE_BINARY_ShiftRight, x, we_lower_scalar(l, WE_I32, 4), WE_NEW);
+        we_box box = {.rank = 1, .size = {n * row}, .src_stride = {1}, .dst_stride = {2}};
+        we_raster_add(l, &joined, low, &box);
+        box.dst_offset = 1;
+        we_raster_add(l, &joined, high, &box);
+        we_emit_raster(l, &joined, out);
+        x = we_emit_reshape(l, out, 2, all, WE_NEW);
+    }
+    return we_emit_part(l, x, 1, 0, 1, count);
+}
+
+/* Each of [n, blocks] for all `block` entries of its block, the first k of a row. */
+static int32_t over_blocks(we_lower *l, int32_t x, const we_coded_rows *rows) {
+    we_tensor whole = {.rank = 2, .dims = {rows->n, rows->k}};
+    we_grain grain = {.kind = WE_GRAIN_BLOCK, .axis = 1, .block = rows->block};
+    return repeat_blocks(l, x, &whole, &grain);
+}
+
+void we_rule_matmul_nbits(we_lower *l) {
+    we_coded_rows rows;
+    l->status = we_call_coded_rows(&l->call, &rows);
+    if (l->status != WE_OK)
+        return;
+    int64_t blocks[2] = {rows.n, rows.blocks}, row = rows.blocks * rows.block * rows.bits / 8;
+    int32_t codes = unpack(l, l->in[1], rows.n, row, rows.bits, rows.k), zero_point = optional(l, 3);
+    int32_t zero = we_lower_scalar(l, WE_I32, 1 << (rows.bits - 1));
+    if (zero_point >= 0) {
+        int64_t bytes = (rows.blocks * rows.bits + 7) / 8;
+        zero = over_blocks(l, unpack(l, zero_point, rows.n, bytes, rows.bits, rows.blocks), &rows);
+    }
+    we_dtype dtype = l->call.in[0]->dtype;
+    int32_t weight = in_type(l, we_emit_binary(l, WE_BINARY_Sub, codes, zero, WE_NEW), dtype);
+    int32_t scale = over_blocks(l, we_emit_reshape(l, l->in[2], 2, blocks, WE_NEW), &rows);
+    weight = we_emit_binary(l, WE_BINARY_Mul, weight, scale, WE_NEW);
+    we_tensor out = we_lower_tensor(l, l->out[0]);
+    we_matmul p = {.m = out.count / rows.n, .k = rows.k, .n = rows.n};
+    p.a_row = p.k;
+    p.a_column = 1;
+    p.b_row = 1;
+    p.b_column = p.k;
+    we_emit_matmul(l, l->in[0], weight, &p, out.rank, out.dims, l->out[0]);
 }

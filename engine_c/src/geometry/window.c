@@ -5,6 +5,7 @@
 
 #include "base/dtype.h"
 #include "geometry/lower.h"
+#include "geometry/parts.h"
 #include "geometry/window.h"
 
 /* The output positions at which tap `tap` of dim i reads inside the input: [*first, *end). */
@@ -81,8 +82,8 @@ int32_t we_emit_window_product(we_lower *l, int32_t weight, int32_t columns, int
                           into);
 }
 
-int32_t we_emit_conv(we_lower *l, int32_t x, int32_t weight, int32_t bias, const we_window *w, int64_t group,
-                     int32_t into) {
+/* [N, C, taps, positions] of what every tap sees of x; nothing outside. */
+static int32_t columns_of(we_lower *l, int32_t x, const we_window *w) {
     we_tensor from = we_lower_tensor(l, x);
     int64_t positions = we_window_positions(w->rank, w->out), channels = from.dims[1];
     int64_t column_dims[4] = {from.dims[0], channels, w->taps, positions};
@@ -90,7 +91,12 @@ int32_t we_emit_conv(we_lower *l, int32_t x, int32_t weight, int32_t bias, const
     we_raster raster = {0};
     line_up(l, &raster, x, &from, w, channels * w->taps * positions, w->taps * positions, positions);
     we_emit_raster(l, &raster, columns);
-    return we_emit_window_product(l, weight, columns, bias, group, into);
+    return columns;
+}
+
+int32_t we_emit_conv(we_lower *l, int32_t x, int32_t weight, int32_t bias, const we_window *w, int64_t group,
+                     int32_t into) {
+    return we_emit_window_product(l, weight, columns_of(l, x, w), bias, group, into);
 }
 
 void we_rule_conv(we_lower *l) {
@@ -99,6 +105,35 @@ void we_rule_conv(we_lower *l) {
     int32_t bias = we_call_input(&l->call, 2) ? l->in[2] : -1;
     if (l->status == WE_OK)
         we_emit_conv(l, l->in[0], l->in[1], bias, &w, we_node_int(l->call.node, "group", 1), l->out[0]);
+}
+
+/* out[g, o, (c, tap)] = sum over (n, p) of gradient[n, g, o, p] * columns[n, g, (c, tap), p], where the sum
+ * over n comes last. */
+void we_rule_conv_filter_gradient(we_lower *l) {
+    const bool reduced[WE_MAX_RANK] = {true};
+    const we_tensor *gradient = l->call.in[1];
+    we_window w;
+    int64_t group = we_node_int(l->call.node, "group", 1);
+    l->status = we_call_window(&l->call, NULL, &w);
+    if (l->status != WE_OK)
+        return;
+    int64_t positions = we_window_positions(w.rank, w.out), items = gradient->dims[0];
+    we_matmul p = {.m = gradient->dims[1] / group,
+                   .n = l->call.in[0]->dims[1] / group * w.taps,
+                   .k = positions,
+                   .batch_rank = 2,
+                   .batch = {items, group},
+                   .a_row = positions,
+                   .a_column = 1,
+                   .b_row = 1,
+                   .b_column = positions};
+    p.a_batch[1] = p.m * positions;
+    p.a_batch[0] = group * p.a_batch[1];
+    p.b_batch[1] = p.n * positions;
+    p.b_batch[0] = group * p.b_batch[1];
+    int64_t dims[3] = {items, group * p.m, p.n};
+    int32_t products = we_emit_matmul(l, l->in[1], columns_of(l, l->in[0], &w), &p, 3, dims, WE_NEW);
+    we_emit_store(l, we_emit_reduce(l, WE_REDUCE_Sum, products, reduced, WE_NEW), l->out[0]);
 }
 
 int32_t we_emit_taps(we_lower *l, int32_t x, const we_window *w, double fill) {

@@ -40,6 +40,15 @@ void we_grad_cast(we_gradients *g, const we_command *command, int32_t of_out);
 void we_grad_reduce(we_gradients *g, const we_command *command, int32_t of_out);
 void we_grad_matmul(we_gradients *g, const we_command *command, int32_t of_out);
 void we_grad_raster(we_gradients *g, const we_command *command, int32_t of_out);
+/* Of an operator that runs natively: by composite_grads.inc. */
+void we_grad_claim(we_gradients *g, const we_command *command, int32_t of_out);
+#define WE_COMPOSITE_GRAD(Op, name)                                                                          \
+    void we_grad_##name(we_gradients *g, const we_command *command, int32_t of_out);
+#include "grad/composite_grads.inc"
+#undef WE_COMPOSITE_GRAD
+/* May a node of that operator run natively and be differentiated all the same? The claim's ports then have
+ * all inputs past the first. */
+bool we_grad_keeps_whole(int32_t op);
 /* A loop may have several results; it finds their gradients itself. */
 void we_grad_loop(we_gradients *g, size_t command);
 

@@ -34,6 +34,30 @@ static void refuse(we_gradients *g, const we_command *command) {
                                        "it has no gradient: train only what comes after it");
 }
 
+bool we_grad_keeps_whole(int32_t op) {
+    switch (op) {
+#define WE_COMPOSITE_GRAD(Op, name) case WE_OP_##Op:
+#include "grad/composite_grads.inc"
+#undef WE_COMPOSITE_GRAD
+        return true;
+    default:
+        return false;
+    }
+}
+
+void we_grad_claim(we_gradients *g, const we_command *command, int32_t of_out) {
+    switch (g->l->call.graph->nodes[command->node].op) {
+#define WE_COMPOSITE_GRAD(Op, name)                                                                          \
+    case WE_OP_##Op:                                                                                         \
+        we_grad_##name(g, command, of_out);                                                                  \
+        break;
+#include "grad/composite_grads.inc"
+#undef WE_COMPOSITE_GRAD
+    default:
+        refuse(g, command); /* of a gradient that was not known to be differentiated */
+    }
+}
+
 void we_grad_command(we_gradients *g, const we_command *command, int32_t of_out) {
     switch (command->kind) {
 #define WE_COMMAND_GRAD(KIND, function)                                                                      \

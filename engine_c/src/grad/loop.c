@@ -5,6 +5,9 @@
  * - walks its body backward, from the gradients of what it wrote to those of what it read;
  * - adds the latter to where the views lie: a place that iterations share gets the sum.
  *
+ * A matrix that every iteration multiplies by would get a product each, as large as itself. Instead, what it
+ * was multiplied with and the gradient of the result are stacked, for one product behind the loop.
+ *
  * A result that the loop reads back, or that began as a copy, has its gradient in a tensor that the backward
  * loop changes: when an iteration has passed, the places it wrote hold what the values before it count for.
  * That tensor reaches beyond the result where the first iteration read its start from elsewhere. */
@@ -26,6 +29,12 @@ typedef struct account {
     int32_t begin; /* what it is at first */
 } account;
 
+/* A product by a matrix from outside: all rows that it met, and the gradients of what they became. */
+typedef struct stacked {
+    bool is;              /* it is done so */
+    int32_t rows, slopes; /* [iterations * m, k], [iterations * m, n]; -1: no gradient came */
+} stacked;
+
 typedef struct we_reversal {
     we_loop loop; /* forward */
     size_t command;
@@ -36,7 +45,8 @@ typedef struct we_reversal {
     int32_t tapes[WE_LOOP_VIEWS]; /* per view: where the forward loop keeps that; -1: nowhere */
     account accounts[WE_LOOP_VIEWS];
     int32_t account_count;
-
+    bool *wanted;    /* per tensor: see we_gradients, of the body's */
+    stacked *stacks; /* per body command */
 } we_reversal;
 
 /* ---- Places ---- */
@@ -228,6 +238,87 @@ static void keep_tapes(we_lower *l, we_reversal *r) {
     l->program->commands[r->command].u.loop = loop;
 }
 
+/* ---- Products by a matrix from outside ---- */
+
+static bool is_outside(const we_loop *loop, int32_t tensor) {
+    return view_number(loop, tensor) < 0 && !body_writes(loop, tensor);
+}
+
+/* Do rows and gradients of an iteration take less than the product would? */
+static bool pays_stacking(const we_reversal *r, const we_command *command) {
+    const we_matmul *p = &command->u.matmul;
+    int64_t batch = 1;
+    for (int32_t i = 0; i < p->batch_rank && command->kind == WE_COMMAND_MATMUL; i++)
+        batch *= p->batch[i];
+    return command->kind == WE_COMMAND_MATMUL && batch == 1 && is_outside(&r->loop, command->in[1]) &&
+           command->in[0] != command->in[1] && r->wanted[command->in[1]] &&
+           p->m * (p->k + p->n) < p->k * p->n;
+}
+
+/* Each takes two views more. */
+static void find_stacked(we_reversal *r) {
+    size_t count = 0;
+    for (size_t c = 0; c < r->loop.body_count; c++) {
+        r->stacks[c] = (stacked){.is = pays_stacking(r, &r->loop.body[c]), .rows = -1, .slopes = -1};
+        count += r->stacks[c].is;
+    }
+    bool fits = 2 * (count + r->loop.view_count) + r->loop.read_count <= WE_LOOP_VIEWS;
+    for (size_t c = 0; c < r->loop.body_count && !fits; c++)
+        r->stacks[c].is = false;
+}
+
+/* Does nothing else in the body read the tensor? */
+static bool is_only_stacked(const we_reversal *r, int32_t tensor) {
+    for (size_t c = 0; c < r->loop.body_count; c++) {
+        const we_command *command = &r->loop.body[c];
+        bool by_product = r->stacks[c].is && command->in[1] == tensor;
+        for (size_t i = 0; i < we_command_reads(command) && !by_product; i++) {
+            if (we_command_read(command, i) == tensor)
+                return false;
+        }
+    }
+    return true;
+}
+
+/* A tensor with a part for each iteration of the backward loop, and into it, in this one, a matrix that lies
+ * with those steps. */
+static int32_t stack(we_lower *l, we_reversal *r, int32_t matrix, int64_t rows, int64_t columns, int64_t row,
+                     int64_t column) {
+    int64_t dims[2] = {we_loop_iterations(&r->loop) * rows, columns}, each[2] = {rows, columns};
+    we_address at = on_tape(&r->loop, rows * columns);
+    we_box box = {
+        .rank = 2, .size = {rows, columns}, .src_stride = {row, column}, .dst_stride = {columns, 1}};
+    we_raster raster = {0};
+    int32_t whole = we_lower_temp(l, we_lower_tensor(l, matrix).dtype, 2, dims);
+    int32_t part = we_loop_view_of(l, &r->builder, whole, 2, each, &at);
+    we_raster_add(l, &raster, matrix, &box);
+    we_emit_raster(l, &raster, part);
+    return whole;
+}
+
+static void stack_product(we_gradients *inner, we_reversal *r, size_t c, int32_t of_out) {
+    const we_command *command = &r->loop.body[c];
+    const we_matmul *p = &command->u.matmul;
+    int32_t rows = we_grad_read(inner, command, 0);
+    r->stacks[c].rows = stack(inner->l, r, rows, p->m, p->k, p->a_row, p->a_column);
+    r->stacks[c].slopes = stack(inner->l, r, of_out, p->m, p->n, p->n, 1);
+}
+
+/* Behind the loop: the gradients of such matrices, as of one product with all rows. */
+static void add_stacked(we_gradients *g, const we_reversal *r) {
+    for (size_t c = 0; c < r->loop.body_count && g->l->status == WE_OK; c++) {
+        we_command all = r->loop.body[c];
+        if (r->stacks[c].rows < 0)
+            continue;
+        all.in[0] = r->stacks[c].rows;
+        all.u.matmul.m *= we_loop_iterations(&r->loop);
+        all.u.matmul.a_row = all.u.matmul.k;
+        all.u.matmul.a_column = 1;
+        all.u.matmul.batch_rank = 0;
+        we_grad_matmul(g, &all, r->stacks[c].slopes);
+    }
+}
+
 /* ---- Accounts ---- */
 
 static account *account_of(we_reversal *r, int32_t base) {
@@ -323,13 +414,11 @@ static void open_account(we_gradients *g, we_reversal *r, int32_t base) {
 
 /* One for each tensor of outside that a gradient comes from or goes to. */
 static void open_accounts(we_gradients *g, we_reversal *r) {
-
     for (size_t v = 0; v < r->loop.view_count; v++)
         open_account(g, r, r->loop.views[v].base);
     for (size_t i = 0; i < r->loop.read_count; i++) {
         int32_t tensor = r->loop.reads[i];
-        bool plain = we_grad_wants(g, tensor) && body_reads(&r->loop, tensor);
-
+        bool plain = we_grad_wants(g, tensor) && body_reads(&r->loop, tensor) && !is_only_stacked(r, tensor);
         if (r->account_count + (int32_t)plain > WE_LOOP_VIEWS)
             we_lower_fail(g->l, WE_INVALID_MODEL, "a loop with so many operands has no gradient");
         else if (plain)
@@ -368,7 +457,13 @@ static void walk_body(we_gradients *inner, we_reversal *r) {
             continue;
         inner->of[command->out] = -1; /* what was there before is another value */
         r->cursor = c;
+        if (r->stacks[c].is) {
+            stack_product(inner, r, c, of_out);
+            r->wanted[command->in[1]] = false; /* of this command, by itself */
+        }
         we_grad_command(inner, command, of_out);
+        if (r->stacks[c].is)
+            r->wanted[command->in[1]] = true;
     }
 }
 
@@ -409,6 +504,8 @@ static void end_body(we_gradients *inner, we_reversal *r, const int32_t *places)
 /* End the loop with what it changes; false: that is nothing, and there is no loop. */
 static bool end_loop(we_lower *l, we_reversal *r) {
     bool any = false;
+    for (size_t c = 0; c < r->loop.body_count; c++)
+        any = any || r->stacks[c].rows >= 0;
     for (int32_t i = 0; i < r->account_count; i++) {
         account *a = &r->accounts[i];
         any = any || a->changed;
@@ -479,6 +576,7 @@ static void reverse(we_gradients *g, we_reversal *r, bool *wanted, int32_t *of) 
     memset(r->given, -1, sizeof r->given);
     memset(r->tapes, -1, sizeof r->tapes);
     flag_body(g, r, wanted);
+    find_stacked(r);
     we_loop_begin(l, &r->builder, r->loop.rank, r->loop.size);
     open_accounts(g, r);
     begin_body(&inner, r, places);
@@ -487,6 +585,7 @@ static void reverse(we_gradients *g, we_reversal *r, bool *wanted, int32_t *of) 
     if (end_loop(l, r)) {
         keep_tapes(l, r);
         close_accounts(g, r);
+        add_stacked(g, r);
     }
 }
 
@@ -499,8 +598,10 @@ void we_grad_loop(we_gradients *g, size_t command) {
     bool *wanted = we_memory_new(g->known * sizeof *wanted);
     int32_t *of = we_memory_new(g->known * sizeof *of);
     int32_t *recomputed = we_memory_new((loop->body_count + 1) * sizeof *recomputed);
-    if (r && wanted && of && recomputed) {
-        *r = (we_reversal){.loop = *loop, .command = command, .recomputed = recomputed};
+    stacked *stacks = we_memory_new((loop->body_count + 1) * sizeof *stacks);
+    if (r && wanted && of && recomputed && stacks) {
+        *r = (we_reversal){
+            .loop = *loop, .command = command, .recomputed = recomputed, .wanted = wanted, .stacks = stacks};
         reverse(g, r, wanted, of);
     } else if (l->status == WE_OK) {
         l->status = we_error_no_memory(l->call.err);
@@ -509,4 +610,5 @@ void we_grad_loop(we_gradients *g, size_t command) {
     we_memory_free(wanted);
     we_memory_free(of);
     we_memory_free(recomputed);
+    we_memory_free(stacks);
 }

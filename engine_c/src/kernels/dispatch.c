@@ -238,6 +238,12 @@ void we_kernels_fill(uint32_t isas, we_kernels *out) {
     }
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
+#define WE_CODED_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                       \
+    if (isas >> WE_ISA_##ISA & 1)                                                                            \
+        out->coded[WE_##DT] = (we_coded_kernels){we_##dt##_coded_gemv_##columns##__##isa,                    \
+                                                 we_##dt##_coded_expand_##columns##__##isa, columns};
+#include "kernels/coded.inc"
+#undef WE_CODED_KERNEL_ROW
 #define WE_DENSE_KERNEL_ROW(ISA, isa, DT, dt, real, rows, columns)                                           \
     if (isas >> WE_ISA_##ISA & 1)                                                                            \
         out->dt##_dense = (we_##dt##_dense){rows,                                                            \
@@ -399,6 +405,14 @@ static const we_kernel_info KERNELS[] = {
     {"gemv", #isa, "we_" #dt "_gemv_" #columns "__" #isa, WE_##DT, 0, columns, 0, 0, WE_ISA_##ISA, 0},
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
+#define WE_CODED_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                       \
+    {                                                                                                        \
+        "coded",      #isa, "we_" #dt "_coded_gemv_" #columns "__" #isa, WE_##DT, 0, columns, 1, 0,          \
+        WE_ISA_##ISA, 0},                                                                                    \
+        {"coded",      #isa, "we_" #dt "_coded_expand_" #columns "__" #isa, WE_##DT, 0, columns, 1, 1,       \
+         WE_ISA_##ISA, 1},
+#include "kernels/coded.inc"
+#undef WE_CODED_KERNEL_ROW
 #define WE_DENSE_KERNEL_ROW(ISA, isa, DT, dt, real, rows, columns)                                           \
     {"dense", #isa, "we_" #dt "_dense_dot__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 0},                    \
         {"dense", #isa, "we_" #dt "_dense_add__" #isa, WE_##DT, 0, 0, 0, 0, WE_ISA_##ISA, 1},                \

@@ -238,6 +238,25 @@ typedef struct we_gemv {
 } we_gemv;
 typedef void (*we_gemv_kernel)(const we_gemv *g);
 
+/* A panel of a matrix that is kept in codes of 8 or 4 bits: w[p][j] = (code[p][j] - zeros[p / block][j]) *
+ * scales[p / block][j] for p < k and j < the kernel's columns, which all arrays are padded to. Codes of 8
+ * bits are a byte each, [k][columns]; of 4 bits two lie in a byte, [k / 2, rounded up][columns], the one of
+ * even p in its lower half. block is even. zeros: NULL for the middle of all codes, 128 or 8. gemv: y[r, j] =
+ * sum over p of x[r, p] * w[p][j], j < count <= columns, for a few rows, where reading the matrix is what
+ * costs. expand: to[i * columns + j] = w[from + i][j], i < count, from even: a panel for we_gemv. No overlap,
+ * no alignment. */
+typedef struct we_coded {
+    int64_t k, block;
+    const uint8_t *codes;
+    const float *scales, *zeros; /* [k / block, rounded up][columns] */
+} we_coded;
+typedef struct we_coded_kernels {
+    void (*gemv)(const we_coded *w, int64_t rows, const float *x, int64_t x_row, float *y, int64_t y_row,
+                 int32_t count);
+    void (*expand)(const we_coded *w, int64_t from, int64_t count, float *to);
+    int32_t columns; /* of its panels, as many as those of float32 for gemv have */
+} we_coded_kernels;
+
 /* The two ends of Winograd's convolution with filters of 3 x 3 (source: Lavin and Gray, Fast Algorithms for
  * Convolutional Neural Networks, 2015): a patch of size x size positions, size = outputs + 2, becomes size *
  * size values that are multiplied by transformed filters, and the sums over channels become outputs x outputs
@@ -417,6 +436,7 @@ typedef struct we_kernels {
     we_pick_kernel pick;
     we_gemv_kernel gemv[WE_DTYPE_COUNT];
     int32_t gemv_columns[WE_DTYPE_COUNT]; /* of its panels */
+    we_coded_kernels coded[WE_DTYPE_COUNT];
     we_f32_dense f32_dense;
     we_f64_dense f64_dense;
     we_f32_fft_kernel f32_fft;
@@ -538,6 +558,12 @@ void we_amx_close(void);
     void we_##dt##_gemv_##columns##__##isa(const we_gemv *g);
 #include "kernels/gemv.inc"
 #undef WE_GEMV_KERNEL_ROW
+#define WE_CODED_KERNEL_ROW(ISA, isa, DT, dt, columns)                                                       \
+    void we_##dt##_coded_gemv_##columns##__##isa(const we_coded *w, int64_t rows, const float *x,            \
+                                                 int64_t x_row, float *y, int64_t y_row, int32_t count);     \
+    void we_##dt##_coded_expand_##columns##__##isa(const we_coded *w, int64_t from, int64_t count, float *to);
+#include "kernels/coded.inc"
+#undef WE_CODED_KERNEL_ROW
 #define WE_DENSE_KERNEL_ROW(ISA, isa, DT, dt, real, rows, columns)                                           \
     real we_##dt##_dense_dot__##isa(int64_t n, const real *x, const real *y);                                \
     void we_##dt##_dense_add__##isa(int64_t n, real a, const real *x, real *y);                              \

@@ -115,6 +115,13 @@ typedef struct we_grain {
 } we_grain;
 we_status we_call_grain(const we_call *call, const we_tensor *scale, we_grain *out);
 
+/* MatMulNBits: a matrix of `n` rows of `k` in codes of 4 or 8 bits, each row in blocks with a scale each. */
+typedef struct we_coded_rows {
+    int64_t n, k, block, blocks;
+    int32_t bits;
+} we_coded_rows;
+we_status we_call_coded_rows(const we_call *call, we_coded_rows *out);
+
 /* Slice per axis: out[i] = in[start + i * step], i < size. */
 typedef struct we_slice {
     int64_t start[WE_MAX_RANK], step[WE_MAX_RANK], size[WE_MAX_RANK];

@@ -403,6 +403,45 @@ we_status we_shape_conv(const we_call *call, we_tensor *out) {
     return WE_OK;
 }
 
+we_status we_shape_conv_filter_gradient(const we_call *call, we_tensor *out) {
+    const we_tensor *x = call->in[0], *gradient = call->in[1];
+    int64_t group = we_node_int(call->node, "group", 1);
+    we_window window;
+    if (x->rank < 3 || gradient->rank != x->rank || gradient->dtype != x->dtype ||
+        we_dtype_kind(x->dtype) != 'f')
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL,
+                            "input and gradient must have one rank (3 or more) and one type of floats");
+    WE_TRY(we_call_window(call, NULL, &window));
+    if (group < 1 || x->dims[1] % group || gradient->dims[1] % group || gradient->dims[0] != x->dims[0] ||
+        memcmp(gradient->dims + 2, window.out, (size_t)window.rank * sizeof *window.out) != 0)
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL,
+                            "the gradient does not have the shape that this convolution of the input makes");
+    out->dtype = x->dtype;
+    out->rank = x->rank;
+    out->dims[0] = gradient->dims[1];
+    out->dims[1] = x->dims[1] / group;
+    memcpy(out->dims + 2, window.kernel, (size_t)window.rank * sizeof *window.kernel);
+    return WE_OK;
+}
+
+we_status we_shape_max_pool_gradient(const we_call *call, we_tensor *out) {
+    we_window window;
+    WE_TRY(we_call_window(call, NULL, &window));
+    WE_TRY(we_shape_same(call, out));
+    for (int32_t i = 1; i < 3; i++) {
+        const we_tensor *made = call->in[i];
+        if (made->dtype != out->dtype || made->rank != out->rank ||
+            memcmp(made->dims, out->dims, 2 * sizeof *out->dims) != 0 ||
+            memcmp(made->dims + 2, window.out, (size_t)window.rank * sizeof *window.out) != 0)
+            return WE_CALL_FAIL(
+                call, WE_INVALID_MODEL,
+                "output and gradient do not have the shape that this pool of the input makes");
+    }
+    return we_dtype_kind(out->dtype) == 'f'
+               ? WE_OK
+               : WE_CALL_FAIL(call, WE_INVALID_MODEL, "a gradient of integers is not defined");
+}
+
 we_status we_shape_pool(const we_call *call, we_tensor *out) {
     we_window window;
     WE_TRY(we_call_window(call, NULL, &window));

@@ -220,3 +220,45 @@ we_status we_shape_qlinear_mean(const we_call *call, we_tensor *out) {
         out->dims[i] = 1;
     return WE_OK;
 }
+
+static bool has_count(const we_tensor *x, we_dtype dtype, int64_t count) {
+    return !x || (x->dtype == dtype && x->count == count);
+}
+
+we_status we_call_coded_rows(const we_call *call, we_coded_rows *out) {
+    enum { LARGEST = 1 << 30 }; /* of any size; keeps their products far from overflow */
+    const we_node *node = call->node;
+    int64_t k = we_node_int(node, "K", 0), n = we_node_int(node, "N", 0);
+    int64_t bits = we_node_int(node, "bits", 4), block = we_node_int(node, "block_size", 0);
+    if (k < 1 || n < 1 || k > LARGEST || n > LARGEST)
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "attributes 'K' and 'N' must be positive");
+    if (block < 16 || block > LARGEST || block % 16)
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "attribute 'block_size' must be a multiple of 16");
+    if (bits != 4 && bits != 8)
+        return WE_CALL_FAIL(call, WE_UNSUPPORTED, "only codes of 4 and 8 bits are known");
+    *out = (we_coded_rows){
+        .n = n, .k = k, .block = block, .blocks = (k + block - 1) / block, .bits = (int32_t)bits};
+    int64_t blob = block * bits / 8;
+    if (!has_count(call->in[1], WE_U8, n * out->blocks * blob))
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the codes must be U8: N rows of blocks");
+    if (!has_count(call->in[2], call->in[0]->dtype, n * out->blocks))
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL,
+                            "there must be one scale per block, of the type of the first input");
+    if (!has_count(we_call_input(call, 3), WE_U8, n * ((out->blocks * bits + 7) / 8)))
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL,
+                            "the zero points must be U8: a code per block, packed by row");
+    return WE_OK;
+}
+
+we_status we_shape_matmul_nbits(const we_call *call, we_tensor *out) {
+    const we_tensor *x = call->in[0];
+    we_coded_rows rows;
+    WE_TRY(we_call_coded_rows(call, &rows));
+    if (we_dtype_kind(x->dtype) != 'f')
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "codes are multiplied by floating-point numbers");
+    if (x->rank < 1 || x->dims[x->rank - 1] != rows.k)
+        return WE_CALL_FAIL(call, WE_INVALID_MODEL, "the last dim of the first input must be K");
+    set(x, x->dtype, out);
+    out->dims[x->rank - 1] = rows.n;
+    return WE_OK;
+}

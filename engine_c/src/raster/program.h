@@ -189,6 +189,7 @@ typedef struct we_command {
             const void *parameters;
             const we_ports *ports;       /* NULL: one input, one output */
             const we_matmul_row *kernel; /* where the claim holds a product */
+            bool plain;                  /* input 0 is channels first, whatever the result is */
             bool relu;                   /* fused */
             float ceiling;               /* of what relu leaves, fused; 0: none */
             const we_byte_sum *then; /* a result of bytes and in[1] are added so, fused; NULL: they are not */

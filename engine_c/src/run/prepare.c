@@ -89,7 +89,24 @@ static we_status add_inputs(builder *b, const we_view *shapes, we_prepared *prep
     return WE_OK;
 }
 
+/* What codes would take as float32 beyond what they do: reading that is what reading codes is compared with.
+ */
+static double widening_bytes(const we_graph *graph) {
+    double bytes = 0;
+    for (size_t i = 0; i < graph->node_count; i++) {
+        const we_node *node = &graph->nodes[i];
+        if (node->op != WE_OP_MatMulNBits || node->inputs[1] < 0 ||
+            graph->values[node->inputs[1]].kind != WE_VALUE_WEIGHT)
+            continue;
+        double k = (double)we_node_int(node, "K", 0), n = (double)we_node_int(node, "N", 0);
+        bytes += k * n * (4 - (double)we_node_int(node, "bits", 4) / 8);
+    }
+    return bytes;
+}
+
 static we_status add_weights(builder *b) {
+    if (!b->settings->machine.weights)
+        b->machine.weights += widening_bytes(b->graph);
     for (size_t v = 0; v < b->graph->value_count; v++) {
         const we_value *value = &b->graph->values[v];
         if (value->kind != WE_VALUE_WEIGHT)
@@ -123,7 +140,46 @@ static bool can_fold(const we_program *program, const we_command *command) {
     return true;
 }
 
-static we_status fold(builder *b, we_command *command, void **memory) {
+/* Let what will be folded count as constant already, or no longer. */
+static void foresee(we_program *program, size_t mark, bool folded) {
+    for (size_t c = mark; c < program->command_count; c++) {
+        we_tensor *out = &program->tensors[program->commands[c].out];
+        if (!folded)
+            out->kind = WE_TENSOR_TEMP;
+        else if (can_fold(program, &program->commands[c]))
+            out->kind = WE_TENSOR_CONST;
+    }
+}
+
+/* Of the constants that commands from the mark on will fold into: what outlives them, for `outs` or commands
+ * that stay. */
+static void find_lasting(we_program *program, size_t mark, const int32_t *outs, int32_t out_count,
+                         bool *lasts) {
+    int64_t offset;
+    for (int32_t i = 0; i < out_count; i++) {
+        if (outs[i] >= 0)
+            lasts[outs[i]] = true;
+    }
+    foresee(program, mark, true);
+    for (size_t c = program->command_count; c-- > mark;) {
+        const we_command *command = &program->commands[c];
+        bool folds = program->tensors[command->out].kind == WE_TENSOR_CONST;
+        bool alias = command->kind == WE_COMMAND_RASTER && we_raster_is_alias(program, command, &offset);
+        for (size_t i = 0; (!folds || (alias && lasts[command->out])) && i < we_command_reads(command); i++)
+            lasts[we_command_read(command, i)] = true;
+    }
+    foresee(program, mark, false);
+}
+
+/* Where constants are made, and what is known of where tensors are meanwhile. */
+typedef struct folding {
+    void **memory;
+    bool *lasts;
+    we_arena passing; /* of those that do not last */
+    int64_t passing_bytes;
+} folding;
+
+static we_status fold(builder *b, we_command *command, folding *f) {
     we_program *program = b->program;
     we_tensor *out = &program->tensors[command->out];
     int64_t offset;
@@ -131,21 +187,22 @@ static we_status fold(builder *b, we_command *command, void **memory) {
         const we_tensor *source = &program->tensors[command->u.raster.regions[0].source];
         out->data = (const char *)source->data + offset * (int64_t)we_dtype_size(source->dtype);
     } else {
-        b->folded_bytes += (int64_t)bytes_of(out);
-        if (b->folded_bytes > b->settings->memory_limit)
+        bool lasts = f->lasts[command->out];
+        *(lasts ? &b->folded_bytes : &f->passing_bytes) += (int64_t)bytes_of(out);
+        if (b->folded_bytes + f->passing_bytes > b->settings->memory_limit)
             return we_error_set(b->err, WE_OUT_OF_MEMORY,
                                 "the constants it makes pass the session's memory limit of %lld bytes",
                                 (long long)b->settings->memory_limit);
-        void *data = we_arena_new(&program->arena, bytes_of(out));
+        void *data = we_arena_new(lasts ? &program->arena : &f->passing, bytes_of(out));
         if (!data)
             return we_error_no_memory(b->err);
         for (size_t i = 0; i < we_command_reads(command); i++) {
             int32_t tensor = we_command_read(command, i);
-            memory[tensor] = (void *)program->tensors[tensor].data; /* only read */
+            f->memory[tensor] = (void *)program->tensors[tensor].data; /* only read */
         }
-        memory[command->out] = data;
+        f->memory[command->out] = data;
         we_run run = {
-            .program = program, .memory = memory, .kernels = b->settings->kernels, .graph = b->graph};
+            .program = program, .memory = f->memory, .kernels = b->settings->kernels, .graph = b->graph};
         WE_TRY(b->settings->backend->execute(&run, command, b->err));
         out->data = data;
     }
@@ -153,42 +210,63 @@ static we_status fold(builder *b, we_command *command, void **memory) {
     return WE_OK;
 }
 
-/* Fold what can be of the commands from `mark` on, and close the gaps. */
-static we_status fold_from(builder *b, size_t mark) {
+static bool any_folds(const we_program *program, size_t mark) {
+    for (size_t c = mark; c < program->command_count; c++) {
+        if (can_fold(program, &program->commands[c]))
+            return true;
+    }
+    return false;
+}
+
+/* Fold what can be of the commands from `mark` on, which make `outs`, and close the gaps. */
+static we_status fold_from(builder *b, size_t mark, const int32_t *outs, int32_t out_count) {
     we_program *program = b->program;
-    size_t kept = mark;
-    void **memory = NULL;
-    we_status status = WE_OK;
+    size_t kept = mark, tensors = program->tensor_count;
+    if (!any_folds(program, mark))
+        return WE_OK;
+    folding f = {.memory = we_memory_new(tensors * sizeof *f.memory),
+                 .lasts = we_memory_new(tensors * sizeof *f.lasts)};
+    we_status status = f.memory && f.lasts ? WE_OK : we_error_no_memory(b->err);
+    if (status == WE_OK)
+        find_lasting(program, mark, outs, out_count, f.lasts);
     for (size_t c = mark; c < program->command_count && status == WE_OK; c++) {
         we_command command = program->commands[c];
-        if (!can_fold(program, &command)) {
+        if (can_fold(program, &command))
+            status = fold(b, &command, &f);
+        else
             program->commands[kept++] = command;
-            continue;
-        }
-        if (!memory)
-            memory = we_memory_new(program->tensor_count * sizeof *memory);
-        status = memory ? fold(b, &command, memory) : we_error_no_memory(b->err);
     }
     program->command_count = kept;
-    we_memory_free(memory);
+    we_arena_free(&f.passing);
+    we_memory_free(f.memory);
+    we_memory_free(f.lasts);
     return status;
 }
 
 /* ---- Nodes ---- */
 
-/* What a claim reads and writes beyond the first input and output. NULL where that is nothing, or memory is
- * out. */
-static const we_ports *ports_of(const we_claim_methods *claim, const we_lower *l, we_arena *arena) {
+/* What a claim reads and writes beyond the first input and output; NULL where that is nothing. */
+static we_status find_ports(const builder *b, const we_claim_methods *claim, const we_lower *l,
+                            const we_ports **out) {
     const we_node *node = l->call.node;
-    we_ports *ports = claim->reads || claim->writes ? we_arena_new(arena, sizeof *ports) : NULL;
+    uint32_t reads = claim->reads;
+    for (int32_t i = 1; i < node->input_count && i < WE_CLAIM_INPUTS; i++) {
+        bool varies = l->in[i] >= 0 && b->program->tensors[l->in[i]].kind != WE_TENSOR_CONST;
+        reads |= varies || is_between(b, l->node) ? claim->reads_varying & 1u << i : 0;
+    }
+    *out = NULL;
+    if (!reads && !claim->writes)
+        return WE_OK;
+    we_ports *ports = we_arena_new(&b->program->arena, sizeof *ports);
     if (!ports)
-        return NULL;
+        return we_error_no_memory(b->err);
     memset(ports, -1, sizeof *ports);
     for (int32_t i = 1; i < node->input_count && i < WE_CLAIM_INPUTS; i++)
-        ports->in[i] = claim->reads >> i & 1 ? l->in[i] : -1;
+        ports->in[i] = reads >> i & 1 ? l->in[i] : -1;
     for (int32_t i = 1; i < node->output_count && i < WE_CLAIM_OUTPUTS; i++)
         ports->out[i] = (claim->writes >> i & 1) && node->outputs[i] >= 0 ? l->out[i] : -1;
-    return ports;
+    *out = ports;
+    return WE_OK;
 }
 
 /* May bfloat16 be stored and multiplied, and are there kernels for it as good as those of float32? */
@@ -208,11 +286,10 @@ static bool claim_call(const builder *b, const we_lower *l, int32_t row, we_comm
         out->in[1] = l->in[methods->second];
     if ((methods->product && b->settings->search == WE_SEARCH_REFERENCE) ||
         (methods->approximate && b->settings->machine.precision == WE_PRECISION_HIGHEST) ||
-        (methods->narrow && !has_narrow(b)) ||
+        (methods->narrow && !has_narrow(b)) || (is_between(b, l->node) && !methods->differentiable) ||
         !methods->accept(&l->call, &b->program->arena, &out->u.claim.parameters))
         return false;
-    out->u.claim.ports = ports_of(methods, l, &b->program->arena);
-    return out->u.claim.ports || (!methods->reads && !methods->writes);
+    return find_ports(b, methods, l, &out->u.claim.ports) == WE_OK;
 }
 
 static void list_alternative(const builder *b, int32_t claim, const char *candidate, double predicted_ms) {
@@ -251,7 +328,8 @@ static void find_claims(const builder *b, const we_lower *l, we_command best[2])
     const we_alternative *wanted = choice_of(b, l->node);
     int32_t row = 0;
     best[0].kind = best[1].kind = WE_COMMAND_UNARY;
-    if ((b->settings->flags & WE_SESSION_NO_CLAIMS) || will_fold(b, l) || is_between(b, l->node))
+    if ((b->settings->flags & WE_SESSION_NO_CLAIMS) || will_fold(b, l) ||
+        (is_between(b, l->node) && !we_grad_keeps_whole(l->call.node->op)))
         return;
     for (; we_claim_find(is_away(b, l->node) ? WE_OPENCL_NAME : b->settings->backend->name, l->call.node->op,
                          &row);
@@ -267,6 +345,20 @@ static void find_claims(const builder *b, const we_lower *l, we_command best[2])
     }
 }
 
+/* Inputs past the first that are to be channels last. */
+static we_status turn_ports(we_lower *l, we_command *claim, const int32_t *last) {
+    const we_claim_methods *methods = we_claim_of(claim);
+    if (!methods->reads_last)
+        return WE_OK;
+    we_ports *ports = we_arena_copy(&l->program->arena, claim->u.claim.ports, sizeof *claim->u.claim.ports);
+    for (int32_t i = 1; ports && i < WE_CLAIM_INPUTS; i++) {
+        if (methods->reads_last >> i & 1 && ports->in[i] >= 0)
+            ports->in[i] = we_emit_transpose(l, ports->in[i], last, WE_NEW);
+    }
+    claim->u.claim.ports = ports;
+    return ports ? l->status : we_error_no_memory(l->call.err);
+}
+
 /* The claim between rasters that bring its tensors from channels first to channels last and back. */
 static we_status emit_channels_last(we_lower *l, we_command *claim) {
     const we_claim_methods *methods = we_claim_of(claim);
@@ -280,8 +372,10 @@ static we_status emit_channels_last(we_lower *l, we_command *claim) {
         first[i] = i - 1;
     for (int32_t i = 0; i < out.rank; i++)
         dims[i] = out.dims[last[i]];
-    if (!methods->reads_plain || !methods->reads_plain(claim->u.claim.parameters))
+    claim->u.claim.plain = methods->reads_plain && methods->reads_plain(claim->u.claim.parameters);
+    if (!claim->u.claim.plain)
         claim->in[0] = we_emit_transpose(l, claim->in[0], last, WE_NEW);
+    WE_TRY(turn_ports(l, claim, last));
     if (methods->second)
         claim->in[1] = we_emit_transpose(l, claim->in[1], last, WE_NEW);
     claim->out = we_lower_temp(l, out.dtype, out.rank, dims);
@@ -292,14 +386,19 @@ static we_status emit_channels_last(we_lower *l, we_command *claim) {
     return l->status;
 }
 
-/* Predicted milliseconds of the commands from the mark on. */
+/* Predicted milliseconds of the commands from the mark on, once what is constant is folded. */
 static double price_from(const builder *b, size_t mark, const char *wanted) {
+    we_program *program = b->program;
     double ms = 0;
-    for (size_t c = mark; c < b->program->command_count; c++) {
-        we_command command = b->program->commands[c];
+    foresee(program, mark, true);
+    for (size_t c = mark; c < program->command_count; c++) {
+        we_command command = program->commands[c];
+        if (program->tensors[command.out].kind == WE_TENSOR_CONST)
+            continue;
         choose_command(b, wanted, &command);
         ms += command.predicted_ms;
     }
+    foresee(program, mark, false);
     return ms;
 }
 
@@ -316,6 +415,11 @@ static void list_decomposition(const builder *b, size_t mark) {
     }
     if (!chosen)
         list_alternative(b, -1, NULL, price_from(b, mark, NULL));
+}
+
+/* The caller would rather have little memory than little time, and the claim is for that. */
+static bool is_compact(const builder *b, const we_command *claim) {
+    return (b->settings->flags & WE_SESSION_LOW_MEMORY) && we_claim_of(claim)->compact;
 }
 
 static bool is_claimed(const we_command *claim) {
@@ -339,6 +443,13 @@ static we_layout_ways ways_of(const builder *b, const we_lower *l, const we_comm
     return ways;
 }
 
+static we_status put_claim(const builder *b, we_lower *l, we_command *claim, bool last, size_t command_mark,
+                           size_t tensor_mark) {
+    b->program->command_count = command_mark;
+    b->program->tensor_count = tensor_mark;
+    return last ? emit_channels_last(l, claim) : we_program_command(b->program, claim, b->err);
+}
+
 /* Replace the commands from the marks on by one of the back end's claims, if it costs less, is wanted, or
  * runs in the layout that is. */
 static we_status consider_claims(const builder *b, we_lower *l, size_t command_mark, size_t tensor_mark) {
@@ -351,14 +462,38 @@ static we_status consider_claims(const builder *b, we_lower *l, size_t command_m
     *ways = ways_of(b, l, claims, ms);
     bool last = ways->role == WE_LAYOUT_CHOICE && b->last ? b->last[l->node] : ways->last;
     we_command *claim = &claims[last];
-    if (!last && (!is_claimed(claim) || claim->predicted_ms > ways->ms[0])) {
+    if (!last && (!is_claimed(claim) || (claim->predicted_ms > ways->ms[0] && !is_compact(b, claim)))) {
         if (ways->role == WE_LAYOUT_FIRST)
             ways->role = we_layout_role_of(b->program, command_mark, b->program->command_count);
         return WE_OK;
     }
-    b->program->command_count = command_mark;
-    b->program->tensor_count = tensor_mark;
-    return last ? emit_channels_last(l, claim) : we_program_command(b->program, claim, b->err);
+    return put_claim(b, l, claim, last, command_mark, tensor_mark);
+}
+
+/* A node that a rule lowers by the way: the cheapest claim in any layout, if it costs less. */
+static we_status lower_nested(we_lower *outer, const we_node *node, const int32_t *in, int32_t out) {
+    const builder *b = outer->nesting;
+    we_tensor copies[WE_CLAIM_INPUTS];
+    const we_tensor *views[WE_CLAIM_INPUTS] = {NULL};
+    for (int32_t i = 0; i < node->input_count; i++) {
+        copies[i] = b->program->tensors[in[i]];
+        views[i] = &copies[i];
+    }
+    we_lower l = *outer;
+    l.in = in;
+    l.out = &out;
+    l.call.node = node;
+    l.call.in = views;
+    size_t command_mark = b->program->command_count, tensor_mark = b->program->tensor_count;
+    we_rule_of(node->op)(&l);
+    WE_TRY(l.status);
+    we_command claims[2];
+    find_claims(b, &l, claims);
+    bool last = is_claimed(&claims[1]) &&
+                (!is_claimed(&claims[0]) || claims[1].predicted_ms < claims[0].predicted_ms);
+    if (!is_claimed(&claims[last]) || claims[last].predicted_ms > price_from(b, command_mark, NULL))
+        return WE_OK;
+    return put_claim(b, &l, &claims[last], last, command_mark, tensor_mark);
 }
 
 /* Does the graph's statement about a value hold? */
@@ -412,7 +547,7 @@ static we_status widen(builder *b, we_lower *l, links *k) {
             k->wide_out[i] = we_lower_temp(l, WE_F32, k->inferred[i].rank, k->inferred[i].dims);
     }
     WE_TRY(l->status);
-    WE_TRY(fold_from(b, mark));
+    WE_TRY(fold_from(b, mark, k->in, node->input_count));
     for (int32_t i = 0; i < node->input_count; i++) {
         if (k->in[i] >= 0)
             k->in_copies[i] = b->program->tensors[k->in[i]];
@@ -459,7 +594,9 @@ static we_status lower_links(builder *b, int32_t index, links *k) {
                   .node = index,
                   .in = k->in,
                   .out = k->wide_out,
-                  .kernels = b->settings->kernels};
+                  .kernels = b->settings->kernels,
+                  .nested = lower_nested,
+                  .nesting = b};
     l.call = (we_call){.graph = b->graph, .node = node, .in = k->in_views, .err = b->err};
     WE_TRY(we_shape_infer(&l.call, k->inferred));
     WE_TRY(add_outputs(b, node, k->inferred, k->out));
@@ -471,7 +608,7 @@ static we_status lower_links(builder *b, int32_t index, links *k) {
     WE_TRY(l.status);
     WE_TRY(consider_claims(b, &l, command_mark, tensor_mark));
     WE_TRY(narrow(&l, k));
-    WE_TRY(fold_from(b, command_mark));
+    WE_TRY(fold_from(b, command_mark, k->out, node->output_count));
     if (b->prices)
         price_node(b, index, command_mark);
     return WE_OK;

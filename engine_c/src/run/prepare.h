@@ -63,9 +63,9 @@ typedef struct we_prepared {
     we_quantised *quantised;   /* NULL: the graph has no layer on bytes */
     int32_t *inputs, *outputs; /* tensors, in the graph's order */
     int32_t *tensor_of;        /* per value of the graph */
-    const bool *between; /* per node: it is differentiated, and runs as its decomposition; NULL: none is */
-    bool *direct;        /* per output: the program writes the caller's block itself */
-    we_moving *moving;   /* roots come first */
+    const bool *between;       /* per node: it is differentiated, and its ways are not timed; NULL: none is */
+    bool *direct;              /* per output: the program writes the caller's block itself */
+    we_moving *moving;         /* roots come first */
     size_t moving_count;
     we_offload *offload; /* NULL: all runs on the CPU */
     we_placing_report placing;

@@ -3,6 +3,7 @@
 Static files (``STATIC_ROOT``; any web server or CDN can serve them)::
 
     epoch.json              Envelope of EpochInfo, signed by the role ``policy``; ETag, conditional GET
+    learning.json           Envelope of learning.OpenRounds, by the same role; ETag, conditional GET
     tuf/<version>.<role>.json, tuf/timestamp.json   trust metadata (``trust.roles``)
     snapshot/<sha256>       targeting.Snapshot, named by the signed epoch
     manifest/<sha256>       manifest.Manifest, named by the snapshot and approved by the trust metadata

@@ -10,6 +10,7 @@
     GOODBYE   payload = JSON GoodbyeNotice                                     cloud -> device
     PACE      seq = frames the device may have unacknowledged from now on,     cloud -> device
               payload = JSON PaceNotice; only to devices whose HELLO says they understand "pace"
+    WELCOME .. TAKEN  questions to the cloud half of a task, and answers: see ``asks``
 
 Sequence numbers start at 1, rise by one per class and store incarnation, and a tombstone consumes the numbers
 it covers, so the receiver can tell "lost on purpose" from "still to come". Delivery is at least once; the
@@ -33,6 +34,7 @@ from typing import Any
 
 from walle_shared.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
 from walle_shared.limits import FRAME_MAX_BYTES, FRAME_MAX_INFLATED_BYTES
+from walle_shared.tracing import TRACEPARENT, TraceContext, parse_traceparent
 
 _HEAD = struct.Struct(">BBQ")
 _U64 = struct.Struct(">Q")
@@ -47,6 +49,13 @@ class FrameKind(IntEnum):
     ACK = 4
     GOODBYE = 5
     PACE = 6
+    WELCOME = 7
+    ASK = 8
+    ASK_DATA = 9
+    CANCEL = 10
+    ANSWER = 11
+    PUSH = 12
+    TAKEN = 13
 
 
 class TunnelClass(IntEnum):
@@ -105,6 +114,12 @@ class Record:
     at_ms: int
     fields: Mapping[str, Any]
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def trace(self) -> TraceContext | None:
+        """The trace of the run that made it, if it is one of those that are followed."""
+        context = parse_traceparent(self.extra.get(TRACEPARENT))
+        return context if context is not None and context.sampled else None
 
 
 def encode_frame(frame: Frame) -> bytes:

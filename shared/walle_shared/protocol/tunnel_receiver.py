@@ -36,6 +36,7 @@ from typing import Any
 
 from walle_shared.errors import LimitExceeded, RemoteProtocolError, StorageError
 from walle_shared.limits import TUNNEL_GAPS_MAX
+from walle_shared.protocol.asks import ASKING, AskEvent, AskReceiver
 from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import GoodbyeNotice
 from walle_shared.protocol.tunnel import (
@@ -90,7 +91,7 @@ class TombstoneReceived:
     last_seq: int
 
 
-Received = HelloReceived | RecordReceived | TombstoneReceived
+Received = HelloReceived | RecordReceived | TombstoneReceived | AskEvent
 
 
 class TunnelReceiver:
@@ -103,9 +104,10 @@ class TunnelReceiver:
     def __init__(self) -> None:
         self._inflater = Inflater()
         self._greeted = False
+        self.asks = AskReceiver()
 
-    def receive(self, data: bytes) -> Received:
-        """Decode the next frame.
+    def receive(self, data: bytes) -> Received | None:
+        """Decode the next frame; None for a part of something that is still to come.
 
         Raises:
             RemoteProtocolError: malformed, out of order, of another protocol version, or a frame that only
@@ -119,6 +121,8 @@ class TunnelReceiver:
             return self._receive_record(frame)
         if frame.kind is FrameKind.TOMBSTONE:
             return TombstoneReceived(frame.klass, _check_seq(frame.seq), _check_seq(tombstone_last(frame)))
+        if frame.kind in ASKING:
+            return self.asks.receive(frame)
         raise RemoteProtocolError(f"tunnel frame {frame.kind.name} is not for the cloud after HELLO")
 
     def _receive_hello(self, frame: Frame) -> HelloReceived:

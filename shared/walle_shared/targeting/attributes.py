@@ -56,7 +56,9 @@ class Attribute:
         """
         check_name(self.name, "attribute")
         if self.name == DEVICE or self.name in MEASURED:
-            raise ConfigError(f"attribute {self.name!r} is there already: every device has it")
+            raise ConfigError(
+                f"attribute {self.name!r} is there already, every device has it: choose another name"
+            )
         if self.kind not in get_args(Kind):
             raise ConfigError(f"an attribute is one of {', '.join(get_args(Kind))}, not {self.kind!r}")
         by_name = kind_by_name(self.name)
@@ -72,7 +74,7 @@ class Attribute:
             ConfigError: it is not.
         """
         if not is_kind(value, self.kind):
-            raise ConfigError(f"attribute {self.name!r} is a {self.kind}: {value!r} is none")
+            raise ConfigError(f"attribute {self.name!r} must be of kind {self.kind}, and {value!r} is not")
         return value
 
 

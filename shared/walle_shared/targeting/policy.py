@@ -442,7 +442,7 @@ def _start_of(release: Release) -> _Start | None:
     """When a release begins, checked; ``None`` if it does at once."""
     schedule, ramp = parse_windows(release.windows), release.ramp
     if not (0 <= release.starts_ms <= TIME_MAX_MS and 0 <= release.spread_s <= TIME_MAX_MS / 1000):
-        raise ConfigError(f"starts_ms {release.starts_ms} or spread_s {release.spread_s} is no time")
+        raise ConfigError(f"starts_ms {release.starts_ms} or spread_s {release.spread_s} must be a time")
     if ramp is not None and not (
         0 <= ramp.from_share <= release.share and 0 <= ramp.start_ms < ramp.end_ms <= TIME_MAX_MS
     ):

@@ -112,7 +112,7 @@ def _spans(part: str) -> list[tuple[int, int]]:
         )
     opens, closes = _minutes(match["from"], part), _minutes(match["to"], part)
     if opens == closes:
-        raise ConfigError(f"window {part!r} is empty: for the whole day write 00:00-24:00")
+        raise ConfigError(f"window {part!r} is empty: write 00:00-24:00 for the whole day")
     if opens >= _DAY_MIN:
         raise ConfigError(f"window {part!r} opens at 24:00: write 00:00 of the next day")
     length = (closes - opens) % _DAY_MIN or _DAY_MIN
@@ -128,7 +128,7 @@ def _spans(part: str) -> list[tuple[int, int]]:
 def _minutes(text: str, part: str) -> int:
     hours, minutes = map(int, text.split(":"))
     if minutes > 59 or hours * 60 + minutes > _DAY_MIN:
-        raise ConfigError(f"window {part!r}: {text} is no time of day")
+        raise ConfigError(f"window {part!r}: {text} must be a time of day, such as 02:30")
     return hours * 60 + minutes
 
 

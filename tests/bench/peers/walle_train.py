@@ -19,8 +19,8 @@ def load(job: Mapping[str, Any]) -> Callable[[], Sequence[object]]:
     """Make the program of a step; each call is one."""
     optimizer = train.SGD(job["settings"]["rate"], momentum=job["settings"]["momentum"])
     loss = train.MeanSquaredError(target="target of the step")
-    settings = {"threads": job["threads"], "precision": "highest", "batch_statistics": False}
-    trainer = train.Trainer(job["model"], loss, optimizer, **settings)
+    settings = {"threads": job["threads"], "precision": job["settings"]["precision"]}
+    trainer = train.Trainer(job["model"], loss, optimizer, batch_statistics=False, **settings)
     batch = {**job["inputs"], loss.target: np.zeros(_shape(job), np.float32)}
     return lambda: [np.float32(trainer.step(batch))]
 

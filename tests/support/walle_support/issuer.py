@@ -28,6 +28,8 @@ class Issuer:
         self.approved: dict[str, Any] | None = None  # the claims of whoever enters the code
         self.denied = False
         self.refresh = ""  # the refresh token that counts now; every use gives another
+        self.revoked: list[str] = []  # refresh tokens that were given back
+        self.offers_revocation = True
         self.secret = ""  # the client's; empty: it is a public one
         self.redirect_uris: set[str] = set()  # those that a browser may be sent back to
         self.codes: dict[str, dict[str, str]] = {}  # what browsers asked for, by code; each counts once
@@ -89,6 +91,15 @@ class Issuer:
             given["refresh_token"] = self.refresh
         return 200, given
 
+    def revoke(self, form: dict[str, str]) -> tuple[int, Any]:
+        """What the revocation endpoint answers: nothing, for whoever may ask (RFC 7009)."""
+        if form.get("client_id") != AUDIENCE or form.get("client_secret", "") != self.secret:
+            return 401, {"error": "invalid_client"}
+        self.revoked.append(form["token"])
+        if form["token"] == self.refresh:
+            self.refresh = ""
+        return 200, None
+
     def _asked(self, form: dict[str, str]) -> dict[str, str] | None:
         """What was asked for at first, if the grant is good."""
         match form.get("grant_type"):
@@ -135,11 +146,13 @@ class Issuer:
                         "device_code": "dc1", "user_code": "ABCD", "interval": 0.01, "expires_in": 30,
                         "verification_uri": f"{issuer.url}/enter",
                     })  # fmt: skip
+                elif self.path == "/revoke":
+                    self.answer(*issuer.revoke(form))
                 else:
                     self.answer(*issuer.token(form))
 
             def answer(self, status: int, value: Any, location: str = "") -> None:
-                data = json.dumps(value).encode()
+                data = json.dumps(value).encode() if value is not None else b""
                 self.send_response(status)
                 if location:
                     self.send_header("Location", location)
@@ -176,4 +189,5 @@ class Issuer:
             "device_authorization_endpoint": f"{self.url}/device",
             "token_endpoint": f"{self.url}/token",
             "authorization_endpoint": f"{self.url}/authorize",
+            **({"revocation_endpoint": f"{self.url}/revoke"} if self.offers_revocation else {}),
         }

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "examples" / "demo"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "examples" / "common"))
 from world import BIN, ControlPlane, Device, Program, commit_tasks, wait_for
 
 __all__ = ["SCENARIO", "LiveControl", "LiveDevice", "commit_tasks", "task_folder", "wait_for"]
@@ -61,6 +61,10 @@ class LiveControl(ControlPlane):
         text = settings.read_text()
         assert text.count(f"\n{key} = {default}\n") == 1
         settings.write_text(text.replace(f"\n{key} = {default}\n", f"\n{key} = {value}\n"))
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Every whole line it has logged; ``[log] format`` must be JSON."""
+        return _lines_of(self.data.parent / "control.log")
 
     def live_fleet(self, scenario: Path) -> Program:
         """Let simulated devices live on the server until the program is stopped."""
@@ -146,8 +150,12 @@ class LiveDevice(Device):
 
     def log_lines(self) -> list[dict[str, Any]]:
         """Every whole line it has logged."""
-        *lines, _unfinished = (self.folder / "agent.log").read_text().split("\n")
-        return [json.loads(line) for line in lines]
+        return _lines_of(self.folder / "agent.log")
+
+
+def _lines_of(log: Path) -> list[dict[str, Any]]:
+    *lines, _unfinished = log.read_text().split("\n")
+    return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 def task_folder(folder: Path, name: str, script: str, *, toml: str = "", trigger: str = "") -> Path:

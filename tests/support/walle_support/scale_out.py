@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "examples" / "demo"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "examples" / "common"))
 from walle_support.live import LiveControl  # pyright: ignore[reportAttributeAccessIssue]
 from walle_support.servers import quiet_port
 from world import BIN, Program, wait_for

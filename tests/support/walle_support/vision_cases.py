@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,52 @@ def _conv_transpose(
             y[(slice(None), first + o, *target)] += x[:, c] * w[(c, o, *tap)]
     cut = tuple(slice(pads[i], n - pads[rank + i]) for i, n in enumerate(full))
     return y[(slice(None), slice(None), *cut)] + b.reshape(-1, *(1,) * rank)
+
+
+def _conv_filter_gradient(
+    x: Array, gradient: Array, kernel: Sequence[int], stride: int, dilation: int, pads: Sequence[int],
+    group: int,
+) -> Array:  # fmt: skip
+    rank = x.ndim - 2
+    x = np.pad(x, [(0, 0), (0, 0), *((pads[i], pads[rank + i]) for i in range(rank))])
+    ins, outs = x.shape[1] // group, gradient.shape[1] // group
+    w = np.zeros((gradient.shape[1], ins, *kernel), x.dtype)
+    for o, c, tap in itertools.product(*map(range, w.shape[:2]), itertools.product(*map(range, kernel))):
+        seen = tuple(
+            slice(t * dilation, t * dilation + stride * (n - 1) + 1, stride)
+            for t, n in zip(tap, gradient.shape[2:], strict=True)
+        )
+        w[(o, c, *tap)] = (x[(slice(None), o // outs * ins + c, *seen)] * gradient[:, o]).sum()
+    return w
+
+
+def _seen(
+    x: Array, extents: Sequence[int], kernel: Sequence[int], stride: int, dilation: int, pads: Sequence[int]
+) -> Iterator[tuple[tuple[int, ...], dict[tuple[int, ...], float]]]:
+    """Each place of a pool's output, with the places of the input that it sees and what is there."""
+    for n, c, *at in np.ndindex(*x.shape[:2], *extents):
+        seen = {}
+        for tap in itertools.product(*map(range, kernel)):
+            place = tuple(a * stride + t * dilation - pad for a, t, pad in zip(at, tap, pads, strict=True))
+            if all(0 <= p < extent for p, extent in zip(place, x.shape[2:], strict=True)):
+                seen[n, c, *place] = x[n, c, *place]
+        yield (n, c, *at), seen
+
+
+def _max_pool_gradient(image: Sequence[int], extents: Sequence[int], *window: Any) -> dict[str, Any]:
+    """Inputs and reference of ``MaxPoolGradient`` for extents of an image and of the output."""
+    x = _f(2, 3, *image)
+    y = np.zeros((*x.shape[:2], *extents), np.float32)
+    for at, seen in _seen(x, extents, *window):
+        y[at] = max(seen.values())
+
+    def reference(x: Array, _: Array, gradient: Array) -> Array:
+        given = np.zeros_like(x)
+        for at, seen in _seen(x, extents, *window):
+            given[max(seen, key=lambda place: seen[place])] += gradient[at]  # of equals the first
+        return given
+
+    return {"op": "MaxPoolGradient", "inputs": [x, y, _f(*y.shape)], "terms": 4, "reference": reference}
 
 
 def _col2im(x: Array, *_: Array) -> Array:
@@ -148,6 +194,23 @@ def _qlinear_matmul(a: Array, az_scale: Array, az: Array, b: Array, b_scale: Arr
     sums = (a.astype("i4") - az.reshape(-1, 1)) @ (b.astype("i4") - bz) + bias
     factor = az_scale.astype("f4").reshape(-1, 1) * b_scale.astype("f4") / ys.astype("f4")
     return np.asarray(np.clip(np.rint(sums.astype("f4") * factor) + yz, -128, 127))
+
+
+def _matmul_nbits(bits: int, k: int, block: int) -> Any:
+    """ONNX Runtime's product with rows of codes, the first of two in the low bits of a byte."""
+
+    def unpacked(stored: Array, n: int, count: int) -> Array:
+        rows = stored.reshape(n, -1).astype(np.int64)
+        codes = rows if bits == 8 else np.stack([rows & 15, rows >> 4], -1).reshape(n, -1)
+        return codes[:, :count]
+
+    def product(x: Array, codes: Array, scales: Array, zeros: Array | None = None) -> Array:
+        n, blocks = codes.shape[0], -(-k // block)
+        zero = np.full((n, blocks), 1 << (bits - 1)) if zeros is None else unpacked(zeros, n, blocks)
+        centred = unpacked(codes, n, k) - zero.repeat(block, 1)[:, :k]
+        return np.asarray(x @ (centred * scales.reshape(n, blocks).repeat(block, 1)[:, :k]).T)
+
+    return product
 
 
 def _keys(t: Array, a: float = -0.75) -> Array:
@@ -269,6 +332,16 @@ CASES: list[dict[str, Any]] = [
     {"op": "ConvTranspose", "inputs": [_f(1, 2, 3, 3), _f(2, 1, 3, 3), _f(1)], "terms": 18,
      "attrs": {"auto_pad": "SAME_UPPER", "strides": [2, 2]},
      "reference": lambda x, w, b: _conv_transpose(x, w, b, 2, 1, (0, 0, 1, 1), 1)},
+    {"op": "ConvFilterGradient", "inputs": [_f(2, 4, 6, 7), _f(2, 6, 3, 4)], "terms": 24,
+     "attrs": {"kernel_shape": [2, 3], "strides": [2, 2], "group": 2, "pads": [1, 0, 0, 2]},
+     "reference": lambda x, g: _conv_filter_gradient(x, g, (2, 3), 2, 1, (1, 0, 0, 2), 2)},
+    {"op": "ConvFilterGradient", "inputs": [_f(1, 2, 7), _f(1, 3, 5)], "terms": 5,
+     "attrs": {"kernel_shape": [2], "dilations": [2]},
+     "reference": lambda x, g: _conv_filter_gradient(x, g, (2,), 1, 2, (0, 0), 1)},
+    {**_max_pool_gradient((8, 10), (4, 5), (3, 2), 2, 1, (1, 0)),
+     "attrs": {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 0, 0]}},
+    {**_max_pool_gradient((9,), (3,), (2,), 3, 2, (0,)),
+     "attrs": {"kernel_shape": [2], "strides": [3], "dilations": [2]}},
     {"op": "Col2Im", "inputs": [_f(2, 12, 6), _i(5, 6), _i(2, 3)], "constants": 1, "terms": 6,
      "attrs": {"strides": [1, 2], "dilations": [2, 1]}, "reference": _col2im},
     {"op": "CausalConvWithState", "inputs": [_f(2, 3, 6), _f(3, 1, 4), _f(3), _f(2, 3, 3)], "constants": 1,
@@ -305,6 +378,15 @@ CASES: list[dict[str, Any]] = [
     {"op": "QLinearMatMul", "constants": 1, "reference": _qlinear_matmul,
      "inputs": [_bytes(3, 5, dtype=np.int8), _f(3, low=0.01), _bytes(3, dtype=np.int8),
                 _bytes(5, 4, dtype=np.int8), _S(0.03), np.int8(5), _S(9), np.int8(-7)]},
+    {"op": "MatMulNBits", "inputs": [_f(2, 3, 37), _bytes(9, 3, 8), _f(9, 3, low=0.01, high=0.1)],
+     "constants": 1, "attrs": {"K": 37, "N": 9, "bits": 4, "block_size": 16}, "terms": 37,
+     "reference": _matmul_nbits(4, 37, 16)},
+    {"op": "MatMulNBits", "terms": 40, "reference": _matmul_nbits(4, 40, 16),
+     "inputs": [_f(40), _bytes(70, 3, 8), _f(210, low=0.01, high=0.1), _bytes(140)],
+     "attrs": {"K": 40, "N": 70, "block_size": 16}},
+    {"op": "MatMulNBits", "terms": 32, "reference": _matmul_nbits(8, 32, 32), "constants": 1,
+     "inputs": [_f(20, 32), _bytes(5, 1, 32), _f(5, low=0.001, high=0.01), _bytes(5)],
+     "attrs": {"K": 32, "N": 5, "bits": 8, "block_size": 32}},
     {"op": "ConvInteger", "inputs": [_bytes(2, 3, 5, 6), _bytes(4, 3, 2, 2), np.uint8(9), _bytes(4)],
      "constants": 1, "reference": lambda x, w, xz, wz: _conv(
          x.astype("i4") - xz, w.astype("i4") - wz.astype("i4").reshape(-1, 1, 1, 1))},

@@ -64,6 +64,17 @@ def test_status_of_a_stopped_agent(config: Path, capsys: pytest.CaptureFixture[s
     assert "ab" * 32 not in printed
 
 
+def test_status_tells_what_a_learning_round_waits_for(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = config.parent / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    learning = {"open": 1, "contributed": 2, "waiting_for": "its charger"}
+    (folder / "status.json").write_text(json.dumps({"learning": learning}))
+    assert main(["status", "--config", str(config)]) == EXIT_OK
+    assert "learning   2 rounds joined; one waits for its charger" in capsys.readouterr().out
+
+
 def test_status_tells_who_was_given_a_process_of_its_own(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

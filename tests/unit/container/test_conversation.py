@@ -47,6 +47,7 @@ def done(**fields: Any) -> bytes:
         "rows": [],
         "values": {},
         "uploads": [],
+        "later": [],
         "profile": [],
     }
     return json.dumps(message | fields).encode()

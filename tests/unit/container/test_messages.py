@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walle_container import LogEntry, ProfileNode, StoreWrite, TunnelSend, messages
+from walle_container import LaterAsk, LogEntry, ProfileNode, StoreWrite, TunnelSend, messages
 from walle_container.messages import CallRequest, RunDone, SlotReady
 from walle_shared.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
 
@@ -29,6 +29,7 @@ DONE: dict[str, Any] = {
     "rows": [{"table": "t", "row": {"n": 1}}],
     "values": {"k": 1},
     "uploads": [{"name": "u", "fields": {"n": 1}}],
+    "later": [{"payload": {"n": 1}, "data": "eA=="}],
     "profile": [[-1, "run", "run", "", 1, 900], [0, "task", "run", "main.py:3", 1, 800]],
 }
 
@@ -48,6 +49,7 @@ def test_the_three_messages_pass():
     assert done.logs == (LogEntry("info", "m", {"n": 1}),)
     assert done.rows == (StoreWrite("t", {"n": 1}),)
     assert done.uploads == (TunnelSend("u", {"n": 1}),)
+    assert done.later == (LaterAsk({"n": 1}, "eA=="),)
     assert done.profile[1] == ProfileNode(0, "task", "run", "main.py:3", 1, 800)
 
 
@@ -88,6 +90,8 @@ def test_no_field_of_done_may_lack_and_none_be_added(name: str):
         ("uploads", [{"name": "u", "fields": None}]),
         ("values", []),
         ("uploads", None),
+        ("later", [{"payload": {}}]),
+        ("later", [{"payload": {}, "data": 1}]),
         ("profile", {}),
         ("profile", [[0, "run", "run", "", 1, 1]]),
         ("profile", [[-1, "run", "run", "", 1, 1], [-1, "run", "run", "", 1, 1]]),

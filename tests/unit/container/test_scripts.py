@@ -269,3 +269,39 @@ def test_all_errors_are_raised_at_once():
     with pytest.raises(TaskError, match=r"^tag 1: main\.py:3: bad; task\.toml: worse$"):
         refuse_errors(problems, "tag 1")
     refuse_errors(problems[1:2], "tag 1")
+
+
+LEARNING_TOML = """
+[task]
+scenario = "demo"
+name = "learner"
+capabilities = [{capabilities}]
+[[triggers]]
+ids = ["event:walle.learning_round"]
+[tables.samples]
+x = "json"
+{learning}
+"""
+LEARNER = b"from walle_task import learn\n\n\ndef run():\n    learn.contribute(list)\n"
+LEARNING = '[learning]\nmodel = "net"\ntable = "samples"\n'
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "learning", "files", "expected"),
+    [
+        ('"learn", "model", "store", "tunnel"', LEARNING, ("model/net.onnx",), ""),
+        ('"learn", "model", "store", "tunnel"', LEARNING, (), "learning.model: there is no model/net"),
+        ('"learn", "model", "store"', LEARNING, ("model/net.wmodel",), "needs 'tunnel' in task.capabilities"),
+        ('"learn"', "", (), "add [learning] to task.toml"),
+        ('"model", "store", "tunnel"', LEARNING, ("model/net.wmodel",), "add 'learn' to task.capabilities"),
+    ],
+)
+def test_what_is_wrong_with_learning(
+    capabilities: str, learning: str, files: tuple[str, ...], expected: str
+) -> None:
+    toml = LEARNING_TOML.format(capabilities=capabilities, learning=learning)
+    bundle = {"main.py": LEARNER, **dict.fromkeys(files, b"")}
+    errors = [p.message for p in check_scripts(bundle, parse_task_file(toml)) if p.level == "error"]
+    assert any(expected in message for message in errors) if expected else errors == []
+    warnings = [p.message for p in check_scripts(bundle, parse_task_file(toml)) if p.level == "warning"]
+    assert not [message for message in warnings if "nothing uses" in message and "learn" in capabilities]

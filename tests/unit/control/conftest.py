@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -222,20 +222,29 @@ class GitRepo:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.repo = pygit2.init_repository(str(path), bare=True)
-        self._author = pygit2.Signature("Test", "test@example.org", 1_700_000_000, 0)
+        self.author = pygit2.Signature("Test", "test@example.org", 1_700_000_000, 0)
 
     def tag(
-        self, tag: str, folder: str, files: Mapping[str, bytes], mode: Mapping[str, int] | None = None
+        self,
+        tag: str,
+        folder: str,
+        files: Mapping[str, bytes],
+        mode: Mapping[str, int] | None = None,
+        *,
+        message: str = "a version",
+        parents: Sequence[str] = (),
     ) -> str:
-        """Commit ``files`` below ``folder`` and tag the commit; its id."""
+        """Commit ``files`` below ``folder`` and tag the commit, unless ``tag`` is empty; its id."""
         index = pygit2.Index()
         for path, data in files.items():
             kind = (mode or {}).get(path, 0o100644)
             blob = self.repo.create_blob(data) if kind != 0o160000 else pygit2.Oid(hex="12" * 20)
             index.add(pygit2.IndexEntry(f"{folder}/{path}", blob, kind))
         tree = index.write_tree(self.repo)
-        commit = self.repo.create_commit(None, self._author, self._author, "a version", tree, [])
-        self.repo.references.create(f"refs/tags/{tag}", commit, force=True)
+        before = [pygit2.Oid(hex=parent) for parent in parents]
+        commit = self.repo.create_commit(None, self.author, self.author, message, tree, before)
+        if tag:
+            self.repo.references.create(f"refs/tags/{tag}", commit, force=True)
         return str(commit)
 
 

@@ -9,11 +9,13 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from walle_control import serve, setup
 from walle_control.app import ADMIN_API, create_app, create_monitoring_app
-from walle_control.config import ControlConfig, MetricsConfig, load_config
+from walle_control.config import ControlConfig, MetricsConfig, ServerConfig, load_config
 from walle_control.features.releases.types import CreateRelease
 from walle_control.metrics import METRICS
 from walle_control.serve import _first_free
+from walle_shared.clock import SystemClock
 from walle_shared.errors import ConfigError
 
 
@@ -123,6 +125,19 @@ def test_workers_share_a_range_of_ports():
         with first, second:
             assert port < first.getsockname()[1] < second.getsockname()[1]
             assert url == f"http://127.0.0.1:{second.getsockname()[1]}"
+
+
+def test_a_port_that_is_taken_is_one_error_of_ours(tmp_path):
+    """And not a group of what the server's loops raised."""
+    setup.init(tmp_path / "data", SystemClock())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = replace(
+            ControlConfig(),
+            server=ServerConfig(data_dir=str(tmp_path / "data"), port=0),
+            metrics=MetricsConfig(listen=f"127.0.0.1:{taken.getsockname()[1]}"),
+        )
+        with pytest.raises(ConfigError, match=r"metrics\.listen: no port .* is free"):
+            serve.run(config)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from walle_control.features.releases.approvals import DECISIONS
 from walle_control.features.releases.types import ApprovalRule, CreateRelease, ReleaseDetail
 from walle_control.web.openapi import Operation, document, operations
 from walle_shared.protocol.codec import encode
+from walle_support.learning import TASK_TOML, write_digits_model
 
 #: Bodies of routes whose example does not fit the world of these tests.
 BODIES: dict[str, Any] = {
@@ -22,6 +23,7 @@ BODIES: dict[str, Any] = {
     f"{ADMIN_API}/people/{{person}}/withdraw": {"role": "viewer"},
     f"{ADMIN_API}/devices/{{device_id}}/revoke": {},
     f"{ADMIN_API}/tokens/{{token_id}}/revoke": {},
+    f"{ADMIN_API}/learning/{{scenario}}/{{task}}/start": {"version": "3.0.0", "noise": 1.0},
 }
 
 #: What the examples call things, by kind.
@@ -29,13 +31,22 @@ NAMES = {"holdouts": "all_year", "sets": "friends", "repositories": "tasks"}
 
 
 @pytest.fixture
-async def names(control, imported, enrol) -> dict[str, str]:
+async def names(control, imported, enrol, repo, tmp_path) -> dict[str, str]:
     """Things that are there, by the name of the path parameter."""
+    from walle_control.features.learning.types import PlanWish
     from walle_control.features.people.types import RoleGrant, TokenRequest
+    from walle_control.features.tasks.types import ImportRequest
     from walle_control.features.webhooks.types import WebhookRequest
     from walle_control.web.access import ALL_SCENARIOS, Principal, grants_of
 
     await imported("1.0.0")
+    model = write_digits_model(tmp_path / "digits.wmodel").read_bytes()
+    for task in ("greeter", "learner"):
+        toml = TASK_TOML.replace("greeter", task).encode()
+        files = {"task.toml": toml, "main.py": b"def run(): return 1\n", "model/digits.wmodel": model}
+        repo.tag(f"{task}/3.0.0", task, files)
+        await control.tasks.import_version(ImportRequest(str(repo.path), task, "3.0.0"), "anna")
+    plan = await control.learning.start("demo", "learner", PlanWish("3.0.0", noise=1.0), "ben")
     wish = CreateRelease("demo", "greeter", "1.0.0", stages=tuple(_stages()))
     released = await control.releases.create(wish, "ben")
     await control.people.grant("anna", RoleGrant("viewer"), "admin")
@@ -47,7 +58,7 @@ async def names(control, imported, enrol) -> dict[str, str]:
     return {
         "scenario": "demo", "task": "greeter", "version": "1.0.0", "release_id": released.release.id,
         "device_id": device.id, "subject": device.id, "person": "anna", "token_id": token.token.id,
-        "webhook_id": webhook.webhook.id,
+        "webhook_id": webhook.webhook.id, "plan": plan.id,
     }  # fmt: skip
 
 

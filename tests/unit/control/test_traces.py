@@ -12,8 +12,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from walle_control.app import ADMIN_API, create_app
 from walle_control.config import ControlConfig, TracesConfig
+from walle_control.features.cloud.service import AskTimes
 from walle_control.traces import Traces
 from walle_shared.errors import ConfigError
+from walle_shared.protocol.asks import Ask
 from walle_shared.protocol.tunnel import Record, TunnelClass
 from walle_shared.protocol.tunnel_receiver import RecordReceived, TombstoneReceived
 from walle_shared.tracing import RUN_MS, TRACEPARENT, TraceContext, new_trace
@@ -142,3 +144,25 @@ def test_what_is_missing_is_named():
 def test_off_imports_nothing(clock, store, converter):
     app = create_app(ControlConfig(), clock=clock, store=store, convert=converter)
     assert app.state.control.traces is None
+
+
+@pytest.mark.parametrize(("begun_ns", "parts"), [(150 * MS, {"queue", "cloud half"}), (0, {"queue"})])
+def test_a_question_is_part_of_the_trace_of_the_run_that_asks(spans, begun_ns, parts):
+    trace = new_trace()
+    ask = Ask("demo", "greeter", "1.0.0", "r1", {}, 1_000, extra={TRACEPARENT: str(trace)})
+    spans.traces.asked(AskTimes("d1", ask, 100 * MS, begun_ns, 300 * MS, "failed"))
+    found = {span.name: span for span in spans()}
+    assert found.keys() == parts | {"ask demo/greeter"}
+    whole = found["ask demo/greeter"]
+    assert f"{whole.parent.span_id:016x}" == trace.span_id
+    assert not whole.status.is_ok
+    assert whole.attributes["walle.outcome"] == "failed"
+    assert {span.parent.span_id for name, span in found.items() if name in parts} == {whole.context.span_id}
+    assert found["queue"].end_time == (begun_ns or 300 * MS)
+
+
+@pytest.mark.parametrize("sent", [None, 5, "rubbish", f"00-{'1' * 32}-{'1' * 16}-00"])
+def test_a_question_without_a_good_trace_is_not_followed(spans, sent):
+    ask = Ask("demo", "greeter", "1.0.0", "r1", {}, 1_000, extra={TRACEPARENT: sent})
+    spans.traces.asked(AskTimes("d1", ask, 1, 2, 3, "answered"))
+    assert spans() == ()

@@ -255,7 +255,7 @@ def test_tables_describe_ops_and_kernels() -> None:
     assert {kernel.family for kernel in api.kernels()} == {
         "unary", "binary", "reduce", "matmul", "depthwise", "window", "softmax", "norm", "gemv",
         "winograd", "transpose", "split", "arg", "cast", "resample", "grouped", "plane", "place",
-        "select", "dense", "fft", "sort", "image", "byte_matmul", "byte_depthwise", "byte_rows",
+        "select", "dense", "fft", "sort", "image", "coded", "byte_matmul", "byte_depthwise", "byte_rows",
     }  # fmt: skip
     assert api.isas()[0] == "ref"
     assert all(cells["ref"] in {"chosen", "available"} for cells in api.coverage().values())

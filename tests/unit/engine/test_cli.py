@@ -220,6 +220,69 @@ def test_workload_applies_the_formula(capsys: pytest.CaptureFixture[str]) -> Non
     assert "fewer" in capsys.readouterr().out
 
 
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    np.savez(tmp_path / "data.npz", x=np.float32([[1, 2, 3], [0, 1, 0]]), labels=np.array([0, 1]))
+    return str(tmp_path / "data.npz")
+
+
+def test_compress_writes_beside_the_model_and_reports(
+    onnx_model: Path, data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compress", str(onnx_model), "--data", data]) == 0
+    out = capsys.readouterr().out
+    assert "accuracy of y, 2 samples" in out
+    assert "product" in out
+    assert f"wrote {onnx_model.with_name('dense-int8.wmodel')}" in out
+    ops = {node.op for node in wmodel.read(onnx_model.with_name("dense-int8.wmodel")).graph.nodes}
+    assert ops == {"QuantizeLinear", "DequantizeLinear", "MatMul"}
+
+
+def test_compress_for_a_script_and_for_other_engines(
+    onnx_model: Path, data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small, proto = tmp_path / "small.wmodel", tmp_path / "qdq.onnx"
+    found = json_of(capsys, "compress", str(onnx_model), str(small), "--data", data, "--onnx", str(proto))
+    assert found["path"] == str(small)
+    assert found["report"]["task"]["compressed"] == found["report"]["task"]["original"]
+    onnx.checker.check_model(proto)
+
+
+def test_compress_weights_alone_and_in_sixteen_bits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weight = np.random.default_rng(0).standard_normal((40, 40)).astype(np.float32)
+    graph = wmodel.Graph(
+        "wide", (wmodel.Value("x", "F32", ("N", 40)),), (wmodel.Value("y", "F32", ("N", 40)),),
+        (wmodel.Node("MatMul", "product", ("x", "w"), ("y",)),),
+    )  # fmt: skip
+    model = tmp_path / "wide.wmodel"
+    wmodel.write(model, graph, {"w": wmodel.weight_from_array(weight)})
+    assert main(["compress", str(model), "--weights", "int4", "--block", "16", "--asymmetric"]) == 0
+    (node,) = wmodel.read(tmp_path / "wide-weights-int4.wmodel").graph.nodes
+    assert (node.op, node.attrs["bits"], node.attrs["block_size"], len(node.inputs)) == (
+        "MatMulNBits",
+        4,
+        16,
+        4,
+    )
+    assert main(["compress", str(model), "--store", "float16"]) == 0
+    assert wmodel.read(tmp_path / "wide-float16.wmodel").weights["w.float16"].dtype == "F16"
+    capsys.readouterr()
+    both = failure_of(capsys, "compress", str(model), "--store", "float16", "--weights", "int8")
+    assert "choose one" in both
+
+
+def test_compress_refuses_what_is_worse(
+    onnx_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "hard.npz", x=np.float32([[0, -0.01, 5], [100, 0, 0]]))
+    arguments = ["compress", str(onnx_model), "--data", str(tmp_path / "hard.npz"), "--max-drop", "0"]
+    assert "layer 'product'" in failure_of(capsys, *arguments)
+    assert not onnx_model.with_name("dense-int8.wmodel").exists()
+    assert "needs data" in failure_of(capsys, "compress", str(onnx_model))
+
+
 @pytest.mark.slow
 def test_bench_beside_a_peer(onnx_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["bench", str(onnx_model), "--turns", "1", "--turn-s", "0.01", "--batch", "5"]

@@ -10,6 +10,7 @@ import pytest
 
 from walle_engine import api
 from walle_shared.errors import ModelError
+from walle_support.gradients import assert_gradients, gradient_session
 
 type Array = np.ndarray[Any, Any]
 
@@ -46,13 +47,15 @@ def test_a_gradient_has_a_gradient() -> None:
     np.testing.assert_allclose(results["bend"], 6 * X)
 
 
-def test_a_recurrence_has_a_second_gradient() -> None:
+@pytest.mark.parametrize("hidden", [2, 6])  # a product in each iteration, one behind the loop
+def test_a_recurrence_has_a_second_gradient(hidden: int) -> None:
     """The loop that a gradient made, and the tape it put into the first, are differentiated in turn."""
     rng = np.random.default_rng(0)
-    x, w, r = rng.standard_normal((3, 1, 2)), rng.standard_normal((1, 2, 2)), rng.standard_normal((1, 2, 2))
+    shapes = ((3, 1, 2), (1, hidden, 2), (1, hidden, hidden))
+    x, w, r = (0.5 * rng.standard_normal(shape) for shape in shapes)
 
     def nodes(builder: api.GraphBuilder) -> None:
-        builder.node("RNN", ["x", "w", "r"], ["y"], hidden_size=2)
+        builder.node("RNN", ["x", "w", "r"], ["y"], hidden_size=hidden)
         builder.node("ReduceSumSquare", ["y"], ["loss"], keepdims=0)
         builder.node("Gradient", ["r", "loss"], ["slope"])
         builder.node("ReduceSumSquare", ["slope"], ["sum"], keepdims=0)
@@ -62,6 +65,27 @@ def test_a_recurrence_has_a_second_gradient() -> None:
     way, step = rng.standard_normal(r.shape), 1e-6
     ahead, behind = (_run(nodes, ["sum"], x=x, w=w, r=r + s * way)["sum"] for s in (step, -step))
     assert float(np.sum(bend * way)) == pytest.approx(float(ahead - behind) / (2 * step), rel=1e-5)
+
+
+@pytest.mark.parametrize(("op", "gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_matrix_that_all_iterations_multiply_by(op: str, gates: int, batch: int) -> None:
+    rng = np.random.default_rng(batch)
+    shapes = {
+        "x": (4, batch, 5), "w": (2, gates * 7, 5), "r": (2, gates * 7, 7), "b": (2, 2 * gates * 7),
+        "h": (2, batch, 7),
+    }  # fmt: skip
+    inputs = {name: 0.3 * rng.standard_normal(shape) for name, shape in shapes.items()}
+
+    def nodes(builder: api.GraphBuilder) -> list[str]:
+        names = ["x", "w", "r", "b", "", "h"]
+        builder.node(op, names, ["y", "last"], hidden_size=7, direction="bidirectional")
+        return ["y", "last"]
+
+    outputs = {"y": (4, 2, batch, 7), "last": (2, batch, 7)}
+    for chosen in (list(inputs), ["r"]):
+        session = gradient_session(nodes, inputs, outputs, chosen)
+        assert_gradients(session, inputs, chosen)
 
 
 def test_of_values_between_and_of_the_loss_itself() -> None:

@@ -35,6 +35,13 @@ def _run(op: str, inputs: list[Array], attrs: dict[str, Any], constants: int) ->
     return builder.finish().session().run({f"x{i}": v for i, v in enumerate(inputs[:constants])})
 
 
+def _u8(*shape: int) -> Array:
+    return np.ones(shape, np.uint8)
+
+
+_CODED = {"K": 16, "N": 3, "bits": 4, "block_size": 16}
+
+
 _ROI = {"output_height": 2, "output_width": 2}
 _WRONG: list[tuple[str, list[Array], dict[str, Any], str]] = [
     ("ConvTranspose", [_f(1, 4, 3, 3), _f(4, 2, 2, 2)], {"group": 3}, "groups do not fit"),
@@ -52,6 +59,14 @@ _WRONG: list[tuple[str, list[Array], dict[str, Any], str]] = [
     ("QuantizeLinear", [_f(2, 3), _f(1)], {"output_dtype": "U9"}, "the type 'U9' is unknown"),
     ("DequantizeLinear", [np.ones((2, 3), np.uint8), _i(1)], {}, "floating-point"),
     ("MatMulInteger", [_f(2, 3), _f(3, 2)], {}, "must be I8 or U8"),
+    ("MatMulNBits", [_f(2, 16), _u8(3, 8), _f(3)], {"K": 16, "block_size": 16}, "'K' and 'N'"),
+    ("MatMulNBits", [_f(2, 16), _u8(3, 8), _f(3)], {**_CODED, "K": 2**40}, "'K' and 'N'"),
+    ("MatMulNBits", [_f(2, 16), _u8(3, 8), _f(3)], {**_CODED, "block_size": 24}, "multiple of 16"),
+    ("MatMulNBits", [_f(2, 16), _u8(3, 8), _f(3)], {**_CODED, "bits": 3}, "4 and 8 bits"),
+    ("MatMulNBits", [_f(2, 16), _u8(3, 7), _f(3)], _CODED, "N rows of blocks"),
+    ("MatMulNBits", [_f(2, 16), _u8(3, 8), _f(4)], _CODED, "one scale per block"),
+    ("MatMulNBits", [_f(2, 16), _u8(3, 8), _f(3), _u8(4)], _CODED, "a code per block"),
+    ("MatMulNBits", [_f(2, 17), _u8(3, 8), _f(3)], _CODED, "the last dim of the first input must be K"),
     ("Resize", [_f(1, 1, 3, 3), _f(0), _f(0)], {}, "either scales or sizes"),
     ("Resize", [_f(1, 1, 3, 3), _f(0), _f(4) * -1], {}, "scale 0 is illegal"),
     ("Resize", [_f(1, 1, 3, 3), _f(0), _f(4) * np.float32("nan")], {}, "scale 0 is illegal"),

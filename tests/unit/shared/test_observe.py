@@ -1,3 +1,4 @@
+import contextvars
 import io
 from collections.abc import Iterator
 
@@ -6,6 +7,7 @@ import pytest
 import structlog
 
 from walle_shared.observe import configure_logging, get_logger
+from walle_shared.tracing import enter_trace, new_trace
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +38,23 @@ def test_secrets_never_reach_a_line() -> None:
     out = _line()
     get_logger("x").info("device_enrolled", token="s3cret", credential="s3cret")
     assert "s3cret" not in out.getvalue()
+
+
+def test_a_line_says_of_which_trace_it_is() -> None:
+    out = _line()
+    trace = new_trace()
+
+    def work() -> None:
+        get_logger("x").info("work_begun")
+        enter_trace(trace)
+        get_logger("x").info("work_done")
+        get_logger("x").info("other_told", trace_id="another's")
+
+    contextvars.copy_context().run(work)
+    before, done, other = map(orjson.loads, out.getvalue().splitlines())
+    assert "trace_id" not in before
+    assert (done["trace_id"], done["span_id"]) == (trace.trace_id, trace.span_id)
+    assert other["trace_id"] == "another's"
 
 
 def test_levels_filter() -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from walle_shared.manifest import TaskFile, parse_task_file
-from walle_shared.privacy import ALL_EVENTS, complaints, local_reads, narrow_inputs, open_uploads
+from walle_shared.privacy import ALL_EVENTS, INBOX, complaints, local_reads, narrow_inputs, open_uploads
 from walle_shared.schema import parse_schema
 
 SCHEMA = parse_schema(
@@ -71,6 +72,13 @@ def test_what_confines_a_task(text: str, seen: tuple[str, ...]) -> None:
     assert local_reads(definition, None) == ()
 
 
+def test_files_of_the_inbox_are_local() -> None:
+    definition = task("[reads]")
+    reader = replace(definition, task=replace(definition.task, capabilities=("events", "inbox")))
+    assert local_reads(reader, SCHEMA) == (INBOX,)
+    assert local_reads(reader, None) == ()
+
+
 def test_a_task_without_a_script_sees_what_its_stages_see() -> None:
     tables = "[tables.t]\nv = 'json'\n"
     assert local_reads(task(tables + stage("sum(args.price)"), entry=""), SCHEMA) == ()
@@ -134,3 +142,12 @@ def test_a_script_gets_what_it_declares_to_read() -> None:
     assert narrowed["trigger"] == {"ids": []}
     assert narrow_inputs(inputs, None, SCHEMA) == inputs
     assert events[0]["args"]["deep"] == {"a": 1, "b": 2}
+
+
+def test_a_confined_task_asks_no_cloud_half() -> None:
+    text = "[cloud]\n[reads]\nbuy = ['{}']\n"
+    head = '[task]\nscenario = "d"\nname = "t"\ncapabilities = ["cloud"]\n[[triggers]]\nids = ["event:buy"]\n'
+    assert not list(complaints(parse_task_file(head + text.format("args.item")), SCHEMA))
+    ((key, message),) = complaints(parse_task_file(head + text.format("args.note")), SCHEMA)
+    assert key == "task.capabilities"
+    assert "buy.args.note" in message

@@ -116,7 +116,7 @@ def test_a_value_that_is_not_as_declared_is_not_shown_on_the_word_of_its_class(s
         ('[events.a.args]\nx = { type = "real", min = nan }', "finite"),
         ('[events.a.args]\nx = { type = "integer", min = 1, values = [1] }', "not both"),
         ('[events.a.args]\nx = { type = "integer", values = ["a"] }', "integers for integer"),
-        ('[events.a.args]\nx = { type = "boolean", values = [1] }', "values are a list"),
+        ('[events.a.args]\nx = { type = "boolean", values = [1] }', "values must be a list"),
         ('[events.a.args]\n"x..y" = { type = "text" }', "names joined by dots"),
         ('[events.a.args]\nx = { type = "json" }\n"x.y" = { type = "text" }', "declared as a whole"),
         (

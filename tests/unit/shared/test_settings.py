@@ -48,7 +48,7 @@ def test_a_bad_file_names_file_and_key(text: str, complaint: str) -> None:
 
 
 def test_a_variable_that_treats_a_value_as_a_table_is_named() -> None:
-    with pytest.raises(ConfigError, match="WALLE_TEST_NAME__X: name is not a table"):
+    with pytest.raises(ConfigError, match="WALLE_TEST_NAME__X: name must be a table"):
         parse_settings(
             Config,
             'name = "a"',

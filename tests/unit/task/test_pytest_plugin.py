@@ -133,3 +133,45 @@ values = { n = "count()", paid = "sum(args.price)" }
     assert run.value == ([["lamp", {"n": 2, "paid": 6}]], [{"item": "lamp"}, {"item": "lamp"}])
     with pytest.raises(NotAllowed, match=r"visit\.clicks is 2, not within \[bounds\.visit\]"):
         task_run(events=[lamp, {**lamp, "args": {"item": "desk"}}])
+
+
+@pytest.fixture
+def asking_folder(tmp_path: Path) -> authoring.TaskFolder:
+    folder = tmp_path / "asker"
+    create_task(folder, scenario="demo")
+    text = (folder / "task.toml").read_text().replace('"log"]', '"log", "cloud"]')
+    (folder / "task.toml").write_text(text + "\n[cloud]\n")
+    (folder / "main.py").write_text(
+        "from walle_task import cloud\n\n\ndef run():\n    try:\n"
+        "        return cloud.ask({'n': 3}, data=b'xy')\n"
+        "    except cloud.Unavailable as error:\n        return error.reason\n"
+    )
+    (folder / "cloud.py").write_text(
+        "from walle_task import params\n\n\ndef answer(request):\n"
+        "    return {'n': request.payload['n'] + len(request.data), 'below': params.get('glance_below_ms')}\n"
+    )
+    return authoring.read_folder(folder)
+
+
+class TestCloudHalf:
+    """A task with a cloud half of its own."""
+
+    @pytest.fixture
+    def task_folder(self, asking_folder: authoring.TaskFolder) -> authoring.TaskFolder:
+        return asking_folder
+
+    def test_the_tasks_own_cloud_half_answers(self, task_run: Callable[..., TaskRun]):
+        run = task_run(visit=VISIT)
+        assert run.value == {"n": 5, "below": 1500}
+        assert len(run.asked) == 1
+        assert "cloud" not in sys.modules
+
+    def test_another_may_stand_in_or_none(self, task_run: Callable[..., TaskRun]):
+        assert task_run(visit=VISIT, cloud=lambda request: {"n": 0}).value == {"n": 0}
+        assert task_run(visit=VISIT, cloud=None).value == "offline"
+
+    def test_its_files_are_not_in_the_bundle_of_devices(
+        self, fake_host: Callable[..., AbstractContextManager[FakeHost]]
+    ):
+        with fake_host() as host:
+            assert not (host.context.bundle_dir / "cloud.py").exists()

@@ -226,7 +226,7 @@ class AudiencesService:
             for name, value in wish.values.items():
                 attribute = declared.get(name)
                 if attribute is None or attribute.side != "server":
-                    raise ConfigError(f"attribute {name!r} is not declared with the side 'server'")
+                    raise ConfigError(f"attribute {name!r} must be declared first, with the side 'server'")
                 store.say_of(db, whom, subject, name, attribute.check_value(value))
             names = {"names": sorted(wish.values)}  # the values are the device's or the user's own business
             audit.record(db, self._clock.wall_ms(), actor, f"{whom}.describe", subject, names)

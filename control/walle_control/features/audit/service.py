@@ -25,6 +25,15 @@ class AuditService:
         entries = await self._database.read(lambda db: _read_newest(db, before, limit))
         return AuditPage(tuple(entries), entries[-1].seq if len(entries) == limit else 0)
 
+    async def about(self, subject: str, limit: int) -> tuple[AuditEntry, ...]:
+        """The last changes of one thing, newest first."""
+        return tuple(await self._database.read(lambda db: _read_about(db, subject, limit)))
+
+
+def _read_about(db: Connection, subject: str, limit: int) -> list[AuditEntry]:
+    rows = db.execute("SELECT * FROM audit WHERE subject = ? ORDER BY seq DESC LIMIT ?", (subject, limit))
+    return [_entry(row) for row in rows]
+
 
 def read_entries(db: Connection, after: int, limit: int) -> list[AuditEntry]:
     """Entries behind ``after``, oldest first."""

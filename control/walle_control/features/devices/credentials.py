@@ -28,7 +28,10 @@ def check(key: bytes, credential: str, now_ms: int) -> DeviceId:
         raise Unauthenticated("this device credential was not issued here: renew it, or enrol again")
     _, device_id, expires_ms = head.split(".")
     if int(expires_ms) <= now_ms:
-        raise Unauthenticated("this device credential has expired: renew it", code="credential_expired")
+        raise Unauthenticated(
+            "this device credential has expired: ask for another by the device's key",
+            code="credential_expired",
+        )
     return DeviceId(device_id)
 
 

@@ -19,7 +19,7 @@ def profile_of(db: Connection, device_id: DeviceId) -> Profile:
     """
     profile = store.find_profile(db, device_id)
     if profile is None:
-        raise NotFound(f"no device {device_id!r} is enrolled")
+        raise NotFound(f"no device {device_id!r} is enrolled; see 'walle-control device list'")
     return profile
 
 

@@ -124,7 +124,10 @@ class DevicesService:
         """
         device_id = credentials.check(self._credential_key, credential, self._clock.wall_ms())
         if device_id in self._revoked:
-            raise NotAllowed(f"device {device_id} was revoked by an operator", code="revoked")
+            raise NotAllowed(
+                f"device {device_id} was revoked by an operator: enrol it anew if it may come back",
+                code="revoked",
+            )
         return device_id
 
     def is_revoked(self, device_id: DeviceId) -> bool:
@@ -148,7 +151,7 @@ class DevicesService:
 
         def job(db: Connection) -> None:
             if not store.set_state(db, device_id, "revoked"):
-                raise NotFound(f"no device {device_id!r} is enrolled")
+                raise NotFound(f"no device {device_id!r} is enrolled; see 'walle-control device list'")
             now_ms = self._clock.wall_ms()
             audit.record(db, now_ms, actor, "device.revoke", device_id)
             outbox.emit(db, now_ms, "device.revoke", "", device_id, {"by": actor})
@@ -166,7 +169,7 @@ class DevicesService:
         now_ms = self._clock.wall_ms()
         device = await self._database.read(lambda db: store.find_device(db, device_id, now_ms))
         if device is None:
-            raise NotFound(f"no device {device_id!r} is enrolled")
+            raise NotFound(f"no device {device_id!r} is enrolled; see 'walle-control device list'")
         return device
 
     async def list(self, after: str, limit: int) -> DeviceList:
@@ -208,7 +211,10 @@ def _enrol_again(
     db: Connection, same: bool, state: str, device_id: DeviceId, request: EnrolRequest
 ) -> DeviceId:
     if state == "revoked":
-        raise NotAllowed(f"device {device_id} was revoked by an operator", code="revoked")
+        raise NotAllowed(
+            f"device {device_id} was revoked by an operator: enrol it anew if it may come back",
+            code="revoked",
+        )
     if not same:
         raise Conflict(f"device {device_id} enrolled before with another token: it must renew instead")
     store.update_profile(db, device_id, request.profile)
@@ -222,7 +228,10 @@ def _renew(db: Connection, request: RenewRequest, now_ms: int) -> None:
     key = VerifyKey.from_hex(known.public_key)
     key.verify(request.signature, renewal_bytes(request.device_id, request.at_ms), "the renewal")
     if known.state == "revoked":
-        raise NotAllowed(f"device {request.device_id} was revoked by an operator", code="revoked")
+        raise NotAllowed(
+            f"device {request.device_id} was revoked by an operator: enrol it anew if it may come back",
+            code="revoked",
+        )
     if not known.renewed_at_ms < request.at_ms <= _AT_MS_MAX:
         raise RollbackError(f"at_ms must rise with every renewal; the last was {known.renewed_at_ms}")
     store.set_renewed(db, request.device_id, request.at_ms, now_ms)

@@ -32,7 +32,7 @@ from walle_control.features.exclusive.types import (
 from walle_control.features.exclusive.urls import check_url, sign_url
 from walle_control.features.trust.book import TrustBook
 from walle_shared.clock import Clock
-from walle_shared.errors import ConfigError, LimitExceeded, NotAllowed, NotFound
+from walle_shared.errors import ConfigError, Conflict, LimitExceeded, NotAllowed, NotFound
 from walle_shared.exclusive import EXCLUSIVE_KIND, ExclusiveFile, ExclusiveManifest
 from walle_shared.ids import DeviceId, ScenarioName, TaskName, check_name
 from walle_shared.limits import EXCLUSIVE_FILE_MAX_BYTES, EXCLUSIVE_MAX_FILES
@@ -135,6 +135,50 @@ class ExclusiveService:
             await self._forget_unused(before)
         return result
 
+    async def keep_sealed(
+        self, device_id: DeviceId, key: TaskKey, sealed: bytes, file: ExclusiveFile, counter: int
+    ) -> None:
+        """Keep a file that a device sealed to itself, in place of one of that name.
+
+        Args:
+            device_id: the device.
+            key: the task.
+            sealed: the file.
+            file: its path, what it opens to and to whose key it is sealed, and in ``extra`` its wrapped key.
+            counter: what the key is wrapped for; no higher than that of the device's manifest.
+
+        Raises:
+            NotFound: there is no such device, or it has another key.
+            LimitExceeded: the device has too many files.
+            Conflict: the counter is ahead of the device's.
+        """
+        async with self._lock:
+            before = await self._data.database.read(lambda db: store.sealed_by_path(db, key, file.path))
+            ref = await trio.to_thread.run_sync(self._files.put, "blob", sealed)
+
+            def job(db: Connection) -> None:
+                public = devices.public_key_of(db, device_id)
+                if public is None or VerifyKey.from_hex(public).keyid != file.sealed_to:
+                    raise NotFound(f"no device {device_id} has the key that its file is sealed to")
+                if (file.path, ref) in {
+                    (each.path, each.sealed) for each in store.files_of(db, device_id, key)
+                }:
+                    return
+                self._check_room(db, device_id, key, file.path)
+                if counter > self._next_counter(db, device_id, key):
+                    raise Conflict(f"the file of device {device_id} is sealed for a counter that is to come")
+                now_ms, wrapped = self._clock.wall_ms(), str(file.extra["key"])
+                store.put_file(
+                    db,
+                    key,
+                    OwnFile(device_id, file.path, counter, ref, file.plain, wrapped, file.sealed_to, now_ms),
+                )
+
+            try:
+                await self._data.database.write(job)
+            finally:
+                await self._forget_unused({*before, ref.sha256})
+
     async def page(self, scenario: str, task: str, after: str, limit: int) -> OwnFileList:
         """Which devices have which files for a task."""
         key = _key(scenario, task)
@@ -157,7 +201,10 @@ class ExclusiveService:
 
         stored, files, holds = await self._data.database.read(look)
         if stored is None:
-            raise NotFound(f"device {device_id} has no files of its own for {scenario}/{task}")
+            raise NotFound(
+                f"device {device_id} has no files of its own for {scenario}/{task}; see 'walle-control"
+                " exclusive list'"
+            )
         if not holds:
             signed, files = await self._data.database.write(lambda db: self._sign_anew(db, device_id, key))
             stored = signed
@@ -175,7 +222,7 @@ class ExclusiveService:
         """
         device = check_url(self._data.credential_key, sha256, device_id, expires, mac, self._clock.wall_ms())
         if not await self._data.database.read(lambda db: store.has_file(db, device, sha256)):
-            raise NotAllowed("this sealed file is no longer for this device")
+            raise NotAllowed("this sealed file is no longer for this device: ask for the manifest again")
         return self._files.path("blob", sha256)
 
     def _state(
@@ -250,7 +297,7 @@ def _decode(content: str) -> bytes:
     try:
         plain = base64.b64decode(content, validate=True)
     except (binascii.Error, ValueError):
-        raise ConfigError("content is not base64") from None
+        raise ConfigError("content must be base64") from None
     if len(plain) + OVERHEAD_BYTES > EXCLUSIVE_FILE_MAX_BYTES:
         raise LimitExceeded(f"the file has {len(plain)} bytes, over the limit of {EXCLUSIVE_FILE_MAX_BYTES}")
     return plain

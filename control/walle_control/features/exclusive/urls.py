@@ -25,7 +25,7 @@ def check_url(key: bytes, sha256: str, device_id: str, expires: str, mac: str, n
     """
     right = _mac(key, sha256, device_id, expires)
     if not mac.isascii() or not hmac.compare_digest(right, mac) or not expires.isdecimal():
-        raise NotAllowed("this URL of a sealed file was not made here")
+        raise NotAllowed("this URL of a sealed file was not made here: ask for the manifest again")
     if int(expires) <= now_ms:
         raise NotAllowed("this URL of a sealed file holds no longer: ask for the manifest again")
     return DeviceId(device_id)

@@ -116,9 +116,11 @@ class CodeFlow:
             TransportError: the provider is away.
         """
         if not hmac.compare_digest(answer.get("state", "").encode(), attempt.state.encode()):
-            raise Unauthenticated("this login was not begun in this browser, or another was begun since")
+            raise Unauthenticated(
+                "this login was not begun in this browser, or another was begun since: begin again"
+            )
         if answer.get("iss", self.issuer) != self.issuer:
-            raise Unauthenticated("this login was answered by another provider than was asked")
+            raise Unauthenticated("this login was answered by another provider than was asked: begin again")
         if "error" in answer:
             raise NotAllowed(_refusal(self.issuer, answer))
         login = await self._redeem(
@@ -145,6 +147,22 @@ class CodeFlow:
         login = await self._redeem(form, ("id_token", "access_token"))
         return login if login.refresh_token else Login(login.identity, refresh_token)
 
+    async def revoke(self, refresh_token: str) -> bool:
+        """Tell the provider that a refresh token shall count no more (RFC 7009); false: it cannot be told.
+
+        Raises:
+            Unauthenticated: it refuses.
+            TransportError: it is away.
+        """
+        where = await self._provider.endpoint("revocation_endpoint")
+        if not where:
+            return False
+        form = {"token": refresh_token, "token_type_hint": "refresh_token", **self._client}
+        answer = await submit(where, form)
+        if "error" in answer:
+            raise Unauthenticated(f"{self.issuer} did not revoke the login: {_why(answer)}")
+        return True
+
     async def _redeem(self, form: Mapping[str, str], kinds: tuple[str, ...]) -> Login:
         answer = await submit(await self._provider.endpoint("token_endpoint"), {**form, **self._client})
         if "error" in answer:
@@ -159,8 +177,11 @@ class CodeFlow:
 
 
 def _refusal(issuer: str, answer: Mapping[str, Any]) -> str:
-    why = str(answer.get("error_description") or answer.get("error"))
-    return f"{issuer} refused the login: {why[:_TEXT_MAX]}"
+    return f"{issuer} refused the login: {_why(answer)}"
+
+
+def _why(answer: Mapping[str, Any]) -> str:
+    return str(answer.get("error_description") or answer.get("error"))[:_TEXT_MAX]
 
 
 def _read_secret(path: str) -> str:
@@ -169,7 +190,7 @@ def _read_secret(path: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"oidc.client_secret_file {path}: cannot be read: {error}") from None
     if not secret:
-        raise ConfigError(f"oidc.client_secret_file {path} is empty")
+        raise ConfigError(f"oidc.client_secret_file {path} is empty: write the client's secret into it")
     return secret
 
 

@@ -4,8 +4,9 @@
 
 1. Only RS256 and ES256, only by keys of the provider's own set, named by ``kid``: neither ``none`` nor a
    public key taken for a shared secret.
-2. Issuer, audience and lifetime must be right. An e-mail address names a person only if the provider says
-   that it was verified.
+2. Issuer, audience and lifetime must be right. A token for several audiences counts only if it was given to
+   our own client (``azp``, of an access token ``client_id``). An e-mail address names a person only if the
+   provider says that it was verified.
 3. Keys are fetched when first needed, every ``_KEYS_S``, and when a token names one that is not known, at
    most every ``_REFETCH_S``: a provider may rotate them, and strangers with made-up names cannot make us
    hammer it. While the provider is away, the keys that are known go on.
@@ -109,6 +110,8 @@ async def fetch(url: str) -> bytes:
 async def submit(url: str, form: Mapping[str, str]) -> Mapping[str, Any]:
     """Send a form, without following redirects; the JSON object that answers it, which may be a refusal.
 
+    Nothing, where all is well, counts as an object without members (RFC 7009, section 2.2).
+
     Raises:
         ConnectionLost: it is not answered, or by something else.
     """
@@ -117,6 +120,8 @@ async def submit(url: str, form: Mapping[str, str]) -> Mapping[str, Any]:
             answer = await client.post(url, data=form, headers={"Accept": "application/json"})
         if answer.status_code not in _ANSWERED or len(answer.content) > _ANSWER_MAX_BYTES:
             raise ConnectionLost(f"{url} answered {answer.status_code} with {len(answer.content)} bytes")
+        if answer.status_code == 200 and not answer.content:
+            return {}
         found: Any = orjson.loads(answer.content)
     except (httpx.HTTPError, httpx.InvalidURL, orjson.JSONDecodeError) as error:
         raise ConnectionLost(f"{url}: {error or type(error).__name__}") from None
@@ -162,6 +167,7 @@ class Provider:
             keys = await self._keys_with(str(header.get("kid", "")))
             claims = jwt.decode(token, keys, algorithms=list(_ALGORITHMS)).claims
             self._registry().validate(claims)
+            self._check_party(claims)
             expires_ms = round(min(float(claims["exp"]), _EXPIRY_MAX_S) * 1000)
         except ExpiredTokenError:
             raise Unauthenticated("this login has expired: log in again", code="token_expired") from None
@@ -196,7 +202,23 @@ class Provider:
             str(found.get("device_authorization_endpoint", "")),
             str(found.get("token_endpoint", "")),
             self._config.scope,
+            str(found.get("revocation_endpoint", "")),
         )
+
+    def _check_party(self, claims: Mapping[str, Any]) -> None:
+        """Of several audiences, any could show the token here: only one that we asked for counts.
+
+        Source: OpenID Connect Core 1.0, section 3.1.3.7, rules 4 and 5; RFC 9068, section 2.2.
+        """
+        audiences = claims["aud"]
+        if isinstance(audiences, str) or len(audiences) < 2:
+            return
+        party = claims.get("azp", claims.get("client_id"))
+        if party not in (self._config.client, self._config.audience):
+            raise _stranger(
+                f"it is for several audiences, and was given to {str(party)[:80]!r} (azp) and not to"
+                f" {self._config.client!r}"
+            )
 
     def _registry(self) -> jwt.JWTClaimsRegistry:
         return jwt.JWTClaimsRegistry(

@@ -265,7 +265,10 @@ def _grants(db: Connection, token: Token) -> Grants:
 def _refuse_more(db: Connection, token: Token, asker: Principal) -> None:
     """A token made by a token may not do more than that one: narrow tokens would widen themselves."""
     if store.find_person(db, token.person) is None:
-        raise NotFound(f"nobody is called {token.person[:128]!r}: grant them a role first")
+        raise NotFound(
+            f"nobody is called {token.person[:128]!r}: give them a role first, by 'walle-control person"
+            " grant'"
+        )
     for place, permissions in _grants(db, token).items():
         for permission in sorted(permissions):
             if not asker.may(permission, place):

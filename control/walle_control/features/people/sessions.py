@@ -5,7 +5,8 @@
 2. Its secret is random, kept as a hash, and replaced every ``_ROTATE_MS``; the one before it still opens for
    ``_GRACE_MS``, for requests that were on their way. Shown after that it was copied: the session ends for
    whoever holds it.
-3. It ends after ``lifetime_s``, after ``idle_s`` without a request, or by signing out.
+3. It ends after ``lifetime_s``, after ``idle_s`` without a request, or by signing out; of the last, the
+   provider is told, so that the refresh token counts no more.
 4. Forms carry a word that only the session's own pages know (``csrf``).
 5. A login is renewed by its refresh token shortly before it lapses, by one request at a time on all workers:
    most providers take a refresh token once. It is kept sealed, by a key that only the cookie holds. Whether
@@ -47,6 +48,8 @@ _EARLY_MS: Final = 30_000
 #: Whoever renews has done so by then, or never will.
 _RENEWAL_MAX_MS: Final = 30_000
 _LOOK_AGAIN_S: Final = 0.1
+#: Nobody who signs out waits longer for the provider.
+_REVOCATION_MAX_S: Final = 3.0
 #: A cookie is its secret, and for a login the key that its refresh token is sealed with.
 _SECRET_CHARS: Final = 64
 _NONCE_BYTES: Final = 12
@@ -160,21 +163,40 @@ class SessionsService:
         return Session(principal, row["csrf"], fresh and fresh + key)
 
     async def close(self, secret: str) -> None:
-        """End a session; one that is not there has ended already."""
+        """End a session, at the provider too if it can be; one that is not there has ended already."""
 
-        def job(db: Connection) -> None:
+        def job(db: Connection) -> Row | None:
             now_ms, hashed = self._clock.wall_ms(), _hash(secret)
             row = store.find_session(db, hashed)
             if row is None:
-                return
+                return None
             token = store.token_by_hash(db, row["token_hash"])
             store.delete_session(db, hashed)
             if row["person"]:
                 audit.record(db, now_ms, row["person"], "session.close", _CREDENTIAL)
             elif token is not None:
                 audit.record(db, now_ms, token.person, "session.close", token.id)
+            return row
 
-        await self._database.write(job)
+        row = await self._database.write(job)
+        if row is not None and row["person"] and self._flow is not None:
+            refresh_token = _unseal(row["sealed"], secret[_SECRET_CHARS:])
+            if refresh_token:
+                await self._revoke(self._flow, row["person"], refresh_token)
+
+    async def _revoke(self, flow: CodeFlow, person: str, refresh_token: str) -> None:
+        """Tell the provider that a login is over, and the audit log what came of it."""
+        outcome, error = "no answer in time", ""
+        with trio.move_on_after(_REVOCATION_MAX_S):
+            try:
+                outcome = "revoked" if await flow.revoke(refresh_token) else "not offered by the provider"
+            except (Unauthenticated, TransportError) as raised:
+                outcome, error = "failed", raised.message
+                _log.warning("login_not_revoked", person=person, error=error)
+        detail = {"outcome": outcome, **({"error": error} if error else {})}
+        await self._database.write(
+            lambda db: audit.record(db, self._clock.wall_ms(), person, "login.revoke", _CREDENTIAL, detail)
+        )
 
     async def _principal_of(self, row: Row, hashed: str, key: str, now_ms: int) -> Principal:
         if not row["person"]:
@@ -215,11 +237,13 @@ class SessionsService:
                 raise
             except NotAllowed as error:
                 await self._database.write(lambda db: store.delete_session(db, hashed))
-                raise Unauthenticated(f"your login is over: {error.message}") from None
+                raise Unauthenticated(f"your login is over ({error.message}): sign in again") from None
             who = login.identity
             if who.name != person:
                 await self._database.write(lambda db: store.delete_session(db, hashed))
-                raise Unauthenticated("your login is over: the provider renewed somebody else's")
+                raise Unauthenticated(
+                    "your login is over, since the provider renewed somebody else's: sign in again"
+                )
             await self._database.write(lambda db: _keep_renewed(db, hashed, who, login.refresh_token, key))
 
     async def _wait_renewed(self, hashed: str, now_ms: int) -> None:

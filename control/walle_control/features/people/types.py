@@ -84,6 +84,7 @@ class LoginWays:
     device_authorization_endpoint: str
     token_endpoint: str
     scope: str
+    revocation_endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

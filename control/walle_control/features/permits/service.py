@@ -62,7 +62,9 @@ class PermitsService:
         store.lock(db, release_id)
         cap, grows = releases.cap_of(db, release_id)
         if not cap:
-            raise NotFound(f"no capped release {release_id!r} is in the policy")
+            raise NotFound(
+                f"no capped release {release_id!r} is in the policy: ask again with the newest epoch"
+            )
         permit = store.find(db, release_id, device_id)
         has_place = permit is not None and permit.holds(now_ms)
         if not has_place and not (grows and store.taken(db, release_id, now_ms) < cap):

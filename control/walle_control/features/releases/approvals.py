@@ -131,7 +131,7 @@ def decide(
             raise ConfigError(f"breaking the glass takes a reason of at least {_REASON_MIN} characters")
     elif actor in (request.asked_by, creator):
         raise NotAllowed(
-            f"{actor} asked for this or created the release: another person with role approver decides",
+            f"{actor} asked for this or created the release: let another person with role approver decide",
             code="self_approval",
         )
     db.execute(

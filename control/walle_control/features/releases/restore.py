@@ -62,7 +62,8 @@ def restore_epoch(db: Connection, published: Published, now_ms: int) -> int:
     for release in snapshot.releases:
         if tasks.manifest_of(db, release.scenario, release.task, release.version) != release.manifest:
             raise NotFound(
-                f"release {release.id} is of other files than {release.task} {release.version} here"
+                f"release {release.id} is of other files than {release.task} {release.version} here:"
+                " import that version from its own tag"
             )
         course = course_of.get(release.id) or _told_by_policy(release, now_ms)
         rows.insert_release(db, _paused(release, course, now_ms))

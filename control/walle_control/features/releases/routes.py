@@ -22,6 +22,7 @@ from walle_control.features.releases.types import (
     ReleaseDetail,
     ReleaseList,
 )
+from walle_control.features.releases.verdicts import API_WAIT_S, Verdicts
 from walle_control.web.auth import Endpoint, may_see, require
 from walle_control.web.describe import Raw, describe
 from walle_control.web.requests import json_response, read_body, read_message
@@ -50,8 +51,9 @@ _EXPLAIN = {"device_id": "d0123456789abcdef0123", "profile": {"group": "beta", "
 class ReleaseRoutes:
     """Endpoints about releases and epochs."""
 
-    def __init__(self, service: ReleasesService) -> None:
+    def __init__(self, service: ReleasesService, verdicts: Verdicts) -> None:
         self._service = service
+        self._verdicts = verdicts
 
     async def scenario(self, request: Request) -> str:
         """The scenario of the release in the path."""
@@ -62,18 +64,23 @@ class ReleaseRoutes:
         """Release a version to a part of the devices, at once or in stages."""
         wish = await read_message(CreateRelease, request)
         require(request, wish.scenario or "(none)")
-        return json_response(await self._service.create(wish, request.state.actor), 201)
+        return await self._answer(await self._service.create(wish, request.state.actor), 201)
 
     @describe(ReleaseList)
     async def list(self, request: Request) -> Response:
         """The releases of the scenarios one may see, newest first."""
-        found = (await self._service.list()).releases
-        return json_response(ReleaseList(tuple(r for r in found if may_see(request, r.release.scenario))))
+        found = (await self._service.list(judged=False)).releases
+        judged = await self._verdicts.on_all(found, API_WAIT_S, "all")
+        return json_response(ReleaseList(tuple(r for r in judged if may_see(request, r.release.scenario))))
 
     @describe(ReleaseDetail, errors=(404,))
     async def show(self, request: Request) -> Response:
-        """All about one release: counts, verdict, history."""
-        return json_response(await self._service.show(ReleaseId(request.path_params["release_id"])))
+        """All about one release: counts, verdict, history.
+
+        After the server has started, the verdict may say for some seconds that votes are being counted.
+        """
+        release_id = ReleaseId(request.path_params["release_id"])
+        return await self._answer(await self._service.show(release_id, judged=False))
 
     def act(self, action: ReleaseAction) -> Endpoint:
         """The endpoint of an action; its body may give a reason."""
@@ -86,7 +93,7 @@ class ReleaseRoutes:
             wish = decode(ActionRequest, body) if body else ActionRequest()
             release_id = ReleaseId(request.path_params["release_id"])
             actor: str = request.state.actor
-            return json_response(await self._service.act(release_id, action, actor, wish.reason[:500]))
+            return await self._answer(await self._service.act(release_id, action, actor, wish.reason[:500]))
 
         endpoint.__doc__ = ACTION_WORDS[action]
         return endpoint
@@ -102,10 +109,14 @@ class ReleaseRoutes:
             wish = decode(ActionRequest, body) if body else ActionRequest()
             release_id = ReleaseId(request.path_params["release_id"])
             actor: str = request.state.actor
-            return json_response(await self._service.decide(release_id, decision, actor, wish.reason[:500]))
+            detail = await self._service.decide(release_id, decision, actor, wish.reason[:500])
+            return await self._answer(detail)
 
         endpoint.__doc__ = DECISION_WORDS[decision]
         return endpoint
+
+    async def _answer(self, detail: ReleaseDetail, status: int = 200) -> Response:
+        return json_response(await self._verdicts.on(detail, API_WAIT_S), status)
 
     @describe(ApprovalList)
     async def waiting(self, request: Request) -> Response:

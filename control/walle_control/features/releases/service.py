@@ -138,7 +138,7 @@ class ReleasesService:
         release_id = await self._database.write(lambda db: self._create(db, wish, plan, guard, actor))
         await self._publish()
         _log.info("release_created", release=release_id, task=wish.task, version=wish.version, actor=actor)
-        return await self.show(release_id)
+        return await self.show(release_id, judged=False)
 
     async def act(
         self,
@@ -161,7 +161,7 @@ class ReleasesService:
         _log.info(
             "release_changed", release=release_id, action=action, actor=actor, reason=reason, epoch=epoch
         )
-        return await self.show(release_id)
+        return await self.show(release_id, judged=False)
 
     async def decide(
         self, release_id: ReleaseId, decision: approvals.Decision, actor: str, reason: str
@@ -177,7 +177,7 @@ class ReleasesService:
         await self._database.write(lambda db: self._decide(db, release_id, decision, actor, reason))
         await self._publish()
         _log.warning("release_decided", release=release_id, decision=decision, actor=actor, reason=reason)
-        return await self.show(release_id)
+        return await self.show(release_id, judged=False)
 
     async def waiting(self) -> ApprovalList:
         """All requests that wait for a decision."""
@@ -228,9 +228,9 @@ class ReleasesService:
 
         return await self._database.read(judge)
 
-    async def list(self) -> ReleaseList:
+    async def list(self, *, judged: bool = True) -> ReleaseList:
         """All releases, newest first."""
-        return await self._summarize(store.list_releases)
+        return await self._summarize(store.list_releases, judged=judged)
 
     async def page(
         self,
@@ -298,7 +298,7 @@ class ReleasesService:
         """The signed epoch as published, and why it was made."""
         row = await self._database.read(store.newest_epoch)
         if row is None:
-            raise NotFound("no epoch was made yet")
+            raise NotFound("no epoch was made yet: start the server once")
         envelope, snapshot = orjson.loads(row.envelope), orjson.loads(row.snapshot)
         return EpochView(row.n, row.reason, row.created_ms, envelope, snapshot)
 
@@ -374,7 +374,10 @@ class ReleasesService:
             return self._ask(db, row, "create", actor)
         if action == "promote":
             if not row.has_next_stage:
-                raise Conflict(f"release {release_id} is in its last stage: it cannot be promoted further")
+                raise Conflict(
+                    f"release {release_id} is in its last stage, which is as far as it goes; see"
+                    " 'walle-control release show'"
+                )
             if row.stage + 2 == len(row.plan.stages) and approvals.is_needed(db, row.scenario, "full"):
                 return self._ask(db, row, "full", actor)
             reason = self._promote(db, row, reason)
@@ -393,7 +396,10 @@ class ReleasesService:
         now_ms = self._clock.wall_ms()
         turned_down = actor == GUARD and approvals.was_rejected(db, row.id, step, now_ms)
         if turned_down or not approvals.ask(db, row, step, actor, now_ms):
-            raise Conflict(f"release {row.id} waits for approval already, or it was turned down")
+            raise Conflict(
+                f"release {row.id} waits for approval already, or was turned down; see 'walle-control"
+                " release show'"
+            )
         return self._record(db, row, "ask", actor, f"approval of step {step!r}", {})
 
     def _decide(
@@ -407,7 +413,10 @@ class ReleasesService:
         row = _find(db, release_id)
         creator, now_ms = store.creator_of(db, release_id), self._clock.wall_ms()
         if row.state in ("rolled_back", "stopped", "rejected"):
-            raise Conflict(f"release {release_id} is {row.state}: there is nothing to decide")
+            raise Conflict(
+                f"release {release_id} is {row.state}: there is nothing to decide; see 'walle-control"
+                " release show'"
+            )
         request = approvals.decide(db, row, decision, actor, creator, reason, now_ms)
         if request.step == "create":
             store.set_stage(db, release_id, row.stage, now_ms)  # it begins now
@@ -514,7 +523,7 @@ def _explain(
     profile = request.profile if request.profile is not None else devices.profile_of(db, request.device_id)
     newest = store.newest_epoch(db)
     if newest is None:
-        raise NotFound("no epoch was made yet")
+        raise NotFound("no epoch was made yet: start the server once")
     policy = Policy(from_plain(Snapshot, orjson.loads(newest.snapshot)))
     moment = Moment(
         now_ms,

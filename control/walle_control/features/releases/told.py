@@ -54,7 +54,7 @@ class ToldReleases:
     def _of_newest_epoch(self, db: Connection) -> _OfEpoch:
         epoch = store.newest_epoch_number(db)
         if not epoch:
-            raise NotFound("no epoch was made yet")
+            raise NotFound("no epoch was made yet: start the server once")
         newest = self._newest
         if newest is None or newest.epoch != epoch:
             newest = self._newest = _read(db, epoch)

@@ -31,7 +31,9 @@ def read_credential(path: str, name: str) -> Credential:
         ConfigError: no such file or entry, or others may read the file.
     """
     if not path:
-        raise ConfigError(f"credential {name!r} is asked for, but git.credentials_file is not set")
+        raise ConfigError(
+            f"credential {name!r} is asked for, but there is no file of them: set git.credentials_file"
+        )
     file = Path(path)
     try:
         if file.stat().st_mode & 0o077:

@@ -12,9 +12,9 @@ from walle_control.config import ControlConfig
 from walle_control.db.sql import Connection
 from walle_control.db.store import Store
 from walle_control.features.audit import log as audit
-from walle_control.features.repositories import store
+from walle_control.features.repositories import history, store
 from walle_control.features.repositories.credentials import Credential, read_credential
-from walle_control.features.repositories.mirrors import Mirrors, check_url, local_path
+from walle_control.features.repositories.mirrors import Mirrors, check_url, local_path, mirror_path
 from walle_control.features.repositories.types import (
     ImportFailure,
     ImportTag,
@@ -22,6 +22,7 @@ from walle_control.features.repositories.types import (
     RepositoryList,
     RepositoryRow,
     SyncResult,
+    TaskHistory,
 )
 from walle_control.features.tasks.git import check_root
 from walle_control.features.webhooks import outbox
@@ -119,6 +120,30 @@ class RepositoriesService:
     async def list(self) -> RepositoryList:
         """All repositories."""
         return RepositoryList(tuple(await self._data.database.read(store.list_all)))
+
+    async def history(
+        self, scenario: str, task: str, version: tuple[str, str], base: tuple[str, str] = ("", "")
+    ) -> TaskHistory:
+        """How a version of a task came about, as far as a repository of its scenario tells.
+
+        Args:
+            scenario: the task's.
+            task: its name.
+            version: the version, and its commit.
+            base: the same of the version before it; empty: back to the beginning.
+        """
+        rows = [row for row in (await self.list()).repositories if row.repository.scenario == scenario]
+
+        def look() -> TaskHistory:
+            for row in rows:
+                what, mirror = row.repository, mirror_path(self._data.home.repositories, row.repository.name)
+                if history.holds(mirror, version[1]):
+                    folder = f"{what.folder}/{task}" if what.folder else task
+                    found, more = history.commits_to(mirror, version[1], base[1], folder)
+                    return TaskHistory(what.name, version[0], base[0], found, more)
+            return TaskHistory("", version[0], base[0], ())
+
+        return await trio.to_thread.run_sync(look)
 
     async def sync(
         self, name: str, check_scenario: CheckScenario | None = None, *, patient: bool = False

@@ -48,6 +48,31 @@ class RepositoryList:
 
 
 @dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit as git has it: who wrote it when, what they said of it, the tags that name it."""
+
+    id: str
+    author: str
+    at_ms: int
+    message: str
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskHistory:
+    """The commits that led from one version of a task (empty: from none) to another, newest first.
+
+    ``repository`` is the one whose mirror has them; empty: none has. ``more``: there are more of them.
+    """
+
+    repository: str
+    version: str
+    base: str
+    commits: tuple[Commit, ...]
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ImportFailure:
     """A tag that cannot be imported, and why."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from walle_container.scripts import check_scripts, refuse_errors
@@ -15,21 +16,37 @@ from walle_control.features.tasks.types import ModelConverter, TaskSource
 from walle_shared.errors import ConfigError, EngineError, NotAllowed, TaskError
 from walle_shared.ids import TaskVersion
 from walle_shared.manifest import (
+    CLOUD_FOLDER,
     OWN_FOLDER,
     TASK_FILE,
     BundleFile,
+    CloudBundle,
+    CloudRef,
     Manifest,
+    PythonSection,
     TaskFile,
     check_manifest,
+    is_cloud,
     parse_task_file,
 )
 from walle_shared.privacy import complaints
+from walle_shared.protocol.codec import canonical
 from walle_shared.schema import EventSchema
 from walle_shared.signing import file_ref
 
-_MODEL_FOLDER = "model/"
+_MODEL_FOLDERS = ("model/", f"{CLOUD_FOLDER}/")
 _SOURCE_SUFFIX = ".onnx"
 _MODEL_SUFFIX = ".wmodel"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A version as it is kept: what devices get, and what the cloud half has besides."""
+
+    manifest: Manifest
+    files: Mapping[str, bytes]
+    cloud: bytes
+    cloud_files: Mapping[str, bytes]
 
 
 def build(
@@ -38,8 +55,8 @@ def build(
     version: TaskVersion,
     convert: ModelConverter,
     schema: EventSchema | None = None,
-) -> tuple[Manifest, Mapping[str, bytes]]:
-    """Build the manifest and the files it names.
+) -> Built:
+    """Build the manifest and the files it names, and the cloud half's own, which it names by one digest.
 
     Raises:
         ConfigError: ``task.toml`` is missing or wrong.
@@ -55,9 +72,29 @@ def build(
     refuse_leaks(definition, schema, source.tag)
     converted = convert_models(source.files, convert)
     check_models(source.files)
-    files, marks = bytecode.add_bytecode(converted, definition.python)
-    listed = tuple(_listed(path, files[path]) for path in sorted(files))
-    return check_manifest(Manifest(version, source.commit, definition, listed, marks)), files
+    on_devices = {path: data for path, data in converted.items() if not is_cloud(path)}
+    files, marks = bytecode.add_bytecode(on_devices, definition.python)
+    cloud, cloud_files = _build_cloud(converted) if definition.cloud is not None else (b"", {})
+    manifest = Manifest(version, source.commit, definition, _list(files), marks, _cloud_ref(cloud))
+    return Built(check_manifest(manifest), files, cloud, cloud_files)
+
+
+def _build_cloud(converted: Mapping[str, bytes]) -> tuple[bytes, dict[str, bytes]]:
+    """The list of the cloud half's own files, and these; the control plane's Python runs them."""
+    own = {path: data for path, data in converted.items() if is_cloud(path)}
+    files, _ = bytecode.add_bytecode(own, PythonSection())
+    return canonical(CloudBundle(_list(files))), files
+
+
+def _cloud_ref(cloud: bytes) -> CloudRef | None:
+    if not cloud:
+        return None
+    ref = file_ref(cloud)
+    return CloudRef(ref.sha256, ref.size_bytes)
+
+
+def _list(files: Mapping[str, bytes]) -> tuple[BundleFile, ...]:
+    return tuple(_listed(path, files[path]) for path in sorted(files))
 
 
 def _check_own_is_free(source: TaskSource) -> None:
@@ -87,7 +124,7 @@ def check_models(files: Mapping[str, bytes]) -> None:
         EngineError: naming the model that is broken, or that the engine cannot run.
     """
     for path in sorted(files):
-        if path.startswith(_MODEL_FOLDER) and path.endswith(_MODEL_SUFFIX):
+        if path.startswith(_MODEL_FOLDERS) and path.endswith(_MODEL_SUFFIX):
             from walle_engine.api import load_bytes  # on first use: it brings the C engine
 
             try:
@@ -97,7 +134,7 @@ def check_models(files: Mapping[str, bytes]) -> None:
 
 
 def convert_models(files: Mapping[str, bytes], convert: ModelConverter) -> dict[str, bytes]:
-    """Replace every ``model/*.onnx`` by its ``.wmodel``; the rest stays as it is.
+    """Replace every ``model/*.onnx`` and ``cloud/*.onnx`` by its ``.wmodel``; the rest stays as it is.
 
     Raises:
         EngineError: naming the model that cannot be converted.
@@ -113,7 +150,7 @@ def convert_models(files: Mapping[str, bytes], convert: ModelConverter) -> dict[
 
 
 def _is_source_model(path: str) -> bool:
-    return path.startswith(_MODEL_FOLDER) and path.endswith(_SOURCE_SUFFIX)
+    return path.startswith(_MODEL_FOLDERS) and path.endswith(_SOURCE_SUFFIX)
 
 
 def _convert_one(path: str, data: bytes, convert: ModelConverter) -> bytes:
@@ -140,13 +177,17 @@ def definition_of(source: TaskSource, task: str) -> TaskFile:
     """
     where = f"{TASK_FILE} at tag {source.tag}"
     if TASK_FILE not in source.files:
-        raise ConfigError(f"{where} is missing (files there: {_some(source.files)})")
+        raise ConfigError(
+            f"{where} is missing (files there: {_some(source.files)}): add it, or name the task's --folder"
+        )
     try:
         definition = parse_task_file(source.files[TASK_FILE].decode(), where)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where}: not UTF-8: {error}") from None
     if definition.task.name != task:
-        raise ConfigError(f"{where}: task.name is {definition.task.name!r}, but {task!r} was asked for")
+        raise ConfigError(
+            f"{where}: task.name is {definition.task.name!r}, but {task!r} was asked for: correct one of them"
+        )
     return definition
 
 

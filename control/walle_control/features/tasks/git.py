@@ -29,7 +29,10 @@ def read_tag(repository: Path, tag: str, folder: str, limits: ImportConfig) -> T
     try:
         repo = pygit2.Repository(str(repository))
     except (pygit2.GitError, ValueError) as error:
-        raise ConfigError(f"{repository}: not a git repository the server can read: {error}") from None
+        raise ConfigError(
+            f"{repository}: not a git repository the server can read ({error}): name its folder, or let"
+            " the server read it"
+        ) from None
     try:
         commit = _commit_of(repo, repository, tag)
         tree = _folder_of(commit, tag, folder)
@@ -50,7 +53,8 @@ def check_root(repository: Path, limits: ImportConfig) -> None:
     roots = [Path(root).resolve() for root in limits.repository_roots]
     if roots and not any(resolved.is_relative_to(root) for root in roots):
         raise NotAllowed(
-            f"{repository}: lies outside tasks.repository_roots ({', '.join(map(str, roots))}) of the server"
+            f"{repository}: lies outside tasks.repository_roots ({', '.join(map(str, roots))}) of the"
+            " server: put it there, or add its folder"
         )
 
 
@@ -69,7 +73,7 @@ def _folder_of(commit: pygit2.Commit, tag: str, folder: str) -> pygit2.Tree:
     except (KeyError, TypeError):
         found = None
     if not isinstance(found, pygit2.Tree):
-        raise NotFound(f"tag {tag!r} has no folder {folder!r}")
+        raise NotFound(f"tag {tag!r} has no folder {folder!r}: name the task's with --folder")
     return found
 
 

@@ -107,7 +107,7 @@ class LargeFiles:
                 complaints.append(f"{name}: not there")
         raise NotFound(
             f"{what} points to {ref.size_bytes} bytes with digest {ref.sha256}, which are nowhere"
-            f" ({'; '.join(complaints)[:1_000]})"
+            f" ({'; '.join(complaints)[:1_000]}): push them by 'git lfs push --all', or store them here"
         )
 
     def _places(self) -> Iterator[tuple[str, Place]]:

@@ -22,6 +22,11 @@ def manifest_of(db: Connection, scenario: str, task: str, version: str) -> FileR
     return row.manifest
 
 
+def is_imported(db: Connection, scenario: str, task: str, version: str) -> bool:
+    """Whether there is such a version."""
+    return store.find_version(db, scenario, task, version) is not None
+
+
 def deltas_of(db: Connection, manifest: FileRef) -> FileRef | None:
     """The list of deltas to the files of a manifest, if there is one."""
     return store.find_deltas(db, manifest.sha256)

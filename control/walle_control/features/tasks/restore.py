@@ -60,11 +60,11 @@ def _read(store: Store, path: Path) -> VersionRow:
     data = path.read_bytes()
     ref = file_ref(data)
     if ref.sha256 != path.name:
-        raise NotFound("is not what its name says")
+        raise NotFound("is not what its name says: import its version again")
     manifest = check_manifest(decode(Manifest, data, limit_bytes=MANIFEST_MAX_BYTES))
     for file in manifest.files:
         if store.files.path("blob", file.sha256).stat().st_size != file.size_bytes:
-            raise NotFound(f"blob {file.sha256[:12]} of {file.path} is not whole")
+            raise NotFound(f"blob {file.sha256[:12]} of {file.path} is not whole: import its version again")
     head = manifest.definition.task
     return VersionRow(
         head.scenario,

@@ -15,6 +15,8 @@ from walle_control.features.audit import log as audit
 from walle_control.features.repositories import read_model as repositories
 from walle_control.features.repositories.types import Source
 from walle_control.features.tasks import bundle, git, store
+from walle_control.features.tasks.changes import Comparison, compare_files
+from walle_control.features.tasks.cloud_files import CloudFiles
 from walle_control.features.tasks.deltas import DeltaMaker
 from walle_control.features.tasks.large_files import LargeFiles
 from walle_control.features.tasks.simulation import pack, record_of, simulate_with_agent, unpack
@@ -30,6 +32,7 @@ from walle_control.features.tasks.types import (
     VersionRow,
 )
 from walle_control.features.trust.book import TrustBook
+from walle_control.features.trust.types import VersionApproval
 from walle_control.features.webhooks import outbox
 from walle_shared.clock import Clock
 from walle_shared.deltas import Delta, DeltaList
@@ -76,6 +79,7 @@ class TasksService:
         self._convert = convert
         self.deltas = DeltaMaker(data, self._files_of, config.tasks.delta_versions)
         self._simulate = simulate
+        self.cloud = CloudFiles(data)
         self._uploads: dict[tuple[str, str, str], Mapping[str, Mapping[str, ColumnType]]] = {}
         self._one_import = trio.Lock()  # an import may hold a whole bundle in memory
 
@@ -137,7 +141,9 @@ class TasksService:
         """
         row = await self._data.database.read(lambda db: store.find_version(db, scenario, task, version))
         if row is None:
-            raise NotFound(f"version {version} of task {scenario}/{task} was not imported")
+            raise NotFound(
+                f"version {version} of task {scenario}/{task} was not imported; see 'walle-control task list'"
+            )
         manifest = await trio.to_thread.run_sync(self._manifest, row)
         return VersionDetail(row, manifest.definition, manifest.files)
 
@@ -228,6 +234,58 @@ class TasksService:
             return self._trust.approve(db, {_path(row): row.manifest}, {_path(row): mark})
         return self._is_approved(db, row)
 
+    async def approval(self, scenario: str, task: str, version: str) -> VersionApproval:
+        """Whether and how a version is approved: by whose keys, and until when.
+
+        Raises:
+            NotFound: it was not imported.
+        """
+        row = (await self.show(scenario, task, version)).version
+        return VersionApproval(
+            await self._data.database.read(lambda db: self._trust.approval_of(db, _path(row), row.manifest))
+        )
+
+    async def base_of(self, scenario: str, task: str, version: str, base: str = "") -> str:
+        """The version that another is compared with: the one imported before it, unless named; empty: none.
+
+        Raises:
+            NotFound: it was not imported, or the named one was not.
+        """
+        if base:
+            return (await self.show(scenario, task, base)).version.version
+        await self.show(scenario, task, version)
+        names = [
+            row.version
+            for row in await self._data.database.read(lambda db: store.versions_of(db, scenario, task))
+        ]
+        later = names.index(TaskVersion(version)) + 1
+        return names[later] if later < len(names) else ""
+
+    async def compare(self, scenario: str, task: str, version: str, base: str = "") -> Comparison:
+        """What differs between the files of a version and those of another.
+
+        Args:
+            scenario: the task's.
+            task: its name.
+            version: the version.
+            base: the other; empty: the one imported before it, or without one, nothing at all.
+
+        Raises:
+            NotFound: one of them was not imported.
+        """
+        name = await self.base_of(scenario, task, version, base)
+        detail = await self.show(scenario, task, version)
+        before = (await self.show(scenario, task, name)).files if name else ()
+
+        def look() -> Comparison:
+            changes, same = compare_files(before, detail.files, self._content)
+            return Comparison(name, version, changes, same)
+
+        return await trio.to_thread.run_sync(look)
+
+    def _content(self, file: BundleFile) -> bytes:
+        return self._data.files.read("blob", FileRef(file.sha256, file.size_bytes))
+
     async def simulation(self, scenario: str, task: str, version: str) -> Simulation:
         """What came of a version's simulations.
 
@@ -271,10 +329,8 @@ class TasksService:
         return Simulation(row.scenario, row.task, row.version, self._clock.wall_ms(), seconds, result)
 
     def _contents(self, detail: VersionDetail) -> dict[str, bytes]:
-        return {
-            file.path: self._data.files.read("blob", FileRef(file.sha256, file.size_bytes))
-            for file in detail.files
-        }
+        files = {file.path: self._content(file) for file in detail.files}
+        return files | self.cloud.read(self._manifest(detail.version))
 
     def _schema(self) -> EventSchema | None:
         """The app's registry as it is now, from the file in the settings."""
@@ -289,12 +345,14 @@ class TasksService:
     def _build(
         self, source: TaskSource, task: str, version: TaskVersion
     ) -> tuple[VersionRow, dict[str, bytes]]:
-        manifest, files = bundle.build(source, task, version, self._convert, self._schema())
+        built = bundle.build(source, task, version, self._convert, self._schema())
+        manifest, files = built.manifest, built.files
         encoded = canonical(manifest)
         if len(encoded) > MANIFEST_MAX_BYTES:
             raise LimitExceeded(
                 f"the manifest has {len(encoded)} bytes, over the limit of {MANIFEST_MAX_BYTES}"
             )
+        self.cloud.keep(built.cloud, built.cloud_files)
         for data in files.values():
             self._data.files.put("blob", data)
         ref = self._data.files.put("manifest", encoded)
@@ -310,7 +368,7 @@ class TasksService:
             total_bytes,
             self._clock.wall_ms(),
         )
-        return row, dict(files)
+        return row, {**files, **built.cloud_files}
 
 
 def _recordings(db: Connection, row: VersionRow) -> dict[str, bytes]:
@@ -335,7 +393,8 @@ def _note_simulation(db: Connection, simulation: Simulation, mark: SimulationMar
 def _check_scenario(place: Source, scenario: str) -> None:
     if place.scenario and scenario != place.scenario:
         raise NotAllowed(
-            f"the repository holds tasks of scenario {place.scenario}, and this task says {scenario}"
+            f"the repository holds tasks of scenario {place.scenario}, and this task says {scenario}:"
+            " correct task.toml, or add a repository of that scenario"
         )
 
 

@@ -140,6 +140,13 @@ class VersionDetail:
 
 
 @dataclass(frozen=True, slots=True)
+class CompareAsked:
+    """Which version another is compared with; empty: the one imported before it."""
+
+    base: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class VersionList:
     """All imported versions, newest import first."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from walle_control.features.telemetry.ingest import IngestService, IngestView
 from walle_control.features.telemetry.service import TelemetryService
 from walle_control.features.telemetry.types import (
     FeaturePage,
@@ -24,8 +25,9 @@ from walle_shared.protocol.messages import ReportBatch, ReportReceipt
 class TelemetryRoutes:
     """Endpoints for reports and features."""
 
-    def __init__(self, service: TelemetryService) -> None:
+    def __init__(self, service: TelemetryService, ingest: IngestService) -> None:
         self._service = service
+        self._ingest = ingest
 
     @describe(ReportReceipt, body=ReportBatch, errors=(400,))
     async def post_reports(self, request: Request, device_id: DeviceId) -> Response:
@@ -46,6 +48,11 @@ class TelemetryRoutes:
         query = read_query(FeaturesAsked, request)
         require(request, query.scenario or ALL_SCENARIOS)
         return json_response(await self._service.features(query, query.after, query.limit, query.wait_s))
+
+    @describe(IngestView)
+    async def ingest(self, _request: Request) -> Response:
+        """How features come in: minute by minute, late or with gaps, refused, and how far each sink is."""
+        return json_response(await self._ingest.view())
 
     @describe(SinkList)
     async def sinks(self, _request: Request) -> Response:

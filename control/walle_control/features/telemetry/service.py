@@ -12,6 +12,7 @@ import trio
 from walle_control.db.batches import Batches
 from walle_control.db.connection import Database
 from walle_control.db.sql import Connection
+from walle_control.features.learning import intake as learning
 from walle_control.features.releases import read_model as releases
 from walle_control.features.rollouts.votes import Told, count_votes
 from walle_control.features.telemetry import store
@@ -30,7 +31,9 @@ from walle_shared.clock import Clock
 from walle_shared.errors import LimitExceeded, RemoteProtocolError
 from walle_shared.ids import DeviceId, ReleaseId
 from walle_shared.limits import REPORT_BATCH_MAX
+from walle_shared.protocol.asks import LATER
 from walle_shared.protocol.messages import NO_RELEASE, Report, ReportBatch, ReportReceipt
+from walle_shared.protocol.tunnel import Record
 from walle_shared.protocol.tunnel_receiver import (
     HelloReceived,
     RecordReceived,
@@ -49,6 +52,10 @@ _INT_MAX = 2**63 - 1
 _QUARANTINE_TOLD_S = HOUR_S
 
 
+KeepLater = Callable[[Connection, DeviceId, str, Record, bytes], None]
+"""Keeps a question: in the transaction, of a device, named for ever, the record and its fields as JSON."""
+
+
 class TelemetryService:
     """Stores what devices send.
 
@@ -58,6 +65,8 @@ class TelemetryService:
         on_reports: is called once new reports are committed.
         arrivals: is told how far the journal reaches.
         sinks: where features go besides; none by default.
+        keep_later: keeps a record that is a question; without it, it is a feature like others.
+        on_later: is called once such records are committed.
     """
 
     def __init__(
@@ -67,7 +76,11 @@ class TelemetryService:
         on_reports: Callable[[], None],
         arrivals: Arrivals | None = None,
         sinks: Sinks | None = None,
+        keep_later: KeepLater | None = None,
+        on_later: Callable[[], None] = lambda: None,
     ) -> None:
+        self._keep_later = keep_later
+        self._on_later = on_later
         self._database = database
         self._reports = Batches(database, _record_batches)
         self._clock = clock
@@ -115,7 +128,7 @@ class TelemetryService:
         """Store records and the memory of having them in one transaction; the committed ledger.
 
         They are in the journal then, but perhaps not in every sink: wait for ``journal_head`` there before
-        telling the device.
+        telling the device. What devices send to learn together goes elsewhere; no sink ever has it.
 
         Raises:
             LimitExceeded: the device left too many gaps.
@@ -125,6 +138,9 @@ class TelemetryService:
         encoded = [_encode_fields(item) if isinstance(item, RecordReceived) else b"" for item in items]
         now_ms = self._clock.wall_ms()
 
+        keep_later = self._keep_later
+        has_later = any(isinstance(item, RecordReceived) and item.record.name == LATER for item in items)
+
         def job(db: Connection) -> tuple[SequenceLedger, int, int]:
             ledger = SequenceLedger.from_plain(store.load_ledger(db, device_id, incarnation))
             lost = size_bytes = 0
@@ -132,8 +148,13 @@ class TelemetryService:
                 fresh = ledger.admit(item)
                 if isinstance(item, TombstoneReceived):
                     lost += fresh
+                elif fresh and learning.is_ours(item.record):
+                    learning.take(db, device_id, item.record, now_ms)
                 elif fresh:
                     origin = f"{incarnation}:{item.klass.name}:{item.seq}"
+                    if keep_later is not None and item.record.name == LATER:
+                        keep_later(db, device_id, origin, item.record, fields)
+                        continue
                     size_bytes += len(fields)
                     store.insert_feature(db, device_id, origin, item.record, fields, now_ms)
             store.save_ledger(db, device_id, incarnation, ledger.to_plain(), lost, now_ms)
@@ -141,7 +162,14 @@ class TelemetryService:
 
         ledger, head, size_bytes = await self._database.write(job)
         self._arrivals.advance(head, size_bytes)
+        if has_later:
+            self._on_later()
         return ledger
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """What wakes whoever waits for features."""
+        return self._arrivals
 
     @property
     def journal_head(self) -> int:

@@ -130,17 +130,33 @@ def insert_feature(
     db: Connection, device_id: DeviceId, origin: str, record: Record, fields: bytes, now_ms: int
 ) -> None:
     """Add a feature to the journal; ``fields`` are the record's as JSON."""
+    trace = record.trace
     db.execute(
         "INSERT INTO feature (device_id, origin, scenario, task, version, release_id, name, at_ms,"
-        " received_ms, fields) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " received_ms, fields, trace_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (device_id, origin, record.scenario, record.task, record.version, record.release_id, record.name,
-         record.at_ms, now_ms, fields.decode()),
+         record.at_ms, now_ms, fields.decode(), trace.trace_id if trace is not None else ""),
     )  # fmt: skip
 
 
 def journal_head(db: Connection) -> int:
     """The newest id of the journal; 0 before the first."""
     return total(db, "feature")
+
+
+def arrived_by_minute(
+    db: Connection, after: int, last_id: int, since_ms: int, octets: str
+) -> list[tuple[int, int, int]]:
+    """How many rows, with how many bytes of fields, came in each minute (since 1970) after a time.
+
+    Only rows after one id up to another count. ``octets`` is the database's word for the bytes of a text.
+    """
+    rows = db.execute(
+        f"SELECT received_ms / 60000 AS minute, count(*) AS n, sum({octets.format('fields')}) AS size_bytes"
+        " FROM feature WHERE id > ? AND id <= ? AND received_ms >= ? GROUP BY minute",
+        (after, last_id, since_ms),
+    )
+    return [(row["minute"], row["n"], int(row["size_bytes"])) for row in rows]
 
 
 def read_journal(db: Connection, after: int, last_id: int, rows_max: int, bytes_max: float) -> Sequence[Row]:

@@ -114,7 +114,10 @@ class StoredReport:
 
 @dataclass(frozen=True, slots=True)
 class StoredFeature:
-    """A feature as received; ``id`` rises with arrival. (``device_id``, ``origin``) names it for ever."""
+    """A feature as received; ``id`` rises with arrival. (``device_id``, ``origin``) names it for ever.
+
+    ``trace_id``: of the run that made it, if that was followed.
+    """
 
     id: int
     device_id: DeviceId
@@ -127,6 +130,7 @@ class StoredFeature:
     at_ms: int
     received_ms: int
     fields: Mapping[str, Any]
+    trace_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

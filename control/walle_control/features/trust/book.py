@@ -18,7 +18,7 @@ from walle_control.db.keyring import Keyring
 from walle_control.db.sql import Connection
 from walle_control.features.trust import store
 from walle_control.features.trust.repository import Repository, read_metadata
-from walle_control.features.trust.types import Lifetimes, TrustStatus
+from walle_control.features.trust.types import BundleApproval, Lifetimes, TrustStatus
 from walle_control.features.webhooks import outbox
 from walle_shared.clock import Clock
 from walle_shared.errors import ConfigError, NotFound
@@ -101,6 +101,10 @@ class TrustBook:
     def is_approved(self, db: Connection, path: str, manifest: FileRef) -> bool:
         """Whether the targets in force approve a bundle."""
         return self._repository(db).is_approved(path, manifest)
+
+    def approval_of(self, db: Connection, path: str, manifest: FileRef) -> BundleApproval | None:
+        """How the targets in force approve a bundle, if they do."""
+        return self._repository(db).approval_of(path, manifest)
 
     def version(self, db: Connection) -> int:
         """The version of the snapshot in force: rises with every approval."""

@@ -32,7 +32,14 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
-from walle_control.features.trust.types import ApprovedBundle, Lifetimes, Missing, RoleKey, RoleStatus
+from walle_control.features.trust.types import (
+    ApprovedBundle,
+    BundleApproval,
+    Lifetimes,
+    Missing,
+    RoleKey,
+    RoleStatus,
+)
 from walle_shared.errors import ConfigError, NotFound
 from walle_shared.ids import KeyId, Sha256
 from walle_shared.protocol.messages import FileRef
@@ -127,7 +134,7 @@ class Repository:
             NotFound: it is not approved.
         """
         if path not in self._bundles():
-            raise NotFound(f"{path} is not among the targets")
+            raise NotFound(f"{path} is not among the targets; see 'walle-control trust show'")
         self._stage(bin_of(path, self.digits), lambda listed: listed.targets.pop(path))
 
     def rotate(self, role: str, keys: Sequence[VerifyKey], threshold: int) -> None:
@@ -139,7 +146,9 @@ class Repository:
         if role not in ROLES:
             raise ConfigError(f"no role {role!r}: choose from {', '.join(ROLES)}")
         if not 1 <= threshold <= len({key.keyid for key in keys}):
-            raise ConfigError(f"a threshold of {threshold} cannot be met by {len(keys)} keys")
+            raise ConfigError(
+                f"a threshold of {threshold} cannot be met by {len(keys)} keys: name more, or lower it"
+            )
         delegator = ROOT if role in TOP_LEVEL else TARGETS
         self._stage(delegator, lambda signed: _give_keys(signed, {role: (keys, threshold)}))
 
@@ -177,7 +186,10 @@ class Repository:
                 ours.signatures.update(theirs.signatures)
                 self.staged[role] = ours.to_bytes()
                 return
-        raise NotFound("this metadata is not staged here: it was changed since, or is in force already")
+        raise NotFound(
+            "this metadata is not staged here: it was changed since, or is in force already; see"
+            " 'walle-control trust show'"
+        )
 
     def commit(self) -> bool:
         """Put in force what is staged and complete, with a new snapshot and timestamp; is that all of it?"""
@@ -222,6 +234,28 @@ class Repository:
         return tuple(
             ApprovedBundle(path, _ref(target), mark_in(target.custom))
             for path, target in sorted(self._bundles(in_force=True).items())
+        )
+
+    def approval_of(self, path: str, ref: FileRef) -> BundleApproval | None:
+        """How what is in force approves a bundle with this manifest, if it does."""
+        if not self.is_approved(path, ref):
+            return None
+        role = next(
+            name
+            for name in self._delegations(in_force=True)
+            if is_bundles(name) and path in self._current(name).signed.targets
+        )
+        metadata = self._current(role)
+        verified = self._delegator(role, in_force=True).get_verification_result(
+            role, metadata.signed_bytes, metadata.signatures
+        )
+        return BundleApproval(
+            role,
+            metadata.signed.version,
+            round(metadata.signed.expires.timestamp() * 1000),
+            tuple(map(KeyId, sorted(verified.signed))),
+            verified.threshold,
+            mark_in(metadata.signed.targets[path].custom),
         )
 
     def missing(self) -> tuple[Missing, ...]:
@@ -401,7 +435,10 @@ def read_metadata(data: bytes) -> Metadata[Any]:
     try:
         return Metadata.from_bytes(data)
     except Exception as error:  # noqa: BLE001  # a file given on a command line: whatever is wrong with it
-        raise ConfigError(f"not a metadata file of the trust roles: {error}") from None
+        raise ConfigError(
+            f"not a metadata file of the trust roles ({error}): give one that 'walle-control trust export'"
+            " wrote"
+        ) from None
 
 
 def describe(signed: Any) -> str:
@@ -447,7 +484,10 @@ def _names(delegator: Root | Targets) -> list[str]:
 
 def _roles(targets: Targets) -> dict[str, DelegatedRole]:
     if targets.delegations is None or targets.delegations.roles is None:
-        raise ConfigError("the targets metadata delegates nothing: it was not made by this program")
+        raise ConfigError(
+            "the targets metadata delegates nothing: it was not made by this program: restore it from a"
+            " backup"
+        )
     return targets.delegations.roles
 
 

@@ -63,6 +63,28 @@ class ApprovedBundle:
 
 
 @dataclass(frozen=True, slots=True)
+class BundleApproval:
+    """How a task version is approved: by which list in force, until when, and whose signatures it carries.
+
+    ``signed_by`` are the keys of the role that signed it, ``threshold`` how many must.
+    """
+
+    role: str
+    version: int
+    expires_ms: int
+    signed_by: tuple[KeyId, ...]
+    threshold: int
+    simulation: SimulationMark | None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionApproval:
+    """Whether and how a task version is approved; without an approval, devices take nothing of it."""
+
+    approval: BundleApproval | None
+
+
+@dataclass(frozen=True, slots=True)
 class TrustStatus:
     """Everything about trust: the pin that devices enrol with, the roles, what is approved, what waits."""
 

@@ -123,7 +123,8 @@ class Sender:
             inside = any(address in network for network in self._allowed)
             if not inside and not is_public(address):
                 raise NotAllowed(
-                    f"{host} is {address}, which is no public address: webhooks.allow_networks may allow it",
+                    f"{host} is {address}, which is no public address: allow it by"
+                    " webhooks.allow_networks, if it is meant",
                     code="not_public",
                 )
             if not inside and not encrypted:

@@ -107,7 +107,7 @@ def _contestants(
 ) -> tuple[list[Contestant], dict[str, str]]:
     """Ours first; the second result says why peers are missing."""
     if not request.model.exists():
-        raise ConfigError(f"no such file: {request.model}")
+        raise ConfigError(f"{request.model}: no such file: name a model")
     converted, peers, missing = request.model, list[Contestant](), dict[str, str]()
     if request.model.suffix == ".onnx":
         from walle_engine.convert import convert

@@ -21,7 +21,7 @@ from walle_engine.convert.scopes import DOMAINS, Scope
 from walle_engine.convert.support import Missing, foreign
 from walle_shared.errors import ModelError
 
-_DTYPES: dict[int, str] = {
+DTYPES: dict[int, str] = {
     TensorProto.FLOAT: "F32",
     TensorProto.DOUBLE: "F64",
     TensorProto.FLOAT16: "F16",
@@ -58,7 +58,7 @@ _KINDS = _SCALAR_KINDS | _LIST_KINDS | {AttributeProto.TENSOR, AttributeProto.GR
 # Says what the engine finds out by itself: of what an empty optional would be.
 _DROPPED_KINDS = {AttributeProto.TYPE_PROTO}
 # Attributes that hold a number of ONNX's for an element type; the engine takes the type's name.
-_TYPE_ATTRIBUTES = {"to", "dtype", "output_dtype", "output_datatype", "precision"}
+TYPE_ATTRIBUTES = {"to", "dtype", "output_dtype", "output_datatype", "precision"}
 
 
 class Drafting:
@@ -227,7 +227,7 @@ class Drafting:
             return self._body(value, names)
         if attribute.type == AttributeProto.TENSOR:
             return self._tensor(attribute.name, array_of(value), node_name)
-        if attribute.name in _TYPE_ATTRIBUTES and attribute.type == AttributeProto.INT:
+        if attribute.name in TYPE_ATTRIBUTES and attribute.type == AttributeProto.INT:
             return self._type_name(value, op, node_name)
         return [_plain(item) for item in value] if attribute.type in _LIST_KINDS else _plain(value)
 
@@ -239,10 +239,10 @@ class Drafting:
         return {"tensor": entry}
 
     def _type_name(self, number: int, op: str, node_name: str) -> str:
-        if number not in _DTYPES:
+        if number not in DTYPES:
             hint = "the engine has no such element type: use another"
             self.untranslated.append(Missing(f"{op} to type {number}", node_name, hint=hint))
-        return _DTYPES.get(number, "")
+        return DTYPES.get(number, "")
 
     def _body(self, graph: onnx.GraphProto, outer: Mapping[str, str]) -> wmodel.Graph:
         names = dict(outer)
@@ -268,9 +268,9 @@ def _value_of(info: onnx.ValueInfoProto) -> wmodel.Value | None:
     if type_.WhichOneof("value") not in ("tensor_type", None):
         return None
     tensor = type_.tensor_type
-    if tensor.elem_type not in _DTYPES and tensor.elem_type != TensorProto.UNDEFINED:
+    if tensor.elem_type not in DTYPES and tensor.elem_type != TensorProto.UNDEFINED:
         return None
-    dtype = _DTYPES.get(tensor.elem_type, "")
+    dtype = DTYPES.get(tensor.elem_type, "")
     if kind != "tensor" or not tensor.HasField("shape"):
         return wmodel.Value(info.name, dtype, None, kind)
     shape = tuple(

@@ -18,6 +18,7 @@
 It needs no NumPy: batches may be any buffers.
 """
 
+from walle_engine.train.codes import Codes, WeightCodes
 from walle_engine.train.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError, OwnLoss
 from walle_engine.train.optimizers import SGD, Adam, AdamW, Optimizer
 from walle_engine.train.schedules import Schedule, cosine, step_decay, warm_up
@@ -28,6 +29,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "BinaryCrossEntropy",
+    "Codes",
     "CrossEntropy",
     "Loss",
     "MeanSquaredError",
@@ -35,6 +37,7 @@ __all__ = [
     "OwnLoss",
     "Schedule",
     "Trainer",
+    "WeightCodes",
     "cosine",
     "step_decay",
     "warm_up",

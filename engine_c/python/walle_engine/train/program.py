@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from walle_engine import wmodel
+from walle_engine.train.codes import Codes, Scalars, with_codes
 from walle_engine.train.losses import Loss
 from walle_engine.train.optimizers import Optimizer
 from walle_engine.train.sheet import FORMATS, PREFIX, Sheet
@@ -53,6 +54,7 @@ class Program:
         states: names of what the optimiser keeps, each with its parameter.
         numbers: scalars that each step is fed, by the optimiser's names.
         changes: each input that has a new value after a step, with the output that is it.
+        ranges: of values that are rounded: what each is fed by and tells.
     """
 
     graph: wmodel.Graph
@@ -61,6 +63,7 @@ class Program:
     states: Mapping[str, str]
     numbers: Mapping[str, str]
     changes: Mapping[str, str]
+    ranges: Mapping[str, Scalars]
 
 
 def usual_parameters(graph: wmodel.Graph, weights: Mapping[str, Any]) -> list[str]:
@@ -113,6 +116,7 @@ def build(
     batch_statistics: bool,
     dropout: bool,
     seed: int,
+    codes: Codes | None = None,
 ) -> Program:
     """Make the graph of a step.
 
@@ -126,6 +130,9 @@ def build(
     nodes, changes = _with_statistics(graph.nodes, weights, batch_statistics)
     if dropout:
         nodes = _with_dropout(nodes, sheet, seed)
+    ranges: dict[str, Scalars] = {}
+    if codes is not None:
+        nodes, ranges = with_codes(graph, nodes, codes, sheet)
     value = loss.nodes(sheet, output.name)
     gradients = sheet.many("Gradient", (*trained, value), len(trained))
     if clip_value is not None:
@@ -146,15 +153,21 @@ def build(
     fed = (
         wmodel.Value(COUNT, "I64", ()),
         *(wmodel.Value(name, sheet.dtype, ()) for name in numbers.values()),
+        *(
+            wmodel.Value(name, sheet.dtype, ())
+            for one in ranges.values()
+            for name in (one.low, one.high, one.scale)
+        ),
     )
+    told = [name for one in ranges.values() for name in (*one.least, *one.most)]
     step = replace(
         graph,
         name=f"{graph.name} trained",
         inputs=(*graph.inputs, *targets, *held, *fed),
-        outputs=tuple(wmodel.Value(name, "", None) for name in (LOSS, *changes.values())),
+        outputs=tuple(wmodel.Value(name, "", None) for name in (LOSS, *changes.values(), *told)),
         nodes=(*nodes, *sheet.nodes),
     )
-    return Program(step, sheet.weights, tuple(trained), states, numbers, changes)
+    return Program(step, sheet.weights, tuple(trained), states, numbers, changes, ranges)
 
 
 def _output(graph: wmodel.Graph, name: str) -> wmodel.Value:

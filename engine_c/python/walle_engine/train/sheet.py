@@ -18,8 +18,9 @@ PREFIX = "train."
 class Sheet:
     """Nodes that follow those of a model; called with an operator, it adds one and returns its output."""
 
-    def __init__(self, dtype: str) -> None:
+    def __init__(self, dtype: str, stem: str = "") -> None:
         self.dtype = dtype
+        self._stem = stem
         self.nodes: list[wmodel.Node] = []
         self.weights: dict[str, wmodel.Weight] = {}
 
@@ -29,10 +30,17 @@ class Sheet:
 
     def many(self, op: str, inputs: tuple[str, ...], outputs: int, **attrs: wmodel.Attribute) -> list[str]:
         """Add a node of several outputs."""
-        stem = f"{PREFIX}{len(self.nodes)}"
+        stem = f"{PREFIX}{self._stem}{len(self.nodes)}"
         names = [f"{stem}.{i}" for i in range(outputs)]
         self.nodes.append(wmodel.Node(op, stem, inputs, tuple(names), attrs))
         return names
+
+    def largest_along(self, x: str, rank: int, axis: int) -> str:
+        """Return the largest of all that have the same index of an axis, with dims of 1 for the others."""
+        axes = f"{PREFIX}but.{axis}.of.{rank}"
+        others = [i for i in range(rank) if i != axis]
+        self.weights[axes] = wmodel.Weight("I64", (len(others),), struct.pack(f"<{len(others)}q", *others))
+        return self("ReduceMax", x, axes)
 
     def number(self, value: float) -> str:
         """Return a constant of the parameters' type."""

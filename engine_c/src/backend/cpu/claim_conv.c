@@ -18,6 +18,7 @@ enum {
     CHUNK_POSITIONS = 4096, /* of images that are stored and multiplied together */
     STRETCH = 64,           /* positions that are rounded together */
     GROUPS_PER_THREAD = 2,
+    PACK_STEPS = 8, /* of a weight that varies */
 };
 
 typedef struct parameters {
@@ -28,7 +29,7 @@ typedef struct parameters {
     int64_t chunk;         /* images stored at once */
     we_matmul product;     /* of one group */
     int64_t runs, depth;   /* its k */
-    const float *packed;   /* filters, group by group; made at preparation */
+    const float *packed;   /* filters, group by group; made at preparation, or by a run where they vary */
     float *zeros;          /* a run outside the image; likewise */
 } parameters;
 
@@ -46,7 +47,7 @@ static bool is_pointwise(const we_conv *c) {
 
 static bool accept(const we_call *call, we_arena *arena, const void **out) {
     we_conv conv;
-    if (!we_conv_read(call, &conv))
+    if (!we_conv_read_varying(call, &conv) || (conv.weights_vary && we_conv_has_small_groups(&conv)))
         return false;
     parameters *p = we_arena_new(arena, sizeof *p);
     if (!p)
@@ -79,10 +80,12 @@ static int64_t stored_floats(const parameters *p) {
     return p->stored ? p->rows * p->columns * p->channels : 0; /* of one image */
 }
 
-/* Storing the images; the product is priced by the search. */
+/* Storing the images, and packing filters that vary; the product is priced by the search. */
 static double cost(const void *given) {
     const parameters *p = given;
-    return (double)(p->conv.items * stored_floats(p)) * (p->plain ? 10 : 4);
+    const we_conv *c = &p->conv;
+    double packing = c->weights_vary ? PACK_STEPS * (double)(c->group * c->filters * p->product.k) : 0;
+    return (double)(c->items * stored_floats(p)) * (p->plain ? 10 : 4) + packing;
 }
 
 static const we_matmul *product(const void *given) {
@@ -98,44 +101,72 @@ static bool stores_narrow(const parameters *p, const we_matmul_row *kernel) {
     return p->stored && kernel->parts == 1;
 }
 
-/* Filters with zeros for channels that are added. */
-static const float *pad_filters(we_program *program, const parameters *p) {
+/* Filters of all groups with zeros for channels that are added, in the order of weights that are not turned.
+ */
+static void pad_filters(const parameters *p, const float *weights, float *to) {
     const we_conv *c = &p->conv;
-    int64_t from = c->channels * c->w.taps, to = p->channels * c->w.taps;
-    if (from == to)
-        return c->weights;
-    float *padded = we_arena_new(&program->arena, (size_t)(c->filters * to) * sizeof *padded);
-    for (int64_t f = 0; padded && f < c->filters; f++) {
-        memcpy(padded + f * to, c->weights + f * from, (size_t)from * sizeof *padded);
-        memset(padded + f * to + from, 0, (size_t)(to - from) * sizeof *padded);
+    const we_conv_steps at = we_conv_weight_steps(c);
+    for (int64_t f = 0; f < c->filters; f++) {
+        for (int64_t channel = 0; channel < p->channels; channel++) {
+            for (int64_t tap = 0; tap < c->w.taps; tap++)
+                *to++ = channel < c->channels
+                            ? weights[at.first + f * at.filter + channel * at.channel + tap * at.tap]
+                            : 0;
+        }
     }
-    return padded;
+}
+
+static int64_t padded_floats(const parameters *p) {
+    const we_conv *c = &p->conv; /* of one group: images are stored then */
+    return p->channels == c->channels ? 0 : c->filters * p->channels * c->w.taps;
+}
+
+/* The B of the first group. */
+static we_gemm_right right_of(const parameters *p, const float *weights, bool padded) {
+    const we_conv *c = &p->conv;
+    we_conv_steps at = we_conv_weight_steps(c);
+    if (padded)
+        at = (we_conv_steps){.filter = p->channels * c->w.taps, .channel = c->w.taps, .tap = 1};
+    int64_t pieces = p->stored ? c->w.kernel[1] : 1;
+    return (we_gemm_right){.b = weights + at.first,
+                           .run = pieces * at.tap,
+                           .pieces = pieces,
+                           .piece = at.tap,
+                           .row = at.channel,
+                           .column = at.filter,
+                           .n = c->filters,
+                           .runs = p->runs,
+                           .depth = p->depth};
+}
+
+static we_status pack_weights(we_program *program, const we_command *command, parameters *p, we_error *err) {
+    const float *weights = p->conv.weights;
+    int64_t padded = padded_floats(p);
+    if (padded) {
+        float *room = we_arena_new(&program->arena, (size_t)padded * sizeof *room);
+        if (!room)
+            return we_error_no_memory(err);
+        pad_filters(p, weights, room);
+        weights = room;
+    }
+    we_gemm_right right = right_of(p, weights, padded > 0);
+    return we_gemm_pack_constants(program, command->u.claim.kernel, &right, p->conv.group,
+                                  padded ? padded : we_conv_weight_steps(&p->conv).group, &p->packed, err);
 }
 
 static we_status prepare(we_program *program, we_command *command, we_error *err) {
     parameters *p = (parameters *)command->u.claim.parameters; /* of this command alone */
     const we_conv *c = &p->conv;
-    const we_matmul_row *kernel = command->u.claim.kernel;
-    if (stores_narrow(p, kernel)) {
+    if (stores_narrow(p, command->u.claim.kernel)) {
         p->channels = c->channels + c->channels % 2;
         p->depth = c->w.kernel[1] * p->channels;
     }
     p->zeros = we_arena_new(&program->arena, (size_t)p->depth * sizeof *p->zeros);
-    const float *filters = pad_filters(program, p);
-    if (!p->zeros || !filters)
+    if (!p->zeros)
         return we_error_no_memory(err);
     memset(p->zeros, 0, (size_t)p->depth * sizeof *p->zeros);
-    int64_t taps = c->w.taps, k = p->channels * taps;
-    we_gemm_right right = {.b = filters,
-                           .run = p->stored ? c->w.kernel[1] : 1,
-                           .pieces = p->stored ? c->w.kernel[1] : 1,
-                           .piece = 1,
-                           .row = taps,
-                           .column = k,
-                           .n = c->filters,
-                           .runs = p->runs,
-                           .depth = p->depth};
-    return we_gemm_pack_constants(program, kernel, &right, c->group, c->filters * k, &p->packed, err);
+    p->packed = p->zeros; /* where weights vary, so that products are cut for a B that is packed */
+    return c->weights_vary ? WE_OK : pack_weights(program, command, p, err);
 }
 
 /* Rows are words, and what is summed are parts. */
@@ -164,11 +195,17 @@ static we_gemm gemm_of(const we_program *program, const we_command *command) {
                      .narrow = is_narrow(program, command->out)};
 }
 
+/* Packed weights that vary, and those that they are packed from where channels are added. */
+static int64_t varying_floats(const parameters *p, const we_matmul_row *kernel) {
+    return p->conv.weights_vary ? p->conv.group * packed_floats(p, kernel) + padded_floats(p) : 0;
+}
+
 static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
     const parameters *p = command->u.claim.parameters;
     we_gemm gemm = gemm_of(program, command);
     size_t one = we_gemm_scratch(&gemm, 1) * (size_t)threads, all = we_gemm_scratch(&gemm, threads);
-    return (size_t)(p->chunk * stored_floats(p)) * sizeof(float) + (one > all ? one : all);
+    int64_t floats = p->chunk * stored_floats(p) + varying_floats(p, gemm.kernel);
+    return (size_t)floats * sizeof(float) + (one > all ? one : all);
 }
 
 /* ---- Storing images ---- */
@@ -393,11 +430,41 @@ static void run_images(const we_run *run, const we_command *command, int64_t beg
     run_groups(run, &gemm, &k);
 }
 
-static void run_claim(const we_run *run, const we_command *command) {
+static void run_packed(const we_run *run, const we_command *command) {
     const parameters *p = command->u.claim.parameters;
     int64_t each = p->stored ? p->chunk : p->conv.items;
     for (int64_t begin = 0; begin < p->conv.items; begin += each)
         run_images(run, command, begin, we_least(each, p->conv.items - begin));
+}
+
+static void pack_varying(we_pool *pool, const parameters *p, const we_matmul_row *kernel,
+                         const float *weights, float *to) {
+    const int64_t each = packed_floats(p, kernel), padded = padded_floats(p);
+    if (padded) {
+        float *room = to + p->conv.group * each;
+        pad_filters(p, weights, room);
+        weights = room;
+    }
+    we_gemm_right right = right_of(p, weights, padded > 0);
+    for (int64_t g = 0; g < p->conv.group; g++, right.b += we_conv_weight_steps(&p->conv).group)
+        we_gemm_pack(pool, kernel, &right, to + g * each);
+}
+
+/* With what varies in the place of what was prepared. */
+static void run_claim(const we_run *run, const we_command *command) {
+    parameters own = *(const parameters *)command->u.claim.parameters;
+    const we_matmul_row *kernel = command->u.claim.kernel;
+    we_run rest = *run;
+    we_command packed = *command;
+    if (own.conv.weights_vary) {
+        pack_varying(run->pool, &own, kernel, we_claim_in(run, command, 1), run->scratch);
+        own.packed = run->scratch;
+        rest.scratch = (float *)run->scratch + varying_floats(&own, kernel);
+    }
+    if (own.conv.bias_varies)
+        own.conv.bias = we_claim_in(run, command, 2);
+    packed.u.claim.parameters = &own;
+    run_packed(&rest, &packed);
 }
 
 const we_claim_methods we_claim_conv = {
@@ -409,6 +476,8 @@ const we_claim_methods we_claim_conv = {
     .scratch_size = scratch_size,
     .fuses = true,
     .splits = true,
+    .reads_varying = 1 << 1 | 1 << 2,
+    .differentiable = true,
     .channels_last = true,
     .places = true,
     .reads_plain = reads_plain,

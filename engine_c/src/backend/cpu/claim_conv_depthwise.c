@@ -6,12 +6,12 @@
 
 typedef struct parameters {
     we_conv conv;
-    float *weights; /* [taps, channels], made at preparation */
+    float *weights; /* [taps, channels], made at preparation, or by a run where they vary */
 } parameters;
 
 static bool accept(const we_call *call, we_arena *arena, const void **out) {
     we_conv conv;
-    if (!we_conv_read(call, &conv) || conv.channels != 1 || conv.filters != 1)
+    if (!we_conv_read_varying(call, &conv) || conv.channels != 1 || conv.filters != 1)
         return false;
     parameters *p = we_arena_new(arena, sizeof *p);
     if (!p)
@@ -27,16 +27,35 @@ static double cost(const void *given) {
     return (double)(c->items * c->group * c->positions) * (1 + (double)c->w.taps / 4);
 }
 
+static void turn_weights(const we_conv *c, const float *weights, float *to) {
+    const we_conv_steps at = we_conv_weight_steps(c);
+    we_region turned = {.rank = 2,
+                        .size = {c->w.taps, c->group},
+                        .src = {.offset = at.first, .stride = {at.tap, at.group}},
+                        .dst = {.stride = {c->group, 1}}};
+    we_region_copy(&turned, sizeof *to, weights, to);
+}
+
+static size_t weights_bytes(const we_conv *c) {
+    return (size_t)(c->w.taps * c->group) * sizeof(float);
+}
+
 static we_status prepare(we_program *program, we_command *command, we_error *err) {
     parameters *p = (parameters *)command->u.claim.parameters; /* of this command alone */
-    int64_t taps = p->conv.w.taps, channels = p->conv.group;
-    we_region turned = {
-        .rank = 2, .size = {taps, channels}, .src = {.stride = {1, taps}}, .dst = {.stride = {channels, 1}}};
-    p->weights = we_arena_new(&program->arena, (size_t)(taps * channels) * sizeof *p->weights);
+    if (p->conv.weights_vary)
+        return WE_OK;
+    p->weights = we_arena_new(&program->arena, weights_bytes(&p->conv));
     if (!p->weights)
         return we_error_no_memory(err);
-    we_region_copy(&turned, sizeof(float), p->conv.weights, p->weights);
+    turn_weights(&p->conv, p->conv.weights, p->weights);
     return WE_OK;
+}
+
+static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
+    const we_conv *c = &((const parameters *)command->u.claim.parameters)->conv;
+    (void)program;
+    (void)threads;
+    return c->weights_vary ? weights_bytes(c) : 0;
 }
 
 static void visit(const we_run *run, const we_command *command, const we_conv_part *part) {
@@ -54,9 +73,18 @@ static void visit(const we_run *run, const we_command *command, const we_conv_pa
                                                               we_conv_out(run, command, part->y));
 }
 
+/* With what varies in the place of what was prepared. */
 static void run_claim(const we_run *run, const we_command *command) {
-    const parameters *p = command->u.claim.parameters;
-    we_conv_each_part(run, command, &p->conv, visit);
+    parameters own = *(const parameters *)command->u.claim.parameters;
+    we_command packed = *command;
+    if (own.conv.weights_vary) {
+        own.weights = run->scratch;
+        turn_weights(&own.conv, we_claim_in(run, command, 1), own.weights);
+    }
+    if (own.conv.bias_varies)
+        own.conv.bias = we_claim_in(run, command, 2);
+    packed.u.claim.parameters = &own;
+    we_conv_each_part(run, &packed, &own.conv, visit);
 }
 
 static we_narrow narrows(const we_command *command) {
@@ -69,6 +97,9 @@ const we_claim_methods we_claim_conv_depthwise = {
     .cost = cost,
     .run = run_claim,
     .prepare = prepare,
+    .scratch_size = scratch_size,
+    .reads_varying = 1 << 1 | 1 << 2,
+    .differentiable = true,
     .fuses = true,
     .channels_last = true,
     .places = true,

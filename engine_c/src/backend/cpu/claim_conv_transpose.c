@@ -8,6 +8,10 @@
 #include "backend/cpu/gemm.h"
 #include "base/error.h"
 
+enum {
+    PACK_STEPS = 16, /* of a weight that varies */
+};
+
 /* Outputs begin + i * stride of one dim see the input at i + distance[t], for each of `count` taps. */
 typedef struct phase {
     int64_t begin, outputs;
@@ -19,7 +23,8 @@ typedef struct parameters {
     we_conv conv;         /* in: the input, out: the outputs; weights are [channels, filters, taps] */
     phase *phases[2];     /* per spatial dim, as many as its stride */
     we_matmul product;    /* of one group and phase, on average */
-    const float **packed; /* per phase and group; made at preparation */
+    const float **packed; /* per phase and group; made at preparation, or by a run where weights vary */
+    int64_t *places;      /* where they lie then, in floats, and all of them together */
     float *zeros;         /* a position outside the image */
 } parameters;
 
@@ -46,9 +51,11 @@ static bool find_phases(const we_window *w, int32_t i, we_arena *arena, phase **
 
 static bool accept(const we_call *call, we_arena *arena, const void **out) {
     const we_tensor *x = call->in[0], *weights = call->in[1], *bias = we_call_input(call, 2);
-    we_conv c = {.group = we_node_int(call->node, "group", 1), .items = x->dims[0]};
-    if (x->dtype != WE_F32 || x->rank > 4 || x->count == 0 || weights->kind != WE_TENSOR_CONST ||
-        weights->count == 0 || (bias && bias->kind != WE_TENSOR_CONST) ||
+    we_conv c = {.group = we_node_int(call->node, "group", 1),
+                 .items = x->dims[0],
+                 .weights_vary = weights->kind != WE_TENSOR_CONST,
+                 .bias_varies = bias && bias->kind != WE_TENSOR_CONST};
+    if (x->dtype != WE_F32 || x->rank > 4 || x->count == 0 || weights->count == 0 ||
         we_call_transposed_window(call, weights->dims + 2, &c.w) != WE_OK)
         return false;
     if (c.w.rank == 1)
@@ -56,11 +63,12 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
     c.channels = weights->dims[0] / c.group;
     c.filters = weights->dims[1];
     c.positions = c.w.out[0] * c.w.out[1];
-    c.weights = weights->data;
-    c.bias = bias ? bias->data : NULL;
+    c.weights = c.weights_vary ? NULL : weights->data;
+    c.bias = bias && !c.bias_varies ? bias->data : NULL;
     int64_t phases = c.w.stride[0] * c.w.stride[1];
     parameters *p = we_arena_new(arena, sizeof *p);
-    if (!p || c.positions == 0 || phases > c.w.taps || c.w.taps > WE_TILE_RUNS * phases)
+    if (!p || c.positions == 0 || (c.weights_vary && we_conv_has_small_groups(&c)) || phases > c.w.taps ||
+        c.w.taps > WE_TILE_RUNS * phases)
         return false;
     p->conv = c;
     p->product = (we_matmul){.m = (c.items * c.positions + phases - 1) / phases,
@@ -72,9 +80,10 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
     return find_phases(&c.w, 0, arena, &p->phases[0]) && find_phases(&c.w, 1, arena, &p->phases[1]);
 }
 
+/* Packing weights that vary; the products are priced by the search. */
 static double cost(const void *given) {
-    (void)given;
-    return 0; /* the products are priced by the search */
+    const we_conv *c = &((const parameters *)given)->conv;
+    return c->weights_vary ? PACK_STEPS * (double)(c->group * c->channels * c->filters * c->w.taps) : 0;
 }
 
 static const we_matmul *product(const void *given) {
@@ -97,45 +106,82 @@ static void gather_filters(const we_conv *c, int64_t group, const phase *rows, c
     }
 }
 
-static we_status pack_phase(we_program *program, const we_matmul_row *kernel, const parameters *p,
-                            int64_t index, float *gathered, we_error *err) {
+/* Of a phase and group. */
+static int64_t runs_of(const parameters *p, int64_t index) {
+    int64_t number = index / p->conv.group, columns = p->conv.w.stride[1];
+    return (int64_t)p->phases[0][number / columns].count * p->phases[1][number % columns].count;
+}
+
+static int64_t parts_count(const we_conv *c) {
+    return c->w.stride[0] * c->w.stride[1] * c->group;
+}
+
+static int64_t gathered_floats(const we_conv *c) {
+    return c->w.taps * c->channels * c->filters;
+}
+
+static void pack_part(we_pool *pool, const we_matmul_row *kernel, const parameters *p, int64_t index,
+                      float *gathered, float *to) {
     const we_conv *c = &p->conv;
-    int64_t group = index % c->group, number = index / c->group;
-    const phase *rows = &p->phases[0][number / c->w.stride[1]],
-                *columns = &p->phases[1][number % c->w.stride[1]];
-    int64_t runs = rows->count * columns->count;
-    float *to = we_arena_new(&program->arena,
-                             (size_t)we_gemm_packed(kernel, c->filters, runs * c->channels) * sizeof *to);
-    if (!to)
-        return we_error_no_memory(err);
-    gather_filters(c, group, rows, columns, gathered);
+    int64_t number = index / c->group;
+    gather_filters(c, index % c->group, &p->phases[0][number / c->w.stride[1]],
+                   &p->phases[1][number % c->w.stride[1]], gathered);
     we_gemm_right right = {.b = gathered,
                            .run = c->channels * c->filters,
                            .row = c->filters,
                            .column = 1,
                            .n = c->filters,
-                           .runs = runs,
+                           .runs = runs_of(p, index),
                            .depth = c->channels};
-    if (runs > 0)
-        we_gemm_pack(program->pool, kernel, &right, to);
-    p->packed[index] = to;
-    return WE_OK;
+    if (right.runs > 0)
+        we_gemm_pack(pool, kernel, &right, to);
+}
+
+static void pack_all(we_pool *pool, const we_matmul_row *kernel, const parameters *p, float *gathered,
+                     float *to, const float **packed) {
+    for (int64_t i = 0; i < parts_count(&p->conv); i++) {
+        pack_part(pool, kernel, p, i, gathered, to + p->places[i]);
+        packed[i] = to + p->places[i];
+    }
+}
+
+static we_status pack_constants(we_program *program, const we_matmul_row *kernel, parameters *p,
+                                we_error *err) {
+    const int64_t count = parts_count(&p->conv);
+    float *to = we_arena_new(&program->arena, (size_t)p->places[count] * sizeof *to);
+    float *gathered = we_memory_new((size_t)gathered_floats(&p->conv) * sizeof *gathered);
+    p->packed = we_arena_new(&program->arena, (size_t)count * sizeof *p->packed);
+    we_status status = to && gathered && p->packed ? WE_OK : we_error_no_memory(err);
+    if (status == WE_OK)
+        pack_all(program->pool, kernel, p, gathered, to, p->packed);
+    we_memory_free(gathered);
+    return status;
 }
 
 static we_status prepare(we_program *program, we_command *command, we_error *err) {
     parameters *p = (parameters *)command->u.claim.parameters; /* of this command alone */
     const we_conv *c = &p->conv;
-    int64_t count = c->w.stride[0] * c->w.stride[1] * c->group;
-    p->packed = we_arena_new(&program->arena, (size_t)count * sizeof *p->packed);
+    const we_matmul_row *kernel = command->u.claim.kernel;
+    int64_t count = parts_count(c);
+    p->places = we_arena_new(&program->arena, (size_t)(count + 1) * sizeof *p->places);
     p->zeros = we_arena_new(&program->arena, (size_t)c->channels * sizeof *p->zeros);
-    float *gathered = we_memory_new((size_t)(c->w.taps * c->channels * c->filters) * sizeof *gathered);
-    we_status status = p->packed && p->zeros && gathered ? WE_OK : we_error_no_memory(err);
-    if (status == WE_OK)
-        memset(p->zeros, 0, (size_t)c->channels * sizeof *p->zeros);
-    for (int64_t i = 0; i < count && status == WE_OK; i++)
-        status = pack_phase(program, command->u.claim.kernel, p, i, gathered, err);
-    we_memory_free(gathered);
-    return status;
+    if (!p->places || !p->zeros)
+        return we_error_no_memory(err);
+    memset(p->zeros, 0, (size_t)c->channels * sizeof *p->zeros);
+    for (int64_t i = 0; i < count; i++)
+        p->places[i + 1] = p->places[i] + we_gemm_packed(kernel, c->filters, runs_of(p, i) * c->channels);
+    return c->weights_vary ? WE_OK : pack_constants(program, kernel, p, err);
+}
+
+/* Where weights vary: pointers, what is packed, and room to gather it. */
+static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
+    const parameters *p = command->u.claim.parameters;
+    const int64_t count = parts_count(&p->conv);
+    (void)program;
+    (void)threads;
+    return p->conv.weights_vary ? (size_t)count * sizeof *p->packed +
+                                      (size_t)(p->places[count] + gathered_floats(&p->conv)) * sizeof(float)
+                                : 0;
 }
 
 /* ---- Running ---- */
@@ -230,12 +276,29 @@ static void run_rows(void *context, int64_t begin, int64_t end) {
     }
 }
 
-static void run_claim(const we_run *run, const we_command *command) {
+static void run_packed(const we_run *run, const we_command *command) {
     const parameters *p = command->u.claim.parameters;
     const we_conv *c = &p->conv;
     job j = {run, command};
     int64_t steps = c->w.out[1] * c->group * c->filters * p->product.k;
     we_parallel_for(run->pool, c->items * c->w.out[0], 1 + 100000 / (steps + 1), run_rows, &j);
+}
+
+/* With what varies in the place of what was prepared. */
+static void run_claim(const we_run *run, const we_command *command) {
+    parameters own = *(const parameters *)command->u.claim.parameters;
+    we_command packed = *command;
+    if (own.conv.weights_vary) {
+        const int64_t count = parts_count(&own.conv);
+        own.conv.weights = we_claim_in(run, command, 1);
+        own.packed = run->scratch;
+        float *to = (float *)(own.packed + count);
+        pack_all(run->pool, command->u.claim.kernel, &own, to + own.places[count], to, own.packed);
+    }
+    if (own.conv.bias_varies)
+        own.conv.bias = we_claim_in(run, command, 2);
+    packed.u.claim.parameters = &own;
+    run_packed(run, &packed);
 }
 
 const we_claim_methods we_claim_conv_transpose = {
@@ -244,6 +307,8 @@ const we_claim_methods we_claim_conv_transpose = {
     .run = run_claim,
     .product = product,
     .prepare = prepare,
+    .scratch_size = scratch_size,
+    .reads_varying = 1 << 1 | 1 << 2,
     .channels_last = true,
     .places = true,
     .fuses = true,

@@ -21,6 +21,8 @@ enum {
     BLOCK = 16, /* filters transformed side by side */
     LINE_FLOATS = 16,
     FEWEST_CHANNELS = 8,
+    FILTER_STEPS = 60, /* to transform a filter that varies, and */
+    PLACE_STEPS = 6,   /* for each place of its patch */
 };
 
 /* What the transforms round off goes by the numbers of the whole patch. An output that is a sum of a few of
@@ -38,13 +40,14 @@ typedef struct parameters {
     int32_t outputs, size; /* of a tile and of its patch, per side */
     int64_t down, across;  /* tiles of an image */
     we_matmul product;     /* [tiles, channels] by [channels, filters], for every place of the patch */
-    const float *packed;   /* per place, panels of transformed filters; made at preparation */
+    const float *packed;   /* per place, panels of transformed filters; made at preparation, or by a run
+                              where they vary */
     float *zeros;          /* what lies outside the image; likewise */
 } parameters;
 
 static bool accept(const we_call *call, we_arena *arena, int32_t outputs, const void **out) {
     we_conv c;
-    if (!we_conv_read(call, &c) || c.group != 1 || !sums_enough(&c))
+    if (!we_conv_read_varying(call, &c) || c.group != 1 || !sums_enough(&c))
         return false;
     for (int32_t i = 0; i < 2; i++) {
         if (c.w.kernel[i] != 3 || c.w.stride[i] != 1 || c.w.dilation[i] != 1)
@@ -85,7 +88,9 @@ static double cost(const void *given) {
     const parameters *p = given;
     double in = p->outputs == 6 ? 148 : p->outputs == 4 ? 56 : 24;
     double out = p->outputs == 6 ? 156 : p->outputs == 4 ? 64 : 28;
-    return (double)p->product.m * (in * (double)p->conv.channels + out * (double)p->conv.filters);
+    double filters = p->conv.weights_vary ? (double)(p->conv.channels * p->conv.filters) : 0;
+    return (double)p->product.m * (in * (double)p->conv.channels + out * (double)p->conv.filters) +
+           filters * (FILTER_STEPS + PLACE_STEPS * p->size * p->size);
 }
 
 static const we_matmul *product(const void *given) {
@@ -138,11 +143,12 @@ static void transform_block(const float (*g)[3], int32_t size, float taps[TAPS][
 static void pack_block(const parameters *p, int64_t channel, int64_t first, int64_t count, int64_t each,
                        float *to) {
     const we_conv *c = &p->conv;
+    const we_conv_steps at = we_conv_weight_steps(c);
     float taps[TAPS][BLOCK] = {{0}}, out[PATCHES][BLOCK];
     for (int64_t f = 0; f < count && first + f < c->filters; f++) {
-        const float *from = c->weights + ((first + f) * c->channels + channel) * TAPS;
+        const float *from = c->weights + at.first + (first + f) * at.filter + channel * at.channel;
         for (int32_t t = 0; t < TAPS; t++)
-            taps[t][f] = from[t];
+            taps[t][f] = from[t * at.tap];
     }
     transform_block(g_of(p), p->size, taps, out);
     for (int32_t place = 0; place < p->size * p->size; place++)
@@ -175,8 +181,11 @@ static void pack_filters(we_pool *pool, const void *context, void *to) {
                     &j);
 }
 
-static we_status prepare(we_program *program, we_command *command, we_error *err) {
-    parameters *p = (parameters *)command->u.claim.parameters; /* of this command alone */
+static int64_t packed_floats(const parameters *p, const we_matmul_row *kernel) {
+    return p->size * p->size * we_gemm_packed(kernel, p->conv.filters, p->conv.channels);
+}
+
+static we_status pack_weights(we_program *program, const we_command *command, parameters *p, we_error *err) {
     const we_conv *c = &p->conv;
     const we_matmul_row *kernel = command->u.claim.kernel;
     pack_job j = {p, kernel->columns, we_gemm_packed(kernel, c->filters, c->channels), NULL};
@@ -185,14 +194,19 @@ static we_status prepare(we_program *program, we_command *command, we_error *err
                        .form = g_of(p),
                        .parameters = {j.columns, c->filters, c->channels}};
     const void *packed = NULL;
-    p->zeros = we_arena_new(&program->arena, (size_t)c->channels * sizeof *p->zeros);
-    if (!p->zeros)
-        return we_error_no_memory(err);
-    memset(p->zeros, 0, (size_t)c->channels * sizeof *p->zeros);
-    WE_TRY(we_program_pack(program, &key, (size_t)(j.each * p->size * p->size) * sizeof(float), pack_filters,
-                           &j, &packed, err));
+    WE_TRY(we_program_pack(program, &key, (size_t)packed_floats(p, kernel) * sizeof(float), pack_filters, &j,
+                           &packed, err));
     p->packed = packed;
     return WE_OK;
+}
+
+static we_status prepare(we_program *program, we_command *command, we_error *err) {
+    parameters *p = (parameters *)command->u.claim.parameters; /* of this command alone */
+    p->zeros = we_arena_new(&program->arena, (size_t)p->conv.channels * sizeof *p->zeros);
+    if (!p->zeros)
+        return we_error_no_memory(err);
+    memset(p->zeros, 0, (size_t)p->conv.channels * sizeof *p->zeros);
+    return p->conv.weights_vary ? WE_OK : pack_weights(program, command, p, err);
 }
 
 /* ---- Chunks ---- */
@@ -231,8 +245,10 @@ static size_t chunk_floats(const parameters *p, int32_t threads) {
 }
 
 static size_t scratch_size(const we_program *program, const we_command *command, int32_t threads) {
+    const parameters *p = command->u.claim.parameters;
     (void)program;
-    return chunk_floats(command->u.claim.parameters, threads) * (size_t)threads * sizeof(float);
+    size_t packed = p->conv.weights_vary ? (size_t)packed_floats(p, command->u.claim.kernel) : 0;
+    return (packed + chunk_floats(p, threads) * (size_t)threads) * sizeof(float);
 }
 
 typedef struct chunk {
@@ -352,7 +368,7 @@ static void run_chunks(void *context, int64_t begin, int64_t end) {
     }
 }
 
-static void run_claim(const we_run *run, const we_command *command) {
+static void run_packed(const we_run *run, const we_command *command) {
     const parameters *p = command->u.claim.parameters;
     int32_t threads = we_pool_threads(run->pool);
     int64_t chunks = chunk_count(p, threads);
@@ -370,6 +386,26 @@ static void run_claim(const we_run *run, const we_command *command) {
     }
 }
 
+/* With what varies in the place of what was prepared. */
+static void run_claim(const we_run *run, const we_command *command) {
+    parameters own = *(const parameters *)command->u.claim.parameters;
+    const we_matmul_row *kernel = command->u.claim.kernel;
+    we_run rest = *run;
+    we_command packed = *command;
+    if (own.conv.weights_vary) {
+        own.conv.weights = we_claim_in(run, command, 1);
+        const pack_job j = {&own, kernel->columns,
+                            we_gemm_packed(kernel, own.conv.filters, own.conv.channels), NULL};
+        pack_filters(run->pool, &j, run->scratch);
+        own.packed = run->scratch;
+        rest.scratch = (float *)run->scratch + packed_floats(&own, kernel);
+    }
+    if (own.conv.bias_varies)
+        own.conv.bias = we_claim_in(run, command, 2);
+    packed.u.claim.parameters = &own;
+    run_packed(&rest, &packed);
+}
+
 static we_narrow narrows(const we_command *command) {
     (void)command;
     return (we_narrow){.in = true, .residual = true, .out = true, .result_as_residual = true};
@@ -384,6 +420,8 @@ static we_narrow narrows(const we_command *command) {
         .rows = chunk_tiles,                                                                                 \
         .prepare = prepare,                                                                                  \
         .scratch_size = scratch_size,                                                                        \
+        .reads_varying = 1 << 1 | 1 << 2,                                                                    \
+        .differentiable = true,                                                                              \
         .channels_last = true,                                                                               \
         .places = true,                                                                                      \
         .approximate = true,                                                                                 \

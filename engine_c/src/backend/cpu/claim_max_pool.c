@@ -38,6 +38,7 @@ const we_claim_methods we_claim_max_pool = {
     .accept = accept,
     .cost = cost,
     .run = run_claim,
+    .differentiable = true,
     .channels_last = true,
     .places = true,
     .narrows = narrows,

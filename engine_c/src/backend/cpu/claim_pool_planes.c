@@ -61,6 +61,6 @@ static void run_average(const we_run *run, const we_command *command) {
 }
 
 const we_claim_methods we_claim_max_pool_planes = {
-    .accept = accept_max, .cost = cost, .run = run_max, .scratch_size = scratch_size};
+    .accept = accept_max, .cost = cost, .run = run_max, .differentiable = true, .scratch_size = scratch_size};
 const we_claim_methods we_claim_average_pool_planes = {
     .accept = accept_average, .cost = cost, .run = run_average, .scratch_size = scratch_size};

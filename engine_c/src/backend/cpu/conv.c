@@ -20,18 +20,58 @@ bool we_conv_read_window(const we_call *call, const int64_t *kernel, we_conv *c)
     return c->positions > 0;
 }
 
-bool we_conv_read(const we_call *call, we_conv *out) {
+/* The window of the convolution that a transposed one with steps of one is: borders are what the taps reach
+ * less what was cut. */
+static bool read_turned_window(const we_call *call, const int64_t *kernel, we_conv *c) {
+    const we_tensor *x = call->in[0];
+    if (x->dtype != WE_F32 || x->rank > 4 || x->count == 0 ||
+        we_call_transposed_window(call, kernel, &c->w) != WE_OK)
+        return false;
+    for (int32_t i = 0; i < c->w.rank; i++) {
+        int64_t reach = (c->w.kernel[i] - 1) * c->w.dilation[i];
+        c->w.pad_begin[i] = reach - c->w.pad_begin[i];
+        c->w.pad_end[i] = c->w.out[i] + reach - c->w.in[i] - c->w.pad_begin[i];
+        if (c->w.stride[i] != 1 || c->w.pad_begin[i] < 0 || c->w.pad_end[i] < 0)
+            return false;
+    }
+    c->items = x->dims[0];
+    if (c->w.rank == 1)
+        we_conv_widen(&c->w);
+    c->positions = c->w.out[0] * c->w.out[1];
+    return c->positions > 0;
+}
+
+bool we_conv_read_varying(const we_call *call, we_conv *out) {
     const we_tensor *x = call->in[0], *weights = call->in[1], *bias = we_call_input(call, 2);
-    we_conv c = {.group = we_node_int(call->node, "group", 1)};
-    if (x->dtype != WE_F32 || weights->kind != WE_TENSOR_CONST || weights->count == 0 ||
-        (bias && bias->kind != WE_TENSOR_CONST) || !we_conv_read_window(call, weights->dims + 2, &c))
+    we_conv c = {.group = we_node_int(call->node, "group", 1),
+                 .weights_vary = weights->kind != WE_TENSOR_CONST,
+                 .bias_varies = bias && bias->kind != WE_TENSOR_CONST,
+                 .turned = call->node->op == WE_OP_ConvTranspose};
+    if (x->dtype != WE_F32 || weights->count == 0 || (c.turned && !c.weights_vary) ||
+        !(c.turned ? read_turned_window : we_conv_read_window)(call, weights->dims + 2, &c))
         return false;
     c.channels = x->dims[1] / c.group;
-    c.filters = weights->dims[0] / c.group;
-    c.weights = weights->data;
-    c.bias = bias ? bias->data : NULL;
+    c.filters = c.turned ? weights->dims[1] : weights->dims[0] / c.group;
+    c.weights = c.weights_vary ? NULL : weights->data;
+    c.bias = bias && !c.bias_varies ? bias->data : NULL;
     *out = c;
     return true;
+}
+
+bool we_conv_read(const we_call *call, we_conv *out) {
+    return we_conv_read_varying(call, out) && !out->weights_vary && !out->bias_varies;
+}
+
+bool we_conv_has_small_groups(const we_conv *c) {
+    enum { FEWEST = 8 };
+    return c->group > 1 && (c->channels < FEWEST || c->filters < FEWEST);
+}
+
+we_conv_steps we_conv_weight_steps(const we_conv *c) {
+    const int64_t taps = c->w.taps, group = c->filters * c->channels * taps;
+    if (c->turned)
+        return (we_conv_steps){group, taps, c->filters * taps, -1, taps - 1};
+    return (we_conv_steps){group, c->channels * taps, taps, 1, 0};
 }
 
 static bool read_pool(const we_call *call, we_conv *out) {

@@ -12,6 +12,8 @@ typedef struct we_conv {
     we_window w;                             /* two spatial dims */
     int64_t positions;                       /* of one output image */
     const float *weights, *bias;             /* constants, [filters, channels, taps]; bias may be NULL */
+    bool weights_vary, bias_varies;          /* they are inputs 1 and 2 instead, and their pointers NULL */
+    bool turned; /* of a transposed convolution: weights are [channels, filters, taps from last to first] */
 } we_conv;
 
 /* A window of one spatial dim as one over images of one row. */
@@ -21,6 +23,16 @@ void we_conv_widen(we_window *w);
 bool we_conv_read_window(const we_call *call, const int64_t *kernel, we_conv *c);
 /* False where no native way applies: float32, constant weights, one or two spatial dims. */
 bool we_conv_read(const we_call *call, we_conv *out);
+/* The same with weights and bias that may vary. A transposed convolution that steps by one is a convolution
+ * by turned weights; it is read as such where they vary. */
+bool we_conv_read_varying(const we_call *call, we_conv *out);
+/* Are there groups of so few channels or filters that a product of each wastes most of its tiles? */
+bool we_conv_has_small_groups(const we_conv *c);
+/* Where weights of a group lie: from a filter, a channel, a tap to the next, from the first of each. */
+typedef struct we_conv_steps {
+    int64_t group, filter, channel, tap, first;
+} we_conv_steps;
+we_conv_steps we_conv_weight_steps(const we_conv *c);
 /* The same for a pool, whose channels are groups of their own; and for one of bytes. */
 bool we_pool_read(const we_call *call, we_conv *out);
 bool we_pool_read_bytes(const we_call *call, we_conv *out);

@@ -466,7 +466,7 @@ static void multiply_block(const we_gemm *g, const cut *cut, const block *b, int
                  .depth = run_words(kernel, b->depth),
                  .rows = rows,
                  .ldc = b->sums ? sums_row : g->ldc,
-                 .accumulate = !b->first,
+                 .accumulate = !b->first || g->accumulate,
                  .narrow_row = g->ldc};
     if (!in_place) {
         t.runs = 1;

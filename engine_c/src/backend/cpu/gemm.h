@@ -33,6 +33,7 @@ typedef struct we_gemm {
     int64_t ldc;
     const float *row_bias, *column_bias, *residual; /* as in we_tile */
     float low, high;
+    bool accumulate; /* to what C holds, with no bias; C is not narrow then */
     /* With a kernel of one part. narrow_rows: A is of bfloat16, two neighbours a word, and its addresses and
      * steps count words; `depth` is even. narrow: so is C, which is narrow_c then. narrow_residual: as in
      * we_tile. */

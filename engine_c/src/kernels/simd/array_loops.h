@@ -62,6 +62,11 @@ VECTORS2(hypot)
 
 /* ---- What formulas use beyond tgmath ---- */
 
+/* glibc gives C11's macro to GCC alone; clang has the same built-in function. */
+#ifndef CMPLX
+#define CMPLX(real, imag) __builtin_complex((double)(real), (double)(imag))
+#endif
+
 #define COMPLEX_OF(real, imag) ((T)(CMPLX((double)(real), (double)(imag))))
 
 static inline double floor_divide_f64(double x, double y) {

@@ -95,6 +95,12 @@ static inline VEC v_lookup(const float *table, VEC whole) {
     return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
 }
 
+/* LANES bytes as whole numbers; their lower or upper 4 bits; such as float32. */
+#define V_CODES(p) _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(p)))
+#define V_LOW_HALF(codes) _mm256_and_si256(codes, _mm256_set1_epi32(15))
+#define V_HIGH_HALF(codes) _mm256_srli_epi32(codes, 4)
+#define V_NUMBERS(codes) _mm256_cvtepi32_ps(codes)
+
 static inline float v_sum(VEC v) {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));

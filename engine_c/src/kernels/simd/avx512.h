@@ -75,6 +75,12 @@ static inline VEC v_lookup(const float *table, VEC whole) {
     return _mm512_permutexvar_ps(_mm512_cvttps_epi32(whole), _mm512_loadu_ps(table));
 }
 
+/* LANES bytes as whole numbers; their lower or upper 4 bits; such as float32. */
+#define V_CODES(p) _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(p)))
+#define V_LOW_HALF(codes) _mm512_and_si512(codes, _mm512_set1_epi32(15))
+#define V_HIGH_HALF(codes) _mm512_srli_epi32(codes, 4)
+#define V_NUMBERS(codes) _mm512_cvtepi32_ps(codes)
+
 static inline float v_sum(VEC v) {
     return _mm512_reduce_add_ps(v);
 }

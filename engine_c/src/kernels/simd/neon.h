@@ -3,6 +3,7 @@
 #define WE_KERNELS_SIMD_NEON_H
 
 #include <arm_neon.h>
+#include <string.h>
 
 #define LANES 4
 #define VEC float32x4_t
@@ -119,6 +120,17 @@ static inline VEC v_lookup(const float *table, VEC whole) {
     const uint8x16x4_t all = vld1q_u8_x4((const uint8_t *)table);
     return vreinterpretq_f32_u8(vqtbl4q_u8(all, v_bytes_of(vcvtq_u32_f32(whole))));
 }
+
+/* LANES bytes as whole numbers; their lower or upper 4 bits; such as float32. */
+static inline uint32x4_t v_codes(const uint8_t *p) {
+    uint32_t four;
+    memcpy(&four, p, sizeof four);
+    return vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)))));
+}
+#define V_CODES(p) v_codes(p)
+#define V_LOW_HALF(codes) vandq_u32(codes, vdupq_n_u32(15))
+#define V_HIGH_HALF(codes) vshrq_n_u32(codes, 4)
+#define V_NUMBERS(codes) vcvtq_f32_u32(codes)
 
 static inline float v_sum(VEC v) {
     return vaddvq_f32(v);

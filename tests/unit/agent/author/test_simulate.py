@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import orjson
 
+from walle_agent.author.create import create_task
 from walle_agent.author.measure import measure
 from walle_agent.author.report import run_lines, summary_lines, to_plain
-from walle_agent.author.simulate import EventClock, Options, Outcome, open_simulator
+from walle_agent.author.simulate import EventClock, Options, Outcome, inbox_beside, open_simulator
 from walle_agent.streams.event import RawEvent
 from walle_task.authoring import read_folder
 
@@ -143,3 +145,41 @@ def test_the_clock_goes_with_the_events_and_never_back() -> None:
     assert (clock.wall_ms(), clock.mono_ns() - first_ns) == (1_002_001, 2_002_000_000)
     clock.move_to(RawEvent("click", "click", mono_ns=first_ns + 9_000_000_000))
     assert clock.mono_ns() - first_ns == 9_000_000_000
+
+
+async def test_the_cloud_half_is_run_in_the_same_container(tmp_path: Path):
+    create_task(tmp_path / "asker", scenario="demo")
+    root = tmp_path / "asker"
+    text = (root / "task.toml").read_text()
+    (root / "task.toml").write_text(
+        text.replace('"log"]', '"log", "cloud"]').replace("[limits]", "[cloud]\n[limits]", 1)
+    )
+    (root / "main.py").write_text(
+        "from walle_task import cloud\n\ndef run():\n    return cloud.ask({'n': 20}, data=b'abc')\n"
+    )
+    (root / "cloud").mkdir()
+    (root / "cloud/words.txt").write_text("two")
+    (root / "cloud.py").write_text(
+        "def answer(request):\n"
+        "    return {'n': request.payload['n'] + len(request.data), 'word': open('cloud/words.txt').read()}\n"
+    )
+    lines = (root / "tests/events.jsonl").read_bytes().splitlines()
+    async with open_simulator(read_folder(root)) as simulator:
+        outcome = await simulator.play(lines, Options(end_visits=True))
+        assert not (simulator.task.bundle_dir / "cloud.py").exists()
+    assert outcome.runs
+    assert all(run.result.value == {"n": 23, "word": "two"} for run in outcome.runs)
+
+
+async def test_files_of_the_app_lie_beside_the_recorded_events(folder: Path) -> None:
+    script = "from walle_task import inbox\ndef run():\n    return [*inbox.read('a.bin')]\n"
+    (folder / "main.py").write_text(script)
+    task_file = folder / "task.toml"
+    task_file.write_text(re.sub(r"capabilities = .*", 'capabilities = ["inbox"]', task_file.read_text()))
+    events = folder / "tests" / "events.jsonl"
+    (events.parent / "inbox").mkdir()
+    (events.parent / "inbox" / "a.bin").write_bytes(bytes([1, 2, 40]))
+    outcome, _ = await play(folder, read_events(folder), Options(inbox=inbox_beside(events)))
+    assert [run.result.value for run in outcome.runs] == [[1, 2, 40]] * 2
+    outcome, _ = await play(folder, read_events(folder))
+    assert {run.result.error_kind for run in outcome.runs} == {"exception"}  # this host has no inbox

@@ -21,6 +21,7 @@ from walle_shared.clock import FixedClock
 from walle_shared.errors import ConnectionLost, StorageError
 from walle_shared.ids import ScenarioName, TaskName
 from walle_shared.limits import TUNNEL_WINDOW_BYTES, TUNNEL_WINDOW_FRAMES
+from walle_shared.protocol.asks import Answer, Push, answer_frame, push_frame, welcome_frame
 from walle_shared.protocol.messages import GoodbyeNotice
 from walle_shared.protocol.tunnel import Frame, FrameKind, PaceNotice, Record, TunnelClass, encode_frame
 from walle_shared.protocol.tunnel_receiver import (
@@ -368,3 +369,23 @@ async def test_a_new_store_greets_the_cloud_anew(
     await wait_until(lambda: outbox.store.statistics().outbox.records == 0)
     assert cloud.hellos[0].incarnation != cloud.hellos[1].incarnation
     assert cloud.got == [1, 2, 3, 1, 2]
+
+
+async def test_a_cloud_that_answers_what_nobody_asked_loses_the_connection_alone(
+    autojump_clock: Clock, tunnel: Tunnel, outbox: DirectOutbox, cloud: FakeCloud
+) -> None:
+    await wait_until(lambda: len(cloud.hellos) == 1)
+    assert "asks" in cloud.hellos[0].understands
+    cloud.channel.out.send_nowait(welcome_frame())
+    cloud.channel.out.send_nowait(answer_frame(5, Answer({})))
+    await wait_until(lambda: len(cloud.hellos) == 2)
+    outbox.add()
+    await wait_until(lambda: cloud.got == [1])
+    assert tunnel.statistics().failures == 1
+
+
+async def test_pushes_come_one_at_a_time(autojump_clock: Clock, tunnel: Tunnel, cloud: FakeCloud) -> None:
+    await wait_until(lambda: len(cloud.hellos) == 1)
+    for number in (1, 2):
+        cloud.channel.out.send_nowait(push_frame(number, Push(f"a:{number}", "demo", "page_view", {})))
+    await wait_until(lambda: len(cloud.hellos) == 2)  # this tunnel takes none, so the second is too early

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from walle_agent.config import RunSection
 from walle_agent.link.reporter import Reporter
@@ -17,8 +18,8 @@ from walle_agent.streams.service import StreamService, open_streams
 from walle_agent.streams.storage import RunCommit
 from walle_agent.tasks.confinement import Confinement
 from walle_agent.tasks.registry import InstalledTask, TaskRegistry
-from walle_agent.tasks.runner import NO_BALLOT, Ballot, TaskRunner, make_spec
-from walle_container import HostFunction, StoreWrite, TaskResult, TaskSpec, TunnelSend
+from walle_agent.tasks.runner import NO_BALLOT, Ballot, Cloud, TaskRunner, make_spec
+from walle_container import HostFunction, LaterAsk, StoreWrite, TaskResult, TaskSpec, TunnelSend
 from walle_shared.clock import FixedClock
 from walle_shared.errors import (
     InternalError,
@@ -27,12 +28,17 @@ from walle_shared.errors import (
     RemoteProtocolError,
     StorageError,
     TaskError,
+    WalleError,
 )
 from walle_shared.ids import ReleaseId, ScenarioName, Sha256, TaskName, TaskVersion
 from walle_shared.manifest import parse_task_file
+from walle_shared.protocol.asks import LATER, Answer, Ask
+from walle_shared.protocol.codec import decode
 from walle_shared.protocol.messages import NO_RELEASE, Report
-from walle_shared.protocol.tunnel import TunnelClass
+from walle_shared.protocol.tunnel import Record, TunnelClass
 from walle_shared.schema import Bound, parse_schema
+from walle_shared.targeting.policy import TaskKey
+from walle_shared.tracing import TRACEPARENT
 from walle_task.streams import Row
 
 KEY = (ScenarioName("demo"), TaskName("reader"))
@@ -142,7 +148,12 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(folder: Path) -> AsyncIterator[Bench]:
+async def bench(
+    folder: Path,
+    cloud: Cloud | None = None,
+    config: RunSection | None = None,
+    privacy: Confinement | None = None,
+) -> AsyncIterator[Bench]:
     clock = FixedClock()
     queue = ReportQueue(folder / "reports.db", on_corrupt=_no_corruption)
     host = ScriptedHost()
@@ -158,7 +169,18 @@ async def bench(folder: Path) -> AsyncIterator[Bench]:
             KEY, TaskVersion("1.0"), ReleaseId("r1"), Sha256("a" * 64), folder / "bundle", DEFINITION
         )
         await registry.activate(task)
-        runner = TaskRunner(host, streams, registry, Reporter(queue, clock), judge, book, clock, RunSection())
+        runner = TaskRunner(
+            host,
+            streams,
+            registry,
+            Reporter(queue, clock),
+            judge,
+            book,
+            clock,
+            config or RunSection(),
+            privacy,
+            cloud=cloud,
+        )
         with closing(queue):
             yield Bench(host, streams, registry, runner, queue, task, verdicts, book)
 
@@ -186,6 +208,24 @@ async def test_a_good_run_is_kept_and_reported(tmp_path: Path) -> None:
         assert (report.error_class, report.code, report.duration_ms) == ("none", "", 250.0)
         assert b.verdicts == [True]
         assert b.host.inputs[0]["events"][0]["event_id"] == "go"
+
+
+async def test_what_a_run_returns_is_told_once_it_is_kept(tmp_path: Path) -> None:
+    told: list[tuple[Any, ...]] = []
+
+    class Board:
+        def tell(self, task: TaskKey, version: TaskVersion, value: Any) -> None:
+            told.append((task, version, value))
+
+    async with bench(tmp_path) as b:
+        b.runner._results = Board()
+        firing = await b.run(replace(GOOD, value={"order": [2, 1]}))
+        assert told == [(KEY, "1.0", {"order": [2, 1]})]
+        b.host.results.append(replace(GOOD, value="again"))
+        await b.runner.handle(firing)  # the same event after a crash: nothing is kept, and nothing told
+        await b.run(replace(GOOD, ok=False, value=None, error_kind="exception"))
+        await b.run(replace(GOOD, value=3, rows=(StoreWrite("strange", {}),)))
+    assert len(told) == 1
 
 
 async def test_reports_say_what_a_run_counts_for(tmp_path: Path) -> None:
@@ -486,7 +526,101 @@ async def test_values_beyond_their_bounds_stay(tmp_path: Path) -> None:
         (report,) = b.reports()
         assert (report.code, report.message) == (
             "denied",
-            "result.value is not within [bounds.result] of task.toml",
+            "result.value is not within [bounds.result] of task.toml: clamp it, or correct the bounds",
         )
         await b.run(replace(GOOD, uploads=(TunnelSend("result", {"value": 9}),)))
         assert await b.uploaded() == 1
+
+
+class FakeCloud:
+    """Answers questions with a payload, has no budget for others, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Ask, bytes, float]] = []
+
+    async def ask(self, ask: Ask, data: bytes, within_s: float) -> Answer:
+        self.asked.append((ask, data, within_s))
+        await trio.lowlevel.checkpoint()
+        return Answer({"n": 1}) if ask.payload else Answer(reason="budget", message="all used up")
+
+
+def asking(*questions: dict[str, Any], timeout_s: float = 1.5) -> tuple[str, dict[str, Any]]:
+    return "cloud.ask", {"questions": list(questions), "timeout_s": timeout_s}
+
+
+async def test_questions_go_to_the_cloud_half_of_the_runs_own_version(tmp_path: Path) -> None:
+    cloud = FakeCloud()
+    async with bench(tmp_path, cloud, RunSection(trace_share=1.0)) as b:
+        b.host.asks = [asking({"payload": {"a": 1}, "data": memoryview(b"xyz")}, {"payload": {}})]
+        await b.run(GOOD)
+        (told,) = b.host.answers
+        (sent,) = (await b.streams.next_batch({}, 9))[:1]
+    assert told == [{"answer": {"n": 1}}, {"reason": "budget", "message": "all used up"}]
+    (ask, data, within_s), (other, nothing, _) = sorted(cloud.asked, key=lambda each: -len(each[1]))
+    assert (ask.scenario, ask.task, ask.version, ask.release_id) == ("demo", "reader", "1.0", "r1")
+    assert (ask.payload, data, within_s, nothing) == ({"a": 1}, b"xyz", 1.5, b"")
+    assert sent.payload is not None
+    record = decode(Record, sent.payload)
+    assert (
+        ask.extra == other.extra == {TRACEPARENT: record.extra[TRACEPARENT]}
+    )  # one trace of run and questions
+
+
+async def test_without_a_way_to_the_cloud_the_device_is_offline(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        b.host.asks = [asking({"payload": {}})]
+        await b.run(GOOD)
+        assert b.host.answers[0][0]["reason"] == "offline"
+
+
+@pytest.mark.parametrize(
+    ("args", "error"),
+    [
+        ({}, RemoteProtocolError),
+        ({"questions": [], "timeout_s": 0.0}, RemoteProtocolError),
+        ({"questions": [], "timeout_s": float("nan")}, RemoteProtocolError),
+        ({"questions": [{}], "timeout_s": 1.0}, RemoteProtocolError),
+        ({"questions": [{"payload": {}, "data": "text"}], "timeout_s": 1.0}, RemoteProtocolError),
+        ({"questions": [{"payload": {}, "more": 1}], "timeout_s": 1.0}, RemoteProtocolError),
+        ({"questions": [{"payload": {}}] * 17, "timeout_s": 1.0}, LimitExceeded),
+        ({"questions": [{"payload": {"x": "y" * 70_000}}], "timeout_s": 1.0}, LimitExceeded),
+        (
+            {"questions": [{"payload": {}, "data": memoryview(bytes(300_000))}], "timeout_s": 1.0},
+            LimitExceeded,
+        ),
+    ],
+)
+async def test_a_workers_questions_are_not_believed(
+    tmp_path: Path, args: dict[str, Any], error: type[WalleError]
+) -> None:
+    async with bench(tmp_path, FakeCloud()) as b:
+        with pytest.raises(error):
+            await b.runner._functions(b.task)["cloud.ask"](args)
+
+
+async def test_a_task_that_may_have_seen_what_is_local_asks_nobody(tmp_path: Path) -> None:
+    cloud = FakeCloud()
+    async with bench(tmp_path, cloud) as b:
+        confinement = Confinement(CLASSES, b.streams)
+        b.runner._privacy = confinement
+        b.host.asks = [asking({"payload": {}})]
+        await b.run(TaskResult(ok=True, later=(LaterAsk({"a": 1}, ""),)))
+        assert b.host.answers[0][0]["reason"] == "refused"
+        assert not cloud.asked
+        (report,) = b.reports()
+        assert (report.outcome, report.code) == ("failure", "denied")
+        assert await b.uploaded() == 0
+        asks = replace(DEFINITION, task=replace(DEFINITION.task, capabilities=("cloud",)))
+        with pytest.raises(TaskError, match="asks its cloud half"):
+            await confinement.check(KEY, asks)
+
+
+async def test_questions_that_can_wait_are_kept_with_the_run(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.run(replace(GOOD, later=(LaterAsk({"a": 1}, "eHl6"),)))
+        entries = await b.streams.next_batch({}, 9)
+        records = [decode(Record, entry.payload) for entry in entries if entry.payload]
+        (asked,) = [record for record in records if record.name == LATER]
+        assert (asked.version, asked.fields) == ("1.0", {"payload": {"a": 1}, "data": "eHl6"})
+        await b.run(replace(GOOD, ok=False, error_kind="exception", later=()))
+        assert await b.uploaded() == 2

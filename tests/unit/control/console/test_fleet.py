@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from walle_control.console.fleet import Estimates, Fleet, FleetCounts
+from walle_control.console.fleet import Estimates, Fleet, FleetCounts, shares_of
 from walle_control.features.audiences.types import Estimate, EstimateRequest
 from walle_shared.clock import FixedClock
 from walle_shared.errors import StorageError
@@ -27,6 +27,17 @@ class SlowDatabase:
         if isinstance(answer, StorageError):
             raise answer
         return answer
+
+
+def test_devices_are_told_apart_by_what_few_values_say():
+    sample = [{"os": "linux" if n % 4 else "android", "serial": f"s{n}", "n": n % 10} for n in range(100)]
+    sample[0] |= {"rooted": True}
+    shares = {each.name: each.values for each in shares_of(sample, 1_000)}
+    assert shares["os"] == (("linux", 750), ("android", 250))
+    assert shares["rooted"] == (("true", 10), ("not said", 990))
+    assert shares["n"] == (*((str(n), 100) for n in range(6)), ("others", 400))
+    assert "serial" not in shares
+    assert shares_of([], 0) == ()
 
 
 async def test_a_page_waits_a_moment_for_the_first_counts_and_for_no_others(nursery, clock, autojump_clock):

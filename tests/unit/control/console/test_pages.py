@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -11,10 +12,15 @@ import pytest
 from walle_control.console.fleet import Coverage
 from walle_control.console.releases import plan_line, stage_times, timeline
 from walle_control.features.releases.types import ApprovalRule, CreateRelease, StageWish
+from walle_control.features.repositories.types import Repository
 from walle_control.features.rollouts.guard import RolloutPlan, RolloutStage
+from walle_control.features.tasks.changes import ChangedLine, Comparison, FileChange
 from walle_control.features.telemetry.types import ReportQuery
-from walle_shared.ids import DeviceId
+from walle_shared.errors import RemoteProtocolError
+from walle_shared.ids import DeviceId, ScenarioName
 from walle_shared.protocol.messages import Report, ReportBatch
+from walle_shared.protocol.tunnel import Record, TunnelClass
+from walle_shared.protocol.tunnel_receiver import RecordReceived, TombstoneReceived
 from walle_shared.targeting import SHARE_ONE
 
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'{{ 7*7 }}"
@@ -105,7 +111,7 @@ async def world(control, release, enrol):
 PAGES = [
     "/", "/releases", "/releases?show=ended", "/releases/new", "/releases/{release}", "/tasks",
     "/tasks/demo/greeter", "/tasks/demo/greeter/1.0.0", "/devices", "/devices/{device}", "/repositories",
-    "/access", "/audit", "/nothing",
+    "/ingest", "/access", "/audit", "/nothing",
 ]  # fmt: skip
 
 
@@ -121,7 +127,7 @@ async def test_every_page_is_sound_and_free_of_what_the_policy_forbids(boss, wor
 
 
 async def test_pages_without_anything_are_sound_too(boss):
-    for path in ("/", "/releases", "/releases/new", "/tasks", "/devices", "/repositories"):
+    for path in ("/", "/releases", "/releases/new", "/tasks", "/devices", "/ingest", "/repositories"):
         answer = await boss.get(path)
         assert answer.status_code == 200
         check_page(answer.text)
@@ -134,6 +140,7 @@ async def test_the_overview_shows_what_is_under_way(boss, world, control, clock)
         text = (await boss.get("/")).text
     assert world[0] in text
     assert "boom" in text
+    assert "devices by group" in text
     assert "demo/greeter" in text
 
 
@@ -197,6 +204,15 @@ async def test_another_scenario_is_not_shown(signed_in, world):
     answer = await eve.post("/releases/new", version="demo/greeter 1.0.0", do="create")
     assert answer.status_code == 422
     assert "in scenario demo" in answer.text
+
+
+async def test_attributes_of_devices_are_for_who_may_see_devices(boss, signed_in, world, clock):
+    clock.advance(10)
+    text = ""
+    while "Devices by attribute" not in text:  # they are counted beside the requests
+        text = (await boss.get("/")).text
+    shop = await signed_in("sam", "admin", "shop")
+    assert "Devices by attribute" not in (await shop.get("/")).text
 
 
 async def test_four_eyes_are_shown_and_kept(signed_in, control, imported):
@@ -287,6 +303,79 @@ async def test_a_version_shows_its_files_and_simulates_again(boss, control, impo
     assert "not what was expected" in text
     assert "Release this version" not in text
     assert (await boss.get("/tasks/demo/greeter/9.9.9")).status_code == 404
+
+
+async def test_a_version_shows_where_it_comes_from_and_what_changed(boss, control, repo, good_files):
+    first = {**good_files, "notes.md": b"one\ntwo\nthree\n"}
+    second = {**good_files, "notes.md": b"one\n" + HOSTILE.encode() + b"\nthree\n", "more.bin": b"\0\1"}
+    second["model/net.onnx"] = b"another net"
+    before = repo.tag("greeter/1.0.0", "greeter", first)
+    newest = repo.tag("greeter/1.1.0", "greeter", second, message=HOSTILE, parents=[before])
+    repo.repo.references.create("refs/heads/main", newest)
+    what = Repository("shop", str(repo.path), ScenarioName("demo"), auto_import=True)
+    await control.repositories.add(what, "anna")
+    await control.repositories.sync("shop")
+    text = (await boss.get("/tasks/demo/greeter/1.1.0")).text
+    check_page(text)
+    assert "<script>alert" not in text
+    assert "<img src=x" not in text
+    assert text.count("&lt;script&gt;alert(1)") == 2  # what the commit is called, and a line of the file
+    for word in (
+        "What changed since 1.0.0", newest[:12], "greeter/1.1.0", "mirror of shop", "<code>two</code>",
+        "more.bin", "task.import", "repository sync", "1 of the 1 signatures", "model/net.wmodel",
+    ):  # fmt: skip
+        assert word in text, word
+    assert before[:12] not in text.partition('id="history"')[2].partition('id="changes"')[0]
+    text = (await boss.get("/tasks/demo/greeter/1.0.0?base=1.1.0")).text
+    assert "What changed since 1.1.0" in text
+    assert "No commit of shop changed the task" in text
+    assert "What it began with" in (await boss.get("/tasks/demo/greeter/1.0.0")).text
+    assert (await boss.get("/tasks/demo/greeter/1.0.0?base=%3Cscript%3E")).status_code == 404
+
+
+async def test_a_file_name_is_only_text_and_who_approved_is_for_who_may_know(
+    boss, control, imported, signed_in, monkeypatch
+):
+    await imported("1.0.0")
+    path = "/tasks/demo/greeter/1.0.0"
+    lines = tuple(ChangedLine(kind, HOSTILE) for kind in ("place", "same", "added", "removed"))
+    hostile = FileChange(HOSTILE, "added", 0, 1, "", HOSTILE, lines, cut=True)
+
+    async def compare(*_) -> Comparison:
+        return Comparison(HOSTILE, "1.0.0", (hostile, replace(hostile, lines=())), 0)
+
+    monkeypatch.setattr(control.tasks, "compare", compare)
+    text = (await boss.get(path)).text
+    check_page(text)
+    assert "<script>alert" not in text
+    assert "<img src=x" not in text
+    assert "task.import" in text
+    viewer = await signed_in("eve", "viewer")
+    text = (await viewer.get(path)).text
+    assert "1 of the 1 signatures" in text
+    assert "task.import" not in text
+
+
+async def test_ingest_shows_what_comes_in_and_what_does_not(boss, control, clock, signed_in):
+    def received(seq: int, way_ms: int) -> RecordReceived:
+        record = Record("demo", "greeter", "1.0.0", "r1", "seen", clock.wall_ms() - way_ms, {"n": 1})
+        return RecordReceived(TunnelClass.BATCH, seq, record)
+
+    await control.telemetry.record_tunnel(DeviceId("d1"), "inc", [received(n, 90_000) for n in range(1, 11)])
+    await control.telemetry.record_tunnel(DeviceId("d2"), "inc", [TombstoneReceived(TunnelClass.BATCH, 1, 9)])
+    control.refusals.add(HOSTILE, RemoteProtocolError(HOSTILE))
+    clock.advance(60)
+    text = (await boss.get("/ingest")).text
+    check_page(text)
+    assert "<script>alert" not in text
+    assert 'data-live="/console/live?of=features"' in text
+    for word in ("10, 70 B", ">1 min<", "d1", "protocol_remote <b>1</b>", ">9</td>", ">working<"):
+        assert word in text, word
+    assert "<dt>Features a minute</dt><dd>2</dd>" in text
+    assert (await (await signed_in("eve", "operator")).get("/ingest")).status_code == 200
+    shop = await signed_in("sam", "admin", "shop")
+    assert (await shop.get("/ingest")).status_code == 403
+    assert "/console/ingest" not in (await shop.get("/")).text
 
 
 async def test_a_token_is_made_shown_once_and_revoked(boss, control):

@@ -14,6 +14,7 @@ import trio
 from walle_control.config import ControlConfig, OidcConfig, ServerConfig, load_config
 from walle_control.console.frame import COOKIE, REFRESH
 from walle_control.console.signin import LOGIN_COOKIE
+from walle_control.features.people import sessions
 from walle_control.features.people.code_flow import CodeFlow
 from walle_control.features.people.oidc import Provider
 from walle_control.features.people.sessions import _seal, _unseal
@@ -321,6 +322,43 @@ async def test_a_new_cookie_renews_too_and_an_idle_session_ends(signed_in, issue
     clock.advance(3601)
     issuer.approved = issuer.claims(clock.wall_ms() // 1000, groups=["admins"])
     assert (await signed_in.get("/console/")).status_code == 303
+
+
+@pytest.mark.usefixtures("renewable")
+@pytest.mark.parametrize(
+    ("trouble", "outcome"),
+    [
+        ("none", "revoked"),
+        ("away", "failed"),
+        ("refuses", "failed"),
+        ("not offered", "not offered by the provider"),
+    ],
+)
+async def test_who_signs_out_does_so_at_the_provider_too(signed_in, issuer, control, trouble, outcome):
+    text = (await signed_in.get("/console/")).text
+    issuer.away, issuer.offers_revocation = trouble == "away", trouble != "not offered"
+    issuer.secret = "changed since" if trouble == "refuses" else ""
+    word = text.partition('name="csrf" value="')[2][:64]
+    answer = await signed_in.post("/console/signout", data={"csrf": word}, headers={"Origin": SITE})
+    assert answer.status_code == 303
+    assert issuer.revoked == (["r+"] if trouble == "none" else [])
+    told, closed, *_ = (await control.audit.newest(0, 2)).entries
+    assert (closed.action, told.action, told.actor) == ("session.close", "login.revoke", "anna@example.org")
+    assert told.detail["outcome"] == outcome
+    assert "r+" not in str(told.detail)
+    assert (await signed_in.get("/console/")).status_code == 303
+
+
+@pytest.mark.usefixtures("renewable")
+async def test_nobody_waits_long_for_the_provider_to_sign_out(signed_in, control, monkeypatch):
+    async def never(*_) -> bool:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(control.console.flow, "revoke", never)
+    monkeypatch.setattr(sessions, "_REVOCATION_MAX_S", 0.01)
+    await control.console.sessions.close(signed_in.cookies[COOKIE])
+    (told,) = (await control.audit.newest(0, 1)).entries
+    assert told.detail == {"outcome": "no answer in time"}
 
 
 @pytest.mark.usefixtures("renewable")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
+import httpx
 import pytest
 import trio
 from trio.testing import MockClock
 
-from walle_control.console.soon import Soon
+from walle_control.features.releases import routes
 from walle_control.features.releases.service import UNJUDGED
 from walle_control.features.releases.types import CreateRelease
+from walle_control.web.soon import Soon
 from walle_shared.errors import StorageError
 
 
@@ -99,8 +101,38 @@ async def test_so_many_works_at_once_and_no_more(soon, autojump_clock):
     assert await soon.of({99: Slow(0.01)}) == {99: 1}
 
 
-async def test_without_its_loop_nothing_is_known():
-    assert await Soon(lambda: None).of({"a": Slow(0.0)}) == {}
+async def test_without_its_loop_everybody_waits():
+    assert await Soon(lambda: None).of({"a": Slow(1.0)}) == {"a": 1}
+
+
+async def test_who_says_so_waits_longer(soon):
+    work = Slow(0.5)
+    assert await soon.of({"a": work}) == {}
+    assert await soon.of({"a": work}, wait_s=1.0) == {"a": 1}
+
+
+async def test_the_api_says_so_too_and_tells_what_was_last_known(
+    app, admin_token, control, imported, monkeypatch
+):
+    await imported("1.0.0")
+    headers = {"Authorization": f"Bearer {admin_token}"}
+    wire = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=wire, base_url="http://x", headers=headers) as client:
+        path = "/api/v1/releases"
+        made = (
+            await client.post(path, json={"scenario": "demo", "task": "greeter", "version": "1.0.0"})
+        ).json()
+        soon, name = control.console.soon, f"{path}/{made['release']['id']}"
+        monkeypatch.setattr(routes, "API_WAIT_S", 0.0)
+        soon._known = OrderedDict()
+        assert (await client.get(name)).json()["verdict"]["reason"] == UNJUDGED.reason
+        monkeypatch.setattr(routes, "API_WAIT_S", 30.0)
+        for ask in (client.get(name), client.get(path), client.post(f"{name}/pause")):
+            answer = (await ask).json()
+            for each in answer.get("releases", [answer]):
+                assert each["verdict"]["reason"].endswith("0 of 100 devices have run it")
+        monkeypatch.setattr(routes, "API_WAIT_S", 0.0)
+        assert (await client.get(name)).json()["verdict"]["reason"] != UNJUDGED.reason
 
 
 async def test_a_page_says_that_votes_are_being_counted(boss, control, imported):

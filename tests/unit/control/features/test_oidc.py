@@ -67,8 +67,24 @@ async def test_claims_become_a_person_with_roles(control, issuer, anyone, now_s)
     assert "releases:write" not in held[""] | held["demo"]
     assert (await anyone.get(f"{ADMIN_API}/releases")).status_code == 200
     assert (await anyone.get(f"{ADMIN_API}/people")).status_code == 403
-    audience = issuer.sign(issuer.claims(now_s, aud=["other", AUDIENCE], groups="walle-admins"), typ="at+jwt")
+    audience = issuer.sign(
+        issuer.claims(now_s, aud=["other", AUDIENCE], client_id=AUDIENCE, groups="walle-admins"), typ="at+jwt"
+    )
     assert (await control.people.authenticate(audience)).may("people:write", "")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"aud": [AUDIENCE]},
+        {"aud": [AUDIENCE], "azp": "other"},
+        {"aud": ["other", AUDIENCE], "azp": AUDIENCE},
+        {"aud": ["other", AUDIENCE], "azp": "console"},
+    ],
+)
+async def test_a_token_for_us_alone_or_asked_for_by_us_counts(oidc, issuer, clock, now_s, said):
+    provider = Provider(replace(oidc, client_id="console"), clock)
+    assert (await provider.identify(issuer.sign(issuer.claims(now_s, **said)))).name == "anna@example.org"
 
 
 async def test_who_logs_in_is_the_person_of_their_tokens(control, issuer, imported, now_s):
@@ -126,6 +142,10 @@ WRONG = [
     ({"aud": "other"}, "aud"),
     ({"aud": ["other"]}, "aud"),
     ({"aud": None}, "aud"),
+    ({"aud": ["other", AUDIENCE]}, "azp"),
+    ({"aud": ["other", AUDIENCE], "azp": "other"}, "azp"),
+    ({"aud": ["other", AUDIENCE], "azp": ["walle"]}, "azp"),
+    ({"aud": ["other", AUDIENCE], "azp": "other", "client_id": AUDIENCE}, "azp"),
     ({"exp": None}, "exp"),
     ({"exp": "soon"}, "exp"),
     ({"nbf": 2_000_000_000}, "not yet valid"),
@@ -242,8 +262,8 @@ def test_logins_are_kept_for_their_owner(home):
     keep_login("https://a.example", Login("three"))
     assert (token_for("https://a.example/"), token_for("https://b.example")) == ("three", "two")
     assert {path.stat().st_mode & 0o777 for path in home.iterdir()} == {0o600}
-    assert forget_login("https://a.example/")
-    assert not forget_login("https://a.example/")
+    assert forget_login("https://a.example/") == Login("three")
+    assert forget_login("https://a.example/") is None
     assert token_for("https://a.example") is None
 
 
@@ -293,6 +313,39 @@ def test_a_login_that_is_over_says_so(issuer, ways, home):
     keep_login("https://a.example", Login("t", Renewal("http://127.0.0.1:9/token", "c", "r", 1.0)))
     with pytest.raises(ConnectionLost, match=r"127\.0\.0\.1:9"):
         token_for("https://a.example")
+
+
+def log_out(url: str) -> int:
+    return login.logout(SimpleNamespace(url=url))
+
+
+def test_who_logs_out_does_so_at_the_provider(issuer, ways, home, capsys):
+    issuer.refresh, now_s = "r", int(time.time())
+    issuer.approved = issuer.claims(now_s, exp=now_s + 300)
+    keep_login("https://a.example", login.by_device_code(ways))
+    assert log_out("https://a.example") == 0
+    assert issuer.revoked == ["r+"]
+    assert "logged out of https://a.example, and at the provider" in capsys.readouterr().out
+    assert log_out("https://a.example") == 0
+    assert "there was no login" in capsys.readouterr().out
+
+
+def test_who_logs_out_is_out_whatever_the_provider_says(issuer, ways, home, capsys):
+    kept = Renewal("http://127.0.0.1:9/token", "stranger", "r", 1e12)
+    for where, why in (
+        ("http://127.0.0.1:9/revoke", "127.0.0.1:9"),
+        (f"{issuer.url}/revoke", "answered 401"),
+    ):
+        keep_login("https://a.example", Login("t", replace(kept, revocation_endpoint=where)))
+        assert log_out("https://a.example") == 0
+        said = capsys.readouterr()
+        assert "may still honour this login" in said.err
+        assert why in said.err
+        assert said.out == "logged out of https://a.example\n"
+        assert token_for("https://a.example") is None
+    keep_login("https://a.example", Login("t", kept))  # it offers no such thing
+    assert log_out("https://a.example") == 0
+    assert not capsys.readouterr().err
 
 
 def test_commands_at_once_use_a_refresh_token_once(issuer, ways, home):

@@ -6,12 +6,13 @@ import hashlib
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pygit2
 import pytest
 import trio
 
@@ -24,6 +25,7 @@ from walle_control.features.releases import store as releases
 from walle_control.features.releases.epochs import EpochBook
 from walle_control.features.releases.restore import open_published
 from walle_control.features.releases.types import CreateRelease, GuardWish, StageWish, Terms
+from walle_control.features.repositories import history
 from walle_control.features.repositories.credentials import Credential, read_credential
 from walle_control.features.repositories.mirrors import check_url, mirror_path
 from walle_control.features.repositories.types import Repository
@@ -114,6 +116,51 @@ async def test_what_cannot_be_imported_is_not_tried_again_until_it_moves_or_some
     assert event.data["scenario"] == "demo"
     source.tag("greeter/2.0.0", "greeter", good_files)
     assert (await control.repositories.sync("shop", patient=True)).imported == ("greeter/2.0.0",)
+
+
+async def test_a_mirror_tells_how_a_version_came_about(control: Control, repo, good_files) -> None:  # type: ignore[no-untyped-def]
+    def version(number: int, parents: Sequence[str], tag: str = "") -> str:
+        files = {**good_files, "main.py": f"V = {number}\n\ndef run():\n    return V\n".encode()}
+        return repo.tag(tag, "greeter", files, message=f"number {number}\n\nbecause", parents=parents)
+
+    first = version(1, [], "greeter/1.0.0")
+    second = version(2, [first])
+    same = version(2, [second])
+    other = version(9, [first])
+    merged = version(4, [same, other], "greeter/1.1.0")
+    repo.repo.references.create("refs/heads/main", merged)
+    await control.repositories.add(shop(repo.path, scenario=ScenarioName("demo"), auto_import=True), "anna")
+    await control.repositories.sync("shop")
+    found = await control.task_history("demo", "greeter", "1.1.0", "1.0.0")
+    assert (found.repository, found.base, found.more) == ("shop", "1.0.0", False)
+    assert {each.id for each in found.commits} == {merged, other, second}  # one changed nothing
+    newest = found.commits[0]
+    assert (newest.id, newest.tags, newest.author) == (merged, ("greeter/1.1.0",), "Test")
+    assert (newest.message, newest.at_ms) == ("number 4\n\nbecause", 1_700_000_000_000)
+    backwards = await control.task_history("demo", "greeter", "1.0.0", "1.1.0")
+    assert backwards.commits == ()
+    with pytest.raises(NotFound, match=r"9\.9\.9"):
+        await control.task_history("demo", "greeter", "1.1.0", "9.9.9")
+    await control.repositories.remove("shop", "anna")
+    assert (await control.task_history("demo", "greeter", "1.1.0")).repository == ""
+
+
+def test_a_history_is_cut_and_takes_any_words(repo, good_files, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(history, "COMMITS_MAX", 2)
+    last = ""
+    repo.author = pygit2.Signature("x" * 500, "test@example.org", -(2**40), 0)
+    for number in range(3):
+        files = {**good_files, "n": bytes([number])}
+        last = repo.tag("", "greeter", files, message="y" * 5_000, parents=[last] if last else [])
+    commits, more = history.commits_to(repo.path, last, "", "greeter")
+    assert (len(commits), more) == (2, True)
+    assert {(len(each.author), len(each.message)) for each in commits} == {(200, 2_000)}
+    for nonsense in ("", "zz", "12" * 20, str(repo.repo.create_blob(b"x"))):
+        assert not history.holds(repo.path, nonsense)
+        assert history.commits_to(repo.path, nonsense, last, "greeter") == ((), False)
+    assert not history.holds(repo.path / "nowhere", last)
+    assert len(history.commits_to(repo.path, last, "", "")[0]) == 2
+    assert history.commits_to(repo.path, last, "", "another")[0] == ()
 
 
 async def test_a_tag_that_moved_is_refused(control: Control, source, good_files) -> None:  # type: ignore[no-untyped-def]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,13 @@ def query(url: str, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()  # type: ignore[arg-type]
 
 
+def change(url: str, sql: str) -> None:
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        connection.execute(sql)  # type: ignore[arg-type]
+
+
 @pytest.mark.slow
 async def test_postgres_keeps_each_row_once_and_comes_back_after_a_crash(postgres: ServerProcess) -> None:
     sink = PostgresSink(postgres.url)
@@ -278,6 +286,12 @@ async def test_postgres_keeps_each_row_once_and_comes_back_after_a_crash(postgre
     postgres.start()
     await sink.write([row(4, {})])
     assert query(postgres.url, f"SELECT count(*) FROM {TABLE}") == [(4,)]
+    await sink.aclose()
+    # A table from before features had a trace.
+    change(postgres.url, f"ALTER TABLE {TABLE} DROP COLUMN trace_id")
+    await sink.write([replace(row(5, {}), trace_id="5f")])
+    found = query(postgres.url, f"SELECT id, trace_id FROM {TABLE} ORDER BY id DESC LIMIT 2")
+    assert found == [(5, "5f"), (4, "")]
     await sink.aclose()
 
 

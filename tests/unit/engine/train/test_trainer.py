@@ -192,6 +192,40 @@ def test_a_convolutional_network_learns_to_read_digits(tmp_path: Path) -> None:
     assert np.abs(wmodel.read(saved).array("bn1.mean")).max() > 0.01
 
 
+def test_products_of_bfloat16_learn_as_those_of_float32_do(tmp_path: Path) -> None:
+    images, labels = _digits("f4")
+    images = images.reshape(-1, 1, 8, 8)
+    right, last = {}, {}
+    for precision in ("high", "medium"):
+        trainer = train.Trainer(_cnn(tmp_path), train.CrossEntropy(), train.Adam(5e-3), precision=precision)
+        losses = []
+        for start in range(0, 4500, 50):
+            chosen = np.arange(start, start + 50) % 1500
+            losses.append(trainer.step({"image": images[chosen], "target": labels[chosen]}))
+        scores = np.asarray(trainer.model().session().run({"image": images[1500:]})["scores"])
+        right[precision] = float((scores.argmax(1) == labels[1500:]).mean())
+        last[precision] = float(np.mean(losses[-10:]))
+    assert right["medium"] > right["high"] - 0.03
+    assert last["medium"] < 1.2 * last["high"] + 0.02
+
+
+def test_parameters_stay_float32_where_products_are_of_bfloat16(tmp_path: Path) -> None:
+    # Steps of a thousandth of what bfloat16 tells apart: were parameters rounded to it, they would stay.
+    images, labels = _digits("f4")
+    batch = {"image": images[:50], "target": labels[:50]}
+    moved = {}
+    for precision in ("high", "medium"):
+        trainer = train.Trainer(
+            _mlp(tmp_path, "f4"), train.CrossEntropy(), train.SGD(1e-5), precision=precision
+        )
+        before = {name: np.array(value) for name, value in trainer.parameters.items()}
+        for _ in range(20):
+            trainer.step(batch)
+        moved[precision] = {n: np.array(v) - before[n] for n, v in trainer.parameters.items()}
+    for name, right in moved["high"].items():
+        assert np.linalg.norm(moved["medium"][name] - right) < 0.1 * np.linalg.norm(right), name
+
+
 def test_a_saved_training_goes_on_where_it_was(tmp_path: Path) -> None:
     images, labels = _digits("f4")
     batches = [{"image": images[i : i + 20], "target": labels[i : i + 20]} for i in range(0, 160, 20)]

@@ -22,7 +22,7 @@ def test_frames_survive_the_wire() -> None:
     assert decode_frame(encode_frame(frame)) == frame
 
 
-@pytest.mark.parametrize("data", [b"", b"\x02\x00", b"\x09" + bytes(9), b"\x02\x09" + bytes(8)])
+@pytest.mark.parametrize("data", [b"", b"\x02\x00", b"\x63" + bytes(9), b"\x02\x09" + bytes(8)])
 def test_malformed_frames_are_refused(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="tunnel frame"):
         decode_frame(data)

@@ -27,11 +27,13 @@ CREATE TABLE IF NOT EXISTS {TABLE} (
     id bigint NOT NULL, device_id text NOT NULL, origin text NOT NULL, scenario text NOT NULL,
     task text NOT NULL, version text NOT NULL, release_id text NOT NULL, name text NOT NULL,
     at_ms bigint NOT NULL, received_ms bigint NOT NULL, fields json NOT NULL,
+    trace_id text NOT NULL DEFAULT '',
     PRIMARY KEY (device_id, origin)
 );
 CREATE INDEX IF NOT EXISTS {TABLE}_by_id ON {TABLE} (id);
 CREATE INDEX IF NOT EXISTS {TABLE}_by_name ON {TABLE} (scenario, task, name, id);
 """
+_TRACE_ID = f"ALTER TABLE {TABLE} ADD COLUMN IF NOT EXISTS trace_id text NOT NULL DEFAULT ''"
 _INCOMING = f"CREATE TEMPORARY TABLE walle_incoming (LIKE {TABLE}) ON COMMIT DELETE ROWS"
 _COPY = "COPY walle_incoming FROM STDIN"  # the table's columns are those of ``Row``, in its order
 _KEEP = f"INSERT INTO {TABLE} SELECT * FROM walle_incoming ON CONFLICT DO NOTHING"
@@ -91,6 +93,9 @@ class PostgresSink:
                 f"sinks.postgres_url: the database is {encoding}; make one with ENCODING 'UTF8'"
             )
         connection.execute(_SCHEMA)
+        columns = connection.execute(f"SELECT * FROM {TABLE} LIMIT 0").description or ()
+        if len(columns) < len(COLUMNS):  # a table from before; to ask always would wait for all who read it
+            connection.execute(_TRACE_ID)
         connection.execute(_INCOMING)
         return connection
 

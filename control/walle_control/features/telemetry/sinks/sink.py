@@ -30,6 +30,7 @@ class Row:
     at_ms: int
     received_ms: int
     fields: str
+    trace_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The demo's world: real processes of the installed programs, their folders, and how to talk to them."""
+"""An example's world: real processes of the installed programs, their folders, and how to talk to them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,105 @@ class Device:
             self._program.stop()
 
 
+@dataclass
+class World:
+    """A control plane, its devices, and what was learnt on the way; an example adds what it needs besides.
+
+    Attributes:
+        folder: where all of it lies; ``tasks`` in it is the git repository of tasks.
+        control: the control plane.
+        devices: by name; the name is in each one's profile.
+        names: device id to name, of those that have enrolled.
+        releases: ``"task version"`` to the release as it was created.
+        summary: figures, as they are written by ``--json``.
+    """
+
+    folder: Path
+    control: ControlPlane
+    devices: dict[str, Device]
+    names: dict[str, str] = field(default_factory=dict)
+    releases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise if any process has died."""
+        self.control.check()
+        for device in self.devices.values():
+            device.check()
+
+    def stop(self) -> None:
+        """Stop all processes."""
+        for device in self.devices.values():
+            device.stop()
+        self.control.stop()
+
+    def enrol(self) -> None:
+        """Start all devices with one token between them; wait until they have enrolled and listen."""
+        enrolment = self.control.command("enrol-token", "create", "--uses", str(len(self.devices)))
+        for device in self.devices.values():
+            device.start(self.control.url, enrolment["trusted_root"], enrolment["token"])
+        wait_for("the agents to enrol and listen", self._all_enrolled)
+
+    def _all_enrolled(self) -> bool | None:
+        self.check()
+        for row in self.control.get("/devices")["devices"]:
+            self.names[row["id"]] = row["profile"]["name"]
+        ready = all(device.ready() for device in self.devices.values())
+        return True if ready and len(self.names) == len(self.devices) else None
+
+    def bring(self, task: str, version: str) -> None:
+        """Import a tagged version of a task from the repository."""
+        self.control.command("import", task, version, "--repo", str(self.folder / "tasks"))
+
+    def release(self, task: str, version: str, *, predicate: str = "", **guard: str) -> dict[str, Any]:
+        """Release a version to all devices for which a predicate holds.
+
+        Args:
+            task: the task's name, in the scenario ``demo``.
+            version: its version.
+            predicate: which devices; ``""``: all.
+            guard: options of ``walle-control release create``, such as ``min_reports="3"``.
+        """
+        words = ["release", "create", f"demo/{task}", version, "--percent", "100"]
+        if predicate:
+            words += ["--where", predicate]
+        for name, value in guard.items():
+            words += [f"--{name.replace('_', '-')}", value]
+        release: dict[str, Any] = self.control.command(*words)["release"]
+        self.releases[f"{task} {version}"] = release
+        return release
+
+    def installed(self) -> dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]]:
+        """By task and name of device: the report of the newest installation, and its release."""
+        found = {}
+        for release in self.releases.values():
+            for report in self.reports(release["id"]):
+                if report["stage"] == "install" and report["outcome"] == "success":
+                    found[report["task"], self.names[report["device_id"]]] = report, release
+        return found
+
+    def features(self, task: str, name: str, *, after: int = 0) -> list[dict[str, Any]]:
+        """What devices sent under ``name``, oldest first, from the row after the one with id ``after`` on."""
+        rows: list[dict[str, Any]] = []
+        while True:
+            last = rows[-1]["id"] if rows else after
+            query = {"scenario": "demo", "task": task, "name": name, "after": last}
+            page = self.control.get("/features", **query)["features"]
+            if not page:
+                return rows
+            rows += page
+
+    def reports(self, release_id: str) -> list[dict[str, Any]]:
+        """What devices reported of a release."""
+        rows: list[dict[str, Any]] = self.control.get("/reports", release=release_id)["reports"]
+        return rows
+
+
+def wall_ms() -> int:
+    """The wall clock, as events have it."""
+    return time.time_ns() // 1_000_000
+
+
 def commit_tasks(
     repo: Path, tasks: Mapping[str, Path], tag: str, *, changes: Mapping[str, Path] | None = None
 ) -> None:
@@ -202,8 +302,9 @@ def commit_tasks(
 
 
 def _git(folder: Path, *words: str) -> None:
-    author = ["-c", "user.name=Walle demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", *author, *words], cwd=folder, check=True, capture_output=True, timeout=30)
+    author = ("user.name=Walle example", "user.email=example@localhost", "commit.gpgsign=false")
+    settings = [word for setting in author for word in ("-c", setting)]
+    subprocess.run(["git", *settings, *words], cwd=folder, check=True, capture_output=True, timeout=30)
 
 
 def _agent_settings(device: Device, control_url: str, trusted_root: str, token: str) -> str:

@@ -1,13 +1,13 @@
-"""One screen: the stages with their times on top, the devices below, and the last commands in between."""
+"""One screen: stages with their times on top, the last commands, and what the example shows below."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.spinner import Spinner
@@ -26,35 +26,23 @@ class StageLine:
     failed: bool = False
 
 
-@dataclass
-class DeviceLine:
-    """One line of the lower table; every value is what control plane or device said."""
-
-    name: str
-    profile: str
-    versions: dict[str, str] = field(default_factory=dict)
-    push_ms: float | None = None
-    pull_ms: float | None = None
-    wait_ms: float | None = None
-    run_ms: float | None = None
-    cloud_ms: float | None = None
-    runs: int = 0
-    failures: int = 0
-
-
-_CAPTION = """\
-Medians. push: release created to the device acting on it; pull: download, verify, activate;
-trigger: event to the start of its run, queueing included; to cloud: run's end to the control plane's row"""
-
-
 class Screen:
-    """Draws live on a terminal; prints one line an event elsewhere."""
+    """Draws live on a terminal; prints one line an event elsewhere.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: where.
+        title: what is played.
+
+    Attributes:
+        body: draws what is below the stages, whenever the screen is drawn.
+    """
+
+    def __init__(self, console: Console, title: str) -> None:
+        self.body: Callable[[], RenderableType] = Group
         self._console = console
+        self._title = title
         self._started_s = time.monotonic()
         self.stages: list[StageLine] = []
-        self.devices: dict[str, DeviceLine] = {}
         self._commands: list[str] = []
         self._live: Live | None = None
 
@@ -102,9 +90,9 @@ class Screen:
         lines = "\n".join(f"$ {line}" for line in self._commands)
         commands = Text(lines, style="cyan", overflow="ellipsis", no_wrap=True)
         return Group(
-            Panel(self._stage_table(), title=f"Walle, end to end  {elapsed:4.0f} s", title_align="left"),
+            Panel(self._stage_table(), title=f"{self._title}  {elapsed:4.0f} s", title_align="left"),
             commands,
-            self.device_table(),
+            self.body(),
         )
 
     def _stage_table(self) -> Table:
@@ -118,28 +106,3 @@ class Screen:
                 mark = Text(f"{line.seconds:5.1f} s", style="green")
             table.add_row(mark, line.name, Text(line.detail, style="dim"))
         return table
-
-    def device_table(self) -> Table:
-        """The devices as they stand."""
-        tasks = sorted({task for device in self.devices.values() for task in device.versions})
-        table = Table(title="Devices", title_justify="left", caption=_CAPTION, caption_justify="left")
-        for column in ("device", "profile", *tasks):
-            table.add_column(column)
-        for column in ("push", "pull", "trigger", "run", "to cloud", "runs", "failed"):
-            table.add_column(column, justify="right")
-        for device in self.devices.values():
-            table.add_row(
-                device.name,
-                device.profile,
-                *(device.versions.get(task, "-") for task in tasks),
-                *map(_ms, (device.push_ms, device.pull_ms, device.wait_ms, device.run_ms, device.cloud_ms)),
-                str(device.runs),
-                str(device.failures),
-            )
-        return table
-
-
-def _ms(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.1f} ms" if value < 10 else f"{value:,.0f} ms"

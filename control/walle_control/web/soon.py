@@ -1,6 +1,6 @@
-"""What may take long the first time, such as adding up a million votes: no page waits for it.
+"""What may take long the first time, such as adding up a million votes: no page and no answer waits for it.
 
-A page gets what is there within ``wait_s``, else what was found last, else nothing; the work goes on beside
+Who asks gets what is there within ``wait_s``, else what was found last, else nothing; the work goes on beside
 the requests, once for all who ask, and pages that are watched are told when it has ended late.
 """
 
@@ -16,7 +16,7 @@ import trio
 from walle_shared.errors import WalleError
 from walle_shared.observe import get_logger
 
-_log = get_logger("control.console")
+_log = get_logger("control.web")
 
 #: With it and all else, a page keeps within 200 ms.
 _WAIT_S: Final = 0.05
@@ -38,7 +38,7 @@ class Soon:
 
     Args:
         ring: tells watched pages that there is news.
-        wait_s: so long a page waits.
+        wait_s: so long a page waits; others may say how long they do.
     """
 
     def __init__(self, ring: Callable[[], None], wait_s: float = _WAIT_S) -> None:
@@ -54,10 +54,12 @@ class Soon:
             await trio.sleep_forever()
         raise AssertionError("unreachable")
 
-    async def of(self, works: Mapping[Hashable, Work]) -> Mapping[Hashable, Any]:
+    async def of(self, works: Mapping[Hashable, Work], wait_s: float | None = None) -> Mapping[Hashable, Any]:
         """The answers that there are, by the names of the works; a name means the same work always."""
+        if self._nursery is None:  # nothing runs beside the requests
+            return {name: await work() for name, work in works.items()}
         begun = [running for name, work in works.items() if (running := self._begin(name, work))]
-        with trio.move_on_after(self.wait_s):
+        with trio.move_on_after(self.wait_s if wait_s is None else wait_s):
             for running in begun:
                 await running.done.wait()
         for running in begun:
@@ -66,8 +68,9 @@ class Soon:
 
     def _begin(self, name: Hashable, work: Work) -> _Running | None:
         running = self._running.get(name)
-        if running is None and self._nursery is not None and len(self._running) < _WORKS_MAX:
+        if running is None and len(self._running) < _WORKS_MAX:
             running = self._running[name] = _Running()
+            assert self._nursery is not None  # ``of`` has looked
             self._nursery.start_soon(self._do, name, work, running)
         return running
 
@@ -79,7 +82,7 @@ class Soon:
                 self._known.popitem(last=False)
         except WalleError as error:  # the page shows what was known before; the next look tries again
             self._known.pop(name, None)
-            _log.warning("page_part_failed", part=str(name), error=error.message, code=error.code)
+            _log.warning("answer_part_failed", part=str(name), error=error.message, code=error.code)
         finally:
             del self._running[name]
             running.done.set()

@@ -1,0 +1,1 @@
+"""The cloud halves of tasks: who asks, what answers, and what it may cost."""

@@ -1,0 +1,7 @@
+#include "kernels/simd/avx2.h"
+
+#define GEMV we_u8_coded_gemv_32__avx2
+#define EXPAND we_u8_coded_expand_32__avx2
+#define CODE_BITS 8
+#define MOST_ROWS 2
+#include "kernels/simd/coded.h"
