@@ -10,8 +10,10 @@ Hours are those of the clock. One who has used all up hears so from memory until
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+import trio
 
 from walle_control.db.connection import Database
 from walle_control.db.sql import Connection
@@ -29,10 +31,11 @@ _TIME_SHARE_MIN_MS: Final = 1_000
 
 @dataclass(slots=True)
 class _Share:
-    """What this worker may give out still; ``gone``: the whole budget is."""
+    """What this worker may give out still; ``gone``: the whole budget is. One at a time takes more."""
 
     left: int = 0
     gone: bool = False
+    taking: trio.Lock = field(default_factory=trio.Lock)
 
 
 class Budgets:
@@ -105,10 +108,12 @@ class Budgets:
     async def _take(
         self, share: _Share, release_id: str, device_id: DeviceId, hour: int, wanted: int, limit: int
     ) -> None:
-        given = await self._database.write(
-            lambda db: store.take_budget(db, release_id, device_id, hour, wanted, limit)
-        )
-        if hour == self._hour:  # else it belongs to an hour that is over
+        async with share.taking:
+            if share.left >= 1 or share.gone:  # somebody else has taken more meanwhile
+                return
+            given = await self._database.write(
+                lambda db: store.take_budget(db, release_id, device_id, hour, wanted, limit)
+            )
             share.left += given
             share.gone = given < wanted
 

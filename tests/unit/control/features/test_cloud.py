@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -191,6 +192,22 @@ async def test_workers_never_give_out_more_than_there_is(database, clock):
     assert await workers[0].take_ask("r2", "d1", section)
     clock.advance(3_600)
     assert await workers[1].take_ask("r1", "d1", section)
+
+
+async def test_many_at_once_take_no_more_shares_than_they_need(database, clock):
+    section = CloudSection(asks_per_device_hour=80)
+    budgets = Budgets(database, clock)
+    taken: list[bool] = []
+
+    async def take() -> None:
+        taken.append(await budgets.take_ask("r1", "d1", section))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(25):
+            nursery.start_soon(take)
+    assert taken == [True] * 25
+    (row,) = database.read_sync(lambda db: db.execute("SELECT used FROM cloud_budget").fetchall())
+    assert row["used"] == 30  # three shares of ten
 
 
 async def test_what_a_device_leaves_behind_another_worker_may_give_it(database, clock):
