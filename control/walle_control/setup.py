@@ -94,7 +94,10 @@ def fsck(root: Path) -> FsckResult:
     home = Home(root)
     if not home.credential_key.exists():
         raise ConfigError(f"{root}: no control plane is here: run 'walle-control init --data {root}' first")
-    checked = list(FileStore(home.static).check())
+    checked = [
+        *FileStore(home.static).check(),
+        *((f"{home.cloud.name}/{name}", whole) for name, whole in FileStore(home.cloud).check()),
+    ]
     return FsckResult(len(checked), tuple(name for name, whole in checked if not whole))
 
 

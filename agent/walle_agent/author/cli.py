@@ -52,6 +52,8 @@ def add_commands(commands: Any) -> None:
     create.add_argument("folder", type=Path, help="a new folder; the task is named for it")
     create.add_argument("--scenario", default="demo", help="the group of tasks it belongs to (default: demo)")
 
+    create.add_argument("--cloud", action="store_true", help="with a half on the control plane, cloud.py")
+
     check = add("check", _check)
     _add_folder(check)
     check.add_argument(
@@ -115,7 +117,7 @@ def _init(arguments: argparse.Namespace) -> int:
     from walle_agent.author.create import create_task
 
     folder: Path = arguments.folder
-    for path in create_task(folder.absolute(), scenario=arguments.scenario):
+    for path in create_task(folder.absolute(), scenario=arguments.scenario, cloud=arguments.cloud):
         print(folder / path.relative_to(folder.absolute()))
     print(f"\nnext: walle-agent task run {folder} --events {folder / 'tests/events.jsonl'}")
     return EXIT_OK

@@ -108,9 +108,9 @@ class AskDesk:
         with self._going[asked.id]:
             answer = await self._work_out(asked)
             self._going.pop(asked.id)
-            self._receiver.answered(asked.id)
             async with self._sending:
                 await self._send(answer_frame(asked.id, answer))
+            self._receiver.answered(asked.id)  # not before: who reads no answers may ask no more
 
     async def _work_out(self, asked: Asked) -> Answer:
         if self._devices.is_revoked(self._device_id):

@@ -35,7 +35,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from walle_shared.errors import LimitExceeded, RemoteProtocolError, StorageError
-from walle_shared.limits import TUNNEL_GAPS_MAX
+from walle_shared.limits import CLOUD_ASKS_OPEN_MAX, TUNNEL_GAPS_MAX
 from walle_shared.protocol.asks import ASKING, AskEvent, AskReceiver
 from walle_shared.protocol.codec import decode, encode
 from walle_shared.protocol.messages import GoodbyeNotice
@@ -104,7 +104,8 @@ class TunnelReceiver:
     def __init__(self) -> None:
         self._inflater = Inflater()
         self._greeted = False
-        self.asks = AskReceiver()
+        # The device may have an answer, and ask again, a moment before it counts as sent here.
+        self.asks = AskReceiver(2 * CLOUD_ASKS_OPEN_MAX)
 
     def receive(self, data: bytes) -> Received | None:
         """Decode the next frame; None for a part of something that is still to come.

@@ -31,7 +31,7 @@ _TIME_SHARE_MIN_MS: Final = 1_000
 
 @dataclass(slots=True)
 class _Share:
-    """What this worker may give out still; ``gone``: the whole budget is."""
+    """What this worker may give out still; ``gone``: the whole budget is. One at a time takes more."""
 
     left: int = 0
     gone: bool = False
@@ -117,9 +117,8 @@ class Budgets:
             given = await self._database.write(
                 lambda db: store.take_budget(db, release_id, device_id, hour, wanted, limit)
             )
-            if hour == self._hour:  # else it belongs to an hour that is over
-                share.left += given
-                share.gone = given < wanted
+            share.left += given
+            share.gone = given < wanted
 
     def _turn(self) -> int:
         """The hour; what was left of the last one is worth nothing."""

@@ -7,10 +7,12 @@ that is used up, a queue that is too long for the time there is. What is let in 
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, Protocol
 
@@ -42,6 +44,10 @@ _log = get_logger("control.cloud")
 
 #: Versions whose manifests and breakers are remembered.
 _HALVES_MAX: Final = 256
+#: A failure of one kind is reported so often at most.
+_TOLD_EVERY_S: Final = 1.0
+#: Failures that wait to be told; more are left out.
+_FAILURES_MAX: Final = 64
 #: Reasons that speak of this moment alone.
 _PASSING: Final = frozenset({"busy", "deadline", "budget"})
 #: Pause before another try to start the container.
@@ -117,6 +123,14 @@ class Half:
     spec: TaskSpec
     section: CloudSection
     breaker: Breaker = field(default_factory=Breaker)
+    told_s: dict[str, float] = field(default_factory=dict)
+
+    def is_news(self, kind: str, now_s: float) -> bool:
+        """Whether a failure is worth a report: of each kind, one in a while."""
+        if now_s - self.told_s.get(kind, -math.inf) < _TOLD_EVERY_S:
+            return False
+        self.told_s[kind] = now_s
+        return True
 
 
 @dataclass(slots=True)
@@ -156,6 +170,7 @@ class CloudService:
         self._files = CloudFiles(data)
         self._config = config
         self._on_failure = on_failure
+        self._failed, self._failures = trio.open_memory_channel[Failure](_FAILURES_MAX)
         self._queue = FairQueue(max(config.slots, 1), config.queue)
         self._turns: dict[Ticket, trio.Event] = {}
         self._halves: OrderedDict[tuple[str, str, str, str], Half] = OrderedDict()
@@ -180,7 +195,21 @@ class CloudService:
         return self._queue.running
 
     async def run(self) -> NoReturn:
-        """Have a container once somebody asks, for ever."""
+        """Have a container once somebody asks, and tell of failures, for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_failures)
+            nursery.start_soon(self._keep_hosts)
+            await trio.sleep_forever()
+        raise AssertionError("unreachable")
+
+    async def _tell_failures(self) -> None:
+        async for failure in self._failures:
+            try:
+                await self._on_failure(failure)
+            except WalleError as error:  # the database: the next one is told again
+                _log.warning("cloud_failure_not_told", code=error.code, error=error.message)
+
+    async def _keep_hosts(self) -> NoReturn:
         await self._wanted.wait()
         while True:
             try:
@@ -262,19 +291,20 @@ class CloudService:
         await self._wait_turn(ticket)
         self.counts.queue_s += trio.current_time() - began_s
         progress.begun_ns = time.time_ns()
-        result: TaskResult | None = None
+        worked_s: float | None = None  # without the start of a worker
         started_s = trio.current_time()
         try:
             result = await self._run(half, device_id, ask, data)
+            worked_s = result.wall_s
         finally:
-            took_s = trio.current_time() - started_s
-            self.counts.busy_s += took_s
-            work_s = took_s if result is None else result.wall_s  # without the start of a worker
-            self._queue.done(ticket, trio.current_time(), work_s, counts=result is not None)
+            now_s = trio.current_time()
+            self.counts.busy_s += now_s - started_s
+            took_s = now_s - started_s if worked_s is None else worked_s
+            self._queue.done(ticket, now_s, took_s, counts=worked_s is not None)
             self._begin()
         self.counts.cpu_s += result.cpu_s
         self.budgets.spend_time(ask.release_id, result.cpu_s)
-        return await self._judge(half, device_id, ask, result)
+        return self._judge(half, device_id, ask, result)
 
     async def _wait_turn(self, ticket: Ticket) -> None:
         refusal = self._queue.enter(ticket, trio.current_time())
@@ -316,8 +346,9 @@ class CloudService:
         except (WalleError, StateError) as error:
             raise Refused("refused", error.message) from None
 
-    async def _judge(self, half: Half, device_id: DeviceId, ask: Ask, result: TaskResult) -> Answer:
-        kind, message = result.error_kind, result.error or ""
+    def _judge(self, half: Half, device_id: DeviceId, ask: Ask, result: TaskResult) -> Answer:
+        kind: str | None = result.error_kind
+        message = result.error or ""
         if result.ok:
             fault = _fault_of(result.value)
             if not fault:
@@ -329,7 +360,10 @@ class CloudService:
             "cloud_half_failed", release=ask.release_id, task=ask.task, version=ask.version, kind=kind,
             error=message, traceback=result.traceback,
         )  # fmt: skip
-        await self._on_failure(Failure(device_id, ask, kind or "no_worker", message, result.wall_s))
+        kind = kind or "no_worker"
+        if half.is_news(kind, trio.current_time()):
+            with suppress(trio.WouldBlock):  # there are more than enough to read
+                self._failed.send_nowait(Failure(device_id, ask, kind, message, result.wall_s))
         raise Refused("failed", f"{kind}: {message}"[:500])
 
     # What answers

@@ -6,6 +6,7 @@ import pytest
 
 from walle_agent.author.check import check_folder
 from walle_agent.author.create import create_task
+from walle_agent.author.matrix import simulate_matrix
 from walle_shared.errors import ConfigError, Conflict, StorageError
 from walle_task.authoring import read_folder
 
@@ -51,3 +52,11 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot be written"):
         create_task(tmp_path / "file" / "task", scenario="demo")
+
+
+async def test_a_task_with_a_cloud_half_is_without_fault_and_passes_its_simulations(tmp_path: Path) -> None:
+    written = create_task(tmp_path / "asker", scenario="demo", cloud=True)
+    assert tmp_path / "asker/cloud.py" in written
+    assert check_folder(tmp_path / "asker") == ()
+    result = await simulate_matrix(read_folder(tmp_path / "asker"))
+    assert result.passed, result

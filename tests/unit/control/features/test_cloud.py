@@ -208,6 +208,22 @@ async def test_questions_that_come_at_once_share_what_is_fetched(database, clock
     assert sum(answers) == allowed
 
 
+async def test_many_at_once_take_no_more_shares_than_they_need(database, clock):
+    section = CloudSection(asks_per_device_hour=80)
+    budgets = Budgets(database, clock)
+    taken: list[bool] = []
+
+    async def take() -> None:
+        taken.append(await budgets.take_ask("r1", "d1", section))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(25):
+            nursery.start_soon(take)
+    assert taken == [True] * 25
+    (row,) = database.read_sync(lambda db: db.execute("SELECT used FROM cloud_budget").fetchall())
+    assert row["used"] == 30  # three shares of ten
+
+
 async def test_what_a_device_leaves_behind_another_worker_may_give_it(database, clock):
     section = CloudSection(asks_per_device_hour=8)
     first, second = Budgets(database, clock), Budgets(database, clock)

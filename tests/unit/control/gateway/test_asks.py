@@ -157,8 +157,9 @@ async def test_what_goes_wrong_is_told_by_reason(app, control, released, enrol, 
         assert stranger.reason == "refused"
         ask = Ask("demo", "greeter", "9.9.9", released, {}, 1)
         assert (await line.ask(ask, b"", 5.0)).reason == "refused"
+    await until(lambda: control.telemetry.reports_new == 3)
     failures = (await control.telemetry.reports(ReportQuery(release=released), 0, 10)).reports
-    assert {report.code for report in failures} >= {"cloud_exception", "cloud_invalid"}
+    assert {report.code for report in failures} == {"cloud_exception", "cloud_invalid", "cloud_output"}
     assert all(report.device_id == device.id for report in failures)
 
 
@@ -305,3 +306,10 @@ async def test_a_device_that_never_reads_holds_up_nobody_else(app, control, repo
         assert control.cloud.running == 0
         async with tunnelled(app, other, tmp_path) as line:
             assert (await question(release)(line)).answer is not None
+            for ask_id in range(CLOUD_ASKS_OPEN_MAX + 1, 3 * CLOUD_ASKS_OPEN_MAX):  # it goes on all the same
+                ask = encode(Ask("demo", "greeter", "1.0.0", release, {}, 120_000))
+                await channel.send(encode_frame(Frame(FrameKind.ASK, TunnelClass.REALTIME, ask_id, ask)))
+            counts = control.cloud.counts.answers
+            await until(lambda: counts["answered"] > CLOUD_ASKS_OPEN_MAX + 1)
+            assert (await question(release)(line)).answer is not None
+            assert counts["answered"] <= 2 * CLOUD_ASKS_OPEN_MAX + 2  # what waits to be sent is bounded
