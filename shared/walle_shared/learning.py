@@ -253,9 +253,9 @@ def check_section(
         return
     check_name(section.model, "learning.model")
     if section.table not in tables:
-        raise ConfigError(f"learning.table: there is no [tables.{section.table[:80]}]")
+        raise ConfigError(f"learning.table: declare [tables.{section.table[:80]}]")
     if section.upload_samples and section.table not in uploads:
-        raise ConfigError(f"learning.upload_samples: there is no [uploads.{section.table}]")
+        raise ConfigError(f"learning.upload_samples: declare [uploads.{section.table}]")
     if section.backup and BACKUP_FILE not in own:
         raise ConfigError(f'learning.backup: add "{BACKUP_FILE}" to files in [own], where it comes back to')
     if not section.sends:

@@ -448,7 +448,7 @@ def _check_cloud(task: TaskFile) -> None:
     cloud = task.cloud
     if cloud is None:
         if "cloud" in task.task.capabilities:
-            raise ConfigError("task.capabilities has 'cloud', but there is no [cloud] to say what answers")
+            raise ConfigError("task.capabilities has 'cloud', but nothing says what answers: add [cloud]")
         return
     if not _ENTRY.fullmatch(cloud.entry) or cloud.entry.partition(":")[0] != CLOUD_FOLDER:
         raise ConfigError(

@@ -141,6 +141,7 @@ def _pages(first: str) -> tuple[tuple[str, str], ...]:
         ("version", f"/tasks/{SCENARIO}/greeter/1.0.0"),
         ("devices", "/devices"),
         ("device", f"/devices/d{DEVICES // 2:020x}"),
+        ("ingest", "/ingest"),
         ("repositories", "/repositories"),
         ("access", "/access"),
         ("audit", "/audit"),

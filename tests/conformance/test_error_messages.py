@@ -29,7 +29,7 @@ _ACTED_ON = {"config", "not_found", "conflict", "not_allowed", "unauthenticated"
 _VERB = (
     r"(?:add|allow|ask|begin|bring|change|chmod|choose|clamp|convert|correct|declare|end|enrol|export|forget|give|import"
     r"|install|keep|let|load|lower|log|look|make|mark|move|name|plan|pull|put|read|remove|rename|repair|report|restart"
-    r"|restore|resume|run|say|see|set|show|shorten|sign|split|start|stop|take|try|turn|use|wait|write)"
+    r"|restore|resume|run|say|seal|see|set|show|shorten|sign|split|start|stop|take|try|turn|use|wait|write)"
 )
 _JOINING = r"(?:a|an|another|by|if|is|it|its|no|on|only|or|others|that|the|then|there|to|what|with)"
 _STEP = re.compile(

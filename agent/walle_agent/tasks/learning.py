@@ -270,7 +270,7 @@ class Learner:
         """A file that only this device can open, in parts."""
         device_id, key_hex = self._around.device_id(), self._around.identity()
         if device_id is None or not key_hex:
-            raise NotAllowed("this device is not enrolled")
+            raise NotAllowed("this device is not enrolled: give it an enrolment token")
         public, counter = SigningKey.from_hex(key_hex).public, self._around.own_counter(task)
         content_key, data = seal(plain)
         purpose = Purpose(device_id, task[0], task[1], BACKUP_FILE, counter, sha256_hex(plain))

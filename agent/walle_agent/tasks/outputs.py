@@ -99,7 +99,7 @@ def check_values(values: Mapping[str, Any]) -> Mapping[str, Any]:
         NotAllowed: a key that is.
     """
     if TAKEN_KEY in values:
-        raise NotAllowed(f"the key {TAKEN_KEY!r} of the store is the agent's own")
+        raise NotAllowed(f"the key {TAKEN_KEY!r} of the store is the agent's own: choose another")
     return values
 
 

@@ -51,7 +51,7 @@ class StaticRoutes:
         """The signed list of open learning rounds: always revalidated; none before the first plan."""
         data = self._files.read_rounds()
         if not data:
-            raise NotFound("nothing was ever learnt together here")
+            raise NotFound("nothing was ever learnt together here: ask once a plan of learning is there")
         return _small_file(request, data, "no-cache")
 
     @describe(SIGNED, status=(200, 304), errors=(404,))

@@ -159,14 +159,20 @@ class ExclusiveService:
             def job(db: Connection) -> None:
                 public = devices.public_key_of(db, device_id)
                 if public is None or VerifyKey.from_hex(public).keyid != file.sealed_to:
-                    raise NotFound(f"no device {device_id} has the key that its file is sealed to")
+                    raise NotFound(
+                        f"no device {device_id} has the key that its file is sealed to: seal it anew for"
+                        " the key it has"
+                    )
                 if (file.path, ref) in {
                     (each.path, each.sealed) for each in store.files_of(db, device_id, key)
                 }:
                     return
                 self._check_room(db, device_id, key, file.path)
                 if counter > self._next_counter(db, device_id, key):
-                    raise Conflict(f"the file of device {device_id} is sealed for a counter that is to come")
+                    raise Conflict(
+                        f"the file of device {device_id} is sealed for a counter that is to come: seal it"
+                        " anew"
+                    )
                 now_ms, wrapped = self._clock.wall_ms(), str(file.extra["key"])
                 store.put_file(
                     db,

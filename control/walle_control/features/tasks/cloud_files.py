@@ -65,7 +65,7 @@ class CloudFiles:
             StorageError: the folder cannot be written.
         """
         if manifest.cloud is None:
-            raise NotFound(f"version {manifest.version} has no cloud half")
+            raise NotFound(f"version {manifest.version} has no cloud half: add [cloud] to its task.toml")
         place = self._unpacked / manifest.definition.task.scenario / sha256
         if not place.is_dir():
             _write_folder(place, {**_read(self._public, manifest.files), **self.read(manifest)})
