@@ -406,11 +406,11 @@ def assemble(
         deployer,
         clock,
         config.run,
-        confinement,
-        results,
-        asks,
-        learner,
-        inbox,
+        privacy=confinement,
+        results=results,
+        cloud=asks,
+        learner=learner,
+        inbox=inbox,
     )
     return Agent(
         config,

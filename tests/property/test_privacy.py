@@ -165,7 +165,15 @@ async def _leak(case: Case, modes: list[list[str]], folder: Path, *, gate: bool)
         confinement = Confinement(case.schema, streams)
         registry = TaskRegistry(streams, confinement)
         runner = TaskRunner(
-            host, streams, registry, Reporter(queue, clock), judge, Never(), clock, RunSection(), confinement
+            host,
+            streams,
+            registry,
+            Reporter(queue, clock),
+            judge,
+            Never(),
+            clock,
+            RunSection(),
+            privacy=confinement,
         )
         with closing(queue):
             for version, definition in enumerate(case.versions):

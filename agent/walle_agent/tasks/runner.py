@@ -254,6 +254,7 @@ class TaskRunner:
         deployment: Deployment,
         clock: Clock,
         config: RunSection,
+        *,
         privacy: Privacy | None = None,
         results: Results | None = None,
         cloud: Cloud | None = None,

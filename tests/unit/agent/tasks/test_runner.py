@@ -178,7 +178,7 @@ async def bench(
             book,
             clock,
             config or RunSection(),
-            privacy,
+            privacy=privacy,
             cloud=cloud,
         )
         with closing(queue):
