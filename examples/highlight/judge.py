@@ -81,8 +81,9 @@ def band(scores: Sequence[float], middle: float, share: float) -> tuple[float, f
     """Two scores below and above ``middle`` with this share of all scores between them, half on each side."""
     ordered = sorted(scores)
     at = bisect_left(ordered, middle)
-    half = round(share * len(ordered) / 2)
-    return min(ordered[max(at - half, 0)], middle), max(ordered[min(at + half, len(ordered) - 1)], middle)
+    half, last = round(share * len(ordered) / 2), len(ordered) - 1
+    low, high = (ordered[min(max(place, 0), last)] for place in (at - half, at + half))
+    return min(low, middle), max(high, middle)
 
 
 def _candidates(scores: Sequence[float]) -> list[float]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from walle_task import cloud as asking
@@ -141,6 +141,7 @@ def test_the_best_threshold_is_as_good_as_any(
 
 @settings(max_examples=30)
 @given(st.sets(st.floats(0, 1), min_size=20, max_size=200), st.floats(0, 0.5), st.floats(0, 1))
+@example({number / 32 for number in range(20)}, 0.0, 1.0)
 def test_a_band_holds_its_share(
     own: dict[str, ModuleType], scores: set[float], share: float, middle: float
 ) -> None:
