@@ -251,7 +251,7 @@ def main() -> None:
         share = best.of_peak if row.by_peak else best.of_floor
         short |= share < row.least
         print(
-            f"{row.kernel:18} {row.what:12} {row.core:11} {counted(best.loop, MULTIPLY_ADDS):3} multiply-adds"
+            f"{row.kernel:19} {row.what:12} {row.core:11} {counted(best.loop, MULTIPLY_ADDS):3} multiply-adds"
             f" of {counted(best.loop, ARITHMETIC):3} in {best.cycles:6.2f} cycles:"
             f" {best.of_peak:6.1%} of peak, {best.of_floor:6.1%} of floor,"
             f" {sum('[sp' in i.text for i in best.loop)} spills{'  TOO FEW' if share < row.least else ''}"
