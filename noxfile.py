@@ -165,11 +165,13 @@ def engine_arm(session: nox.Session) -> None:
         ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"),
         str(build / "checkasm" / "checkasm"),
     )
-    for cpu, isa in (("max", "neonbf16"), ("cortex-a72", "neon")):
+    for cpu, isa in (("max", "neonbf16"), ("neoverse-n1", "neondot"), ("cortex-a72", "neon")):
         told = session.run(*emulator, "-cpu", cpu, checkasm, "--isa", external=True, silent=True)
         if not isinstance(told, str) or told.strip() != isa:
             session.error(f"on a {cpu}, kernels go up to {told}, not to {isa}")
-    session.run(*emulator, "-cpu", "cortex-a72", checkasm, external=True)
+    for cpu in ("neoverse-n1", "cortex-a72"):
+        for test in (checkasm, str(build / "checkasm" / "bytes_test")):
+            session.run(*emulator, "-cpu", cpu, test, external=True)
     _python(session, "tests/checkasm/inner_loops.py", str(build))
     shutil.rmtree(cases, ignore_errors=True)
     recorded = ("tests/conformance", "tests/property", "tests/unit/engine")

@@ -1,8 +1,9 @@
 """How near the inner loops of AArch64 kernels come to what a core can do, by LLVM's model of it.
 
 ``inner_loops.py BUILD``: finds loops in the kernels of a cross build and has ``llvm-mca`` say how many cycles
-one turn takes: on a Neoverse N1, or on an N2 for what needs bfloat16, which the N1 has not. Both do two
-multiply-adds a cycle. Two shares are printed:
+one turn takes: on a Neoverse N1, on an N2 for what needs bfloat16, which the N1 has not, and on a
+Cortex-A72 for bytes without dot products. All do two multiply-adds a cycle, or on the A72 a product of
+bytes and a sum by pairs. Two shares are printed:
 
 - of the peak: multiply-adds over twice the cycles. A product's loop has little else, and is judged by it.
 - of the floor: the cycles that the core's units need at least for the loop's arithmetic, loads and stores,
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ADDS_PER_CYCLE, LEAST, ITERATIONS = 2, 0.85, 1_000
-MULTIPLY_ADDS = ("fmla", "fmls", "bfdot", "bfmmla")
+MULTIPLY_ADDS = ("fmla", "fmls", "bfdot", "bfmmla", "sdot", "smull", "smull2", "sadalp")
 #: Conversions to and from bfloat16 too, and what makes zeros of denormals before.
 ARITHMETIC = (
     *MULTIPLY_ADDS,
@@ -79,6 +80,8 @@ ROWS = (
     Row("f32_grouped", what="groups of 4", adds=32),
     Row("f32_grouped", what="groups of 8", adds=64),
     Row("f32_grouped", what="groups of 16", adds=12),
+    Row("u8_byte_matmul_8x12", isa="neondot", by_peak=True),
+    Row("u8_byte_matmul_4x12", core="cortex-a72", by_peak=True),
     Row("f32_winograd", "_in_", what="4 x 4, in", work=156),
     Row("f32_winograd", "_out_", what="4 x 4, out", work=164, longest=True),
     # 64 and 48 vectors on their way from columns to rows: all but those that fit pass through memory.
@@ -248,7 +251,7 @@ def main() -> None:
         share = best.of_peak if row.by_peak else best.of_floor
         short |= share < row.least
         print(
-            f"{row.kernel:18} {row.what:12} {row.core:11} {counted(best.loop, MULTIPLY_ADDS):3} multiply-adds"
+            f"{row.kernel:19} {row.what:12} {row.core:11} {counted(best.loop, MULTIPLY_ADDS):3} multiply-adds"
             f" of {counted(best.loop, ARITHMETIC):3} in {best.cycles:6.2f} cycles:"
             f" {best.of_peak:6.1%} of peak, {best.of_floor:6.1%} of floor,"
             f" {sum('[sp' in i.text for i in best.loop)} spills{'  TOO FEW' if share < row.least else ''}"

@@ -64,7 +64,9 @@ FailureKind = Literal[
     "no_golden", "golden_differs",
 ]  # fmt: skip
 
-Isa = Literal["", "ref", "neon", "avx2", "avx512", "avx512vnni", "amx"]
+Isa = Literal[
+    "", "ref", "neon", "neondot", "neonbf16", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

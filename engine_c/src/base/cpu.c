@@ -35,6 +35,7 @@ int32_t we_isa_lanes(we_isa isa) {
     case WE_ISA_REF:
         return 1;
     case WE_ISA_NEON:
+    case WE_ISA_NEONDOT:
     case WE_ISA_NEONBF16:
         return 4;
     case WE_ISA_AVX2:
@@ -100,7 +101,10 @@ static uint32_t detect(void) {
 static uint32_t detect(void) {
     uint32_t found = 1u << WE_ISA_REF | 1u << WE_ISA_NEON;
 #if defined(__linux__)
-    if ((getauxval(AT_HWCAP2) & HWCAP2_BF16) && (getauxval(AT_HWCAP) & HWCAP_ASIMDDP)) /* Armv8.6 has both */
+    if (!(getauxval(AT_HWCAP) & HWCAP_ASIMDDP))
+        return found;
+    found |= 1u << WE_ISA_NEONDOT;
+    if (getauxval(AT_HWCAP2) & HWCAP2_BF16) /* only beside dot products: Armv8.6 has both */
         found |= 1u << WE_ISA_NEONBF16;
 #endif
     return found;

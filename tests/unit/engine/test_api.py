@@ -316,7 +316,7 @@ def test_the_isa_cap_is_obeyed_and_checked() -> None:
     refused = _isa_under("sse9")
     assert refused.returncode == 3
     assert "'sse9'" in refused.stdout
-    assert "ref, neon, neonbf16, avx2, avx512, avx512vnni, avx512bf16, amx" in refused.stdout
+    assert "ref, neon, neondot, neonbf16, avx2, avx512, avx512vnni, avx512bf16, amx" in refused.stdout
 
 
 @pytest.mark.slow

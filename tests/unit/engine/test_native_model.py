@@ -178,7 +178,17 @@ def test_one_session_serves_many_threads(perceptron: Path) -> None:
 
 
 def test_isa_is_a_name() -> None:
-    assert _native.isa() in {"ref", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx", "neon", "neonbf16"}
+    assert _native.isa() in {
+        "ref",
+        "avx2",
+        "avx512",
+        "avx512vnni",
+        "avx512bf16",
+        "amx",
+        "neon",
+        "neondot",
+        "neonbf16",
+    }
 
 
 def test_engine_errors_carry_their_place(perceptron: Path) -> None:

@@ -1,9 +1,9 @@
 /* One micro-kernel of bytes from vector wrappers. Before including define KERNEL (name), ROWS, VECTORS
  * (columns / lanes), and include a header that has LANES; SUMS, FLOATS (vectors of int32, float32); LEFT,
  * RIGHT (what products take of a row, of a column) Q_SPLAT(p), Q_COLUMNS(p): four bytes of a row for all
- * lanes, LANES columns of four; Q_DOT(sums, left, right) and the conversions Q_ that are used below, or
- * Q_FINISH(tile, sums), which makes the bytes. Like simd/matmul_tile.h, every number of rows and of vectors
- * is a variant of its own. */
+ * lanes, LANES columns of four; Q_DOT(sums, left, right), Q_KEEP(p, sums); where sums of other vectors run on
+ * the way, RUNNING and Q_START(p); and the conversions Q_ that are used below, or Q_FINISH(tile, sums), which
+ * makes the bytes. Like simd/matmul_tile.h, every number of rows and of vectors is a variant of its own. */
 #include <stdint.h>
 #include <string.h>
 
@@ -15,6 +15,11 @@ enum {
 
 #define UNROLL _Pragma("GCC unroll 64")
 #define INLINE static inline __attribute__((always_inline))
+
+#if !defined(RUNNING)
+#define RUNNING SUMS
+#define Q_START(p) Q_INTS(p)
+#endif
 
 #if !defined(Q_FINISH)
 typedef struct limits {
@@ -78,11 +83,11 @@ static void keep_sums(const we_byte_tile *t, const int32_t *sums) {
 
 INLINE void multiply(const we_byte_tile *t, const int rows, const int vectors, int32_t *to) {
     const int64_t depth = t->quads * 4;
-    SUMS sums[ROWS][VECTORS];
+    RUNNING sums[ROWS][VECTORS];
     const int8_t *b = t->b, *ahead = t->ahead;
     const uint8_t *const *starts = t->rows;
     UNROLL for (int j = 0; j < vectors; j++) {
-        const SUMS start = Q_INTS(t->start + j * LANES);
+        const RUNNING start = Q_START(t->start + j * LANES);
         UNROLL for (int i = 0; i < rows; i++) sums[i][j] = start;
     }
     for (int64_t r = 0; r < t->runs; r++, starts += rows) {
@@ -99,7 +104,7 @@ INLINE void multiply(const we_byte_tile *t, const int rows, const int vectors, i
         }
     }
     UNROLL for (int i = 0; i < rows; i++) {
-        UNROLL for (int j = 0; j < vectors; j++) Q_KEEP_INTS(to + (i * VECTORS + j) * LANES, sums[i][j]);
+        UNROLL for (int j = 0; j < vectors; j++) Q_KEEP(to + (i * VECTORS + j) * LANES, sums[i][j]);
     }
 }
 

@@ -50,7 +50,7 @@ static inline __m256i q_dot(__m256i sums, q_words left, q_words right) {
 /* To the nearest integer, ties to even. */
 #define Q_ROUND(v) _mm256_cvtps_epi32(_mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
 
-#define Q_KEEP_INTS(p, v) _mm256_storeu_si256((__m256i *)(p), v)
+#define Q_KEEP(p, v) _mm256_storeu_si256((__m256i *)(p), v)
 
 /* The low bytes of the lanes. */
 static inline void q_store_bytes(uint8_t *p, int count, __m256i v) {

@@ -31,7 +31,7 @@ static inline __m512i q_splat(const uint8_t *p) {
 /* To the nearest integer, ties to even. */
 #define Q_ROUND(v) _mm512_cvt_roundps_epi32(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
 
-#define Q_KEEP_INTS(p, v) _mm512_storeu_si512(p, v)
+#define Q_KEEP(p, v) _mm512_storeu_si512(p, v)
 
 /* A range for bytes made by packing, which saturates: results in 16 bits get the zero point, and those in 8
  * the lower limit. Only what is too large for an integer, and the upper limit, have to be dealt with before.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from walle_agent.author.matrix import differences, matrix_lines, read_suite, simulate_matrix
+from walle_agent.author.matrix import Isa, differences, matrix_lines, read_suite, simulate_matrix
 from walle_agent.cli import main
+from walle_engine import api
 from walle_shared.errors import ConfigError
 from walle_task.authoring import read_folder
 
@@ -31,6 +33,10 @@ def replace(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
+
+
+def test_a_profile_may_name_any_instruction_set() -> None:
+    assert get_args(Isa) == ("", *api.isas())
 
 
 async def test_a_new_task_passes_on_every_profile(folder: Path) -> None:

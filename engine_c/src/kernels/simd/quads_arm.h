@@ -1,28 +1,18 @@
-/* Vectors of NEON with dot products for simd/byte_tile.h; rows are signed, as columns are. What has bfloat16
- * has these: Armv8.6 asks for both. */
-#ifndef WE_KERNELS_SIMD_QUADS_NEONBF16_H
-#define WE_KERNELS_SIMD_QUADS_NEONBF16_H
+/* What quads_neon.h and quads_neondot.h have in common; rows are signed, as columns are. */
+#ifndef WE_KERNELS_SIMD_QUADS_ARM_H
+#define WE_KERNELS_SIMD_QUADS_ARM_H
 
 #include <arm_neon.h>
+#include <stdint.h>
 #include <string.h>
 
 #define LANES 4
 #define SUMS int32x4_t
 #define FLOATS float32x4_t
-#define LEFT int8x16_t
 #define RIGHT int8x16_t
 
-static inline int8x16_t q_splat(const uint8_t *p) {
-    int32_t four;
-    memcpy(&four, p, sizeof four);
-    return vreinterpretq_s8_s32(vdupq_n_s32(four));
-}
-#define Q_SPLAT(p) q_splat(p)
 #define Q_COLUMNS(p) vld1q_s8(p)
-#define Q_DOT(sums, left, right) vdotq_s32(sums, right, left)
-
 #define Q_INTS(p) vld1q_s32(p)
-#define Q_KEEP_INTS(p, v) vst1q_s32(p, v)
 #define Q_FLOATS(p) vld1q_f32(p)
 #define Q_ALL(value) vdupq_n_f32(value)
 #define Q_ALL_INTS(value) vdupq_n_s32(value)
