@@ -86,7 +86,7 @@ async def test_without_pushes_the_poll_finds_it(
 async def wait_logged(capsys: pytest.CaptureFixture[str], text: str) -> None:
     """Wait for a line of the log: virtual time may pass faster than threads work."""
     with trio.fail_after(1e6):
-        while text not in capsys.readouterr().out:
+        while text not in capsys.readouterr().out:  # noqa: ASYNC110 - a log tells nobody
             await trio.sleep(10)
 
 
