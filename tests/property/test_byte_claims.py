@@ -172,3 +172,22 @@ def test_conversions(seed: int, threads: int, dtype: Any, n: int) -> None:
     x, zero = (rng.integers(-999, 999, n) / 8).astype("f4"), np.asarray(_bytes(rng, dtype, 1)[0])
     _check("QuantizeLinear", [x, np.float32(0.25), zero], (0,), threads, "quantise")
     _check("DequantizeLinear", [_bytes(rng, dtype, n), np.float32(0.37), zero], (0,), threads, "dequantise")
+
+
+@pytest.mark.parametrize("group", [1, 8])
+def test_a_zero_point_of_floats_is_left_to_the_decomposition(group: int) -> None:
+    rng = np.random.default_rng(7)
+    builder = api.GraphBuilder("QLinearConv")
+    builder.input("x", "U8", (1, 8, 12, 12))
+    inputs = [np.float32(0.03), np.uint8(99), rng.integers(-128, 128, (8, 8 // group, 3, 3), np.int8),
+              np.float32(0.01), np.float32(3), np.float32(0.11), np.uint8(120)]  # fmt: skip
+    for i, value in enumerate(inputs):
+        builder.weight(f"x{i}", np.asarray(value))
+    builder.node("QLinearConv", ["x", *(f"x{i}" for i in range(len(inputs)))], ["y"], group=group)
+    builder.output("y")
+    model = builder.finish()
+    x = {"x": rng.integers(0, 256, (1, 8, 12, 12), np.uint8)}
+    session = model.session()
+    got, want = (np.asarray(s.run(x)["y"]) for s in (session, model.session(claims=False)))
+    np.testing.assert_array_equal(got, want)
+    assert not any(step["candidate"].startswith("byte_") for step in session.explain()["steps"])

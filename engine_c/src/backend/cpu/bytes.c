@@ -15,6 +15,11 @@ bool we_byte_number(const we_call *call, int32_t input, float *out) {
     return x && x->dtype == WE_F32;
 }
 
+bool we_byte_input(const we_call *call, int32_t input) {
+    const we_tensor *x = we_call_input(call, input);
+    return !x || we_is_byte(x);
+}
+
 bool we_byte_zero(const we_call *call, int32_t input, int32_t *out) {
     const we_tensor *x = constant(call, input);
     *out = x ? (int32_t)we_tensor_integer(x, 0) : 0;

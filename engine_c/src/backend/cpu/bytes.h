@@ -18,6 +18,9 @@ static inline uint8_t we_byte_flip(we_dtype dtype) {
 
 /* A constant of one element as a number; false where it is none. An input that is omitted is 0. */
 bool we_byte_number(const we_call *call, int32_t input, float *out);
+/* Is it of bytes, or not there? Numbers of other types (a zero point of floats) are for the parts. */
+bool we_byte_input(const we_call *call, int32_t input);
+
 /* A zero point likewise, of a tensor of that type. */
 bool we_byte_zero(const we_call *call, int32_t input, int32_t *out);
 

@@ -134,7 +134,8 @@ static places places_of(int32_t op) {
 static bool read_operands(const we_call *call, we_arena *arena, parameters *p) {
     places at = places_of(call->node->op);
     const we_tensor *zero = we_call_input(call, at.zero);
-    bool known = true;
+    bool known =
+        we_byte_input(call, 0) && we_byte_input(call, at.weights) && we_byte_input(call, at.weight_zero);
     p->in_dtype = call->in[0]->dtype;
     p->sums = is_integer(call->node->op);
     p->zero_input = p->sums && zero && zero->kind != WE_TENSOR_CONST && zero->count == 1 ? at.zero : -1;

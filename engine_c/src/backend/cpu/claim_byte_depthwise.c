@@ -53,7 +53,8 @@ static bool accept(const we_call *call, we_arena *arena, const void **out) {
     parameters *p = we_arena_new(arena, sizeof *p);
     *out = p;
     if (!p || weights->count == 0 || weights->dims[1] != 1 || !is_constant(weights) || !is_constant(scale) ||
-        !is_constant(call->in[5]) || !is_constant(bias) || scale->dtype != WE_F32)
+        !is_constant(call->in[5]) || !is_constant(bias) || scale->dtype != WE_F32 ||
+        !we_byte_input(call, 0) || !we_byte_input(call, 3) || !we_byte_input(call, 5))
         return false;
     p->conv.group = we_node_int(call->node, "group", 1);
     p->conv.channels = p->conv.filters = 1;
