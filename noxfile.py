@@ -308,12 +308,13 @@ APPS = sorted(main.parent.name for main in ROOT.glob("examples/*/__main__.py") i
 
 @nox.session
 def apps(session: nox.Session) -> None:
-    """Run the paper's applications end to end and write a page of each below build/apps; ``-- NAME``: one."""
+    """Play the paper's applications; pages and their index go to build/apps. ``-- NAME``: only that one."""
     out = ROOT / "build" / "apps"
     out.mkdir(parents=True, exist_ok=True)
     for name in session.posargs or APPS:
         written = ("--json", str(out / f"{name}.json"), "--report", str(out / f"{name}.html"))
         _python(session, f"examples/{name}", *written)
+    _python(session, "examples/common/index.py", str(out))
 
 
 @nox.session

@@ -54,6 +54,10 @@ class Page:
         """Add a paragraph."""
         self._parts.append(f"<p>{escape(text)}</p>")
 
+    def link(self, text: str, href: str) -> None:
+        """Add a paragraph that leads to another page."""
+        self._parts.append(f'<p><a href="{escape(href)}">{escape(text)}</a></p>')
+
     def table(self, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Add a table; its first column is of words."""
         top = "".join(f"<th>{escape(cell)}</th>" for cell in head)

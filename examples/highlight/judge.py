@@ -41,6 +41,9 @@ class Quality:
         return Quality(self.right + other.right, self.wrong + other.wrong, self.missed + other.missed)
 
 
+NOTHING = Quality(0, 0, 0)
+
+
 def of_spans(found: Iterable[Span], true: Sequence[Span]) -> Quality:
     """Judge highlights; each of the truth is found once at most, and only with its own item."""
     left = list(true)
@@ -72,9 +75,13 @@ def of_ticks(decided: Iterable[bool], true: Iterable[bool]) -> Quality:
     return Quality(right, wrong, missed)
 
 
-def best_threshold(scores: Sequence[float], true: Sequence[bool]) -> float:
-    """From which score on to accept, so that F1 is highest."""
-    return max(_candidates(scores), key=lambda at: of_ticks([score >= at for score in scores], true).f1)
+def best_threshold(scores: Sequence[float], true: Sequence[bool], decided: Quality = NOTHING) -> float:
+    """From which score on to accept, so that F1 is highest, with what was decided otherwise counted in."""
+
+    def f1(at: float) -> float:
+        return (of_ticks([score >= at for score in scores], true) + decided).f1
+
+    return max(_candidates(scores), key=f1)
 
 
 def band(scores: Sequence[float], middle: float, share: float) -> tuple[float, float]:

@@ -16,7 +16,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ import networks
 import numpy as np
 import onnx
 import senses
+from cloud import spectrogram
+from main import quantised
 from onnx import numpy_helper
 
 import generate
@@ -66,13 +69,13 @@ SIZES: Mapping[str, networks.Size] = {
 }
 #: For times only: MobileNet's blocks on 224 pixels, with as many channels as give the paper's parameters.
 PAPER_SIDE = 224
-#: Steps of training and examples in each.
+#: Steps of training, and how many examples each has.
 STEPS = {
     "detector": 1_500, "recogniser": 2_500, "face": 2_000, "voice": 2_000, "fusion": 3_000,
-    "cloud_detector": 1_500, "cloud_recogniser": 1_500, "cloud_face": 1_500, "cloud_voice": 2_500,
+    "cloud_detector": 4_500, "cloud_recogniser": 12_000, "cloud_face": 8_000, "cloud_voice": 4_000,
     "cloud_fusion": 3_000,
 }  # fmt: skip
-BATCH, CLOUD_BATCH = 32, 16
+BATCH = 32
 
 
 def build(name: str, seed: int = 0) -> onnx.ModelProto:
@@ -143,7 +146,7 @@ class Lesson:
     """Inputs of all models and what they ought to answer, of many ticks."""
 
     def __init__(self, ticks: Sequence[Example], seed: int) -> None:
-        self._rng = np.random.default_rng(seed)
+        self._seed = seed
         self._ticks = ticks
         self.sounds = np.stack([tick.sound for tick in ticks]).astype(np.float32) / 32768
         self.spoken = np.array([[float(tick.tick.spoken)] for tick in ticks], np.float32)
@@ -169,10 +172,11 @@ class Lesson:
 
     def crops(self, side: int, copies: int) -> tuple[Array, Array]:
         """What is held, cut out a little differently each time; and anything else."""
+        rng = np.random.default_rng(self._seed)
         images, labels = [], []
         for tick in self._ticks:
             for _ in range(copies):
-                box, label = self._crop_of(tick)
+                box, label = self._crop_of(tick, rng)
                 crop = senses.square(box, generate.SIDE, generate.SIDE)
                 images.append(
                     np.asarray(
@@ -182,8 +186,7 @@ class Lesson:
                 labels.append(label)
         return np.concatenate(images), np.array(labels, np.int64)
 
-    def _crop_of(self, tick: Example) -> tuple[tuple[int, int, int, int], int]:
-        rng = self._rng
+    def _crop_of(self, tick: Example, rng: np.random.Generator) -> tuple[tuple[int, int, int, int], int]:
         if tick.held is None or rng.random() < 0.1:
             wide = int(rng.integers(16, 48))
             x, y = rng.integers(0, generate.SIDE - wide, 2)
@@ -306,7 +309,6 @@ def fit(
 ) -> onnx.ModelProto:
     """Train one model on batches of ``count`` examples, drawn by their numbers."""
     steps = max(2, round(STEPS[name] * share))
-    batch = CLOUD_BATCH if name.startswith("cloud_") else BATCH
     model = build(name, seed=7)
     rng = np.random.default_rng(11)
     started, losses = time.perf_counter(), []
@@ -318,7 +320,7 @@ def fit(
             source, loss, train.AdamW(3e-3, weight_decay=1e-3), schedule=schedule, clip_norm=5.0
         )
         for step in range(steps):
-            losses.append(trainer.step(batches(rng.integers(0, count, batch))))
+            losses.append(trainer.step(batches(rng.integers(0, count, BATCH))))
             if (step + 1) % max(1, steps // 5) == 0:
                 print(f"  {name} step {step + 1}/{steps} loss {np.mean(losses[-50:]):.4f}", flush=True)
     learnt = trainer.checkpoint()
@@ -353,39 +355,36 @@ def converted(model: onnx.ModelProto, folder: Path) -> api.Session:
 
 def train_senses(lesson: Lesson, share: float, names: Sequence[str]) -> Iterator[tuple[str, onnx.ModelProto]]:
     """Train those of the models of pictures and sound that are named."""
-    rng = np.random.default_rng(5)
     for name in names:
-        kind = name.removeprefix("cloud_")
-        if kind == "detector":
-            side = SIZES[name].side
-            images, maps = lesson.pictures(side), lesson.maps(side)
+        yield name, fit(name, *subject(name, lesson), share)
 
-            def detector_batch(rows: Array, images: Array = images, maps: Array = maps) -> Batch:
-                return {"image": _relit(pixels(images[rows]), rng), "target": maps[rows]}
 
-            yield name, fit(name, DetectorLoss(), detector_batch, len(images), share)
-        elif kind == "recogniser":
-            crops, labels = lesson.crops(SIZES[name].side, 2)
+def subject(name: str, lesson: Lesson) -> tuple[train.Loss, Callable[[Array], Batch], int]:
+    """What a model is to learn: its loss, a batch of examples by their numbers, and how many there are."""
+    rng = np.random.default_rng(5)  # of its own: a model learns the same, whichever others are trained
+    kind = name.removeprefix("cloud_")
+    if kind == "voice":
+        heard = hear(lesson.sounds)
 
-            def crop_batch(rows: Array, crops: Array = crops, labels: Array = labels) -> Batch:
-                return {"image": _relit(pixels(crops[rows]), rng), "target": labels[rows]}
+        def listened(rows: Array) -> Batch:
+            return {"steps": np.ascontiguousarray(heard[:, rows]), "target": lesson.spoken[rows]}
 
-            yield name, fit(name, train.CrossEntropy(), crop_batch, len(crops), share)
-        elif kind == "face":
-            images, faces = lesson.pictures(SIZES[name].side), lesson.faces()
+        return train.BinaryCrossEntropy(), listened, len(lesson.spoken)
+    side = SIZES[name].side
+    loss: train.Loss
+    if kind == "recogniser":
+        images, targets = lesson.crops(side, 2)
+        loss = train.CrossEntropy()
+    else:
+        images = lesson.pictures(side)
+        loss, targets = (
+            (DetectorLoss(), lesson.maps(side)) if kind == "detector" else (FaceLoss(), lesson.faces())
+        )
 
-            def face_batch(rows: Array, images: Array = images, faces: Array = faces) -> Batch:
-                return {"image": _relit(pixels(images[rows]), rng), "target": faces[rows]}
+    def looked_at(rows: Array) -> Batch:
+        return {"image": _relit(pixels(images[rows]), rng), "target": targets[rows]}
 
-            yield name, fit(name, FaceLoss(), face_batch, len(images), share)
-        elif kind == "voice":
-            heard = hear(lesson.sounds)
-
-            def voice_batch(rows: Array, heard: Array = heard) -> Batch:
-                return {"steps": np.ascontiguousarray(heard[:, rows]), "target": lesson.spoken[rows]}
-
-            model = fit(name, train.BinaryCrossEntropy(), voice_batch, len(lesson.spoken), share)
-            yield name, model
+    return loss, looked_at, len(images)
 
 
 def _relit(images: Array, rng: np.random.Generator) -> Array:
@@ -423,12 +422,20 @@ class Watched:
     cloud: Mapping[int, dict[str, Any]]
 
 
+@contextmanager
+def sensing(task: Path) -> Iterator[None]:
+    """With all models of the task at hand, as a task finds them; the cloud's among them."""
+    with (
+        tempfile.TemporaryDirectory(prefix="walle-") as folder,
+        fake_host(bundle_dir=sensing_bundle(task, Path(folder))),
+    ):
+        yield
+
+
 def watch(kind: str, streams: int, task: Path) -> list[Watched]:
     """Sense whole streams with the task's own code and models."""
-    with tempfile.TemporaryDirectory(prefix="walle-") as folder:
-        bundle = sensing_bundle(task, Path(folder))
-        with fake_host(bundle_dir=bundle):
-            return [_watch(ticks) for ticks in examples(kind, streams)]
+    with sensing(task):
+        return [_watch(ticks) for ticks in examples(kind, streams)]
 
 
 def _watch(ticks: Sequence[Example]) -> Watched:
@@ -437,7 +444,8 @@ def _watch(ticks: Sequence[Example]) -> Watched:
         sound = {"sound": (at.sound.astype(np.float32) / 32768)[None]}
         seen, steps = senses.sense(at.image, sound, senses.DEVICE)
         device[at.tick.number] = asdict(seen)
-        again, _ = senses.sense(at.image, {"steps": steps}, senses.CLOUD)
+        heard = spectrogram(quantised(steps))  # as it comes through
+        again, _ = senses.sense(at.image, {"steps": heard}, senses.CLOUD)
         cloud[at.tick.number] = {**asdict(again), "by_cloud": True}
     return Watched([at.tick for at in ticks], device, cloud)
 
@@ -452,38 +460,82 @@ def sensing_bundle(task: Path, folder: Path) -> Path:
     return folder
 
 
-def windows(watched: Sequence[Watched], rng: np.random.Generator, *, cloud: bool) -> tuple[Array, Array]:
-    """What a fusion model reads ``[T, N, F]``, and the truth; now and then a tick is not known.
+#: What asking may cost: so many of all ticks, those of whose score the device is least sure.
+ASKED_SHARE = 0.12
+#: The cloud learns from so many times the ticks that are asked, for there to be enough of them.
+ASKED_MORE = 2
+#: Now and then the tick before is not known: runs of a task may overlap.
+UNKNOWN_SHARE = 0.05
+#: How often each tick is learnt from, each time with others that are not known.
+COPIES = 3
 
-    The cloud's knows the newest tick by its own senses, and those before by its own or by the device's.
+
+def window(
+    past: Mapping[int, dict[str, Any]], newest: dict[str, Any], number: int, rng: np.random.Generator
+) -> list[list[float]]:
+    """What a fusion model reads for one tick, if what it knows of those before is ``past``."""
+    history = {at: past[at] for at in past if at < number and rng.random() > UNKNOWN_SHARE}
+    return fusion.window(history | {number: newest}, number)
+
+
+def device_windows(watched: Sequence[Watched]) -> tuple[Array, Array]:
+    """What the device's fusion model reads ``[T, N, F]``, and the truth."""
+    rng = np.random.default_rng(3)
+    return _stacked(
+        (window(stream.device, stream.device[tick.number], tick.number, rng), tick.highlight)
+        for stream in watched * COPIES
+        for tick in stream.ticks
+    )
+
+
+def cloud_windows(watched: Sequence[Watched], task: Path) -> tuple[Array, Array]:
+    """The same for the cloud's.
+
+    Of ticks that the device would ask about, it knows the newest by its own senses and those before by the
+    device's. Where it is asked about every tick, it knows all by its own; these are as many, of any ticks.
     """
-    rows, truth = [], []
-    for stream in watched:
-        for tick in stream.ticks:
-            past = stream.cloud if cloud and rng.random() < 0.5 else stream.device
-            newest = (stream.cloud if cloud else stream.device)[tick.number]
-            history = {at: past[at] for at in past if at < tick.number and rng.random() > 0.05}
-            rows.append(fusion.window(history | {tick.number: newest}, tick.number))
-            truth.append([float(tick.highlight)])
-    return np.ascontiguousarray(np.array(rows, np.float32).swapaxes(0, 1)), np.array(truth, np.float32)
+    rng = np.random.default_rng(4)
+    with sensing(task):
+        scores = [list(_fused(stream, stream.device, stream.device, "fusion")) for stream in watched]
+    flat = [score for row in scores for score in row]
+    middle = judge.best_threshold(flat, truth_of(watched))
+    low, high = judge.band(flat, middle, ASKED_MORE * ASKED_SHARE)
+    every = [(stream, at) for stream in watched for at in range(len(stream.ticks))]
+    asked = [
+        (stream, at)
+        for stream, row in zip(watched, scores, strict=True)
+        for at, score in enumerate(row)
+        if low <= score < high
+    ] * COPIES
+    always = [every[row] for row in rng.integers(0, len(every), len(asked))]
+
+    def rows() -> Iterator[tuple[list[list[float]], bool]]:
+        for stream, past, at in (
+            *((stream, stream.device, at) for stream, at in asked),
+            *((stream, stream.cloud, at) for stream, at in always),
+        ):
+            tick = stream.ticks[at]
+            yield window(past, stream.cloud[tick.number], tick.number, rng), tick.highlight
+
+    return _stacked(rows())
 
 
-def train_fusion(name: str, watched: Sequence[Watched], share: float) -> onnx.ModelProto:
+def _stacked(rows: Iterable[tuple[list[list[float]], bool]]) -> tuple[Array, Array]:
+    steps, truth = zip(*rows, strict=True)
+    return (
+        np.ascontiguousarray(np.array(steps, np.float32).swapaxes(0, 1)),
+        np.array(truth, np.float32)[:, None],
+    )
+
+
+def train_fusion(name: str, watched: Sequence[Watched], task: Path, share: float) -> onnx.ModelProto:
     """Train a fusion model on what the others make of streams that they did not learn from."""
-    parts = [
-        windows(watched, np.random.default_rng(seed), cloud=name.startswith("cloud_")) for seed in range(3)
-    ]
-    steps = np.concatenate([part[0] for part in parts], axis=1)
-    truth = np.concatenate([part[1] for part in parts])
+    steps, truth = device_windows(watched) if name == "fusion" else cloud_windows(watched, task)
 
     def batch(rows: Array) -> Batch:
         return {"steps": np.ascontiguousarray(steps[:, rows]), "target": truth[rows]}
 
     return fit(name, train.BinaryCrossEntropy(), batch, len(truth), share)
-
-
-#: What asking may cost: so many of all ticks, those of whose score the device is least sure.
-ASKED_SHARE = 0.12
 
 
 @dataclass(frozen=True)
@@ -498,13 +550,11 @@ class Scored:
 def scored(watched: Sequence[Watched], task: Path) -> Scored:
     """Score all ticks of streams."""
     found = Scored([], [], [])
-    with tempfile.TemporaryDirectory(prefix="walle-") as folder:
-        bundle = sensing_bundle(task, Path(folder))
-        with fake_host(bundle_dir=bundle):
-            for stream in watched:
-                found.device.extend(_fused(stream, stream.device, stream.device, "fusion"))
-                found.again.extend(_fused(stream, stream.device, stream.cloud, "cloud_fusion"))
-                found.cloud.extend(_fused(stream, stream.cloud, stream.cloud, "cloud_fusion"))
+    with sensing(task):
+        for stream in watched:
+            found.device.extend(_fused(stream, stream.device, stream.device, "fusion"))
+            found.again.extend(_fused(stream, stream.device, stream.cloud, "cloud_fusion"))
+            found.cloud.extend(_fused(stream, stream.cloud, stream.cloud, "cloud_fusion"))
     return found
 
 
@@ -515,40 +565,58 @@ def _fused(
         yield fusion.fuse({**past, tick.number: newest[tick.number]}, tick.number, name)
 
 
+def truth_of(watched: Sequence[Watched]) -> list[bool]:
+    """Which ticks of streams are part of a highlight."""
+    return [tick.highlight for stream in watched for tick in stream.ticks]
+
+
 def set_gate(watched: Sequence[Watched], task: Path) -> tuple[dict[str, float], dict[str, float]]:
     """Thresholds by streams that no model learnt from: the device's, and the cloud's.
 
     ``offline`` is where the device's own word is best, if nobody can be asked; ``accept`` and ``reject``
-    leave round it what is asked: one half of that has higher scores, one half lower.
+    leave round it what is asked. The cloud's is where its word on just that makes all decisions best.
     """
-    found = scored(watched, task)
-    true = [tick.highlight for stream in watched for tick in stream.ticks]
+    found, true = scored(watched, task), truth_of(watched)
     offline = judge.best_threshold(found.device, true)
     reject, accept = judge.band(found.device, offline, ASKED_SHARE)
-    mine = {"accept": accept, "reject": reject, "offline": offline}
-    return mine, {"accept": judge.best_threshold(found.again, true)}
+    asked = [reject <= score < accept for score in found.device]
+    sure = [not unsure for unsure in asked]
+    decided = judge.of_ticks([score >= accept for score in _only(found.device, sure)], _only(true, sure))
+    theirs = judge.best_threshold(_only(found.again, asked), _only(true, asked), decided)
+    return {"accept": accept, "reject": reject, "offline": offline}, {"accept": theirs}
+
+
+def _only[T](values: Iterable[T], chosen: Iterable[bool]) -> list[T]:
+    return [value for value, yes in zip(values, chosen, strict=True) if yes]
 
 
 def evaluate(watched: Sequence[Watched], task: Path) -> dict[str, judge.Quality]:
     """How good ticks are decided by each way of watching, and who asks how much; printed."""
     mine, theirs = (json.loads((task / name / "gate.json").read_text()) for name in ("", "cloud"))
-    true = [tick.highlight for stream in watched for tick in stream.ticks]
-    found = scored(watched, task)
+    true, found = truth_of(watched), scored(watched, task)
     alone = [score >= mine["offline"] for score in found.device]
     looked = [score >= theirs["accept"] for score in found.again]
     always = [score >= theirs["accept"] for score in found.cloud]
     asked = [mine["reject"] <= score < mine["accept"] for score in found.device]
-    gated = [
-        again if unsure else score >= mine["accept"]
-        for unsure, again, score in zip(asked, looked, found.device, strict=True)
-    ]
-    qualities = {}
-    for name, decided in (("device alone", alone), ("cloud if unsure", gated), ("cloud", always)):
-        one = qualities[name] = judge.of_ticks(decided, true)
-        figures = f"precision {one.precision:.1%}, recall {one.recall:.1%}, F1 {one.f1:.3f}"
-        print(f"{len(true)} ticks of test streams, {name}: {figures}")
-    kept = sum(again for unsure, again in zip(asked, looked, strict=True) if unsure)
-    print(f"asked {sum(asked) / len(true):.1%}; the cloud accepts {kept / max(sum(asked), 1):.1%} of these")
+    gated = [again if unsure else own for unsure, again, own in zip(asked, looked, alone, strict=True)]
+    unsure = _only(true, asked)
+    ways = {
+        "device alone": (alone, true),
+        "cloud if unsure": (gated, true),
+        "cloud": (always, true),
+        "device, of what it asks": (_only(alone, asked), unsure),
+        "cloud, of what it is asked": (_only(looked, asked), unsure),
+    }
+    qualities = {name: judge.of_ticks(*way) for name, way in ways.items()}
+    for name, (decided, so) in ways.items():
+        one = qualities[name]
+        rightly = np.mean(np.array(decided) == np.array(so))
+        print(
+            f"{len(so)} ticks of test streams, {name}: {rightly:.1%} right, precision {one.precision:.1%}, "
+            f"recall {one.recall:.1%}, F1 {one.f1:.3f}"
+        )
+    kept = np.mean(_only(looked, asked))
+    print(f"asked {sum(asked) / len(true):.1%}; the cloud accepts {kept:.1%} of these")
     return qualities
 
 
@@ -558,7 +626,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=HERE / "task", help="the task's folder")
-    parser.add_argument("--streams", type=int, default=50, help="for training; a third as many for the rest")
+    parser.add_argument("--streams", type=int, default=150, help="for training; a third as many for the rest")
     parser.add_argument("--share", type=float, default=1.0, help="of the usual number of steps")
     parser.add_argument("--only", nargs="*", choices=sorted(STEPS), default=list(STEPS), metavar="MODEL")
     args = parser.parse_args(argv)
@@ -572,7 +640,7 @@ def main(argv: list[str] | None = None) -> int:
     fusions = [name for name in STEPS if name in args.only and "fusion" in name]
     watched = watch("fuse", rest, args.out) if fusions else []
     for name in fusions:
-        export(name, train_fusion(name, watched, args.share), args.out)
+        export(name, train_fusion(name, watched, args.out, args.share), args.out)
     for name, gate in zip(("", "cloud"), set_gate(watch("gate", rest, args.out), args.out), strict=True):
         (args.out / name / "gate.json").write_text(json.dumps(gate, indent=1) + "\n")
         print(f"gate {name or 'device'}: {gate}")

@@ -30,7 +30,7 @@ class Models:
 
 
 DEVICE = Models("detector", "recogniser", "face", "voice", 64, 32, 48)
-CLOUD = Models("cloud_detector", "cloud_recogniser", "cloud_face", "cloud_voice", 96, 48, 64)
+CLOUD = Models("cloud_detector", "cloud_recogniser", "cloud_face", "cloud_voice", 128, 48, 96)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -49,6 +50,18 @@ def test_a_page_holds_what_was_added_and_escapes_it(tmp_path: Path) -> None:
     assert html.count("<svg") == html.count("<figure>") == 3
     assert "<script" not in html
     assert "http" not in html  # it needs nothing else
+
+
+def test_an_index_leads_to_each_page_but_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(COMMON))
+    index = load("index")
+    sys.modules.pop("page")
+    page.Page("B & more", "note").write(tmp_path / "b.html")
+    page.Page("A", "note").write(tmp_path / "a.html")
+    (tmp_path / "a.json").write_text("{}")
+    for _ in range(2):  # the second time the index is there already
+        html = index.write(tmp_path).read_text()
+        assert re.findall('<a href="(.*?)">(.*?)</a>', html) == [("a.html", "A"), ("b.html", "B &amp; more")]
 
 
 def test_bars_are_as_long_as_their_values() -> None:

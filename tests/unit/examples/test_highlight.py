@@ -139,6 +139,14 @@ def test_the_best_threshold_is_as_good_as_any(
     assert f1(judge.best_threshold(scores, true)) == max(f1(at) for at in scores)
 
 
+def test_a_threshold_counts_in_what_was_decided_otherwise(own: dict[str, ModuleType]) -> None:
+    """The better the rest is decided, the surer one must be."""
+    judge = own["judge"]
+    scores, true = [0.9] * 3 + [0.5] * 5, [True] * 3 + [True, True, False, False, False]
+    assert judge.best_threshold(scores, true) == 0.5
+    assert judge.best_threshold(scores, true, judge.Quality(40, 0, 0)) == 0.9
+
+
 @settings(max_examples=30)
 @given(st.sets(st.floats(0, 1), min_size=20, max_size=200), st.floats(0, 0.5), st.floats(0, 1))
 @example({number / 32 for number in range(20)}, 0.0, 1.0)
@@ -311,6 +319,14 @@ def test_most_ticks_of_a_stream_never_seen_are_decided_rightly(
         (request,) = host.asked
         assert len(request.data) < len(moments[0].sound.tobytes()) + 8_000
         assert host.rows[0]["row"]["by"] == "cloud"
+
+
+@pytest.mark.slow_session
+def test_the_cloud_is_the_better_judge_of_what_the_device_is_unsure_of(own: dict[str, ModuleType]) -> None:
+    train, task = own["train"], EXAMPLE / "task"
+    qualities = train.evaluate(train.watch("test", 20, task), task)
+    assert qualities["cloud, of what it is asked"].f1 > qualities["device, of what it asks"].f1
+    assert qualities["cloud if unsure"].f1 > qualities["device alone"].f1
 
 
 def test_offline_the_device_decides_by_its_own_word(
