@@ -306,10 +306,11 @@ async def test_a_device_that_never_reads_holds_up_nobody_else(app, control, repo
         assert control.cloud.running == 0
         async with tunnelled(app, other, tmp_path) as line:
             assert (await question(release)(line)).answer is not None
-            for ask_id in range(CLOUD_ASKS_OPEN_MAX + 1, 3 * CLOUD_ASKS_OPEN_MAX):  # it goes on all the same
+            asked = 20 * CLOUD_ASKS_OPEN_MAX
+            for ask_id in range(CLOUD_ASKS_OPEN_MAX + 1, asked):  # it goes on all the same
                 ask = encode(Ask("demo", "greeter", "1.0.0", release, {}, 120_000))
                 await channel.send(encode_frame(Frame(FrameKind.ASK, TunnelClass.REALTIME, ask_id, ask)))
             counts = control.cloud.counts.answers
             await until(lambda: counts["answered"] > CLOUD_ASKS_OPEN_MAX + 1)
             assert (await question(release)(line)).answer is not None
-            assert counts["answered"] <= 2 * CLOUD_ASKS_OPEN_MAX + 2  # what waits to be sent is bounded
+            assert counts["answered"] < asked // 2  # what waits to be sent is bounded; sockets take some
