@@ -23,7 +23,6 @@ from walle_control.config import ControlConfig
 from walle_control.console.news import News
 from walle_control.console.routes import console_mount
 from walle_control.console.state import ConsoleState
-from walle_control.db.connection import unfenced
 from walle_control.db.postgres import PostgresBackend
 from walle_control.db.sql import Connection
 from walle_control.db.store import Store
@@ -361,9 +360,7 @@ def create_control(
     )
 
     async def diagnose(failure: Failure) -> None:
-        report = report_of(failure, clock.wall_ms())
-        with unfenced():  # the leader answers what can wait; what failed is told as a device would
-            await telemetry.record_reports(failure.device_id, ReportBatch((report,)))
+        await telemetry.record_reports(failure.device_id, ReportBatch((report_of(failure, clock.wall_ms()),)))
 
     traces = Traces.open(config.traces, __version__) if config.traces.endpoint else None
     cloud = CloudService(store, config.cloud, clock, diagnose, traces.asked if traces is not None else None)

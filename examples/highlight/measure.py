@@ -17,7 +17,6 @@ import networks
 import numpy as np
 import onnx
 
-import generate
 import train
 
 PARTS = ("detector", "recogniser", "face", "voice")
@@ -74,8 +73,3 @@ def totals(timed: Sequence[Timed]) -> Mapping[str, float]:
         kind: sum(one.ms for one in timed if one.name in {f"{prefix}{part}" for part in PARTS})
         for kind, prefix in kinds.items()
     }
-
-
-def tick_bytes(moments: Sequence[generate.Moment]) -> float:
-    """What one tick's frame and sound have, as the app writes them; the mean."""
-    return float(np.mean([len(moment.jpeg) + moment.sound.nbytes for moment in moments]))

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,17 +33,6 @@ Fence = Callable[[Connection], None]
 
 #: What the writes of this Trio task and its children are checked by.
 fence: ContextVar[Fence | None] = ContextVar("fence", default=None)
-
-
-@contextmanager
-def unfenced() -> Iterator[None]:
-    """Write what any worker may, led or not, such as what a device told."""
-    token = fence.set(None)
-    try:
-        yield
-    finally:
-        fence.reset(token)
-
 
 _GROUP_MAX_JOBS = 256
 _READERS = 4

@@ -31,7 +31,7 @@ _TIME_SHARE_MIN_MS: Final = 1_000
 
 @dataclass(slots=True)
 class _Share:
-    """What this worker may give out still; ``gone``: the whole budget is. One at a time takes more."""
+    """What this worker may give out still; ``gone``: the whole budget is."""
 
     left: int = 0
     gone: bool = False
