@@ -2,8 +2,7 @@
  * data, and every allocation failing in turn while it is built and run. */
 #include <string.h>
 
-#include "base/memory.h"
-#include "check.h"
+#include "failing.h"
 #include <walle/engine.h>
 
 /* A node of up to three inputs and two outputs ("" past the last) in a few words. */
@@ -174,27 +173,15 @@ static we_status build_and_run(we_error *err) {
     return status;
 }
 
-static void check_failing_allocations(void) {
-    int64_t before = we_live_blocks();
-    for (int64_t n = 0; n < 20000; n++) {
-        we_error error = {0};
-        we_memory_fail_after(n);
-        we_status status = build_and_run(&error);
-        we_memory_fail_after(-1);
-        CHECK(we_live_blocks() == before, "failing allocation %" PRId64 " leaks a block", n);
-        if (status == WE_OK) {
-            printf("%" PRId64 " allocations failed one by one\n", n);
-            return;
-        }
-        CHECK(status == WE_OUT_OF_MEMORY && error.status == WE_OUT_OF_MEMORY,
-              "allocation %" PRId64 ": %s: %s", n, we_status_name(status), error.message);
-    }
-    CHECK(0, "never passes");
+static we_status checked(float *out, we_error *err) {
+    (void)out; /* it checks its results itself */
+    return build_and_run(err);
 }
 
 int main(void) {
     we_error error = {0};
     CHECK(build_and_run(&error) == WE_OK, "%s %s: %s", error.op, error.node, error.message);
-    check_failing_allocations();
+    const float nothing[1] = {0};
+    check_failing_allocations(checked, nothing, 0);
     return check_result();
 }
